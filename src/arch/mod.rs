@@ -1,0 +1,1 @@
+//! Model architectures: from a checkpoint's tensors to programs.

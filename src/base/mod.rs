@@ -1,0 +1,17 @@
+//! Small types that every room shares. Each can only be built valid, so that nothing downstream has to check again.
+
+mod digest;
+mod fs;
+mod name;
+mod path;
+mod range;
+mod target;
+mod url;
+
+pub use digest::{Blake3, BlobHasher, Digest, DigestError, HashedBytes};
+pub use fs::{AtomicFile, remove_dir_all_writable, sync_parent};
+pub use name::{NameError, PackageName, Tag};
+pub use path::{PathError, RelativePath};
+pub use range::ByteRange;
+pub use target::{OsFloor, Platform, Target, TargetError};
+pub use url::{RemoteUrl, UrlError};

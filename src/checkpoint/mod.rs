@@ -1,0 +1,1 @@
+//! Reading Hugging Face-style checkpoints: safetensors (single and sharded), config.json, torch pickles.

@@ -1,0 +1,1 @@
+//! Arguments, settings, output, exit codes.

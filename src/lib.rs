@@ -1,0 +1,19 @@
+//! `mlreg`: from a model checkpoint to an app.
+//!
+//! Rooms, in reading order; ARCHITECTURE.md says who may lean on whom.
+
+pub mod arch;
+pub mod base;
+pub mod checkpoint;
+pub mod cli;
+pub mod emit;
+pub mod eval;
+pub mod fetch;
+pub mod manifest;
+pub mod mil;
+pub mod ops;
+pub mod proto;
+pub mod publish;
+pub mod remote;
+pub mod store;
+pub mod workflow;

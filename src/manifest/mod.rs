@@ -1,0 +1,3 @@
+//! What people write (`package`) and what machines exchange (`release`): pure data, no IO.
+
+pub mod release;

@@ -1,0 +1,229 @@
+//! The release manifest, schema version 1: what `build` writes and `fetch` reads. Its canonical bytes' sha256 is the release's identity.
+//!
+//! It covers what the bytes are: files, segments, interface. Tool versions, locations and quality reports are side documents.
+//! Readers keep fields that they do not know (`other`), so that a newer release passes through an older mlreg unharmed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::base::{Blake3, Digest, PackageName, RelativePath, Tag, Target};
+
+/// The `schema` field of a release manifest.
+pub const SCHEMA: &str = "mlreg/release/1";
+
+/// Fields of a newer schema, kept as they are.
+pub type Other = serde_json::Map<String, serde_json::Value>;
+
+/// One immutable version of a package.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Release {
+    /// Always `mlreg/release/1`.
+    pub schema: String,
+    /// The package.
+    pub package: PackageName,
+    /// Its version.
+    #[schemars(with = "String")]
+    pub version: semver::Version,
+    /// One sentence about the package.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// SPDX expression of the weights' licence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub license: Option<String>,
+    /// Where each component came from.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sources: BTreeMap<String, Source>,
+    /// Every variant, sorted by id.
+    pub variants: Vec<Variant>,
+    /// Every blob that a variant names.
+    pub blobs: BTreeMap<Digest, Blob>,
+    /// Fields of a newer schema.
+    #[serde(flatten)]
+    pub other: Other,
+}
+
+/// What a component was made from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Source {
+    /// The architecture that read the checkpoint, e.g. `autoencoder-tiny`; absent for imported bundles and plain files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub architecture: Option<String>,
+    /// The files that were read, by name inside the checkpoint.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub files: BTreeMap<String, Digest>,
+    /// The commit of the repository they came from, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+    /// Fields of a newer schema.
+    #[serde(flatten)]
+    pub other: Other,
+}
+
+/// When a tag's bytes are wanted, as in On-Demand Resources.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Delivery {
+    /// With the app.
+    Initial,
+    /// After the app was installed.
+    Prefetch,
+    /// When it is asked for.
+    #[default]
+    OnDemand,
+}
+
+/// What kind of tree a bundle is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum BundleKind {
+    /// A Core ML package.
+    MlPackage,
+    /// A compiled Core ML model.
+    MlModelC,
+    /// A Core AI model.
+    AiModel,
+    /// An ONNX model.
+    Onnx,
+    /// Plain files.
+    Files,
+}
+
+/// One bundle of a component for one combination of axes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Variant {
+    /// Unique in the release, e.g. `decoder-768-float16-ios18`.
+    pub id: String,
+    /// The id without its target, e.g. `decoder-768-float16`: the name when placed for a deployment floor.
+    pub name: String,
+    /// The component it belongs to.
+    pub component: String,
+    /// Lowest OS that may load it; absent where any may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub target: Option<Target>,
+    /// What kind of tree it is.
+    pub kind: BundleKind,
+    /// The values of its axes, e.g. `size = 768`, `precision = float16`, `layout = nhwc`, `compression = none`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub axes: BTreeMap<String, String>,
+    /// Tags that ask for it.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub tags: BTreeSet<Tag>,
+    /// When it is wanted.
+    pub delivery: Delivery,
+    /// Inputs, outputs and states, where they are known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interface: Option<Interface>,
+    /// Its files, sorted by path.
+    pub files: Vec<FileEntry>,
+    /// Folders without files in them, sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub folders: Vec<RelativePath>,
+    /// Fields of a newer schema.
+    #[serde(flatten)]
+    pub other: Other,
+}
+
+/// One file of a bundle.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FileEntry {
+    /// Path inside the bundle.
+    pub path: RelativePath,
+    /// Its blob.
+    pub sha256: Digest,
+    /// Length in bytes.
+    pub size: u64,
+    /// Whether it is executable.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub executable: bool,
+}
+
+/// What a model takes and gives. A model with several functions lists them; then the top level is its default function.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Interface {
+    /// Inputs, in the model's order.
+    pub inputs: Vec<Feature>,
+    /// Outputs, in the model's order.
+    pub outputs: Vec<Feature>,
+    /// States, in the model's order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub states: Vec<Feature>,
+    /// Every function of a multifunction model, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub functions: BTreeMap<String, Interface>,
+    /// Which of them runs when none is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_function: Option<String>,
+}
+
+/// An input, output or state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Feature {
+    /// Its name.
+    pub name: String,
+    /// `float32`, `float16`, `int32`, ... of an array; `image`, `string`, `dictionary`, ... of anything else.
+    pub dtype: String,
+    /// Its (default) shape; empty where it is not fixed.
+    pub shape: Vec<u64>,
+    /// Lowest and highest length of every dimension, where they are flexible; no highest means unbounded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ranges: Option<Vec<(u64, Option<u64>)>>,
+    /// The shapes it may take, where they are enumerated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enumerated: Option<Vec<Vec<u64>>>,
+    /// Whether it may be left out.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub optional: bool,
+}
+
+/// The bytes of a file, and how to check parts of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Blob {
+    /// Length in bytes.
+    pub size: u64,
+    /// BLAKE3 of all bytes.
+    pub blake3: Blake3,
+    /// Consecutive ranges that cover every byte; empty: the blob is fetched whole.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub segments: Vec<Segment>,
+}
+
+/// A range of a blob that is addressed by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Segment {
+    /// First byte.
+    pub offset: u64,
+    /// Number of bytes, at least 1.
+    pub length: u64,
+    /// What checks it.
+    #[serde(flatten)]
+    pub content: SegmentContent,
+    /// The tensor whose data this is (or is a part of), where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tensor: Option<TensorLabel>,
+}
+
+/// How a segment's bytes are known.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SegmentContent {
+    /// By their BLAKE3.
+    Blake3(Blake3),
+    /// They stand here, in base64: the short records between tensors, which move whenever a tensor before them changes its length.
+    Data(String),
+}
+
+/// Which tensor a segment belongs to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TensorLabel {
+    /// The checkpoint's name of the tensor, where it is known.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// `float16`, `uint4`, ...
+    pub dtype: String,
+    /// Shape of the whole tensor; for imported files, whose records have none, its number of elements.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shape: Vec<u64>,
+}

@@ -1,0 +1,1 @@
+//! The intermediate representation: Core ML's Model Intermediate Language (MIL), mirrored.

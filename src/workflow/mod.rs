@@ -1,0 +1,1 @@
+//! One verb each: typed options in, typed report out.
