@@ -1,1 +1,89 @@
-//! Every operator, one file each.
+//! Every operator, one file each: declaration per target, type inference, evaluation.
+//!
+//! The list below is the only registration: [`find`] serves the builder and the verifier, [`OPERATORS`] the interpreter. Contracts (names,
+//! element types, what is constant, defaults) are those of coremltools 9.0's operator registry. Helpers of whole families are in `support`.
+
+mod support;
+
+use crate::{
+    eval::{Kernel, Operators},
+    mil::OpDef,
+};
+
+/// An operator: what it takes and gives, and how it is computed.
+#[derive(Debug)]
+pub struct Op {
+    /// Its declaration.
+    pub def: OpDef,
+    /// Its evaluation.
+    pub kernel: Kernel,
+}
+
+macro_rules! ops {
+    ($($word:ident),* $(,)?) => {
+        $(mod $word;)*
+        static OPS: &[&Op] = &[$(&$word::OP),*];
+    };
+}
+
+ops! {
+    abs, acos, add, asin, atan, atanh, batch_norm, cast, ceil, clip, concat, conv, cos, cosh, equal, erf, exp, exp2, expand_dims, floor,
+    floor_div, gather, gelu, greater, greater_equal, identity, instance_norm, inverse, layer_norm, less, less_equal, linear, log, logical_and, logical_or,
+    logical_xor, matmul, maximum, minimum, modulo, mul, not_equal, pad, pow, real_div, reduce_l1_norm, reduce_l2_norm, reduce_log_sum,
+    reduce_log_sum_exp, reduce_max, reduce_mean, reduce_min, reduce_prod, reduce_sum, reduce_sum_square, relu, relu6, reshape, round, rsqrt,
+    sigmoid, sign, silu, sin, sinh, slice_by_index, softmax, softplus, softsign, split, sqrt, square, squeeze, sub, tan, tanh, transpose,
+    upsample_nearest_neighbor,
+}
+
+pub use conv::{ConvOptions, Padding};
+
+/// Where the interpreter finds operators.
+pub const OPERATORS: Operators = Operators { definitions: find, kernels: kernel };
+
+/// Every operator, by name.
+pub fn all() -> impl Iterator<Item = &'static Op> {
+    OPS.iter().copied()
+}
+
+fn lookup(name: &str) -> Option<&'static Op> {
+    all().find(|op| op.def.name == name)
+}
+
+/// The declaration of an operator, by its MIL name. A [`Registry`](crate::mil::Registry).
+pub fn find(name: &str) -> Option<&'static OpDef> {
+    lookup(name).map(|op| &op.def)
+}
+
+/// The evaluation of an operator, by its MIL name.
+pub fn kernel(name: &str) -> Option<Kernel> {
+    lookup(name).map(|op| op.kernel)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_versions_ordered() {
+        let names: BTreeSet<_> = all().map(|op| op.def.name).collect();
+        assert_eq!(names.len(), OPS.len());
+        for op in all() {
+            let since: Vec<_> = op.def.versions.iter().map(|version| version.since).collect();
+            assert!(!since.is_empty() && since.is_sorted_by(|a, b| a < b), "{}: {since:?}", op.def.name);
+        }
+    }
+
+    #[test]
+    fn every_type_variable_is_declared() {
+        for op in all() {
+            for version in op.def.versions {
+                for parameter in version.parameters {
+                    let free = matches!(parameter.domain, crate::mil::Domain::Any | crate::mil::Domain::State);
+                    assert!(free || !version.allowed(parameter).is_empty(), "{} {}", op.def.name, parameter.name);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,426 @@
+//! Walks a function, operation by operation. Shapes are inferred again from what is there, so every result is checked against its
+//! operator's contract; values and decoded constants are dropped after their last use.
+
+use std::collections::{BTreeMap, HashMap};
+
+use candle_core::{DType, Device, Tensor};
+use half::{f16, slice::HalfFloatSliceExt};
+use rayon::prelude::*;
+
+use super::{Arguments, ConstantSource, EvalError, Kernel, KernelError, OperationError, constant, storage_type, view};
+use crate::mil::{
+    Binding, Block, Call, DataType, Dimension, Function, InferError, Literal, Operation, Program, Recipe, Registry, TensorType, Value,
+    ValueId, ValueType,
+};
+
+/// How numbers are kept between operations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Everything in float32: what the program means.
+    Float32,
+    /// Every result rounded to its declared element type (each operator computes in float32): what a device with float16 storage gives.
+    Declared,
+}
+
+/// Where operators are found.
+#[derive(Debug, Clone, Copy)]
+pub struct Operators {
+    /// Their declarations.
+    pub definitions: Registry,
+    /// Their evaluation.
+    pub kernels: fn(&str) -> Option<Kernel>,
+}
+
+/// Runs the functions of a program.
+#[derive(Debug, Clone, Copy)]
+pub struct Interpreter<'a> {
+    program: &'a Program,
+    operators: Operators,
+    constants: &'a dyn ConstantSource,
+}
+
+impl<'a> Interpreter<'a> {
+    /// An interpreter of `program` whose constants come from `constants`.
+    pub fn new(program: &'a Program, operators: Operators, constants: &'a dyn ConstantSource) -> Self {
+        Self { program, operators, constants }
+    }
+
+    /// Runs a function (without a name: the one that runs by default), with states that start at zero and are forgotten.
+    ///
+    /// Inputs may be any float or integer width; results are `f32`, `i64` or (booleans) `u8`.
+    ///
+    /// # Errors
+    /// When inputs do not fit, an operator is unknown, or one fails; the error says which.
+    pub fn run(&self, function: Option<&str>, inputs: BTreeMap<String, Tensor>, mode: Mode) -> Result<BTreeMap<String, Tensor>, EvalError> {
+        self.run_with_states(function, inputs, &mut BTreeMap::new(), mode)
+    }
+
+    /// [`run`](Self::run) with states that are read and updated; one that is missing starts at zero.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn run_with_states(
+        &self,
+        function: Option<&str>,
+        inputs: BTreeMap<String, Tensor>,
+        states: &mut BTreeMap<String, Tensor>,
+        mode: Mode,
+    ) -> Result<BTreeMap<String, Tensor>, EvalError> {
+        let (name, function) = match function {
+            None => self.program.main().ok_or_else(|| EvalError::Function("main".to_owned()))?,
+            Some(name) => {
+                self.program.functions.get_key_value(name).map(|(n, f)| (n.as_str(), f)).ok_or(EvalError::Function(name.to_owned()))?
+            }
+        };
+        let mut run = Run { name, function, operators: self.operators, constants: self.constants, mode, values: HashMap::new(), states };
+        run.take_inputs(inputs)?;
+        run.block(&function.block)?;
+        run.outputs()
+    }
+}
+
+/// What a value is while the function runs.
+enum Slot<'a> {
+    Tensor(Tensor),
+    /// A constant, and its tensor once it was needed.
+    Constant(&'a Value, Option<Tensor>),
+    State,
+}
+
+/// One argument, ready to be used.
+struct Operand {
+    ty: ValueType,
+    known: Option<Value>,
+    tensor: Option<Tensor>,
+}
+
+struct Run<'a, 's> {
+    name: &'a str,
+    function: &'a Function,
+    operators: Operators,
+    constants: &'a dyn ConstantSource,
+    mode: Mode,
+    values: HashMap<ValueId, Slot<'a>>,
+    states: &'s mut BTreeMap<String, Tensor>,
+}
+
+impl<'a> Run<'a, '_> {
+    fn take_inputs(&mut self, mut inputs: BTreeMap<String, Tensor>) -> Result<(), EvalError> {
+        for &id in &self.function.inputs {
+            let info = self.function.value(id);
+            let slot = match &info.ty {
+                ValueType::State(ty) => {
+                    self.take_state(&info.name, ty)?;
+                    Slot::State
+                }
+                ty => {
+                    let missing =
+                        || EvalError::MissingInput { function: self.name.to_owned(), name: info.name.clone(), expected: ty.to_string() };
+                    Slot::Tensor(self.fitting(&info.name, ty, inputs.remove(&info.name).ok_or_else(missing)?)?)
+                }
+            };
+            self.values.insert(id, slot);
+        }
+        match inputs.pop_first() {
+            Some((name, _)) => Err(EvalError::UnknownInput { function: self.name.to_owned(), name }),
+            None => Ok(()),
+        }
+    }
+
+    fn take_state(&mut self, name: &str, ty: &TensorType) -> Result<(), EvalError> {
+        let tensor = match self.states.remove(name) {
+            Some(tensor) => self.fitting(name, &ty.clone().into(), tensor)?,
+            None => {
+                let error = |found: String| self.input_error(name, &ty.clone().into(), found);
+                let shape = ty.fixed_shape().ok_or_else(|| error("a state without a fixed shape".to_owned()))?;
+                let shape: Vec<usize> = shape.iter().map(|&n| n as usize).collect();
+                let dtype = storage_type(ty.dtype).ok_or_else(|| error("no number".to_owned()))?;
+                Tensor::zeros(shape, dtype, &Device::Cpu).map_err(|source| error(source.to_string()))?
+            }
+        };
+        self.states.insert(name.to_owned(), tensor);
+        Ok(())
+    }
+
+    fn input_error(&self, name: &str, expected: &ValueType, found: String) -> EvalError {
+        EvalError::Input { function: self.name.to_owned(), name: name.to_owned(), expected: expected.to_string(), found }
+    }
+
+    /// A given tensor as its declared type is held.
+    fn fitting(&self, name: &str, expected: &ValueType, given: Tensor) -> Result<Tensor, EvalError> {
+        let found = format!("{:?} {:?}", given.dtype(), given.dims());
+        let error = || self.input_error(name, expected, found.clone());
+        let ty = expected.tensor().ok_or_else(error)?;
+        let variadic = ty.shape.iter().any(|d| matches!(d, Dimension::Unknown { variadic: true }));
+        let fits = |(d, &n): (&Dimension, &usize)| d.known().is_none_or(|d| d == n as u64);
+        if !variadic && (ty.rank() != given.rank() || !ty.shape.iter().zip(given.dims()).all(fits)) {
+            return Err(error());
+        }
+        let wanted = storage_type(ty.dtype).ok_or_else(error)?;
+        let same_kind = match wanted {
+            DType::F32 => given.dtype().is_float(),
+            DType::I64 => given.dtype().is_int(),
+            _ => given.dtype() == DType::U8,
+        };
+        if !same_kind {
+            return Err(error());
+        }
+        let tensor = given.to_dtype(wanted).and_then(|tensor| conform(tensor, ty.dtype, self.mode));
+        tensor.map_err(|source| self.input_error(name, expected, source.to_string()))
+    }
+
+    fn block(&mut self, block: &'a Block) -> Result<(), EvalError> {
+        let last = last_uses(block);
+        for (index, operation) in block.operations.iter().enumerate() {
+            self.operation(operation).map_err(|source| self.located(index, operation, source))?;
+            let used = operation.inputs.values().flatten().filter_map(|binding| match binding {
+                Binding::Value(id) => Some(*id),
+                Binding::Literal(_) => None,
+            });
+            for id in used.chain(operation.outputs.iter().copied()) {
+                if last.get(&id).is_none_or(|&last| last <= index) {
+                    self.values.remove(&id);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn located(&self, index: usize, operation: &Operation, failure: Failure) -> EvalError {
+        let (function, name, op) = (self.name.to_owned(), operation.name.clone(), operation.kind.clone());
+        match failure {
+            Failure::Unknown => EvalError::UnknownOp { function, index, name, op },
+            Failure::Operation(source) => EvalError::Operation { function, index, name, op, source: Box::new(source) },
+        }
+    }
+
+    fn operation(&mut self, operation: &'a Operation) -> Result<(), Failure> {
+        if let Some(value) = operation.constant() {
+            self.values.extend(operation.outputs.iter().map(|&id| (id, Slot::Constant(value, None))));
+            return Ok(());
+        }
+        let definition = (self.operators.definitions)(&operation.kind).ok_or(Failure::Unknown)?;
+        let kernel = (self.operators.kernels)(&operation.kind).ok_or(Failure::Unknown)?;
+        let mut call = Call::new(definition, self.function.opset)?;
+        let mut tensors: BTreeMap<&str, Vec<Tensor>> = BTreeMap::new();
+        for (parameter, operand) in self.operands(operation)? {
+            call.push(parameter, operand.ty, operand.known);
+            tensors.entry(parameter).or_default().extend(operand.tensor);
+        }
+        let types = call.infer()?;
+        let results = kernel(&Arguments::new(&call, &types, &tensors))?;
+        drop(tensors);
+        if operation.kind == "write_state" {
+            return self.write_state(operation, results);
+        }
+        self.keep(operation, &types, results)
+    }
+
+    fn operands(&mut self, operation: &'a Operation) -> Result<Vec<(&'a str, Operand)>, OperationError> {
+        let mut operands = Vec::new();
+        for (parameter, bindings) in &operation.inputs {
+            for binding in bindings {
+                let operand = match binding {
+                    Binding::Value(id) => self.operand(*id)?,
+                    Binding::Literal(value) => self.literal(parameter, value)?,
+                };
+                operands.push((parameter.as_str(), operand));
+            }
+        }
+        // Before iOS18 the parameters of `constexpr_*` are attributes.
+        for (parameter, value) in operation.attributes.iter().filter(|_| operation.kind.starts_with("constexpr_")) {
+            operands.push((parameter, self.literal(parameter, value)?));
+        }
+        Ok(operands)
+    }
+
+    fn operand(&mut self, id: ValueId) -> Result<Operand, OperationError> {
+        let info = self.function.value(id);
+        let constants = self.constants;
+        match self.values.get_mut(&id) {
+            None => Err(OperationError::Undefined(info.name.clone())),
+            Some(Slot::State) => Ok(Operand { ty: info.ty.clone(), known: None, tensor: self.states.get(&info.name).cloned() }),
+            Some(Slot::Constant(value, decoded)) => {
+                if decoded.is_none() {
+                    *decoded = constant_tensor(&info.name, value, constants)?;
+                }
+                Ok(Operand { ty: value.value_type(), known: Some(readable(value, decoded.as_ref())), tensor: decoded.clone() })
+            }
+            Some(Slot::Tensor(tensor)) => {
+                let dtype = info.ty.tensor().map_or(DataType::Float32, |ty| ty.dtype);
+                let ty = actual_type(dtype, tensor);
+                Ok(Operand { ty: ty.into(), known: small(dtype, tensor), tensor: Some(tensor.clone()) })
+            }
+        }
+    }
+
+    fn literal(&self, name: &str, value: &Value) -> Result<Operand, OperationError> {
+        let tensor = constant_tensor(name, value, self.constants)?;
+        Ok(Operand { ty: value.value_type(), known: Some(readable(value, tensor.as_ref())), tensor })
+    }
+
+    /// Checks results against inference and declaration, rounds them and keeps them.
+    fn keep(&mut self, operation: &Operation, types: &[ValueType], results: Vec<Tensor>) -> Result<(), Failure> {
+        for (i, &id) in operation.outputs.iter().enumerate() {
+            let info = self.function.value(id);
+            let ty = types.get(i).and_then(ValueType::tensor);
+            let (Some(ty), Some(tensor)) = (ty, results.get(i)) else {
+                return Err(Failure::Operation(OperationError::Undefined(info.name.clone())));
+            };
+            check_shape(ty, tensor)?;
+            let computed = actual_type(ty.dtype, tensor);
+            let agrees = info.ty.tensor().is_some_and(|declared| declares(declared, &computed));
+            if !agrees {
+                let (declared, computed) = (info.ty.to_string(), computed.to_string());
+                return Err(Failure::Operation(OperationError::Declared { name: info.name.clone(), declared, computed }));
+            }
+            let tensor = conform(tensor.clone(), ty.dtype, self.mode).map_err(KernelError::from)?;
+            self.values.insert(id, Slot::Tensor(tensor));
+        }
+        Ok(())
+    }
+
+    fn write_state(&mut self, operation: &Operation, results: Vec<Tensor>) -> Result<(), Failure> {
+        let state = operation.inputs.get("input").and_then(|bindings| bindings.first());
+        let Some(Binding::Value(id)) = state else { return Err(InferError::Missing("input".to_owned()).into()) };
+        let info = self.function.value(*id);
+        if let (ValueType::State(ty), Some(tensor)) = (&info.ty, results.into_iter().next()) {
+            let tensor = conform(tensor, ty.dtype, self.mode).map_err(KernelError::from)?;
+            self.states.insert(info.name.clone(), tensor);
+        }
+        Ok(())
+    }
+
+    fn outputs(mut self) -> Result<BTreeMap<String, Tensor>, EvalError> {
+        let ids = &self.function.block.outputs;
+        ids.iter()
+            .map(|&id| {
+                let name = self.function.value(id).name.clone();
+                let tensor = self.operand(id).ok().and_then(|operand| operand.tensor);
+                let tensor = tensor.ok_or_else(|| EvalError::Result { function: self.name.to_owned(), name: name.clone() })?;
+                Ok((name, tensor))
+            })
+            .collect()
+    }
+}
+
+/// Why an operation failed, before it is said where.
+enum Failure {
+    Unknown,
+    Operation(OperationError),
+}
+
+impl<E: Into<OperationError>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Operation(error.into())
+    }
+}
+
+/// The last operation that uses each value that the block defines or takes; results of the block are used at the end.
+fn last_uses(block: &Block) -> HashMap<ValueId, usize> {
+    let mut last = HashMap::new();
+    for (index, operation) in block.operations.iter().enumerate() {
+        for binding in operation.inputs.values().flatten() {
+            if let Binding::Value(id) = binding {
+                last.insert(*id, index);
+            }
+        }
+    }
+    last.extend(block.outputs.iter().map(|&id| (id, usize::MAX)));
+    last
+}
+
+fn constant_tensor(name: &str, value: &Value, source: &dyn ConstantSource) -> Result<Option<Tensor>, OperationError> {
+    match value.tensor() {
+        Some(recipe) if recipe.dtype() != DataType::String => constant::tensor(name, recipe, source).map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// A constant with its values in place where they are few, wherever they were stored.
+fn readable(value: &Value, tensor: Option<&Tensor>) -> Value {
+    match (value, tensor) {
+        (Value::Tensor(recipe), Some(tensor)) if recipe.as_literal().is_none() => {
+            small(recipe.dtype(), tensor).unwrap_or_else(|| value.clone())
+        }
+        _ => value.clone(),
+    }
+}
+
+/// The values of integer scalars and short vectors, and of float scalars: shapes, axes, indices that are computed.
+fn small(dtype: DataType, tensor: &Tensor) -> Option<Value> {
+    if tensor.rank() > 1 || tensor.elem_count() > 64 || (dtype.is_float() && tensor.rank() > 0) {
+        return None;
+    }
+    let literal = match storage_type(dtype)? {
+        DType::U8 => Literal::Bools(view(tensor, |values: &[u8]| values.iter().map(|&v| v != 0).collect()).ok()?),
+        DType::I64 => Literal::Ints(view(tensor, <[i64]>::to_vec).ok()?),
+        _ if dtype == DataType::Float16 => Literal::Halves(view(tensor, |v: &[f32]| v.iter().map(|&v| f16::from_f32(v)).collect()).ok()?),
+        _ => Literal::Floats(view(tensor, <[f32]>::to_vec).ok()?),
+    };
+    let shape: Vec<u64> = tensor.dims().iter().map(|&n| n as u64).collect();
+    Recipe::literal(dtype, &shape, literal).map(Value::Tensor)
+}
+
+fn actual_type(dtype: DataType, tensor: &Tensor) -> TensorType {
+    TensorType { dtype, shape: tensor.dims().iter().map(|&n| Dimension::Known(n as u64)).collect() }
+}
+
+fn check_shape(inferred: &TensorType, tensor: &Tensor) -> Result<(), KernelError> {
+    let storage = storage_type(inferred.dtype) == Some(tensor.dtype());
+    let variadic = inferred.shape.iter().any(|d| matches!(d, Dimension::Unknown { variadic: true }));
+    let fits = |(d, &n): (&Dimension, &usize)| d.known().is_none_or(|d| d == n as u64);
+    let shape = variadic || inferred.rank() == tensor.rank() && inferred.shape.iter().zip(tensor.dims()).all(fits);
+    if storage && shape {
+        return Ok(());
+    }
+    Err(KernelError::Shape { computed: tensor.dims().to_vec(), inferred: inferred.to_string() })
+}
+
+fn declares(declared: &TensorType, computed: &TensorType) -> bool {
+    let variadic = declared.shape.iter().any(|d| matches!(d, Dimension::Unknown { variadic: true }));
+    let fits = |(d, c): (&Dimension, &Dimension)| d.known().is_none() || d == c;
+    declared.dtype == computed.dtype
+        && (variadic || declared.rank() == computed.rank() && declared.shape.iter().zip(&computed.shape).all(fits))
+}
+
+/// Rounds floats to the declared type where the mode says so, and wraps integers as their width does.
+fn conform(tensor: Tensor, dtype: DataType, mode: Mode) -> candle_core::Result<Tensor> {
+    match dtype {
+        DataType::Float16 if mode == Mode::Declared => rounded(&tensor),
+        DataType::Int8 => wrapped(tensor, |v| i64::from(v as i8)),
+        DataType::Int16 => wrapped(tensor, |v| i64::from(v as i16)),
+        DataType::Int32 => wrapped(tensor, |v| i64::from(v as i32)),
+        DataType::UInt8 => wrapped(tensor, |v| i64::from(v as u8)),
+        DataType::UInt16 => wrapped(tensor, |v| i64::from(v as u16)),
+        DataType::UInt32 => wrapped(tensor, |v| i64::from(v as u32)),
+        _ => Ok(tensor),
+    }
+}
+
+fn rounded(tensor: &Tensor) -> candle_core::Result<Tensor> {
+    const BLOCK: usize = 4096;
+    let round = |(values, out): (&[f32], &mut [f32])| {
+        let mut halves = [f16::ZERO; BLOCK];
+        let halves = &mut halves[..values.len()];
+        half::slice::HalfFloatSliceExt::convert_from_f32_slice(halves, values);
+        halves.convert_to_f32_slice(out);
+    };
+    let values = view(tensor, |values: &[f32]| {
+        let mut out = vec![0.0; values.len()];
+        values.par_chunks(BLOCK).zip(out.par_chunks_mut(BLOCK)).for_each(round);
+        out
+    })?;
+    Tensor::from_vec(values, tensor.shape(), &Device::Cpu)
+}
+
+fn wrapped(tensor: Tensor, wrap: fn(i64) -> i64) -> candle_core::Result<Tensor> {
+    let values = view(&tensor, |values: &[i64]| {
+        let fits = values.iter().all(|&v| wrap(v) == v);
+        (!fits).then(|| values.iter().map(|&v| wrap(v)).collect::<Vec<_>>())
+    })?;
+    match values {
+        Some(values) => Tensor::from_vec(values, tensor.shape(), &Device::Cpu),
+        None => Ok(tensor),
+    }
+}

@@ -1,0 +1,30 @@
+//! `cosh`: the hyperbolic cosine.
+//!
+//! `x`: float16 or float32 of any shape; the result has its type. The same at every target.
+
+use super::{
+    Op,
+    support::unary::{FLOATS, map, operator},
+};
+
+pub(super) static OP: Op = operator("cosh", FLOATS, |arguments| map(arguments, f32::cosh));
+
+#[cfg(test)]
+mod tests {
+    use crate::{base::Target, ops::support::testing};
+
+    #[test]
+    fn agrees_with_the_reference() {
+        testing::fixture("cosh");
+    }
+
+    #[test]
+    fn integers_are_refused() {
+        testing::refuses(
+            "cosh",
+            Target::Ios15,
+            &[("x", testing::int32(&[2]))],
+            "parameter `x` is tensor<int32, [2]>, expected a tensor of fp16, fp32",
+        );
+    }
+}

@@ -1,0 +1,126 @@
+//! `matmul`: batched matrix product; batch dimensions broadcast as in numpy.
+//!
+//! `x` [.., m, k] (a vector counts as one row, which the result has not), `y` [.., k, n] of float16, float32 or int32; `transpose_x`,
+//! `transpose_y` swap the last two dimensions first. The result has the element type of `x`. iOS17: `y` may have another element type.
+
+use candle_core::{DType, Tensor};
+
+use super::{
+    Op,
+    support::{
+        defaults,
+        shapes::single,
+        types::{NUMBER, X, boolean, var},
+    },
+};
+use crate::{
+    base::Target,
+    eval::{Arguments, KernelError},
+    mil::{Argument, BuildError, Builder, Call, Dimension, InferError, OpDef, OpVersion, Parameter, ValueType, Var, broadcast},
+};
+
+const TRANSPOSE_X: Parameter = boolean("transpose_x").default(defaults::off);
+const TRANSPOSE_Y: Parameter = boolean("transpose_y").default(defaults::off);
+
+pub(super) static OP: Op = Op {
+    def: OpDef {
+        name: "matmul",
+        versions: &[
+            OpVersion { since: Target::Ios15, domains: &[('T', NUMBER)], parameters: &[X, var("y", 'T'), TRANSPOSE_X, TRANSPOSE_Y] },
+            OpVersion {
+                since: Target::Ios17,
+                domains: &[('T', NUMBER), ('U', NUMBER)],
+                parameters: &[X, var("y", 'U'), TRANSPOSE_X, TRANSPOSE_Y],
+            },
+        ],
+        infer,
+    },
+    kernel,
+};
+
+impl Builder {
+    /// The matrix product of `x` and `y`, or of `x` and `y` transposed.
+    ///
+    /// # Errors
+    /// When the shapes do not fit.
+    pub fn matmul(&mut self, name: &str, x: Var, y: impl Into<Argument>, transpose_y: bool) -> Result<Var, BuildError> {
+        let arguments = [("x", x.into()), ("y", y.into()), ("transpose_x", false.into()), ("transpose_y", transpose_y.into())];
+        self.op1("matmul", name, &arguments)
+    }
+}
+
+/// The dimensions of a factor as it is multiplied.
+fn factor(call: &Call<'_>, name: &'static str, transpose: &str) -> Result<Vec<Dimension>, InferError> {
+    let ty = call.tensor(name)?;
+    let least = if name == "x" && !call.bool(transpose)? { 1 } else { 2 };
+    if ty.rank() < least {
+        return Err(InferError::rule(name, format!("expected a rank of at least {least}, found {ty}")));
+    }
+    let mut shape = ty.shape.clone();
+    if shape.len() == 1 {
+        shape.insert(0, Dimension::Known(1));
+    } else if call.bool(transpose)? {
+        let rank = shape.len();
+        shape.swap(rank - 1, rank - 2);
+    }
+    Ok(shape)
+}
+
+fn infer(call: &Call<'_>) -> Result<Vec<ValueType>, InferError> {
+    let (x, y) = (call.tensor("x")?, call.tensor("y")?);
+    let (a, b) = (factor(call, "x", "transpose_x")?, factor(call, "y", "transpose_y")?);
+    let (inner_a, inner_b) = (a[a.len() - 1], b[b.len() - 2]);
+    if inner_a != inner_b && inner_a.known().is_some() && inner_b.known().is_some() {
+        return Err(InferError::rule("y", format!("{y} has {inner_b} rows to multiply, `x`, which is {x}, has {inner_a} columns")));
+    }
+    let batch = broadcast(&a[..a.len() - 2], &b[..b.len() - 2]);
+    let mut shape = batch.ok_or_else(|| InferError::rule("y", format!("the batch dimensions of {y} and {x} do not broadcast")))?;
+    if x.rank() > 1 {
+        shape.push(a[a.len() - 2]);
+    }
+    shape.push(b[b.len() - 1]);
+    single(x.dtype, shape)
+}
+
+fn kernel(arguments: &Arguments<'_>) -> Result<Vec<Tensor>, KernelError> {
+    let (x, y, shape) = (arguments.tensor("x")?, arguments.tensor("y")?, arguments.shape(0)?);
+    let x = if x.rank() == 1 { x.unsqueeze(0)? } else { x.clone() };
+    let x = if arguments.call.bool("transpose_x")? { x.t()? } else { x };
+    let y = if arguments.call.bool("transpose_y")? { y.t()? } else { y.clone() };
+    Ok(vec![product(&x, &y)?.reshape(shape)?])
+}
+
+/// The product of float or integer matrices. Integers are multiplied in float64, which is exact below 2^53.
+pub(super) fn product(x: &Tensor, y: &Tensor) -> Result<Tensor, KernelError> {
+    if x.dtype() == DType::F32 && y.dtype() == DType::F32 {
+        return Ok(x.broadcast_matmul(y)?);
+    }
+    let wide = x.to_dtype(DType::F64)?.broadcast_matmul(&y.to_dtype(DType::F64)?)?;
+    Ok(wide.to_dtype(x.dtype())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{base::Target, ops::support::testing};
+
+    #[test]
+    fn agrees_with_the_reference() {
+        testing::fixture("matmul");
+    }
+
+    #[test]
+    fn inner_lengths_must_agree() {
+        let arguments = [("x", testing::float32(&[2, 3])), ("y", testing::float32(&[2, 3]))];
+        let why = "parameter `y`: tensor<fp32, [2, 3]> has 2 rows to multiply, `x`, which is tensor<fp32, [2, 3]>, has 3 columns";
+        testing::refuses("matmul", Target::Ios15, &arguments, why);
+        let arguments = [("x", testing::float32(&[3])), ("y", testing::float32(&[3]))];
+        let why = "parameter `y`: expected a rank of at least 2, found tensor<fp32, [3]>";
+        testing::refuses("matmul", Target::Ios15, &arguments, why);
+    }
+
+    #[test]
+    fn unknown_lengths_stay_unknown() {
+        let arguments = [("x", testing::flexible(&[2, 0, 3])), ("y", testing::float32(&[3, 4]))];
+        testing::accepts("matmul", Target::Ios15, &arguments, "tensor<fp32, [2, ?, 4]>");
+    }
+}

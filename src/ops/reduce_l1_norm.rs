@@ -1,0 +1,27 @@
+//! `reduce_l1_norm`: the sum of absolute values along `axes` (all dimensions without), which stay as length 1 with `keep_dims`.
+//!
+//! `x`: float16, float32 or int32; the result has its element type. The same at every target.
+
+use super::{
+    Op,
+    support::reduce::{evaluate, operator, sum},
+};
+
+pub(super) static OP: Op =
+    operator("reduce_l1_norm", |arguments| evaluate(arguments, |v| sum(v, f64::abs) as f32, |v| v.iter().map(|x| x.abs()).sum()));
+
+#[cfg(test)]
+mod tests {
+    use crate::{base::Target, ops::support::testing};
+
+    #[test]
+    fn agrees_with_the_reference() {
+        testing::fixture("reduce_l1_norm");
+    }
+
+    #[test]
+    fn axes_outside_of_the_rank_are_refused() {
+        let arguments = [("x", testing::float32(&[2, 3])), ("axes", testing::ints(&[2]))];
+        testing::refuses("reduce_l1_norm", Target::Ios15, &arguments, "parameter `axes`: axis 2 is outside a tensor of rank 2");
+    }
+}

@@ -1,0 +1,30 @@
+//! `relu6`: `min(max(x, 0), 6)`.
+//!
+//! `x`: float16 or float32 of any shape; the result has its type. The same at every target.
+
+use super::{
+    Op,
+    support::unary::{FLOATS, map, operator},
+};
+
+pub(super) static OP: Op = operator("relu6", FLOATS, |arguments| map(arguments, |x| x.clamp(0.0, 6.0)));
+
+#[cfg(test)]
+mod tests {
+    use crate::{base::Target, ops::support::testing};
+
+    #[test]
+    fn agrees_with_the_reference() {
+        testing::fixture("relu6");
+    }
+
+    #[test]
+    fn integers_are_refused() {
+        testing::refuses(
+            "relu6",
+            Target::Ios15,
+            &[("x", testing::int32(&[2]))],
+            "parameter `x` is tensor<int32, [2]>, expected a tensor of fp16, fp32",
+        );
+    }
+}

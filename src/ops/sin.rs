@@ -1,0 +1,41 @@
+//! `sin`: the sine.
+//!
+//! `x`: float16 or float32 of any shape; the result has its type. The same at every target.
+
+use super::{
+    Op,
+    support::unary::{FLOATS, map, operator},
+};
+use crate::mil::{BuildError, Builder, Var};
+
+pub(super) static OP: Op = operator("sin", FLOATS, |arguments| map(arguments, f32::sin));
+
+impl Builder {
+    /// The sine.
+    ///
+    /// # Errors
+    /// When the arguments do not fit the operator.
+    pub fn sin(&mut self, name: &str, x: Var) -> Result<Var, BuildError> {
+        self.op1("sin", name, &[("x", x.into())])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{base::Target, ops::support::testing};
+
+    #[test]
+    fn agrees_with_the_reference() {
+        testing::fixture("sin");
+    }
+
+    #[test]
+    fn integers_are_refused() {
+        testing::refuses(
+            "sin",
+            Target::Ios15,
+            &[("x", testing::int32(&[2]))],
+            "parameter `x` is tensor<int32, [2]>, expected a tensor of fp16, fp32",
+        );
+    }
+}

@@ -1,0 +1,41 @@
+//! `square`: `x * x`.
+//!
+//! `x`: float16, float32 or int32 of any shape; the result has its type. The same at every target.
+
+use super::{
+    Op,
+    support::unary::{NUMBERS, map_number, operator},
+};
+use crate::mil::{BuildError, Builder, Var};
+
+pub(super) static OP: Op = operator("square", NUMBERS, |arguments| map_number(arguments, |x| x * x, |x| x.wrapping_mul(x)));
+
+impl Builder {
+    /// `x * x`.
+    ///
+    /// # Errors
+    /// When the arguments do not fit the operator.
+    pub fn square(&mut self, name: &str, x: Var) -> Result<Var, BuildError> {
+        self.op1("square", name, &[("x", x.into())])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{base::Target, ops::support::testing};
+
+    #[test]
+    fn agrees_with_the_reference() {
+        testing::fixture("square");
+    }
+
+    #[test]
+    fn booleans_are_refused() {
+        testing::refuses(
+            "square",
+            Target::Ios15,
+            &[("x", testing::boolean(&[2]))],
+            "parameter `x` is tensor<bool, [2]>, expected a tensor of fp16, fp32, int32",
+        );
+    }
+}

@@ -1,0 +1,14 @@
+//! What operators share: element type lists, defaults, and whole families of near-equal operators.
+
+pub(super) mod binary;
+pub(super) mod defaults;
+pub(super) mod indexing;
+pub(super) mod normalize;
+pub(super) mod permute;
+pub(super) mod reduce;
+pub(super) mod shapes;
+#[cfg(test)]
+pub(super) mod testing;
+pub(super) mod types;
+pub(super) mod unary;
+pub(super) mod window;
