@@ -128,6 +128,8 @@ pub struct Builder {
     target: Target,
     values: Vec<ValueInfo>,
     constants: HashMap<ValueId, Value>,
+    /// Results of `constexpr_*` operators.
+    fixed: HashSet<ValueId>,
     equal: HashMap<(Blake3, DataType, Vec<u64>), Var>,
     inputs: Vec<ValueId>,
     operations: Vec<Operation>,
@@ -143,6 +145,7 @@ impl Builder {
             target,
             values: Vec::new(),
             constants: HashMap::new(),
+            fixed: HashSet::new(),
             equal: HashMap::new(),
             inputs: Vec::new(),
             operations: Vec::new(),
@@ -284,6 +287,9 @@ impl Builder {
             .enumerate()
             .map(|(i, ty)| self.define(&if several { format!("{full}_{i}") } else { full.clone() }, ty))
             .collect();
+        if kind.starts_with("constexpr_") {
+            self.fixed.extend(outputs.iter().map(|var| var.0));
+        }
         let own = match outputs.as_slice() {
             [single] => self.values[single.0.0 as usize].name.clone(),
             _ => self.unique(&full),
@@ -343,6 +349,7 @@ impl Builder {
         for (parameter, bindings) in inputs {
             for binding in bindings {
                 match binding {
+                    Binding::Value(id) if self.fixed.contains(id) => call.push_fixed(parameter, self.values[id.0 as usize].ty.clone()),
                     Binding::Value(id) => call.push(parameter, self.values[id.0 as usize].ty.clone(), self.constants.get(id).cloned()),
                     Binding::Literal(value) => call.push(parameter, value.value_type(), Some(value.clone())),
                 }

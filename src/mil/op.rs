@@ -193,6 +193,8 @@ impl InferError {
 struct Operand {
     ty: ValueType,
     constant: Option<Value>,
+    /// Fixed before the program runs, known here or not.
+    fixed: bool,
 }
 
 /// A use of an operator: its arguments' types and the constants among them. Accessors fall back to the operator's defaults.
@@ -218,7 +220,13 @@ impl<'a> Call<'a> {
 
     /// Adds a value of an argument.
     pub fn push(&mut self, parameter: &'a str, ty: ValueType, constant: Option<Value>) {
-        self.arguments.entry(parameter).or_default().push(Operand { ty, constant });
+        let fixed = constant.is_some();
+        self.arguments.entry(parameter).or_default().push(Operand { ty, constant, fixed });
+    }
+
+    /// Adds a value that is fixed before the program runs, though it is not known here: a result of a `constexpr_*` operator.
+    pub fn push_fixed(&mut self, parameter: &'a str, ty: ValueType) {
+        self.arguments.entry(parameter).or_default().push(Operand { ty, constant: None, fixed: true });
     }
 
     /// Adds the result types of a nested block.
@@ -262,7 +270,7 @@ impl<'a> Call<'a> {
             if !parameter.variadic && operands.len() != 1 {
                 return Err(InferError::Count { parameter: name.to_owned(), found: operands.len() });
             }
-            if parameter.constant && operands.iter().any(|operand| operand.constant.is_none()) {
+            if parameter.constant && operands.iter().any(|operand| !operand.fixed) {
                 return Err(InferError::NotConstant(name.to_owned()));
             }
         }

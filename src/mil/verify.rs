@@ -167,6 +167,7 @@ pub fn verify(program: &Program, registry: Registry) -> Result<(), VerifyError> 
             registry,
             defined: HashSet::new(),
             constants: HashMap::new(),
+            fixed: HashSet::new(),
             names: HashSet::new(),
         }
         .run()?;
@@ -181,6 +182,8 @@ struct Verifier<'a> {
     registry: Registry,
     defined: HashSet<ValueId>,
     constants: HashMap<ValueId, &'a Value>,
+    /// Results of `constexpr_*` operators.
+    fixed: HashSet<ValueId>,
     names: HashSet<&'a str>,
 }
 
@@ -283,6 +286,9 @@ impl<'a> Verifier<'a> {
         } else {
             let types = self.infer(index, operation, inner)?;
             self.check_types(index, operation, &types)?;
+            if operation.kind.starts_with("constexpr_") {
+                self.fixed.extend(&operation.outputs);
+            }
         }
         operation.outputs.iter().try_for_each(|&id| self.define(id))
     }
@@ -301,6 +307,7 @@ impl<'a> Verifier<'a> {
         for (parameter, bindings) in &operation.inputs {
             for binding in bindings {
                 match binding {
+                    Binding::Value(id) if self.fixed.contains(id) => call.push_fixed(parameter, self.function.value(*id).ty.clone()),
                     Binding::Value(id) => {
                         call.push(parameter, self.function.value(*id).ty.clone(), self.constants.get(id).map(|v| (*v).clone()))
                     }
