@@ -204,7 +204,11 @@ impl<'a> Run<'a, '_> {
         let mut call = Call::new(definition, self.function.opset)?;
         let mut tensors: BTreeMap<&str, Vec<Tensor>> = BTreeMap::new();
         for (parameter, operand) in self.operands(operation)? {
-            call.push(parameter, operand.ty, operand.known);
+            // Whether constants are constant was a question before the program ran.
+            match operand.known {
+                Some(value) => call.push(parameter, operand.ty, Some(value)),
+                None => call.push_fixed(parameter, operand.ty),
+            }
             tensors.entry(parameter).or_default().extend(operand.tensor);
         }
         let types = call.infer()?;

@@ -127,6 +127,15 @@ impl Range {
     }
 }
 
+impl Range {
+    /// Every element that is taken of a dimension of `length`; `None` where a bound is computed.
+    pub(super) fn places(&self, length: u64) -> Option<Vec<usize>> {
+        let (begin, count) = self.resolve(length)?;
+        let stride = if self.squeeze { 1 } else { self.stride };
+        Some((0..count as i64).map(|i| (begin as i64 + i * stride) as usize).collect())
+    }
+}
+
 /// The shape of the slice, squeezed dimensions included.
 pub(super) fn sliced(shape: &[Dimension], ranges: &[Range]) -> Vec<Dimension> {
     let length = |(d, range): (&Dimension, &Range)| match d.known() {

@@ -1,6 +1,7 @@
 //! What operators share: element type lists, defaults, and whole families of near-equal operators.
 
 pub(super) mod binary;
+pub(super) mod blocks;
 pub(super) mod defaults;
 pub(super) mod indexing;
 pub(super) mod normalize;

@@ -80,6 +80,22 @@ pub(in crate::ops) fn constant_float32(value: f32) -> Given {
     Given::Constant(Value::float(DataType::Float32, value).into())
 }
 
+/// A constant of any element type from its bytes, or from zeros as many as there must be.
+pub(in crate::ops) fn constant(dtype: &str, shape: &[u64], bytes: &[u8]) -> Given {
+    let dtype = DataType::from_name(dtype).expect("a MIL name");
+    let length = (shape.iter().product::<u64>() * dtype.bits().unwrap_or(8)).div_ceil(8) as usize;
+    let mut packed = bytes.to_vec();
+    packed.resize(length, 0);
+    let values = decode(dtype, shape, &packed).expect("enough bytes").filter(|t| t.dtype() == candle_core::DType::I64);
+    let literal = match values {
+        Some(values) if dtype.bits().is_some_and(|bits| bits >= 8) => {
+            Literal::Ints(values.flatten_all().and_then(|t| t.to_vec1()).expect("integers"))
+        }
+        _ => Literal::Packed(packed),
+    };
+    Given::Constant(Value::Tensor(Recipe::literal(dtype, shape, literal).expect("as many as the shape")).into())
+}
+
 /// A constant float32 tensor of zeros.
 pub(in crate::ops) fn constant_zeros(shape: &[u64]) -> Given {
     let zeros = vec![0.0; shape.iter().product::<u64>() as usize];
