@@ -27,12 +27,15 @@ macro_rules! ops {
 }
 
 ops! {
-    abs, acos, add, asin, atan, atanh, batch_norm, cast, ceil, clip, concat, constexpr_affine_dequantize, constexpr_blockwise_shift_scale, constexpr_cast, constexpr_lut_to_dense, constexpr_lut_to_sparse, constexpr_sparse_blockwise_shift_scale, constexpr_sparse_to_dense, conv, cos, cosh, equal, erf, exp, exp2, expand_dims, floor,
-    floor_div, gather, gelu, greater, greater_equal, identity, instance_norm, inverse, layer_norm, less, less_equal, linear, log, logical_and, logical_or,
-    logical_xor, matmul, maximum, minimum, modulo, mul, not_equal, pad, pow, read_state, real_div, reduce_l1_norm, reduce_l2_norm, reduce_log_sum,
-    reduce_log_sum_exp, reduce_max, reduce_mean, reduce_min, reduce_prod, reduce_sum, reduce_sum_square, relu, relu6, reshape, round, rsqrt, scaled_dot_product_attention,
-    sigmoid, sign, silu, sin, sinh, slice_by_index, slice_update, softmax, softplus, softsign, split, sqrt, square, squeeze, sub, tan, tanh, transpose,
-    upsample_nearest_neighbor, write_state,
+    abs, acos, add, argsort, asin, atan, atanh, band_part, batch_norm, cast, ceil, clip, concat, constexpr_affine_dequantize,
+    constexpr_blockwise_shift_scale, constexpr_cast, constexpr_lut_to_dense, constexpr_lut_to_sparse,
+    constexpr_sparse_blockwise_shift_scale, constexpr_sparse_to_dense, conv, cos, cosh, cumsum, equal, erf, exp, exp2, expand_dims, fill,
+    fill_like, floor, floor_div, gather, gather_along_axis, gelu, greater, greater_equal, identity, instance_norm, inverse, layer_norm,
+    less, less_equal, linear, log, logical_and, logical_not, logical_or, logical_xor, matmul, maximum, minimum, modulo, mul, not_equal,
+    one_hot, pad, pow, range_1d, read_state, real_div, reduce_argmax, reduce_argmin, reduce_l1_norm, reduce_l2_norm, reduce_log_sum,
+    reduce_log_sum_exp, reduce_max, reduce_mean, reduce_min, reduce_prod, reduce_sum, reduce_sum_square, relu, relu6, reshape, round, rsqrt,
+    scaled_dot_product_attention, select, shape, sigmoid, sign, silu, sin, sinh, slice_by_index, slice_update, softmax, softplus, softsign,
+    split, sqrt, square, squeeze, stack, sub, tan, tanh, tile, topk, transpose, upsample_nearest_neighbor, write_state,
 }
 
 pub use conv::{ConvOptions, Padding};

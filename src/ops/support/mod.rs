@@ -1,5 +1,6 @@
 //! What operators share: element type lists, defaults, and whole families of near-equal operators.
 
+pub(super) mod argument;
 pub(super) mod binary;
 pub(super) mod blocks;
 pub(super) mod defaults;
@@ -8,6 +9,7 @@ pub(super) mod normalize;
 pub(super) mod permute;
 pub(super) mod reduce;
 pub(super) mod shapes;
+pub(super) mod sort;
 #[cfg(test)]
 pub(super) mod testing;
 pub(super) mod types;
