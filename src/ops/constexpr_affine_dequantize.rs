@@ -21,7 +21,11 @@ pub(super) static OP: Op = Op {
         name: "constexpr_affine_dequantize",
         versions: &[OpVersion {
             since: Target::Ios16,
-            domains: &[('Q', &[DataType::Int8, DataType::UInt8]), ('Z', &[DataType::Int8, DataType::UInt8, DataType::Float32]), ('D', FLOAT)],
+            domains: &[
+                ('Q', &[DataType::Int8, DataType::UInt8]),
+                ('Z', &[DataType::Int8, DataType::UInt8, DataType::Float32]),
+                ('D', FLOAT),
+            ],
             parameters: &[
                 var("quantized_data", 'Q').constant(),
                 var("zero_point", 'Z').constant(),
@@ -69,7 +73,10 @@ mod tests {
         let data = testing::constant("int8", &[2, 3], &[0; 6]);
         let arguments = [
             ("quantized_data", data),
-            ("zero_point", testing::constant("int8", &[], &[0])), ("scale", testing::constant_zeros(&[2])), ("axis", 1.into())];
+            ("zero_point", testing::constant("int8", &[], &[0])),
+            ("scale", testing::constant_zeros(&[2])),
+            ("axis", 1.into()),
+        ];
         let why = "parameter `scale`: expected a scalar or a vector of 3, found tensor<fp32, [2]>";
         testing::refuses("constexpr_affine_dequantize", Target::Ios16, &arguments, why);
         let why = "`constexpr_affine_dequantize` needs iOS16; the program is for iOS15";

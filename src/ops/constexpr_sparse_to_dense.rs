@@ -17,8 +17,7 @@ use crate::{
     mil::{Call, DataType, Dimension, Domain, InferError, OpDef, OpVersion, Parameter, ValueType},
 };
 
-const DATA: &[DataType] =
-    &[DataType::Int4, DataType::UInt4, DataType::Int8, DataType::UInt8, DataType::Float16, DataType::Float32];
+const DATA: &[DataType] = &[DataType::Int4, DataType::UInt4, DataType::Int8, DataType::UInt8, DataType::Float16, DataType::Float32];
 
 pub(super) static OP: Op = Op {
     def: OpDef {
@@ -74,7 +73,8 @@ mod tests {
     #[test]
     fn bits_must_fill_the_shape() {
         let shape = testing::constant("uint32", &[2], &[3, 0, 0, 0, 3, 0, 0, 0]);
-        let arguments = [("nonzero_data", testing::constant_zeros(&[1])), ("mask", testing::constant("uint8", &[1], &[1])), ("shape", shape)];
+        let arguments =
+            [("nonzero_data", testing::constant_zeros(&[1])), ("mask", testing::constant("uint8", &[1], &[1])), ("shape", shape)];
         let why = "parameter `mask`: tensor<uint8, [1]> does not hold the bits of [3, 3]";
         testing::refuses("constexpr_sparse_to_dense", Target::Ios16, &arguments, why);
     }

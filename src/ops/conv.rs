@@ -4,6 +4,8 @@
 //! `pad` (two per dimension: before, after) counts only with `pad_type` `custom`.
 //! iOS16: `pad_type` `same_lower`. iOS17: `weight` and `bias` may have another float type than `x`, and `bias` may be computed.
 
+use std::collections::BTreeMap;
+
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
@@ -191,15 +193,17 @@ fn kernel(arguments: &Arguments<'_>) -> Result<Vec<Tensor>, KernelError> {
     Ok(vec![Tensor::from_vec(values, shape, &Device::Cpu)?])
 }
 
-/// Bytes of the patch matrix of one tile: large enough for an efficient product, small enough for a cache.
-const TILE_BYTES: usize = 4 << 20;
+/// Bytes of the patch matrix of one tile: enough rows that few of the input's are prepared twice, little beside the pictures.
+const TILE_BYTES: usize = 8 << 20;
 
 impl Convolution {
-    /// Patches of a tile of output rows become a matrix, which the weights are multiplied with; tiles run in parallel.
+    /// The patches of a tile of output rows become a matrix that is multiplied with the weights; tiles run in parallel. A patch lies in one piece,
+    /// channels innermost, which is the order in which the product is fastest.
     fn run(&self, x: &Tensor, weight: &Tensor, bias: Option<&[f32]>, batch: usize, filters: usize) -> Result<Vec<f32>, KernelError> {
         let per_group = filters / self.groups;
         let length = self.channels * self.kernel.iter().product::<usize>();
-        let weight = weight.reshape((self.groups, per_group, length))?;
+        let weight =
+            weight.reshape((filters, self.channels, ()))?.transpose(1, 2)?.contiguous()?.reshape((self.groups, per_group, length))?;
         let rows = self.output[0] * self.output[1];
         let (width, plane) = (self.output[2], rows * self.output[2]);
         let tile_rows = (TILE_BYTES / 4 / (length * width).max(1)).clamp(1, rows.max(1));
@@ -213,14 +217,13 @@ impl Convolution {
             tiles.into_par_iter().try_for_each(|Tile { group, index, mut parts }| {
                 let image = &x[group * input_plane..(group + 1) * input_plane];
                 let places = parts[0].len();
-                let mut patches = vec![0.0; length * places];
-                self.gather(image, index * tile_rows, places / width, &mut patches);
-                let patches = Tensor::from_vec(patches, (length, places), &Device::Cpu)?;
-                let product = weight.get(group % self.groups)?.matmul(&patches)?;
+                let patches = self.patches(image, index * tile_rows, places / width);
+                let patches = Tensor::from_vec(patches, (places, length), &Device::Cpu)?;
+                let product = patches.matmul(&weight.get(group % self.groups)?.t()?)?;
                 view(&product, |product: &[f32]| {
-                    for (i, (part, product)) in parts.iter_mut().zip(product.chunks(places)).enumerate() {
+                    for (i, part) in parts.iter_mut().enumerate() {
                         let bias = bias.map_or(0.0, |bias| bias[group % self.groups * per_group + i]);
-                        part.iter_mut().zip(product).for_each(|(out, &value)| *out = value + bias);
+                        part.iter_mut().zip(product.iter().skip(i).step_by(per_group)).for_each(|(out, &value)| *out = value + bias);
                     }
                 })
             })
@@ -228,24 +231,26 @@ impl Convolution {
         Ok(out)
     }
 
-    /// The patches of output rows `first..first + rows`: one row of the matrix per channel and kernel element.
-    fn gather(&self, image: &[f32], first: usize, rows: usize, patches: &mut [f32]) {
-        let [depth, height, width] = self.input;
-        let places = rows * self.output[2];
-        let elements = (0..self.channels).flat_map(|c| {
-            let [kd, kh, kw] = self.kernel;
-            (0..kd).flat_map(move |z| (0..kh).flat_map(move |y| (0..kw).map(move |x| (c, [z, y, x]))))
-        });
-        for ((channel, element), patches) in elements.zip(patches.chunks_mut(places)) {
-            for (row, patch) in (first..first + rows).zip(patches.chunks_mut(self.output[2])) {
-                let z = self.source(0, row / self.output[1], element[0]);
-                let y = self.source(1, row % self.output[1], element[1]);
-                if let (Some(z), Some(y)) = (z, y) {
-                    let start = ((channel * depth + z) * height + y) * width;
-                    self.gather_row(&image[start..start + width], element[2], patch);
+    /// The patches of output rows `first..first + rows`, one behind the other.
+    fn patches(&self, image: &[f32], first: usize, rows: usize) -> Vec<f32> {
+        let [depth, height, width] = self.kernel;
+        let run = width * self.channels;
+        let length = depth * height * run;
+        let mut patches = vec![0.0; rows * self.output[2] * length];
+        let mut lines: BTreeMap<(usize, usize), Vec<f32>> = BTreeMap::new();
+        for (row, patches) in (first..first + rows).zip(patches.chunks_mut(self.output[2] * length)) {
+            for (z, y) in (0..depth).flat_map(|z| (0..height).map(move |y| (z, y))) {
+                let source = (self.source(0, row / self.output[1], z), self.source(1, row % self.output[1], y));
+                // Rows in the padding stay zero.
+                let (Some(from_z), Some(from_y)) = source else { continue };
+                let line = lines.entry((from_z, from_y)).or_insert_with(|| self.line(image, from_z, from_y));
+                let begin = (z * height + y) * run;
+                for (place, patch) in patches.chunks_mut(length).enumerate() {
+                    self.copy_run(line, place * self.stride[2], &mut patch[begin..begin + run]);
                 }
             }
         }
+        patches
     }
 
     /// Where in the input kernel element `element` lies at output place `place`; `None` in the padding.
@@ -254,16 +259,30 @@ impl Convolution {
         padded.checked_sub(self.before[axis]).filter(|&at| at < self.input[axis])
     }
 
-    fn gather_row(&self, row: &[f32], element: usize, patch: &mut [f32]) {
-        if self.stride[2] == 1 {
-            let offset = element * self.dilation[2];
-            let begin = self.before[2].saturating_sub(offset).min(patch.len());
-            let end = (row.len() + self.before[2]).saturating_sub(offset).clamp(begin, patch.len());
-            let from = begin + offset - self.before[2].min(begin + offset);
-            patch[begin..end].copy_from_slice(&row[from..from + end - begin]);
-        } else {
-            let places = patch.iter_mut().enumerate();
-            places.for_each(|(place, out)| *out = self.source(2, place, element).map_or(0.0, |at| row[at]));
+    /// A row of the input with its padding, channels innermost.
+    fn line(&self, image: &[f32], z: usize, y: usize) -> Vec<f32> {
+        let [depth, height, width] = self.input;
+        let padded = (self.output[2] - 1) * self.stride[2] + (self.kernel[2] - 1) * self.dilation[2] + 1;
+        let used = width.min(padded.saturating_sub(self.before[2]));
+        let mut line = vec![0.0; padded * self.channels];
+        let inner = &mut line[self.before[2].min(padded) * self.channels..];
+        for channel in 0..self.channels {
+            let start = ((channel * depth + z) * height + y) * width;
+            let places = inner.iter_mut().skip(channel).step_by(self.channels);
+            places.zip(&image[start..start + used]).for_each(|(place, &value)| *place = value);
+        }
+        line
+    }
+
+    /// The kernel's width of elements from `at` on.
+    fn copy_run(&self, line: &[f32], at: usize, run: &mut [f32]) {
+        if self.dilation[2] == 1 {
+            run.copy_from_slice(&line[at * self.channels..at * self.channels + run.len()]);
+            return;
+        }
+        for (element, piece) in run.chunks_mut(self.channels).enumerate() {
+            let from = (at + element * self.dilation[2]) * self.channels;
+            piece.copy_from_slice(&line[from..from + self.channels]);
         }
     }
 }

@@ -49,7 +49,9 @@ fn infer(call: &Call<'_>) -> Result<Vec<ValueType>, InferError> {
         return single(dtype(call), rank.map_or(vec![ANY_RANK], |rank| vec![UNKNOWN; rank]));
     }
     let lengths = call.ints("shape")?;
-    let length = |&n: &i64| u64::try_from(n).map(Dimension::Known).map_err(|_| InferError::rule("shape", format!("negative lengths in {lengths:?}")));
+    let length = |&n: &i64| {
+        u64::try_from(n).map(Dimension::Known).map_err(|_| InferError::rule("shape", format!("negative lengths in {lengths:?}")))
+    };
     single(dtype(call), lengths.iter().map(length).collect::<Result<_, _>>()?)
 }
 

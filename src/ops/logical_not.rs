@@ -14,12 +14,10 @@ use crate::{
     mil::{Domain, OpVersion, Parameter},
 };
 
-const VERSIONS: &[OpVersion] =
-    &[OpVersion { since: Target::Ios15, domains: &[], parameters: &[Parameter::new("x", Domain::Of(BOOL))] }];
+const VERSIONS: &[OpVersion] = &[OpVersion { since: Target::Ios15, domains: &[], parameters: &[Parameter::new("x", Domain::Of(BOOL))] }];
 
-pub(super) static OP: Op = operator("logical_not", VERSIONS, |arguments| {
-    Ok(vec![map_elements(arguments.tensor("x")?, |x: u8| u8::from(x == 0))?])
-});
+pub(super) static OP: Op =
+    operator("logical_not", VERSIONS, |arguments| Ok(vec![map_elements(arguments.tensor("x")?, |x: u8| u8::from(x == 0))?]));
 
 #[cfg(test)]
 mod tests {

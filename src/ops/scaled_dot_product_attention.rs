@@ -89,7 +89,11 @@ fn kernel(arguments: &Arguments<'_>) -> Result<Vec<Tensor>, KernelError> {
     let scale = 1.0 / (query.dims()[rank - 1] as f64).sqrt();
     let mut scores = (query * scale)?.matmul(&key.transpose(rank - 2, rank - 1)?.contiguous()?)?;
     if let Some(mask) = arguments.given("attn_mask") {
-        let mask = if mask.dtype() == DType::U8 { map_elements(mask, |seen: u8| if seen == 0 { f32::NEG_INFINITY } else { 0.0 })? } else { mask.clone() };
+        let mask = if mask.dtype() == DType::U8 {
+            map_elements(mask, |seen: u8| if seen == 0 { f32::NEG_INFINITY } else { 0.0 })?
+        } else {
+            mask.clone()
+        };
         scores = scores.broadcast_add(&mask)?;
     }
     Ok(vec![softmax(&scores, rank - 1)?.matmul(&value.contiguous()?)?])

@@ -19,7 +19,11 @@ use crate::{
 pub(super) static OP: Op = Op {
     def: OpDef {
         name: "stack",
-        versions: &[OpVersion { since: Target::Ios15, domains: &[('T', PLAIN)], parameters: &[var("values", 'T').variadic(), int("axis")] }],
+        versions: &[OpVersion {
+            since: Target::Ios15,
+            domains: &[('T', PLAIN)],
+            parameters: &[var("values", 'T').variadic(), int("axis")],
+        }],
         infer,
     },
     kernel: |arguments| {

@@ -95,7 +95,8 @@ pub(in crate::ops) fn looked_up(indices: &Tensor, table: &Tensor, axis: usize) -
 /// The type and axis of what a look-up makes; refuses tables that do not fit the indices.
 pub(in crate::ops) fn look_up_shape(call: &Call<'_>, shape: &[Dimension], bits: u64) -> Result<(Vec<Dimension>, usize, u64), InferError> {
     let table = call.tensor("lut")?;
-    let misfit = || InferError::rule("lut", format!("expected [blocks.., {}, vector] for {} dimensions, found {table}", 1u64 << bits, shape.len()));
+    let misfit =
+        || InferError::rule("lut", format!("expected [blocks.., {}, vector] for {} dimensions, found {table}", 1u64 << bits, shape.len()));
     if table.rank() != shape.len() + 2 || table.shape[shape.len()].known() != Some(1 << bits) {
         return Err(misfit());
     }
@@ -135,7 +136,8 @@ fn spread<T: WithDType + Default>(values: &Tensor, mask: &Tensor) -> Result<Tens
 
 /// The elements of `dense` where `mask` is set, in order.
 pub(in crate::ops) fn compacted(dense: &Tensor, mask: &Tensor) -> Result<Tensor, KernelError> {
-    let places: Vec<i64> = view(mask, |mask: &[i64]| mask.iter().enumerate().filter(|(_, bit)| **bit != 0).map(|(i, _)| i as i64).collect())?;
+    let places: Vec<i64> =
+        view(mask, |mask: &[i64]| mask.iter().enumerate().filter(|(_, bit)| **bit != 0).map(|(i, _)| i as i64).collect())?;
     let count = places.len();
     Ok(dense.flatten_all()?.index_select(&Tensor::from_vec(places, count, &Device::Cpu)?, 0)?)
 }
