@@ -7,6 +7,8 @@ pub(super) mod defaults;
 pub(super) mod indexing;
 pub(super) mod normalize;
 pub(super) mod permute;
+pub(super) mod pool;
+pub(super) mod quantization;
 pub(super) mod reduce;
 pub(super) mod shapes;
 pub(super) mod sort;

@@ -3,7 +3,7 @@
 use candle_core::{Device, Tensor, WithDType};
 use rayon::prelude::*;
 
-use super::types::{FLOAT, NUMBER, X};
+use super::types::{FLOAT, NUMBER, X, var};
 use crate::{
     base::Target,
     eval::{Arguments, Kernel, KernelError, view},
@@ -15,6 +15,25 @@ use crate::{
 pub(in crate::ops) const FLOATS: &[OpVersion] = &[OpVersion { since: Target::Ios15, domains: &[('T', FLOAT)], parameters: &[X] }];
 /// One contract for all targets: `x` of float16, float32 or int32.
 pub(in crate::ops) const NUMBERS: &[OpVersion] = &[OpVersion { since: Target::Ios15, domains: &[('T', NUMBER)], parameters: &[X] }];
+
+/// `x` and a known `alpha`, whose width is free from iOS17 on.
+pub(in crate::ops) const WITH_ALPHA: &[OpVersion] = &[
+    OpVersion { since: Target::Ios15, domains: &[('T', FLOAT)], parameters: &[X, var("alpha", 'T').constant()] },
+    OpVersion { since: Target::Ios17, domains: &[('T', FLOAT), ('U', FLOAT)], parameters: &[X, var("alpha", 'U').constant()] },
+];
+/// `x` and known `alpha` and `beta`, whose width is free from iOS17 on.
+pub(in crate::ops) const WITH_ALPHA_BETA: &[OpVersion] = &[
+    OpVersion {
+        since: Target::Ios15,
+        domains: &[('T', FLOAT)],
+        parameters: &[X, var("alpha", 'T').constant(), var("beta", 'T').constant()],
+    },
+    OpVersion {
+        since: Target::Ios17,
+        domains: &[('T', FLOAT), ('U', FLOAT)],
+        parameters: &[X, var("alpha", 'U').constant(), var("beta", 'U').constant()],
+    },
+];
 
 /// An operator whose result has the type of `x`.
 pub(in crate::ops) const fn operator(name: &'static str, versions: &'static [OpVersion], kernel: Kernel) -> Op {
