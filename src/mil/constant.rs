@@ -104,6 +104,11 @@ impl Literal {
         })
     }
 
+    /// Whether there are no elements; `None` as for [`len`](Self::len).
+    pub fn is_empty(&self) -> Option<bool> {
+        self.len().map(|length| length == 0)
+    }
+
     fn fits(&self, dtype: DataType, elements: u64) -> bool {
         let kind = match self {
             Self::Bools(_) => dtype == DataType::Bool,

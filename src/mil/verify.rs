@@ -59,7 +59,7 @@ pub enum VerifyError {
         op: String,
         /// Why.
         #[source]
-        source: InferError,
+        source: Box<InferError>,
     },
     /// A declared type that inference contradicts.
     #[error("{function}: operation #{index} `{name}` ({op}) declares {declared}, its arguments give {inferred}")]
@@ -73,9 +73,9 @@ pub enum VerifyError {
         /// The operator.
         op: String,
         /// Declared types.
-        declared: String,
+        declared: Box<str>,
         /// Inferred types.
-        inferred: String,
+        inferred: Box<str>,
     },
     /// More than 5 dimensions.
     #[error("{function}: `{name}` is {ty}: Core ML has at most 5 dimensions")]
@@ -296,12 +296,12 @@ impl<'a> Verifier<'a> {
     fn infer(&self, index: usize, operation: &Operation, inner: Vec<Vec<ValueType>>) -> Result<Vec<ValueType>, VerifyError> {
         let (function, name, op) = (self.name.to_owned(), operation.name.clone(), operation.kind.clone());
         let definition = (self.registry)(&operation.kind).ok_or(VerifyError::UnknownOp { function, index, name, op })?;
-        let error = |source| VerifyError::Arguments {
+        let error = |source: InferError| VerifyError::Arguments {
             function: self.name.to_owned(),
             index,
             name: operation.name.clone(),
             op: operation.kind.clone(),
-            source,
+            source: Box::new(source),
         };
         let mut call = Call::new(definition, self.function.opset).map_err(error)?;
         for (parameter, bindings) in &operation.inputs {
@@ -327,7 +327,7 @@ impl<'a> Verifier<'a> {
         let declared: Vec<&ValueType> = operation.outputs.iter().map(|&id| &self.function.value(id).ty).collect();
         let same = declared.len() == inferred.len() && declared.iter().zip(inferred).all(|(d, i)| agrees(d, i));
         if !same {
-            let join = |types: Vec<String>| types.join(", ");
+            let join = |types: Vec<String>| types.join(", ").into_boxed_str();
             return Err(VerifyError::Type {
                 function: self.name.to_owned(),
                 index,
