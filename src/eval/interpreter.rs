@@ -428,3 +428,119 @@ fn wrapped(tensor: Tensor, wrap: fn(i64) -> i64) -> candle_core::Result<Tensor> 
         None => Ok(tensor),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        base::Target,
+        eval::{ConstantSource, Literals, SourceError},
+        mil::{Builder, OpDef},
+        ops,
+    };
+
+    fn program(build: impl FnOnce(&mut Builder) -> Vec<(&'static str, crate::mil::Var)>) -> Program {
+        let mut builder = Builder::new(ops::find, Target::Ios16);
+        let outputs = build(&mut builder);
+        let function = builder.finish(&outputs).unwrap();
+        let functions = BTreeMap::from([("main".to_owned(), function)]);
+        Program { target: Target::Ios16, functions, default_function: None, attributes: BTreeMap::new(), doc: String::new() }
+    }
+
+    /// `(x + 1) * y` in float16, with an output that is an input.
+    fn small_program() -> Program {
+        program(|builder| {
+            let ty = TensorType::new(DataType::Float16, &[2]);
+            let (x, y) = (builder.input("x", ty.clone()), builder.input("y", ty));
+            let sum = builder.add("sum", x, 1.0).unwrap();
+            let product = builder.mul("product", sum, y).unwrap();
+            vec![("product", product), ("same", x)]
+        })
+    }
+
+    fn inputs(values: &[(&str, [f32; 2])]) -> BTreeMap<String, Tensor> {
+        values.iter().map(|(name, values)| ((*name).to_owned(), Tensor::new(values, &Device::Cpu).unwrap())).collect()
+    }
+
+    fn run(program: &Program, mode: Mode) -> Vec<f32> {
+        let interpreter = Interpreter::new(program, ops::OPERATORS, &Literals);
+        let outputs = interpreter.run(None, inputs(&[("x", [0.1, 2048.0]), ("y", [3.0, 1.0])]), mode).unwrap();
+        assert_eq!(outputs.keys().collect::<Vec<_>>(), ["product", "same"]);
+        outputs["product"].to_vec1().unwrap()
+    }
+
+    #[test]
+    fn the_mode_says_how_results_are_rounded() {
+        assert_eq!(run(&small_program(), Mode::Float32), [(0.1f32 + 1.0) * 3.0, 2049.0]);
+        let round = |x: f32| f16::from_f32(x).to_f32();
+        assert_eq!(run(&small_program(), Mode::Declared), [round(round(round(0.1) + 1.0) * 3.0), 2048.0]);
+    }
+
+    #[test]
+    fn wrong_inputs_are_named() {
+        let program = small_program();
+        let interpreter = Interpreter::new(&program, ops::OPERATORS, &Literals);
+        let error = |inputs| interpreter.run(None, inputs, Mode::Float32).unwrap_err().to_string();
+        assert_eq!(error(inputs(&[("x", [0.0; 2])])), "main: input `y` is missing: expected tensor<fp16, [2]>");
+        assert_eq!(error(inputs(&[("x", [0.0; 2]), ("y", [0.0; 2]), ("z", [0.0; 2])])), "main: there is no input `z`");
+        let mut long = inputs(&[("x", [0.0; 2])]);
+        long.insert("y".to_owned(), Tensor::zeros(3, DType::F32, &Device::Cpu).unwrap());
+        assert_eq!(error(long), "main: input `y` is F32 [3], expected tensor<fp16, [2]>");
+        let mut whole = inputs(&[("x", [0.0; 2])]);
+        whole.insert("y".to_owned(), Tensor::zeros(2, DType::I64, &Device::Cpu).unwrap());
+        assert_eq!(error(whole), "main: input `y` is I64 [2], expected tensor<fp16, [2]>");
+        let missing = interpreter.run(Some("other"), BTreeMap::new(), Mode::Float32).unwrap_err();
+        assert_eq!(missing.to_string(), "the program has no function `other`");
+    }
+
+    #[test]
+    fn an_operator_that_cannot_be_run_is_named_with_its_place() {
+        let program = small_program();
+        let some: Registry = |name| -> Option<&'static OpDef> { if name == "mul" { None } else { ops::find(name) } };
+        let operators = Operators { definitions: some, kernels: ops::kernel };
+        let inputs = inputs(&[("x", [0.0; 2]), ("y", [0.0; 2])]);
+        let error = Interpreter::new(&program, operators, &Literals).run(None, inputs, Mode::Float32).unwrap_err();
+        assert_eq!(error.to_string(), "main: operation #2 `product`: there is no `mul` to run");
+    }
+
+    /// Weights that are all ones.
+    #[derive(Debug)]
+    struct Ones {
+        length: usize,
+    }
+
+    impl ConstantSource for Ones {
+        fn bytes(&self, _: &Recipe) -> Result<std::borrow::Cow<'_, [u8]>, SourceError> {
+            Ok(1f32.to_le_bytes().repeat(self.length).into())
+        }
+    }
+
+    #[test]
+    fn weights_come_from_their_source_and_must_have_their_length() {
+        let weight = Recipe::blob("@model_path/weights/weight.bin", 64, DataType::Float32, &[1, 2]);
+        let program = program(|builder| {
+            let x = builder.input("x", TensorType::new(DataType::Float32, &[2]));
+            vec![("y", builder.linear("y", x, &weight, None).unwrap())]
+        });
+        let x = || inputs(&[("x", [2.0, 3.0])]);
+        let source = Ones { length: 2 };
+        let outputs = Interpreter::new(&program, ops::OPERATORS, &source).run(None, x(), Mode::Declared).unwrap();
+        assert_eq!(outputs["y"].to_vec1::<f32>().unwrap(), [5.0]);
+        let source = Ones { length: 1 };
+        let error = Interpreter::new(&program, ops::OPERATORS, &source).run(None, x(), Mode::Declared).unwrap_err();
+        let EvalError::Operation { op, source, .. } = &error else { panic!("{error}") };
+        assert_eq!(op, "linear");
+        assert!(source.to_string().ends_with("has 4 bytes, tensor<fp32, [1, 2]> takes 8"), "{source}");
+    }
+
+    #[test]
+    fn integers_wrap_as_their_type_does() {
+        let program = program(|builder| {
+            let x = builder.input("x", TensorType::new(DataType::Int32, &[1]));
+            vec![("y", builder.add("y", x, i32::MAX).unwrap())]
+        });
+        let x = BTreeMap::from([("x".to_owned(), Tensor::new(&[2i64], &Device::Cpu).unwrap())]);
+        let outputs = Interpreter::new(&program, ops::OPERATORS, &Literals).run(None, x, Mode::Float32).unwrap();
+        assert_eq!(outputs["y"].to_vec1::<i64>().unwrap(), [i64::from(i32::MIN) + 1]);
+    }
+}

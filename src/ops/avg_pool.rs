@@ -10,7 +10,7 @@ use super::{
 use crate::mil::OpDef;
 
 pub(super) static OP: Op = Op {
-    def: OpDef { name: "avg_pool", versions: AVERAGE_VERSIONS, infer: infer },
+    def: OpDef { name: "avg_pool", versions: AVERAGE_VERSIONS, infer },
     kernel: |arguments| {
         let exclude = arguments.call.bool("exclude_padding_from_average")?;
         pool(arguments, |covered, padded| {

@@ -5,15 +5,22 @@
 
 use super::{
     Op,
-    support::{pool::{VERSIONS, infer, pool}, shapes::rank_between},
+    support::{
+        pool::{VERSIONS, infer, pool},
+        shapes::rank_between,
+    },
 };
 use crate::mil::OpDef;
 
 pub(super) static OP: Op = Op {
-    def: OpDef { name: "l2_pool", versions: VERSIONS, infer: |call| {
+    def: OpDef {
+        name: "l2_pool",
+        versions: VERSIONS,
+        infer: |call| {
             rank_between(call, "x", 3, 4)?;
             infer(call)
-        } },
+        },
+    },
     kernel: |arguments| pool(arguments, |covered, _| covered.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt() as f32),
 };
 

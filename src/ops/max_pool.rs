@@ -10,7 +10,7 @@ use super::{
 use crate::mil::OpDef;
 
 pub(super) static OP: Op = Op {
-    def: OpDef { name: "max_pool", versions: VERSIONS, infer: infer },
+    def: OpDef { name: "max_pool", versions: VERSIONS, infer },
     kernel: |arguments| pool(arguments, |covered, _| covered.iter().copied().fold(f32::NEG_INFINITY, f32::max)),
 };
 

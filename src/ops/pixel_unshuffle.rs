@@ -5,7 +5,7 @@
 use super::{
     Op,
     support::{
-        permute::{shrunk, regroup},
+        permute::{regroup, shrunk},
         types::{FLOAT, X},
     },
 };
@@ -17,7 +17,11 @@ use crate::{
 pub(super) static OP: Op = Op {
     def: OpDef {
         name: "pixel_unshuffle",
-        versions: &[OpVersion { since: Target::Ios16, domains: &[('T', FLOAT)], parameters: &[X, Parameter::new("downscale_factor", Domain::Of(&[DataType::UInt32])).constant()] }],
+        versions: &[OpVersion {
+            since: Target::Ios16,
+            domains: &[('T', FLOAT)],
+            parameters: &[X, Parameter::new("downscale_factor", Domain::Of(&[DataType::UInt32])).constant()],
+        }],
         infer: |call| shrunk(call, "downscale_factor"),
     },
     kernel: |arguments| {
@@ -40,6 +44,11 @@ mod tests {
     #[test]
     fn the_factor_must_divide() {
         let arguments = [("x", testing::float32(&[1, 1, 4, 3])), ("downscale_factor", testing::constant("uint32", &[], &[2, 0, 0, 0]))];
-        testing::refuses("pixel_unshuffle", Target::Ios18, &arguments, "parameter `downscale_factor`: its pictures of 4 x 3 are no multiple of 2");
+        testing::refuses(
+            "pixel_unshuffle",
+            Target::Ios18,
+            &arguments,
+            "parameter `downscale_factor`: its pictures of 4 x 3 are no multiple of 2",
+        );
     }
 }

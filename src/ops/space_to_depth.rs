@@ -5,7 +5,7 @@
 use super::{
     Op,
     support::{
-        permute::{shrunk, regroup},
+        permute::{regroup, shrunk},
         types::{FLOAT, X, int},
     },
 };

@@ -23,11 +23,8 @@ const CEIL_MODE: Parameter = boolean("ceil_mode").default(defaults::off);
 const EXCLUDE: Parameter = boolean("exclude_padding_from_average").default(defaults::off);
 
 /// One contract for all targets.
-pub(in crate::ops) const VERSIONS: &[OpVersion] = &[OpVersion {
-    since: Target::Ios15,
-    domains: &[('T', FLOAT)],
-    parameters: &[X, KERNEL_SIZES, STRIDES, PAD_TYPE, PAD, CEIL_MODE],
-}];
+pub(in crate::ops) const VERSIONS: &[OpVersion] =
+    &[OpVersion { since: Target::Ios15, domains: &[('T', FLOAT)], parameters: &[X, KERNEL_SIZES, STRIDES, PAD_TYPE, PAD, CEIL_MODE] }];
 /// The same with `exclude_padding_from_average`.
 pub(in crate::ops) const AVERAGE_VERSIONS: &[OpVersion] = &[OpVersion {
     since: Target::Ios15,
