@@ -29,15 +29,15 @@ macro_rules! ops {
 ops! {
     abs, acos, add, argsort, asin, atan, atanh, avg_pool, band_part, batch_norm, cast, ceil, clamped_relu, clip, concat,
     constexpr_affine_dequantize, constexpr_blockwise_shift_scale, constexpr_cast, constexpr_lut_to_dense, constexpr_lut_to_sparse,
-    constexpr_sparse_blockwise_shift_scale, constexpr_sparse_to_dense, conv, cos, cosh, cumsum, depth_to_space, dequantize, elu, equal, erf,
-    exp, exp2, expand_dims, fill, fill_like, floor, floor_div, gather, gather_along_axis, gelu, greater, greater_equal, identity,
-    instance_norm, inverse, l2_pool, layer_norm, leaky_relu, less, less_equal, linear, linear_activation, log, logical_and, logical_not,
-    logical_or, logical_xor, matmul, max_pool, maximum, minimum, modulo, mul, not_equal, one_hot, pad, pixel_shuffle, pixel_unshuffle, pow,
-    quantize, range_1d, read_state, real_div, reduce_argmax, reduce_argmin, reduce_l1_norm, reduce_l2_norm, reduce_log_sum,
-    reduce_log_sum_exp, reduce_max, reduce_mean, reduce_min, reduce_prod, reduce_sum, reduce_sum_square, relu, relu6, reshape, round, rsqrt,
-    scaled_dot_product_attention, scaled_tanh, select, shape, sigmoid, sigmoid_hard, sign, silu, sin, sinh, slice_by_index, slice_update,
-    softmax, softplus, softsign, space_to_depth, split, sqrt, square, squeeze, stack, sub, tan, tanh, thresholded_relu, tile, topk,
-    transpose, upsample_nearest_neighbor, write_state,
+    constexpr_sparse_blockwise_shift_scale, constexpr_sparse_to_dense, conv, cos, cosh, cumsum, depth_to_space, dequantize, einsum, elu,
+    equal, erf, exp, exp2, expand_dims, fill, fill_like, floor, floor_div, gather, gather_along_axis, gelu, greater, greater_equal,
+    identity, instance_norm, inverse, l2_pool, layer_norm, leaky_relu, less, less_equal, linear, linear_activation, log, logical_and,
+    logical_not, logical_or, logical_xor, matmul, max_pool, maximum, minimum, modulo, mul, not_equal, one_hot, pad, pixel_shuffle,
+    pixel_unshuffle, pow, quantize, range_1d, read_state, real_div, reduce_argmax, reduce_argmin, reduce_l1_norm, reduce_l2_norm,
+    reduce_log_sum, reduce_log_sum_exp, reduce_max, reduce_mean, reduce_min, reduce_prod, reduce_sum, reduce_sum_square, relu, relu6,
+    reshape, reverse, round, rsqrt, scaled_dot_product_attention, scaled_tanh, scatter, scatter_along_axis, scatter_nd, select, shape,
+    sigmoid, sigmoid_hard, sign, silu, sin, sinh, slice_by_index, slice_by_size, slice_update, softmax, softplus, softsign, space_to_depth,
+    split, sqrt, square, squeeze, stack, sub, tan, tanh, thresholded_relu, tile, topk, transpose, upsample_nearest_neighbor, write_state,
 }
 
 pub use conv::{ConvOptions, Padding};
@@ -66,9 +66,50 @@ pub fn kernel(name: &str) -> Option<Kernel> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
+    use crate::{
+        base::Target,
+        mil::{Domain, OpVersion, Presence},
+    };
+
+    /// Name, constant, optional, element types (none: anything), as `fixtures/ops/contracts.json` has them from coremltools' registry.
+    type Contract = Vec<(String, bool, bool, BTreeSet<String>)>;
+
+    /// Not in the registry: coremltools makes it of its own `coreml_update_state` when it writes a program.
+    const UNREGISTERED: [&str; 1] = ["write_state"];
+
+    fn registry() -> BTreeMap<String, BTreeMap<Target, Contract>> {
+        let text = include_str!("../../fixtures/ops/contracts.json");
+        serde_json::from_str(text).expect("a table of contracts")
+    }
+
+    fn contract(version: &OpVersion) -> Contract {
+        let parameter = |p: &crate::mil::Parameter| {
+            let allowed = version.allowed(p).iter().map(|dtype| dtype.name().to_owned()).collect();
+            (p.name.to_owned(), p.constant, !matches!(p.presence, Presence::Required), allowed)
+        };
+        version.parameters.iter().map(parameter).collect()
+    }
+
+    #[test]
+    fn contracts_are_those_of_coremltools() {
+        let registry = registry();
+        for op in all().filter(|op| !UNREGISTERED.contains(&op.def.name)) {
+            let theirs = &registry[op.def.name];
+            assert_eq!(theirs.keys().next(), Some(&op.def.since()), "{}: first target", op.def.name);
+            for target in [Target::Ios15, Target::Ios16, Target::Ios17, Target::Ios18, Target::Ios26] {
+                let Some((_, expected)) = theirs.range(..=target).next_back() else { continue };
+                let mut found = contract(op.def.at(target).expect("not older than its first target"));
+                // Tuples of tensors and values of any type have no element types in the registry.
+                for (mine, theirs) in found.iter_mut().zip(expected).filter(|(_, theirs)| theirs.3.is_empty()) {
+                    mine.3.clone_from(&theirs.3);
+                }
+                assert_eq!(&found, expected, "{} at {target}", op.def.name);
+            }
+        }
+    }
 
     #[test]
     fn names_are_unique_and_versions_ordered() {
@@ -85,7 +126,7 @@ mod tests {
         for op in all() {
             for version in op.def.versions {
                 for parameter in version.parameters {
-                    let free = matches!(parameter.domain, crate::mil::Domain::Any | crate::mil::Domain::State);
+                    let free = matches!(parameter.domain, Domain::Any | Domain::State);
                     assert!(free || !version.allowed(parameter).is_empty(), "{} {}", op.def.name, parameter.name);
                 }
             }

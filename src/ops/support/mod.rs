@@ -10,6 +10,7 @@ pub(super) mod permute;
 pub(super) mod pool;
 pub(super) mod quantization;
 pub(super) mod reduce;
+pub(super) mod scatter;
 pub(super) mod shapes;
 pub(super) mod sort;
 #[cfg(test)]
