@@ -1,0 +1,369 @@
+//! Checks a program that comes from elsewhere, or once more what was built: names, order, operators, types, ranks.
+
+use std::collections::{HashMap, HashSet};
+
+use super::{Binding, Block, Call, DataType, Dimension, Function, InferError, Operation, Program, Registry, Value, ValueId, ValueType};
+use crate::base::Target;
+
+/// What is wrong with a program, and where.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum VerifyError {
+    /// A name that is no identifier or is reserved.
+    #[error("{function}: `{name}` is not a legal name")]
+    Name {
+        /// The function.
+        function: String,
+        /// The name.
+        name: String,
+    },
+    /// A name that is defined twice.
+    #[error("{function}: `{name}` is defined twice")]
+    Repeated {
+        /// The function.
+        function: String,
+        /// The name.
+        name: String,
+    },
+    /// A value that is used before it is defined, or never is.
+    #[error("{function}: {place} uses `{name}`, which is not defined before it")]
+    Undefined {
+        /// The function.
+        function: String,
+        /// The operation or result.
+        place: String,
+        /// The value.
+        name: String,
+    },
+    /// An operator that nobody declared.
+    #[error("{function}: operation #{index} `{name}`: `{op}` is not an operator that mlreg knows")]
+    UnknownOp {
+        /// The function.
+        function: String,
+        /// Its place in the block.
+        index: usize,
+        /// The operation.
+        name: String,
+        /// The operator.
+        op: String,
+    },
+    /// Arguments that do not fit.
+    #[error("{function}: operation #{index} `{name}` ({op})")]
+    Arguments {
+        /// The function.
+        function: String,
+        /// Its place in the block.
+        index: usize,
+        /// The operation.
+        name: String,
+        /// The operator.
+        op: String,
+        /// Why.
+        #[source]
+        source: InferError,
+    },
+    /// A declared type that inference contradicts.
+    #[error("{function}: operation #{index} `{name}` ({op}) declares {declared}, its arguments give {inferred}")]
+    Type {
+        /// The function.
+        function: String,
+        /// Its place in the block.
+        index: usize,
+        /// The operation.
+        name: String,
+        /// The operator.
+        op: String,
+        /// Declared types.
+        declared: String,
+        /// Inferred types.
+        inferred: String,
+    },
+    /// More than 5 dimensions.
+    #[error("{function}: `{name}` is {ty}: Core ML has at most 5 dimensions")]
+    Rank {
+        /// The function.
+        function: String,
+        /// The value.
+        name: String,
+        /// Its type.
+        ty: String,
+    },
+    /// A state that is not float16, not fixed, or too early.
+    #[error("{function}: state `{name}` is {ty}: states need iOS18, float16 and a fixed shape")]
+    State {
+        /// The function.
+        function: String,
+        /// The state.
+        name: String,
+        /// Its type.
+        ty: String,
+    },
+    /// An input or output of a type that the target does not pass.
+    #[error("{function}: {direction} `{name}` is {dtype}, which needs {since}; the program is for {target}")]
+    Feature {
+        /// The function.
+        function: String,
+        /// `input` or `output`.
+        direction: &'static str,
+        /// The feature.
+        name: String,
+        /// Its element type.
+        dtype: DataType,
+        /// The first target that passes it.
+        since: Target,
+        /// The program's.
+        target: Target,
+    },
+    /// A result that is an input itself.
+    #[error("{function}: output `{name}` is an input: it needs an `identity`")]
+    PassThrough {
+        /// The function.
+        function: String,
+        /// The value.
+        name: String,
+    },
+    /// A function without results, or a program without functions.
+    #[error("{0} has nothing to give")]
+    Empty(String),
+}
+
+/// Words that coremltools renames because MIL's text form reserves them.
+const RESERVED: [&str; 26] = [
+    "any", "bool", "program", "func", "tensor", "list", "dict", "tuple", "true", "false", "string", "bf16", "fp16", "fp32", "fp64", "int8",
+    "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "state", "int4", "uint4",
+];
+
+/// Whether Core ML takes `name` for a value, operation or function: `[A-Za-z_][A-Za-z0-9_@]*`, and not a reserved word.
+pub fn is_identifier(name: &str) -> bool {
+    let mut bytes = name.bytes();
+    let first = bytes.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
+    first && bytes.all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'@')) && !RESERVED.contains(&name)
+}
+
+/// The nearest legal name: other characters become `_`.
+pub(super) fn identifier(wanted: &str) -> String {
+    let mut name: String = wanted.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' }).collect();
+    if !is_identifier(&name) {
+        name.insert(0, '_');
+    }
+    name
+}
+
+/// Checks everything that can be checked without the weights.
+///
+/// # Errors
+/// The first thing that is wrong.
+pub fn verify(program: &Program, registry: Registry) -> Result<(), VerifyError> {
+    if program.functions.is_empty() {
+        return Err(VerifyError::Empty("the program".to_owned()));
+    }
+    for (name, function) in &program.functions {
+        if !is_identifier(name) {
+            return Err(VerifyError::Name { function: name.clone(), name: name.clone() });
+        }
+        Verifier {
+            name,
+            function,
+            target: program.target,
+            registry,
+            defined: HashSet::new(),
+            constants: HashMap::new(),
+            names: HashSet::new(),
+        }
+        .run()?;
+    }
+    Ok(())
+}
+
+struct Verifier<'a> {
+    name: &'a str,
+    function: &'a Function,
+    target: Target,
+    registry: Registry,
+    defined: HashSet<ValueId>,
+    constants: HashMap<ValueId, &'a Value>,
+    names: HashSet<&'a str>,
+}
+
+impl<'a> Verifier<'a> {
+    fn run(mut self) -> Result<(), VerifyError> {
+        for &id in &self.function.inputs {
+            self.define(id)?;
+            self.input(id)?;
+        }
+        let block = &self.function.block;
+        self.block(block)?;
+        if block.outputs.is_empty() {
+            return Err(VerifyError::Empty(format!("function `{}`", self.name)));
+        }
+        for &id in &block.outputs {
+            let value = self.function.value(id);
+            if self.function.inputs.contains(&id) {
+                return Err(VerifyError::PassThrough { function: self.name.to_owned(), name: value.name.clone() });
+            }
+            self.feature("output", id)?;
+        }
+        Ok(())
+    }
+
+    fn define(&mut self, id: ValueId) -> Result<(), VerifyError> {
+        let value = self.function.value(id);
+        if !is_identifier(&value.name) {
+            return Err(VerifyError::Name { function: self.name.to_owned(), name: value.name.clone() });
+        }
+        if !self.defined.insert(id) || !self.names.insert(&value.name) {
+            return Err(VerifyError::Repeated { function: self.name.to_owned(), name: value.name.clone() });
+        }
+        Ok(())
+    }
+
+    fn input(&self, id: ValueId) -> Result<(), VerifyError> {
+        let value = self.function.value(id);
+        match &value.ty {
+            ValueType::State(ty) if self.target < Target::Ios18 || ty.dtype != DataType::Float16 || ty.elements().is_none() => {
+                Err(VerifyError::State { function: self.name.to_owned(), name: value.name.clone(), ty: ty.to_string() })
+            }
+            _ => self.feature("input", id),
+        }
+    }
+
+    fn feature(&self, direction: &'static str, id: ValueId) -> Result<(), VerifyError> {
+        let value = self.function.value(id);
+        let Some(tensor) = value.ty.tensor() else { return Ok(()) };
+        let since = match tensor.dtype {
+            DataType::Float16 => Target::Ios16,
+            DataType::Int8 => Target::Ios26,
+            _ => Target::Ios15,
+        };
+        if since <= self.target {
+            return Ok(());
+        }
+        Err(VerifyError::Feature {
+            function: self.name.to_owned(),
+            direction,
+            name: value.name.clone(),
+            dtype: tensor.dtype,
+            since,
+            target: self.target,
+        })
+    }
+
+    fn block(&mut self, block: &'a Block) -> Result<(), VerifyError> {
+        for (index, operation) in block.operations.iter().enumerate() {
+            self.operation(index, operation)?;
+        }
+        for &id in &block.outputs {
+            self.used(id, "a result")?;
+        }
+        Ok(())
+    }
+
+    fn used(&self, id: ValueId, place: &str) -> Result<(), VerifyError> {
+        if self.defined.contains(&id) {
+            return Ok(());
+        }
+        let name = self.function.value(id).name.clone();
+        Err(VerifyError::Undefined { function: self.name.to_owned(), place: place.to_owned(), name })
+    }
+
+    fn operation(&mut self, index: usize, operation: &'a Operation) -> Result<(), VerifyError> {
+        for binding in operation.inputs.values().flatten() {
+            if let Binding::Value(id) = binding {
+                self.used(*id, &format!("operation #{index} `{}`", operation.name))?;
+            }
+        }
+        let mut inner = Vec::new();
+        for block in &operation.blocks {
+            block.inputs.iter().try_for_each(|&id| self.define(id))?;
+            self.block(block)?;
+            inner.push(block.outputs.iter().map(|&id| self.function.value(id).ty.clone()).collect());
+        }
+        if let Some(value) = operation.constant() {
+            self.check_types(index, operation, &[value.value_type()])?;
+            operation.outputs.iter().for_each(|&id| drop(self.constants.insert(id, value)));
+        } else {
+            let types = self.infer(index, operation, inner)?;
+            self.check_types(index, operation, &types)?;
+        }
+        operation.outputs.iter().try_for_each(|&id| self.define(id))
+    }
+
+    fn infer(&self, index: usize, operation: &Operation, inner: Vec<Vec<ValueType>>) -> Result<Vec<ValueType>, VerifyError> {
+        let (function, name, op) = (self.name.to_owned(), operation.name.clone(), operation.kind.clone());
+        let definition = (self.registry)(&operation.kind).ok_or(VerifyError::UnknownOp { function, index, name, op })?;
+        let error = |source| VerifyError::Arguments {
+            function: self.name.to_owned(),
+            index,
+            name: operation.name.clone(),
+            op: operation.kind.clone(),
+            source,
+        };
+        let mut call = Call::new(definition, self.function.opset).map_err(error)?;
+        for (parameter, bindings) in &operation.inputs {
+            for binding in bindings {
+                match binding {
+                    Binding::Value(id) => {
+                        call.push(parameter, self.function.value(*id).ty.clone(), self.constants.get(id).map(|v| (*v).clone()))
+                    }
+                    Binding::Literal(value) => call.push(parameter, value.value_type(), Some(value.clone())),
+                }
+            }
+        }
+        // Before iOS18 the parameters of `constexpr_*` are attributes.
+        for (parameter, value) in operation.attributes.iter().filter(|_| operation.kind.starts_with("constexpr_")) {
+            call.push(parameter, value.value_type(), Some(value.clone()));
+        }
+        inner.into_iter().for_each(|outputs| call.push_block(outputs));
+        call.infer().map_err(error)
+    }
+
+    fn check_types(&self, index: usize, operation: &Operation, inferred: &[ValueType]) -> Result<(), VerifyError> {
+        let declared: Vec<&ValueType> = operation.outputs.iter().map(|&id| &self.function.value(id).ty).collect();
+        let same = declared.len() == inferred.len() && declared.iter().zip(inferred).all(|(d, i)| agrees(d, i));
+        if !same {
+            let join = |types: Vec<String>| types.join(", ");
+            return Err(VerifyError::Type {
+                function: self.name.to_owned(),
+                index,
+                name: operation.name.clone(),
+                op: operation.kind.clone(),
+                declared: join(declared.iter().map(ToString::to_string).collect()),
+                inferred: join(inferred.iter().map(ToString::to_string).collect()),
+            });
+        }
+        // Tables of compressed weights may have more dimensions, since the weight that they make has not.
+        let free = operation.kind == "const" || operation.kind.starts_with("constexpr_");
+        match operation.outputs.iter().find(|&&id| !free && self.function.value(id).ty.tensor().is_some_and(|t| t.rank() > 5)) {
+            Some(&id) => {
+                let value = self.function.value(id);
+                Err(VerifyError::Rank { function: self.name.to_owned(), name: value.name.clone(), ty: value.ty.to_string() })
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// Whether a declared type can be the inferred one: equal, but a length that one side does not know may be anything.
+fn agrees(declared: &ValueType, inferred: &ValueType) -> bool {
+    let (Some(d), Some(i)) = (declared.tensor(), inferred.tensor()) else { return declared == inferred };
+    let variadic = |shape: &[Dimension]| shape.iter().any(|d| matches!(d, Dimension::Unknown { variadic: true }));
+    d.dtype == i.dtype
+        && (variadic(&d.shape)
+            || variadic(&i.shape)
+            || d.rank() == i.rank() && d.shape.iter().zip(&i.shape).all(|(a, b)| a == b || a.known().is_none() || b.known().is_none()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn legal_names() {
+        for good in ["a", "_x", "layers_3", "x@1"] {
+            assert!(is_identifier(good), "{good}");
+        }
+        for bad in ["", "3x", "a.b", "state", "tensor", "é"] {
+            assert!(!is_identifier(bad), "{bad}");
+            assert!(is_identifier(&identifier(bad)), "{bad}");
+        }
+    }
+}
