@@ -205,14 +205,14 @@ mod tests {
         let expected = r#"{
     "fileFormatVersion": "1.0.0",
     "itemInfoEntries": {
-        "1ff16dcb-4e5b-53c7-8ecd-a1da1c2c5d3e": {
+        "e7cc125b-5791-597d-96a9-90df1dede32e": {
             "author": "com.apple.CoreML",
             "description": "CoreML Model Specification",
             "name": "model.mlmodel",
             "path": "com.apple.CoreML/model.mlmodel"
         }
     },
-    "rootModelIdentifier": "1ff16dcb-4e5b-53c7-8ecd-a1da1c2c5d3e"
+    "rootModelIdentifier": "e7cc125b-5791-597d-96a9-90df1dede32e"
 }
 "#;
         assert_eq!(PackageManifest::new(false).to_json(), expected);
@@ -250,9 +250,8 @@ mod tests {
 
     #[test]
     fn a_package_has_its_files_in_order() {
-        let paths = |names: &[&str]| -> Vec<String> {
-            package_files(vec![1], names).unwrap().into_iter().map(|(path, _)| path.into()).collect()
-        };
+        let paths =
+            |names: &[&str]| -> Vec<String> { package_files(vec![1], names).unwrap().into_iter().map(|(path, _)| path.into()).collect() };
         let weights = "Data/com.apple.CoreML/weights/weight.bin";
         assert_eq!(paths(&[]), ["Data/com.apple.CoreML/model.mlmodel", "Manifest.json"]);
         assert_eq!(paths(&["weight.bin"]), ["Data/com.apple.CoreML/model.mlmodel", weights, "Manifest.json"]);

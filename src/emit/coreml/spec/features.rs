@@ -277,9 +277,9 @@ fn encode_array(feature: &ArrayFeature) -> proto::ArrayFeatureType {
         Flexibility::Enumerated(shapes) => array::ShapeFlexibility::EnumeratedShapes(array::EnumeratedShapes {
             shapes: shapes.iter().map(|shape| array::Shape { shape: signed(shape) }).collect(),
         }),
-        Flexibility::Ranges(ranges) => {
-            array::ShapeFlexibility::ShapeRange(array::ShapeRange { size_ranges: ranges.iter().map(|&range| encode_range(range)).collect() })
-        }
+        Flexibility::Ranges(ranges) => array::ShapeFlexibility::ShapeRange(array::ShapeRange {
+            size_ranges: ranges.iter().map(|&range| encode_range(range)).collect(),
+        }),
     });
     let default_optional_value = feature.default.map(|default| match default {
         DefaultValue::Int(value) => array::DefaultOptionalValue::IntDefaultValue(value),
@@ -385,10 +385,13 @@ fn decode_image(message: &proto::ImageFeatureType) -> Result<FeatureType, Proble
 /// The feature as a release records it. Images are height x width; a kind that is not known is `unknown`.
 pub(crate) fn interface_feature(message: &proto::FeatureDescription) -> release::Feature {
     let ty = decode_feature(message);
-    let dtype = ty.as_ref().map_or_else(|_| "unknown".to_owned(), |ty| match ty {
-        FeatureType::State(array) => array.dtype.long_name(),
-        other => kind_name(other),
-    });
+    let dtype = ty.as_ref().map_or_else(
+        |_| "unknown".to_owned(),
+        |ty| match ty {
+            FeatureType::State(array) => array.dtype.long_name(),
+            other => kind_name(other),
+        },
+    );
     let optional = message.r#type.as_ref().is_some_and(|ty| ty.is_optional);
     let mut feature = release::Feature { name: message.name.clone(), dtype, shape: Vec::new(), ranges: None, enumerated: None, optional };
     let flexibility = match ty {

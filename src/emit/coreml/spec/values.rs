@@ -239,7 +239,8 @@ fn decode_place(declared: &ValueType, place: &value::BlobFileValue, weights: &dy
     let recipe = Recipe::blob(file, offset, dtype, &shape);
     let record = weights.record(file, offset).map_err(|source| Problem::Weights { file: file.to_owned(), source })?;
     if let Some(record) = record {
-        let same = record.dtype == dtype && recipe.byte_length() == Some(record.data.length()) && recipe.elements() == Some(record.elements());
+        let same =
+            record.dtype == dtype && recipe.byte_length() == Some(record.data.length()) && recipe.elements() == Some(record.elements());
         if !same {
             let found = format!("{} elements of {} in {} bytes", record.elements(), record.dtype, record.data.length());
             return Err(Problem::Record { file: file.to_owned(), offset, declared: declared.to_string(), found });
