@@ -21,6 +21,6 @@ pub use describe::{ModelDescription, describe_compiled, describe_specification};
 pub use error::{CoreMlError, Place, Problem};
 pub use package::{PackageItem, PackageManifest, PackageSource, is_lfs_pointer, package_files, resolve_weight_file, weight_reference};
 pub use spec::{
-    FeatureNote, Flexibility, FunctionNotes, ModelMetadata, Unchecked, WeightLocation, WeightLookup, WeightRecords, belongs_in_weight_file,
-    decode, encode,
+    ArrayFeature, ColorSpace, DefaultValue, FeatureNote, FeatureType, Flexibility, FunctionNotes, ModelMetadata, Unchecked, WeightLocation,
+    WeightLookup, WeightRecords, belongs_in_weight_file, decode, encode,
 };

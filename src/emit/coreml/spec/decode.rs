@@ -185,7 +185,7 @@ fn decode_name(message: &proto::Value) -> Result<String, Problem> {
 
 /// Adds what the description says and the program does not.
 fn finish(mut program: Program, description: model::ModelDescription) -> Result<(Program, ModelMetadata), CoreMlError> {
-    let mut metadata = decode_metadata(description.metadata.unwrap_or_default());
+    let mut metadata = describe::metadata(description.metadata.unwrap_or_default());
     if description.functions.is_empty() {
         let plain = model::FunctionDescription {
             name: program.main().map_or_else(String::new, |(name, _)| name.to_owned()),
@@ -205,17 +205,6 @@ fn finish(mut program: Program, description: model::ModelDescription) -> Result<
     match program.main() {
         Some((name, _)) if program.default_function.as_deref() == Some(name) => Ok((program, metadata)),
         _ => Err(Place::program().error(Problem::DefaultFunction)),
-    }
-}
-
-fn decode_metadata(message: model::Metadata) -> ModelMetadata {
-    ModelMetadata {
-        author: message.author,
-        license: message.license,
-        version: message.version_string,
-        description: message.short_description,
-        user_defined: message.user_defined,
-        functions: BTreeMap::new(),
     }
 }
 

@@ -146,7 +146,7 @@ impl FunctionEncoder<'_> {
 }
 
 fn encode_description(program: &Program, metadata: &ModelMetadata) -> Result<model::ModelDescription, CoreMlError> {
-    let mut description = model::ModelDescription { metadata: encode_metadata(metadata), ..Default::default() };
+    let mut description = model::ModelDescription { metadata: Some(encode_metadata(metadata)), ..Default::default() };
     check_notes(program, metadata)?;
     let none = FunctionNotes::default();
     let described = |name: &str, function| {
@@ -174,15 +174,14 @@ fn encode_description(program: &Program, metadata: &ModelMetadata) -> Result<mod
     Ok(description)
 }
 
-fn encode_metadata(metadata: &ModelMetadata) -> Option<model::Metadata> {
-    let message = model::Metadata {
+fn encode_metadata(metadata: &ModelMetadata) -> model::Metadata {
+    model::Metadata {
         short_description: metadata.description.clone(),
         version_string: metadata.version.clone(),
         author: metadata.author.clone(),
         license: metadata.license.clone(),
         user_defined: metadata.user_defined.clone(),
-    };
-    (message != model::Metadata::default()).then_some(message)
+    }
 }
 
 /// Every note belongs to something: a misspelled name is an error, not silence.

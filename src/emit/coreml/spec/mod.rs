@@ -7,6 +7,8 @@
 mod decode;
 mod encode;
 mod features;
+#[cfg(test)]
+mod tests;
 mod types;
 mod values;
 
