@@ -11,6 +11,7 @@
 
 use std::io::{self, Read, Seek, SeekFrom};
 
+use super::is_lfs_pointer;
 use crate::{base::ByteRange, mil::DataType};
 
 /// Records start at multiples of this; it is also the length of the header and of a record.
@@ -60,6 +61,9 @@ pub enum BlobError {
     /// The file cannot be read.
     #[error("cannot read the weight file")]
     Io(#[from] io::Error),
+    /// A Git LFS pointer in place of the file.
+    #[error("it is a Git LFS pointer: its real bytes were never downloaded")]
+    LfsPointer,
     /// Another version, or no weight file at all.
     #[error("not a weight file: its version field is {found}, expected {VERSION}")]
     Version {
@@ -320,6 +324,9 @@ pub fn records<R: Read + Seek>(mut file: R) -> Result<Vec<BlobRecord>, BlobError
 
 fn read_header<R: Read + Seek>(file: &mut R, length: u64) -> Result<u32, BlobError> {
     let bytes = read_block(file, 0, length)?;
+    if is_lfs_pointer(&bytes) {
+        return Err(BlobError::LfsPointer);
+    }
     match u32_at(&bytes, 4) {
         VERSION => Ok(u32_at(&bytes, 0)),
         found => Err(BlobError::Version { found }),
@@ -428,6 +435,8 @@ pub(crate) mod tests {
         assert!(matches!(record_at(Cursor::new(&good), 1 << 40), Err(BlobError::Truncated { .. })));
         assert!(matches!(records(Cursor::new(&good[..50])), Err(BlobError::Truncated { .. })));
         assert_eq!(record_at(Cursor::new(&good), 320).unwrap().dtype, DataType::UInt3);
+        let pointer = format!("version https://git-lfs.github.com/spec/v1\noid sha256:{}\nsize 770\n", Digest::of(&good));
+        assert!(matches!(records(Cursor::new(pointer)), Err(BlobError::LfsPointer)));
     }
 
     fn storable() -> impl Strategy<Value = DataType> {

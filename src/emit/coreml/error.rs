@@ -8,6 +8,8 @@ use crate::{
     mil::DataType,
 };
 
+const LFS_HINT: &str = "run `git lfs pull` in the repository that the bundle came from";
+
 /// Why a Core ML bundle cannot be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum CoreMlError {
@@ -105,7 +107,7 @@ impl CoreMlError {
     /// What the user can do, where there is something.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::LfsPointer { .. } => Some("run `git lfs pull` in the repository that the bundle came from".to_owned()),
+            Self::LfsPointer { .. } => Some(LFS_HINT.to_owned()),
             Self::NoOpset { .. } | Self::SpecificationVersion { .. } | Self::FormatVersion { .. } => {
                 Some("a newer mlreg may know it".to_owned())
             }
@@ -293,6 +295,7 @@ impl Problem {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Since { since, .. } => Some(format!("build it for {since} or later")),
+            Self::Weights { source: BlobError::LfsPointer, .. } => Some(LFS_HINT.to_owned()),
             _ => None,
         }
     }
