@@ -3,7 +3,8 @@
 //! Both files are Apple's private formats; the layout is that of published models. `coremldata.bin`, little-endian:
 //!
 //! ```text
-//! 0     u32 type of the model (502: ML Program), u32, 20 zero bytes, u64 7, `generic`, 32 bytes
+//! 0     u32 field number of the model's type (502: ML Program), u32, 20 zero bytes
+//! 0x1c  u64 7, `generic`, 32 bytes
 //! 0x4b  u64 length
 //! 0x53  a `ModelDescription` message of that length
 //! ```
@@ -26,13 +27,16 @@ use crate::{
     proto::coreml as proto,
 };
 
-const ML_PROGRAM: u32 = 502;
+/// Field numbers of the `Model` message.
+const MODEL_TYPES: [(u32, &str); 3] = [(202, "pipeline"), (500, "neuralNetwork"), (502, "mlProgram")];
+const MARK_AT: usize = 0x1c;
+const MARK: &[u8] = b"\x07\0\0\0\0\0\0\0generic";
 const LENGTH_AT: usize = 0x4b;
 const DESCRIPTION_AT: usize = 0x53;
 
 /// Describes a compiled model from the bytes of its `metadata.json` and `coremldata.bin`, whichever are there.
 ///
-/// Interface and texts come from `coremldata.bin` where it is an ML Program's, else from `metadata.json`.
+/// Interface and texts come from `coremldata.bin` where it has the known layout, else from `metadata.json`.
 ///
 /// # Errors
 /// When a file is a Git LFS pointer, `metadata.json` is damaged, or neither says anything.
@@ -42,28 +46,30 @@ pub fn describe_compiled(metadata_json: Option<&[u8]>, coremldata: Option<&[u8]>
             return Err(CoreMlError::LfsPointer { what });
         }
     }
-    let description = coremldata.and_then(read_coremldata);
-    let mut result = match metadata_json {
-        Some(bytes) => read_metadata_json(bytes)?,
-        None if description.is_some() => ModelDescription { model_type: "mlProgram".to_owned(), ..Default::default() },
-        None => return Err(CoreMlError::CompiledSilent),
+    let data = coremldata.and_then(read_coremldata);
+    let mut result = match (metadata_json, &data) {
+        (Some(bytes), _) => read_metadata_json(bytes)?,
+        (None, Some((model_type, _))) => ModelDescription { model_type: (*model_type).to_owned(), ..Default::default() },
+        (None, None) => return Err(CoreMlError::CompiledSilent),
     };
-    if let Some(description) = description {
+    if let Some((_, description)) = data {
         result.interface = interface(&description);
         result.metadata = metadata(description.metadata.unwrap_or_default());
     }
     Ok(result)
 }
 
-fn read_coremldata(bytes: &[u8]) -> Option<proto::ModelDescription> {
+/// The model's type and description.
+fn read_coremldata(bytes: &[u8]) -> Option<(&'static str, proto::ModelDescription)> {
     let kind = u32::from_le_bytes(bytes.get(..4)?.try_into().ok()?);
     let length = u64::from_le_bytes(bytes.get(LENGTH_AT..DESCRIPTION_AT)?.try_into().ok()?);
     let end = DESCRIPTION_AT.checked_add(usize::try_from(length).ok()?)?;
     let payload = bytes.get(DESCRIPTION_AT..end)?;
-    if kind != ML_PROGRAM {
+    if !bytes[MARK_AT..].starts_with(MARK) {
         return None;
     }
-    proto::ModelDescription::decode(payload).ok()
+    let model_type = MODEL_TYPES.iter().find(|(number, _)| *number == kind).map_or("unknown", |(_, name)| name);
+    Some((model_type, proto::ModelDescription::decode(payload).ok()?))
 }
 
 #[derive(Deserialize)]
@@ -224,6 +230,7 @@ mod tests {
         let payload = description.encode_to_vec();
         let mut bytes = vec![0; LENGTH_AT];
         bytes[..4].copy_from_slice(&kind.to_le_bytes());
+        bytes[MARK_AT..MARK_AT + MARK.len()].copy_from_slice(MARK);
         bytes.extend((payload.len() as u64).to_le_bytes());
         bytes.extend(payload);
         bytes.extend([0; 16]);
@@ -259,18 +266,22 @@ mod tests {
             input: vec![proto::FeatureDescription { name: "inner".to_owned(), ..Default::default() }],
             ..Default::default()
         };
-        let data = coremldata(ML_PROGRAM, &description);
+        let data = coremldata(502, &description);
         let both = describe_compiled(Some(METADATA.as_bytes()), Some(&data)).unwrap();
         assert_eq!((both.interface.inputs[0].name.as_str(), both.target), ("inner", Some(Target::Ios18)));
         let alone = describe_compiled(None, Some(&data)).unwrap();
-        assert_eq!((alone.interface, alone.target), (both.interface, None));
-        let pipeline = describe_compiled(Some(METADATA.as_bytes()), Some(&coremldata(202, &description))).unwrap();
-        assert_eq!(pipeline.interface.inputs[0].name, "x");
+        assert_eq!((alone.interface, alone.target, alone.model_type.as_str()), (both.interface, None, "mlProgram"));
+        let old = describe_compiled(None, Some(&coremldata(500, &description))).unwrap();
+        assert_eq!((old.interface.inputs[0].name.as_str(), old.model_type.as_str()), ("inner", "neuralNetwork"));
+        let mut other = data;
+        other[MARK_AT + 8] = b'G';
+        let fallback = describe_compiled(Some(METADATA.as_bytes()), Some(&other)).unwrap();
+        assert_eq!(fallback.interface.inputs[0].name, "x", "an unknown layout leaves metadata.json");
     }
 
     #[test]
     fn damage_is_an_error_or_no_answer() {
-        let data = coremldata(ML_PROGRAM, &proto::ModelDescription::default());
+        let data = coremldata(502, &proto::ModelDescription::default());
         for end in 0..DESCRIPTION_AT {
             assert!(read_coremldata(&data[..end]).is_none());
         }
