@@ -53,7 +53,8 @@ struct Journal {
 }
 
 impl Store {
-    /// Opens the download of a blob, waiting while somebody else has it.
+    /// Opens the download of a blob, waiting while somebody else has it. Not for rayon's threads: one that waits inside a task may wait
+    /// for a task beneath it.
     ///
     /// # Errors
     /// What the file system says.
