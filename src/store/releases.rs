@@ -94,6 +94,27 @@ struct Blobs {
     blobs: BTreeMap<Digest, Blob>,
 }
 
+/// One of the writes that put a release; each happens whole or not at all.
+#[derive(Debug, PartialEq, Eq)]
+enum Step {
+    Origins(Origins),
+    Manifest,
+}
+
+/// The writes that put the release `digest`, in an order that may stop anywhere. `others` are the origins of what it replaces.
+fn steps(others: Origins, existing: Option<Digest>, digest: Digest, origin: Origin) -> Vec<Step> {
+    let settled = Origins::from([(digest, origin)]);
+    if existing == Some(digest) {
+        return vec![Step::Origins(settled)];
+    }
+    let replaces = !others.is_empty();
+    let mut both = others;
+    both.extend(settled.clone());
+    let mut steps = vec![Step::Origins(both), Step::Manifest];
+    steps.extend(replaces.then_some(Step::Origins(settled)));
+    steps
+}
+
 /// A manifest as it lies on disk.
 pub(super) struct StoredRelease {
     pub(super) digest: Digest,
@@ -123,17 +144,14 @@ impl Store {
             Some(known) => known.merge(origin),
             None => origin,
         };
-        let settled = Origins::from([(digest, merged.clone())]);
-        if existing != Some(digest) {
-            origins.insert(digest, merged);
-            record::write(&origin_path, &origins)?;
-            AtomicFile::write(&manifest, bytes).map_err(StoreError::io("write", &manifest))?;
+        for step in steps(origins, existing, digest, merged) {
+            match step {
+                Step::Origins(origins) => record::write(&origin_path, &origins)?,
+                Step::Manifest => AtomicFile::write(&manifest, bytes).map_err(StoreError::io("write", &manifest))?,
+            }
         }
-        if existing != Some(digest) && origins.len() == 1 {
-            return sync(&manifest).map(|()| digest);
-        }
-        record::write(&origin_path, &settled)?;
-        sync(&manifest).map(|()| digest)
+        sync_parent(&manifest).map_err(StoreError::io("sync the folder of", &manifest))?;
+        Ok(digest)
     }
 
     /// The digest and bytes of a release's manifest, if it is here.
@@ -236,10 +254,6 @@ impl Store {
     fn lock_releases(&self) -> Result<ExclusiveGuard, StoreError> {
         lock::exclusive(&self.layout().release_lock())
     }
-}
-
-fn sync(manifest: &Path) -> Result<(), StoreError> {
-    sync_parent(manifest).map_err(StoreError::io("sync the folder of", manifest))
 }
 
 fn read_optional(path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
@@ -363,18 +377,24 @@ mod tests {
 
     #[test]
     fn every_stop_while_replacing_leaves_a_readable_release() {
-        let home = home();
-        let paths =
-            [home.store.layout().manifest(&package(), &version("1.0.0")), home.store.layout().origin(&package(), &version("1.0.0"))];
-        home.store.put_release(&content("one"), built()).unwrap();
-        let [old_manifest, _] = paths.each_ref().map(|path| fs::read(path).unwrap());
-        let both: Origins = [content("one"), content("two")].iter().map(|bytes| (Digest::of(bytes), built())).collect();
-        record::write(&paths[1], &both).unwrap();
-        assert_eq!(home.store.release(&package(), &version("1.0.0")).unwrap().unwrap().1, old_manifest);
-        AtomicFile::write(&paths[0], &content("two")).unwrap();
-        assert_eq!(home.store.release(&package(), &version("1.0.0")).unwrap().unwrap().1, content("two"));
-        home.store.put_release(&content("two"), built()).unwrap();
-        assert_eq!(record::read::<Origins>(&paths[1]).unwrap().unwrap().len(), 1);
+        let (one, two) = (Digest::of(&content("one")), Digest::of(&content("two")));
+        let plan = || steps(Origins::from([(one, built())]), Some(one), two, published());
+        assert_eq!(plan().len(), 3);
+        for stop in 0..=plan().len() {
+            let home = home();
+            home.store.put_release(&content("one"), built()).unwrap();
+            for step in plan().into_iter().take(stop) {
+                match step {
+                    Step::Origins(origins) => record::write(&home.store.layout().origin(&package(), &version("1.0.0")), &origins).unwrap(),
+                    Step::Manifest => {
+                        AtomicFile::write(&home.store.layout().manifest(&package(), &version("1.0.0")), &content("two")).unwrap();
+                    }
+                }
+            }
+            let (digest, _) = home.store.release(&package(), &version("1.0.0")).unwrap().unwrap();
+            assert_eq!(digest, if stop < 2 { one } else { two }, "stopped after {stop} writes");
+            assert!(home.store.verify(&|_, _| ()).unwrap().findings.is_empty(), "stopped after {stop} writes");
+        }
     }
 
     #[test]

@@ -97,6 +97,18 @@ fn empty_and_dropped_writers() {
     assert_eq!((temporary_files(&home.store), home.store.all_blobs().unwrap().len()), (0, 1));
 }
 
+#[test]
+fn a_blob_that_cannot_get_its_name_is_an_error() {
+    let home = home();
+    fs::create_dir_all(home.store.home()).unwrap();
+    fs::write(home.store.home().join("blobs"), "a file where a folder should be").unwrap();
+    let mut writer = home.store.writer(Segmentation::Whole).unwrap();
+    writer.write_all(b"bytes").unwrap();
+    assert!(matches!(writer.finish(), Err(StoreError::Io { action: "make", .. })));
+    assert!(matches!(home.store.put(b"bytes", Segmentation::Whole), Err(StoreError::Io { action: "make", .. })));
+    assert_eq!(temporary_files(&home.store), 0);
+}
+
 #[cfg(unix)]
 #[test]
 fn blobs_are_read_only_and_keep_their_file() {
