@@ -179,6 +179,22 @@ fn many_threads_and_instances_write_at_once() {
 }
 
 #[test]
+fn a_file_as_long_as_a_blob_is_told_from_it() {
+    let home = home();
+    let path = home.folder.path().join("file");
+    home.store.put(&noise(1, 3_000_000), Segmentation::Whole).unwrap();
+    fs::write(&path, noise(2, 3_000_000)).unwrap();
+    let stored = home.store.ingest_file(&path, Segmentation::ContentDefined).unwrap();
+    assert_eq!(home.store.read_blob(&stored.digest, u64::MAX).unwrap(), noise(2, 3_000_000));
+    assert_eq!(
+        home.store.copy_file(&path, &stored.blob.blake3).unwrap().map(|copy| fs::read(copy.path()).unwrap()),
+        Some(noise(2, 3_000_000))
+    );
+    fs::write(&path, noise(3, 3_000_000)).unwrap();
+    assert!(home.store.copy_file(&path, &stored.blob.blake3).unwrap().is_none(), "the file changed after it was hashed");
+}
+
+#[test]
 fn files_are_ingested_in_order() {
     let home = home();
     let paths: Vec<_> = (0..6_u64).map(|index| home.folder.path().join(index.to_string())).collect();
