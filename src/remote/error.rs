@@ -106,9 +106,9 @@ pub enum RemoteError {
         /// How many are followed.
         limit: usize,
     },
-    /// A redirect from https to http.
-    #[error("`{url}` redirects from https to plain http at `{target}`, which is not followed")]
-    Downgrade {
+    /// A redirect from https to http, or to something else than these.
+    #[error("`{url}` redirects to `{target}`, which is not followed")]
+    UnsafeRedirect {
         /// The file.
         url: String,
         /// Where the redirect leads.
@@ -302,6 +302,7 @@ impl RemoteError {
             Self::Status { status: 401 | 403, .. } => "the server wants credentials, or the file is not public",
             Self::Status { status: 429, .. } => "use fewer `--jobs`, or try again later",
             Self::Encoded { .. } => "turn compression off for the registry's files at the server",
+            Self::UnsafeRedirect { .. } => "redirects lead from http to http or https, and from https to https alone",
             Self::HtmlPage { .. } => "check the address; a login page or a single-page app may stand in front of the files",
             Self::Newer { .. } => "update mlreg",
             Self::VersionExists { .. } => "versions never change: raise the version of the package",
