@@ -13,7 +13,7 @@ use mlreg::{
 use crate::{
     Fixture,
     http_server::{Fault, HttpServer},
-    message, noise, open, quick,
+    impatient, message, noise, open, quick,
 };
 
 const SIZE: u64 = 300_000;
@@ -62,11 +62,9 @@ impl Scene {
 async fn passing_faults_of_blobs_pass() {
     let faults = [
         Fault::Hangup,
-        Fault::Silence,
         Fault::CloseAfter(0),
         Fault::CloseAfter(1),
         Fault::CloseAfter(77_777),
-        Fault::StallAfter(50_000),
         Fault::status(408),
         Fault::status(429).with("retry-after", "0"),
         Fault::status(500),
@@ -74,21 +72,29 @@ async fn passing_faults_of_blobs_pass() {
         Fault::status(503).with("retry-after", "Sun, 06 Nov 1994 08:49:37 GMT"),
         Fault::status(504),
     ];
-    let mut cases = tokio::task::JoinSet::new();
-    for range in [(0, SIZE), (1000, 200_000)] {
-        for fault in faults.clone() {
-            cases.spawn(passes_after_two(fault, range));
+    for (offset, length) in [(0, SIZE), (1000, 200_000)] {
+        for fault in &faults {
+            let scene = Scene::new().await;
+            scene.server.fault(BLOBS, ..2, fault.clone());
+            let result = scene.read(&*scene.remote(), offset, length).await;
+            assert!(result.is_ok(), "{fault:?}: {}", message(&result.unwrap_err()));
+            assert_eq!(scene.server.requests(BLOBS), 3, "{fault:?}");
         }
     }
-    cases.join_all().await;
 }
 
-async fn passes_after_two(fault: Fault, (offset, length): (u64, u64)) {
-    let scene = Scene::new().await;
-    scene.server.fault(BLOBS, ..2, fault.clone());
-    let result = scene.read(&*scene.remote(), offset, length).await;
-    assert!(result.is_ok(), "{fault:?}: {}", message(&result.unwrap_err()));
-    assert_eq!(scene.server.requests(BLOBS), 3, "{fault:?}");
+#[tokio::test]
+async fn silent_servers_are_given_up() {
+    for fault in [Fault::Silence, Fault::StallAfter(0), Fault::StallAfter(50_000)] {
+        let scene = Scene::new().await;
+        scene.server.fault(BLOBS, ..1, fault.clone());
+        let remote = open(&scene.server.url(), &impatient());
+        scene.read(&*remote, 1000, 200_000).await.unwrap();
+        scene.server.fault(BLOBS, .., fault);
+        let remote = open(&scene.server.url(), &RemoteOptions { retries: 1, ..impatient() });
+        let error = scene.read(&*remote, 1000, 200_000).await.unwrap_err();
+        assert!(matches!(error, RemoteError::Stalled { .. }), "{error}");
+    }
 }
 
 #[tokio::test]
@@ -154,12 +160,12 @@ async fn a_whole_file_in_place_of_a_range_is_cut_to_it() {
     let scene = Scene::new().await;
     scene.server.fault(BLOBS, .., Fault::IgnoreRange);
     // So slow that the end of the file would take many seconds.
-    scene.server.throttle(Some(100_000));
+    scene.server.throttle(Some(50_000));
     let remote = scene.remote();
     assert!(remote.has_ranges());
     let start = Instant::now();
     scene.read(&*remote, 5000, 20_000).await.unwrap();
-    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
     assert!(!remote.has_ranges());
     scene.server.clear_faults();
     scene.read(&*remote, 5000, 20_000).await.unwrap();
@@ -320,8 +326,8 @@ async fn documents_that_break_off_are_read_again() {
     scene.server.fault(INDEX, 1..2, Fault::CloseAfter(10));
     scene.server.fault(INDEX, 1..2, Fault::Chunked);
     scene.server.fault(INDEX, 2..3, Fault::StallAfter(10));
-    assert_eq!(scene.index(&*scene.remote()).await.unwrap(), 1);
-    assert_eq!(scene.server.requests(INDEX), 4);
+    assert_eq!(scene.index(&*open(&scene.server.url(), &impatient())).await.unwrap(), 1);
+    assert!(scene.server.requests(INDEX) >= 4);
 }
 
 #[tokio::test]
@@ -398,7 +404,7 @@ async fn credentials_stay_with_their_host() {
     for fault in [Fault::status(500), Fault::Hangup, Fault::HtmlPage, Fault::CloseAfter(3), Fault::Silence] {
         scene.server.clear_faults();
         scene.server.fault("", .., fault);
-        let remote = open(&url, &RemoteOptions { retries: 0, ..quick() });
+        let remote = open(&url, &RemoteOptions { retries: 0, ..impatient() });
         errors.extend([scene.index(&*remote).await.unwrap_err(), scene.read(&*remote, 0, 10).await.unwrap_err()]);
         assert!(!format!("{remote:?}").contains("secret"), "{remote:?}");
     }

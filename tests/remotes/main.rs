@@ -94,10 +94,15 @@ fn quick() -> RemoteOptions {
         backoff: Duration::from_millis(1),
         longest_wait: Duration::from_millis(20),
         connect_timeout: Duration::from_secs(5),
-        stall_timeout: Duration::from_millis(400),
+        stall_timeout: Duration::from_secs(10),
         system_proxy: false,
         ..RemoteOptions::default()
     }
+}
+
+/// Options that also give up a silent server soon; on a busy machine an honest one may seem silent too.
+fn impatient() -> RemoteOptions {
+    RemoteOptions { stall_timeout: Duration::from_millis(300), ..quick() }
 }
 
 fn open(url: &str, options: &RemoteOptions) -> Arc<dyn Remote> {

@@ -1,6 +1,11 @@
 //! Publishers of one folder: at the same time, one after another's crash, and where they do not belong.
 
-use std::{fs, path::Path, process::Command, time::Instant};
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+    time::Instant,
+};
 
 use mlreg::remote::{Commit, FolderRemote, Remote, RemoteError, rebuild_index};
 
@@ -62,10 +67,11 @@ async fn two_processes_lose_nothing() {
     let children = ["left", "right"].map(|name| {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", "publishers::a_publisher", "--ignored"]).env(FOLDER, folder.path()).env(NAME, name);
-        command.stdout(std::process::Stdio::null()).spawn().unwrap()
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     });
-    for mut child in children {
-        assert!(child.wait().unwrap().success());
+    for child in children {
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     }
     check_nothing_lost(folder.path()).await;
 }

@@ -11,6 +11,8 @@
 //! server.on_bytes(|_path, total| { if total > 5_000_000 { /* kill the client */ } });
 //! ```
 
+#![allow(dead_code, reason = "every test binary uses a part of it")]
+
 use std::{
     collections::BTreeMap,
     fs::File,

@@ -124,7 +124,8 @@ impl Registry {
         if self.root.join(layout::CATALOGUE).is_file() {
             return Ok(());
         }
-        let ours = |name: &String| name == layout::PACKAGES || name == layout::BLOBS;
+        // Another publisher may have written the catalogue since.
+        let ours = |name: &String| [layout::PACKAGES, layout::BLOBS, layout::CATALOGUE].contains(&name.as_str());
         match self.names("")?.into_iter().find(|name| !ours(name)) {
             Some(entry) => Err(RemoteError::ForeignFolder { path: self.root.clone(), entry }),
             None => Ok(()),

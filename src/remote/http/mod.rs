@@ -163,9 +163,11 @@ impl HttpRemote {
             let length = chunk.len() as u64;
             let first = skip.saturating_sub(received).min(length);
             let last = (end - received).min(length);
-            // Both are at most the chunk's length.
-            let bytes = &chunk[first as usize..last as usize];
-            sink(bytes).map_err(|source| broken(RemoteError::Sink { url: wanted.url.clone(), source }))?;
+            if first < last {
+                // Both are at most the chunk's length.
+                let bytes = &chunk[first as usize..last as usize];
+                sink(bytes).map_err(|source| broken(RemoteError::Sink { url: wanted.url.clone(), source }))?;
+            }
             received += length;
         }
         Ok(())
