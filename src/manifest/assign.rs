@@ -128,3 +128,57 @@ impl PackageManifest {
         Ok(matching.into_iter())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: &str = "[package]\nname = \"x\"\nversion = \"1.0.0\"\n[[component]]\nname = \"decoder\"\ncheckpoint = \"x\"\nsize = [7, 8, 9]\ntarget = \"iOS18\"\n";
+
+    fn assign(text: &str) -> Result<Vec<String>, ManifestError> {
+        let manifest = PackageManifest::parse(&format!("{HEAD}{text}"), "x.toml")?;
+        let plans = manifest.variants()?;
+        let shown = |(plan, assignment): (&VariantPlan, Assignment)| {
+            let tags: Vec<&str> = assignment.tags.iter().map(Tag::as_str).collect();
+            format!("{} {:?} {}", plan.id, assignment.delivery, tags.join(","))
+        };
+        Ok(plans.iter().zip(manifest.assign(&plans)?).map(shown).collect())
+    }
+
+    #[test]
+    fn initial_wins_and_tags_add_up() {
+        let text = "[delivery]\ninitial = \"decoder-8-*\"\nprefetch = [\"decoder-7-*\", \"decoder-[78]-*\"]\n[tags]\nsmall = \"decoder-7-*\"\nall = [\"*\"]";
+        assert_eq!(
+            assign(text).unwrap(),
+            ["decoder-7-float16-ios18 Prefetch all,small", "decoder-8-float16-ios18 Initial all", "decoder-9-float16-ios18 OnDemand all"]
+        );
+        assert_eq!(assign("").unwrap()[0], "decoder-7-float16-ios18 OnDemand ");
+    }
+
+    #[test]
+    fn globs_that_mean_nothing_are_named() {
+        let error = assign("[delivery]\ninitial = [\"decoder-7-*\", \"decoder-7-float16-ios17\"]").unwrap_err();
+        assert_eq!(error.to_string(), "x.toml:10:27: `initial` in `[delivery]`: `decoder-7-float16-ios17` matches no variant");
+        assert_eq!(
+            error.hint().unwrap(),
+            "did you mean `decoder-7-float16-ios18` or `decoder-8-float16-ios18` or `decoder-9-float16-ios18`?"
+        );
+        let error = assign("[tags]\nbig = \"encoder\"").unwrap_err();
+        assert_eq!(error.to_string(), "x.toml:10:7: `big` in `[tags]`: `encoder` matches no variant");
+        let error = assign("[tags]\nbig = \"[\"").unwrap_err();
+        assert_eq!(error.to_string(), "x.toml:10:7: `big`: `[` is not a glob: unclosed character class; missing ']'");
+        let error = assign("[tags]\nBig = \"*\"").unwrap_err();
+        assert!(error.to_string().starts_with("x.toml:10:1: `[tags]` is \"Big\", expected"), "{error}");
+        let error = assign("[delivery]\non-demand = \"*\"").unwrap_err();
+        assert_eq!(error.to_string(), "x.toml:10:1: unknown key `on-demand` in `[delivery]`");
+    }
+
+    #[test]
+    fn two_components_cannot_make_one_id() {
+        let error = assign("[[component]]\nname = \"decoder-7\"\ncheckpoint = \"x\"\ntarget = \"iOS18\"").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "x.toml:9:1: a variant of component `decoder` and a variant of component `decoder-7` both get the id `decoder-7-float16-ios18`"
+        );
+    }
+}

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    axes::{
-        Attention, Axis, Cache, Format, LENGTH_LIMIT, Layout, Linear, Logits, PictureRange, Precision, SIZE_LIMIT, Size,
-    },
+    axes::{Attention, Axis, Cache, Format, LENGTH_LIMIT, Layout, Linear, Logits, PictureRange, Precision, SIZE_LIMIT, Size},
     compression::Compression,
     error::{ManifestError, Problem},
     import::{Import, ImportPattern},
@@ -137,6 +135,32 @@ impl Component {
         self.place.error(&self.file, problem)
     }
 
+    /// What keys ask of one another, whatever the combination.
+    fn consistent(self) -> Result<Self, ManifestError> {
+        let ComponentKind::Checkpoint(conversion) = &self.kind else { return Ok(self) };
+        let has = |key: &str| conversion.places.contains_key(key);
+        let place = |key: &str| conversion.places.get(key).copied();
+        let needs = |key: &str, value: &str, needs: &'static str| {
+            let problem = Problem::Needs { component: self.name.clone(), key: format!("{key}{value}"), needs };
+            Err(self.error_at(place(key), problem))
+        };
+        if let (true, Some(second)) = (has("size"), ["sequence", "encoder-sequence", "context"].into_iter().find(|key| has(key))) {
+            return Err(self.error_at(place(second), Problem::TwoShapes { component: self.name.clone(), first: "size", second }));
+        }
+        if has("encoder-sequence") && !has("sequence") {
+            return needs("encoder-sequence", "", "sequence");
+        }
+        match conversion.caches.iter().find(|cache| **cache != Cache::None) {
+            Some(cache) if !has("context") => return needs("cache", &format!(" = \"{cache}\""), "context"),
+            None if conversion.window_cache => return needs("window-cache", "", "cache"),
+            _ => {}
+        }
+        if conversion.targets.is_empty() && conversion.formats.iter().any(|format| *format != Format::Onnx) {
+            return Err(self.error(Problem::MissingKey { table: format!("component `{}`", self.name), key: "target" }));
+        }
+        Ok(self)
+    }
+
     /// An error at a place inside the component.
     pub(super) fn error_at(&self, place: Option<Place>, problem: Problem) -> ManifestError {
         place.unwrap_or(self.place).error(&self.file, problem)
@@ -162,7 +186,7 @@ pub(super) fn parse(mut table: Table<'_>, file: &str) -> Result<Component, Manif
         let source_key = ["checkpoint", "import", "files"].into_iter().find(|key| *key == source.key).unwrap_or("files");
         return Err(item.key_error(Problem::Unfit { component: name, key: item.key.clone(), source_key }));
     }
-    Ok(Component { name, kind, file: file.to_owned(), place })
+    Component { name, kind, file: file.to_owned(), place }.consistent()
 }
 
 /// Components have the rules of packages, because ids start with them and become file names.
@@ -178,7 +202,9 @@ fn files(source: &Item<'_>) -> Result<Vec<String>, ManifestError> {
     let name = |file: &str| file.rsplit('/').next().unwrap_or(file).to_lowercase();
     let clash = files.iter().enumerate().find(|(index, file)| files[..*index].iter().any(|other| name(other) == name(file)));
     match clash {
-        Some((_, file)) => Err(source.error(Problem::Duplicate { key: "files".to_owned(), value: format!("the file name `{}`", name(file)) })),
+        Some((_, file)) => {
+            Err(source.error(Problem::Duplicate { key: "files".to_owned(), value: format!("the file name `{}`", name(file)) }))
+        }
         None => Ok(files),
     }
 }
@@ -186,19 +212,31 @@ fn files(source: &Item<'_>) -> Result<Vec<String>, ManifestError> {
 fn import(component: &str, source: &Item<'_>, table: &mut Table<'_>, file: &str) -> Result<Import, ManifestError> {
     let text = source.text("a path with `{axis}` placeholders, or a glob")?;
     let pattern = ImportPattern::parse(text).map_err(|why| source.error(Problem::Pattern { pattern: text.to_owned(), why }))?;
-    let target = table.take("target").map(|item| target(&item)).transpose()?;
+    let target = table.take("target").map(|item| the_one(&item, target)).transpose()?;
     let mut stated = BTreeMap::new();
     let described = Axis::ALL.iter().filter(|axis| !matches!(axis, Axis::Target | Axis::Format));
     for (axis, item) in described.filter_map(|axis| Some((*axis, table.take(axis.name())?))) {
         if pattern.placeholders().contains(&axis) {
-            return Err(item.key_error(Problem::Pattern { pattern: text.to_owned(), why: format!("`{axis}` stands in the pattern and beside it") }));
+            return Err(
+                item.key_error(Problem::Pattern { pattern: text.to_owned(), why: format!("`{axis}` stands in the pattern and beside it") })
+            );
         }
-        stated.insert(axis, axis_value(axis, &item)?);
+        stated.insert(axis, the_one(&item, |item| axis_value(axis, item))?);
     }
     if let (Some(_), true) = (target, pattern.placeholders().contains(&Axis::Target)) {
-        return Err(source.error(Problem::Pattern { pattern: text.to_owned(), why: "`target` stands in the pattern and beside it".to_owned() }));
+        return Err(
+            source.error(Problem::Pattern { pattern: text.to_owned(), why: "`target` stands in the pattern and beside it".to_owned() })
+        );
     }
     Ok(Import { component: component.to_owned(), pattern, target, stated, file: file.to_owned(), place: source.place() })
+}
+
+/// The value that all bundles of an import have.
+fn the_one<'t, T: PartialEq>(item: &Item<'t>, read: impl Fn(&Item<'t>) -> Result<T, ManifestError>) -> Result<T, ManifestError> {
+    let values: [T; 1] =
+        item.one_or_list(read)?.try_into().map_err(|_| item.unexpected("the one value that all bundles of an import have"))?;
+    let [value] = values;
+    Ok(value)
 }
 
 fn size(item: &Item<'_>) -> Result<Size, ManifestError> {
@@ -240,23 +278,9 @@ fn axis_value(axis: Axis, item: &Item<'_>) -> Result<String, ManifestError> {
 }
 
 fn exclusion(item: Item<'_>, component: &str) -> Result<Exclusion, ManifestError> {
-    const AXES: &[&str] = &[
-        "size",
-        "sequence",
-        "encoder-sequence",
-        "context",
-        "layout",
-        "linear",
-        "cache",
-        "logits",
-        "io-precision",
-        "precision",
-        "compress",
-        "target",
-        "format",
-    ];
+    let known: Vec<&'static str> = Axis::ALL.iter().map(|axis| axis.name()).collect();
     let place = item.place();
-    let mut table = item.clone().table(format!("`exclude` of component `{component}`"), AXES)?;
+    let mut table = item.clone().table(format!("`exclude` of component `{component}`"), &known)?;
     let mut axes = BTreeMap::new();
     for axis in Axis::ALL {
         if let Some(values) = table.take(axis.name()) {
@@ -267,19 +291,23 @@ fn exclusion(item: Item<'_>, component: &str) -> Result<Exclusion, ManifestError
 }
 
 /// Takes keys from a component's table and remembers where they stand.
-struct Axes<'a, 't> {
+struct Keys<'a, 't> {
     table: &'a mut Table<'t>,
     places: BTreeMap<&'static str, Place>,
 }
 
-impl<'t> Axes<'_, 't> {
+impl<'t> Keys<'_, 't> {
     fn take(&mut self, key: &'static str) -> Option<Item<'t>> {
         let item = self.table.take(key)?;
         self.places.insert(key, item.place());
         Some(item)
     }
 
-    fn list<T: PartialEq>(&mut self, key: &'static str, read: impl Fn(&Item<'t>) -> Result<T, ManifestError>) -> Result<Vec<T>, ManifestError> {
+    fn list<T: PartialEq>(
+        &mut self,
+        key: &'static str,
+        read: impl Fn(&Item<'t>) -> Result<T, ManifestError>,
+    ) -> Result<Vec<T>, ManifestError> {
         self.take(key).map_or(Ok(Vec::new()), |item| item.one_or_list(read))
     }
 
@@ -304,70 +332,40 @@ impl<'t> Axes<'_, 't> {
 
 fn conversion(component: &str, source: &Item<'_>, table: &mut Table<'_>) -> Result<Conversion, ManifestError> {
     let checkpoint = source.text("a folder, a file or an `hf://` address")?.to_owned();
-    let axes = &mut Axes { table, places: BTreeMap::new() };
-    let mut compressions = axes.list("compress", compression)?;
+    let keys = &mut Keys { table, places: BTreeMap::new() };
+    let mut compressions = keys.list("compress", compression)?;
     if compressions.is_empty() {
         compressions.push(Compression::None);
     }
-    let exclude = axes.take("exclude").map_or(Ok(Vec::new()), |item| item.list("a list of tables such as `[{ target = \"iOS15\" }]`"))?;
+    let exclude = keys.take("exclude").map_or(Ok(Vec::new()), |item| item.list("a list of tables such as `[{ target = \"iOS15\" }]`"))?;
     let mut conversion = Conversion {
         checkpoint,
-        part: axes.text("part")?,
-        architecture: axes.text("architecture")?,
-        sizes: axes.list("size", size)?,
-        sequences: axes.list("sequence", length)?,
-        encoder_sequences: axes.list("encoder-sequence", length)?,
-        contexts: axes.list("context", length)?,
-        layouts: axes.words("layout", Layout::ALL, Layout::name)?,
-        linears: axes.words("linear", Linear::ALL, Linear::name)?,
-        caches: axes.words("cache", Cache::ALL, Cache::name)?,
-        logits: axes.words("logits", Logits::ALL, Logits::name)?,
-        io_precisions: axes.list("io-precision", |item| item.word(Precision::ALL, Precision::name))?,
-        precisions: axes.words("precision", Precision::ALL, Precision::name)?,
+        part: keys.text("part")?,
+        architecture: keys.text("architecture")?,
+        sizes: keys.list("size", size)?,
+        sequences: keys.list("sequence", length)?,
+        encoder_sequences: keys.list("encoder-sequence", length)?,
+        contexts: keys.list("context", length)?,
+        layouts: keys.words("layout", Layout::ALL, Layout::name)?,
+        linears: keys.words("linear", Linear::ALL, Linear::name)?,
+        caches: keys.words("cache", Cache::ALL, Cache::name)?,
+        logits: keys.words("logits", Logits::ALL, Logits::name)?,
+        io_precisions: keys.list("io-precision", |item| item.word(Precision::ALL, Precision::name))?,
+        precisions: keys.words("precision", Precision::ALL, Precision::name)?,
         compressions,
-        targets: axes.list("target", target)?,
-        formats: axes.words("format", Format::ALL, Format::name)?,
-        chunks: axes.one("chunks", |item| item.number(1024).map(Some))?,
-        batch: axes.one("batch", |item| item.number(SIZE_LIMIT).map(Some))?.unwrap_or(1),
-        attention: axes.one("attention", |item| item.word(Attention::ALL, Attention::name))?,
-        range: axes.one("range", |item| item.word(PictureRange::ALL, PictureRange::name))?,
-        clamp: axes.one("clamp", Item::boolean)?,
-        window_cache: axes.one("window-cache", Item::boolean)?,
-        shared: axes.one("shared", Item::boolean)?,
-        multifunction: axes.one("multifunction", Item::boolean)?,
+        targets: keys.list("target", target)?,
+        formats: keys.words("format", Format::ALL, Format::name)?,
+        chunks: keys.one("chunks", |item| item.number(1024).map(Some))?,
+        batch: keys.one("batch", |item| item.number(SIZE_LIMIT).map(Some))?.unwrap_or(1),
+        attention: keys.one("attention", |item| item.word(Attention::ALL, Attention::name))?,
+        range: keys.one("range", |item| item.word(PictureRange::ALL, PictureRange::name))?,
+        clamp: keys.one("clamp", Item::boolean)?,
+        window_cache: keys.one("window-cache", Item::boolean)?,
+        shared: keys.one("shared", Item::boolean)?,
+        multifunction: keys.one("multifunction", Item::boolean)?,
         exclude: exclude.into_iter().map(|item| exclusion(item, component)).collect::<Result<_, _>>()?,
         places: BTreeMap::new(),
     };
-    conversion.places = std::mem::take(&mut axes.places);
-    consistent(component, &conversion, axes.table)?;
+    conversion.places = std::mem::take(&mut keys.places);
     Ok(conversion)
-}
-
-/// What keys ask of one another, whatever the combination.
-fn consistent(component: &str, conversion: &Conversion, table: &Table<'_>) -> Result<(), ManifestError> {
-    let fail = |key: &str, problem: Problem| {
-        let error = table.error(problem);
-        Err(conversion.places.get(key).map_or(error.clone(), |place| place.error(&error.file, *error.problem)))
-    };
-    let needs = |key: &'static str, value: &str, needs: &'static str| {
-        fail(key, Problem::Needs { component: component.to_owned(), key: format!("{key}{value}"), needs })
-    };
-    let has = |key: &str| conversion.places.contains_key(key);
-    let caching = conversion.caches.iter().find(|cache| **cache != Cache::None);
-    let text_axis = ["sequence", "encoder-sequence", "context"].into_iter().find(|key| has(key));
-    match (has("size"), text_axis) {
-        (true, Some(second)) => return fail(second, Problem::TwoShapes { component: component.to_owned(), first: "size", second }),
-        _ if has("encoder-sequence") && !has("sequence") => return needs("encoder-sequence", "", "sequence"),
-        _ => {}
-    }
-    if let (Some(cache), false) = (caching, has("context")) {
-        return needs("cache", &format!(" = \"{cache}\""), "context");
-    }
-    if conversion.window_cache && caching.is_none() {
-        return needs("window-cache", "", "cache");
-    }
-    if conversion.targets.is_empty() && conversion.formats.iter().any(|format| *format != Format::Onnx) {
-        return Err(table.error(Problem::MissingKey { table: format!("component `{component}`"), key: "target" }));
-    }
-    Ok(())
 }

@@ -96,7 +96,10 @@ impl Compression {
 
     /// Reads the form that ids have, as it stands in file names.
     pub fn from_id(text: &str) -> Option<Self> {
-        let canonical = match text.strip_prefix("linear-").map(|rest| ("linear:", rest)).or_else(|| Some(("palettize:", text.strip_prefix("palettize")?)))
+        let canonical = match text
+            .strip_prefix("linear-")
+            .map(|rest| ("linear:", rest))
+            .or_else(|| Some(("palettize:", text.strip_prefix("palettize")?)))
         {
             Some((kind, rest)) => format!("{kind}{}", rest.replacen("-block", ":block=", 1).replacen("-group", ":group=", 1)),
             None => format!("prune:0.{:0>2}", text.strip_prefix("prune")?),
@@ -220,6 +223,12 @@ mod tests {
         }
         assert!(Compression::from_id("palettize5").is_none());
         assert!(Compression::from_id("prune050").is_none());
-        assert!("palettize:5".parse::<Compression>().unwrap_err().to_string().starts_with("`palettize:5` is not a compression: expected `none`"));
+        assert!(
+            "palettize:5"
+                .parse::<Compression>()
+                .unwrap_err()
+                .to_string()
+                .starts_with("`palettize:5` is not a compression: expected `none`")
+        );
     }
 }

@@ -234,10 +234,14 @@ impl Problem {
     /// The next step, where there is one.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::UnknownKey { nearest: Some(nearest), .. } | Self::Value { nearest: Some(nearest), .. } => Some(format!("did you mean `{nearest}`?")),
+            Self::UnknownKey { nearest: Some(nearest), .. } | Self::Value { nearest: Some(nearest), .. } => {
+                Some(format!("did you mean `{nearest}`?"))
+            }
             Self::UnknownKey { known, .. } => Some(format!("expected one of {}", backticked(known).join(", "))),
             Self::Impossible { conflict, first_target, .. } => Some(way_out(conflict, *first_target)),
-            Self::MatchesNothing { nearest, .. } if !nearest.is_empty() => Some(format!("did you mean {}?", backticked(nearest).join(" or "))),
+            Self::MatchesNothing { nearest, .. } if !nearest.is_empty() => {
+                Some(format!("did you mean {}?", backticked(nearest).join(" or ")))
+            }
             Self::SameId { .. } => Some("rename a component, or a file of the import".to_owned()),
             _ => None,
         }
@@ -257,7 +261,8 @@ fn assignments(conflict: &[(Axis, String)]) -> Vec<String> {
 }
 
 fn way_out(conflict: &[(Axis, String)], first_target: Option<Target>) -> String {
-    let exclude = format!("`exclude = [{}]` leaves it out", entry(conflict.iter().map(|(axis, value)| (*axis, std::slice::from_ref(value)))));
+    let exclude =
+        format!("`exclude = [{}]` leaves it out", entry(conflict.iter().map(|(axis, value)| (*axis, std::slice::from_ref(value)))));
     match first_target {
         Some(target) => format!("{exclude}; `target = \"{target}\"` has it"),
         None => exclude,

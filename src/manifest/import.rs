@@ -12,7 +12,7 @@ use super::{
     axes::{Axes, Axis, Cache, LENGTH_LIMIT, Layout, Linear, Logits, Precision, Size},
     compression::Compression,
     error::{ManifestError, Problem},
-    nearest::nearest,
+    nearest::meant,
     reader::Place,
     release::BundleKind,
     variants::{Content, VariantPlan},
@@ -150,9 +150,12 @@ fn placeholders(text: &str) -> Result<Option<Vec<Token>>, String> {
 
 fn placeholder(name: &str) -> Result<Axis, String> {
     let allowed = || Axis::ALL.iter().filter(|axis| **axis != Axis::Format).map(|axis| axis.name());
-    Axis::from_name(name).filter(|axis| *axis != Axis::Format).ok_or_else(|| match nearest(name, allowed(), 1).first() {
+    Axis::from_name(name).filter(|axis| *axis != Axis::Format).ok_or_else(|| match meant(name, allowed()) {
         Some(near) => format!("`{{{name}}}` is no axis: did you mean `{{{near}}}`?"),
-        None => format!("`{{{name}}}` is no axis: expected one of {}", allowed().map(|name| format!("`{{{name}}}`")).collect::<Vec<_>>().join(", ")),
+        None => format!(
+            "`{{{name}}}` is no axis: expected one of {}",
+            allowed().map(|name| format!("`{{{name}}}`")).collect::<Vec<_>>().join(", ")
+        ),
     })
 }
 
@@ -188,7 +191,9 @@ fn captured_value(axis: Axis, text: &str) -> Option<String> {
             let (width, height) = text.split_once('x').unwrap_or((text, text));
             Size::new(number(width)?, number(height)?).map(|size| size.to_string())
         }
-        Axis::Sequence | Axis::EncoderSequence | Axis::Context => number(text).filter(|n| (1..=LENGTH_LIMIT).contains(n)).map(|n| n.to_string()),
+        Axis::Sequence | Axis::EncoderSequence | Axis::Context => {
+            number(text).filter(|n| (1..=LENGTH_LIMIT).contains(n)).map(|n| n.to_string())
+        }
         Axis::Layout => word(Layout::from_name(text).map(Layout::name)),
         Axis::Linear => word(Linear::from_name(text).map(Linear::name)),
         Axis::Cache => word(Cache::from_name(text).map(Cache::name)),
@@ -285,5 +290,110 @@ impl Import {
             value(Axis::Compress).and_then(|text| text.parse::<Compression>().ok()?.id()),
         ];
         parts.into_iter().flatten().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::{ComponentKind, PackageManifest};
+
+    fn import(keys: &str) -> Result<Import, ManifestError> {
+        let text = format!("[package]\nname = \"x\"\nversion = \"1.0.0\"\n[[component]]\nname = \"vendor\"\n{keys}");
+        match PackageManifest::parse(&text, "x.toml")?.components.remove(0).kind {
+            ComponentKind::Import(import) => Ok(*import),
+            other => panic!("not an import: {other:?}"),
+        }
+    }
+
+    fn found(paths: &[&str]) -> Vec<FoundBundle> {
+        paths.iter().map(|path| FoundBundle { path: (*path).to_owned(), needs: None }).collect()
+    }
+
+    fn ids(keys: &str, paths: &[&str]) -> Vec<String> {
+        import(keys).unwrap().variants(&found(paths)).unwrap().into_iter().map(|plan| plan.id).collect()
+    }
+
+    #[test]
+    fn placeholders_become_axes() {
+        let keys = "import = \"out/ios18_{size}/decoder.mlmodelc\"\ntarget = \"iOS18\"";
+        let paths = ["out/ios18_768/decoder.mlmodelc", "out/ios18_768x1024/decoder.mlmodelc", "out/ios18_old/decoder.mlmodelc", "out/x"];
+        assert_eq!(ids(keys, &paths), ["vendor-768-ios18-mlmodelc", "vendor-768x1024-ios18-mlmodelc"]);
+        let plan = import(keys).unwrap().variants(&found(&paths)).unwrap().remove(1);
+        assert_eq!((plan.name.as_str(), plan.kind, plan.target), ("vendor-768x1024-mlmodelc", BundleKind::MlModelC, Some(Target::Ios18)));
+        assert_eq!(plan.axes_map(), BTreeMap::from([("size".to_owned(), "768x1024".to_owned())]));
+    }
+
+    #[test]
+    fn placeholders_and_stated_axes_have_the_order_of_all_ids() {
+        let keys = "import = \"{target}/s{sequence}-{compress}-{io-precision}.mlpackage\"\nlinear = \"conv\"\nprecision = \"float16\"";
+        let paths = ["ios18/s64-palettize4-group16-float16.mlpackage", "ios16/s64-linear-int8-float32.mlpackage"];
+        assert_eq!(
+            ids(keys, &paths),
+            ["vendor-s64-conv-float16-palettize4-group16-ios18", "vendor-s64-conv-iofloat32-float16-linear-int8-ios16"]
+        );
+    }
+
+    #[test]
+    fn globs_take_ids_from_file_names() {
+        let paths = ["out/Decoder_768 v2.mlpackage", "out/deep/x.mlpackage", "out/LM.aimodel", "out/words.v1", "out/m.onnx"];
+        assert_eq!(ids("import = \"out/*\"", &paths), ["decoder-768-v2", "lm-aimodel", "words-v1", "m-onnx"]);
+        assert_eq!(ids("import = \"out/**/*.mlpackage\"\ntarget = \"iOS26\"", &paths), ["decoder-768-v2-ios26", "x-ios26"]);
+        assert_eq!(ids("import = \"./out/{LM,m}.*\"", &paths), ["lm-aimodel", "m-onnx"]);
+    }
+
+    #[test]
+    fn targets_come_from_the_bundle_where_nothing_else_is_said() {
+        let bundle = [FoundBundle { path: "a.mlpackage".to_owned(), needs: Some(Target::Ios17) }];
+        let plan = import("import = \"a.mlpackage\"").unwrap().variants(&bundle).unwrap().remove(0);
+        assert_eq!((plan.id.as_str(), plan.target), ("a-ios17", Some(Target::Ios17)));
+        let error = import("import = \"a.mlpackage\"\ntarget = \"iOS16\"").unwrap().variants(&bundle).unwrap_err();
+        assert_eq!(error.to_string(), "x.toml:6:10: component `vendor`: `a.mlpackage` needs iOS17, but the manifest says iOS16");
+    }
+
+    #[test]
+    fn what_cannot_be_imported_says_why() {
+        let error = import("import = \"*/a.onnx\"").unwrap().variants(&found(&["x/a.onnx", "y/a.onnx"])).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "x.toml:6:10: `x/a.onnx` of component `vendor` and `y/a.onnx` of component `vendor` both get the id `a-onnx`"
+        );
+        let error = import("import = \"out/{size}.onnx\"").unwrap().variants(&found(&["out/x.onnx"])).unwrap_err();
+        assert_eq!(error.to_string(), "x.toml:6:10: component `vendor`: nothing matches `out/{size}.onnx`");
+        for (keys, expected) in [
+            ("import = \"{sise}/x\"", "x.toml:6:10: `import` is `{sise}/x`: `{sise}` is no axis: did you mean `{size}`?"),
+            ("import = \"{size}/**\"", "x.toml:6:10: `import` is `{size}/**`: `**`, `[...]` and `{a,b}` cannot stand beside placeholders"),
+            ("import = \"{size}/x\"\nsize = 7", "x.toml:7:1: `import` is `{size}/x`: `size` stands in the pattern and beside it"),
+            (
+                "import = \"x/*\"\nsize = [768, 1024]",
+                "x.toml:7:8: `size` is a list, expected the one value that all bundles of an import have",
+            ),
+            ("import = \"[\"", "x.toml:6:10: `import` is `[`: unclosed character class; missing ']'"),
+        ] {
+            assert_eq!(import(keys).unwrap_err().to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn the_walk_starts_where_the_plain_text_ends() {
+        for (pattern, root) in [
+            ("out/ios18_{size}/x.mlmodelc", "out"),
+            ("../out/a/*.onnx", "../out/a"),
+            ("*.onnx", ""),
+            ("x.onnx", ""),
+            ("a/b.onnx", "a"),
+            ("/abs/{size}/x", "/abs"),
+            ("/*", "/"),
+        ] {
+            assert_eq!(ImportPattern::parse(pattern).unwrap().root(), root, "{pattern}");
+        }
+    }
+
+    #[test]
+    fn a_placeholder_that_stands_twice_has_one_value() {
+        let pattern = ImportPattern::parse("{size}/m{size}*.onnx").unwrap();
+        assert!(pattern.matches("76/m768.onnx").is_some());
+        assert!(pattern.matches("768/m768.onnx").is_some());
+        assert!(pattern.matches("768/m512.onnx").is_none());
     }
 }

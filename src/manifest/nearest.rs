@@ -4,6 +4,19 @@
 ///
 /// "Few" is a third of the longer word, so that short words need a near miss and long ids tolerate another number.
 pub fn nearest<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>, limit: usize) -> Vec<&'a str> {
+    scored(text, candidates).into_iter().take(limit).map(|(_, candidate)| candidate).collect()
+}
+
+/// The one candidate that is nearer than all others, if there is one.
+pub(super) fn meant<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    match scored(text, candidates)[..] {
+        [(first, _), (second, _), ..] if first == second => None,
+        [(_, candidate), ..] => Some(candidate),
+        [] => None,
+    }
+}
+
+fn scored<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>) -> Vec<(usize, &'a str)> {
     let mut scored: Vec<(usize, &str)> = candidates
         .into_iter()
         .map(|candidate| (distance(text, candidate), candidate))
@@ -11,7 +24,7 @@ pub fn nearest<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>, li
         .collect();
     scored.sort_unstable();
     scored.dedup();
-    scored.into_iter().take(limit).map(|(_, candidate)| candidate).collect()
+    scored
 }
 
 /// Number of letters to insert, remove, replace or swap with their neighbour (optimal string alignment), without regard to case.
@@ -39,7 +52,8 @@ mod tests {
 
     #[test]
     fn distances() {
-        for (left, right, expected) in [("", "", 0), ("abc", "", 3), ("size", "sise", 1), ("target", "tagret", 1), ("kitten", "sitting", 3)] {
+        for (left, right, expected) in [("", "", 0), ("abc", "", 3), ("size", "sise", 1), ("target", "tagret", 1), ("kitten", "sitting", 3)]
+        {
             assert_eq!(distance(left, right), expected, "{left} {right}");
             assert_eq!(distance(right, left), expected, "{right} {left}");
         }
@@ -47,9 +61,12 @@ mod tests {
 
     #[test]
     fn near_misses_only_and_nearest_first() {
-        let known = ["precision", "io-precision", "part", "target"];
-        assert_eq!(nearest("presicion", known, 3), ["precision", "io-precision"]);
-        assert_eq!(nearest("tagret", known, 3), ["target"]);
+        let known = ["precision", "target", "iOS15", "iOS16"];
+        assert_eq!(nearest("presicion", known, 3), ["precision"]);
+        assert_eq!(nearest("iOS14", known, 3), ["iOS15", "iOS16"]);
         assert!(nearest("colour", known, 3).is_empty());
+        assert_eq!(meant("tagret", known), Some("target"));
+        assert_eq!(meant("iOS14", known), None);
+        assert_eq!(meant("iOS14", ["iOS15", "iOS15"]), Some("iOS15"));
     }
 }

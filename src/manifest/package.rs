@@ -43,7 +43,8 @@ impl PackageManifest {
     /// The first mistake, with line and column.
     pub fn parse(text: &str, file: &str) -> Result<Self, ManifestError> {
         let mut document = reader::parse(text, file, &["package", "component", "delivery", "tags"])?;
-        let package = header(document.need("package")?.table("`[package]`".to_owned(), &["name", "version", "license", "description", "author"])?)?;
+        let package =
+            header(document.need("package")?.table("`[package]`".to_owned(), &["name", "version", "license", "description", "author"])?)?;
         let components = match document.take("component") {
             Some(item) => components(&item, file)?,
             None => return Err(document.error(Problem::NoComponents)),
@@ -89,14 +90,17 @@ fn components(item: &Item<'_>, file: &str) -> Result<Vec<Component>, ManifestErr
 
 #[cfg(test)]
 mod tests {
+    use std::{fs, path::Path};
+
     use super::*;
-    use crate::manifest::{Compression, ComponentKind, Size};
+    use crate::manifest::{ComponentKind, Compression, Size};
 
     const HEAD: &str = "[package]\nname = \"tae\"\nversion = \"1.0.0\"\n\n[[component]]\nname = \"decoder\"\n";
 
     /// The error's text, and its hint behind a bar.
     fn error(text: &str) -> String {
-        let error = PackageManifest::parse(text, "tae.toml").map(|manifest| manifest.variants().map(|_| ())).and_then(|result| result).unwrap_err();
+        let error =
+            PackageManifest::parse(text, "tae.toml").map(|manifest| manifest.variants().map(|_| ())).and_then(|result| result).unwrap_err();
         error.hint().map_or_else(|| error.to_string(), |hint| format!("{error} | {hint}"))
     }
 
@@ -110,6 +114,21 @@ mod tests {
         assert_eq!(conversion.sizes.len(), 6);
         assert_eq!(conversion.batch, 1);
         assert_eq!(manifest.variants().unwrap().len(), 12);
+    }
+
+    #[test]
+    fn every_manifest_of_the_project_is_consistent() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests");
+        let files =
+            fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some_and(|e| e == "toml"));
+        let mut count = 0;
+        for path in files {
+            let manifest = PackageManifest::parse(&fs::read_to_string(&path).unwrap(), &path.to_string_lossy()).unwrap();
+            let plans = manifest.variants().unwrap();
+            manifest.assign(&plans).unwrap();
+            count += 1;
+        }
+        assert!(count >= 3, "found {count} manifests");
     }
 
     #[test]
@@ -198,16 +217,20 @@ exclude = [{ precision = "float32", compress = "palettize:4:group=16" }]
                 "tae.toml:8:1: component `decoder` has `checkpoint` and `files`: expected exactly one of `checkpoint`, `import` and `files`",
             ),
             ("files = \"x\"\nsize = 7", "tae.toml:8:1: `size` has no meaning for component `decoder`, which is made from `files`"),
-            ("import = \"x\"\nformat = \"onnx\"", "tae.toml:8:1: `format` has no meaning for component `decoder`, which is made from `import`"),
+            (
+                "import = \"x\"\nformat = \"onnx\"",
+                "tae.toml:8:1: `format` has no meaning for component `decoder`, which is made from `import`",
+            ),
             ("files = [\"a/x\", \"b/X\"]", "tae.toml:7:9: `files` has the file name `x` twice"),
             ("checkpoint = \"x\"", "tae.toml:5:1: component `decoder` has no `target`"),
+            ("checkpoint = \"x\"\nlayout = \"nhcw\"", "tae.toml:8:10: `layout` is \"nhcw\", expected `nchw` or `nhwc`"),
             (
-                "checkpoint = \"x\"\nlayout = \"nhcw\"",
-                "tae.toml:8:10: `layout` is \"nhcw\", expected `nchw` or `nhwc` | did you mean `nchw`?",
+                "checkpoint = \"x\"\nprecision = [\"flaot16\"]",
+                "tae.toml:8:14: `precision` is \"flaot16\", expected `float16` or `float32` | did you mean `float16`?",
             ),
             (
                 "checkpoint = \"x\"\ntarget = [\"iOS15\", \"iOS19\"]",
-                "tae.toml:8:20: `target` is \"iOS19\", expected `iOS15`, `iOS16`, `iOS17`, `iOS18`, `iOS26` or `iOS27` | did you mean `iOS15`?",
+                "tae.toml:8:20: `target` is \"iOS19\", expected `iOS15`, `iOS16`, `iOS17`, `iOS18`, `iOS26` or `iOS27`",
             ),
             ("checkpoint = \"x\"\nsize = 0", "tae.toml:8:8: `size` is 0, expected a whole number from 1 to 65536"),
             ("checkpoint = \"x\"\nsize = [[7, 8, 9]]", "tae.toml:8:9: `size` is a list, expected two whole numbers from 1 to 65536"),
@@ -228,10 +251,7 @@ exclude = [{ precision = "float32", compress = "palettize:4:group=16" }]
                 "checkpoint = \"x\"\ntarget = \"iOS18\"\nexclude = [{ targt = \"iOS18\" }]",
                 "tae.toml:9:14: unknown key `targt` in `exclude` of component `decoder` | did you mean `target`?",
             ),
-            (
-                "files = \"x\"\n[[component]]\nname = \"decoder\"\nfiles = \"y\"",
-                "tae.toml:8:1: two components are called `decoder`",
-            ),
+            ("files = \"x\"\n[[component]]\nname = \"decoder\"\nfiles = \"y\"", "tae.toml:8:1: two components are called `decoder`"),
         ] {
             assert_eq!(error(&format!("{HEAD}{text}")), expected, "{text}");
         }
@@ -239,9 +259,10 @@ exclude = [{ precision = "float32", compress = "palettize:4:group=16" }]
 
     #[test]
     fn columns_count_characters() {
-        let text = "[package]\ndescription = \"größer\"\nname = \"tae\"\nversion = \"1.0.0\"\n[tags]\n\"ü\" = []\n[[component]]\nname = \"é\"";
+        let text =
+            "[package]\ndescription = \"größer\"\nname = \"tae\"\nversion = \"1.0.0\"\n[tags]\n\"ü\" = []\n[[component]]\nname = \"é\"";
         assert!(error(text).starts_with("tae.toml:8:8: `name` is \"é\", expected"), "{}", error(text));
         let inline = "package = { description = \"größer\", name = 7, version = \"1.0.0\" }";
-        assert!(error(inline).starts_with("tae.toml:1:45: `name` is 7"), "{}", error(inline));
+        assert!(error(inline).starts_with("tae.toml:1:44: `name` is 7"), "{}", error(inline));
     }
 }

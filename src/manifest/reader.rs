@@ -9,7 +9,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::{
     error::{ManifestError, Problem},
-    nearest::nearest,
+    nearest::meant,
 };
 
 /// A place in a file.
@@ -47,7 +47,7 @@ impl<'t> Document<'t> {
 }
 
 /// Parses a file; `known` are its top-level keys.
-pub(super) fn parse<'t>(text: &'t str, file: &'t str, known: &'static [&'static str]) -> Result<Table<'t>, ManifestError> {
+pub(super) fn parse<'t>(text: &'t str, file: &'t str, known: &[&'static str]) -> Result<Table<'t>, ManifestError> {
     let document = Rc::new(Document { file, text });
     let table = DeTable::parse(text).map_err(|error| {
         let message = error.message().split('\n').map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(", ");
@@ -59,7 +59,7 @@ pub(super) fn parse<'t>(text: &'t str, file: &'t str, known: &'static [&'static 
 /// A table, some of whose entries were taken.
 #[derive(Debug)]
 pub(super) struct Table<'t> {
-    pub(super) document: Rc<Document<'t>>,
+    document: Rc<Document<'t>>,
     label: String,
     span: Range<usize>,
     entries: BTreeMap<String, Item<'t>>,
@@ -71,7 +71,7 @@ impl<'t> Table<'t> {
         label: String,
         span: Range<usize>,
         table: DeTable<'t>,
-        known: &'static [&'static str],
+        known: &[&'static str],
     ) -> Result<Self, ManifestError> {
         let table = Self::open(document, label, span, table);
         match table.entries.values().filter(|item| !known.contains(&item.key.as_str())).min_by_key(|item| item.key_span.start) {
@@ -90,8 +90,8 @@ impl<'t> Table<'t> {
         Self { document: Rc::clone(document), label, span, entries: entries.collect() }
     }
 
-    fn unknown(&self, item: &Item<'t>, known: &'static [&'static str]) -> ManifestError {
-        let nearest = nearest(&item.key, known.iter().copied(), 1).first().map(|key| (*key).to_owned());
+    fn unknown(&self, item: &Item<'t>, known: &[&'static str]) -> ManifestError {
+        let nearest = meant(&item.key, known.iter().copied()).map(str::to_owned);
         let problem = Problem::UnknownKey { table: self.label.clone(), key: item.key.clone(), nearest, known: known.to_vec() };
         self.document.error(&item.key_span, problem)
     }
@@ -190,14 +190,16 @@ impl<'t> Item<'t> {
         let expected = || one_of(&names);
         let text = self.text(&expected())?;
         words.iter().copied().find(|word| name(*word) == text).ok_or_else(|| {
-            let nearest = nearest(text, names.iter().copied(), 1).first().map(|name| (*name).to_owned());
+            let nearest = meant(text, names.iter().copied()).map(str::to_owned);
             self.error(Problem::Value { key: self.key.clone(), found: self.shown(), expected: expected(), nearest })
         })
     }
 
     /// A whole number from 1 to `limit`.
     pub(super) fn number(&self, limit: u32) -> Result<u32, ManifestError> {
-        self.as_number().filter(|number| (1..=limit).contains(number)).ok_or_else(|| self.unexpected(format!("a whole number from 1 to {limit}")))
+        self.as_number()
+            .filter(|number| (1..=limit).contains(number))
+            .ok_or_else(|| self.unexpected(format!("a whole number from 1 to {limit}")))
     }
 
     fn as_number(&self) -> Option<u32> {
@@ -227,7 +229,12 @@ impl<'t> Item<'t> {
         match &self.value {
             DeValue::Array(items) => items
                 .iter()
-                .map(|item| Item { value: item.get_ref().clone(), span: item.span(), document: Rc::clone(&self.document), ..self.clone_key() })
+                .map(|item| Item {
+                    value: item.get_ref().clone(),
+                    span: item.span(),
+                    document: Rc::clone(&self.document),
+                    ..self.clone_key()
+                })
                 .collect(),
             _ => vec![self.clone()],
         }
@@ -235,7 +242,13 @@ impl<'t> Item<'t> {
 
     fn clone_key(&self) -> Self {
         let Self { document, key, key_span, span, .. } = self;
-        Self { document: Rc::clone(document), key: key.clone(), key_span: key_span.clone(), span: span.clone(), value: DeValue::Boolean(false) }
+        Self {
+            document: Rc::clone(document),
+            key: key.clone(),
+            key_span: key_span.clone(),
+            span: span.clone(),
+            value: DeValue::Boolean(false),
+        }
     }
 
     /// One value or a list of them, each read by `read`: not empty, none twice.
@@ -252,7 +265,7 @@ impl<'t> Item<'t> {
     }
 
     /// A table with the keys `known`.
-    pub(super) fn table(self, label: String, known: &'static [&'static str]) -> Result<Table<'t>, ManifestError> {
+    pub(super) fn table(self, label: String, known: &[&'static str]) -> Result<Table<'t>, ManifestError> {
         match self.value {
             DeValue::Table(table) => Table::new(&self.document, label, self.span, table, known),
             _ => Err(self.unexpected("a table")),

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::{
     glob::VariantGlob,
-    nearest::nearest,
+    nearest::{meant, nearest},
     release::{BundleKind, Delivery, Release, Variant},
 };
 use crate::base::{RelativePath, Tag, Target};
@@ -134,7 +134,9 @@ impl SelectError {
             Self::Component { component: asked, components: known } => did_you_mean(asked, known),
             Self::Tag { tag, tags } => did_you_mean(tag.as_str(), tags),
             Self::Floor { fits, .. } => Some(format!("the floor {fits} fits; or select other variants")),
-            Self::Rename { matches, .. } if matches.len() > 1 => Some(format!("it matches {}", backticked(&matches[..matches.len().min(LISTED)]).join(", "))),
+            Self::Rename { matches, .. } if matches.len() > 1 => {
+                Some(format!("it matches {}", backticked(&matches[..matches.len().min(LISTED)]).join(", ")))
+            }
             Self::Collision { .. } => Some("`rename` gives one of them another name".to_owned()),
             _ => None,
         }
@@ -146,7 +148,7 @@ fn backticked(words: &[String]) -> Vec<String> {
 }
 
 fn did_you_mean(asked: &str, known: &[String]) -> Option<String> {
-    nearest(asked, known.iter().map(String::as_str), 1).first().map(|near| format!("did you mean `{near}`?"))
+    meant(asked, known.iter().map(String::as_str)).map(|near| format!("did you mean `{near}`?"))
 }
 
 fn listing(words: &[String]) -> String {
@@ -164,7 +166,8 @@ fn plural<T>(items: &[T], one: &str, many: &str) -> String {
 
 fn unfit_listing(unfit: &[(String, Vec<Target>)]) -> String {
     let targets = |targets: &[Target]| targets.iter().map(|target| target.name()).collect::<Vec<_>>().join(", ");
-    let mut texts: Vec<String> = unfit.iter().take(LISTED).map(|(name, found)| format!("`{name}` is there for {}", targets(found))).collect();
+    let mut texts: Vec<String> =
+        unfit.iter().take(LISTED).map(|(name, found)| format!("`{name}` is there for {}", targets(found))).collect();
     if unfit.len() > LISTED {
         texts.push(format!("{} more", unfit.len() - LISTED));
     }
@@ -301,4 +304,222 @@ fn place<'r>(chosen: Vec<Entry<'r>>, names: &BTreeMap<usize, &str>, has_floor: b
 fn path_of(name: &str, kind: BundleKind) -> Option<RelativePath> {
     let plain = !name.is_empty() && !name.starts_with('.') && !name.contains('/');
     plain.then(|| format!("{name}{}", kind.extension()).parse().ok())?
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        base::{Blake3, Digest},
+        manifest::release::{Blob, FileEntry, SCHEMA},
+    };
+
+    const DIGEST: Digest = Digest::from_bytes([0; 32]);
+
+    /// A variant of a decoder of that size.
+    fn decoder(size: u32, target: Target) -> Variant {
+        let name = format!("decoder-{size}-float16");
+        Variant {
+            id: format!("{name}-{}", target.id()),
+            name,
+            component: "decoder".to_owned(),
+            target: Some(target),
+            kind: BundleKind::MlPackage,
+            axes: BTreeMap::new(),
+            tags: BTreeSet::from([format!("s{size}").parse().unwrap()]),
+            delivery: if size == 1024 { Delivery::Initial } else { Delivery::OnDemand },
+            interface: None,
+            files: vec![FileEntry { path: "x".parse().unwrap(), sha256: DIGEST, size: 1, executable: false }],
+            folders: Vec::new(),
+            other: serde_json::Map::new(),
+        }
+    }
+
+    fn release(mut variants: Vec<Variant>) -> Release {
+        variants.sort_by(|a, b| a.id.cmp(&b.id));
+        variants.dedup_by(|a, b| a.id == b.id);
+        Release {
+            schema: SCHEMA.to_owned(),
+            package: "tae".parse().unwrap(),
+            version: semver::Version::new(1, 0, 0),
+            description: None,
+            license: None,
+            sources: BTreeMap::new(),
+            variants,
+            blobs: BTreeMap::from([(DIGEST, Blob { size: 1, blake3: Blake3::from_bytes([0; 32]), segments: Vec::new() })]),
+            other: serde_json::Map::new(),
+        }
+    }
+
+    /// Decoders of two sizes for iOS15 and iOS18, one for iOS17 alone, and a tokenizer.
+    fn sample() -> Release {
+        use Target::{Ios15, Ios17, Ios18};
+        let mut tokenizer = decoder(1, Ios15);
+        tokenizer.id = "tokenizer".to_owned();
+        tokenizer.name = "tokenizer".to_owned();
+        tokenizer.component = "tokenizer".to_owned();
+        tokenizer.target = None;
+        tokenizer.kind = BundleKind::Files;
+        let decoders = [(768, Ios15), (768, Ios18), (1024, Ios15), (1024, Ios18), (512, Ios17)];
+        release(decoders.into_iter().map(|(size, target)| decoder(size, target)).chain([tokenizer]).collect())
+    }
+
+    fn globs(texts: &[&str]) -> Vec<VariantGlob> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    fn variants(texts: &[&str], floor: Option<Target>) -> Selection {
+        Selection { variants: globs(texts), floor, ..Selection::default() }
+    }
+
+    /// `id > path` of everything chosen.
+    fn chosen(selection: &Selection) -> Result<Vec<String>, SelectError> {
+        let release = sample();
+        let chosen = select(&release, selection)?;
+        Ok(chosen.iter().map(|chosen| format!("{} > {}", chosen.variant.id, chosen.path)).collect())
+    }
+
+    fn error(selection: &Selection) -> (String, Option<String>) {
+        let error = chosen(selection).unwrap_err();
+        (error.to_string(), error.hint())
+    }
+
+    #[test]
+    fn with_a_floor_the_highest_that_fits_under_its_name() {
+        for (floor, expected) in [(Target::Ios15, "ios15"), (Target::Ios17, "ios15"), (Target::Ios18, "ios18"), (Target::Ios27, "ios18")] {
+            assert_eq!(
+                chosen(&variants(&["decoder-768-*", "tokenizer"], Some(floor))).unwrap(),
+                [format!("decoder-768-float16-{expected} > decoder-768-float16.mlpackage"), "tokenizer > tokenizer".to_owned()]
+            );
+        }
+        assert_eq!(
+            chosen(&variants(&["decoder-768-float16-ios15"], Some(Target::Ios18))).unwrap(),
+            ["decoder-768-float16-ios15 > decoder-768-float16.mlpackage"],
+            "a target that was asked for by id stays"
+        );
+    }
+
+    #[test]
+    fn without_a_floor_all_targets_under_their_ids() {
+        assert_eq!(
+            chosen(&variants(&["decoder-768-float16"], None)).unwrap(),
+            [
+                "decoder-768-float16-ios15 > decoder-768-float16-ios15.mlpackage",
+                "decoder-768-float16-ios18 > decoder-768-float16-ios18.mlpackage"
+            ]
+        );
+        assert_eq!(chosen(&Selection::default()).unwrap().len(), 6);
+    }
+
+    #[test]
+    fn alternatives_within_a_kind_and_narrowing_between_kinds() {
+        let mut selection = variants(&["decoder-768-*", "decoder-1024-*"], Some(Target::Ios18));
+        assert_eq!(chosen(&selection).unwrap().len(), 2);
+        selection.tags = vec!["s1024".parse().unwrap(), "s1".parse().unwrap()];
+        assert_eq!(chosen(&selection).unwrap(), ["decoder-1024-float16-ios18 > decoder-1024-float16.mlpackage"]);
+        selection.deliveries = vec![Delivery::Initial, Delivery::Prefetch];
+        selection.components = vec!["decoder".to_owned()];
+        assert_eq!(chosen(&selection).unwrap().len(), 1);
+        selection.components = vec!["tokenizer".to_owned()];
+        assert!(matches!(chosen(&selection), Err(SelectError::Nothing { .. })));
+    }
+
+    #[test]
+    fn what_matches_nothing_is_named() {
+        let (text, hint) = error(&variants(&["decoder-768-*", "decoder-769-float16-ios18"], None));
+        assert_eq!(
+            text,
+            "`decoder-769-float16-ios18` matches no variant of the release: there are `decoder-1024-float16-ios15`, \
+             `decoder-1024-float16-ios18`, `decoder-512-float16-ios17`, `decoder-768-float16-ios15`, `decoder-768-float16-ios18`, `tokenizer`"
+        );
+        assert!(hint.unwrap().starts_with("did you mean `decoder-768-float16-ios18` or "));
+        let (text, hint) = error(&Selection { components: vec!["decodr".to_owned()], ..Selection::default() });
+        assert_eq!(text, "the release has no component `decodr`: there are `decoder`, `tokenizer`");
+        assert_eq!(hint.unwrap(), "did you mean `decoder`?");
+        let (text, _) = error(&Selection { tags: vec!["big".parse().unwrap()], ..Selection::default() });
+        assert_eq!(text, "the release has no tag `big`: there are `s1`, `s1024`, `s512`, `s768`");
+    }
+
+    #[test]
+    fn long_lists_are_cut() {
+        let many = release((1..=30).map(|size| decoder(size, Target::Ios15)).collect());
+        let text = select(&many, &variants(&["x"], None)).unwrap_err().to_string();
+        assert!(text.ends_with(" and 10 more"), "{text}");
+        assert_eq!(text.matches('`').count(), 2 * 21, "{text}");
+    }
+
+    #[test]
+    fn a_floor_that_is_too_low_says_which_would_do() {
+        let (text, hint) = error(&variants(&["decoder-512-*"], Some(Target::Ios16)));
+        assert_eq!(text, "a variant has no bundle for iOS16: `decoder-512-float16` is there for iOS17");
+        assert_eq!(hint.unwrap(), "the floor iOS17 fits; or select other variants");
+        let (text, _) = error(&variants(&["*-ios18", "decoder-512-*"], Some(Target::Ios16)));
+        assert_eq!(
+            text,
+            "3 variants have no bundle for iOS16: `decoder-1024-float16` is there for iOS18; `decoder-512-float16` is there for iOS17; \
+             `decoder-768-float16` is there for iOS18"
+        );
+    }
+
+    #[test]
+    fn new_names() {
+        let mut selection = variants(&["decoder-768-*", "decoder-1024-*"], Some(Target::Ios18));
+        selection.rename.insert("Decoder768".to_owned(), "decoder-768-*".parse().unwrap());
+        assert_eq!(chosen(&selection).unwrap()[1], "decoder-768-float16-ios18 > Decoder768.mlpackage");
+        selection.rename.insert("Any".to_owned(), "decoder-*".parse().unwrap());
+        let (text, hint) = error(&selection);
+        assert_eq!(text, "the new name `Any` is for `decoder-*`, which matches 2 of the chosen variants: expected exactly one");
+        assert_eq!(hint.unwrap(), "it matches `decoder-1024-float16-ios18`, `decoder-768-float16-ios18`");
+        selection.rename = BTreeMap::from([("decoder-1024-FLOAT16".to_owned(), "decoder-768-*".parse().unwrap())]);
+        assert_eq!(
+            error(&selection).0,
+            "the variants `decoder-1024-float16-ios18` and `decoder-768-float16-ios18` would both be placed as `decoder-1024-FLOAT16.mlpackage`"
+        );
+        for bad in ["../x", "a/b", "", ".hidden", "nul"] {
+            selection.rename = BTreeMap::from([(bad.to_owned(), "decoder-768-*".parse().unwrap())]);
+            assert!(matches!(chosen(&selection), Err(SelectError::Name { .. })), "{bad}");
+        }
+        selection.rename = BTreeMap::from(["A", "B"].map(|name| (name.to_owned(), "decoder-768-*".parse().unwrap())));
+        assert_eq!(error(&selection).0, "the variant `decoder-768-float16-ios18` gets two new names: `A` and `B`");
+    }
+
+    fn target() -> impl Strategy<Value = Target> {
+        prop::sample::select(Target::all().collect::<Vec<_>>())
+    }
+
+    proptest! {
+        #[test]
+        fn one_best_variant_per_name(pairs in prop::collection::vec((1..5_u32, target()), 1..12), floor in target(), glob in "decoder-[1-4*]\\*") {
+            let release = release(pairs.into_iter().map(|(size, target)| decoder(size, target)).collect());
+            let selection = variants(&[&glob], Some(floor));
+            let wanted: Vec<&Variant> = release.variants.iter().filter(|variant| selection.variants[0].is_match(&variant.id)).collect();
+            let names: BTreeSet<&str> = wanted.iter().map(|variant| variant.name.as_str()).collect();
+            let fitting = |name: &str| wanted.iter().filter(|variant| variant.name == name && variant.target <= Some(floor)).max_by_key(|v| v.target).copied();
+            match select(&release, &selection) {
+                Ok(chosen) => {
+                    let found: Vec<&Variant> = chosen.iter().map(|chosen| chosen.variant).collect();
+                    let mut expected: Vec<&Variant> = names.iter().map(|name| fitting(name).expect("an error otherwise")).collect();
+                    expected.sort_by(|a, b| a.id.cmp(&b.id));
+                    prop_assert_eq!(found, expected);
+                    for chosen in &chosen {
+                        prop_assert_eq!(chosen.path.as_str(), format!("{}.mlpackage", chosen.variant.name));
+                        prop_assert_eq!(&release.variants[chosen.index], chosen.variant);
+                    }
+                }
+                Err(SelectError::Variant { .. }) => prop_assert!(wanted.is_empty()),
+                Err(SelectError::Floor { unfit, fits, .. }) => {
+                    let expected: Vec<&str> = names.iter().copied().filter(|name| fitting(name).is_none()).collect();
+                    prop_assert_eq!(unfit.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), expected);
+                    prop_assert!(select(&release, &variants(&[&glob], Some(fits))).is_ok());
+                    let lower = Target::all().take_while(|target| *target < fits).last();
+                    prop_assert!(lower.is_none_or(|lower| select(&release, &variants(&[&glob], Some(lower))).is_err()));
+                }
+                Err(other) => prop_assert!(false, "{other}"),
+            }
+        }
+    }
 }
