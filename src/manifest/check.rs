@@ -1,0 +1,566 @@
+//! Reads release manifests from anywhere: nothing that passes can place a file outside of its bundle, make two files collide on a file
+//! system without case, or claim a segment that its blob does not have.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use serde::Deserialize;
+
+use super::{
+    canonical::{CanonicalError, to_canonical},
+    release::{Blob, Release, SCHEMA, Segment, SegmentContent, Variant},
+};
+use crate::base::{ByteRange, Digest, RelativePath};
+
+/// Longest release manifest in bytes.
+pub const RELEASE_LIMIT: usize = 256 << 20;
+
+/// What is wrong with a release manifest.
+#[derive(Debug, thiserror::Error)]
+pub enum ReleaseError {
+    /// Longer than any release.
+    #[error("the release manifest has {found} bytes: expected at most {limit}")]
+    TooLong {
+        /// Its length.
+        found: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// Not JSON, or not of the schema's form.
+    #[error("the release manifest is not of the form `{SCHEMA}`")]
+    Form(#[source] serde_json::Error),
+    /// Another document.
+    #[error("the release manifest has the schema `{found}`: expected `{SCHEMA}`")]
+    Schema {
+        /// Its schema.
+        found: String,
+    },
+    /// A later version of the schema.
+    #[error("the release manifest has the schema `{found}`, which is newer than this mlreg: expected `{SCHEMA}`")]
+    Newer {
+        /// Its schema.
+        found: String,
+    },
+    /// A number that has no canonical form.
+    #[error("the release manifest has no canonical form")]
+    Canonical(#[source] CanonicalError),
+    /// A variant's id or name that is no file name.
+    #[error("the variant id or name `{text}` is not a safe file name")]
+    VariantName {
+        /// The id or name.
+        text: String,
+    },
+    /// Variants out of order, or two of one id.
+    #[error("the variant `{id}` is out of order or not unique: expected ids in ascending order")]
+    VariantOrder {
+        /// The variant.
+        id: String,
+    },
+    /// Ids that are one file name where case does not count.
+    #[error("the variants `{first}` and `{second}` differ in case alone")]
+    VariantCase {
+        /// The one.
+        first: String,
+        /// The other.
+        second: String,
+    },
+    /// Variants that no floor can tell apart.
+    #[error("the variants `{first}` and `{second}` have the same name, kind and target")]
+    SameName {
+        /// The one.
+        first: String,
+        /// The other.
+        second: String,
+    },
+    /// A variant without files and folders.
+    #[error("the variant `{id}` has no files")]
+    Empty {
+        /// The variant.
+        id: String,
+    },
+    /// Files or folders out of order, or one twice.
+    #[error("`{path}` of the variant `{id}` is out of order or not unique: expected paths in ascending order")]
+    PathOrder {
+        /// The variant.
+        id: String,
+        /// The path.
+        path: RelativePath,
+    },
+    /// Paths that collide: in case alone, or as file and folder.
+    #[error("`{first}` and `{second}` of the variant `{id}` collide: {why}")]
+    PathCollision {
+        /// The variant.
+        id: String,
+        /// The one.
+        first: String,
+        /// The other.
+        second: String,
+        /// How they collide.
+        why: &'static str,
+    },
+    /// A file whose blob is not listed.
+    #[error("`{path}` of the variant `{id}` is the blob {digest}, which the release does not list")]
+    MissingBlob {
+        /// The variant.
+        id: String,
+        /// The file.
+        path: RelativePath,
+        /// Its digest.
+        digest: Digest,
+    },
+    /// A file and its blob that differ in length.
+    #[error("`{path}` of the variant `{id}` has {found} bytes, but its blob has {expected}")]
+    FileSize {
+        /// The variant.
+        id: String,
+        /// The file.
+        path: RelativePath,
+        /// Length of the file.
+        found: u64,
+        /// Length of the blob.
+        expected: u64,
+    },
+    /// A blob that no file system holds, or that make too many bytes together.
+    #[error("the blob {digest} has {size} bytes, which is more than any file has")]
+    BlobSize {
+        /// The blob.
+        digest: Digest,
+        /// Its length.
+        size: u64,
+    },
+    /// Segments with gaps, overlaps, without bytes, or beyond the end.
+    #[error("the segments of the blob {digest} do not cover it: expected one at byte {expected}, found byte {found}")]
+    Segments {
+        /// The blob.
+        digest: Digest,
+        /// Where the next segment has to start, or the blob has to end.
+        expected: u64,
+        /// Where it does.
+        found: u64,
+    },
+    /// A segment whose inline bytes are not those it announces.
+    #[error("the segment at byte {offset} of the blob {digest} does not hold {length} bytes in base64")]
+    InlineData {
+        /// The blob.
+        digest: Digest,
+        /// The segment.
+        offset: u64,
+        /// Its length.
+        length: u64,
+    },
+}
+
+impl ReleaseError {
+    /// The next step, where there is one.
+    pub fn hint(&self) -> Option<String> {
+        matches!(self, Self::Newer { .. }).then(|| "install a newer mlreg to read this release".to_owned())
+    }
+}
+
+impl Release {
+    /// Reads a release manifest. Fields of a newer minor form are kept. Bytes that are not canonical are read, too; the release's identity
+    /// is the sha256 of the bytes as they came (`Digest::of`), not of what this type would write.
+    ///
+    /// # Errors
+    /// What [`ReleaseError`] lists.
+    pub fn parse(bytes: &[u8]) -> Result<Self, ReleaseError> {
+        #[derive(Deserialize)]
+        struct Head {
+            schema: String,
+        }
+        if bytes.len() > RELEASE_LIMIT {
+            return Err(ReleaseError::TooLong { found: bytes.len(), limit: RELEASE_LIMIT });
+        }
+        let Head { schema } = serde_json::from_slice(bytes).map_err(ReleaseError::Form)?;
+        check_schema(&schema)?;
+        let release: Self = serde_json::from_slice(bytes).map_err(ReleaseError::Form)?;
+        release.check()?;
+        Ok(release)
+    }
+
+    /// Canonical JSON: what is stored, published and digested.
+    ///
+    /// # Errors
+    /// When `other` holds a number that is not an integer.
+    pub fn to_canonical(&self) -> Result<Vec<u8>, ReleaseError> {
+        to_canonical(self).map_err(ReleaseError::Canonical)
+    }
+
+    /// The identity of a release that was made here: the sha256 of its canonical bytes.
+    ///
+    /// # Errors
+    /// As [`Release::to_canonical`].
+    pub fn digest(&self) -> Result<Digest, ReleaseError> {
+        self.to_canonical().map(|bytes| Digest::of(&bytes))
+    }
+
+    /// The variant of that id.
+    pub fn variant(&self, id: &str) -> Option<&Variant> {
+        self.variants.iter().find(|variant| variant.id == id)
+    }
+
+    /// Checks everything that the types alone do not say. Whoever makes a release calls it before writing.
+    ///
+    /// # Errors
+    /// The first rule that does not hold.
+    pub fn check(&self) -> Result<(), ReleaseError> {
+        check_schema(&self.schema)?;
+        check_integers(self)?;
+        if let Some(pair) = self.variants.windows(2).find(|pair| pair[0].id >= pair[1].id) {
+            return Err(ReleaseError::VariantOrder { id: pair[1].id.clone() });
+        }
+        let mut folded: BTreeMap<String, &str> = BTreeMap::new();
+        let mut named = BTreeMap::new();
+        for variant in &self.variants {
+            if let Some(first) = named.insert((variant.name.to_lowercase(), variant.kind, variant.target), &variant.id) {
+                return Err(ReleaseError::SameName { first: first.clone(), second: variant.id.clone() });
+            }
+            if let Some(first) = folded.insert(variant.id.to_lowercase(), &variant.id) {
+                return Err(ReleaseError::VariantCase { first: first.to_owned(), second: variant.id.clone() });
+            }
+            check_variant(variant, &self.blobs)?;
+        }
+        self.blobs.iter().try_for_each(|(digest, blob)| check_blob(digest, blob))
+    }
+}
+
+fn check_schema(schema: &str) -> Result<(), ReleaseError> {
+    let found = || schema.chars().take(80).collect();
+    let version = |schema: &str| schema.strip_prefix("mlreg/release/")?.parse::<u32>().ok();
+    match (version(schema), version(SCHEMA)) {
+        _ if schema == SCHEMA => Ok(()),
+        (Some(theirs), Some(ours)) if theirs > ours => Err(ReleaseError::Newer { found: found() }),
+        _ => Err(ReleaseError::Schema { found: found() }),
+    }
+}
+
+/// Numbers of a newer schema that are no integers would have no canonical text.
+fn check_integers(release: &Release) -> Result<(), ReleaseError> {
+    let sources = release.sources.values().map(|source| &source.other);
+    let variants = release.variants.iter().map(|variant| &variant.other);
+    let mut others = std::iter::once(&release.other).chain(sources).chain(variants).filter(|other| !other.is_empty());
+    others.try_for_each(|other| to_canonical(other).map(|_| ()).map_err(ReleaseError::Canonical))
+}
+
+fn check_variant(variant: &Variant, blobs: &BTreeMap<Digest, Blob>) -> Result<(), ReleaseError> {
+    let id = || variant.id.clone();
+    for text in [&variant.id, &variant.name] {
+        let path = format!("{text}{}", variant.kind.extension());
+        if text.is_empty() || text.contains('/') || text.starts_with('.') || path.parse::<RelativePath>().is_err() {
+            return Err(ReleaseError::VariantName { text: text.chars().take(80).collect() });
+        }
+    }
+    if variant.files.is_empty() && variant.folders.is_empty() {
+        return Err(ReleaseError::Empty { id: id() });
+    }
+    let files: Vec<&RelativePath> = variant.files.iter().map(|file| &file.path).collect();
+    let folders: Vec<&RelativePath> = variant.folders.iter().collect();
+    for paths in [&files, &folders] {
+        if let Some(pair) = paths.windows(2).find(|pair| pair[0] >= pair[1]) {
+            return Err(ReleaseError::PathOrder { id: id(), path: pair[1].clone() });
+        }
+    }
+    check_collisions(variant, &files, &folders)?;
+    for file in &variant.files {
+        let path = file.path.clone();
+        match blobs.get(&file.sha256) {
+            None => return Err(ReleaseError::MissingBlob { id: id(), path, digest: file.sha256 }),
+            Some(blob) if blob.size != file.size => {
+                return Err(ReleaseError::FileSize { id: id(), path, found: file.size, expected: blob.size });
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// No two paths are one where case does not count, and no file is a folder of another path.
+fn check_collisions(variant: &Variant, files: &[&RelativePath], folders: &[&RelativePath]) -> Result<(), ReleaseError> {
+    let collision = |first: &str, second: &str, why| {
+        Err(ReleaseError::PathCollision { id: variant.id.clone(), first: first.to_owned(), second: second.to_owned(), why })
+    };
+    let parents = |path: &&RelativePath| {
+        let text = path.as_str().to_owned();
+        let slashes: Vec<usize> = text.match_indices('/').map(|(index, _)| index).collect();
+        slashes.into_iter().map(move |slash| text[..slash].to_owned())
+    };
+    let all_folders: BTreeSet<String> =
+        files.iter().chain(folders).flat_map(parents).chain(folders.iter().map(|folder| folder.as_str().to_owned())).collect();
+    let mut seen: BTreeMap<String, &str> = BTreeMap::new();
+    for folder in &all_folders {
+        if let Some(first) = seen.insert(folder.to_lowercase(), folder) {
+            return collision(first, folder, "they differ in case alone");
+        }
+    }
+    for file in files {
+        if let Some(first) = seen.insert(file.as_str().to_lowercase(), file.as_str()) {
+            let why = if all_folders.contains(first) { "one is a file, the other a folder" } else { "they differ in case alone" };
+            return collision(first, file.as_str(), why);
+        }
+    }
+    Ok(())
+}
+
+fn check_blob(digest: &Digest, blob: &Blob) -> Result<(), ReleaseError> {
+    if i64::try_from(blob.size).is_err() {
+        return Err(ReleaseError::BlobSize { digest: *digest, size: blob.size });
+    }
+    let mut end = 0;
+    for segment in &blob.segments {
+        let range = ByteRange::new(segment.offset, segment.length).filter(|range| range.offset() == end && range.end() <= blob.size);
+        let Some(range) = range else {
+            let starts = segment.offset == end;
+            let (expected, found) = if starts { (blob.size, end.saturating_add(segment.length)) } else { (end, segment.offset) };
+            return Err(ReleaseError::Segments { digest: *digest, expected, found });
+        };
+        check_inline(digest, segment)?;
+        end = range.end();
+    }
+    if !blob.segments.is_empty() && end != blob.size {
+        return Err(ReleaseError::Segments { digest: *digest, expected: blob.size, found: end });
+    }
+    Ok(())
+}
+
+fn check_inline(digest: &Digest, segment: &Segment) -> Result<(), ReleaseError> {
+    let SegmentContent::Data(text) = &segment.content else { return Ok(()) };
+    let holds = BASE64.decode(text).is_ok_and(|bytes| bytes.len() as u64 == segment.length);
+    let (offset, length) = (segment.offset, segment.length);
+    if holds { Ok(()) } else { Err(ReleaseError::InlineData { digest: *digest, offset, length }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// What the canonical form of fixtures/releases/v1.json has been since version 1 of the schema.
+    const GOLDEN_DIGEST: &str = "6fe384792321939a9096848f7f8cfc6fc16cdb916838df235109c281fda72f78";
+
+    fn golden() -> Vec<u8> {
+        fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/releases/v1.json")).unwrap()
+    }
+
+    /// The golden release with a change.
+    fn changed(change: impl Fn(&mut Value)) -> Result<Release, ReleaseError> {
+        let mut document: Value = serde_json::from_slice(&golden()).unwrap();
+        change(&mut document);
+        Release::parse(&serde_json::to_vec(&document).unwrap())
+    }
+
+    fn error(change: impl Fn(&mut Value)) -> String {
+        changed(change).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn releases_of_version_1_are_read_and_written_forever() {
+        let release = Release::parse(&golden()).unwrap();
+        assert_eq!(release.digest().unwrap().to_string(), GOLDEN_DIGEST);
+        assert_eq!(release.variants.len(), 7);
+        assert_eq!(release.variant("tokenizer").unwrap().files[0].path.as_str(), "run.sh");
+    }
+
+    #[test]
+    fn nothing_is_lost_or_added() {
+        let document: Value = serde_json::from_slice(&golden()).unwrap();
+        let release = Release::parse(&golden()).unwrap();
+        let written: Value = serde_json::from_slice(&release.to_canonical().unwrap()).unwrap();
+        assert_eq!(written, document);
+        assert_eq!(Release::parse(&release.to_canonical().unwrap()).unwrap(), release);
+    }
+
+    #[test]
+    fn without_unknown_fields_nothing_of_them_shows() {
+        let release = changed(|document| {
+            document.as_object_mut().unwrap().remove("later");
+            document["sources"]["decoder"].as_object_mut().unwrap().remove("later");
+            document["variants"]
+                .as_array_mut()
+                .unwrap()
+                .iter_mut()
+                .for_each(|variant| _ = variant.as_object_mut().unwrap().remove("later"));
+        });
+        let text = String::from_utf8(release.unwrap().to_canonical().unwrap()).unwrap();
+        assert!(!text.contains("other") && !text.contains("later"), "{text}");
+    }
+
+    #[test]
+    fn other_schemas_are_told_apart() {
+        let newer = changed(|document| document["schema"] = json!("mlreg/release/2")).unwrap_err();
+        assert_eq!(
+            newer.to_string(),
+            "the release manifest has the schema `mlreg/release/2`, which is newer than this mlreg: expected `mlreg/release/1`"
+        );
+        assert_eq!(newer.hint().unwrap(), "install a newer mlreg to read this release");
+        assert_eq!(
+            error(|document| document["schema"] = json!("mlreg/index/1")),
+            "the release manifest has the schema `mlreg/index/1`: expected `mlreg/release/1`"
+        );
+        // A newer release may have any form.
+        assert!(matches!(Release::parse(br#"{"schema":"mlreg/release/9","variants":7}"#), Err(ReleaseError::Newer { .. })));
+        assert!(matches!(Release::parse(b"{"), Err(ReleaseError::Form(_))));
+    }
+
+    #[test]
+    fn fractions_are_refused_wherever_they_are() {
+        for pointer in ["/later/kept", "/sources/decoder/later/0", "/variants/2/later/number"] {
+            let result = changed(|document| *document.pointer_mut(pointer).expect(pointer) = json!(0.5));
+            assert!(matches!(result, Err(ReleaseError::Canonical(_))), "{pointer}: {result:?}");
+        }
+    }
+
+    #[test]
+    fn variants_are_sorted_unique_and_safe() {
+        assert_eq!(
+            error(|document| document["variants"].as_array_mut().unwrap().swap(0, 1)),
+            "the variant `decoder-768-nhwc-float16-ios15` is out of order or not unique: expected ids in ascending order"
+        );
+        assert_eq!(
+            error(|document| document["variants"][0]["id"] = json!("Vendor-ONNX")),
+            "the variants `Vendor-ONNX` and `vendor-onnx` differ in case alone"
+        );
+        assert_eq!(
+            error(|document| document["variants"][1]["target"] = json!("iOS15")),
+            "the variants `decoder-768-nhwc-float16-ios15` and `decoder-768-nhwc-float16-ios18` have the same name, kind and target"
+        );
+        for name in ["../x", "", ".mlreg.json", "a/b", "con", "a\\b"] {
+            let result = changed(|document| document["variants"][0]["name"] = json!(name));
+            assert!(matches!(result, Err(ReleaseError::VariantName { .. })), "{name}: {result:?}");
+        }
+    }
+
+    fn with_paths(files: &[&str], folders: &[&str]) -> Result<Release, ReleaseError> {
+        changed(|document| {
+            let file = document["variants"][0]["files"][2].clone();
+            let file = |path: &&str| {
+                let mut file = file.clone();
+                file["path"] = json!(path);
+                file
+            };
+            document["variants"][0]["files"] = files.iter().map(file).collect();
+            document["variants"][0]["folders"] = json!(folders);
+        })
+    }
+
+    #[test]
+    fn paths_cannot_collide_or_escape() {
+        let text = |files: &[&str], folders: &[&str]| with_paths(files, folders).unwrap_err().to_string();
+        let start = "of the variant `decoder-768-nhwc-float16-ios15`";
+        assert!(with_paths(&["a/x", "a/y", "b"], &["a/z", "c"]).is_ok());
+        assert_eq!(text(&["A", "a"], &[]), format!("`A` and `a` {start} collide: they differ in case alone"));
+        assert_eq!(text(&["A/x", "a/y"], &[]), format!("`A` and `a` {start} collide: they differ in case alone"));
+        assert_eq!(text(&["a", "a/x"], &[]), format!("`a` and `a` {start} collide: one is a file, the other a folder"));
+        assert_eq!(text(&["A", "a/x"], &[]), format!("`a` and `A` {start} collide: one is a file, the other a folder"));
+        assert_eq!(text(&["a"], &["a"]), format!("`a` and `a` {start} collide: one is a file, the other a folder"));
+        assert_eq!(text(&["b", "a"], &[]), format!("`a` {start} is out of order or not unique: expected paths in ascending order"));
+        assert!(matches!(with_paths(&["a", "a"], &[]), Err(ReleaseError::PathOrder { .. })));
+        assert!(matches!(with_paths(&["a"], &["b", "b"]), Err(ReleaseError::PathOrder { .. })));
+        assert!(matches!(with_paths(&[], &[]), Err(ReleaseError::Empty { .. })));
+        for path in ["../a", "/a", "a/../b", "a//b", "C:a", "aux"] {
+            assert!(matches!(with_paths(&[path], &[]), Err(ReleaseError::Form(_))), "{path}");
+        }
+    }
+
+    #[test]
+    fn files_have_blobs_of_their_length() {
+        assert_eq!(
+            error(|document| document["variants"][0]["files"][2]["size"] = json!(618)),
+            "`Manifest.json` of the variant `decoder-768-nhwc-float16-ios15` has 618 bytes, but its blob has 617"
+        );
+        let digest = "0".repeat(64);
+        assert_eq!(
+            error(|document| document["variants"][0]["files"][2]["sha256"] = json!(digest)),
+            format!("`Manifest.json` of the variant `decoder-768-nhwc-float16-ios15` is the blob sha256:{digest}, which the release does not list")
+                .replace("sha256:", "")
+        );
+    }
+
+    /// A release with one blob of ten bytes.
+    fn with_segments(segments: &Value) -> Result<Release, ReleaseError> {
+        let digest = "0".repeat(64);
+        let document = json!({
+            "schema": SCHEMA, "package": "x", "version": "1.0.0",
+            "variants": [{
+                "id": "x", "name": "x", "component": "x", "kind": "files", "delivery": "on-demand",
+                "files": [{ "path": "x", "sha256": digest, "size": 10 }],
+            }],
+            "blobs": { &digest: { "size": 10, "blake3": digest, "segments": segments } },
+        });
+        Release::parse(&serde_json::to_vec(&document).unwrap())
+    }
+
+    fn segment(offset: u64, length: u64) -> Value {
+        json!({ "offset": offset, "length": length, "blake3": "0".repeat(64) })
+    }
+
+    #[test]
+    fn segments_cover_their_blob() {
+        assert!(with_segments(&json!([])).is_ok());
+        assert!(with_segments(&json!([segment(0, 4), segment(4, 6)])).is_ok());
+        for (segments, expected, found) in [
+            (json!([segment(0, 4), segment(5, 5)]), 4, 5),
+            (json!([segment(0, 4), segment(3, 7)]), 4, 3),
+            (json!([segment(1, 9)]), 0, 1),
+            (json!([segment(0, 4), segment(4, 5)]), 10, 9),
+            (json!([segment(0, 11)]), 10, 11),
+            (json!([segment(0, 10), segment(10, u64::MAX)]), 10, u64::MAX),
+            (json!([segment(0, 0), segment(0, 10)]), 10, 0),
+        ] {
+            let error = with_segments(&segments).unwrap_err().to_string();
+            let digest = "0".repeat(64);
+            let text = format!("the segments of the blob {digest} do not cover it: expected one at byte {expected}, found byte {found}");
+            assert_eq!(error, text, "{segments}");
+        }
+    }
+
+    #[test]
+    fn inline_segments_hold_their_bytes() {
+        let inline = |length: u64, data: &str| {
+            with_segments(&json!([{ "offset": 0, "length": length, "data": data }, segment(length, 10 - length)]))
+        };
+        assert!(inline(4, "AAECAw==").is_ok());
+        for (length, data) in [(3, "AAECAw=="), (4, "AAECAw"), (4, "!AECAw=="), (5, "AAECAw==")] {
+            assert!(matches!(inline(length, data), Err(ReleaseError::InlineData { .. })), "{length} {data}");
+        }
+    }
+
+    fn unknown_fields() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![any::<i64>().prop_map(Value::from), any::<bool>().prop_map(Value::from), ".{0,5}".prop_map(Value::from)];
+        let inner = prop::collection::vec(leaf, 0..3).prop_map(Value::from);
+        prop::collection::btree_map("new_[a-z]{1,6}", inner, 0..4).prop_map(|map| Value::Object(map.into_iter().collect()))
+    }
+
+    fn merge(into: &mut Value, fields: &Value) {
+        let fields = fields.as_object().unwrap().clone();
+        into.as_object_mut().unwrap().extend(fields);
+    }
+
+    proptest! {
+        #[test]
+        fn unknown_fields_survive(top in unknown_fields(), source in unknown_fields(), variant in unknown_fields(), index in 0..7_usize) {
+            let mut document: Value = serde_json::from_slice(&golden()).unwrap();
+            merge(&mut document, &top);
+            merge(&mut document["sources"]["vendor"], &source);
+            merge(&mut document["variants"][index], &variant);
+            let release = Release::parse(&serde_json::to_vec_pretty(&document).unwrap()).unwrap();
+            let canonical = release.to_canonical().unwrap();
+            prop_assert_eq!(serde_json::from_slice::<Value>(&canonical).unwrap(), document);
+            prop_assert_eq!(Release::parse(&canonical).unwrap().to_canonical().unwrap(), canonical);
+        }
+
+        #[test]
+        fn damage_never_panics(position in 0..10_000_usize, byte in any::<u8>(), cut in 0..10_000_usize) {
+            let mut bytes = golden();
+            let position = position % bytes.len();
+            bytes[position] = byte;
+            // Any answer will do.
+            let _ = Release::parse(&bytes);
+            bytes.truncate(cut);
+            prop_assert!(cut >= golden().len() || Release::parse(&bytes).is_err());
+        }
+    }
+}
