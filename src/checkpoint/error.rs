@@ -2,6 +2,8 @@
 
 use std::{io, path::PathBuf};
 
+use super::pickle::PickleProblem;
+
 /// Why a checkpoint cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
@@ -35,23 +37,25 @@ pub enum CheckpointError {
         path: PathBuf,
     },
     /// A damaged or hostile safetensors header.
-    #[error("{path} is not a valid safetensors file: {problem}")]
+    #[error("{path} is not a valid safetensors file")]
     Header {
         /// The file.
         path: PathBuf,
         /// What is wrong.
+        #[source]
         problem: HeaderProblem,
     },
     /// An index that does not fit its shards.
-    #[error("{path}: {problem}")]
+    #[error("{path} does not fit its shards")]
     Index {
         /// The index.
         path: PathBuf,
         /// What is wrong.
+        #[source]
         problem: IndexProblem,
     },
     /// A JSON document that cannot be read.
-    #[error("{path} is not valid JSON")]
+    #[error("{path} is not the JSON that it should be")]
     Json {
         /// The file.
         path: PathBuf,
@@ -59,22 +63,30 @@ pub enum CheckpointError {
         #[source]
         source: serde_json::Error,
     },
-    /// A pickle that the restricted reader does not take.
+    /// A JSON document longer than any that is meant.
+    #[error("{path} has {length} bytes, at most {limit} are read")]
+    TooLong {
+        /// The file.
+        path: PathBuf,
+        /// Its length.
+        length: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// A torch checkpoint that cannot be read without running code.
     #[error("{path} is not a torch checkpoint that can be read without running code")]
     Pickle {
         /// The file.
         path: PathBuf,
-        /// What the reader says.
+        /// What is wrong.
         #[source]
-        source: candle_core::Error,
+        problem: PickleProblem,
     },
-    /// A pickle without tensors.
-    #[error("{path} holds no tensors: expected a state dict, or one below {}", .keys.join(", "))]
-    NoStateDict {
+    /// A name that is no text.
+    #[error("the name of {path} is not UTF-8")]
+    Name {
         /// The file.
         path: PathBuf,
-        /// The keys that were looked at.
-        keys: Vec<&'static str>,
     },
     /// A tensor that two files hold.
     #[error("tensor `{name}` is in {first} and in {second}")]
@@ -99,15 +111,20 @@ impl CheckpointError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::LfsPointer { .. } => Some("fetch the real file, for example with `git lfs pull`".to_owned()),
-            Self::Ambiguous { candidates, .. } => Some(format!("name one of them, e.g. checkpoint = \".../{}\"", candidates.first()?)),
-            Self::Pickle { .. } => Some("save the weights as safetensors".to_owned()),
+            Self::Ambiguous { path, candidates } => {
+                Some(format!("name one of them: checkpoint = \"{}\"", path.join(candidates.first()?).display()))
+            }
+            Self::Pickle { problem, .. } => problem.hint(),
+            Self::Index { problem: IndexProblem::Missing(_), .. } => {
+                Some("download the checkpoint again, with all of its shards".to_owned())
+            }
             _ => None,
         }
     }
 }
 
 /// What is wrong with a safetensors header.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum HeaderProblem {
     /// Too short to hold a header.
     #[error("{length} bytes cannot hold a header")]
@@ -125,7 +142,19 @@ pub enum HeaderProblem {
     },
     /// Not the JSON that it should be.
     #[error("the header is not the JSON it should be: {0}")]
-    Json(String),
+    Json(#[source] serde_json::Error),
+    /// Not the brace that every header begins with.
+    #[error("the header {}, expected it to begin with `{{`", .found.map_or("is empty".to_owned(), |b| format!("begins with `{}`", b.escape_ascii())))]
+    Start {
+        /// Its first byte; `None` where there is none.
+        found: Option<u8>,
+    },
+    /// A name that is there twice.
+    #[error("`{name}` is there twice")]
+    Repeated {
+        /// The name.
+        name: String,
+    },
     /// A dtype that nobody knows.
     #[error("tensor `{tensor}` has the dtype `{dtype}`, which mlreg does not know")]
     Dtype {
@@ -179,9 +208,16 @@ pub enum HeaderProblem {
 /// What is wrong with an index of shards.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IndexProblem {
-    /// No `weight_map` of strings.
-    #[error("expected a `weight_map` from tensor names to file names")]
-    NoMap,
+    /// A tensor with two places.
+    #[error("tensor `{tensor}` is said to be in `{first}` and in `{second}`")]
+    Repeated {
+        /// The tensor.
+        tensor: String,
+        /// One shard.
+        first: String,
+        /// The other.
+        second: String,
+    },
     /// A shard name that is no plain file name.
     #[error("tensor `{tensor}` is said to be in `{shard}`, which is no plain file name")]
     Name {

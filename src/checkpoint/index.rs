@@ -7,7 +7,14 @@ use std::{
     sync::Arc,
 };
 
-use super::{CheckpointError, TensorInfo, Weights, error::IndexProblem};
+use serde::Deserialize;
+
+use super::{
+    CheckpointError, TensorInfo, Weights,
+    error::IndexProblem,
+    json::{self, Entries},
+};
+use crate::base::RelativePath;
 
 /// The tensors of several files.
 #[derive(Debug)]
@@ -53,41 +60,60 @@ pub(super) struct Index {
     map: BTreeMap<String, String>,
 }
 
+#[derive(Deserialize)]
+struct IndexFile {
+    weight_map: Entries<String>,
+}
+
 impl Index {
-    /// Reads `weight_map` of a `*.safetensors.index.json`.
+    /// Reads `weight_map` of a `*.index.json`.
     pub(super) fn read(path: &Path) -> Result<Self, CheckpointError> {
-        let bytes = std::fs::read(path).map_err(|source| CheckpointError::Io { path: path.to_owned(), source })?;
-        let json: serde_json::Value =
-            serde_json::from_slice(&bytes).map_err(|source| CheckpointError::Json { path: path.to_owned(), source })?;
+        let file: IndexFile = json::read(path)?;
         let problem = |problem| CheckpointError::Index { path: path.to_owned(), problem };
-        let entries = json.get("weight_map").and_then(|map| map.as_object()).ok_or_else(|| problem(IndexProblem::NoMap))?;
         let mut map = BTreeMap::new();
-        for (tensor, shard) in entries {
-            let shard = shard.as_str().ok_or_else(|| problem(IndexProblem::NoMap))?;
-            let plain = shard.parse::<crate::base::RelativePath>().is_ok_and(|path| path.parent().is_none());
+        for (tensor, shard) in file.weight_map.0 {
+            let plain = shard.parse::<RelativePath>().is_ok_and(|path| path.parent().is_none());
             if !plain {
-                return Err(problem(IndexProblem::Name { tensor: tensor.clone(), shard: shard.to_owned() }));
+                return Err(problem(IndexProblem::Name { tensor, shard }));
             }
-            map.insert(tensor.clone(), shard.to_owned());
+            if let Some(first) = map.insert(tensor.clone(), shard.clone()) {
+                return Err(problem(IndexProblem::Repeated { tensor, first, second: shard }));
+            }
         }
         Ok(Self { path: path.to_owned(), map })
     }
 
-    /// The shards, each once, sorted.
-    pub(super) fn shards(&self) -> BTreeSet<&str> {
+    /// The file that it was read from.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The names of the shards, each once, sorted.
+    pub(super) fn names(&self) -> BTreeSet<&str> {
         self.map.values().map(String::as_str).collect()
     }
 
-    /// Checks that the shards in `present` are all, and that each holds what it is said to.
-    pub(super) fn check(&self, present: &[(PathBuf, Arc<dyn Weights>)]) -> Result<(), CheckpointError> {
-        let problem = |problem| CheckpointError::Index { path: self.path.clone(), problem };
-        let of = |shard: &str| present.iter().find(|(path, _)| path.file_name().is_some_and(|name| name == shard));
+    /// The shards; all of them must be there.
+    pub(super) fn shards(&self) -> Result<BTreeSet<&str>, CheckpointError> {
+        let shards = self.names();
+        match shards.iter().find(|shard| !self.path.with_file_name(shard).exists()) {
+            Some(shard) => Err(self.problem(IndexProblem::Missing((*shard).to_owned()))),
+            None => Ok(shards),
+        }
+    }
+
+    /// Checks that every tensor is in the shard that it is said to be in, as far as that shard is among `opened`.
+    pub(super) fn check(&self, opened: &[(PathBuf, Arc<dyn Weights>)]) -> Result<(), CheckpointError> {
+        let opened: BTreeMap<_, _> = opened.iter().map(|(path, weights)| (path.file_name(), weights)).collect();
         for (tensor, shard) in &self.map {
-            let (_, weights) = of(shard).ok_or_else(|| problem(IndexProblem::Missing(shard.clone())))?;
-            if weights.info(tensor).is_none() {
-                return Err(problem(IndexProblem::Absent { tensor: tensor.clone(), shard: shard.clone() }));
+            if opened.get(&Some(shard.as_ref())).is_some_and(|weights| weights.info(tensor).is_none()) {
+                return Err(self.problem(IndexProblem::Absent { tensor: tensor.clone(), shard: shard.clone() }));
             }
         }
         Ok(())
+    }
+
+    fn problem(&self, problem: IndexProblem) -> CheckpointError {
+        CheckpointError::Index { path: self.path.clone(), problem }
     }
 }

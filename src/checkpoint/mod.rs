@@ -6,11 +6,19 @@ mod convert;
 mod error;
 mod folder;
 mod index;
+mod json;
+mod mapped;
 mod pickle;
 mod safetensors;
+mod strided;
+#[cfg(test)]
+mod testing;
 mod weights;
 
 pub use convert::{ConvertError, evaluate, evaluate_to_vec};
-pub use error::CheckpointError;
+pub use error::{CheckpointError, HeaderProblem, IndexProblem};
 pub use folder::Checkpoint;
+pub use mapped::{StoredTensor, StoredTensors};
+pub use pickle::{PickleProblem, read as read_pickle};
+pub use safetensors::read_header as read_safetensors_header;
 pub use weights::{CheckpointDtype, MemoryWeights, TensorInfo, Weights};

@@ -1,107 +1,64 @@
-//! One safetensors file, mapped. Format: <https://huggingface.co/docs/safetensors>: u64 header length, JSON header, data without gaps.
+//! The header of a safetensors file. Format: <https://huggingface.co/docs/safetensors>: u64 header length, JSON header, data without gaps.
 //!
 //! The header is read here rather than by the `safetensors` crate, because that one takes repeated keys silently.
 
-use std::{
-    borrow::Cow,
-    collections::BTreeMap,
-    fmt,
-    fs::File,
-    path::{Path, PathBuf},
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, de::MapAccess};
+
+use super::{
+    CheckpointDtype, TensorInfo,
+    error::HeaderProblem,
+    json::{self, Entries, Keyed},
+    mapped::{StoredTensor, StoredTensors},
 };
 
-use memmap2::Mmap;
-use serde::{
-    Deserialize, Deserializer,
-    de::{Error as _, MapAccess, Visitor},
-};
-
-use super::{CheckpointDtype, CheckpointError, TensorInfo, Weights, error::HeaderProblem};
-
-/// Longest header that is read; the reference implementation has the same limit.
-const LONGEST_HEADER: u64 = 100_000_000;
-
-/// A mapped file.
-pub(super) struct SafeTensors {
-    path: PathBuf,
-    map: Mmap,
-    tensors: BTreeMap<String, (TensorInfo, std::ops::Range<usize>)>,
-}
-
-impl fmt::Debug for SafeTensors {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SafeTensors").field("path", &self.path).field("tensors", &self.tensors.len()).finish()
-    }
-}
-
-impl SafeTensors {
-    /// Maps the file and reads its header.
-    pub(super) fn open(path: &Path) -> Result<Self, CheckpointError> {
-        let io = |source| CheckpointError::Io { path: path.to_owned(), source };
-        let file = File::open(path).map_err(io)?;
-        #[expect(
-            unsafe_code,
-            reason = "mapping is what keeps memory flat; as everywhere, the file must not be cut short while it is mapped"
-        )]
-        let map = unsafe { Mmap::map(&file) }.map_err(io)?;
-        if map.starts_with(b"version https://git-lfs") {
-            return Err(CheckpointError::LfsPointer { path: path.to_owned() });
-        }
-        let tensors = read_header(&map).map_err(|problem| CheckpointError::Header { path: path.to_owned(), problem })?;
-        Ok(Self { path: path.to_owned(), map, tensors })
-    }
-}
-
-impl Weights for SafeTensors {
-    fn names(&self) -> Box<dyn Iterator<Item = &str> + '_> {
-        Box::new(self.tensors.keys().map(String::as_str))
-    }
-
-    fn info(&self, name: &str) -> Option<&TensorInfo> {
-        self.tensors.get(name).map(|(info, _)| info)
-    }
-
-    fn data(&self, name: &str) -> Result<Cow<'_, [u8]>, CheckpointError> {
-        let (_, range) = self.tensors.get(name).ok_or_else(|| CheckpointError::NoTensor { name: name.to_owned() })?;
-        Ok(Cow::Borrowed(&self.map[range.clone()]))
-    }
-}
-
-type Tensors = BTreeMap<String, (TensorInfo, std::ops::Range<usize>)>;
-
-/// Reads and checks the header of a whole file.
-pub(super) fn read_header(file: &[u8]) -> Result<Tensors, HeaderProblem> {
+/// Reads and checks the header of a whole file: every byte behind it belongs to exactly one tensor.
+///
+/// # Errors
+/// When it breaks a rule of the format.
+pub fn read_header(file: &[u8]) -> Result<StoredTensors, HeaderProblem> {
     let length = file.len() as u64;
     let prefix: [u8; 8] = file.get(..8).and_then(|b| b.try_into().ok()).ok_or(HeaderProblem::TooShort { length })?;
     let claimed = u64::from_le_bytes(prefix);
-    let limit = LONGEST_HEADER.min(length - 8);
+    let limit = json::LONGEST.min(length - 8);
     if claimed > limit {
         return Err(HeaderProblem::Length { claimed, limit });
     }
-    let begin = 8 + claimed as usize;
-    let header: Header = serde_json::from_slice(&file[8..begin]).map_err(|e| HeaderProblem::Json(e.to_string()))?;
-    check(header, (file.len() - begin) as u64, begin)
+    let begin = 8 + claimed;
+    let header = &file[8..begin as usize];
+    if header.first() != Some(&b'{') {
+        return Err(HeaderProblem::Start { found: header.first().copied() });
+    }
+    let Entries(entries) = serde_json::from_slice(header).map_err(HeaderProblem::Json)?;
+    check(entries, begin, length - begin)
 }
 
-fn check(header: Header, available: u64, base: usize) -> Result<Tensors, HeaderProblem> {
-    let mut ranges: Vec<(u64, u64, String)> = Vec::with_capacity(header.0.len());
-    let mut tensors = Tensors::new();
-    for (name, entry) in header.0 {
-        let dtype = CheckpointDtype::from_name(&entry.dtype)
-            .ok_or_else(|| HeaderProblem::Dtype { tensor: name.clone(), dtype: entry.dtype.chars().take(40).collect() })?;
-        let (begin, end) = entry.data_offsets;
-        if begin > end || end > available {
-            return Err(HeaderProblem::Range { tensor: name, begin, end, available });
+/// Checks the entries against the `available` bytes of data, which begin at `base`.
+fn check(entries: Vec<(String, Entry)>, base: u64, available: u64) -> Result<StoredTensors, HeaderProblem> {
+    let mut metadata = false;
+    let mut ranges: Vec<(u64, u64, String)> = Vec::with_capacity(entries.len());
+    let mut tensors = StoredTensors::new();
+    for (name, entry) in entries {
+        let repeated = match entry {
+            Entry::Metadata => std::mem::replace(&mut metadata, true),
+            Entry::Tensor(entry) => {
+                let (info, (begin, end)) = entry.check(&name, available)?;
+                ranges.push((begin, end, name.clone()));
+                tensors.insert(name.clone(), StoredTensor { info, begin: base + begin, strides: None }).is_some()
+            }
+        };
+        if repeated {
+            return Err(HeaderProblem::Repeated { name });
         }
-        let info = TensorInfo { dtype, shape: entry.shape };
-        let expected = info.bytes();
-        if expected != Some(end - begin) {
-            return Err(HeaderProblem::Size { tensor: name, expected, found: end - begin });
-        }
-        ranges.push((begin, end, name.clone()));
-        tensors.insert(name, (info, base + begin as usize..base + end as usize));
     }
-    ranges.sort();
+    ranges.sort_unstable();
+    check_cover(ranges, available)?;
+    Ok(tensors)
+}
+
+/// Checks that sorted ranges cover the data without overlap and gap.
+fn check_cover(ranges: Vec<(u64, u64, String)>, available: u64) -> Result<(), HeaderProblem> {
     let mut previous_end = 0;
     for (begin, end, tensor) in ranges {
         if begin < previous_end {
@@ -112,55 +69,55 @@ fn check(header: Header, available: u64, base: usize) -> Result<Tensors, HeaderP
         }
         previous_end = end;
     }
-    if previous_end == available { Ok(tensors) } else { Err(HeaderProblem::Gap { begin: previous_end, end: available }) }
+    if previous_end == available { Ok(()) } else { Err(HeaderProblem::Gap { begin: previous_end, end: available }) }
+}
+
+/// A value of the header.
+enum Entry {
+    Metadata,
+    Tensor(TensorEntry),
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Entry {
+struct TensorEntry {
     dtype: String,
     shape: Vec<u64>,
     data_offsets: (u64, u64),
 }
 
-/// The header's tensors; repeated names are refused.
-struct Header(Vec<(String, Entry)>);
-
-impl<'de> Deserialize<'de> for Header {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Entries;
-
-        impl<'de> Visitor<'de> for Entries {
-            type Value = Header;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object of tensors")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Header, A::Error> {
-                let mut seen = std::collections::HashSet::new();
-                let mut entries = Vec::new();
-                while let Some(name) = map.next_key::<String>()? {
-                    if !seen.insert(name.clone()) {
-                        return Err(A::Error::custom(format!("`{name}` is there twice")));
-                    }
-                    if name == "__metadata__" {
-                        map.next_value::<BTreeMap<String, String>>()?;
-                    } else {
-                        entries.push((name, map.next_value::<Entry>()?));
-                    }
-                }
-                Ok(Header(entries))
-            }
+impl Keyed for Entry {
+    fn read<'de, A: MapAccess<'de>>(key: &str, map: &mut A) -> Result<Self, A::Error> {
+        if key == "__metadata__" {
+            return map.next_value::<BTreeMap<String, String>>().map(|_| Self::Metadata);
         }
+        map.next_value().map(Self::Tensor)
+    }
+}
 
-        deserializer.deserialize_map(Entries)
+impl TensorEntry {
+    /// Type and range of the tensor, once they agree with each other and with the `available` bytes.
+    fn check(self, name: &str, available: u64) -> Result<(TensorInfo, (u64, u64)), HeaderProblem> {
+        let tensor = || name.to_owned();
+        let dtype = CheckpointDtype::from_name(&self.dtype)
+            .ok_or_else(|| HeaderProblem::Dtype { tensor: tensor(), dtype: self.dtype.chars().take(40).collect() })?;
+        let (begin, end) = self.data_offsets;
+        if begin > end || end > available {
+            return Err(HeaderProblem::Range { tensor: tensor(), begin, end, available });
+        }
+        let info = TensorInfo { dtype, shape: self.shape };
+        let (expected, found) = (info.bytes(), end - begin);
+        if expected != Some(found) {
+            return Err(HeaderProblem::Size { tensor: tensor(), expected, found });
+        }
+        Ok((info, (begin, end)))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checkpoint::testing::Xorshift;
 
     fn file(header: &str, data: usize) -> Vec<u8> {
         let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
@@ -178,8 +135,10 @@ mod tests {
     #[test]
     fn tensors_lie_where_the_header_says() {
         let tensors = read_header(&file(GOOD, 20)).unwrap();
-        assert_eq!(tensors["a"].0, TensorInfo { dtype: CheckpointDtype::F16, shape: vec![2, 3] });
-        assert_eq!(tensors["b"].1.len(), 8);
+        assert_eq!(tensors["a"].info, TensorInfo { dtype: CheckpointDtype::F16, shape: vec![2, 3] });
+        let begin = 8 + GOOD.len() as u64;
+        assert_eq!((tensors["a"].begin, tensors["b"].begin), (begin, begin + 12));
+        assert_eq!(tensors["b"].info.bytes(), Some(8));
     }
 
     #[test]
@@ -192,30 +151,43 @@ mod tests {
         assert!(problem(&GOOD.replace("[2,3]", "[18446744073709551615,2]"), 20).contains("need more than fit"));
         assert!(problem(&GOOD.replace("[12,20]", "[4,12]"), 20).contains("inside the tensor before it"));
         assert!(problem(&GOOD.replace("[12,20]", "[20,12]"), 20).contains("claims the bytes 20..12"));
-        assert!(problem("[]", 0).contains("not the JSON it should be"));
+        assert!(problem(&GOOD.replace("\"pt\"", "3"), 20).contains("not the JSON it should be"));
+        assert!(problem(&GOOD.replace("\"dtype\":\"F16\"", "\"dtype\":\"F16\",\"dtype\":\"F16\""), 20).contains("not the JSON"));
+        assert!(problem(&GOOD.replace("\"b\"", "\"__metadata__\""), 20).contains("not the JSON"));
+        assert!(problem(r#"{"__metadata__":{},"__metadata__":{}}"#, 0).contains("`__metadata__` is there twice"));
+        assert!(problem("[]", 0).contains("begins with `[`"));
+        assert!(problem(&format!(" {GOOD}"), 20).contains("begins with ` `"));
+        assert!(problem(&format!("{GOOD}x"), 20).contains("not the JSON"));
+        assert!(read_header(&file(&format!("{GOOD}   "), 20)).is_ok(), "padding is part of the format");
+        assert!(problem("", 0).contains("header is empty"));
+        assert!(problem(&format!("{{\"a\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000)), 0).contains("not the JSON"));
         assert!(read_header(&[1, 2, 3]).unwrap_err().to_string().contains("3 bytes cannot hold a header"));
         assert!(read_header(&u64::MAX.to_le_bytes()).unwrap_err().to_string().contains("at most 0 fit"));
     }
 
     #[test]
+    fn tensors_without_elements_have_a_place() {
+        let header = r#"{"a":{"dtype":"F32","shape":[0,18446744073709551615],"data_offsets":[0,0]},"b":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}}"#;
+        let bytes = file(header, 2);
+        let tensors = read_header(&bytes).unwrap();
+        assert!(tensors["a"].data(&bytes).is_empty());
+        assert_eq!(tensors["b"].data(&bytes).as_ref(), [0, 0]);
+    }
+
+    #[test]
     fn mutated_headers_never_panic() {
         let original = file(GOOD, 20);
-        let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+        let mut random = Xorshift::new();
         let mut accepted = 0;
         for _ in 0..20_000 {
-            let mut bytes = original.clone();
-            for _ in 0..3 {
-                state ^= state << 13;
-                state ^= state >> 7;
-                state ^= state << 17;
-                let at = (state % bytes.len() as u64) as usize;
-                bytes[at] = (state >> 32) as u8;
-            }
+            let bytes = random.mutate(&original);
             if let Ok(tensors) = read_header(&bytes) {
                 accepted += 1;
-                assert!(tensors.values().all(|(_, range)| range.end <= bytes.len()));
+                for tensor in tensors.values() {
+                    assert_eq!(Some(tensor.data(&bytes).len() as u64), tensor.info.bytes());
+                }
             }
         }
-        assert!(accepted < 20_000);
+        assert!((1..20_000).contains(&accepted), "{accepted} of 20000 accepted");
     }
 }
