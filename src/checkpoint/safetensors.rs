@@ -145,6 +145,7 @@ mod tests {
     fn hostile_headers_are_refused_with_the_reason() {
         assert!(problem(GOOD, 19).contains("claims the bytes 12..20"));
         assert!(problem(GOOD, 21).contains("the bytes 20..21 belong to no tensor"));
+        assert!(problem(&GOOD.replace("[12,20]", "[13,21]"), 21).contains("the bytes 12..13 belong to no tensor"));
         assert!(problem(&GOOD.replace("\"b\"", "\"a\""), 20).contains("`a` is there twice"));
         assert!(problem(&GOOD.replace("I64", "I63"), 20).contains("dtype `I63`"));
         assert!(problem(&GOOD.replace("[2,3]", "[2,4]"), 20).contains("has 12 bytes, its dtype and shape need 16"));

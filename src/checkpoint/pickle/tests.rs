@@ -156,6 +156,15 @@ fn what_cannot_be_read_is_refused_and_never_left_out() {
     let huge = [i32::MAX; 5];
     assert_eq!(of(tensor("FloatStorage", 0, &huge, &[0; 5])), "tensor `t` has too many elements, its storage only 4");
     assert_eq!(of(tensor("FloatStorage", 0, &huge, &huge)), "tensor `t` needs too many elements of its storage, which has 4");
+    // LONG1 of one byte is signed: -1, and 255 only with a second one.
+    let long = |digits: &[u8]| {
+        let size = [&b"(\x8a"[..], &[digits.len() as u8], digits, b"t"].concat();
+        let plain = tensor("FloatStorage", 0, &[4], &[1]);
+        let at = plain.windows(7).position(|window| window == b"(J\x04\0\0\0t").unwrap();
+        of([&plain[..at], &size, &plain[at + 7..]].concat())
+    };
+    assert_eq!(long(b"\xFF"), "the description of tensor `t` needs a size");
+    assert_eq!(long(b"\xFF\0"), "tensor `t` needs 255 elements of its storage, which has 4");
     let sparse = b"ctorch._utils\n_rebuild_sparse_tensor\n)R";
     assert_eq!(of(sparse.to_vec()), "tensor `t` is made by `_rebuild_sparse_tensor`, expected a dense tensor");
     let short = b"ctorch._utils\n_rebuild_tensor_v2\n)R";
