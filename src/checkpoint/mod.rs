@@ -1,1 +1,24 @@
-//! Reading Hugging Face-style checkpoints: safetensors (single and sharded), config.json, torch pickles.
+//! Reading Hugging Face-style checkpoints: safetensors (single and sharded), config.json, torch pickles; and evaluating recipes on them.
+//!
+//! Files are mapped, never read whole. Headers come from strangers: every length is checked against what is there.
+
+mod convert;
+mod error;
+mod folder;
+mod index;
+mod json;
+mod mapped;
+mod pickle;
+mod safetensors;
+mod strided;
+#[cfg(test)]
+mod testing;
+mod weights;
+
+pub use convert::{ConvertError, evaluate, evaluate_to_vec};
+pub use error::{CheckpointError, HeaderProblem, IndexProblem};
+pub use folder::Checkpoint;
+pub use mapped::{StoredTensor, StoredTensors};
+pub use pickle::{PickleProblem, read as read_pickle};
+pub use safetensors::read_header as read_safetensors_header;
+pub use weights::{CheckpointDtype, MemoryWeights, TensorInfo, Weights};

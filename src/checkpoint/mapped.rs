@@ -1,0 +1,93 @@
+//! A weight file mapped into memory. The one place with IO and `unsafe`: readers of formats are functions of bytes.
+
+use std::{
+    borrow::Cow,
+    collections::BTreeMap,
+    fmt,
+    fs::File,
+    path::{Path, PathBuf},
+};
+
+use memmap2::Mmap;
+
+use super::{CheckpointError, TensorInfo, Weights, strided};
+
+/// How every Git LFS pointer starts.
+pub(super) const LFS_POINTER: &[u8] = b"version https://git-lfs";
+
+/// Tensors of a file by name, in the order of their names.
+pub type StoredTensors = BTreeMap<String, StoredTensor>;
+
+/// A tensor and its place. Readers hand it out only when every element lies inside the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredTensor {
+    /// Element type and dimensions.
+    pub info: TensorInfo,
+    /// Where its first element begins, in bytes from the start of the file.
+    pub begin: u64,
+    /// Steps between neighbours of each dimension, in elements; `None`: row-major without gaps.
+    pub strides: Option<Vec<u64>>,
+}
+
+/// A mapped file.
+pub(super) struct MappedFile {
+    path: PathBuf,
+    map: Mmap,
+    tensors: StoredTensors,
+}
+
+impl fmt::Debug for MappedFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MappedFile").field("path", &self.path).field("tensors", &self.tensors.len()).finish_non_exhaustive()
+    }
+}
+
+impl MappedFile {
+    /// Maps the file and finds its tensors with the reader of its format.
+    pub(super) fn open(path: &Path, read: impl FnOnce(&[u8]) -> Result<StoredTensors, CheckpointError>) -> Result<Self, CheckpointError> {
+        let io = |source| CheckpointError::Io { path: path.to_owned(), source };
+        let file = File::open(path).map_err(io)?;
+        #[expect(
+            unsafe_code,
+            reason = "mapping is what keeps memory flat; as everywhere, the file must not be cut short while it is mapped"
+        )]
+        let map = unsafe { Mmap::map(&file) }.map_err(io)?;
+        if map.starts_with(LFS_POINTER) {
+            return Err(CheckpointError::LfsPointer { path: path.to_owned() });
+        }
+        let tensors = read(&map)?;
+        Ok(Self { path: path.to_owned(), map, tensors })
+    }
+}
+
+impl Weights for MappedFile {
+    fn names(&self) -> Box<dyn Iterator<Item = &str> + '_> {
+        Box::new(self.tensors.keys().map(String::as_str))
+    }
+
+    fn info(&self, name: &str) -> Option<&TensorInfo> {
+        self.tensors.get(name).map(|tensor| &tensor.info)
+    }
+
+    fn data(&self, name: &str) -> Result<Cow<'_, [u8]>, CheckpointError> {
+        let tensor = self.tensors.get(name).ok_or_else(|| CheckpointError::NoTensor { name: name.to_owned() })?;
+        Ok(tensor.data(&self.map))
+    }
+}
+
+impl StoredTensor {
+    /// Its data in the file it was found in: borrowed where it is row-major there, else put in order.
+    ///
+    /// # Panics
+    /// When `file` is shorter than the file that the tensor was found in.
+    pub fn data<'a>(&self, file: &'a [u8]) -> Cow<'a, [u8]> {
+        let length = self.info.bytes().expect("readers checked that it lies in the file") as usize;
+        if length == 0 {
+            return Cow::Borrowed(&[]);
+        }
+        let rest = &file[self.begin as usize..];
+        let Some(strides) = &self.strides else { return Cow::Borrowed(&rest[..length]) };
+        let width = self.info.dtype.size();
+        Cow::Owned(strided::gather(rest, width as usize, &self.info.shape, strides, 0..length as u64 / width))
+    }
+}

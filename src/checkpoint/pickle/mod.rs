@@ -1,0 +1,230 @@
+//! torch's zip + pickle files (`.pth`, `.pt`, `.bin`, `.ckpt`): a state dict at the top, or under one of the keys that training scripts use.
+//!
+//! No code is run, and nothing is skipped in silence: a tensor that cannot be read is an error. Left out: files from before torch 1.6,
+//! TorchScript, quantized and sparse tensors. candle's reader is not used because it copies values whenever a pickle refers to them, nests
+//! them without limit (both can end the process), and leaves out tensors of types that it does not know.
+
+mod archive;
+mod machine;
+mod problem;
+
+pub use problem::PickleProblem;
+
+use self::{
+    archive::Entries,
+    machine::{Id, Value, Values},
+};
+use super::{
+    CheckpointDtype, TensorInfo,
+    mapped::{StoredTensor, StoredTensors},
+    strided,
+};
+
+/// Where training scripts put the state dict, if not at the top; the first that holds tensors counts.
+const KEYS: [&str; 6] = ["state_dict", "model_state_dict", "model", "params", "params_ema", "module"];
+/// How a file from before torch 1.6 begins: the pickled magic number 0x1950a86a20f9469cfc6c.
+const LEGACY: &[u8] = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19";
+
+/// Finds the tensors of a torch checkpoint.
+///
+/// # Errors
+/// When it is damaged, holds no state dict, or a tensor of it cannot be read.
+pub fn read(file: &[u8]) -> Result<StoredTensors, PickleProblem> {
+    if file.starts_with(LEGACY) {
+        return Err(PickleProblem::Legacy);
+    }
+    let entries = archive::read(file)?;
+    let folder = folder(&entries)?;
+    let bytes = |name: &str| entries.get(format!("{folder}{name}").as_str()).map(|range| &file[range.start as usize..range.end as usize]);
+    if let Some(order) = bytes("byteorder").filter(|order| *order != b"little") {
+        return Err(PickleProblem::ByteOrder { found: String::from_utf8_lossy(&order[..order.len().min(16)]).into_owned() });
+    }
+    let (values, top) = machine::run(bytes("data.pkl").ok_or(PickleProblem::NoPickle)?)?;
+    let state_dict = state_dict(&values, top)?;
+    let mut tensors = StoredTensors::new();
+    for &(key, value) in state_dict {
+        let Some(name) = values.text(key) else { continue };
+        let reader = TensorReader { values: &values, entries: &entries, folder, name };
+        let Some(tensor) = reader.read(value)? else { continue };
+        if tensors.insert(name.to_owned(), tensor).is_some() {
+            return Err(PickleProblem::RepeatedTensor { tensor: name.to_owned() });
+        }
+    }
+    Ok(tensors)
+}
+
+/// The folder inside the archive, with its slash: torch names it after the file.
+fn folder<'a>(entries: &Entries<'a>) -> Result<&'a str, PickleProblem> {
+    let is_folder = |folder: &&str| folder.is_empty() || folder.ends_with('/');
+    let mut folders = entries.keys().filter_map(|name| name.strip_suffix("data.pkl").filter(is_folder));
+    match (folders.next(), folders.next()) {
+        (Some(folder), None) => Ok(folder),
+        _ => Err(PickleProblem::NoPickle),
+    }
+}
+
+/// The dictionary that holds the tensors.
+fn state_dict<'v>(values: &'v Values<'_>, top: Id) -> Result<&'v [(Id, Id)], PickleProblem> {
+    let entries = values.dict(top).unwrap_or_default();
+    let holds_tensors = |dict: &&[(Id, Id)]| dict.iter().any(|&(_, value)| rebuild(values, value).is_some());
+    let below = |key: &&str| {
+        let (_, value) = entries.iter().rfind(|(name, _)| values.text(*name) == Some(key))?;
+        values.dict(*value).filter(holds_tensors)
+    };
+    let found = KEYS.iter().find_map(below).or(Some(entries).filter(holds_tensors));
+    found.ok_or_else(|| PickleProblem::NoStateDict {
+        keys: &KEYS,
+        found: entries.iter().filter_map(|(key, _)| values.text(*key)).take(20).map(str::to_owned).collect(),
+    })
+}
+
+/// The function that would make the tensor, and its arguments, behind what wraps parameters and subclasses of tensors.
+fn rebuild<'v, 'a>(values: &'v Values<'a>, id: Id) -> Option<(&'a str, &'v [Id])> {
+    let mut id = id;
+    // Each wrapper lies around a value that was there before, but a chain of them is no tensor that torch wrote.
+    for _ in 0..4 {
+        let Value::Call { callable, args } = values.get(id) else { return None };
+        let (module, name) = values.global(*callable)?;
+        let args = values.tuple(*args)?;
+        match (module, name) {
+            ("torch._utils", "_rebuild_parameter" | "_rebuild_parameter_with_state") => id = *args.first()?,
+            ("torch._tensor", "_rebuild_from_type_v2") => {
+                let (_, name) = values.global(*args.first()?)?;
+                return Some((name, values.tuple(*args.get(2)?)?));
+            }
+            _ if module.starts_with("torch") && name.starts_with("_rebuild") => return Some((name, args)),
+            _ => return None,
+        }
+    }
+    None
+}
+
+/// What is needed to find a tensor's data.
+struct TensorReader<'v, 'a> {
+    values: &'v Values<'a>,
+    entries: &'v Entries<'a>,
+    folder: &'a str,
+    name: &'a str,
+}
+
+/// A tensor's storage.
+struct Storage {
+    dtype: CheckpointDtype,
+    begin: u64,
+    length: u64,
+}
+
+impl TensorReader<'_, '_> {
+    /// The tensor that a value of the state dict is, if it is one.
+    fn read(&self, value: Id) -> Result<Option<StoredTensor>, PickleProblem> {
+        let Some((function, args)) = rebuild(self.values, value) else { return Ok(None) };
+        // Arguments: storage, offset, size, stride, requires_grad, hooks; v3: the dtype.
+        let dtype = match function {
+            "_rebuild_tensor_v2" | "_rebuild_tensor" => None,
+            "_rebuild_tensor_v3" => Some(self.dtype_argument(args)?),
+            _ => return Err(PickleProblem::Function { tensor: self.name.to_owned(), function: function.to_owned() }),
+        };
+        let [storage, offset, shape, strides, ..] = args else { return Err(self.malformed("a storage, offset, size and stride")) };
+        let storage = self.storage(*storage, dtype)?;
+        let offset = self.values.int(*offset).and_then(|offset| u64::try_from(offset).ok()).ok_or_else(|| self.malformed("an offset"))?;
+        let shape = self.numbers(*shape, "a size")?;
+        let strides = self.numbers(*strides, "a stride")?;
+        if shape.len() != strides.len() {
+            return Err(self.malformed("as many strides as dimensions"));
+        }
+        self.place(&storage, offset, shape, strides).map(Some)
+    }
+
+    /// Checks that every element lies in the storage.
+    fn place(&self, storage: &Storage, offset: u64, shape: Vec<u64>, strides: Vec<u64>) -> Result<StoredTensor, PickleProblem> {
+        let width = storage.dtype.size();
+        let available = storage.length / width;
+        let info = TensorInfo { dtype: storage.dtype, shape };
+        let elements = info.bytes().map(|bytes| bytes / width);
+        let last = info.shape.iter().zip(&strides).try_fold(offset, |last, (&n, &stride)| {
+            let step = n.saturating_sub(1).checked_mul(stride)?;
+            last.checked_add(step)
+        });
+        let end = if elements == Some(0) { Some(offset) } else { last.and_then(|last| last.checked_add(1)) };
+        if end.is_none_or(|end| end > available) {
+            return Err(PickleProblem::Outside { tensor: self.name.to_owned(), end, available });
+        }
+        // Elements that share a place: an expanded tensor, whose copy could be of any length.
+        if elements.is_none_or(|elements| elements > available) {
+            return Err(PickleProblem::Expanded { tensor: self.name.to_owned(), elements, available });
+        }
+        let strides = (!is_row_major(&info.shape, &strides)).then_some(strides);
+        Ok(StoredTensor { info, begin: storage.begin + offset * width, strides })
+    }
+
+    /// A storage: the tuple ("storage", class, key, device, length).
+    fn storage(&self, id: Id, dtype: Option<CheckpointDtype>) -> Result<Storage, PickleProblem> {
+        let reference = if let Value::Persistent(id) = self.values.get(id) { self.values.tuple(*id) } else { None };
+        let Some([kind, class, key, ..]) = reference else { return Err(self.malformed("a storage")) };
+        let (Some("storage"), Some((_, class)), Some(key)) = (self.values.text(*kind), self.values.global(*class), self.values.text(*key))
+        else {
+            return Err(self.malformed("a storage"));
+        };
+        let unknown = || PickleProblem::Dtype { tensor: self.name.to_owned(), dtype: class.to_owned() };
+        let dtype = dtype.or_else(|| storage_dtype(class)).ok_or_else(unknown)?;
+        let entry = format!("{}data/{key}", self.folder);
+        let Some(range) = self.entries.get(entry.as_str()) else {
+            return Err(PickleProblem::NoStorage { tensor: self.name.to_owned(), entry });
+        };
+        Ok(Storage { dtype, begin: range.start, length: range.end - range.start })
+    }
+
+    fn dtype_argument(&self, args: &[Id]) -> Result<CheckpointDtype, PickleProblem> {
+        let argument = args.get(6).and_then(|&id| self.values.global(id));
+        let (_, name) = argument.ok_or_else(|| self.malformed("a dtype"))?;
+        torch_dtype(name).ok_or_else(|| PickleProblem::Dtype { tensor: self.name.to_owned(), dtype: name.to_owned() })
+    }
+
+    fn numbers(&self, id: Id, expected: &'static str) -> Result<Vec<u64>, PickleProblem> {
+        let number = |&id: &Id| self.values.int(id).and_then(|value| u64::try_from(value).ok());
+        let numbers = self.values.tuple(id).and_then(|ids| ids.iter().map(number).collect());
+        numbers.ok_or_else(|| self.malformed(expected))
+    }
+
+    fn malformed(&self, expected: &'static str) -> PickleProblem {
+        PickleProblem::Malformed { tensor: self.name.to_owned(), expected }
+    }
+}
+
+/// Whether the strides say nothing that the shape does not: those of dimensions of length 1 are arbitrary.
+fn is_row_major(shape: &[u64], strides: &[u64]) -> bool {
+    let expected = strided::row_major(shape);
+    shape.contains(&0) || shape.iter().zip(strides).zip(expected).all(|((&n, &stride), expected)| n == 1 || stride == expected)
+}
+
+/// Element types of torch's typed storages.
+fn storage_dtype(class: &str) -> Option<CheckpointDtype> {
+    Some(match class {
+        "DoubleStorage" => CheckpointDtype::F64,
+        "FloatStorage" => CheckpointDtype::F32,
+        "HalfStorage" => CheckpointDtype::F16,
+        "BFloat16Storage" => CheckpointDtype::BF16,
+        "LongStorage" => CheckpointDtype::I64,
+        "IntStorage" => CheckpointDtype::I32,
+        "ShortStorage" => CheckpointDtype::I16,
+        "CharStorage" => CheckpointDtype::I8,
+        "ByteStorage" => CheckpointDtype::U8,
+        "BoolStorage" => CheckpointDtype::Bool,
+        _ => return None,
+    })
+}
+
+/// Element types that have no storage of their own, by their name in torch.
+fn torch_dtype(name: &str) -> Option<CheckpointDtype> {
+    Some(match name {
+        "uint16" => CheckpointDtype::U16,
+        "uint32" => CheckpointDtype::U32,
+        "uint64" => CheckpointDtype::U64,
+        "float8_e4m3fn" => CheckpointDtype::F8E4M3,
+        "float8_e5m2" => CheckpointDtype::F8E5M2,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests;
