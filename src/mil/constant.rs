@@ -271,7 +271,9 @@ impl Recipe {
     fn feed(&self, hasher: &mut blake3::Hasher) {
         let numbers = |hasher: &mut blake3::Hasher, values: &[u64]| {
             hasher.update(&(values.len() as u64).to_le_bytes());
-            values.iter().for_each(|v| drop(hasher.update(&v.to_le_bytes())));
+            for value in values {
+                hasher.update(&value.to_le_bytes());
+            }
         };
         let text = |hasher: &mut blake3::Hasher, value: &str| {
             hasher.update(&(value.len() as u64).to_le_bytes());

@@ -279,7 +279,7 @@ impl<'a> Verifier<'a> {
         }
         if let Some(value) = operation.constant() {
             self.check_types(index, operation, &[value.value_type()])?;
-            operation.outputs.iter().for_each(|&id| drop(self.constants.insert(id, value)));
+            self.constants.extend(operation.outputs.iter().map(|&id| (id, value)));
         } else {
             let types = self.infer(index, operation, inner)?;
             self.check_types(index, operation, &types)?;
