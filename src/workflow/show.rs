@@ -126,7 +126,9 @@ impl ShowError {
     /// The next step, where there is one.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::NoPackage { .. } => Some("`mlreg list` shows the packages of the store, `mlreg list --from URL` those of a remote".to_owned()),
+            Self::NoPackage { .. } => {
+                Some("`mlreg list` shows the packages of the store, `mlreg list --from URL` those of a remote".to_owned())
+            }
             Self::NoVersion { request, versions, .. } => {
                 let version = versions.iter().max().filter(|version| !version.pre.is_empty())?;
                 Some(format!("pre-releases are taken where they are asked for: `{}@{version}`", request.package))
@@ -250,9 +252,7 @@ mod tests {
     fn manifest(version: &str) -> Vec<u8> {
         let digest = |name: &str| Digest::of(name.as_bytes());
         let file = |path: &str, blob: &str, size: u64| serde_json::json!({ "path": path, "sha256": digest(blob), "size": size });
-        let variant = |id: &str, files: &[serde_json::Value]| {
-            serde_json::json!({ "id": id, "name": id, "component": "decoder", "kind": "mlpackage", "delivery": "on-demand", "files": files })
-        };
+        let variant = |id: &str, files: &[serde_json::Value]| serde_json::json!({ "id": id, "name": id, "component": "decoder", "kind": "mlpackage", "delivery": "on-demand", "files": files });
         let variants = [
             variant("a", &[file("model", "model a", 10), file("weights", "weights", 100)]),
             variant("b", &[file("model", "model b", 20), file("weights", "weights", 100), file("copy", "weights", 100)]),
