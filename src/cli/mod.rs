@@ -69,10 +69,14 @@ struct Global {
     /// Print details.
     #[arg(short, long, global = true, action = ArgAction::SetTrue)]
     verbose: bool,
-    /// When to colour: `auto` is on a terminal, unless `NO_COLOR` is set.
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", hide_possible_values = false)]
+    /// When to colour: auto, always or never.
+    ///
+    /// `auto` is on a terminal, unless `NO_COLOR` is set.
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", hide_possible_values = true)]
     color: ColorChoice,
-    /// How many threads and requests run at once [default: all cores, 8 requests].
+    /// How many threads and requests run at once.
+    ///
+    /// Default: as many threads as there are cores, and 8 requests.
     #[arg(long, global = true, value_name = "N")]
     jobs: Option<NonZeroUsize>,
 }

@@ -29,7 +29,10 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct ShowArguments {
-    /// The package, and which versions will do as in cargo: `tae`, `tae@1.2`, `tae@=1.2.0`
+    /// The package, e.g. `tae` or `tae@1.2`
+    ///
+    /// Requirements are cargo's: `tae@1.2` is 1.2.0 or any later version below 2.0.0. The highest that matches is taken; pre-releases
+    /// only where the requirement names one.
     #[arg(value_name = "PACKAGE[@REQ]")]
     package: PackageRequest,
     /// Show what a remote has: a folder, file:// or http(s)://
