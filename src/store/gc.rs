@@ -275,3 +275,119 @@ fn named_blobs(bytes: &[u8], path: &Path) -> Result<Vec<Digest>, StoreError> {
         .map_err(|_| StoreError::DamagedRecord { path: path.to_owned(), why: RecordDamage::Form { expected: "a release manifest" } })?;
     Ok(named.blobs.into_keys().collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{
+        Download, Placement, Segmentation, StoredBlob,
+        tests::{Home, built, damage, fetched, home, manifest, noise},
+    };
+
+    fn put(home: &Home, seed: u64) -> StoredBlob {
+        home.store.put(&noise(seed, 1000), Segmentation::Whole).unwrap()
+    }
+
+    fn days_from_now(days: u64) -> GcOptions {
+        GcOptions { now: SystemTime::now() + Duration::from_secs(days * 24 * 60 * 60) }
+    }
+
+    fn collect(home: &Home, days: u64) -> GcReport {
+        let plan = home.store.gc_plan(&days_from_now(days)).unwrap();
+        home.store.gc_run(&plan).unwrap()
+    }
+
+    fn place(home: &Home, name: &str, releases: Vec<Digest>) -> PathBuf {
+        let folder = home.folder.path().join(name);
+        fs::create_dir_all(&folder).unwrap();
+        home.store.put_placement(&Placement { folder: folder.clone(), releases, body: serde_json::Value::Null }).unwrap();
+        folder
+    }
+
+    #[test]
+    fn what_is_built_or_placed_stays() {
+        let home = home();
+        let blobs: [StoredBlob; 5] = std::array::from_fn(|seed| put(&home, seed as u64));
+        let [in_built, in_placed, in_loose, shared, nowhere] = &blobs;
+        home.store.put_release(&manifest("a", "1.0.0", &[in_built, shared]), built()).unwrap();
+        let placed = home.store.put_release(&manifest("b", "1.0.0", &[in_placed]), fetched()).unwrap();
+        let loose = home.store.put_release(&manifest("c", "1.0.0", &[in_loose, shared]), fetched()).unwrap();
+        let folder = place(&home, "app", vec![placed]);
+        let gone = place(&home, "gone", vec![loose]);
+        assert_eq!(collect(&home, 0), GcReport { blobs: 1, freed_bytes: 1000, ..GcReport::default() });
+
+        fs::remove_dir(&gone).unwrap();
+        let plan = home.store.gc_plan(&days_from_now(0)).unwrap();
+        assert_eq!((plan.kept_blobs, plan.kept_bytes, plan.freed_bytes()), (3, 3000, 1000));
+        assert_eq!(plan.placements, BTreeSet::from([gone]));
+        let report = home.store.gc_run(&plan).unwrap();
+        assert_eq!(report, GcReport { releases: 1, placements: 1, blobs: 1, freed_bytes: 1000, ..GcReport::default() });
+        let present: Vec<_> = [in_built, in_placed, in_loose, shared, nowhere].map(|it| home.store.blob_size(&it.digest).is_some()).into();
+        assert_eq!(present, [true, true, false, true, false]);
+        assert_eq!(home.store.packages().unwrap().len(), 2);
+
+        fs::remove_dir(folder).unwrap();
+        assert_eq!(collect(&home, 0).releases, 1);
+        assert_eq!(home.store.blob_size(&in_placed.digest), None);
+        assert_eq!(collect(&home, 0), GcReport::default());
+        assert!(home.store.verify(&|_, _| ()).unwrap().findings.is_empty());
+    }
+
+    #[test]
+    fn what_became_needed_after_the_plan_stays() {
+        let home = home();
+        let (saved, lost) = (put(&home, 1), put(&home, 2));
+        let plan = home.store.gc_plan(&days_from_now(0)).unwrap();
+        assert_eq!(plan.blobs.len(), 2);
+        home.store.put_release(&manifest("a", "1.0.0", &[&saved]), built()).unwrap();
+        let unplanned = put(&home, 3);
+        assert_eq!(home.store.gc_run(&plan).unwrap().blobs, 1);
+        let present = [&saved, &lost, &unplanned].map(|it| home.store.blob_size(&it.digest).is_some());
+        assert_eq!(present, [true, false, true]);
+    }
+
+    #[test]
+    fn nothing_is_collected_while_somebody_writes() {
+        let home = home();
+        put(&home, 1);
+        let plan = home.store.gc_plan(&days_from_now(0)).unwrap();
+        let guard = home.other().writing().unwrap();
+        assert!(matches!(home.store.gc_run(&plan), Err(StoreError::Busy { .. })));
+        drop(guard);
+        assert_eq!(home.store.gc_run(&plan).unwrap().blobs, 1);
+    }
+
+    #[test]
+    fn a_manifest_that_cannot_be_read_stops_everything() {
+        let home = home();
+        let blob = put(&home, 1);
+        home.store.put_release(&manifest("a", "1.0.0", &[&blob]), built()).unwrap();
+        damage(&home.store.layout().manifest(&"a".parse().unwrap(), &"1.0.0".parse().unwrap()), |bytes| bytes[3] ^= 1);
+        assert!(matches!(home.store.gc_plan(&days_from_now(0)), Err(StoreError::DamagedRecord { .. })));
+    }
+
+    #[test]
+    fn old_temporary_files_and_downloads_go_by_age() {
+        let home = home();
+        let digest = Digest::of(b"elsewhere");
+        let Download::Partial(partial) = home.store.partial(&digest, 10_000).unwrap() else { panic!("the blob is not here") };
+        partial.write_at(0, &[1; 5000]).unwrap();
+        drop(partial);
+        let folder = home.store.temporary_folder().unwrap();
+        fs::write(folder.join("left"), [0; 100]).unwrap();
+        assert_eq!(collect(&home, 0).files, 0);
+        assert_eq!(collect(&home, 1).files, 1);
+        assert!(!folder.join("left").exists() && home.store.layout().partial(&digest).exists());
+        assert_eq!(collect(&home, 8).files, 2);
+        assert!(!home.store.layout().partial(&digest).exists());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn bytes_that_hard_links_keep_are_not_counted_as_freed() {
+        let home = home();
+        let blob = put(&home, 1);
+        fs::hard_link(home.store.blob_path(&blob.digest), home.folder.path().join("link")).unwrap();
+        assert_eq!(collect(&home, 0), GcReport { blobs: 1, linked_bytes: 1000, ..GcReport::default() });
+    }
+}

@@ -353,3 +353,101 @@ fn is_settled(stat: Stat, looked_at: SystemTime) -> bool {
     let modified = SystemTime::UNIX_EPOCH + Duration::from_nanos(stat.modified.max(0) as u64);
     stat.modified > 0 && looked_at.duration_since(modified).is_ok_and(|age| age >= RACY)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use super::*;
+    use crate::store::{
+        Segmentation,
+        tests::{built, home, manifest, noise},
+    };
+
+    const KEY: Blake3 = Blake3::from_bytes([7; 32]);
+
+    fn keys(blob: &Blob) -> Vec<Blake3> {
+        let key = |segment: &Segment| if let SegmentContent::Blake3(key) = segment.content { Some(key) } else { None };
+        blob.segments.iter().filter_map(key).collect()
+    }
+
+    #[test]
+    fn small_values_are_remembered_across_instances() {
+        let home = home();
+        assert_eq!(home.store.cache_get("recipe", &KEY), None);
+        home.store.cache_put("recipe", &KEY, b"one");
+        home.store.cache_put("recipe", &KEY, b"two");
+        assert_eq!((home.other().cache_get("recipe", &KEY), home.other().cache_get("other", &KEY)), (Some(b"two".to_vec()), None));
+    }
+
+    #[test]
+    fn a_broken_or_missing_database_is_made_again() {
+        let home = home();
+        let stored = home.store.put(&noise(1, 2_000_000), Segmentation::ContentDefined).unwrap();
+        home.store.put_release(&manifest("p", "1.0.0", &[&stored]), built()).unwrap();
+        let path = home.store.layout().index();
+        let breakages: [&dyn Fn(); 4] = [
+            &|| fs::write(&path, b"this is no database, but it is long enough to look like one".repeat(100)).unwrap(),
+            &|| {
+                let mut bytes = fs::read(&path).unwrap();
+                bytes[200..].fill(0xa5);
+                fs::write(&path, bytes).unwrap();
+            },
+            &|| fs::remove_file(&path).unwrap(),
+            &|| Connection::open(&path).unwrap().pragma_update(None, "user_version", 999).unwrap(),
+        ];
+        for (index, breakage) in breakages.iter().enumerate() {
+            home.other().rebuild_index();
+            breakage();
+            let store = home.other();
+            assert_eq!(store.find_segments(&keys(&stored.blob)).len(), stored.blob.segments.len(), "breakage {index}");
+            store.cache_put("recipe", &KEY, b"value");
+            assert_eq!(home.other().cache_get("recipe", &KEY).as_deref(), Some(b"value".as_slice()), "breakage {index}");
+        }
+    }
+
+    #[test]
+    fn an_index_that_cannot_be_made_fails_nothing() {
+        let home = home();
+        fs::create_dir_all(home.store.layout().index()).unwrap();
+        let stored = home.store.put(&noise(2, 600_000), Segmentation::ContentDefined).unwrap();
+        assert_eq!(home.store.put(&noise(2, 600_000), Segmentation::ContentDefined).unwrap(), stored);
+        home.store.cache_put("recipe", &KEY, b"value");
+        assert_eq!((home.store.cache_get("recipe", &KEY), home.store.find_segments(&keys(&stored.blob)).len()), (None, 0));
+    }
+
+    #[test]
+    fn segments_are_found_only_where_the_blob_is() {
+        let home = home();
+        let stored = home.store.put(&noise(3, 2_000_000), Segmentation::ContentDefined).unwrap();
+        let keys = keys(&stored.blob);
+        let found = home.store.find_segments(&keys);
+        for (segment, key) in stored.blob.segments.iter().zip(&keys) {
+            assert_eq!(found[key], Location { digest: stored.digest, range: ByteRange::new(segment.offset, segment.length).unwrap() });
+        }
+        fs::remove_file(home.store.blob_path(&stored.digest)).unwrap();
+        assert!(home.store.find_segments(&keys).is_empty());
+    }
+
+    #[test]
+    fn digests_of_outside_files_are_remembered_until_the_file_changes() {
+        let home = home();
+        let path = home.folder.path().join("checkpoint");
+        let write = |bytes: &[u8], seconds: u64| {
+            fs::write(&path, bytes).unwrap();
+            File::options().write(true).open(&path).unwrap().set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)).unwrap();
+        };
+        write(b"first", 1000);
+        assert_eq!(home.store.file_digest(&path).unwrap(), (Digest::of(b"first"), 5));
+        write(b"other", 1000);
+        assert_eq!(home.other().file_digest(&path).unwrap().0, Digest::of(b"first"), "same length, time and inode: not hashed again");
+        write(b"other", 1001);
+        assert_eq!(home.store.file_digest(&path).unwrap().0, Digest::of(b"other"));
+        // A time that has not come yet is as good as one that has just passed, and needs no quick test.
+        let soon = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs() + 3600;
+        write(b"young", soon);
+        assert_eq!(home.store.file_digest(&path).unwrap().0, Digest::of(b"young"));
+        write(b"racey", soon);
+        assert_eq!(home.store.file_digest(&path).unwrap().0, Digest::of(b"racey"), "a file that was just modified is hashed again");
+    }
+}

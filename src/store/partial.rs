@@ -53,7 +53,8 @@ struct Journal {
 }
 
 impl Store {
-    /// Opens the download of a blob, waiting while somebody else has it.
+    /// Opens the download of a blob, waiting while somebody else has it. Not for rayon's threads: one that waits inside a task may wait
+    /// for a task beneath it.
     ///
     /// # Errors
     /// What the file system says.
@@ -279,5 +280,165 @@ impl PartialBlob {
             return Err(StoreError::OutOfBounds { digest: self.digest, offset, length, size: self.size });
         }
         Ok(ByteRange::new(offset, length))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::mpsc, thread, time::Duration};
+
+    use super::*;
+    use crate::{
+        manifest::release::SegmentContent,
+        store::tests::{described, home, noise},
+        store::{Segmentation, StoredBlob},
+    };
+
+    fn begin(store: &Store, digest: &Digest, size: u64) -> PartialBlob {
+        match store.partial(digest, size).unwrap() {
+            Download::Partial(partial) => partial,
+            Download::Present => panic!("the blob is not here"),
+        }
+    }
+
+    fn range(offset: u64, length: u64) -> ByteRange {
+        ByteRange::new(offset, length).unwrap()
+    }
+
+    #[test]
+    fn ranges_from_several_threads_become_the_blob() {
+        let home = home();
+        let (bytes, digest, blob) = described(1, 1_000_000);
+        let partial = begin(&home.store, &digest, blob.size);
+        thread::scope(|scope| {
+            for part in 0..4 {
+                let (partial, bytes) = (&partial, &bytes);
+                scope.spawn(move || {
+                    for offset in (part * 250_000..(part + 1) * 250_000).step_by(50_000) {
+                        partial.write_at(offset as u64, &bytes[offset..offset + 50_000]).unwrap();
+                    }
+                });
+            }
+        });
+        assert_eq!(partial.present(), [range(0, 1_000_000)]);
+        partial.finish(&blob).unwrap();
+        assert_eq!(home.store.read_blob(&digest, u64::MAX).unwrap(), bytes);
+        assert_eq!(fs::read_dir(home.store.layout().partials()).unwrap().count(), 0);
+        assert!(matches!(home.store.partial(&digest, blob.size).unwrap(), Download::Present));
+    }
+
+    /// The state on disk is copied at every step, as a kill would leave it; the journal's last record is torn at every length.
+    #[test]
+    fn a_kill_costs_only_what_was_not_journaled() {
+        let home = home();
+        let (bytes, digest, blob) = described(2, 300);
+        let partial = begin(&home.store, &digest, blob.size);
+        partial.write_at(0, &bytes[..100]).unwrap();
+        partial.write_at(200, &bytes[200..]).unwrap();
+        partial.forget(range(50, 20)).unwrap();
+        drop(partial);
+        let journal = fs::read(home.store.layout().journal(&digest)).unwrap();
+        assert_eq!(journal.len(), 3 * RECORD);
+        let expected =
+            [vec![], vec![range(0, 100)], vec![range(0, 100), range(200, 100)], vec![range(0, 50), range(70, 30), range(200, 100)]];
+        for length in 0..=journal.len() {
+            fs::write(home.store.layout().journal(&digest), &journal[..length]).unwrap();
+            let partial = begin(&home.other(), &digest, blob.size);
+            assert_eq!(partial.present(), expected[length / RECORD], "journal of {length} bytes");
+            partial.write_at(100, &bytes[100..110]).unwrap();
+            drop(partial);
+            assert!(begin(&home.other(), &digest, blob.size).present().iter().any(|it| it.contains(&range(100, 10))));
+        }
+        let partial = begin(&home.store, &digest, blob.size);
+        partial.write_at(0, &bytes).unwrap();
+        partial.finish(&blob).unwrap();
+        assert_eq!(home.store.read_blob(&digest, 300).unwrap(), bytes);
+    }
+
+    #[test]
+    fn nonsense_in_the_journal_and_lost_files_are_survived() {
+        let home = home();
+        let (bytes, digest, blob) = described(3, 300);
+        begin(&home.store, &digest, 300).write_at(0, &bytes[..10]).unwrap();
+        let journal = home.store.layout().journal(&digest);
+        let mut records = fs::read(&journal).unwrap();
+        for (offset, length) in [(u64::MAX, 1), (0, 0), (299, 2), (1, u64::MAX), (20, 5)] {
+            records.extend([u64::to_le_bytes(offset), u64::to_le_bytes(length)].concat());
+        }
+        fs::write(&journal, &records).unwrap();
+        assert_eq!(begin(&home.store, &digest, blob.size).present(), [range(0, 10), range(20, 5)]);
+        fs::remove_file(home.store.layout().partial(&digest)).unwrap();
+        assert_eq!(begin(&home.store, &digest, blob.size).present(), [], "without the file the journal means nothing");
+    }
+
+    #[test]
+    fn nothing_wrong_or_incomplete_becomes_a_blob() {
+        let home = home();
+        let (mut bytes, digest, blob) = described(4, 1000);
+        let partial = begin(&home.store, &digest, 1000);
+        assert!(matches!(partial.write_at(999, &[0; 2]), Err(StoreError::OutOfBounds { .. })));
+        assert!(matches!(partial.write_at(u64::MAX, &[0; 2]), Err(StoreError::OutOfBounds { .. })));
+        partial.write_at(0, &bytes[..999]).unwrap();
+        assert!(matches!(partial.finish(&blob), Err(StoreError::Incomplete { missing: 1, size: 1000, .. })));
+
+        let partial = begin(&home.store, &digest, 1000);
+        assert_eq!(partial.present(), [range(0, 999)], "an incomplete download stays");
+        partial.write_at(999, &bytes[999..]).unwrap();
+        let lie = Blob { blake3: Blake3::of(b"lie"), ..blob.clone() };
+        assert!(matches!(partial.finish(&lie), Err(StoreError::WrongDescription { .. })));
+
+        let partial = begin(&home.store, &digest, 1000);
+        assert_eq!(partial.present(), [range(0, 1000)], "right bytes stay");
+        bytes[500] ^= 1;
+        partial.write_at(500, &bytes[500..501]).unwrap();
+        assert!(matches!(partial.finish(&blob), Err(StoreError::WrongBytes { expected, .. }) if expected == digest));
+        assert_eq!(begin(&home.store, &digest, 1000).present(), [], "wrong bytes are discarded");
+        assert_eq!(home.store.blob_size(&digest), None);
+    }
+
+    #[test]
+    fn who_waits_for_a_download_learns_that_it_is_done() {
+        let home = home();
+        let (bytes, digest, blob) = described(5, 1000);
+        let partial = begin(&home.store, &digest, 1000);
+        let (sender, receiver) = mpsc::channel();
+        let other = home.other();
+        let waiting = thread::spawn(move || sender.send(matches!(other.partial(&digest, 1000).unwrap(), Download::Present)));
+        assert!(receiver.recv_timeout(Duration::from_millis(50)).is_err(), "a second holder of one download");
+        partial.write_at(0, &bytes).unwrap();
+        partial.finish(&blob).unwrap();
+        assert!(receiver.recv().unwrap());
+        waiting.join().unwrap().unwrap();
+    }
+
+    #[test]
+    fn segments_on_this_machine_are_reused_after_a_check() {
+        let home = home();
+        let bytes = noise(6, 3_000_000);
+        let StoredBlob { digest: old, .. } = home.store.put(&bytes, Segmentation::ContentDefined).unwrap();
+        let (new_bytes, mut moved) = ([b"more".as_slice(), &bytes].concat(), 0);
+        let scratch = crate::store::tests::home();
+        let new = scratch.store.put(&new_bytes, Segmentation::ContentDefined).unwrap();
+        let partial = begin(&home.store, &new.digest, new.blob.size);
+        let keys: Vec<_> =
+            new.blob.segments.iter().filter_map(|it| if let SegmentContent::Blake3(key) = it.content { Some(key) } else { None }).collect();
+        let found = home.store.find_segments(&keys);
+        for (segment, key) in new.blob.segments.iter().zip(&keys) {
+            match found.get(key) {
+                Some(location) => partial.copy_from(location, segment.offset, key).unwrap(),
+                None => {
+                    moved += 1;
+                    let start = segment.offset as usize;
+                    partial.write_at(segment.offset, &new_bytes[start..start + segment.length as usize]).unwrap();
+                }
+            }
+        }
+        assert!(moved <= 3 && keys.len() > 5, "{moved} of {} segments were not found", keys.len());
+        let stale = Location { digest: old, range: range(1, 10) };
+        assert!(matches!(partial.copy_from(&stale, 0, &keys[0]), Err(StoreError::StaleLocation { .. })));
+        let beyond = Location { digest: old, range: range(2_999_999, 2) };
+        assert!(matches!(partial.copy_from(&beyond, 0, &keys[0]), Err(StoreError::OutOfBounds { .. })));
+        partial.finish(&new.blob).unwrap();
+        assert_eq!(home.store.read_blob(&new.digest, u64::MAX).unwrap(), new_bytes);
     }
 }

@@ -77,3 +77,24 @@ pub(super) fn is_placement(name: &std::ffi::OsStr) -> bool {
     let stem = name.to_str().and_then(|name| name.strip_suffix(".json"));
     stem.is_some_and(|stem| stem.len() == 16 && stem.bytes().all(|digit| digit.is_ascii_hexdigit()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::tests::home;
+
+    #[test]
+    fn placements_are_kept_by_folder() {
+        let home = home();
+        let place = |folder: &Path, body: f64| Placement { folder: folder.to_owned(), releases: vec![Digest::of(b"r")], body: body.into() };
+        let (one, two) = (home.folder.path().join("one"), home.folder.path().join("two"));
+        home.store.put_placement(&place(&two, 1.0)).unwrap();
+        home.store.put_placement(&place(&one, 2.0)).unwrap();
+        home.store.put_placement(&place(&one, 0.1)).unwrap();
+        assert_eq!(home.other().placements().unwrap(), [place(&one, 0.1), place(&two, 1.0)]);
+        assert_eq!(home.store.placement(&one).unwrap(), Some(place(&one, 0.1)));
+        assert!(home.store.remove_placement(&one).unwrap() && !home.store.remove_placement(&one).unwrap());
+        assert_eq!(home.store.placement(&one).unwrap(), None);
+        assert!(matches!(home.store.put_placement(&place(Path::new("relative"), 0.0)), Err(StoreError::PlacementPath { .. })));
+    }
+}

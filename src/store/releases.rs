@@ -94,6 +94,27 @@ struct Blobs {
     blobs: BTreeMap<Digest, Blob>,
 }
 
+/// One of the writes that put a release; each happens whole or not at all.
+#[derive(Debug, PartialEq, Eq)]
+enum Step {
+    Origins(Origins),
+    Manifest,
+}
+
+/// The writes that put the release `digest`, in an order that may stop anywhere. `others` are the origins of what it replaces.
+fn steps(others: Origins, existing: Option<Digest>, digest: Digest, origin: Origin) -> Vec<Step> {
+    let settled = Origins::from([(digest, origin)]);
+    if existing == Some(digest) {
+        return vec![Step::Origins(settled)];
+    }
+    let replaces = !others.is_empty();
+    let mut both = others;
+    both.extend(settled.clone());
+    let mut steps = vec![Step::Origins(both), Step::Manifest];
+    steps.extend(replaces.then_some(Step::Origins(settled)));
+    steps
+}
+
 /// A manifest as it lies on disk.
 pub(super) struct StoredRelease {
     pub(super) digest: Digest,
@@ -123,17 +144,14 @@ impl Store {
             Some(known) => known.merge(origin),
             None => origin,
         };
-        let settled = Origins::from([(digest, merged.clone())]);
-        if existing != Some(digest) {
-            origins.insert(digest, merged);
-            record::write(&origin_path, &origins)?;
-            AtomicFile::write(&manifest, bytes).map_err(StoreError::io("write", &manifest))?;
+        for step in steps(origins, existing, digest, merged) {
+            match step {
+                Step::Origins(origins) => record::write(&origin_path, &origins)?,
+                Step::Manifest => AtomicFile::write(&manifest, bytes).map_err(StoreError::io("write", &manifest))?,
+            }
         }
-        if existing != Some(digest) && origins.len() == 1 {
-            return sync(&manifest).map(|()| digest);
-        }
-        record::write(&origin_path, &settled)?;
-        sync(&manifest).map(|()| digest)
+        sync_parent(&manifest).map_err(StoreError::io("sync the folder of", &manifest))?;
+        Ok(digest)
     }
 
     /// The digest and bytes of a release's manifest, if it is here.
@@ -238,10 +256,6 @@ impl Store {
     }
 }
 
-fn sync(manifest: &Path) -> Result<(), StoreError> {
-    sync_parent(manifest).map_err(StoreError::io("sync the folder of", manifest))
-}
-
 fn read_optional(path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
     match fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
@@ -270,4 +284,149 @@ pub(super) fn list(folder: &Path) -> Result<Vec<OsString>, StoreError> {
     let mut names = names.map_err(StoreError::io("list", folder))?;
     names.sort();
     Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+    use crate::store::tests::{built, damage, fetched, home, manifest};
+
+    fn package() -> PackageName {
+        "p".parse().unwrap()
+    }
+
+    fn version(text: &str) -> Version {
+        text.parse().unwrap()
+    }
+
+    fn published() -> Origin {
+        Origin::Built { published_to: ["file:///remote".to_owned()].into() }
+    }
+
+    /// A manifest of `p@1.0.0` with content that `seed` tells apart.
+    fn content(seed: &str) -> Vec<u8> {
+        format!(r#"{{"schema":"mlreg/release/1","package":"p","version":"1.0.0","description":"{seed}","variants":[],"blobs":{{}}}}"#)
+            .into()
+    }
+
+    #[test]
+    fn manifests_come_back_byte_for_byte() {
+        let home = home();
+        let bytes = [manifest("p", "1.0.0", &[]), b"\n".to_vec()].concat();
+        let digest = home.store.put_release(&bytes, built()).unwrap();
+        assert_eq!(home.other().release(&package(), &version("1.0.0")).unwrap(), Some((digest, bytes)));
+        assert_eq!(home.store.release(&package(), &version("1.0.1")).unwrap(), None);
+        assert!(matches!(home.store.put_release(b"{}", built()), Err(StoreError::InvalidRelease { .. })));
+        assert!(matches!(
+            home.store.put_release(br#"{"package":"../p","version":"1.0.0"}"#, built()),
+            Err(StoreError::InvalidRelease { .. })
+        ));
+    }
+
+    #[test]
+    fn versions_are_listed_in_their_order() {
+        let home = home();
+        for text in ["10.0.0", "2.0.0", "2.0.0-a.origin", "2.0.0-rc.1", "2.0.0+json"] {
+            home.store.put_release(&manifest("p", text, &[]), built()).unwrap();
+        }
+        home.store.put_release(&manifest("a.b", "1.0.0", &[]), built()).unwrap();
+        let listed: Vec<_> = home.store.releases(&package()).unwrap().iter().map(Version::to_string).collect();
+        assert_eq!(listed, ["2.0.0-a.origin", "2.0.0-rc.1", "2.0.0", "2.0.0+json", "10.0.0"]);
+        assert_eq!(home.store.packages().unwrap().iter().map(PackageName::as_str).collect::<Vec<_>>(), ["a.b", "p"]);
+        assert!(home.store.remove_release(&package(), &version("2.0.0")).unwrap());
+        assert!(!home.store.remove_release(&package(), &version("2.0.0")).unwrap());
+        assert_eq!(home.store.releases(&package()).unwrap().len(), 4);
+    }
+
+    #[test]
+    fn origins_merge_and_built_stays_built() {
+        let home = home();
+        for origin in [fetched(), built(), fetched(), published()] {
+            home.store.put_release(&content("x"), origin).unwrap();
+        }
+        let origin = home.store.release_origin(&package(), &version("1.0.0")).unwrap().unwrap();
+        assert_eq!(origin, Origin::Built { published_to: ["file:///remote".to_owned(), "https://host/".to_owned()].into() });
+    }
+
+    #[test]
+    fn only_what_nobody_else_relies_on_is_replaced() {
+        for (first, second, replaced) in [
+            (built(), built(), true),
+            (built(), published(), true),
+            (built(), fetched(), false),
+            (published(), built(), false),
+            (published(), fetched(), false),
+            (fetched(), fetched(), true),
+            (fetched(), built(), false),
+        ] {
+            let home = home();
+            let one = home.store.put_release(&content("one"), first.clone()).unwrap();
+            let two = home.store.put_release(&content("two"), second.clone());
+            match &two {
+                Ok(_) => {}
+                Err(StoreError::ReleaseConflict { existing, new, .. }) => assert_eq!((*existing, *new), (one, Digest::of(&content("two")))),
+                Err(other) => panic!("{other}"),
+            }
+            assert_eq!(two.is_ok(), replaced, "{first:?} then {second:?}");
+            let (digest, _) = home.store.release(&package(), &version("1.0.0")).unwrap().unwrap();
+            assert_eq!(digest, two.unwrap_or(one));
+        }
+    }
+
+    #[test]
+    fn every_stop_while_replacing_leaves_a_readable_release() {
+        let (one, two) = (Digest::of(&content("one")), Digest::of(&content("two")));
+        let plan = || steps(Origins::from([(one, built())]), Some(one), two, published());
+        assert_eq!(plan().len(), 3);
+        for stop in 0..=plan().len() {
+            let home = home();
+            home.store.put_release(&content("one"), built()).unwrap();
+            for step in plan().into_iter().take(stop) {
+                match step {
+                    Step::Origins(origins) => record::write(&home.store.layout().origin(&package(), &version("1.0.0")), &origins).unwrap(),
+                    Step::Manifest => {
+                        AtomicFile::write(&home.store.layout().manifest(&package(), &version("1.0.0")), &content("two")).unwrap();
+                    }
+                }
+            }
+            let (digest, _) = home.store.release(&package(), &version("1.0.0")).unwrap().unwrap();
+            assert_eq!(digest, if stop < 2 { one } else { two }, "stopped after {stop} writes");
+            assert!(home.store.verify(&|_, _| ()).unwrap().findings.is_empty(), "stopped after {stop} writes");
+        }
+    }
+
+    #[test]
+    fn a_damaged_manifest_is_noticed_and_repaired_by_the_same_release() {
+        let home = home();
+        home.store.put_release(&content("one"), published()).unwrap();
+        damage(&home.store.layout().manifest(&package(), &version("1.0.0")), |bytes| {
+            let at = bytes.len() - 30;
+            bytes[at] ^= 1;
+        });
+        assert!(matches!(home.store.release(&package(), &version("1.0.0")), Err(StoreError::DamagedRecord { .. })));
+        home.store.put_release(&content("one"), fetched()).unwrap();
+        assert_eq!(home.store.release(&package(), &version("1.0.0")).unwrap().unwrap().1, content("one"));
+    }
+
+    #[test]
+    fn writers_and_readers_of_one_version_never_see_a_torn_release() {
+        let home = home();
+        home.store.put_release(&content("0"), built()).unwrap();
+        thread::scope(|scope| {
+            for writer in 0..3 {
+                let store = home.other();
+                scope.spawn(move || {
+                    for step in 0..10 {
+                        store.put_release(&content(&format!("{writer} {step}")), built()).unwrap();
+                    }
+                });
+            }
+            let store = home.other();
+            scope.spawn(move || (0..100).for_each(|_| assert!(store.release(&package(), &version("1.0.0")).unwrap().is_some())));
+        });
+        let origins = record::read::<Origins>(&home.store.layout().origin(&package(), &version("1.0.0"))).unwrap().unwrap();
+        assert_eq!(origins.len(), 1);
+    }
 }

@@ -293,3 +293,142 @@ impl CutSplitter {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::store::tests::noise;
+
+    fn segment(bytes: &[u8], segmentation: Segmentation, piece: usize) -> Result<Blob, SegmentError> {
+        let mut segmenter = Segmenter::new(segmentation)?;
+        bytes.chunks(piece).for_each(|piece| segmenter.update(piece));
+        let blob = Blob { size: bytes.len() as u64, blake3: Blake3::of(bytes), segments: segmenter.finish()? };
+        check(&blob).expect("what is made here is valid");
+        for segment in &blob.segments {
+            assert!(matches(segment, &bytes[segment.offset as usize..(segment.offset + segment.length) as usize]));
+        }
+        Ok(blob)
+    }
+
+    fn cut(offset: u64, length: u64) -> Cut {
+        let label = TensorLabel { name: format!("t{offset}"), dtype: "float16".to_owned(), shape: vec![length / 2] };
+        Cut { range: ByteRange::new(offset, length).unwrap(), label: Some(label) }
+    }
+
+    #[test]
+    fn chunks_do_not_depend_on_how_bytes_arrive() {
+        let bytes = noise(1, 3_000_000);
+        let whole = segment(&bytes, Segmentation::ContentDefined, bytes.len()).unwrap();
+        for piece in [50_000, 1 << 20, 2_999_999] {
+            assert_eq!(segment(&bytes, Segmentation::ContentDefined, piece).unwrap(), whole, "pieces of {piece}");
+        }
+        let lengths = whole.segments.iter().map(|segment| segment.length as usize);
+        assert!(lengths.clone().all(|length| length <= CHUNK.2));
+        assert!(lengths.rev().skip(1).all(|length| length >= CHUNK.0));
+    }
+
+    /// Another release of the chunker must not change the identity of releases.
+    #[test]
+    fn chunk_boundaries_are_pinned() {
+        let blob = segment(&noise(7, 1_500_000), Segmentation::ContentDefined, 1 << 20).unwrap();
+        let offsets: Vec<u64> = blob.segments.iter().map(|segment| segment.offset).collect();
+        assert_eq!(offsets, [0, 474365, 612048, 789170, 958607, 1307403]);
+    }
+
+    #[test]
+    fn an_insertion_moves_few_chunks() {
+        let before = noise(2, 8 << 20);
+        let mut after = before.clone();
+        after.splice(1_000_000..1_000_000, *b"seventeen letters");
+        let keys = |bytes: &[u8]| -> HashSet<String> {
+            let blob = segment(bytes, Segmentation::ContentDefined, 1 << 20).unwrap();
+            blob.segments.iter().map(|segment| format!("{:?}", segment.content)).collect()
+        };
+        let (old, new) = (keys(&before), keys(&after));
+        assert!(old.len() > 15, "{} chunks", old.len());
+        assert!(new.difference(&old).count() <= 3, "{} of {} chunks are new", new.difference(&old).count(), new.len());
+    }
+
+    #[test]
+    fn short_blobs_get_no_chunks() {
+        assert!(segment(&noise(3, (256 << 10) - 1), Segmentation::ContentDefined, 1 << 16).unwrap().segments.is_empty());
+        assert!(!segment(&noise(3, 256 << 10), Segmentation::ContentDefined, 1 << 16).unwrap().segments.is_empty());
+        assert!(segment(&[], Segmentation::Cuts(Vec::new()), 1).unwrap().segments.is_empty());
+    }
+
+    #[test]
+    fn tensors_are_split_and_short_gaps_are_inline() {
+        let part = PART as usize;
+        let bytes = noise(4, 64 + 2 * part + 100 + 1024 + 50 + 1025 + 10 + 5);
+        let first = cut(64, 2 * PART + 100);
+        let second = cut(first.range.end() + 1024, 50);
+        let third = cut(second.range.end() + 1025, 10);
+        let blob = segment(&bytes, Segmentation::Cuts(vec![first, second, third]), 1 << 20).unwrap();
+        let shape: Vec<_> = blob
+            .segments
+            .iter()
+            .map(|it| (it.length, it.tensor.as_ref().map(|label| label.name.as_str()), matches!(it.content, SegmentContent::Data(_))))
+            .collect();
+        let names: Vec<_> = ["t64", "t8389796", "t8390871"].into_iter().map(Some).collect();
+        let expected = [
+            (64, None, true),
+            (PART, names[0], false),
+            (PART, names[0], false),
+            (100, names[0], false),
+            (1024, None, true),
+            (50, names[1], false),
+            (1025, None, false),
+            (10, names[2], false),
+            (5, None, true),
+        ];
+        assert_eq!(shape, expected);
+    }
+
+    #[test]
+    fn cuts_that_do_not_fit_are_refused() {
+        let overlapping = segment(&noise(5, 100), Segmentation::Cuts(vec![cut(0, 20), cut(19, 2)]), 10);
+        assert_eq!(overlapping, Err(SegmentError::CutOrder { index: 1, expected: 20, found: 19 }));
+        let outside = segment(&noise(5, 100), Segmentation::Cuts(vec![cut(50, 51)]), 10);
+        assert_eq!(outside, Err(SegmentError::CutOutside { end: 101, size: 100 }));
+    }
+
+    #[test]
+    fn strangers_segments_are_checked() {
+        let bytes = noise(6, 2000);
+        let good = segment(&bytes, Segmentation::Cuts(vec![cut(100, 900)]), 2000).unwrap();
+        let broken = |change: &dyn Fn(&mut Blob)| {
+            let mut blob = good.clone();
+            change(&mut blob);
+            check(&blob).unwrap_err()
+        };
+        assert_eq!(broken(&|it| it.segments[1].offset = 99), SegmentError::Gap { index: 1, expected: 100, found: 99 });
+        assert_eq!(broken(&|it| it.segments[1].length = 0), SegmentError::Length { index: 1, length: 0 });
+        assert_eq!(broken(&|it| it.segments[2].length = u64::MAX), SegmentError::Length { index: 2, length: u64::MAX });
+        assert_eq!(broken(&|it| it.size = 2001), SegmentError::Coverage { expected: 2001, found: 2000 });
+        let data = |text: &str| SegmentContent::Data(text.to_owned());
+        assert_eq!(broken(&|it| it.segments[0].content = data("AAAA")), SegmentError::Data { index: 0, expected: 100, found: Some(3) });
+        assert_eq!(broken(&|it| it.segments[0].content = data("*")), SegmentError::Data { index: 0, expected: 100, found: None });
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn cuts_cover_every_byte_once(steps in prop::collection::vec((0_u64..3000, 1_u64..5000), 0..8), tail in 0_usize..2000, piece in 1_usize..9000) {
+            let (mut cuts, mut end) = (Vec::new(), 0);
+            for (gap, length) in steps {
+                cuts.push(cut(end + gap, length));
+                end += gap + length;
+            }
+            let bytes = noise(8, end as usize + tail);
+            let blob = segment(&bytes, Segmentation::Cuts(cuts.clone()), piece).unwrap();
+            prop_assert_eq!(&blob, &segment(&bytes, Segmentation::Cuts(cuts.clone()), bytes.len().max(1)).unwrap());
+            let labelled: Vec<_> = blob.segments.iter().filter(|it| it.tensor.is_some()).map(|it| (it.offset, it.length)).collect();
+            let expected: Vec<_> = cuts.iter().map(|it| (it.range.offset(), it.range.length())).collect();
+            prop_assert_eq!(labelled, expected);
+        }
+    }
+}

@@ -267,3 +267,131 @@ fn verify_blob(digest: &Digest, path: &Path, described: &[(PathBuf, Blob)], repo
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{
+        Cut, Segmentation,
+        tests::{Home, built, damage, fetched, home, manifest, noise},
+    };
+
+    fn findings(home: &Home) -> Vec<(Problem, PathBuf)> {
+        home.other().verify(&|_, _| ()).unwrap().findings.into_iter().map(|finding| (finding.problem, finding.path)).collect()
+    }
+
+    /// A store with two releases, three blobs and a placement.
+    fn filled() -> Home {
+        let home = home();
+        let cuts = vec![Cut { range: crate::base::ByteRange::new(64, 200).unwrap(), label: None }];
+        let weights = home.store.put(&noise(1, 300), Segmentation::Cuts(cuts)).unwrap();
+        let program = home.store.put(&noise(2, 70), Segmentation::Whole).unwrap();
+        let empty = home.store.put(b"", Segmentation::Whole).unwrap();
+        home.store.put_release(&manifest("a", "1.0.0", &[&weights, &program, &empty]), built()).unwrap();
+        let digest = home.store.put_release(&manifest("b", "2.0.0", &[&program]), fetched()).unwrap();
+        let placement = Placement { folder: home.folder.path().to_owned(), releases: vec![digest], body: serde_json::json!({ "n": 1 }) };
+        home.store.put_placement(&placement).unwrap();
+        home
+    }
+
+    fn truth(home: &Home) -> Vec<PathBuf> {
+        let mut folders = vec![home.store.home().to_owned()];
+        let mut files = Vec::new();
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+                if entry.file_type().unwrap().is_dir() { folders.push(entry.path()) } else { files.push(entry.path()) }
+            }
+        }
+        files.retain(|path| path.parent() != Some(home.store.home()) && fs::metadata(path).unwrap().len() > 0);
+        files.sort();
+        files
+    }
+
+    #[test]
+    fn a_sound_store_has_no_findings() {
+        let home = filled();
+        let last = AtomicU64::new(0);
+        let progress = |done, total| {
+            last.fetch_max(done, Ordering::Relaxed);
+            assert_eq!(total, 370);
+        };
+        let report = home.store.verify(&progress).unwrap();
+        assert_eq!((report.blobs, report.bytes, report.releases, report.placements, report.findings), (3, 370, 2, 1, vec![]));
+        assert_eq!(last.into_inner(), 370);
+    }
+
+    /// Changes the bytes of one file, verifies, and puts the bytes back.
+    fn found_after(home: &Home, path: &Path, change: impl FnOnce(&mut Vec<u8>)) -> bool {
+        let bytes = fs::read(path).unwrap();
+        damage(path, change);
+        let found = findings(home).iter().any(|(_, at)| at == path);
+        damage(path, |damaged| *damaged = bytes);
+        found
+    }
+
+    #[test]
+    fn every_flipped_byte_of_every_file_is_found() {
+        let home = filled();
+        let files = truth(&home);
+        assert_eq!(files.len(), 7, "{files:?}");
+        for path in &files {
+            for position in 0..fs::metadata(path).unwrap().len() as usize {
+                let found = found_after(&home, path, |bytes| bytes[position] ^= 1 << (position % 8));
+                assert!(found, "byte {position} of {}", path.display());
+            }
+        }
+        assert_eq!(findings(&home), []);
+    }
+
+    #[test]
+    fn every_lost_tail_is_found() {
+        let home = filled();
+        for path in truth(&home) {
+            for length in (0..fs::metadata(&path).unwrap().len() as usize).step_by(11) {
+                assert!(found_after(&home, &path, |bytes| bytes.truncate(length)), "{} cut to {length} bytes", path.display());
+            }
+        }
+    }
+
+    #[test]
+    fn lost_blobs_matter_to_builds_and_not_to_fetches() {
+        let home = filled();
+        let blobs: Vec<_> = home.store.all_blobs().unwrap().into_iter().map(|(_, path)| path).collect();
+        blobs.iter().for_each(|path| fs::remove_file(path).unwrap());
+        assert_eq!(findings(&home), blobs.into_iter().map(|path| (Problem::MissingBlob, path)).collect::<Vec<_>>());
+        home.store.remove_release(&"a".parse().unwrap(), &"1.0.0".parse().unwrap()).unwrap();
+        assert_eq!(findings(&home), [], "what was fetched in part is whole enough");
+    }
+
+    #[test]
+    fn wrong_names_and_strays_are_found() {
+        let home = filled();
+        let package = home.store.layout().package(&"b".parse().unwrap());
+        fs::rename(package.join("2.0.0.json"), package.join("2.0.1.json")).unwrap();
+        fs::rename(package.join("2.0.0~origin.json"), package.join("2.0.1~origin.json")).unwrap();
+        let shard = home.store.all_blobs().unwrap()[0].1.parent().unwrap().to_owned();
+        let strays =
+            [home.store.layout().blobs().join("x"), shard.join("ab"), package.join("notes.txt"), home.store.layout().partials().join("x")];
+        for stray in &strays {
+            fs::create_dir_all(stray.parent().unwrap()).unwrap();
+            fs::write(stray, "?").unwrap();
+        }
+        let mut expected: Vec<_> = strays.into_iter().map(|path| (Problem::StrayFile, path)).collect();
+        expected.push((Problem::WrongName, package.join("2.0.1.json")));
+        expected.sort_by(|left, right| left.1.cmp(&right.1));
+        assert_eq!(findings(&home), expected);
+    }
+
+    #[test]
+    fn manifests_that_describe_blobs_wrongly_are_found() {
+        let home = filled();
+        let mut stored = home.store.put(&noise(2, 70), Segmentation::Whole).unwrap();
+        stored.blob.size = 71;
+        home.store.put_release(&manifest("c", "1.0.0", &[&stored]), fetched()).unwrap();
+        let mut cut = home.store.put(&noise(1, 300), Segmentation::Cuts(Vec::new())).unwrap();
+        cut.blob.segments[0].length = 299;
+        home.store.put_release(&manifest("d", "1.0.0", &[&cut]), fetched()).unwrap();
+        let path = |package: &str| home.store.layout().manifest(&package.parse().unwrap(), &"1.0.0".parse().unwrap());
+        assert_eq!(findings(&home), [(Problem::WrongDescription, path("c")), (Problem::WrongSegments, path("d"))]);
+    }
+}
