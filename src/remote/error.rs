@@ -1,6 +1,6 @@
 //! What can go wrong with a remote. Addresses in messages never carry credentials or query strings.
 
-use std::{io, path::PathBuf, time::Duration};
+use std::{error::Error, io, path::PathBuf, time::Duration};
 
 use super::documents::DocumentError;
 use crate::base::{ByteRange, Digest};
@@ -106,9 +106,9 @@ pub enum RemoteError {
         /// How many are followed.
         limit: usize,
     },
-    /// A redirect from https to http.
-    #[error("`{url}` redirects from https to plain http at `{target}`, which is not followed")]
-    Downgrade {
+    /// A redirect from https to http, or to something else than these.
+    #[error("`{url}` redirects to `{target}`, which is not followed")]
+    UnsafeRedirect {
         /// The file.
         url: String,
         /// Where the redirect leads.
@@ -302,6 +302,7 @@ impl RemoteError {
             Self::Status { status: 401 | 403, .. } => "the server wants credentials, or the file is not public",
             Self::Status { status: 429, .. } => "use fewer `--jobs`, or try again later",
             Self::Encoded { .. } => "turn compression off for the registry's files at the server",
+            Self::UnsafeRedirect { .. } => "redirects lead from http to http or https, and from https to https alone",
             Self::HtmlPage { .. } => "check the address; a login page or a single-page app may stand in front of the files",
             Self::Newer { .. } => "update mlreg",
             Self::VersionExists { .. } => "versions never change: raise the version of the package",
@@ -321,17 +322,10 @@ impl RemoteError {
     }
 }
 
-/// Whether TLS refused the server, as with an unknown issuer or a wrong name.
-fn is_tls(error: &reqwest::Error) -> bool {
-    let mut next = std::error::Error::source(error);
-    while let Some(source) = next {
-        let inside = source.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        if source.is::<rustls::Error>() || inside.is_some_and(|inner| inner.is::<rustls::Error>()) {
-            return true;
-        }
-        next = source.source();
-    }
-    false
+/// Whether TLS refused the server, as with an unknown issuer or a wrong name. An `io::Error` hides what it wraps from `source`.
+fn is_tls(error: &(dyn Error + 'static)) -> bool {
+    let inside = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    error.is::<rustls::Error>() || inside.is_some_and(|inner| is_tls(inner)) || error.source().is_some_and(is_tls)
 }
 
 fn of_bytes(expected: Option<u64>) -> String {
@@ -374,6 +368,15 @@ mod tests {
         for code in [400, 401, 403, 404, 409, 410, 451, 501, 505, 304] {
             assert_eq!(status(code).retry(), Retry::Never, "{code}");
         }
+    }
+
+    #[test]
+    fn refusals_of_tls_are_found_at_any_depth() {
+        let refusal = rustls::Error::General("no".to_owned());
+        let wrapped = io::Error::other(io::Error::new(io::ErrorKind::InvalidData, refusal));
+        assert!(is_tls(&wrapped));
+        assert!(is_tls(&RemoteError::Sink { url: String::new(), source: wrapped }));
+        assert!(!is_tls(&io::Error::other("reset")));
     }
 
     #[test]

@@ -84,7 +84,7 @@ impl FolderRemote {
         let (registry, source, target) = (self.registry.clone(), source.to_owned(), self.blob_path(blob));
         let (sender, mut receiver) = mpsc::channel(WAITING);
         let copying = task::spawn_blocking(move || {
-            registry.check_writable()?;
+            registry.check_place()?;
             copy_blob(&source, &target, expected, &sender)
         });
         while let Some(count) = receiver.recv().await {

@@ -115,10 +115,17 @@ impl Registry {
 
     /// Refuses a folder that holds something else, or a registry of a newer mlreg.
     pub(super) fn check_writable(&self) -> Result<(), RemoteError> {
+        self.check_place()?;
+        self.known_catalogue().map(|_| ())
+    }
+
+    /// Refuses a folder that holds something else. Hidden files do not count: `.git`, `.DS_Store`, our own `.lock`.
+    pub(super) fn check_place(&self) -> Result<(), RemoteError> {
         if self.root.join(layout::CATALOGUE).is_file() {
-            return self.known_catalogue().map(|_| ());
+            return Ok(());
         }
-        let ours = |name: &String| name == layout::PACKAGES || name == layout::BLOBS;
+        // Another publisher may have written the catalogue since.
+        let ours = |name: &String| [layout::PACKAGES, layout::BLOBS, layout::CATALOGUE].contains(&name.as_str());
         match self.names("")?.into_iter().find(|name| !ours(name)) {
             Some(entry) => Err(RemoteError::ForeignFolder { path: self.root.clone(), entry }),
             None => Ok(()),
@@ -225,8 +232,11 @@ impl Registry {
             return Err(RemoteError::MissingBlobs { release: release_name(&release), first: *first, count: missing.len() });
         }
         let _lock = self.lock()?;
+        // Read before anything is put, so that the index of a newer mlreg ends the publication early.
+        let (index, catalogue) = (self.known_index(&release.package)?, self.known_catalogue()?);
         let outcome = self.put_release(&release, bytes)?;
-        self.move_index(&release, bytes)?;
+        let index = self.move_index(index, &release, bytes)?;
+        self.move_catalogue(catalogue, &index)?;
         Ok(outcome)
     }
 
@@ -250,20 +260,21 @@ impl Registry {
         Err(RemoteError::VersionExists { release: release_name(release), existing, offered })
     }
 
-    /// Also heals what an earlier publisher, or one that broke off, left behind.
-    fn move_index(&self, release: &Release, bytes: &[u8]) -> Result<(), RemoteError> {
-        let package = &release.package;
-        let before = self.known_index(package)?;
-        let mut index = before.clone().unwrap_or_else(|| PackageIndex::empty(package.clone()));
+    /// Adds the release to the index. Also heals what an earlier publisher, or one that broke off, left behind.
+    fn move_index(&self, known: Option<PackageIndex>, release: &Release, bytes: &[u8]) -> Result<PackageIndex, RemoteError> {
+        let mut index = known.clone().unwrap_or_else(|| PackageIndex::empty(release.package.clone()));
         index.versions.insert(release.version.clone(), entry_of(bytes));
         let index = self.derive_index(index)?;
-        if before.as_ref() != Some(&index) {
-            self.write(&layout::index(package), &documents::to_bytes(&index))?;
+        if known.as_ref() != Some(&index) {
+            self.write(&layout::index(&index.package), &documents::to_bytes(&index))?;
         }
-        let before = self.known_catalogue()?;
-        let mut catalogue = self.derive_catalogue(before.clone().unwrap_or_else(Catalogue::empty))?;
-        note(&mut catalogue, &index);
-        if before.as_ref() != Some(&catalogue) {
+        Ok(index)
+    }
+
+    fn move_catalogue(&self, known: Option<Catalogue>, index: &PackageIndex) -> Result<(), RemoteError> {
+        let mut catalogue = self.derive_catalogue(known.clone().unwrap_or_else(Catalogue::empty))?;
+        note(&mut catalogue, index);
+        if known.as_ref() != Some(&catalogue) {
             self.write(layout::CATALOGUE, &documents::to_bytes(&catalogue))?;
         }
         Ok(())

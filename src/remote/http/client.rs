@@ -109,7 +109,7 @@ impl Client {
         let url = place.to_owned();
         match refused(&error) {
             Some(Refused::TooMany) => RemoteError::TooManyRedirects { url, limit: REDIRECTS },
-            Some(Refused::Downgrade(target)) => RemoteError::Downgrade { url, target: target.clone() },
+            Some(Refused::Unsafe(target)) => RemoteError::UnsafeRedirect { url, target: target.clone() },
             None if error.is_timeout() && !error.is_connect() => RemoteError::Stalled { url, limit: self.stall_timeout },
             None => RemoteError::Unreachable { url, source: error.without_url() },
         }
@@ -120,7 +120,7 @@ impl Client {
 #[derive(Debug)]
 enum Refused {
     TooMany,
-    Downgrade(String),
+    Unsafe(String),
 }
 
 impl fmt::Display for Refused {
@@ -133,12 +133,16 @@ impl Error for Refused {}
 
 /// reqwest itself drops `Authorization` when host, port or scheme change.
 fn follow(attempt: redirect::Attempt<'_>) -> redirect::Action {
-    let from_https = attempt.previous().last().is_some_and(|previous| previous.scheme() == "https");
-    if from_https && attempt.url().scheme() != "https" {
+    let from = attempt.previous().last().map_or("https", Url::scheme);
+    if !is_safe(from, attempt.url().scheme()) {
         let target = shown(attempt.url());
-        return attempt.error(Refused::Downgrade(target));
+        return attempt.error(Refused::Unsafe(target));
     }
     if attempt.previous().len() > REDIRECTS { attempt.error(Refused::TooMany) } else { attempt.follow() }
+}
+
+fn is_safe(from: &str, to: &str) -> bool {
+    to == "https" || (to == "http" && from == "http")
 }
 
 /// Why the policy refused, which reqwest wraps at some depth.
@@ -175,6 +179,12 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn redirects_never_lead_down() {
+        assert!(is_safe("http", "http") && is_safe("http", "https") && is_safe("https", "https"));
+        assert!(!is_safe("https", "http") && !is_safe("http", "file") && !is_safe("https", "ftp"));
+    }
 
     #[test]
     fn waits_in_seconds_and_as_dates() {

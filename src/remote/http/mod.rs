@@ -9,6 +9,7 @@ mod date;
 
 use std::{
     collections::HashMap,
+    fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -40,13 +41,19 @@ pub(super) const SCHEME: Scheme = Scheme {
 };
 
 /// A static HTTP server with a registry. Credentials in its address are sent to its own host alone.
-#[derive(Debug)]
 pub struct HttpRemote {
     url: RemoteUrl,
     base: Url,
     client: Client,
     has_ranges: AtomicBool,
     broken: Mutex<HashMap<Place, HeaderValue>>,
+}
+
+/// The base address may carry credentials and does not show.
+impl fmt::Debug for HttpRemote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpRemote").field("url", &self.url).field("has_ranges", &self.has_ranges).finish_non_exhaustive()
+    }
 }
 
 /// Where a broken range goes on: the next byte of a blob. Its value is the ETag of the bytes before it.
@@ -97,7 +104,8 @@ impl HttpRemote {
             Err(RemoteError::NotFound { .. }) => return Ok(None),
             other => other?,
         };
-        documents::parse_index(&bytes, package).map(Some).map_err(|e| RemoteError::document(client::shown(&self.file(&path)), e))
+        let index = documents::parse_index(&bytes, package).map_err(|e| RemoteError::document(client::shown(&self.file(&path)), e))?;
+        Ok(Some(index).filter(|index| !index.versions.is_empty()))
     }
 
     async fn manifest(&self, package: &PackageName, version: &Version, digest: &Digest) -> Result<Vec<u8>, RemoteError> {
@@ -155,9 +163,11 @@ impl HttpRemote {
             let length = chunk.len() as u64;
             let first = skip.saturating_sub(received).min(length);
             let last = (end - received).min(length);
-            // Both are at most the chunk's length.
-            let bytes = &chunk[first as usize..last as usize];
-            sink(bytes).map_err(|source| broken(RemoteError::Sink { url: wanted.url.clone(), source }))?;
+            if first < last {
+                // Both are at most the chunk's length.
+                let bytes = &chunk[first as usize..last as usize];
+                sink(bytes).map_err(|source| broken(RemoteError::Sink { url: wanted.url.clone(), source }))?;
+            }
             received += length;
         }
         Ok(())

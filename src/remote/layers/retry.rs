@@ -98,8 +98,9 @@ impl RetryingRemote {
         loop {
             let mut delivered = 0;
             let mut counting = |bytes: &[u8]| {
+                sink(bytes)?;
                 delivered += bytes.len() as u64;
-                sink(bytes)
+                Ok(())
             };
             let Err(error) = self.inner.read(release, blob, rest, &mut counting).await else { return Ok(()) };
             // A range that fails after its last byte is complete all the same.
@@ -173,7 +174,135 @@ impl Remote for RetryingRemote {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use super::*;
+    use crate::base::{Blake3, BlobHasher};
+    use crate::manifest::release::{Blob, SCHEMA};
+
+    const BLOB: &[u8] = b"0123456789";
+
+    /// Breaks off after a few bytes, once per error in the list; the last in the list comes first.
+    #[derive(Debug)]
+    struct Flaky {
+        url: RemoteUrl,
+        errors: Mutex<Vec<RemoteError>>,
+    }
+
+    impl Flaky {
+        fn wrapped(errors: Vec<RemoteError>) -> RetryingRemote {
+            let options = RemoteOptions { retries: 3, backoff: Duration::ZERO, ..RemoteOptions::default() };
+            let flaky = Self { url: RemoteUrl::Folder("/flaky".into()), errors: Mutex::new(errors) };
+            RetryingRemote::new(Arc::new(flaky), &options)
+        }
+
+        fn end(&self) -> Result<(), RemoteError> {
+            self.errors.lock().unwrap().pop().map_or(Ok(()), Err)
+        }
+    }
+
+    impl Remote for Flaky {
+        fn url(&self) -> &RemoteUrl {
+            &self.url
+        }
+
+        fn packages(&self) -> Answer<'_, Vec<PackageName>> {
+            Box::pin(async { self.end().map(|()| Vec::new()) })
+        }
+
+        fn index<'a>(&'a self, _: &'a PackageName) -> Answer<'a, Option<PackageIndex>> {
+            Box::pin(async { self.end().map(|()| None) })
+        }
+
+        fn release<'a>(&'a self, _: &'a PackageName, _: &'a Version, _: &'a Digest) -> Answer<'a, Vec<u8>> {
+            Box::pin(async { self.end().map(|()| Vec::new()) })
+        }
+
+        fn read<'a>(&'a self, _: &'a Release, _: &'a Digest, range: ByteRange, sink: Sink<'a>) -> Answer<'a, ()> {
+            Box::pin(async move {
+                let bytes = &BLOB[range.offset() as usize..range.end() as usize];
+                let outcome = self.end();
+                let count = if outcome.is_ok() { bytes.len() } else { bytes.len().min(3) };
+                sink(&bytes[..count]).map_err(|source| RemoteError::Sink { url: String::new(), source })?;
+                outcome
+            })
+        }
+
+        fn put<'a>(&'a self, _: &'a Release, _: &'a Digest, _: &'a Path, sent: Sent<'a>) -> Answer<'a, ()> {
+            Box::pin(async move {
+                let outcome = self.end();
+                for _ in 0..if outcome.is_ok() { 10 } else { 7 } {
+                    sent(1);
+                }
+                outcome
+            })
+        }
+    }
+
+    fn release() -> Release {
+        let blob = Blob { size: BLOB.len() as u64, blake3: Blake3::of(BLOB), segments: Vec::new() };
+        let blobs = [(BlobHasher::hash(BLOB).sha256, blob)].into();
+        Release {
+            schema: SCHEMA.to_owned(),
+            package: "tae".parse().unwrap(),
+            version: Version::new(1, 0, 0),
+            description: None,
+            license: None,
+            sources: Default::default(),
+            variants: Vec::new(),
+            blobs,
+            other: Default::default(),
+        }
+    }
+
+    fn broken() -> RemoteError {
+        RemoteError::Truncated { url: String::new(), expected: None, received: 3, source: None }
+    }
+
+    async fn read(remote: &RetryingRemote) -> (Vec<u8>, Result<(), RemoteError>) {
+        let mut bytes = Vec::new();
+        let mut sink = |step: &[u8]| {
+            bytes.extend_from_slice(step);
+            Ok(())
+        };
+        let result = remote.read(&release(), &Digest::of(BLOB), ByteRange::new(0, 10).unwrap(), &mut sink).await;
+        (bytes, result)
+    }
+
+    #[tokio::test]
+    async fn a_broken_range_delivers_every_byte_once() {
+        let (bytes, result) = read(&Flaky::wrapped(vec![broken(), broken(), broken()])).await;
+        result.unwrap();
+        assert_eq!(bytes, BLOB);
+    }
+
+    #[tokio::test]
+    async fn a_change_is_retried_only_before_the_first_byte() {
+        let changed = || RemoteError::Changed { url: String::new() };
+        let (bytes, result) = read(&Flaky::wrapped(vec![changed(), broken()])).await;
+        assert!(matches!(result, Err(RemoteError::Changed { .. })), "{result:?}");
+        assert_eq!(bytes, BLOB[..6]);
+        assert!(Flaky::wrapped(vec![changed()]).packages().await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_repeated_put_counts_every_byte_once() {
+        let total = AtomicU64::new(0);
+        let sent = |count| {
+            total.fetch_add(count, Ordering::Relaxed);
+        };
+        Flaky::wrapped(vec![broken(), broken()]).put(&release(), &Digest::of(BLOB), Path::new("/x"), &sent).await.unwrap();
+        assert_eq!(total.into_inner(), 10);
+    }
+
+    #[tokio::test]
+    async fn some_errors_end_at_once_and_all_in_the_end() {
+        let missing = RemoteError::NotFound { url: String::new() };
+        assert!(matches!(Flaky::wrapped(vec![missing]).packages().await, Err(RemoteError::NotFound { .. })));
+        let four = || vec![broken(), broken(), broken(), broken()];
+        assert!(matches!(Flaky::wrapped(four()).packages().await, Err(RemoteError::Truncated { .. })));
+        assert!(Flaky::wrapped(four().split_off(1)).packages().await.is_ok());
+    }
 
     #[test]
     fn waits_double_and_stay_below_the_limit() {
