@@ -154,7 +154,8 @@ fn causes(error: &dyn StdError) -> Vec<String> {
 
 /// What a panic says: that it is a bug of mlreg.
 pub fn render_panic(info: &PanicHookInfo<'_>, paint: Paint) -> String {
-    let what = info.payload_as_str().unwrap_or("panic");
+    let payload = info.payload();
+    let what = payload.downcast_ref::<String>().map(String::as_str).or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("panic");
     let place = info.location().map(|place| format!(" ({}:{})", place.file(), place.line())).unwrap_or_default();
     format!(
         "{} internal error: {}{place}\n\n{} this is a bug in mlreg {}; please report it with the command that you ran\n",
