@@ -13,6 +13,7 @@ mod bars;
 mod diagnostic;
 mod exit;
 mod gc;
+mod inspect;
 mod list;
 mod printer;
 mod settings;
@@ -96,6 +97,7 @@ pub enum ColorChoice {
 enum Command {
     List(list::ListArguments),
     Show(show::ShowArguments),
+    Inspect(inspect::InspectArguments),
     Gc(gc::GcArguments),
 }
 
@@ -169,6 +171,7 @@ impl Command {
         match self {
             Self::List(arguments) => list::run(arguments, session),
             Self::Show(arguments) => show::run(arguments, session),
+            Self::Inspect(arguments) => inspect::run(arguments, session),
             Self::Gc(arguments) => gc::run(arguments, session),
         }
     }

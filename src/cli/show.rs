@@ -24,8 +24,8 @@ Examples:
 
 /// Show a release: its variants, what they weigh, what they take and give.
 ///
-/// SIZE is a variant's bytes by itself. OWN is the part that no other variant of the release has: what it adds to a fetch that has the
-/// others already. Sizes are decimal.
+/// SIZE is a variant's bytes by itself. SHARED is the part that other variants of the release have, too, OWN the rest: what the variant
+/// adds to a fetch that has the others already. Sizes are decimal.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct ShowArguments {
@@ -74,7 +74,8 @@ fn print(report: &ShowReport, printer: &Printer) -> Result<(), CommandError> {
 }
 
 fn variants(report: &ShowReport) -> Table {
-    let mut table = Table::new(["VARIANT", "COMPONENT", "SHAPE", "PRECISION", "TARGET", "KIND", "DELIVERY", "TAGS", ">SIZE", ">OWN"]);
+    let mut table =
+        Table::new(["VARIANT", "COMPONENT", "SHAPE", "PRECISION", "TARGET", "KIND", "DELIVERY", "TAGS", ">SIZE", ">SHARED", ">OWN"]);
     for variant in &report.variants {
         table.row([
             variant.id.clone(),
@@ -86,6 +87,7 @@ fn variants(report: &ShowReport) -> Table {
             delivery(variant.delivery).to_owned(),
             or_dash(variant.tags.iter().map(|tag| tag.as_str()).collect::<Vec<_>>().join(" ")),
             bytes(variant.bytes),
+            bytes(variant.shared_bytes),
             bytes(variant.unique_bytes),
         ]);
     }
@@ -145,7 +147,7 @@ pub(super) fn features(features: &[Feature]) -> String {
 }
 
 /// `name dtype[shape]`; a flexible dimension is `low..high` or `low..`, enumerated shapes stand one after another.
-fn feature(feature: &Feature) -> String {
+pub(super) fn feature(feature: &Feature) -> String {
     let shape = |shape: &[u64]| format!("[{}]", shape.iter().map(u64::to_string).collect::<Vec<_>>().join(","));
     let range = |(low, high): &(u64, Option<u64>)| match high {
         Some(high) if high == low => low.to_string(),

@@ -3,7 +3,7 @@
 
 use std::{io, path::PathBuf};
 
-use super::show::ShowError;
+use super::{inspect::InspectError, show::ShowError};
 use crate::{remote::RemoteError, store::StoreError};
 
 /// Why a verb failed.
@@ -12,6 +12,9 @@ pub enum Error {
     /// Showing a release.
     #[error(transparent)]
     Show(#[from] ShowError),
+    /// Looking into a bundle.
+    #[error(transparent)]
+    Inspect(#[from] InspectError),
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -57,6 +60,7 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Show(error) => error.kind(),
+            Self::Inspect(error) => error.kind(),
             Self::Store(error) => ErrorKind::of_store(error),
             Self::Remote(error) => ErrorKind::of_remote(error),
             Self::Runtime { .. } => ErrorKind::Input,
@@ -67,6 +71,7 @@ impl Error {
     pub fn hints(&self) -> Vec<String> {
         let hint = match self {
             Self::Show(error) => error.hint(),
+            Self::Inspect(error) => error.hint(),
             Self::Store(error) => error.hint(),
             Self::Remote(error) => error.hint(),
             Self::Runtime { .. } => None,

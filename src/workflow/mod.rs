@@ -7,6 +7,7 @@
 mod context;
 mod error;
 pub mod gc;
+pub mod inspect;
 pub mod list;
 mod progress;
 mod request;
