@@ -10,14 +10,18 @@
 //! A command knows no more than options in, report out; the rest belongs to `workflow`.
 
 mod bars;
+mod build;
 mod diagnostic;
 mod exit;
+mod fetch;
 mod gc;
 mod inspect;
 mod list;
 mod printer;
+mod publish;
 mod settings;
 mod show;
+mod verify;
 
 use std::{num::NonZeroUsize, panic, path::PathBuf, process::ExitCode};
 
@@ -30,6 +34,7 @@ use self::{
 };
 use crate::{
     base::{RemoteUrl, UrlError},
+    fetch::Layout,
     workflow::Context,
 };
 
@@ -93,11 +98,36 @@ pub enum ColorChoice {
     Never,
 }
 
+/// How bundles are placed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum LayoutChoice {
+    /// Complete bundles, whose equal files are links to one file.
+    Linked,
+    /// Equal weight files are lifted out into the package's folder.
+    Shared,
+    /// Complete bundles without links.
+    Copied,
+}
+
+impl From<LayoutChoice> for Layout {
+    fn from(choice: LayoutChoice) -> Self {
+        match choice {
+            LayoutChoice::Linked => Self::Linked,
+            LayoutChoice::Shared => Self::Shared,
+            LayoutChoice::Copied => Self::Copied,
+        }
+    }
+}
+
 #[derive(Debug, Subcommand)]
 enum Command {
+    Build(build::BuildArguments),
+    Publish(publish::PublishArguments),
+    Fetch(fetch::FetchArguments),
     List(list::ListArguments),
     Show(show::ShowArguments),
     Inspect(inspect::InspectArguments),
+    Verify(verify::VerifyArguments),
     Gc(gc::GcArguments),
 }
 
@@ -169,9 +199,13 @@ impl Global {
 impl Command {
     fn run(&self, session: &Session) -> Result<Exit, CommandError> {
         match self {
+            Self::Build(arguments) => build::run(arguments, session),
+            Self::Publish(arguments) => publish::run(arguments, session),
+            Self::Fetch(arguments) => fetch::run(arguments, session),
             Self::List(arguments) => list::run(arguments, session),
             Self::Show(arguments) => show::run(arguments, session),
             Self::Inspect(arguments) => inspect::run(arguments, session),
+            Self::Verify(arguments) => verify::run(arguments, session),
             Self::Gc(arguments) => gc::run(arguments, session),
         }
     }

@@ -180,6 +180,11 @@ impl Printer {
         self.talk(Verbosity::Normal, format_args!("{} {text}", self.talk.text(WARNING, "warning:")));
     }
 
+    /// What was asked for was done, and its answer is no; said even with `-q`.
+    pub fn failure(&self, text: impl Display) {
+        self.talk(Verbosity::Quiet, format_args!("{} {text}", self.talk.text(ERROR, "error:")));
+    }
+
     fn talk(&self, least: Verbosity, text: impl Display) {
         if self.verbosity >= least {
             write_talk(&format!("{text}\n"));
