@@ -24,7 +24,7 @@ use crate::workflow::{self, ErrorKind, Place};
 pub enum CommandError {
     /// The verb failed.
     #[error(transparent)]
-    Workflow(#[from] workflow::Error),
+    Workflow(Box<workflow::Error>),
     /// The environment.
     #[error(transparent)]
     Settings(#[from] SettingsError),
@@ -40,6 +40,12 @@ pub enum CommandError {
         #[source]
         source: rayon::ThreadPoolBuildError,
     },
+}
+
+impl From<workflow::Error> for CommandError {
+    fn from(error: workflow::Error) -> Self {
+        Self::Workflow(Box::new(error))
+    }
 }
 
 impl CommandError {
