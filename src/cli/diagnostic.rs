@@ -24,7 +24,7 @@ use crate::workflow::{self, ErrorKind, Place};
 pub enum CommandError {
     /// The verb failed.
     #[error(transparent)]
-    Workflow(#[from] workflow::Error),
+    Workflow(Box<workflow::Error>),
     /// The environment.
     #[error(transparent)]
     Settings(#[from] SettingsError),
@@ -40,6 +40,12 @@ pub enum CommandError {
         #[source]
         source: rayon::ThreadPoolBuildError,
     },
+}
+
+impl From<workflow::Error> for CommandError {
+    fn from(error: workflow::Error) -> Self {
+        Self::Workflow(Box::new(error))
+    }
 }
 
 impl CommandError {
@@ -101,10 +107,11 @@ impl Diagnostic {
     /// What is to be said about an error.
     pub fn of(error: &CommandError) -> Self {
         let place = match error {
-            CommandError::Workflow(error) => error.place().map(Into::into),
+            CommandError::Workflow(error) => error.place(),
             _ => None,
         };
-        Self { kind: error.kind(), message: error.to_string(), place, causes: causes(error), hints: error.hints() }
+        let message = without_place(error.to_string(), place.as_ref());
+        Self { kind: error.kind(), message, place: place.map(Into::into), causes: causes(error), hints: error.hints() }
     }
 
     /// The lines for people, each with its line feed.
@@ -129,6 +136,12 @@ impl Diagnostic {
         }
         out
     }
+}
+
+/// A message that begins with its place says it once.
+fn without_place(message: String, place: Option<&Place>) -> String {
+    let prefix = place.map(|Place { path, line, column }| format!("{}:{line}:{column}: ", path.display()));
+    prefix.and_then(|prefix| Some(message.strip_prefix(&prefix)?.to_owned())).unwrap_or(message)
 }
 
 /// Lines after the first stand below it.
@@ -193,6 +206,14 @@ mod tests {
             diagnostic(true).render(Paint::Plain, false).starts_with("error: one\n  two\n  --> /app/tae.toml:12:5\n  caused by: three\n")
         );
         assert!(diagnostic(true).render(Paint::Plain, true).starts_with("/app/tae.toml:12:5: error: one\n  two\n  caused by: three\n"));
+    }
+
+    #[test]
+    fn a_place_is_said_once() {
+        let place = Place { path: "tae.toml".into(), line: 3, column: 1 };
+        assert_eq!(without_place("tae.toml:3:1: unknown key".to_owned(), Some(&place)), "unknown key");
+        assert_eq!(without_place("unknown key".to_owned(), Some(&place)), "unknown key");
+        assert_eq!(without_place("tae.toml:3:1: unknown key".to_owned(), None), "tae.toml:3:1: unknown key");
     }
 
     #[test]

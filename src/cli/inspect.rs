@@ -6,28 +6,30 @@ use clap::Args;
 
 use super::{
     CommandError, Exit, Session,
-    printer::{Printer, Table, bytes, count},
+    printer::{Printer, Table, Verbosity, bytes, count},
     show,
 };
 use crate::{
     manifest::release::{Feature, Interface},
-    workflow::inspect::{BundleReport, InspectOptions, InspectReport, inspect},
+    workflow::inspect::{BundleReport, CheckpointReport, InspectOptions, InspectReport, inspect},
 };
 
 const EXAMPLES: &str = "\
 Examples:
   mlreg inspect Models/flux-1-tae/decoder-1024-float16.mlpackage
   mlreg inspect Decoder.mlmodelc --json
-  mlreg inspect decoder.mlpackage --program | less";
+  mlreg inspect decoder.mlpackage --program | less
+  mlreg inspect checkpoints/flan-t5-small -v";
 
-/// Look into a bundle: inputs, outputs, operations, weights.
+/// Look into a bundle or checkpoint: interface, operations, weights.
 ///
-/// Reads a .mlpackage, a compiled .mlmodelc or a bare .mlmodel on this machine, whoever made it. Nothing is loaded or changed.
+/// Reads a .mlpackage, a compiled .mlmodelc or a bare .mlmodel on this machine, whoever made it; or a checkpoint: a folder as the Hub has
+/// it, or a weight file, of which `-v` lists every tensor. Nothing is loaded or changed.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct InspectArguments {
-    /// The bundle's folder or file
-    #[arg(value_name = "BUNDLE")]
+    /// A folder or file
+    #[arg(value_name = "BUNDLE|CHECKPOINT")]
     path: PathBuf,
     /// Print the program as MIL text instead
     #[arg(long)]
@@ -37,15 +39,17 @@ pub(super) struct InspectArguments {
 pub(super) fn run(arguments: &InspectArguments, session: &Session) -> Result<Exit, CommandError> {
     let options = InspectOptions { path: arguments.path.clone(), program: arguments.program };
     let report = inspect(&session.context, &options)?;
-    let InspectReport::Bundle(bundle) = &report;
-    session.printer.report("inspect", &report, |printer| match &bundle.program {
-        Some(program) => printer.data(program),
-        None => print(bundle, printer),
+    session.printer.report("inspect", &report, |printer| match &report {
+        InspectReport::Bundle(bundle) => print_bundle(bundle, printer),
+        InspectReport::Checkpoint(checkpoint) => print_checkpoint(checkpoint, printer),
     })?;
     Ok(Exit::Ok)
 }
 
-fn print(bundle: &BundleReport, printer: &Printer) -> Result<(), CommandError> {
+fn print_bundle(bundle: &BundleReport, printer: &Printer) -> Result<(), CommandError> {
+    if let Some(program) = &bundle.program {
+        return printer.data(program);
+    }
     printer.fields(&fields(bundle))?;
     for table in [features(&bundle.interface), operations(bundle), weights(bundle)] {
         if !table.is_empty() {
@@ -55,6 +59,30 @@ fn print(bundle: &BundleReport, printer: &Printer) -> Result<(), CommandError> {
     }
     bundle.problems.iter().for_each(|problem| printer.warning(problem));
     Ok(())
+}
+
+fn print_checkpoint(checkpoint: &CheckpointReport, printer: &Printer) -> Result<(), CommandError> {
+    let mut fields = vec![("checkpoint", checkpoint.path.display().to_string())];
+    fields.extend(checkpoint.model.clone().map(|model| ("model", model)));
+    fields.push(("parameters", checkpoint.parameters.to_string()));
+    fields.push(("size", format!("{} in {}", bytes(checkpoint.bytes), count(checkpoint.tensors.len() as u64, "tensor"))));
+    fields.extend(checkpoint.files.iter().map(|file| ("file", format!("{}, {}", file.name, bytes(file.bytes)))));
+    printer.fields(&fields)?;
+    let mut dtypes = Table::new(["DTYPE", ">TENSORS", ">PARAMETERS", ">SIZE"]);
+    for (dtype, total) in &checkpoint.dtypes {
+        dtypes.row([dtype.clone(), total.tensors.to_string(), total.elements.to_string(), bytes(total.bytes)]);
+    }
+    printer.gap()?;
+    printer.table(&dtypes)?;
+    if printer.verbosity() < Verbosity::Verbose {
+        return Ok(());
+    }
+    let mut tensors = Table::new(["TENSOR", "DTYPE", "SHAPE"]);
+    for tensor in &checkpoint.tensors {
+        tensors.row([tensor.name.clone(), tensor.dtype.clone(), format!("{:?}", tensor.shape)]);
+    }
+    printer.gap()?;
+    printer.table(&tensors)
 }
 
 fn fields(bundle: &BundleReport) -> Vec<(&'static str, String)> {

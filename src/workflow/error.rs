@@ -12,7 +12,7 @@ pub enum Error {
     /// Showing a release.
     #[error(transparent)]
     Show(#[from] ShowError),
-    /// Looking into a bundle.
+    /// Looking into a bundle or checkpoint.
     #[error(transparent)]
     Inspect(#[from] InspectError),
     /// The store.

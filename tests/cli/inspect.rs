@@ -132,13 +132,44 @@ fn a_compiled_model_tells_its_features() {
     assert!(program.stderr.ends_with("\n\nhint: inspect the .mlpackage that it was compiled from\n"), "{program:?}");
 }
 
+/// A safetensors file of float32 tensors.
+fn safetensors(tensors: &[(&str, u64)]) -> Vec<u8> {
+    let (mut header, mut begin) = (serde_json::Map::new(), 0);
+    for (name, length) in tensors {
+        let end = begin + 4 * length;
+        header.insert((*name).to_owned(), serde_json::json!({ "dtype": "F32", "shape": [length], "data_offsets": [begin, end] }));
+        begin = end;
+    }
+    let header = serde_json::to_vec(&header).unwrap();
+    [&(header.len() as u64).to_le_bytes()[..], &header, &vec![0; begin as usize]].concat()
+}
+
+#[test]
+fn a_checkpoint_shows_its_tensors() {
+    let sandbox = Sandbox::new();
+    let folder = sandbox.path("tiny");
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("config.json"), r#"{ "architectures": ["T5Model"], "model_type": "t5" }"#).unwrap();
+    fs::write(folder.join("model.safetensors"), safetensors(&[("a", 3), ("b", 4)])).unwrap();
+    let run = sandbox.run(&["inspect", "tiny"]);
+    assert!(run.stdout.contains("\nmodel       t5\nparameters  7\nsize        28 B in 2 tensors\n"), "{run:?}");
+    assert!(run.stdout.ends_with("\nF32\t2\t7\t28 B\n"), "{run:?}");
+    assert!(sandbox.run(&["inspect", "tiny", "-v"]).stdout.ends_with("\na\tF32\t[3]\nb\tF32\t[4]\n"));
+    let document = sandbox.run(&["inspect", "tiny/model.safetensors", "--json"]).json("mlreg/cli/inspect/1");
+    assert_eq!((document["subject"].as_str(), document["parameters"].as_u64()), (Some("checkpoint"), Some(7)));
+    let program = sandbox.run(&["inspect", "tiny", "--program"]);
+    assert!(program.stderr.ends_with(" has no program that can be printed: it is a checkpoint\n"), "{program:?}");
+    fs::write(folder.join("model.safetensors"), b"short").unwrap();
+    assert_eq!(sandbox.run(&["inspect", "tiny"]).code, Some(1));
+}
+
 #[test]
 fn what_is_no_bundle_says_what_one_is() {
     let sandbox = Sandbox::new();
     fs::write(sandbox.path("notes.txt"), "x").unwrap();
     let run = sandbox.run(&["inspect", "notes.txt"]);
     assert_eq!(run.code, Some(1));
-    assert!(run.stderr.starts_with("error: `[DIR]/notes.txt` is not a bundle: expected "), "{run:?}");
+    assert!(run.stderr.starts_with("error: `[DIR]/notes.txt` is neither a bundle "), "{run:?}");
     let run = sandbox.run(&["inspect", "absent.mlpackage"]);
     assert_eq!(run.code, Some(1));
     assert!(run.stderr.starts_with("error: cannot read `[DIR]/absent.mlpackage`\n  caused by: "), "{run:?}");

@@ -120,7 +120,8 @@ pub(super) fn inspect(path: &Path, wants_program: bool) -> Result<Option<BundleR
     if metadata.is_dir() && has("Manifest.json") {
         return inspect_package(path, wants_program).map(Some);
     }
-    if metadata.is_dir() && (has("coremldata.bin") || has("metadata.json")) {
+    let compiled = path.extension().is_some_and(|extension| extension == "mlmodelc") && has("metadata.json");
+    if metadata.is_dir() && (compiled || has("coremldata.bin")) {
         return inspect_compiled(path, wants_program).map(Some);
     }
     Ok(None)

@@ -1,9 +1,10 @@
-//! `inspect`: what a bundle says about itself, without loading it anywhere: inputs, outputs, operations, weights, texts.
+//! `inspect`: what a bundle or checkpoint says about itself, without loading it anywhere: interface, operations, weights, texts.
 //!
 //! Looks at a folder or file of this machine and changes nothing. What cannot be read of a model that is otherwise sound becomes a
 //! problem in the report, not an error.
 
 mod bundle;
+mod checkpoint;
 
 use std::{
     collections::BTreeMap,
@@ -14,14 +15,15 @@ use std::{
 use serde::Serialize;
 
 pub use bundle::{BundleReport, OperationCount, Texts, WeightFile, WeightTotal};
+pub use checkpoint::{CheckpointFile, CheckpointReport, CheckpointTensor};
 
 use super::{Context, Error, ErrorKind};
-use crate::emit::coreml::CoreMlError;
+use crate::{checkpoint::CheckpointError, emit::coreml::CoreMlError};
 
 /// What to look at.
 #[derive(Debug, Clone)]
 pub struct InspectOptions {
-    /// A bundle.
+    /// A bundle or checkpoint.
     pub path: PathBuf,
     /// Whether the program's text is wanted.
     pub program: bool,
@@ -33,6 +35,8 @@ pub struct InspectOptions {
 pub enum InspectReport {
     /// A tree that a framework loads.
     Bundle(Box<BundleReport>),
+    /// Tensors to convert.
+    Checkpoint(Box<CheckpointReport>),
 }
 
 /// Why something cannot be inspected.
@@ -47,8 +51,8 @@ pub enum InspectError {
         #[source]
         source: io::Error,
     },
-    /// Neither a bundle nor a part of one.
-    #[error("`{}` is not a bundle: expected a .mlpackage, .mlmodelc or .mlmodel", path.display())]
+    /// Neither a bundle nor a checkpoint.
+    #[error("`{}` is neither a bundle (.mlpackage, .mlmodelc, .mlmodel) nor a checkpoint", path.display())]
     Unknown {
         /// The file or folder.
         path: PathBuf,
@@ -62,6 +66,9 @@ pub enum InspectError {
         #[source]
         source: CoreMlError,
     },
+    /// A checkpoint that cannot be read.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
     /// A program of a model that has none.
     #[error("`{}` has no program that can be printed: {why}", path.display())]
     NoProgram {
@@ -78,6 +85,9 @@ pub enum NoProgram {
     /// Compiled models keep it in a private form.
     #[error("it is compiled")]
     Compiled,
+    /// Tensors alone.
+    #[error("it is a checkpoint")]
+    Checkpoint,
     /// Another type of model.
     #[error("it is of the type `{0}`")]
     Type(String),
@@ -93,6 +103,10 @@ impl InspectError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Model { source, .. } => source.hint(),
+            Self::Checkpoint(CheckpointError::Ambiguous { path, candidates }) => {
+                Some(format!("name one of them, e.g. `mlreg inspect {}`", path.join(candidates.first()?).display()))
+            }
+            Self::Checkpoint(error) => error.hint(),
             Self::NoProgram { why: NoProgram::Compiled, .. } => Some("inspect the .mlpackage that it was compiled from".to_owned()),
             _ => None,
         }
@@ -104,14 +118,20 @@ impl InspectError {
     }
 }
 
-/// Inspects a bundle.
+/// Inspects a bundle or checkpoint.
 ///
 /// # Errors
 /// When it cannot be read, or is something else.
 pub fn inspect(context: &Context, options: &InspectOptions) -> Result<InspectReport, Error> {
     let path = context.directory().join(&options.path);
-    let report = bundle::inspect(&path, options.program)?.ok_or(InspectError::Unknown { path })?;
-    Ok(InspectReport::Bundle(Box::new(report)))
+    if let Some(report) = bundle::inspect(&path, options.program)? {
+        return Ok(InspectReport::Bundle(Box::new(report)));
+    }
+    let Some(report) = checkpoint::inspect(&path)? else { return Err(InspectError::Unknown { path }.into()) };
+    if options.program {
+        return Err(InspectError::NoProgram { path, why: NoProgram::Checkpoint }.into());
+    }
+    Ok(InspectReport::Checkpoint(Box::new(report)))
 }
 
 /// Counts by name.
