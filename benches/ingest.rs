@@ -7,6 +7,7 @@ use mlreg::{
     store::{Cut, Segmentation, Store},
 };
 
+#[expect(clippy::disallowed_methods, reason = "cargo says where a bench may write")]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mebibytes: u64 = std::env::args().find_map(|argument| argument.parse().ok()).unwrap_or(512);
     let size = mebibytes << 20;

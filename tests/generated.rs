@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, env, fs, path::Path};
 
 const HEADER: &str = "// Generated from proto/; `BLESS=1 cargo test --test generated` writes it again.\n";
 
+#[expect(clippy::disallowed_methods, reason = "tests ask whether to rewrite what they compare with")]
 fn check(path: &Path, fresh: &str) {
     if env::var_os("BLESS").is_some() {
         fs::write(path, fresh).unwrap_or_else(|error| panic!("{}: {error}", path.display()));

@@ -78,6 +78,7 @@ async fn two_processes_lose_nothing() {
 
 #[tokio::test]
 #[ignore = "the process that `two_processes_lose_nothing` starts twice"]
+#[expect(clippy::disallowed_methods, reason = "the parent process names folder and publisher")]
 async fn a_publisher() {
     publish_twenty(Path::new(&std::env::var_os(FOLDER).unwrap()), &std::env::var(NAME).unwrap()).await;
 }
