@@ -1,0 +1,117 @@
+//! Blobs by address: looking, reading, and the only way by which bytes get their final name.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
+
+use crate::base::{BlobHasher, Digest};
+
+use super::{
+    Store, StoreError,
+    io::{Stat, hash_path, make_read_only, same_bytes},
+};
+
+impl Store {
+    /// Where the blob lies, or would lie.
+    pub fn blob_path(&self, digest: &Digest) -> PathBuf {
+        self.layout().blob(digest)
+    }
+
+    /// The length of the blob, if it is here. Only looks at the file's name and length.
+    pub fn blob_size(&self, digest: &Digest) -> Option<u64> {
+        let metadata = fs::metadata(self.blob_path(digest)).ok()?;
+        metadata.is_file().then_some(metadata.len())
+    }
+
+    /// Opens the blob for reading. Its bytes are not checked.
+    ///
+    /// # Errors
+    /// `MissingBlob`, or what the file system says.
+    pub fn open_blob(&self, digest: &Digest) -> Result<File, StoreError> {
+        let path = self.blob_path(digest);
+        File::open(&path).map_err(|error| missing_or(error, *digest, "open", &path))
+    }
+
+    /// The bytes of the blob, checked against its address.
+    ///
+    /// # Errors
+    /// `MissingBlob`, `TooLarge` for more than `limit` bytes, `DamagedBlob`.
+    pub fn read_blob(&self, digest: &Digest, limit: u64) -> Result<Vec<u8>, StoreError> {
+        let path = self.blob_path(digest);
+        let file = self.open_blob(digest)?;
+        let size = file.metadata().map_err(StoreError::io("stat", &path))?.len();
+        if size > limit {
+            return Err(StoreError::TooLarge { digest: *digest, size, limit });
+        }
+        let mut bytes = Vec::with_capacity(size as usize + 1);
+        file.take(size).read_to_end(&mut bytes).map_err(StoreError::io("read", &path))?;
+        let found = BlobHasher::hash(&bytes).sha256;
+        if found == *digest { Ok(bytes) } else { Err(StoreError::DamagedBlob { path, expected: *digest, found }) }
+    }
+
+    /// The path of the blob after hashing all its bytes: for repairs, where a name is not proof enough, because blobs share their bytes
+    /// with hard links in folders of users. A damaged blob is removed, so that it is fetched or built again.
+    ///
+    /// # Errors
+    /// `MissingBlob`, `DamagedBlob`.
+    pub fn blob_verified(&self, digest: &Digest) -> Result<PathBuf, StoreError> {
+        let _guard = self.writing()?;
+        let path = self.blob_path(digest);
+        let hashed = hash_path(&path, &|_| ()).map_err(|error| missing_or(error, *digest, "read", &path))?;
+        if hashed.sha256 == *digest {
+            return Ok(path);
+        }
+        fs::remove_file(&path).map_err(StoreError::io("remove", &path))?;
+        Err(StoreError::DamagedBlob { path, expected: *digest, found: hashed.sha256 })
+    }
+
+    /// Gives the finished file `from` its name in the store; `false` where an intact blob was there already, and `from` stays.
+    ///
+    /// The caller has hashed `file`, which is `from`, and holds a write guard.
+    pub(super) fn settle(&self, file: &File, from: &Path, digest: &Digest, size: u64) -> Result<bool, StoreError> {
+        if self.has_intact(digest, size, from) {
+            return Ok(false);
+        }
+        make_read_only(file).map_err(StoreError::io("make read-only", from))?;
+        file.sync_data().map_err(StoreError::io("sync", from))?;
+        let path = self.blob_path(digest);
+        let shard = path.parent().unwrap_or(self.home());
+        fs::create_dir_all(shard).map_err(StoreError::io("make", shard))?;
+        fs::rename(from, &path).map_err(StoreError::io("move a file to", &path))?;
+        self.remember_stat(digest);
+        Ok(true)
+    }
+
+    /// Whether the blob is here with the bytes of the file `twin`. Its bytes are compared only if it was touched since it was written.
+    pub(super) fn has_intact(&self, digest: &Digest, size: u64, twin: &Path) -> bool {
+        if self.is_untouched(digest, size) {
+            return true;
+        }
+        let intact = self.blob_size(digest) == Some(size) && same_bytes(&self.blob_path(digest), twin).unwrap_or(false);
+        if intact {
+            self.remember_stat(digest);
+        }
+        intact
+    }
+
+    /// Whether the blob is here with this size and its file is as it was when its bytes were last known to be right.
+    pub(super) fn is_untouched(&self, digest: &Digest, size: u64) -> bool {
+        let Ok(metadata) = fs::metadata(self.blob_path(digest)) else { return false };
+        metadata.is_file() && metadata.len() == size && self.index().blob_stat(digest) == Some(Stat::of(&metadata))
+    }
+
+    fn remember_stat(&self, digest: &Digest) {
+        if let Ok(metadata) = fs::metadata(self.blob_path(digest)) {
+            self.index().put_blob_stat(digest, Stat::of(&metadata));
+        }
+    }
+}
+
+fn missing_or(error: io::Error, digest: Digest, action: &'static str, path: &Path) -> StoreError {
+    match error.kind() {
+        io::ErrorKind::NotFound => StoreError::MissingBlob { digest },
+        _ => StoreError::io(action, path)(error),
+    }
+}

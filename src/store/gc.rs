@@ -1,0 +1,393 @@
+//! Collecting what nobody needs: first a plan that can be shown, then its execution under the exclusive lock.
+//!
+//! Roots are the releases that were built here and the fetched ones that an existing placement still names. A manifest or placement
+//! that cannot be read stops the plan, because what it needs is not known.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    ffi::OsStr,
+    fs::{self, Metadata},
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use semver::Version;
+use serde::{Deserialize, de::IgnoredAny};
+
+use crate::base::{Digest, PackageName};
+
+use super::{
+    Store, StoreError,
+    error::RecordDamage,
+    io::links,
+    layout::origin_version,
+    releases::{list, remove_optional},
+};
+
+/// Temporary files older than this belong to nobody.
+const TEMPORARY_AGE: Duration = Duration::from_secs(60 * 60);
+/// Downloads that were not touched for so long are given up.
+const PARTIAL_AGE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// What `gc` is asked to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GcOptions {
+    /// The time by which the age of temporary files and downloads is told.
+    pub now: SystemTime,
+}
+
+/// A blob that no root needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct GcBlob {
+    /// Its address.
+    pub digest: Digest,
+    /// Its length.
+    pub size: u64,
+    /// Whether hard links outside the store keep its bytes on the disk.
+    pub linked: bool,
+}
+
+/// What would be removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GcPlan {
+    /// What was asked for.
+    pub options: GcOptions,
+    /// Fetched releases that no placement names, in order.
+    pub releases: BTreeMap<(PackageName, Version), Digest>,
+    /// Folders that are gone; their placements are forgotten.
+    pub placements: BTreeSet<PathBuf>,
+    /// Blobs that no root needs.
+    pub blobs: BTreeSet<GcBlob>,
+    /// Stale temporary files and downloads, with their lengths on disk.
+    pub files: BTreeMap<PathBuf, u64>,
+    /// Number of blobs that stay.
+    pub kept_blobs: u64,
+    /// Their bytes.
+    pub kept_bytes: u64,
+}
+
+/// What was removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct GcReport {
+    /// Number of releases.
+    pub releases: u64,
+    /// Number of placements.
+    pub placements: u64,
+    /// Number of blobs.
+    pub blobs: u64,
+    /// Number of temporary files and files of downloads.
+    pub files: u64,
+    /// Bytes that the disk has back.
+    pub freed_bytes: u64,
+    /// Bytes of removed blobs that hard links elsewhere keep on the disk.
+    pub linked_bytes: u64,
+}
+
+impl GcPlan {
+    /// Bytes that the disk gets back.
+    pub fn freed_bytes(&self) -> u64 {
+        self.blobs.iter().filter(|blob| !blob.linked).map(|blob| blob.size).sum::<u64>() + self.files.values().sum::<u64>()
+    }
+
+    /// Bytes of blobs that hard links elsewhere keep on the disk.
+    pub fn linked_bytes(&self) -> u64 {
+        self.blobs.iter().filter(|blob| blob.linked).map(|blob| blob.size).sum()
+    }
+
+    /// Leaves only what `other` would remove, too.
+    fn retain_common(&mut self, other: &GcPlan) {
+        let blobs: HashSet<_> = other.blobs.iter().map(|blob| blob.digest).collect();
+        self.releases.retain(|key, digest| other.releases.get(key) == Some(digest));
+        self.placements.retain(|folder| other.placements.contains(folder));
+        self.blobs.retain(|blob| blobs.contains(&blob.digest));
+        self.files.retain(|path, _| other.files.contains_key(path));
+    }
+}
+
+/// What the placements say.
+struct Roots {
+    placed: HashSet<Digest>,
+    gone: BTreeSet<PathBuf>,
+}
+
+impl Store {
+    /// What `gc` would remove now. Changes nothing.
+    ///
+    /// # Errors
+    /// `DamagedRecord` where it cannot be told what is needed, or what the file system says.
+    pub fn gc_plan(&self, options: &GcOptions) -> Result<GcPlan, StoreError> {
+        let roots = self.roots()?;
+        let (mut releases, mut needed) = (BTreeMap::new(), HashSet::new());
+        for (package, version) in self.all_releases()? {
+            let Some(stored) = self.stored_release(&package, &version)? else { continue };
+            if stored.origin.is_built() || roots.placed.contains(&stored.digest) {
+                needed.extend(named_blobs(&stored.bytes, &self.layout().manifest(&package, &version))?);
+            } else {
+                releases.insert((package, version), stored.digest);
+            }
+        }
+        let mut plan = GcPlan {
+            options: *options,
+            releases,
+            placements: roots.gone,
+            blobs: BTreeSet::new(),
+            files: self.stale_files(options.now)?,
+            kept_blobs: 0,
+            kept_bytes: 0,
+        };
+        self.sort_blobs(&needed, &mut plan)?;
+        Ok(plan)
+    }
+
+    /// Removes what the plan says, except for what has become needed since.
+    ///
+    /// # Errors
+    /// `Busy` while anybody writes; `DamagedRecord`; what the file system says.
+    pub fn gc_run(&self, plan: &GcPlan) -> Result<GcReport, StoreError> {
+        let lock = self.inner.lock.try_exclusive()?;
+        let _lock = lock.ok_or_else(|| StoreError::Busy { home: self.home().to_owned() })?;
+        let mut current = self.gc_plan(&plan.options)?;
+        current.retain_common(plan);
+        // Manifests go before the blobs they name, so that an interruption leaves blobs too many and never too few.
+        for (package, version) in current.releases.keys() {
+            self.remove_release_files(package, version)?;
+        }
+        for folder in &current.placements {
+            let key = folder.to_str().unwrap_or_default();
+            remove_optional(&self.layout().placement(key))?;
+        }
+        self.remove_blobs(&current.blobs)?;
+        for path in current.files.keys() {
+            remove_optional(path)?;
+        }
+        Ok(GcReport {
+            releases: current.releases.len() as u64,
+            placements: current.placements.len() as u64,
+            blobs: current.blobs.len() as u64,
+            files: current.files.len() as u64,
+            freed_bytes: current.freed_bytes(),
+            linked_bytes: current.linked_bytes(),
+        })
+    }
+
+    fn remove_blobs(&self, blobs: &BTreeSet<GcBlob>) -> Result<(), StoreError> {
+        let digests: Vec<_> = blobs.iter().map(|blob| blob.digest).collect();
+        self.index().remove_blobs(&digests);
+        for digest in &digests {
+            let path = self.blob_path(digest);
+            remove_optional(&path)?;
+            // Fails while other blobs are there, which is what it should do.
+            let _ = path.parent().map(fs::remove_dir);
+        }
+        Ok(())
+    }
+
+    fn roots(&self) -> Result<Roots, StoreError> {
+        let mut roots = Roots { placed: HashSet::new(), gone: BTreeSet::new() };
+        for placement in self.placements()? {
+            if placement.folder.is_dir() {
+                roots.placed.extend(placement.releases);
+            } else {
+                roots.gone.insert(placement.folder);
+            }
+        }
+        Ok(roots)
+    }
+
+    fn sort_blobs(&self, needed: &HashSet<Digest>, plan: &mut GcPlan) -> Result<(), StoreError> {
+        for (digest, path) in self.all_blobs()? {
+            let Ok(metadata) = fs::metadata(&path) else { continue };
+            if needed.contains(&digest) {
+                plan.kept_blobs += 1;
+                plan.kept_bytes += metadata.len();
+            } else {
+                plan.blobs.insert(GcBlob { digest, size: metadata.len(), linked: links(&metadata) > 1 });
+            }
+        }
+        Ok(())
+    }
+
+    /// Every file that has the name of a blob, in order.
+    pub(super) fn all_blobs(&self) -> Result<Vec<(Digest, PathBuf)>, StoreError> {
+        let mut blobs = Vec::new();
+        for shard in list(&self.layout().blobs())? {
+            let names = list(&self.layout().blobs().join(&shard))?;
+            let digests = names.iter().filter_map(|name| name.to_str()?.parse::<Digest>().ok());
+            blobs.extend(
+                digests
+                    .map(|digest| (digest, self.blob_path(&digest)))
+                    .filter(|(_, path)| path.parent().and_then(Path::file_name) == Some(&shard)),
+            );
+        }
+        Ok(blobs)
+    }
+
+    fn stale_files(&self, now: SystemTime) -> Result<BTreeMap<PathBuf, u64>, StoreError> {
+        let mut stale = BTreeMap::new();
+        let mut collect = |folder: PathBuf, age: Duration, wanted: &dyn Fn(&OsStr) -> bool| -> Result<(), StoreError> {
+            let paths = list(&folder)?.into_iter().filter(|name| wanted(name)).map(|name| folder.join(name));
+            stale.extend(paths.filter_map(|path| Some((path.clone(), stale_size(&path, now, age)?))));
+            Ok(())
+        };
+        collect(self.layout().temporary(), TEMPORARY_AGE, &|_| true)?;
+        collect(self.layout().placements(), TEMPORARY_AGE, &is_atomic_temporary)?;
+        for package in self.packages()? {
+            let versions: HashSet<_> = self.releases(&package)?.into_iter().collect();
+            // An origin is written before its manifest: alone, it is what an interruption left.
+            let orphan = |name: &OsStr| name.to_str().and_then(origin_version).is_some_and(|version| !versions.contains(&version));
+            collect(self.layout().package(&package), TEMPORARY_AGE, &|name| is_atomic_temporary(name) || orphan(name))?;
+        }
+        collect(self.layout().partials(), PARTIAL_AGE, &|_| true)?;
+        Ok(stale)
+    }
+}
+
+/// Bytes on disk of a file that nobody touched for `age`.
+fn stale_size(path: &Path, now: SystemTime, age: Duration) -> Option<u64> {
+    let metadata = fs::symlink_metadata(path).ok().filter(Metadata::is_file)?;
+    let old = metadata.modified().is_ok_and(|modified| now.duration_since(modified).is_ok_and(|since| since > age));
+    old.then(|| size_on_disk(&metadata))
+}
+
+#[cfg(unix)]
+fn size_on_disk(metadata: &Metadata) -> u64 {
+    std::os::unix::fs::MetadataExt::blocks(metadata) * 512
+}
+
+#[cfg(not(unix))]
+fn size_on_disk(metadata: &Metadata) -> u64 {
+    metadata.len()
+}
+
+/// Whether an interrupted `AtomicFile` leaves files of such names.
+pub(super) fn is_atomic_temporary(name: &OsStr) -> bool {
+    name.to_str().is_some_and(|name| name.starts_with(".mlreg-") && name.ends_with(".tmp"))
+}
+
+/// The blobs that a manifest names; what else it says may be of a newer schema.
+fn named_blobs(bytes: &[u8], path: &Path) -> Result<Vec<Digest>, StoreError> {
+    #[derive(Deserialize)]
+    struct Named {
+        blobs: BTreeMap<Digest, IgnoredAny>,
+    }
+    let named: Result<Named, _> = serde_json::from_slice(bytes);
+    let named = named
+        .map_err(|_| StoreError::DamagedRecord { path: path.to_owned(), why: RecordDamage::Form { expected: "a release manifest" } })?;
+    Ok(named.blobs.into_keys().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{
+        Download, Placement, Segmentation, StoredBlob,
+        tests::{Home, built, damage, fetched, home, manifest, noise},
+    };
+
+    fn put(home: &Home, seed: u64) -> StoredBlob {
+        home.store.put(&noise(seed, 1000), Segmentation::Whole).unwrap()
+    }
+
+    fn days_from_now(days: u64) -> GcOptions {
+        GcOptions { now: SystemTime::now() + Duration::from_secs(days * 24 * 60 * 60) }
+    }
+
+    fn collect(home: &Home, days: u64) -> GcReport {
+        let plan = home.store.gc_plan(&days_from_now(days)).unwrap();
+        home.store.gc_run(&plan).unwrap()
+    }
+
+    fn place(home: &Home, name: &str, releases: Vec<Digest>) -> PathBuf {
+        let folder = home.folder.path().join(name);
+        fs::create_dir_all(&folder).unwrap();
+        home.store.put_placement(&Placement { folder: folder.clone(), releases, body: serde_json::Value::Null }).unwrap();
+        folder
+    }
+
+    #[test]
+    fn what_is_built_or_placed_stays() {
+        let home = home();
+        let blobs: [StoredBlob; 5] = std::array::from_fn(|seed| put(&home, seed as u64));
+        let [in_built, in_placed, in_loose, shared, nowhere] = &blobs;
+        home.store.put_release(&manifest("a", "1.0.0", &[in_built, shared]), built()).unwrap();
+        let placed = home.store.put_release(&manifest("b", "1.0.0", &[in_placed]), fetched()).unwrap();
+        let loose = home.store.put_release(&manifest("c", "1.0.0", &[in_loose, shared]), fetched()).unwrap();
+        let folder = place(&home, "app", vec![placed]);
+        let gone = place(&home, "gone", vec![loose]);
+        assert_eq!(collect(&home, 0), GcReport { blobs: 1, freed_bytes: 1000, ..GcReport::default() });
+
+        fs::remove_dir(&gone).unwrap();
+        let plan = home.store.gc_plan(&days_from_now(0)).unwrap();
+        assert_eq!((plan.kept_blobs, plan.kept_bytes, plan.freed_bytes()), (3, 3000, 1000));
+        assert_eq!(plan.placements, BTreeSet::from([gone]));
+        let report = home.store.gc_run(&plan).unwrap();
+        assert_eq!(report, GcReport { releases: 1, placements: 1, blobs: 1, freed_bytes: 1000, ..GcReport::default() });
+        let present: Vec<_> = [in_built, in_placed, in_loose, shared, nowhere].map(|it| home.store.blob_size(&it.digest).is_some()).into();
+        assert_eq!(present, [true, true, false, true, false]);
+        assert_eq!(home.store.packages().unwrap().len(), 2);
+
+        fs::remove_dir(folder).unwrap();
+        assert_eq!(collect(&home, 0).releases, 1);
+        assert_eq!(home.store.blob_size(&in_placed.digest), None);
+        assert_eq!(collect(&home, 0), GcReport::default());
+        assert!(home.store.verify(&|_, _| ()).unwrap().findings.is_empty());
+    }
+
+    #[test]
+    fn what_became_needed_after_the_plan_stays() {
+        let home = home();
+        let (saved, lost) = (put(&home, 1), put(&home, 2));
+        let plan = home.store.gc_plan(&days_from_now(0)).unwrap();
+        assert_eq!(plan.blobs.len(), 2);
+        home.store.put_release(&manifest("a", "1.0.0", &[&saved]), built()).unwrap();
+        let unplanned = put(&home, 3);
+        assert_eq!(home.store.gc_run(&plan).unwrap().blobs, 1);
+        let present = [&saved, &lost, &unplanned].map(|it| home.store.blob_size(&it.digest).is_some());
+        assert_eq!(present, [true, false, true]);
+    }
+
+    #[test]
+    fn nothing_is_collected_while_somebody_writes() {
+        let home = home();
+        put(&home, 1);
+        let plan = home.store.gc_plan(&days_from_now(0)).unwrap();
+        let guard = home.other().writing().unwrap();
+        assert!(matches!(home.store.gc_run(&plan), Err(StoreError::Busy { .. })));
+        drop(guard);
+        assert_eq!(home.store.gc_run(&plan).unwrap().blobs, 1);
+    }
+
+    #[test]
+    fn a_manifest_that_cannot_be_read_stops_everything() {
+        let home = home();
+        let blob = put(&home, 1);
+        home.store.put_release(&manifest("a", "1.0.0", &[&blob]), built()).unwrap();
+        damage(&home.store.layout().manifest(&"a".parse().unwrap(), &"1.0.0".parse().unwrap()), |bytes| bytes[3] ^= 1);
+        assert!(matches!(home.store.gc_plan(&days_from_now(0)), Err(StoreError::DamagedRecord { .. })));
+    }
+
+    #[test]
+    fn old_temporary_files_and_downloads_go_by_age() {
+        let home = home();
+        let digest = Digest::of(b"elsewhere");
+        let Download::Partial(partial) = home.store.partial(&digest, 10_000).unwrap() else { panic!("the blob is not here") };
+        partial.write_at(0, &[1; 5000]).unwrap();
+        drop(partial);
+        let folder = home.store.temporary_folder().unwrap();
+        fs::write(folder.join("left"), [0; 100]).unwrap();
+        assert_eq!(collect(&home, 0).files, 0);
+        assert_eq!(collect(&home, 1).files, 1);
+        assert!(!folder.join("left").exists() && home.store.layout().partial(&digest).exists());
+        assert_eq!(collect(&home, 8).files, 2);
+        assert!(!home.store.layout().partial(&digest).exists());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn bytes_that_hard_links_keep_are_not_counted_as_freed() {
+        let home = home();
+        let blob = put(&home, 1);
+        fs::hard_link(home.store.blob_path(&blob.digest), home.folder.path().join("link")).unwrap();
+        assert_eq!(collect(&home, 0), GcReport { blobs: 1, linked_bytes: 1000, ..GcReport::default() });
+    }
+}
