@@ -1,0 +1,226 @@
+//! A registry in a folder: published to and read from, also by many processes at once, and served as it is by any web server.
+//!
+//! Disk work runs on tokio's blocking threads; bytes cross over in bounded steps, so that dropping a future ends its copy and leaves
+//! nothing behind. What needs the registry's lock is in [`registry`].
+
+mod registry;
+
+use std::{
+    fs::File,
+    io::{self, Read, Seek, SeekFrom, Write},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use semver::Version;
+use tokio::{sync::mpsc, task};
+
+pub use self::registry::rebuild_index;
+use self::registry::{Registry, failed};
+use super::{Answer, Commit, RELEASE_LIMIT, Remote, RemoteError, RemoteOptions, Scheme, Sent, Sink, blob_of, layout, size_around};
+use crate::{
+    base::{AtomicFile, BlobHasher, ByteRange, Digest, HashedBytes, PackageName, RemoteUrl, sync_parent},
+    manifest::release::{Blob, Release},
+    remote::PackageIndex,
+};
+
+/// Opens folders.
+pub(super) const SCHEME: Scheme = Scheme {
+    names: &["file"],
+    writable: true,
+    open: |url, _: &RemoteOptions| match url {
+        RemoteUrl::Folder(path) => Some(Ok(Arc::new(FolderRemote::new(path.clone())))),
+        _ => None,
+    },
+};
+
+/// Bytes that are read or copied in one step.
+const STEP: usize = 1 << 20;
+/// Steps that may wait for the receiver.
+const WAITING: usize = 2;
+
+/// A registry in a folder, which need not exist before the first publication.
+#[derive(Debug)]
+pub struct FolderRemote {
+    url: RemoteUrl,
+    registry: Registry,
+}
+
+impl FolderRemote {
+    /// The registry in `path`. Nothing is looked at yet. Needs a tokio runtime when it is used.
+    pub fn new(path: PathBuf) -> Self {
+        Self { url: RemoteUrl::Folder(path.clone()), registry: Registry::new(path) }
+    }
+
+    /// Runs disk work where it may block.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Registry) -> Result<T, RemoteError> + Send + 'static,
+    ) -> Result<T, RemoteError> {
+        let registry = self.registry.clone();
+        join(task::spawn_blocking(move || work(&registry)), self.registry.root()).await
+    }
+
+    fn blob_path(&self, blob: &Digest) -> PathBuf {
+        self.registry.root().join(layout::blob(blob))
+    }
+
+    async fn read_range(&self, release: &Release, blob: &Digest, range: ByteRange, sink: Sink<'_>) -> Result<(), RemoteError> {
+        let size = size_around(release, blob, range)?;
+        let path = self.blob_path(blob);
+        let url = path.display().to_string();
+        let (sender, mut receiver) = mpsc::channel(WAITING);
+        let reading = task::spawn_blocking(move || send_range(&path, size, range, &sender));
+        while let Some(bytes) = receiver.recv().await {
+            let bytes: Vec<u8> = bytes;
+            sink(&bytes).map_err(|source| RemoteError::Sink { url: url.clone(), source })?;
+        }
+        join(reading, self.registry.root()).await
+    }
+
+    async fn put_blob(&self, release: &Release, blob: &Digest, source: &Path, sent: Sent<'_>) -> Result<(), RemoteError> {
+        let known = blob_of(release, blob)?;
+        let expected = HashedBytes { sha256: *blob, blake3: known.blake3, size: known.size };
+        let (registry, source, target) = (self.registry.clone(), source.to_owned(), self.blob_path(blob));
+        let (sender, mut receiver) = mpsc::channel(WAITING);
+        let copying = task::spawn_blocking(move || {
+            registry.check_place()?;
+            copy_blob(&source, &target, expected, &sender)
+        });
+        while let Some(count) = receiver.recv().await {
+            sent(count);
+        }
+        join(copying, self.registry.root()).await
+    }
+}
+
+/// The result of blocking work; its panic goes on in the caller.
+async fn join<T>(work: task::JoinHandle<Result<T, RemoteError>>, root: &Path) -> Result<T, RemoteError> {
+    match work.await {
+        Ok(result) => result,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(error) => Err(failed("finish work in", root, io::Error::new(io::ErrorKind::Interrupted, error))),
+        },
+    }
+}
+
+/// Sends a blob's range step by step, until the receiver is gone.
+fn send_range(path: &Path, size: u64, range: ByteRange, sender: &mpsc::Sender<Vec<u8>>) -> Result<(), RemoteError> {
+    let read_failed = |source| failed("read", path, source);
+    let mut file = File::open(path).map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound => RemoteError::NotFound { url: path.display().to_string() },
+        _ => read_failed(source),
+    })?;
+    let found = file.metadata().map_err(read_failed)?.len();
+    if found != size {
+        return Err(RemoteError::WrongSize { url: path.display().to_string(), expected: size, found: Some(found) });
+    }
+    file.seek(SeekFrom::Start(range.offset())).map_err(read_failed)?;
+    let mut left = range.length();
+    while left > 0 {
+        // At most STEP, which fits.
+        let mut bytes = vec![0; left.min(STEP as u64) as usize];
+        file.read_exact(&mut bytes).map_err(read_failed)?;
+        left -= bytes.len() as u64;
+        if sender.blocking_send(bytes).is_err() {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// Copies `source` to `target` while it is hashed; visible only when every digest fits.
+fn copy_blob(source: &Path, target: &Path, expected: HashedBytes, sent: &mpsc::Sender<u64>) -> Result<(), RemoteError> {
+    let write_failed = |error| failed("write", target, error);
+    if has_blob(target, expected.size) {
+        // The receiver may be gone; the blob is there all the same.
+        let _ = sent.blocking_send(expected.size);
+        return Ok(());
+    }
+    let mut input = File::open(source).map_err(|error| failed("read", source, error))?;
+    let mut output = AtomicFile::create(target).map_err(write_failed)?;
+    let mut hasher = BlobHasher::default();
+    let mut buffer = vec![0; STEP];
+    loop {
+        let count = input.read(&mut buffer).map_err(|error| failed("read", source, error))?;
+        if count == 0 {
+            break;
+        }
+        hasher.update(&buffer[..count]);
+        output.file().write_all(&buffer[..count]).map_err(write_failed)?;
+        if sent.blocking_send(count as u64).is_err() {
+            return Ok(());
+        }
+    }
+    check_hashes(source, &expected, &hasher.finish())?;
+    output.commit().and_then(|()| sync_parent(target)).map_err(write_failed)
+}
+
+fn check_hashes(source: &Path, expected: &HashedBytes, found: &HashedBytes) -> Result<(), RemoteError> {
+    let path = source.to_owned();
+    if found.sha256 != expected.sha256 {
+        return Err(RemoteError::WrongContent { path, expected: expected.sha256, found: found.sha256 });
+    }
+    // The sha256 fits, so that the manifest is wrong about the same bytes.
+    if found != expected {
+        return Err(RemoteError::WrongManifest { blob: expected.sha256 });
+    }
+    Ok(())
+}
+
+/// Whether a blob is there: what has its name has its content, unless something cut it off.
+fn has_blob(path: &Path, size: u64) -> bool {
+    path.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.len() == size)
+}
+
+fn missing_blobs<'a>(root: &Path, blobs: impl IntoIterator<Item = (&'a Digest, &'a Blob)>) -> Vec<Digest> {
+    blobs.into_iter().filter(|(digest, blob)| !has_blob(&root.join(layout::blob(digest)), blob.size)).map(|(digest, _)| *digest).collect()
+}
+
+impl Remote for FolderRemote {
+    fn url(&self) -> &RemoteUrl {
+        &self.url
+    }
+
+    fn packages(&self) -> Answer<'_, Vec<PackageName>> {
+        Box::pin(self.blocking(|registry| Ok(registry.catalogue()?.packages.into_keys().collect())))
+    }
+
+    fn index<'a>(&'a self, package: &'a PackageName) -> Answer<'a, Option<PackageIndex>> {
+        let package = package.clone();
+        Box::pin(self.blocking(move |registry| Ok(Some(registry.index(&package)?).filter(|index| !index.versions.is_empty()))))
+    }
+
+    fn release<'a>(&'a self, package: &'a PackageName, version: &'a Version, digest: &'a Digest) -> Answer<'a, Vec<u8>> {
+        let (path, digest) = (layout::release(package, version), *digest);
+        Box::pin(self.blocking(move |registry| {
+            let bytes = registry.read(&path, RELEASE_LIMIT)?;
+            match Digest::of(&bytes) {
+                found if found == digest => Ok(bytes),
+                found => Err(RemoteError::WrongDigest { url: registry.shown(&path), expected: digest, found }),
+            }
+        }))
+    }
+
+    fn read<'a>(&'a self, release: &'a Release, blob: &'a Digest, range: ByteRange, sink: Sink<'a>) -> Answer<'a, ()> {
+        Box::pin(self.read_range(release, blob, range, sink))
+    }
+
+    fn missing<'a>(&'a self, release: &'a Release) -> Answer<'a, Vec<Digest>> {
+        let blobs = release.blobs.clone();
+        Box::pin(self.blocking(move |registry| {
+            registry.check_writable()?;
+            Ok(missing_blobs(registry.root(), &blobs))
+        }))
+    }
+
+    fn put<'a>(&'a self, release: &'a Release, blob: &'a Digest, source: &'a Path, sent: Sent<'a>) -> Answer<'a, ()> {
+        Box::pin(self.put_blob(release, blob, source, sent))
+    }
+
+    fn commit<'a>(&'a self, bytes: &'a [u8]) -> Answer<'a, Commit> {
+        let bytes = bytes.to_owned();
+        Box::pin(self.blocking(move |registry| registry.commit(&bytes)))
+    }
+}

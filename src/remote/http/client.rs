@@ -1,0 +1,201 @@
+//! Requests and their failures: what every answer must fulfil before anyone looks at its body.
+
+use std::{
+    error::Error,
+    fmt,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use bytes::Bytes;
+use reqwest::{
+    Response, StatusCode, Url,
+    header::{ACCEPT_ENCODING, CONTENT_ENCODING, DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
+    redirect,
+};
+
+use super::{
+    super::{RemoteError, RemoteOptions},
+    answer, date,
+};
+use crate::base::RemoteUrl;
+
+const REDIRECTS: usize = 10;
+
+/// An HTTP client with this room's rules.
+#[derive(Debug)]
+pub(super) struct Client {
+    inner: reqwest::Client,
+    stall_timeout: Duration,
+}
+
+impl Client {
+    pub(super) fn new(options: &RemoteOptions) -> Result<Self, RemoteError> {
+        // reqwest takes the process's provider. One that was installed before stays, and the error says no more than that.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let builder = reqwest::Client::builder()
+            .user_agent(&options.user_agent)
+            .connect_timeout(options.connect_timeout)
+            .read_timeout(options.stall_timeout)
+            .redirect(redirect::Policy::custom(follow))
+            .default_headers(HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static("identity"))]))
+            // The address of the page before may carry a signature.
+            .referer(false);
+        let builder = if options.system_proxy { builder } else { builder.no_proxy() };
+        let inner = builder.build().map_err(|source| RemoteError::Client { source })?;
+        Ok(Self { inner, stall_timeout: options.stall_timeout })
+    }
+
+    /// A successful answer (2xx) or 416, without content encoding.
+    pub(super) async fn get(&self, url: Url, headers: HeaderMap) -> Result<Response, RemoteError> {
+        let place = shown(&url);
+        let response = self.inner.get(url.clone()).headers(headers).send().await.map_err(|e| self.failure(&place, e))?;
+        let place = answered(&url, &response);
+        let status = response.status();
+        match status {
+            StatusCode::NOT_FOUND | StatusCode::GONE => return Err(RemoteError::NotFound { url: place }),
+            StatusCode::RANGE_NOT_SATISFIABLE => return Ok(response),
+            _ if !status.is_success() => {
+                return Err(RemoteError::Status { url: place, status: status.as_u16(), retry_after: retry_after(response.headers()) });
+            }
+            _ => {}
+        }
+        match text(response.headers(), CONTENT_ENCODING) {
+            Some(encoding) if !encoding.trim().is_empty() && !encoding.trim().eq_ignore_ascii_case("identity") => {
+                Err(RemoteError::Encoded { url: place, encoding: encoding.chars().take(80).collect() })
+            }
+            _ => Ok(response),
+        }
+    }
+
+    /// A whole JSON document of at most `limit` bytes.
+    pub(super) async fn document(&self, url: Url, headers: HeaderMap, limit: u64) -> Result<Vec<u8>, RemoteError> {
+        let mut response = self.get(url.clone(), headers).await?;
+        let place = answered(&url, &response);
+        if response.status() != StatusCode::OK {
+            return Err(RemoteError::Status { url: place, status: response.status().as_u16(), retry_after: None });
+        }
+        if answer::is_html(response.headers()) {
+            return Err(RemoteError::HtmlPage { url: place });
+        }
+        let expected = response.content_length();
+        let mut bytes = Vec::new();
+        loop {
+            if expected.unwrap_or(0).max(bytes.len() as u64) > limit {
+                return Err(RemoteError::TooLarge { url: place, limit });
+            }
+            match self.next(&place, &mut response, bytes.len() as u64, expected).await? {
+                Some(chunk) => bytes.extend_from_slice(&chunk),
+                None => break,
+            }
+        }
+        let is_page = bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'<');
+        if is_page { Err(RemoteError::HtmlPage { url: place }) } else { Ok(bytes) }
+    }
+
+    /// The next bytes of a body of which `received` came and `expected` are needed; its end is an error.
+    pub(super) async fn chunk(&self, place: &str, response: &mut Response, received: u64, expected: u64) -> Result<Bytes, RemoteError> {
+        let ended = || RemoteError::Truncated { url: place.to_owned(), expected: Some(expected), received, source: None };
+        self.next(place, response, received, Some(expected)).await?.ok_or_else(ended)
+    }
+
+    async fn next(&self, place: &str, response: &mut Response, received: u64, expected: Option<u64>) -> Result<Option<Bytes>, RemoteError> {
+        response.chunk().await.map_err(|error| match error.is_timeout() {
+            true => RemoteError::Stalled { url: place.to_owned(), limit: self.stall_timeout },
+            false => RemoteError::Truncated { url: place.to_owned(), expected, received, source: Some(error.without_url()) },
+        })
+    }
+
+    fn failure(&self, place: &str, error: reqwest::Error) -> RemoteError {
+        let url = place.to_owned();
+        match refused(&error) {
+            Some(Refused::TooMany) => RemoteError::TooManyRedirects { url, limit: REDIRECTS },
+            Some(Refused::Unsafe(target)) => RemoteError::UnsafeRedirect { url, target: target.clone() },
+            None if error.is_timeout() && !error.is_connect() => RemoteError::Stalled { url, limit: self.stall_timeout },
+            None => RemoteError::Unreachable { url, source: error.without_url() },
+        }
+    }
+}
+
+/// A redirect that the policy does not follow.
+#[derive(Debug)]
+enum Refused {
+    TooMany,
+    Unsafe(String),
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("refused redirect")
+    }
+}
+
+impl Error for Refused {}
+
+/// reqwest itself drops `Authorization` when host, port or scheme change.
+fn follow(attempt: redirect::Attempt<'_>) -> redirect::Action {
+    let from = attempt.previous().last().map_or("https", Url::scheme);
+    if !is_safe(from, attempt.url().scheme()) {
+        let target = shown(attempt.url());
+        return attempt.error(Refused::Unsafe(target));
+    }
+    if attempt.previous().len() > REDIRECTS { attempt.error(Refused::TooMany) } else { attempt.follow() }
+}
+
+fn is_safe(from: &str, to: &str) -> bool {
+    to == "https" || (to == "http" && from == "http")
+}
+
+/// Why the policy refused, which reqwest wraps at some depth.
+fn refused<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Refused> {
+    error.downcast_ref().or_else(|| refused(error.source()?))
+}
+
+/// The address without credentials and query.
+pub(super) fn shown(url: &Url) -> String {
+    RemoteUrl::Http(url.clone()).to_string()
+}
+
+/// The address, with the one that answered where a redirect led elsewhere.
+pub(super) fn answered(asked: &Url, response: &Response) -> String {
+    let (asked, answering) = (shown(asked), shown(response.url()));
+    if asked == answering { asked } else { format!("{asked} (redirected to {answering})") }
+}
+
+pub(super) fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+/// Seconds, or a date as seen from the answer's own date (this machine's clock where it has none).
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let value = text(headers, RETRY_AFTER)?.trim();
+    if let Ok(seconds) = value.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let clock = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let now = text(headers, DATE).and_then(date::parse).unwrap_or_else(clock);
+    Some(Duration::from_secs(date::parse(value)?.saturating_sub(now)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn redirects_never_lead_down() {
+        assert!(is_safe("http", "http") && is_safe("http", "https") && is_safe("https", "https"));
+        assert!(!is_safe("https", "http") && !is_safe("http", "file") && !is_safe("https", "ftp"));
+    }
+
+    #[test]
+    fn waits_in_seconds_and_as_dates() {
+        let wait = |value: &'static str| {
+            let date = HeaderValue::from_static("Sun, 06 Nov 1994 08:49:37 GMT");
+            retry_after(&HeaderMap::from_iter([(DATE, date), (RETRY_AFTER, HeaderValue::from_static(value))]))
+        };
+        assert_eq!(wait("7"), Some(Duration::from_secs(7)));
+        assert_eq!(wait("Sun, 06 Nov 1994 08:50:07 GMT"), Some(Duration::from_secs(30)));
+        assert_eq!(wait("Sun, 06 Nov 1994 08:00:00 GMT"), Some(Duration::ZERO));
+        assert_eq!(wait("soon"), None);
+        assert_eq!(wait("-1"), None);
+    }
+}
