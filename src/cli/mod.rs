@@ -1,1 +1,246 @@
-//! Arguments, settings, output, exit codes.
+//! The command line: arguments in, a verb run, its report printed, an exit code out.
+//!
+//! | file | has |
+//! |---|---|
+//! | `settings` | every environment variable |
+//! | `printer`, `bars` | data, talk, progress |
+//! | `diagnostic`, `exit` | errors and exit codes |
+//! | the others | a command each: its arguments, and its report as text |
+//!
+//! A command knows no more than options in, report out; the rest belongs to `workflow`.
+
+mod bars;
+mod build;
+mod diagnostic;
+mod exit;
+mod fetch;
+mod gc;
+mod inspect;
+mod list;
+mod printer;
+mod publish;
+mod settings;
+mod show;
+mod verify;
+
+use std::{num::NonZeroUsize, panic, path::PathBuf, process::ExitCode};
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+use self::{
+    diagnostic::{CommandError, Diagnostic},
+    printer::{Paint, Printer, Verbosity},
+    settings::Settings,
+};
+use crate::{
+    base::{RemoteUrl, UrlError},
+    fetch::Layout,
+    workflow::Context,
+};
+
+pub use exit::Exit;
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done, 1 wrong input, 2 wrong usage, 3 verification failed, 4 network or remote, 5 bug in mlreg.
+`mlreg COMMAND --help` explains a command.";
+
+/// From a model checkpoint to an app: build, publish and fetch on-device model bundles.
+#[derive(Debug, Parser)]
+#[command(name = "mlreg", version, after_long_help = EXIT_CODES, max_term_width = 100, propagate_version = false)]
+#[command(arg_required_else_help = true, disable_help_subcommand = true)]
+struct Arguments {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Flags of every command.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
+struct Global {
+    /// The store's folder [env: MLREG_HOME] [default: ~/.mlreg].
+    ///
+    /// Unpublished releases live there, so it is no cache: `mlreg gc` removes what can be fetched again.
+    #[arg(long, global = true, value_name = "DIR")]
+    home: Option<PathBuf>,
+    /// Print one JSON document on standard output.
+    ///
+    /// Its `schema` field is `mlreg/cli/<command>/1`; where the command fails, `mlreg/cli/error/1`.
+    #[arg(long, global = true)]
+    json: bool,
+    /// Print errors alone beside the result.
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+    /// Print details.
+    #[arg(short, long, global = true, action = ArgAction::SetTrue)]
+    verbose: bool,
+    /// When to colour: auto, always or never.
+    ///
+    /// `auto` is on a terminal, unless `NO_COLOR` is set.
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", hide_possible_values = true)]
+    color: ColorChoice,
+    /// How many threads and requests run at once.
+    ///
+    /// Default: as many threads as there are cores, and 8 requests.
+    #[arg(long, global = true, value_name = "N")]
+    jobs: Option<NonZeroUsize>,
+}
+
+/// When to colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ColorChoice {
+    /// On a terminal.
+    Auto,
+    /// Everywhere.
+    Always,
+    /// Nowhere.
+    Never,
+}
+
+/// How bundles are placed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum LayoutChoice {
+    /// Complete bundles, whose equal files are links to one file.
+    Linked,
+    /// Equal weight files are lifted out into the package's folder.
+    Shared,
+    /// Complete bundles without links.
+    Copied,
+}
+
+impl From<LayoutChoice> for Layout {
+    fn from(choice: LayoutChoice) -> Self {
+        match choice {
+            LayoutChoice::Linked => Self::Linked,
+            LayoutChoice::Shared => Self::Shared,
+            LayoutChoice::Copied => Self::Copied,
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Build(build::BuildArguments),
+    Publish(publish::PublishArguments),
+    Fetch(fetch::FetchArguments),
+    List(list::ListArguments),
+    Show(show::ShowArguments),
+    Inspect(inspect::InspectArguments),
+    Verify(verify::VerifyArguments),
+    Gc(gc::GcArguments),
+}
+
+/// What a command works with.
+#[derive(Debug)]
+struct Session {
+    context: Context,
+    printer: Printer,
+    settings: Settings,
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    panic::set_hook(Box::new(|info| printer::write_talk(&diagnostic::render_panic(info, Paint::Plain))));
+    guarded(run).into()
+}
+
+/// A panic was reported by the hook and ends as an internal error.
+fn guarded(run: impl FnOnce() -> Exit + panic::UnwindSafe) -> Exit {
+    panic::catch_unwind(run).unwrap_or(Exit::Internal)
+}
+
+fn run() -> Exit {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // A closed pipe behind `--help` is nobody's problem.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage } else { Exit::Ok };
+        }
+    };
+    let settings = Settings::from_environment();
+    let printer = Printer::new(arguments.global.json, arguments.global.verbosity(), arguments.global.color, &settings);
+    let outcome = session(&arguments.global, settings, printer.clone()).and_then(|session| arguments.command.run(&session));
+    outcome.unwrap_or_else(|error| fail(&printer, &error))
+}
+
+fn fail(printer: &Printer, error: &CommandError) -> Exit {
+    if error.is_closed_pipe() {
+        return Exit::Ok;
+    }
+    let diagnostic = Diagnostic::of(error);
+    // The exit code tells scripts of the failure that a closed standard output cannot.
+    let _ = printer.error(&diagnostic);
+    diagnostic.kind.into()
+}
+
+fn session(global: &Global, settings: Settings, printer: Printer) -> Result<Session, CommandError> {
+    let home = settings.home(global.home.as_deref())?;
+    let mut context = Context::new(&home, settings::working_directory()?)?.with_progress(bars::progress(&printer, &settings));
+    if let Some(jobs) = global.jobs {
+        context = context.with_jobs(jobs);
+        let threads = rayon::ThreadPoolBuilder::new().num_threads(jobs.get()).build_global();
+        threads.map_err(|source| CommandError::Threads { jobs: jobs.get(), source })?;
+    }
+    Ok(Session { context, printer, settings })
+}
+
+impl Global {
+    fn verbosity(&self) -> Verbosity {
+        match (self.quiet, self.verbose) {
+            (true, _) => Verbosity::Quiet,
+            (false, false) => Verbosity::Normal,
+            (false, true) => Verbosity::Verbose,
+        }
+    }
+}
+
+impl Command {
+    fn run(&self, session: &Session) -> Result<Exit, CommandError> {
+        match self {
+            Self::Build(arguments) => build::run(arguments, session),
+            Self::Publish(arguments) => publish::run(arguments, session),
+            Self::Fetch(arguments) => fetch::run(arguments, session),
+            Self::List(arguments) => list::run(arguments, session),
+            Self::Show(arguments) => show::run(arguments, session),
+            Self::Inspect(arguments) => inspect::run(arguments, session),
+            Self::Verify(arguments) => verify::run(arguments, session),
+            Self::Gc(arguments) => gc::run(arguments, session),
+        }
+    }
+}
+
+/// Reads a remote's address; folders become absolute.
+fn remote_url(text: &str) -> Result<RemoteUrl, UrlError> {
+    let url = RemoteUrl::parse(text, std::path::Path::new(""))?;
+    Ok(match url {
+        RemoteUrl::Folder(path) => RemoteUrl::Folder(std::path::absolute(&path).unwrap_or(path)),
+        url => url,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_declaration_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn a_panic_ends_as_an_internal_error() {
+        assert_eq!(guarded(|| panic!("a test of panics")), Exit::Internal);
+        assert_eq!(guarded(|| Exit::Remote), Exit::Remote);
+    }
+
+    #[test]
+    fn folders_become_absolute() {
+        let Ok(RemoteUrl::Folder(path)) = remote_url("./registry") else { panic!("a folder") };
+        assert!(path.is_absolute() && path.ends_with("registry"), "{}", path.display());
+        assert!(remote_url("ftp://host/").is_err());
+    }
+}

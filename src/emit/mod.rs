@@ -1,1 +1,3 @@
-//! Writing and reading bundles.
+//! Writing and reading bundles. Pure: what is written is handed out as bytes and layouts, what is read comes in as bytes.
+
+pub mod coreml;

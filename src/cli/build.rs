@@ -1,0 +1,90 @@
+//! `mlreg build`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{
+    CommandError, Exit, LayoutChoice, Session,
+    printer::{bytes, count},
+};
+use crate::workflow::build::{BuildOptions, BuildStatus, PackageReport, build};
+
+const EXAMPLES: &str = "\
+Examples:
+  mlreg build manifests/flux_1_tae.toml
+  mlreg build manifests/flux_1_tae.toml --variant 'decoder-1024-*' --out Models
+  mlreg build manifests/*.toml --json";
+
+/// Convert checkpoints into bundles and store them as a release.
+///
+/// Weights are converted once and stored once, however many shapes and targets use them. Where nothing changed, nothing is done. The
+/// release is in the local store then: `mlreg publish` makes it visible to others.
+///
+/// A version that was published and whose content would change is refused: raise the version in the manifest.
+#[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
+pub(super) struct BuildArguments {
+    /// Package manifests (TOML)
+    #[arg(value_name = "MANIFEST", required = true)]
+    manifests: Vec<PathBuf>,
+    /// Build only variants whose id matches, e.g. 'decoder-768-*'
+    ///
+    /// Repeat it for alternatives.
+    #[arg(long, value_name = "GLOB")]
+    variant: Vec<String>,
+    /// Place the bundles in DIR/<package>, under their full ids
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// How to place: linked, shared or copied [default: linked]
+    ///
+    /// `linked`: complete bundles, whose equal files are links to one file. `shared`: equal weight files are lifted out into the package's
+    /// folder. `copied`: complete bundles without links.
+    #[arg(long, requires = "out", default_value = "linked", hide_possible_values = true, hide_default_value = true)]
+    layout: LayoutChoice,
+    /// Convert again, even where nothing changed
+    #[arg(long)]
+    force: bool,
+}
+
+pub(super) fn run(arguments: &BuildArguments, session: &Session) -> Result<Exit, CommandError> {
+    let options = BuildOptions {
+        manifests: arguments.manifests.clone(),
+        variants: arguments.variant.clone(),
+        out: arguments.out.clone(),
+        layout: arguments.layout.into(),
+        force: arguments.force,
+    };
+    let report = build(&session.context, &options)?;
+    session.printer.report("build", &report, |printer| {
+        for package in &report.packages {
+            for variant in &package.variants {
+                printer.detail(format_args!("  {}  {}, own {}", variant.id, bytes(variant.bytes), bytes(variant.unique_bytes)));
+            }
+            printer.summary(summary(package));
+        }
+        if let Some(folder) = &report.placed {
+            printer.summary(format_args!("placed in `{}`", folder.display()));
+        }
+        Ok(())
+    })?;
+    Ok(Exit::Ok)
+}
+
+fn summary(package: &PackageReport) -> String {
+    let name = format!("{}@{}", package.package, package.version);
+    match package.status {
+        BuildStatus::Unchanged => format!("{name} is up to date: {}", count(package.variants.len() as u64, "variant")),
+        BuildStatus::Built => {
+            let total = package.variants.iter().map(|variant| variant.bytes).fold(0, u64::saturating_add);
+            format!(
+                "built {name}: {} of {} together, stored as {} ({} new) in {:.1} s",
+                count(package.variants.len() as u64, "variant"),
+                bytes(total),
+                bytes(package.stored_bytes),
+                bytes(package.new_bytes),
+                package.elapsed.as_secs_f64(),
+            )
+        }
+    }
+}

@@ -1,0 +1,320 @@
+//! What goes where: standard output is data, standard error is talk.
+//!
+//! Data is a table, lines or (`--json`) one document with a `schema` field. On a terminal tables have headings and aligned columns;
+//! elsewhere a row is a line with tabs between its cells, for `cut` and `awk`. Talk is one summary line per command, details with `-v`,
+//! errors alone with `-q`. Sizes are decimal (1 MB = 1,000,000 bytes), as the Hub and Apple's Finder count.
+
+use std::{
+    fmt::Display,
+    io::{self, IsTerminal, Write},
+};
+
+use anstyle::{AnsiColor, Style};
+use comfy_table::{CellAlignment, presets};
+use serde::Serialize;
+
+use super::{ColorChoice, diagnostic::CommandError, settings::Settings};
+
+/// The word `error:`.
+pub const ERROR: Style = AnsiColor::Red.on_default().bold();
+/// The word `warning:`.
+pub const WARNING: Style = AnsiColor::Yellow.on_default().bold();
+/// The word `hint:`.
+pub const HINT: Style = AnsiColor::Cyan.on_default().bold();
+/// What leads to a cause or a place.
+pub const CAUSE: Style = AnsiColor::Blue.on_default().bold();
+/// Headings of tables, names of things.
+pub const HEADING: Style = Style::new().bold();
+
+/// Whether a stream gets colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Paint {
+    /// Text alone.
+    Plain,
+    /// Text with ANSI styles.
+    Colored,
+}
+
+impl Paint {
+    /// The text in a style, if there are styles.
+    pub fn text(self, style: Style, text: impl Display) -> String {
+        match self {
+            Self::Plain => text.to_string(),
+            Self::Colored => format!("{style}{text}{style:#}"),
+        }
+    }
+
+    /// What a stream gets, by what the user wants and what it can.
+    pub fn choose(choice: ColorChoice, is_terminal: bool, settings: &Settings) -> Self {
+        let colored = match choice {
+            ColorChoice::Always => true,
+            ColorChoice::Never => false,
+            ColorChoice::Auto => is_terminal && !settings.no_color && !settings.plain_terminal,
+        };
+        if colored { Self::Colored } else { Self::Plain }
+    }
+}
+
+/// How much talk there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verbosity {
+    /// Errors alone.
+    Quiet,
+    /// Warnings and a summary.
+    Normal,
+    /// Details, too.
+    Verbose,
+}
+
+/// The two streams and what may go there.
+#[derive(Debug, Clone)]
+pub struct Printer {
+    json: bool,
+    verbosity: Verbosity,
+    is_terminal: bool,
+    output: Paint,
+    talk: Paint,
+    xcode: bool,
+}
+
+impl Printer {
+    /// A printer of this process's streams.
+    pub fn new(json: bool, verbosity: Verbosity, color: ColorChoice, settings: &Settings) -> Self {
+        let (output, talk) = (io::stdout().is_terminal(), io::stderr().is_terminal());
+        Self {
+            json,
+            verbosity,
+            is_terminal: output,
+            output: Paint::choose(color, output, settings),
+            talk: Paint::choose(color, talk, settings),
+            xcode: settings.xcode,
+        }
+    }
+
+    /// How much talk there is.
+    pub fn verbosity(&self) -> Verbosity {
+        self.verbosity
+    }
+
+    /// Prints a command's result: as the document `mlreg/cli/<command>/1`, or in the way that `text` prints it for people.
+    ///
+    /// # Errors
+    /// When standard output cannot be written.
+    pub fn report<T: Serialize>(
+        &self,
+        command: &str,
+        report: &T,
+        text: impl FnOnce(&Self) -> Result<(), CommandError>,
+    ) -> Result<(), CommandError> {
+        if self.json { self.document(command, report) } else { text(self) }
+    }
+
+    /// Prints an error: for people on standard error, and with `--json` as a document.
+    ///
+    /// # Errors
+    /// When standard output cannot be written.
+    pub fn error(&self, diagnostic: &super::diagnostic::Diagnostic) -> Result<(), CommandError> {
+        write_talk(&diagnostic.render(self.talk, self.xcode));
+        if self.json { self.document("error", diagnostic) } else { Ok(()) }
+    }
+
+    fn document<T: Serialize>(&self, kind: &str, body: &T) -> Result<(), CommandError> {
+        #[derive(Serialize)]
+        struct Document<'a, T> {
+            schema: String,
+            #[serde(flatten)]
+            body: &'a T,
+        }
+        let document = Document { schema: format!("mlreg/cli/{kind}/1"), body };
+        let mut bytes = serde_json::to_vec_pretty(&document).map_err(|error| CommandError::Output(error.into()))?;
+        bytes.push(b'\n');
+        write_data(&bytes)
+    }
+
+    /// Prints data as it is.
+    ///
+    /// # Errors
+    /// When standard output cannot be written.
+    pub fn data(&self, text: &str) -> Result<(), CommandError> {
+        write_data(text.as_bytes())
+    }
+
+    /// Prints lines `label  value`.
+    ///
+    /// # Errors
+    /// When standard output cannot be written.
+    pub fn fields(&self, fields: &[(&str, String)]) -> Result<(), CommandError> {
+        let width = fields.iter().map(|(label, _)| label.len()).max().unwrap_or(0);
+        let line = |(label, value): &(&str, String)| format!("{}  {value}\n", self.output.text(HEADING, format_args!("{label:width$}")));
+        self.data(&fields.iter().map(line).collect::<String>())
+    }
+
+    /// Prints a table.
+    ///
+    /// # Errors
+    /// When standard output cannot be written.
+    pub fn table(&self, table: &Table) -> Result<(), CommandError> {
+        self.data(&if self.is_terminal { table.aligned(self.output) } else { table.plain() })
+    }
+
+    /// An empty line between two parts, for people alone.
+    ///
+    /// # Errors
+    /// When standard output cannot be written.
+    pub fn gap(&self) -> Result<(), CommandError> {
+        self.data("\n")
+    }
+
+    /// The line that says what was done.
+    pub fn summary(&self, text: impl Display) {
+        self.talk(Verbosity::Normal, text);
+    }
+
+    /// A line for those who want every detail.
+    pub fn detail(&self, text: impl Display) {
+        self.talk(Verbosity::Verbose, text);
+    }
+
+    /// Something that the reader can act upon.
+    pub fn warning(&self, text: impl Display) {
+        self.talk(Verbosity::Normal, format_args!("{} {text}", self.talk.text(WARNING, "warning:")));
+    }
+
+    /// What was asked for was done, and its answer is no; said even with `-q`.
+    pub fn failure(&self, text: impl Display) {
+        self.talk(Verbosity::Quiet, format_args!("{} {text}", self.talk.text(ERROR, "error:")));
+    }
+
+    fn talk(&self, least: Verbosity, text: impl Display) {
+        if self.verbosity >= least {
+            write_talk(&format!("{text}\n"));
+        }
+    }
+}
+
+fn write_data(bytes: &[u8]) -> Result<(), CommandError> {
+    let mut output = io::stdout().lock();
+    output.write_all(bytes).and_then(|()| output.flush()).map_err(CommandError::Output)
+}
+
+/// Nobody can be told that standard error is closed.
+pub fn write_talk(text: &str) {
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// Rows of cells under headings.
+#[derive(Debug, Clone)]
+pub struct Table {
+    columns: Vec<Column>,
+    rows: Vec<Vec<String>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Column {
+    heading: &'static str,
+    alignment: CellAlignment,
+}
+
+impl Table {
+    /// A table without rows. A heading that begins with `>` is a column of numbers.
+    pub fn new<const N: usize>(headings: [&'static str; N]) -> Self {
+        let column = |heading: &'static str| match heading.strip_prefix('>') {
+            Some(heading) => Column { heading, alignment: CellAlignment::Right },
+            None => Column { heading, alignment: CellAlignment::Left },
+        };
+        Self { columns: headings.map(column).to_vec(), rows: Vec::new() }
+    }
+
+    /// Adds a row, one cell for each heading.
+    pub fn row<const N: usize>(&mut self, cells: [String; N]) {
+        debug_assert_eq!(N, self.columns.len());
+        self.rows.push(cells.to_vec());
+    }
+
+    /// Whether it has no row.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    fn aligned(&self, paint: Paint) -> String {
+        let mut table = comfy_table::Table::new();
+        table.load_preset(presets::NOTHING).set_header(self.columns.iter().map(|column| column.heading)).add_rows(&self.rows);
+        for (index, column) in self.columns.iter().enumerate() {
+            let set = table.column_mut(index).expect("every heading has a column");
+            set.set_padding((0, 2)).set_cell_alignment(column.alignment);
+        }
+        let text = table.lines().map(|line| line.trim_end().to_owned()).enumerate();
+        text.map(|(index, line)| if index == 0 { paint.text(HEADING, line) + "\n" } else { line + "\n" }).collect()
+    }
+
+    fn plain(&self) -> String {
+        self.rows.iter().map(|row| row.join("\t") + "\n").collect()
+    }
+}
+
+/// A size for people, e.g. `2.4 MB`.
+pub fn bytes(count: u64) -> String {
+    const UNITS: [&str; 6] = ["kB", "MB", "GB", "TB", "PB", "EB"];
+    if count < 1000 {
+        return format!("{count} B");
+    }
+    let mut value = count as f64 / 1e3;
+    let mut unit = 0;
+    // What would print as 1000.0 is one of the next unit.
+    while value >= 999.95 {
+        value /= 1e3;
+        unit += 1;
+    }
+    format!("{value:.1} {}", UNITS[unit])
+}
+
+/// A number and its noun, e.g. `1 blob`, `3 blobs`.
+pub fn count(number: impl TryInto<u64>, noun: &str) -> String {
+    match number.try_into().unwrap_or(u64::MAX) {
+        1 => format!("1 {noun}"),
+        number => format!("{number} {noun}s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_one_digit_after_the_point() {
+        let expected = [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1000, "1.0 kB"),
+            (999_949, "999.9 kB"),
+            (999_950, "1.0 MB"),
+            (2_400_000, "2.4 MB"),
+            (u64::MAX, "18.4 EB"),
+        ];
+        for (number, text) in expected {
+            assert_eq!(bytes(number), text);
+        }
+        assert_eq!((count(1_usize, "blob"), count(0_u64, "blob")), ("1 blob".to_owned(), "0 blobs".to_owned()));
+    }
+
+    #[test]
+    fn tables_are_aligned_for_people_and_tabbed_for_programs() {
+        let mut table = Table::new(["NAME", ">SIZE"]);
+        table.row(["a".to_owned(), "10 B".to_owned()]);
+        table.row(["long name".to_owned(), "1.0 kB".to_owned()]);
+        assert_eq!(table.aligned(Paint::Plain), "NAME         SIZE\na            10 B\nlong name  1.0 kB\n");
+        assert_eq!(table.plain(), "a\t10 B\nlong name\t1.0 kB\n");
+    }
+
+    #[test]
+    fn colours_are_a_terminals_unless_asked_for() {
+        let mut no_color = Settings::default();
+        no_color.no_color = true;
+        let choose = |choice, is_terminal, settings: &Settings| Paint::choose(choice, is_terminal, settings) == Paint::Colored;
+        assert!(choose(ColorChoice::Auto, true, &Settings::default()));
+        assert!(!choose(ColorChoice::Auto, false, &Settings::default()));
+        assert!(!choose(ColorChoice::Auto, true, &no_color));
+        assert!(choose(ColorChoice::Always, false, &no_color));
+        assert!(!choose(ColorChoice::Never, true, &Settings::default()));
+    }
+}

@@ -1,0 +1,299 @@
+//! What can be wrong with a bundle, and where in it.
+
+use std::fmt;
+
+use super::BlobError;
+use crate::{
+    base::{PathError, Target},
+    mil::DataType,
+};
+
+/// Why a Core ML bundle cannot be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum CoreMlError {
+    /// `Manifest.json` is no manifest.
+    #[error("`Manifest.json` is not a package manifest")]
+    Manifest(#[source] serde_json::Error),
+    /// A manifest of another version.
+    #[error("`Manifest.json` has the format version `{found}`: expected at most `1.0.0`")]
+    FormatVersion {
+        /// What stands there.
+        found: String,
+    },
+    /// An item with an unsafe path.
+    #[error("`Manifest.json`: item `{item}`")]
+    ItemPath {
+        /// The item's identifier.
+        item: String,
+        /// Why.
+        #[source]
+        source: PathError,
+    },
+    /// Two items that cannot be told apart.
+    #[error("`Manifest.json` has two items named `{name}` by `{author}`")]
+    RepeatedItem {
+        /// Their name.
+        name: String,
+        /// Their author.
+        author: String,
+    },
+    /// A root that is not there.
+    #[error("`Manifest.json`: the root `{identifier}` is not an item")]
+    RootItem {
+        /// The identifier.
+        identifier: String,
+    },
+    /// A weight file outside the bundle, or with a name that is no file name.
+    #[error("`{file}` does not name a weight file of the bundle")]
+    WeightPath {
+        /// The name.
+        file: String,
+    },
+    /// A Git LFS pointer in place of the real file.
+    #[error("{what} is a Git LFS pointer: its real bytes were never downloaded")]
+    LfsPointer {
+        /// The file.
+        what: &'static str,
+    },
+    /// Bytes that are no `Model` message.
+    #[error("{what} cannot be read as protobuf")]
+    Protobuf {
+        /// Which message.
+        what: &'static str,
+        /// What the decoder says.
+        #[source]
+        source: prost::DecodeError,
+    },
+    /// A program that is too large to be one.
+    #[error("the program has {length} bytes without its weights: expected at most {limit}")]
+    Oversized {
+        /// Its length.
+        length: usize,
+        /// The most that is read.
+        limit: usize,
+    },
+    /// A model of another type.
+    #[error("the model is of the type `{found}`: expected an ML Program")]
+    ModelType {
+        /// Its type.
+        found: &'static str,
+    },
+    /// A specification version that no known OS has.
+    #[error("unknown Core ML specification version {version}")]
+    SpecificationVersion {
+        /// The version.
+        version: i32,
+    },
+    /// A target without Core ML opset.
+    #[error("no Core ML opset is known for {target}")]
+    NoOpset {
+        /// The target.
+        target: Target,
+    },
+    /// `metadata.json` is not what `coremlc` writes.
+    #[error("`metadata.json` does not describe a compiled model")]
+    CompiledMetadata(#[source] serde_json::Error),
+    /// A compiled model that says nothing about itself.
+    #[error("the compiled model has neither a readable `coremldata.bin` nor a `metadata.json`")]
+    CompiledSilent,
+    /// Something in the program or its description.
+    #[error(transparent)]
+    Program(Box<ProgramError>),
+}
+
+impl CoreMlError {
+    /// What the user can do, where there is something.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::LfsPointer { .. } => Some("run `git lfs pull` in the repository that the bundle came from".to_owned()),
+            Self::NoOpset { .. } | Self::SpecificationVersion { .. } | Self::FormatVersion { .. } => {
+                Some("a newer mlreg may know it".to_owned())
+            }
+            Self::Program(error) => error.problem.hint(),
+            _ => None,
+        }
+    }
+}
+
+/// A problem and its place.
+#[derive(Debug, thiserror::Error)]
+#[error("{place}: {problem}")]
+pub struct ProgramError {
+    /// Where.
+    pub place: Place,
+    /// What.
+    pub problem: Problem,
+}
+
+/// A place in a program.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Place {
+    /// The function; empty for the program itself.
+    pub function: String,
+    /// Index in its block, operator and name of the operation.
+    pub operation: Option<(usize, String, String)>,
+    /// Argument, attribute, result or feature.
+    pub item: Option<String>,
+}
+
+impl Place {
+    pub(super) fn program() -> Self {
+        Self::default()
+    }
+
+    pub(super) fn function(name: &str) -> Self {
+        Self { function: name.to_owned(), ..Self::default() }
+    }
+
+    pub(super) fn operation(&self, index: usize, kind: &str, name: &str) -> Self {
+        Self { operation: Some((index, kind.to_owned(), name.to_owned())), item: None, ..self.clone() }
+    }
+
+    pub(super) fn item(&self, name: &str) -> Self {
+        Self { item: Some(name.to_owned()), ..self.clone() }
+    }
+
+    pub(super) fn error(&self, problem: Problem) -> CoreMlError {
+        CoreMlError::Program(Box::new(ProgramError { place: self.clone(), problem }))
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.function.as_str() {
+            "" => f.write_str("program")?,
+            name => write!(f, "function `{name}`")?,
+        }
+        if let Some((index, kind, name)) = &self.operation {
+            write!(f, ", operation #{index} `{name}` ({kind})")?;
+        }
+        self.item.as_ref().map_or(Ok(()), |item| write!(f, ", `{item}`"))
+    }
+}
+
+/// What can be wrong at a place of a program.
+#[derive(Debug, thiserror::Error)]
+pub enum Problem {
+    /// A number that stands for no element type.
+    #[error("unknown element type {0}")]
+    DataType(i32),
+    /// A part of the message that has to be there.
+    #[error("{0} is missing")]
+    Missing(&'static str),
+    /// Another kind of thing than allowed.
+    #[error("expected {expected}, found {found}")]
+    Kind {
+        /// What may stand there.
+        expected: String,
+        /// What stands there.
+        found: String,
+    },
+    /// A rank that is not the number of dimensions.
+    #[error("the type has rank {rank} and {dimensions} dimensions")]
+    Rank {
+        /// The rank.
+        rank: i64,
+        /// The dimensions.
+        dimensions: usize,
+    },
+    /// Values that do not fill their type.
+    #[error("{found} do not make a constant of type {declared}")]
+    Values {
+        /// The type.
+        declared: String,
+        /// The values.
+        found: String,
+    },
+    /// A weight file that cannot be read.
+    #[error("weight file `{file}`: {source}")]
+    Weights {
+        /// The file.
+        file: String,
+        /// Why.
+        #[source]
+        source: BlobError,
+    },
+    /// A weight record of another type or size than the constant.
+    #[error("the record at {offset} of `{file}` holds {found}, the program declares {declared}")]
+    Record {
+        /// The file.
+        file: String,
+        /// Offset of the record.
+        offset: u64,
+        /// The constant's type.
+        declared: String,
+        /// What the record holds.
+        found: String,
+    },
+    /// A name that is not defined where it is used.
+    #[error("`{0}` is not defined before it is used")]
+    Undefined(String),
+    /// A name that is defined twice.
+    #[error("`{0}` is defined twice")]
+    Repeated(String),
+    /// A function without the block that its opset asks for.
+    #[error("there is no block for the opset `{0}`")]
+    NoBlock(String),
+    /// An opset that no target has.
+    #[error("unknown opset `{0}`")]
+    Opset(String),
+    /// More dimensions than Core ML takes.
+    #[error("`{name}` is {ty}: Core ML has at most 5 dimensions")]
+    Dimensions {
+        /// The value.
+        name: String,
+        /// Its type.
+        ty: String,
+    },
+    /// Something that comes with a later target.
+    #[error("{what} needs {since}, the program is for {target}")]
+    Since {
+        /// What.
+        what: String,
+        /// The first target that has it.
+        since: Target,
+        /// The program's.
+        target: Target,
+    },
+    /// A constant that must lie in a weight file, which no one planned.
+    #[error("a constant of type {ty} is in no weight file and its values do not stand in the program")]
+    Unplaced {
+        /// Its type.
+        ty: String,
+    },
+    /// An element type that weight files do not hold.
+    #[error("a constant of type {0} has to stand in the program: weight files do not hold it")]
+    NotInFile(DataType),
+    /// A constant in place where Core ML's own writer has none.
+    #[error("a constant stands in place: bind the result of a `const` operation instead")]
+    Inline,
+    /// A `constexpr_*` with inputs before iOS18.
+    #[error("before iOS18 the parameters of `constexpr_*` operations are attributes, not inputs")]
+    ConstexprInput,
+    /// A value that Core ML cannot pass in or out.
+    #[error("{0} cannot be an input or output: only float32, int32, and with the target float16 and int8 can")]
+    Feature(String),
+    /// A flexible input whose bounds nobody gave.
+    #[error("the input is {0}: its flexible dimensions need bounds or an enumeration in the description")]
+    Unbounded(String),
+    /// A description that contradicts the program.
+    #[error("described as {described}, the program has {ty}")]
+    Description {
+        /// The description.
+        described: String,
+        /// The program's type.
+        ty: String,
+    },
+    /// A program whose default function is not there or not named.
+    #[error("the default function is not one of the program's functions")]
+    DefaultFunction,
+}
+
+impl Problem {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Since { since, .. } => Some(format!("build it for {since} or later")),
+            _ => None,
+        }
+    }
+}

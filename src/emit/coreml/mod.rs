@@ -1,0 +1,26 @@
+//! Core ML bundles: what goes into a `.mlpackage`, and what a `.mlpackage` or `.mlmodelc` says about itself.
+//!
+//! | module | does |
+//! |---|---|
+//! | [`blob`] | weight files: offsets before data exists, records of existing files |
+//! | [`package`] | `Manifest.json`, the file tree, names of weight files |
+//! | [`spec`] | programs to and from the `Model` message |
+//! | [`describe`] | inputs, outputs, target and texts of any model, compiled or not |
+//!
+//! Weights are never touched: the spec refers to places in weight files that a [`WeightLookup`] knows.
+
+pub mod blob;
+mod compiled;
+pub mod describe;
+mod error;
+pub mod package;
+pub mod spec;
+
+pub use blob::{BlobError, BlobLayout, BlobPiece, BlobRecord};
+pub use describe::{ModelDescription, describe_compiled, describe_specification};
+pub use error::{CoreMlError, Place, Problem};
+pub use package::{PackageItem, PackageManifest, PackageSource, is_lfs_pointer, package_files, resolve_weight_file, weight_reference};
+pub use spec::{
+    FeatureNote, Flexibility, FunctionNotes, ModelMetadata, Unchecked, WeightLocation, WeightLookup, WeightRecords, belongs_in_weight_file,
+    decode, encode,
+};

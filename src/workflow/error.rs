@@ -1,0 +1,122 @@
+//! What can go wrong in a verb, sorted by who can do something about it. Rules: a verb's own mistakes are a variant or an enum of
+//! their own; errors of the rooms below pass through unchanged, with their sources and hints.
+
+use std::{io, path::PathBuf};
+
+use super::{inspect::InspectError, show::ShowError};
+use crate::{remote::RemoteError, store::StoreError};
+
+/// Why a verb failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Showing a release.
+    #[error(transparent)]
+    Show(#[from] ShowError),
+    /// Looking into a bundle.
+    #[error(transparent)]
+    Inspect(#[from] InspectError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A remote.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
+    /// No threads for the network.
+    #[error("cannot start the runtime for network requests")]
+    Runtime {
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Who can do something about an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ErrorKind {
+    /// The user: arguments, manifests, files, this machine.
+    Input,
+    /// Bytes are not what their digest says.
+    Verification,
+    /// The network, or whoever keeps the remote.
+    Remote,
+    /// The authors of mlreg.
+    Internal,
+}
+
+/// A place in a text file that a person wrote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The file.
+    pub path: PathBuf,
+    /// Line, from 1.
+    pub line: usize,
+    /// Column in characters, from 1.
+    pub column: usize,
+}
+
+impl Error {
+    /// Who can do something about it.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Show(error) => error.kind(),
+            Self::Inspect(error) => error.kind(),
+            Self::Store(error) => ErrorKind::of_store(error),
+            Self::Remote(error) => ErrorKind::of_remote(error),
+            Self::Runtime { .. } => ErrorKind::Input,
+        }
+    }
+
+    /// Next steps, where there are some.
+    pub fn hints(&self) -> Vec<String> {
+        let hint = match self {
+            Self::Show(error) => error.hint(),
+            Self::Inspect(error) => error.hint(),
+            Self::Store(error) => error.hint(),
+            Self::Remote(error) => error.hint(),
+            Self::Runtime { .. } => None,
+        };
+        hint.into_iter().collect()
+    }
+
+    /// Where the mistake stands, if it stands in a file that a person wrote.
+    pub fn place(&self) -> Option<Place> {
+        None
+    }
+}
+
+impl ErrorKind {
+    /// The kind of a store's error.
+    pub fn of_store(error: &StoreError) -> Self {
+        use StoreError as E;
+        match error {
+            E::MissingBlob { .. }
+            | E::DamagedBlob { .. }
+            | E::DamagedRecord { .. }
+            | E::InvalidRelease { .. }
+            | E::Segments { .. }
+            | E::StaleLocation { .. }
+            | E::WrongBytes { .. }
+            | E::WrongDescription { .. } => Self::Verification,
+            E::Encode { .. } | E::Incomplete { .. } | E::OutOfBounds { .. } => Self::Internal,
+            _ => Self::Input,
+        }
+    }
+
+    /// The kind of a remote's error.
+    pub fn of_remote(error: &RemoteError) -> Self {
+        use RemoteError as E;
+        match error {
+            E::ReadOnly { .. }
+            | E::Unsupported { .. }
+            | E::NotARegistry { .. }
+            | E::ForeignFolder { .. }
+            | E::InvalidRelease { .. }
+            | E::VersionExists { .. }
+            | E::Sink { .. } => Self::Input,
+            E::WrongContent { .. } | E::WrongDigest { .. } | E::WrongManifest { .. } | E::WrongSize { .. } => Self::Verification,
+            E::OutsideBlob { .. } | E::UnknownBlob { .. } => Self::Internal,
+            _ => Self::Remote,
+        }
+    }
+}

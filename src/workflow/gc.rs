@@ -1,0 +1,92 @@
+//! `gc`: removes from the store what neither a build of this machine nor a placed folder needs.
+
+use std::time::SystemTime;
+
+use semver::Version;
+use serde::Serialize;
+
+use super::{Context, Error};
+use crate::{
+    base::{Digest, PackageName},
+    store,
+};
+
+/// How to collect.
+#[derive(Debug, Clone, Copy)]
+pub struct GcOptions {
+    /// Only say what would be removed.
+    pub dry_run: bool,
+    /// The time by which the age of temporary files and downloads is told.
+    pub now: SystemTime,
+}
+
+/// What was removed, or would be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct GcReport {
+    /// Whether nothing was done.
+    pub dry_run: bool,
+    /// Fetched releases that no placed folder names.
+    pub releases: Vec<CollectedRelease>,
+    /// Number of blobs.
+    pub blobs: u64,
+    /// Number of temporary files and given-up downloads.
+    pub files: u64,
+    /// Number of records of folders that are gone.
+    pub placements: u64,
+    /// Bytes that the disk has back.
+    pub freed_bytes: u64,
+    /// Bytes of removed blobs that hard links in placed folders keep on the disk.
+    pub linked_bytes: u64,
+    /// Number of blobs that stay.
+    pub kept_blobs: u64,
+    /// Their bytes.
+    pub kept_bytes: u64,
+}
+
+/// A release that goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CollectedRelease {
+    /// The package.
+    pub package: PackageName,
+    /// Its version.
+    pub version: Version,
+    /// The sha256 of its manifest.
+    pub release: Digest,
+}
+
+/// Collects what nobody needs.
+///
+/// # Errors
+/// What the store says, e.g. that another process writes to it.
+pub fn gc(context: &Context, options: &GcOptions) -> Result<GcReport, Error> {
+    let store = context.store();
+    let plan = store.gc_plan(&store::GcOptions { now: options.now })?;
+    let done = if options.dry_run { expected(&plan) } else { store.gc_run(&plan)? };
+    let collected = |((package, version), release): (&(PackageName, Version), &Digest)| CollectedRelease {
+        package: package.clone(),
+        version: version.clone(),
+        release: *release,
+    };
+    Ok(GcReport {
+        dry_run: options.dry_run,
+        releases: plan.releases.iter().map(collected).collect(),
+        blobs: done.blobs,
+        files: done.files,
+        placements: done.placements,
+        freed_bytes: done.freed_bytes,
+        linked_bytes: done.linked_bytes,
+        kept_blobs: plan.kept_blobs,
+        kept_bytes: plan.kept_bytes,
+    })
+}
+
+fn expected(plan: &store::GcPlan) -> store::GcReport {
+    store::GcReport {
+        releases: plan.releases.len() as u64,
+        placements: plan.placements.len() as u64,
+        blobs: plan.blobs.len() as u64,
+        files: plan.files.len() as u64,
+        freed_bytes: plan.freed_bytes(),
+        linked_bytes: plan.linked_bytes(),
+    }
+}

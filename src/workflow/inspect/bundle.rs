@@ -1,0 +1,285 @@
+//! Core ML bundles: packages, compiled models, bare specifications.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+};
+
+use bytes::Bytes;
+use serde::Serialize;
+
+use super::{Counts, InspectError, NoProgram};
+use crate::{
+    base::{RelativePath, Target},
+    emit::coreml::{
+        BlobError, BlobRecord, CoreMlError, ModelDescription, ModelMetadata, PackageManifest, blob, decode, describe_compiled,
+        describe_specification, resolve_weight_file, spec::WeightRecords,
+    },
+    manifest::release::{BundleKind, Interface},
+    mil::{self, Program},
+};
+
+/// How a model's type is called that has a program.
+const ML_PROGRAM: &str = "mlProgram";
+/// The folder of weight files, in packages and compiled models alike.
+const WEIGHTS: &str = "weights";
+
+/// What a bundle says about itself.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct BundleReport {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What kind of tree it is.
+    pub kind: BundleKind,
+    /// `mlProgram`, `neuralNetwork`, ...
+    pub model_type: String,
+    /// Core ML's format version, where it is stated.
+    pub specification_version: Option<i32>,
+    /// Lowest OS that may load it, where the version is a known one.
+    pub target: Option<Target>,
+    /// Inputs, outputs, states, functions.
+    pub interface: Interface,
+    /// What its makers wrote.
+    pub texts: Texts,
+    /// How often each operator stands in each function, constants left out; empty where there is no readable program.
+    pub operations: Vec<OperationCount>,
+    /// Its weight files, by path.
+    pub weights: Vec<WeightFile>,
+    /// Number of files.
+    pub files: u64,
+    /// Bytes of all files.
+    pub bytes: u64,
+    /// What could not be read, as sentences.
+    pub problems: Vec<String>,
+    /// The program as text, where it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub program: Option<String>,
+}
+
+/// What a model's makers wrote.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Texts {
+    /// Who made it.
+    pub author: String,
+    /// Its licence.
+    pub license: String,
+    /// Its version.
+    pub version: String,
+    /// One sentence about it.
+    pub description: String,
+    /// Anything else.
+    pub user_defined: BTreeMap<String, String>,
+}
+
+/// The operators of a function.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct OperationCount {
+    /// The function.
+    pub function: String,
+    /// How often each operator stands there.
+    pub operators: Counts,
+}
+
+/// A weight file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct WeightFile {
+    /// Its path in the bundle.
+    pub path: RelativePath,
+    /// Its length.
+    pub bytes: u64,
+    /// What it holds by element type; `None` where it is not laid out as Core ML's tools do it.
+    pub dtypes: Option<BTreeMap<String, WeightTotal>>,
+}
+
+/// Tensors of one element type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct WeightTotal {
+    /// Number of tensors.
+    pub tensors: u64,
+    /// Number of their elements.
+    pub elements: u64,
+    /// Their bytes, without records and padding.
+    pub bytes: u64,
+}
+
+/// The files of a bundle; the root of a bare specification is its folder.
+struct Tree {
+    root: PathBuf,
+    files: BTreeMap<RelativePath, u64>,
+}
+
+/// Inspects what is at `path`; `None` where that is no Core ML bundle.
+pub(super) fn inspect(path: &Path, wants_program: bool) -> Result<Option<BundleReport>, InspectError> {
+    let metadata = fs::metadata(path).map_err(InspectError::read(path))?;
+    let has = |name: &str| path.join(name).is_file();
+    if metadata.is_file() && path.extension().is_some_and(|extension| extension == "mlmodel") {
+        return inspect_specification(path, wants_program).map(Some);
+    }
+    if metadata.is_dir() && has("Manifest.json") {
+        return inspect_package(path, wants_program).map(Some);
+    }
+    if metadata.is_dir() && (has("coremldata.bin") || has("metadata.json")) {
+        return inspect_compiled(path, wants_program).map(Some);
+    }
+    Ok(None)
+}
+
+fn inspect_specification(path: &Path, wants_program: bool) -> Result<BundleReport, InspectError> {
+    let bytes = Bytes::from(fs::read(path).map_err(InspectError::read(path))?);
+    let name = path.file_name().and_then(|name| name.to_str()?.parse().ok());
+    let name: RelativePath = name.ok_or_else(|| InspectError::Unknown { path: path.to_owned() })?;
+    let root = path.parent().unwrap_or(Path::new("")).to_owned();
+    let tree = Tree { root, files: BTreeMap::from([(name.clone(), bytes.len() as u64)]) };
+    inspect_model(path, BundleKind::MlPackage, &tree, &name, bytes, wants_program)
+}
+
+fn inspect_package(path: &Path, wants_program: bool) -> Result<BundleReport, InspectError> {
+    let manifest_path = path.join("Manifest.json");
+    let bytes = fs::read(&manifest_path).map_err(InspectError::read(&manifest_path))?;
+    let manifest = PackageManifest::parse(&bytes).map_err(InspectError::model(&manifest_path))?;
+    let root_item = || CoreMlError::RootItem { identifier: manifest.root.clone() };
+    let specification = manifest.specification().ok_or_else(root_item).map_err(InspectError::model(&manifest_path))?;
+    let file = specification.below(path);
+    let bytes = fs::read(&file).map_err(InspectError::read(&file))?;
+    inspect_model(path, BundleKind::MlPackage, &Tree::walk(path)?, &specification, bytes.into(), wants_program)
+}
+
+fn inspect_model(
+    path: &Path,
+    kind: BundleKind,
+    tree: &Tree,
+    specification: &RelativePath,
+    bytes: Bytes,
+    wants_program: bool,
+) -> Result<BundleReport, InspectError> {
+    let description = describe_specification(bytes.clone()).map_err(InspectError::model(&specification.below(&tree.root)))?;
+    let model_type = description.model_type.clone();
+    let mut report = report(path, kind, tree, description);
+    if model_type != ML_PROGRAM {
+        let why = NoProgram::Type(model_type);
+        return if wants_program { Err(InspectError::NoProgram { path: path.to_owned(), why }) } else { Ok(report) };
+    }
+    match decode(bytes, &BundleWeights { root: &tree.root, specification }) {
+        Ok((program, _)) => {
+            report.operations = operations(&program);
+            report.program = wants_program.then(|| mil::print(&program));
+        }
+        Err(source) if wants_program => return Err(InspectError::model(&specification.below(&tree.root))(source)),
+        Err(error) => report.problems.push(format!("the program cannot be read: {error}")),
+    }
+    Ok(report)
+}
+
+fn inspect_compiled(path: &Path, wants_program: bool) -> Result<BundleReport, InspectError> {
+    if wants_program {
+        return Err(InspectError::NoProgram { path: path.to_owned(), why: NoProgram::Compiled });
+    }
+    let [metadata, data] = ["metadata.json", "coremldata.bin"].map(|name| read_optional(&path.join(name)));
+    let description = describe_compiled(metadata?.as_deref(), data?.as_deref()).map_err(InspectError::model(path))?;
+    Ok(report(path, BundleKind::MlModelC, &Tree::walk(path)?, description))
+}
+
+fn read_optional(path: &Path) -> Result<Option<Vec<u8>>, InspectError> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(InspectError::read(path)(error)),
+    }
+}
+
+fn report(path: &Path, kind: BundleKind, tree: &Tree, description: ModelDescription) -> BundleReport {
+    let ModelDescription { specification_version, target, model_type, interface, metadata } = description;
+    let ModelMetadata { author, license, version, description, user_defined, .. } = metadata;
+    BundleReport {
+        path: path.to_owned(),
+        kind,
+        model_type,
+        specification_version,
+        target,
+        interface,
+        texts: Texts { author, license, version, description, user_defined },
+        operations: Vec::new(),
+        weights: tree.weights(),
+        files: tree.files.len() as u64,
+        bytes: tree.files.values().fold(0, |sum, size| sum.saturating_add(*size)),
+        problems: Vec::new(),
+        program: None,
+    }
+}
+
+fn operations(program: &Program) -> Vec<OperationCount> {
+    let count = |(name, function): (&String, &mil::Function)| {
+        let mut operators = Counts::new();
+        for operation in function.operations().filter(|operation| operation.kind != "const") {
+            *operators.entry(operation.kind.clone()).or_default() += 1;
+        }
+        OperationCount { function: name.clone(), operators }
+    };
+    program.functions.iter().map(count).collect()
+}
+
+impl Tree {
+    /// Every file below a folder; links to folders are not followed, names that no release could have are left out.
+    fn walk(root: &Path) -> Result<Self, InspectError> {
+        let mut files = BTreeMap::new();
+        let mut folders = vec![(root.to_owned(), String::new())];
+        while let Some((folder, prefix)) = folders.pop() {
+            for entry in fs::read_dir(&folder).map_err(InspectError::read(&folder))? {
+                let entry = entry.map_err(InspectError::read(&folder))?;
+                let kind = entry.file_type().map_err(InspectError::read(&entry.path()))?;
+                let Some(name) = entry.file_name().to_str().map(|name| format!("{prefix}{name}")) else { continue };
+                if kind.is_dir() {
+                    folders.push((entry.path(), name + "/"));
+                } else if let (Ok(path), Ok(metadata)) = (name.parse(), fs::metadata(entry.path())) {
+                    files.insert(path, metadata.len());
+                }
+            }
+        }
+        Ok(Self { root: root.to_owned(), files })
+    }
+
+    fn weights(&self) -> Vec<WeightFile> {
+        let in_weights = |path: &RelativePath| path.parent().is_some_and(|folder| folder.file_name() == WEIGHTS);
+        let files = self.files.iter().filter(|(path, _)| in_weights(path));
+        files.map(|(path, bytes)| WeightFile { path: path.clone(), bytes: *bytes, dtypes: totals(&path.below(&self.root)) }).collect()
+    }
+}
+
+fn totals(path: &Path) -> Option<BTreeMap<String, WeightTotal>> {
+    let records = blob::records(io::BufReader::new(File::open(path).ok()?)).ok()?;
+    let mut totals: BTreeMap<String, WeightTotal> = BTreeMap::new();
+    for record in records {
+        let total = totals.entry(record.dtype.long_name()).or_default();
+        total.tensors += 1;
+        total.elements = total.elements.saturating_add(record.elements());
+        total.bytes = total.bytes.saturating_add(record.data.length());
+    }
+    Some(totals)
+}
+
+/// The weight files of a bundle on disk.
+struct BundleWeights<'a> {
+    root: &'a Path,
+    specification: &'a RelativePath,
+}
+
+impl WeightRecords for BundleWeights<'_> {
+    fn record(&self, file: &str, offset: u64) -> Result<Option<BlobRecord>, BlobError> {
+        let missing = || BlobError::NoFile { file: file.to_owned() };
+        let path = resolve_weight_file(self.specification, file).map_err(|_| missing())?;
+        match File::open(path.below(self.root)) {
+            Ok(file) => blob::record_at(file, offset).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(missing()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl InspectError {
+    fn model(path: &Path) -> impl FnOnce(CoreMlError) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Model { path, source }
+    }
+}

@@ -1,0 +1,118 @@
+//! `inspect`: what a bundle says about itself, without loading it anywhere: inputs, outputs, operations, weights, texts.
+//!
+//! Looks at a folder or file of this machine and changes nothing. What cannot be read of a model that is otherwise sound becomes a
+//! problem in the report, not an error.
+
+mod bundle;
+
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+};
+
+use serde::Serialize;
+
+pub use bundle::{BundleReport, OperationCount, Texts, WeightFile, WeightTotal};
+
+use super::{Context, Error, ErrorKind};
+use crate::emit::coreml::CoreMlError;
+
+/// What to look at.
+#[derive(Debug, Clone)]
+pub struct InspectOptions {
+    /// A bundle.
+    pub path: PathBuf,
+    /// Whether the program's text is wanted.
+    pub program: bool,
+}
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "subject", rename_all = "kebab-case")]
+pub enum InspectReport {
+    /// A tree that a framework loads.
+    Bundle(Box<BundleReport>),
+}
+
+/// Why something cannot be inspected.
+#[derive(Debug, thiserror::Error)]
+pub enum InspectError {
+    /// A file or folder that cannot be read.
+    #[error("cannot read `{}`", path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// Neither a bundle nor a part of one.
+    #[error("`{}` is not a bundle: expected a .mlpackage, .mlmodelc or .mlmodel", path.display())]
+    Unknown {
+        /// The file or folder.
+        path: PathBuf,
+    },
+    /// A bundle that contradicts the format.
+    #[error("cannot read the model `{}`", path.display())]
+    Model {
+        /// The file in it, or the bundle.
+        path: PathBuf,
+        /// What is wrong.
+        #[source]
+        source: CoreMlError,
+    },
+    /// A program of a model that has none.
+    #[error("`{}` has no program that can be printed: {why}", path.display())]
+    NoProgram {
+        /// The bundle.
+        path: PathBuf,
+        /// Why not.
+        why: NoProgram,
+    },
+}
+
+/// Why a bundle has no program that can be printed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NoProgram {
+    /// Compiled models keep it in a private form.
+    #[error("it is compiled")]
+    Compiled,
+    /// Another type of model.
+    #[error("it is of the type `{0}`")]
+    Type(String),
+}
+
+impl InspectError {
+    /// Who can do something about it.
+    pub fn kind(&self) -> ErrorKind {
+        ErrorKind::Input
+    }
+
+    /// The next step, where there is one.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Model { source, .. } => source.hint(),
+            Self::NoProgram { why: NoProgram::Compiled, .. } => Some("inspect the .mlpackage that it was compiled from".to_owned()),
+            _ => None,
+        }
+    }
+
+    fn read(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Read { path, source }
+    }
+}
+
+/// Inspects a bundle.
+///
+/// # Errors
+/// When it cannot be read, or is something else.
+pub fn inspect(context: &Context, options: &InspectOptions) -> Result<InspectReport, Error> {
+    let path = context.directory().join(&options.path);
+    let report = bundle::inspect(&path, options.program)?.ok_or(InspectError::Unknown { path })?;
+    Ok(InspectReport::Bundle(Box::new(report)))
+}
+
+/// Counts by name.
+type Counts = BTreeMap<String, u64>;

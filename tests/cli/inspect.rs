@@ -1,0 +1,149 @@
+//! `inspect` of packages that are written here, and of what is none.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use mlreg::{
+    base::Target,
+    emit::coreml::{BlobLayout, BlobPiece, ModelMetadata, PackageSource, Unchecked, encode, package_files, weight_reference},
+    mil::{Binding, Block, DataType, Function, Operation, Program, Recipe, Scope, TensorType, Value, ValueId, ValueInfo, ValueType},
+};
+
+use super::Sandbox;
+
+const WEIGHTS: &str = "Data/com.apple.CoreML/weights/weight.bin";
+
+/// `y = x + w`, with `w` in a weight file.
+fn program() -> Program {
+    let ty = ValueType::Tensor(TensorType::new(DataType::Float16, &[1, 64]));
+    let value = |name: &str| ValueInfo { name: name.to_owned(), ty: ty.clone() };
+    let recipe = Recipe::blob(&weight_reference("weight.bin"), 64, DataType::Float16, &[1, 64]);
+    let operation = |kind: &str, inputs: &[(&str, u32)], output: u32, attributes: BTreeMap<String, Value>| Operation {
+        kind: kind.to_owned(),
+        name: format!("{kind}_{output}"),
+        inputs: inputs.iter().map(|(name, id)| ((*name).to_owned(), vec![Binding::Value(ValueId(*id))])).collect(),
+        outputs: vec![ValueId(output)],
+        blocks: Vec::new(),
+        attributes,
+        scope: Scope::default(),
+    };
+    let constant = operation("const", &[], 1, BTreeMap::from([("val".to_owned(), Value::Tensor(recipe))]));
+    let add = operation("add", &[("x", 0), ("y", 1)], 2, BTreeMap::new());
+    let block = Block { operations: vec![constant, add], outputs: vec![ValueId(2)], ..Block::default() };
+    let function = Function {
+        opset: Target::Ios18,
+        values: vec![value("x"), value("w"), value("y")],
+        inputs: vec![ValueId(0)],
+        block,
+        attributes: BTreeMap::new(),
+    };
+    Program {
+        target: Target::Ios18,
+        functions: BTreeMap::from([("main".to_owned(), function)]),
+        default_function: None,
+        attributes: BTreeMap::new(),
+        doc: String::new(),
+    }
+}
+
+fn write_package(folder: &Path) {
+    let metadata = ModelMetadata { author: "someone".to_owned(), ..ModelMetadata::default() };
+    let specification = encode(&program(), &metadata, &Unchecked).unwrap();
+    let mut layout = BlobLayout::new();
+    layout.add(DataType::Float16, 64).unwrap();
+    let piece = |piece| match piece {
+        BlobPiece::Bytes(bytes) => bytes,
+        BlobPiece::Data(_) => vec![0; 128],
+    };
+    let weights: Vec<u8> = layout.pieces().flat_map(piece).collect();
+    for (path, source) in package_files(specification, &["weight.bin"]).unwrap() {
+        let bytes = match source {
+            PackageSource::Bytes(bytes) => bytes,
+            PackageSource::WeightFile(_) => weights.clone(),
+        };
+        let file = path.below(folder);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, bytes).unwrap();
+    }
+}
+
+fn sandbox() -> Sandbox {
+    let sandbox = Sandbox::new();
+    write_package(&sandbox.path("tae.mlpackage"));
+    sandbox
+}
+
+#[test]
+fn a_package_shows_features_operators_and_weights() {
+    let run = sandbox().run(&["inspect", "tae.mlpackage"]);
+    assert_eq!((run.code, run.stderr.as_str()), (Some(0), ""), "{run:?}");
+    for line in [
+        "bundle  [DIR]/tae.mlpackage\n",
+        "target  iOS18 (specification 9)\n",
+        "author  someone\n",
+        "\nmain\tinput\tx float16[1,64]\n",
+        "\nmain\toutput\ty float16[1,64]\n",
+        "\nmain\tadd\t1\n",
+        &format!("\n{WEIGHTS}\tfloat16\t1\t64\t128 B\n"),
+    ] {
+        assert!(run.stdout.contains(line), "{line:?} is not in\n{}", run.stdout);
+    }
+}
+
+#[test]
+fn the_document_has_the_same() {
+    let document = sandbox().run(&["inspect", "tae.mlpackage", "--json"]).json("mlreg/cli/inspect/1");
+    assert_eq!((document["subject"].as_str(), document["model_type"].as_str()), (Some("bundle"), Some("mlProgram")));
+    assert_eq!(document["weights"][0]["dtypes"]["float16"]["elements"], 64);
+    assert_eq!(document["operations"][0]["operators"], serde_json::json!({ "add": 1 }));
+    assert_eq!(document["files"], 3);
+    assert!(document.get("program").is_none());
+}
+
+#[test]
+fn the_program_is_printed_as_text() {
+    let run = sandbox().run(&["inspect", "tae.mlpackage", "--program"]);
+    assert!(run.stdout.starts_with("program(iOS18)\nfunc main<ios18>("), "{run:?}");
+    assert!(run.stdout.contains(" = add(x = x, y = w);\n"), "{run:?}");
+}
+
+#[test]
+fn a_missing_weight_file_is_a_problem_and_not_the_end() {
+    let sandbox = sandbox();
+    fs::remove_file(sandbox.path("tae.mlpackage").join(WEIGHTS)).unwrap();
+    let run = sandbox.run(&["inspect", "tae.mlpackage"]);
+    assert_eq!(run.code, Some(0));
+    assert!(run.stdout.contains("\nmain\tinput\tx float16[1,64]\n"), "{run:?}");
+    assert!(run.stderr.starts_with("warning: the program cannot be read: ") && run.stderr.contains("weight.bin"), "{run:?}");
+    assert_eq!(sandbox.run(&["inspect", "tae.mlpackage", "--program"]).code, Some(1));
+}
+
+#[test]
+fn a_compiled_model_tells_its_features() {
+    let sandbox = Sandbox::new();
+    let folder = sandbox.path("tae.mlmodelc");
+    fs::create_dir(&folder).unwrap();
+    let json = r#"[{ "specificationVersion": 9, "modelType": { "name": "MLModelType_mlProgram" }, "inputSchema": [
+        { "name": "latent", "type": "MultiArray", "dataType": "Float16", "shape": "[1, 16]" }], "outputSchema": [] }]"#;
+    fs::write(folder.join("metadata.json"), json).unwrap();
+    let run = sandbox.run(&["inspect", "tae.mlmodelc"]);
+    assert!(run.stdout.contains("\nmain\tinput\tlatent float16[1,16]\n"), "{run:?}");
+    let program = sandbox.run(&["inspect", "tae.mlmodelc", "--program"]);
+    assert_eq!(program.code, Some(1));
+    assert!(program.stderr.ends_with("\n\nhint: inspect the .mlpackage that it was compiled from\n"), "{program:?}");
+}
+
+#[test]
+fn what_is_no_bundle_says_what_one_is() {
+    let sandbox = Sandbox::new();
+    fs::write(sandbox.path("notes.txt"), "x").unwrap();
+    let run = sandbox.run(&["inspect", "notes.txt"]);
+    assert_eq!(run.code, Some(1));
+    assert!(run.stderr.starts_with("error: `[DIR]/notes.txt` is not a bundle: expected "), "{run:?}");
+    let run = sandbox.run(&["inspect", "absent.mlpackage"]);
+    assert_eq!(run.code, Some(1));
+    assert!(run.stderr.starts_with("error: cannot read `[DIR]/absent.mlpackage`\n  caused by: "), "{run:?}");
+    fs::create_dir(sandbox.path("x.mlpackage")).unwrap();
+    fs::write(sandbox.path("x.mlpackage/Manifest.json"), "{}").unwrap();
+    let run = sandbox.run(&["inspect", "x.mlpackage"]);
+    assert!(run.stderr.starts_with("error: cannot read the model `[DIR]/x.mlpackage/Manifest.json`\n  caused by: "), "{run:?}");
+}
