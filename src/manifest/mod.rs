@@ -1,3 +1,40 @@
-//! What people write (`package`) and what machines exchange (`release`): pure data, no IO.
+//! What people write (package manifests) and what machines exchange (release manifests): pure data, texts in, values out, no IO.
+//!
+//! ```text
+//! manifests/x.toml --PackageManifest::parse--> components --variants--> VariantPlan --(build)--> Release --to_canonical--> bytes, digest
+//! bytes --Release::parse--> Release --select--> chosen variants and the names they get when placed
+//! ```
 
+mod assign;
+mod axes;
+mod canonical;
+mod check;
+mod component;
+mod compression;
+mod error;
+mod glob;
+mod import;
+mod nearest;
+mod package;
+mod reader;
 pub mod release;
+mod request;
+mod schema;
+mod select;
+mod variants;
+
+pub use assign::Assignment;
+pub use axes::{Attention, Axes, Axis, Cache, Format, Layout, Linear, Logits, PictureRange, Precision, Shape, Size, TextShape};
+pub use canonical::{CanonicalError, to_canonical};
+pub use check::{RELEASE_LIMIT, ReleaseError};
+pub use component::{Component, ComponentKind, Conversion, Exclusion};
+pub use compression::{Compression, CompressionError, Integer};
+pub use error::{ManifestError, Problem};
+pub use glob::{GlobError, VariantGlob};
+pub use import::{FoundBundle, Import, ImportPattern};
+pub use nearest::nearest;
+pub use package::{PackageHeader, PackageManifest};
+pub use request::{PackageRequest, RequestError, choose_version};
+pub use schema::release_schema;
+pub use select::{Chosen, SelectError, Selection, select};
+pub use variants::{Content, VariantPlan};

@@ -1,0 +1,130 @@
+//! `[delivery]` and `[tags]`: globs over variant ids say which variants are wanted when, and by which name an app asks for them.
+
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
+
+use super::{
+    error::{ManifestError, Problem},
+    glob::{GlobError, VariantGlob},
+    nearest::nearest,
+    package::PackageManifest,
+    reader::{Item, Place, Table},
+    release::Delivery,
+    variants::VariantPlan,
+};
+use crate::base::Tag;
+
+/// What the manifest says about one variant.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Assignment {
+    /// When it is wanted: `initial` wins over `prefetch`; on demand where no glob matches.
+    pub delivery: Delivery,
+    /// The tags that ask for it.
+    pub tags: BTreeSet<Tag>,
+}
+
+/// A glob and where it stands.
+#[derive(Debug, Clone)]
+struct PlacedGlob {
+    glob: VariantGlob,
+    place: Place,
+}
+
+/// The two tables.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Assignments {
+    initial: Vec<PlacedGlob>,
+    prefetch: Vec<PlacedGlob>,
+    tags: BTreeMap<Tag, Vec<PlacedGlob>>,
+}
+
+impl Assignments {
+    pub(super) fn parse(delivery: Option<Item<'_>>, tags: Option<Item<'_>>) -> Result<Self, ManifestError> {
+        let mut delivery = delivery.map(|item| item.table("`[delivery]`".to_owned(), &["initial", "prefetch"])).transpose()?;
+        let mut list = |key| delivery.as_mut().and_then(|table| table.take(key)).map_or(Ok(Vec::new()), |item| globs(&item));
+        let (initial, prefetch) = (list("initial")?, list("prefetch")?);
+        let tags = tags.map(|item| item.names("`[tags]`".to_owned())).transpose()?.map_or(Vec::new(), Table::rest);
+        let tags = tags.iter().map(|item| Ok((tag(item)?, globs(item)?))).collect::<Result<_, ManifestError>>()?;
+        Ok(Self { initial, prefetch, tags })
+    }
+}
+
+fn tag(item: &Item<'_>) -> Result<Tag, ManifestError> {
+    let expected = "1 to 64 characters of a-z, 0-9, `-`, `_` or `.`, starting with a letter or digit".to_owned();
+    item.key.parse().map_err(|_| {
+        let found = format!("\"{}\"", item.key.chars().take(80).collect::<String>());
+        item.key_error(Problem::Value { key: "[tags]".to_owned(), found, expected, nearest: None })
+    })
+}
+
+fn globs(item: &Item<'_>) -> Result<Vec<PlacedGlob>, ManifestError> {
+    item.items()
+        .iter()
+        .map(|item| {
+            let text = item.text("a glob over variant ids, or a list of them")?;
+            let glob = text.parse().map_err(|glob: GlobError| item.error(Problem::Glob { key: item.key.clone(), glob }))?;
+            Ok(PlacedGlob { glob, place: item.place() })
+        })
+        .collect()
+}
+
+impl PackageManifest {
+    /// What `[delivery]` and `[tags]` say about every variant of the package, in the order of `plans`. Wants all variants, those of
+    /// imports, too.
+    ///
+    /// # Errors
+    /// For two variants of one id, and for globs that match none.
+    pub fn assign(&self, plans: &[VariantPlan]) -> Result<Vec<Assignment>, ManifestError> {
+        self.check_ids(plans)?;
+        let mut assigned = vec![Assignment::default(); plans.len()];
+        // `initial` comes last, so that it wins.
+        for (key, globs, delivery) in
+            [("prefetch", &self.assignments.prefetch, Delivery::Prefetch), ("initial", &self.assignments.initial, Delivery::Initial)]
+        {
+            self.matching("delivery", key, globs, plans)?.for_each(|index| assigned[index].delivery = delivery);
+        }
+        for (tag, globs) in &self.assignments.tags {
+            self.matching("tags", tag.as_str(), globs, plans)?.for_each(|index| {
+                assigned[index].tags.insert(tag.clone());
+            });
+        }
+        Ok(assigned)
+    }
+
+    fn check_ids(&self, plans: &[VariantPlan]) -> Result<(), ManifestError> {
+        let mut seen: BTreeMap<&str, &VariantPlan> = BTreeMap::new();
+        for plan in plans {
+            match seen.entry(&plan.id) {
+                Entry::Vacant(entry) => _ = entry.insert(plan),
+                Entry::Occupied(entry) => {
+                    let problem = Problem::SameId { id: plan.id.clone(), first: entry.get().describe(), second: plan.describe() };
+                    let component = self.components.iter().find(|component| component.name == plan.component);
+                    return Err(component.map_or_else(
+                        || Place { line: 1, column: 1 }.error(&self.file, problem.clone()),
+                        |component| component.error(problem.clone()),
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn matching(
+        &self,
+        table: &'static str,
+        key: &str,
+        globs: &[PlacedGlob],
+        plans: &[VariantPlan],
+    ) -> Result<impl Iterator<Item = usize>, ManifestError> {
+        let mut matching = BTreeSet::new();
+        for PlacedGlob { glob, place } in globs {
+            let found: Vec<usize> = (0..plans.len()).filter(|index| glob.is_match(&plans[*index].id)).collect();
+            if found.is_empty() {
+                let nearest = nearest(glob.as_str(), plans.iter().map(|plan| plan.id.as_str()), 3).into_iter().map(str::to_owned).collect();
+                let problem = Problem::MatchesNothing { table, key: key.to_owned(), glob: glob.to_string(), nearest };
+                return Err(place.error(&self.file, problem));
+            }
+            matching.extend(found);
+        }
+        Ok(matching.into_iter())
+    }
+}

@@ -1,0 +1,367 @@
+//! Axes: what may differ between the variants of a component, each with its words, its default and its part of an id.
+//!
+//! Order and spelling of an id: `<component>[-<shape>][-<axes not at their default>]-<precision>[-<compression>]-<target>[-<format>]`.
+//! Inputs and outputs of another dtype than the default are `iofloat32`, one word, so that globs on `-float32-` mean the precision alone.
+
+use std::{collections::BTreeMap, fmt};
+
+use super::compression::Compression;
+use crate::{base::Target, manifest::release::BundleKind};
+
+/// Longest side of a picture, in pixels.
+pub(super) const SIZE_LIMIT: u32 = 65_536;
+/// Longest sequence or cache, in tokens.
+pub(super) const LENGTH_LIMIT: u32 = 1 << 20;
+
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$word_doc:meta])* $variant:ident = $text:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+        pub enum $name { $($(#[$word_doc])* $variant,)+ }
+
+        impl $name {
+            /// Every value, the default first.
+            pub const ALL: &'static [$name] = &[$($name::$variant,)+];
+
+            /// The word in manifests and ids.
+            pub const fn name(self) -> &'static str {
+                match self { $($name::$variant => $text,)+ }
+            }
+
+            /// The value of that name.
+            pub fn from_name(name: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|value| value.name() == name)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.name())
+            }
+        }
+    };
+}
+
+words!(
+    /// Order of a picture's dimensions at inputs and outputs.
+    Layout {
+        /// [batch, channels, height, width].
+        #[default]
+        Nchw = "nchw",
+        /// [batch, height, width, channels].
+        Nhwc = "nhwc",
+    }
+);
+words!(
+    /// What a text model's matrix products are.
+    Linear {
+        /// `linear` over [batch, sequence, channels].
+        #[default]
+        Linear = "linear",
+        /// 1x1 `conv` over [batch, channels, 1, sequence].
+        Conv = "conv",
+    }
+);
+words!(
+    /// Where a decoder keeps keys and values of earlier tokens.
+    Cache {
+        /// Nowhere: every call sees the whole sequence.
+        #[default]
+        None = "none",
+        /// In Core ML states.
+        State = "state",
+        /// In inputs and outputs.
+        Inputs = "inputs",
+    }
+);
+words!(
+    /// Which rows of logits a call gives.
+    Logits {
+        /// One per input token.
+        #[default]
+        All = "all",
+        /// That of the last real token.
+        Last = "last",
+    }
+);
+words!(
+    /// A float type of weights and arithmetic, or of inputs and outputs.
+    Precision {
+        /// 16 bit.
+        #[default]
+        Float16 = "float16",
+        /// 32 bit.
+        Float32 = "float32",
+    }
+);
+words!(
+    /// How attention is written.
+    Attention {
+        /// Fused where the target has it.
+        #[default]
+        Auto = "auto",
+        /// As one `scaled_dot_product_attention`, from iOS18.
+        Fused = "fused",
+        /// As matrix products and a softmax.
+        Explicit = "explicit",
+    }
+);
+words!(
+    /// The range of pictures.
+    PictureRange {
+        /// About 0..1, as the network gives it.
+        #[default]
+        Unit = "unit",
+        /// About -1..1.
+        Signed = "signed",
+    }
+);
+words!(
+    /// What a build writes.
+    Format {
+        /// A Core ML package.
+        #[default]
+        MlPackage = "mlpackage",
+        /// A compiled Core ML model, ready for an app bundle.
+        MlModelC = "mlmodelc",
+        /// An ONNX model, which has no deployment target.
+        Onnx = "onnx",
+    }
+);
+words!(
+    /// The axes of variants, in the order of ids.
+    Axis {
+        /// Picture size.
+        #[default]
+        Size = "size",
+        /// Input length in tokens.
+        Sequence = "sequence",
+        /// Input length of the encoder side of a decoder.
+        EncoderSequence = "encoder-sequence",
+        /// Length of the cache.
+        Context = "context",
+        /// Order of picture dimensions.
+        Layout = "layout",
+        /// Form of matrix products.
+        Linear = "linear",
+        /// Place of the cache.
+        Cache = "cache",
+        /// Rows of logits.
+        Logits = "logits",
+        /// Dtype of inputs and outputs.
+        IoPrecision = "io-precision",
+        /// Dtype of weights and arithmetic.
+        Precision = "precision",
+        /// Compression of weights.
+        Compress = "compress",
+        /// Deployment target.
+        Target = "target",
+        /// Bundle format.
+        Format = "format",
+    }
+);
+
+impl Axis {
+    /// The key in [`Variant::axes`](super::release::Variant::axes).
+    pub fn label(self) -> &'static str {
+        if self == Self::Compress { "compression" } else { self.name() }
+    }
+}
+
+impl Format {
+    /// The bundle kind that it becomes.
+    pub fn kind(self) -> BundleKind {
+        match self {
+            Self::MlPackage => BundleKind::MlPackage,
+            Self::MlModelC => BundleKind::MlModelC,
+            Self::Onnx => BundleKind::Onnx,
+        }
+    }
+}
+
+/// Picture size in pixels: `768`, or `768x1024` (width x height).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Size {
+    /// Pixels per row.
+    pub width: u32,
+    /// Rows.
+    pub height: u32,
+}
+
+impl Size {
+    /// A size of 1 to 65536 pixels on either side.
+    pub fn new(width: u32, height: u32) -> Option<Self> {
+        let fits = |side| (1..=SIZE_LIMIT).contains(&side);
+        (fits(width) && fits(height)).then_some(Self { width, height })
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.width == self.height { write!(f, "{}", self.width) } else { write!(f, "{}x{}", self.width, self.height) }
+    }
+}
+
+/// Lengths of a text model in tokens, where they are given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct TextShape {
+    /// Input length; of a decoder its own.
+    pub sequence: Option<u32>,
+    /// Length of the encoder side, where it differs from `sequence`.
+    pub encoder_sequence: Option<u32>,
+    /// Length of the cache.
+    pub context: Option<u32>,
+}
+
+/// The fixed shape of a program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub enum Shape {
+    /// Nothing was said: the architecture has one shape.
+    #[default]
+    None,
+    /// Of a picture model.
+    Image(Size),
+    /// Of a text model.
+    Text(TextShape),
+}
+
+impl Shape {
+    /// The part of a variant id, e.g. `768x1024` or `s64-c2048`; none where there is no shape.
+    pub fn id(&self) -> Option<String> {
+        match self {
+            Self::None => None,
+            Self::Image(size) => Some(size.to_string()),
+            Self::Text(text) => {
+                let part = |prefix: &str, length: Option<u32>| length.map(|length| format!("{prefix}{length}"));
+                let parts = [part("s", text.sequence), part("e", text.encoder_sequence), part("c", text.context)];
+                Some(parts.into_iter().flatten().collect::<Vec<_>>().join("-"))
+            }
+        }
+    }
+
+    fn value(&self, axis: Axis) -> Option<String> {
+        let number = |length: Option<u32>| length.map(|length| length.to_string());
+        match (self, axis) {
+            (Self::Image(size), Axis::Size) => Some(size.to_string()),
+            (Self::Text(text), Axis::Sequence) => number(text.sequence),
+            (Self::Text(text), Axis::EncoderSequence) => number(text.encoder_sequence.or(text.sequence)),
+            (Self::Text(text), Axis::Context) => number(text.context),
+            _ => None,
+        }
+    }
+}
+
+/// One value of every axis that a conversion has.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Axes {
+    /// The shape; of a multifunction bundle one per function, in the manifest's order.
+    pub shapes: Vec<Shape>,
+    /// Order of picture dimensions.
+    pub layout: Layout,
+    /// Form of matrix products.
+    pub linear: Linear,
+    /// Place of the cache.
+    pub cache: Cache,
+    /// Rows of logits.
+    pub logits: Logits,
+    /// Dtype of float inputs and outputs.
+    pub io_precision: Precision,
+    /// Dtype of weights and arithmetic.
+    pub precision: Precision,
+    /// Compression of weights.
+    pub compression: Compression,
+    /// Deployment target; none for formats that have no target.
+    pub target: Option<Target>,
+    /// Bundle format.
+    pub format: Format,
+}
+
+impl Axes {
+    /// The dtype of inputs and outputs where nothing else is said: float32 at iOS15, which has no other, else the precision.
+    pub fn default_io(precision: Precision, target: Option<Target>) -> Precision {
+        if target == Some(Target::Ios15) { Precision::Float32 } else { precision }
+    }
+
+    /// The value of `axis` as manifests spell it (sizes as `768` or `768x1024`); none where the variant has no such axis. Shapes of a
+    /// multifunction bundle are joined with `+`.
+    pub fn value(&self, axis: Axis) -> Option<String> {
+        match axis {
+            Axis::Size | Axis::Sequence | Axis::EncoderSequence | Axis::Context => {
+                let values: Option<Vec<String>> = self.shapes.iter().map(|shape| shape.value(axis)).collect();
+                values.filter(|values| !values.is_empty()).map(|values| values.join("+"))
+            }
+            Axis::Layout => Some(self.layout.to_string()),
+            Axis::Linear => Some(self.linear.to_string()),
+            Axis::Cache => Some(self.cache.to_string()),
+            Axis::Logits => Some(self.logits.to_string()),
+            Axis::IoPrecision => Some(self.io_precision.to_string()),
+            Axis::Precision => Some(self.precision.to_string()),
+            Axis::Compress => Some(self.compression.to_string()),
+            Axis::Target => self.target.map(|target| target.to_string()),
+            Axis::Format => Some(self.format.to_string()),
+        }
+    }
+
+    /// The parts of an id between component and target.
+    pub(super) fn id_parts(&self) -> Vec<String> {
+        let shapes: Vec<String> = self.shapes.iter().filter_map(Shape::id).collect();
+        let io_default = Self::default_io(self.precision, self.target);
+        let optional = [
+            (!shapes.is_empty()).then(|| shapes.join("+")),
+            (self.layout != Layout::default()).then(|| self.layout.to_string()),
+            (self.linear != Linear::default()).then(|| self.linear.to_string()),
+            (self.cache != Cache::default()).then(|| self.cache.to_string()),
+            (self.logits != Logits::default()).then(|| self.logits.to_string()),
+            (self.io_precision != io_default).then(|| format!("io{}", self.io_precision)),
+            Some(self.precision.to_string()),
+            self.compression.id(),
+        ];
+        optional.into_iter().flatten().collect()
+    }
+
+    /// What a release manifest says about the axes: shape, precision, dtype of inputs and outputs and compression always, the rest
+    /// where it fits the kind of shape or is not at its default. Target and format have fields of their own.
+    pub fn labels(&self) -> BTreeMap<String, String> {
+        let is_image = self.shapes.iter().any(|shape| matches!(shape, Shape::Image(_)));
+        let is_text = self.shapes.iter().any(|shape| matches!(shape, Shape::Text(_)));
+        let told = |axis: &Axis| match axis {
+            Axis::Layout => is_image || self.layout != Layout::default(),
+            Axis::Linear => is_text || self.linear != Linear::default(),
+            Axis::Cache => is_text || self.cache != Cache::default(),
+            Axis::Logits => is_text || self.logits != Logits::default(),
+            Axis::Target | Axis::Format => false,
+            _ => true,
+        };
+        let axes = Axis::ALL.iter().filter(|axis| told(axis));
+        axes.filter_map(|axis| Some((axis.label().to_owned(), self.value(*axis)?))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_and_names_agree() {
+        for axis in Axis::ALL {
+            assert_eq!(Axis::from_name(axis.name()), Some(*axis));
+        }
+        assert_eq!(Layout::from_name("NHWC"), None);
+        assert_eq!(Precision::default().name(), "float16");
+    }
+
+    #[test]
+    fn sizes_are_sane() {
+        assert_eq!(Size::new(768, 1024).unwrap().to_string(), "768x1024");
+        assert_eq!(Size::new(768, 768).unwrap().to_string(), "768");
+        assert!(Size::new(0, 1).is_none());
+        assert!(Size::new(1, 65_537).is_none());
+    }
+
+    #[test]
+    fn inputs_and_outputs_are_float32_at_ios15() {
+        assert_eq!(Axes::default_io(Precision::Float16, Some(Target::Ios15)), Precision::Float32);
+        assert_eq!(Axes::default_io(Precision::Float16, Some(Target::Ios16)), Precision::Float16);
+        assert_eq!(Axes::default_io(Precision::Float32, None), Precision::Float32);
+    }
+}

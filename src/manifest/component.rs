@@ -1,0 +1,373 @@
+//! One `[[component]]` of a package manifest: a conversion with its axes, an import, or plain files.
+
+use std::collections::BTreeMap;
+
+use super::{
+    axes::{
+        Attention, Axis, Cache, Format, LENGTH_LIMIT, Layout, Linear, Logits, PictureRange, Precision, SIZE_LIMIT, Size,
+    },
+    compression::Compression,
+    error::{ManifestError, Problem},
+    import::{Import, ImportPattern},
+    reader::{Item, Place, Table},
+};
+use crate::base::{PackageName, RelativePath, Target};
+
+/// Every key that some kind of component has.
+pub(super) const KEYS: &[&str] = &[
+    "name",
+    "checkpoint",
+    "import",
+    "files",
+    "part",
+    "architecture",
+    "size",
+    "sequence",
+    "encoder-sequence",
+    "context",
+    "cache",
+    "chunks",
+    "linear",
+    "logits",
+    "attention",
+    "range",
+    "clamp",
+    "window-cache",
+    "batch",
+    "shared",
+    "multifunction",
+    "layout",
+    "precision",
+    "io-precision",
+    "target",
+    "compress",
+    "format",
+    "exclude",
+];
+
+/// A part of a package that is loaded by itself.
+#[derive(Debug, Clone)]
+pub struct Component {
+    /// Its name, unique in the package, with which the ids of its variants start.
+    pub name: String,
+    /// What it is made from.
+    pub kind: ComponentKind,
+    file: String,
+    place: Place,
+}
+
+/// What a component is made from.
+#[derive(Debug, Clone)]
+pub enum ComponentKind {
+    /// `checkpoint`: weights that are converted.
+    Checkpoint(Box<Conversion>),
+    /// `import`: bundles made elsewhere.
+    Import(Box<Import>),
+    /// `files`: plain files, by path relative to the manifest; their names differ.
+    Files(Vec<String>),
+}
+
+/// How a checkpoint becomes bundles. Lists are axes: never empty (unless said otherwise), without duplicates, in the manifest's order.
+#[derive(Debug, Clone)]
+pub struct Conversion {
+    /// Folder, file or `hf://` address, as written; relative to the manifest.
+    pub checkpoint: String,
+    /// Which part of the architecture.
+    pub part: Option<String>,
+    /// The architecture, where no config.json names it.
+    pub architecture: Option<String>,
+    /// Picture sizes; empty for models without.
+    pub sizes: Vec<Size>,
+    /// Input lengths; empty for models without.
+    pub sequences: Vec<u32>,
+    /// Lengths of the encoder side; empty: as `sequences`.
+    pub encoder_sequences: Vec<u32>,
+    /// Cache lengths; empty for models without.
+    pub contexts: Vec<u32>,
+    /// Orders of picture dimensions.
+    pub layouts: Vec<Layout>,
+    /// Forms of matrix products.
+    pub linears: Vec<Linear>,
+    /// Places of the cache.
+    pub caches: Vec<Cache>,
+    /// Rows of logits.
+    pub logits: Vec<Logits>,
+    /// Dtypes of inputs and outputs; empty: the default of each target.
+    pub io_precisions: Vec<Precision>,
+    /// Dtypes of weights and arithmetic.
+    pub precisions: Vec<Precision>,
+    /// Compressions of weights.
+    pub compressions: Vec<Compression>,
+    /// Deployment targets; empty only where every format is without target.
+    pub targets: Vec<Target>,
+    /// Bundle formats.
+    pub formats: Vec<Format>,
+    /// Number of bundles that the layers are split into.
+    pub chunks: Option<u32>,
+    /// Batch size, 1 where nothing is said.
+    pub batch: u32,
+    /// How attention is written.
+    pub attention: Attention,
+    /// Range of pictures.
+    pub range: PictureRange,
+    /// Whether pictures are cut off at the ends of their range.
+    pub clamp: bool,
+    /// Whether layers with a sliding window keep only the window in their cache.
+    pub window_cache: bool,
+    /// Whether tensors that several components use go into a weight file of their own.
+    pub shared: bool,
+    /// Whether the shapes of one target are functions of one bundle.
+    pub multifunction: bool,
+    /// Combinations that are left out.
+    pub exclude: Vec<Exclusion>,
+    pub(super) places: BTreeMap<&'static str, Place>,
+}
+
+/// An entry of `exclude`: leaves out the combinations that have one of the values on every axis named.
+#[derive(Debug, Clone)]
+pub struct Exclusion {
+    /// Values by axis, spelled as [`Axes::value`](super::Axes::value) does.
+    pub axes: BTreeMap<Axis, Vec<String>>,
+    pub(super) place: Place,
+}
+
+impl Component {
+    /// An error about the component as a whole.
+    pub(super) fn error(&self, problem: Problem) -> ManifestError {
+        self.place.error(&self.file, problem)
+    }
+
+    /// An error at a place inside the component.
+    pub(super) fn error_at(&self, place: Option<Place>, problem: Problem) -> ManifestError {
+        place.unwrap_or(self.place).error(&self.file, problem)
+    }
+}
+
+pub(super) fn parse(mut table: Table<'_>, file: &str) -> Result<Component, ManifestError> {
+    let name = component_name(&table.need("name")?)?;
+    table.relabel(format!("component `{name}`"));
+    let place = table.place();
+    let sources: Vec<Item<'_>> = ["checkpoint", "import", "files"].into_iter().filter_map(|key| table.take(key)).collect();
+    let [source] = <[Item<'_>; 1]>::try_from(sources).map_err(|found| {
+        let names = ["checkpoint", "import", "files"].into_iter().filter(|name| found.iter().any(|item| item.key == *name));
+        let problem = Problem::Sources { component: name.clone(), found: names.collect() };
+        found.last().map_or_else(|| table.error(problem.clone()), |item| item.key_error(problem.clone()))
+    })?;
+    let kind = match source.key.as_str() {
+        "checkpoint" => ComponentKind::Checkpoint(Box::new(conversion(&name, &source, &mut table)?)),
+        "import" => ComponentKind::Import(Box::new(import(&name, &source, &mut table, file)?)),
+        _ => ComponentKind::Files(files(&source)?),
+    };
+    if let Some(item) = table.rest().first() {
+        let source_key = ["checkpoint", "import", "files"].into_iter().find(|key| *key == source.key).unwrap_or("files");
+        return Err(item.key_error(Problem::Unfit { component: name, key: item.key.clone(), source_key }));
+    }
+    Ok(Component { name, kind, file: file.to_owned(), place })
+}
+
+/// Components have the rules of packages, because ids start with them and become file names.
+fn component_name(item: &Item<'_>) -> Result<String, ManifestError> {
+    let expected = "1 to 64 characters of a-z, 0-9, `-`, `_` or `.`, starting with a letter or digit, and no reserved device name";
+    let text = item.text(expected)?;
+    let valid = text.parse::<PackageName>().is_ok() && text.parse::<RelativePath>().is_ok();
+    if valid { Ok(text.to_owned()) } else { Err(item.unexpected(expected)) }
+}
+
+fn files(source: &Item<'_>) -> Result<Vec<String>, ManifestError> {
+    let files = source.one_or_list(|item| Ok(item.text("a path, or a list of paths")?.to_owned()))?;
+    let name = |file: &str| file.rsplit('/').next().unwrap_or(file).to_lowercase();
+    let clash = files.iter().enumerate().find(|(index, file)| files[..*index].iter().any(|other| name(other) == name(file)));
+    match clash {
+        Some((_, file)) => Err(source.error(Problem::Duplicate { key: "files".to_owned(), value: format!("the file name `{}`", name(file)) })),
+        None => Ok(files),
+    }
+}
+
+fn import(component: &str, source: &Item<'_>, table: &mut Table<'_>, file: &str) -> Result<Import, ManifestError> {
+    let text = source.text("a path with `{axis}` placeholders, or a glob")?;
+    let pattern = ImportPattern::parse(text).map_err(|why| source.error(Problem::Pattern { pattern: text.to_owned(), why }))?;
+    let target = table.take("target").map(|item| target(&item)).transpose()?;
+    let mut stated = BTreeMap::new();
+    let described = Axis::ALL.iter().filter(|axis| !matches!(axis, Axis::Target | Axis::Format));
+    for (axis, item) in described.filter_map(|axis| Some((*axis, table.take(axis.name())?))) {
+        if pattern.placeholders().contains(&axis) {
+            return Err(item.key_error(Problem::Pattern { pattern: text.to_owned(), why: format!("`{axis}` stands in the pattern and beside it") }));
+        }
+        stated.insert(axis, axis_value(axis, &item)?);
+    }
+    if let (Some(_), true) = (target, pattern.placeholders().contains(&Axis::Target)) {
+        return Err(source.error(Problem::Pattern { pattern: text.to_owned(), why: "`target` stands in the pattern and beside it".to_owned() }));
+    }
+    Ok(Import { component: component.to_owned(), pattern, target, stated, file: file.to_owned(), place: source.place() })
+}
+
+fn size(item: &Item<'_>) -> Result<Size, ManifestError> {
+    let (width, height) = match item.pair(SIZE_LIMIT) {
+        Some(pair) => pair?,
+        None => item.number(SIZE_LIMIT).map(|side| (side, side))?,
+    };
+    Size::new(width, height).ok_or_else(|| item.unexpected(format!("a whole number from 1 to {SIZE_LIMIT}")))
+}
+
+fn length(item: &Item<'_>) -> Result<u32, ManifestError> {
+    item.number(LENGTH_LIMIT)
+}
+
+fn target(item: &Item<'_>) -> Result<Target, ManifestError> {
+    let targets: Vec<Target> = Target::all().collect();
+    item.word(&targets, Target::name)
+}
+
+fn compression(item: &Item<'_>) -> Result<Compression, ManifestError> {
+    let expected = "`none`, `linear:int8`, `linear:int4:block=32`, `palettize:4`, `palettize:4:group=16`, `prune:0.5` or the like";
+    item.parsed(expected, str::parse::<Compression>)
+}
+
+/// One value of `axis`, spelled as `Axes::value` spells it.
+fn axis_value(axis: Axis, item: &Item<'_>) -> Result<String, ManifestError> {
+    Ok(match axis {
+        Axis::Size => size(item)?.to_string(),
+        Axis::Sequence | Axis::EncoderSequence | Axis::Context => length(item)?.to_string(),
+        Axis::Layout => item.word(Layout::ALL, Layout::name)?.to_string(),
+        Axis::Linear => item.word(Linear::ALL, Linear::name)?.to_string(),
+        Axis::Cache => item.word(Cache::ALL, Cache::name)?.to_string(),
+        Axis::Logits => item.word(Logits::ALL, Logits::name)?.to_string(),
+        Axis::IoPrecision | Axis::Precision => item.word(Precision::ALL, Precision::name)?.to_string(),
+        Axis::Compress => compression(item)?.to_string(),
+        Axis::Target => target(item)?.to_string(),
+        Axis::Format => item.word(Format::ALL, Format::name)?.to_string(),
+    })
+}
+
+fn exclusion(item: Item<'_>, component: &str) -> Result<Exclusion, ManifestError> {
+    const AXES: &[&str] = &[
+        "size",
+        "sequence",
+        "encoder-sequence",
+        "context",
+        "layout",
+        "linear",
+        "cache",
+        "logits",
+        "io-precision",
+        "precision",
+        "compress",
+        "target",
+        "format",
+    ];
+    let place = item.place();
+    let mut table = item.clone().table(format!("`exclude` of component `{component}`"), AXES)?;
+    let mut axes = BTreeMap::new();
+    for axis in Axis::ALL {
+        if let Some(values) = table.take(axis.name()) {
+            axes.insert(*axis, values.one_or_list(|value| axis_value(*axis, value))?);
+        }
+    }
+    if axes.is_empty() { Err(item.unexpected("a table with at least one axis")) } else { Ok(Exclusion { axes, place }) }
+}
+
+/// Takes keys from a component's table and remembers where they stand.
+struct Axes<'a, 't> {
+    table: &'a mut Table<'t>,
+    places: BTreeMap<&'static str, Place>,
+}
+
+impl<'t> Axes<'_, 't> {
+    fn take(&mut self, key: &'static str) -> Option<Item<'t>> {
+        let item = self.table.take(key)?;
+        self.places.insert(key, item.place());
+        Some(item)
+    }
+
+    fn list<T: PartialEq>(&mut self, key: &'static str, read: impl Fn(&Item<'t>) -> Result<T, ManifestError>) -> Result<Vec<T>, ManifestError> {
+        self.take(key).map_or(Ok(Vec::new()), |item| item.one_or_list(read))
+    }
+
+    fn words<T: Copy + PartialEq + Default>(
+        &mut self,
+        key: &'static str,
+        words: &[T],
+        name: impl Fn(T) -> &'static str,
+    ) -> Result<Vec<T>, ManifestError> {
+        let values = self.list(key, |item| item.word(words, &name))?;
+        Ok(if values.is_empty() { vec![T::default()] } else { values })
+    }
+
+    fn one<T: Default>(&mut self, key: &'static str, read: impl Fn(&Item<'t>) -> Result<T, ManifestError>) -> Result<T, ManifestError> {
+        self.take(key).map_or(Ok(T::default()), |item| read(&item))
+    }
+
+    fn text(&mut self, key: &'static str) -> Result<Option<String>, ManifestError> {
+        self.one(key, |item| Ok(Some(item.text("a text")?.to_owned())))
+    }
+}
+
+fn conversion(component: &str, source: &Item<'_>, table: &mut Table<'_>) -> Result<Conversion, ManifestError> {
+    let checkpoint = source.text("a folder, a file or an `hf://` address")?.to_owned();
+    let axes = &mut Axes { table, places: BTreeMap::new() };
+    let mut compressions = axes.list("compress", compression)?;
+    if compressions.is_empty() {
+        compressions.push(Compression::None);
+    }
+    let exclude = axes.take("exclude").map_or(Ok(Vec::new()), |item| item.list("a list of tables such as `[{ target = \"iOS15\" }]`"))?;
+    let mut conversion = Conversion {
+        checkpoint,
+        part: axes.text("part")?,
+        architecture: axes.text("architecture")?,
+        sizes: axes.list("size", size)?,
+        sequences: axes.list("sequence", length)?,
+        encoder_sequences: axes.list("encoder-sequence", length)?,
+        contexts: axes.list("context", length)?,
+        layouts: axes.words("layout", Layout::ALL, Layout::name)?,
+        linears: axes.words("linear", Linear::ALL, Linear::name)?,
+        caches: axes.words("cache", Cache::ALL, Cache::name)?,
+        logits: axes.words("logits", Logits::ALL, Logits::name)?,
+        io_precisions: axes.list("io-precision", |item| item.word(Precision::ALL, Precision::name))?,
+        precisions: axes.words("precision", Precision::ALL, Precision::name)?,
+        compressions,
+        targets: axes.list("target", target)?,
+        formats: axes.words("format", Format::ALL, Format::name)?,
+        chunks: axes.one("chunks", |item| item.number(1024).map(Some))?,
+        batch: axes.one("batch", |item| item.number(SIZE_LIMIT).map(Some))?.unwrap_or(1),
+        attention: axes.one("attention", |item| item.word(Attention::ALL, Attention::name))?,
+        range: axes.one("range", |item| item.word(PictureRange::ALL, PictureRange::name))?,
+        clamp: axes.one("clamp", Item::boolean)?,
+        window_cache: axes.one("window-cache", Item::boolean)?,
+        shared: axes.one("shared", Item::boolean)?,
+        multifunction: axes.one("multifunction", Item::boolean)?,
+        exclude: exclude.into_iter().map(|item| exclusion(item, component)).collect::<Result<_, _>>()?,
+        places: BTreeMap::new(),
+    };
+    conversion.places = std::mem::take(&mut axes.places);
+    consistent(component, &conversion, axes.table)?;
+    Ok(conversion)
+}
+
+/// What keys ask of one another, whatever the combination.
+fn consistent(component: &str, conversion: &Conversion, table: &Table<'_>) -> Result<(), ManifestError> {
+    let fail = |key: &str, problem: Problem| {
+        let error = table.error(problem);
+        Err(conversion.places.get(key).map_or(error.clone(), |place| place.error(&error.file, *error.problem)))
+    };
+    let needs = |key: &'static str, value: &str, needs: &'static str| {
+        fail(key, Problem::Needs { component: component.to_owned(), key: format!("{key}{value}"), needs })
+    };
+    let has = |key: &str| conversion.places.contains_key(key);
+    let caching = conversion.caches.iter().find(|cache| **cache != Cache::None);
+    let text_axis = ["sequence", "encoder-sequence", "context"].into_iter().find(|key| has(key));
+    match (has("size"), text_axis) {
+        (true, Some(second)) => return fail(second, Problem::TwoShapes { component: component.to_owned(), first: "size", second }),
+        _ if has("encoder-sequence") && !has("sequence") => return needs("encoder-sequence", "", "sequence"),
+        _ => {}
+    }
+    if let (Some(cache), false) = (caching, has("context")) {
+        return needs("cache", &format!(" = \"{cache}\""), "context");
+    }
+    if conversion.window_cache && caching.is_none() {
+        return needs("window-cache", "", "cache");
+    }
+    if conversion.targets.is_empty() && conversion.formats.iter().any(|format| *format != Format::Onnx) {
+        return Err(table.error(Problem::MissingKey { table: format!("component `{component}`"), key: "target" }));
+    }
+    Ok(())
+}

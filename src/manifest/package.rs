@@ -1,0 +1,247 @@
+//! The package manifest, `manifests/*.toml`: what a person writes. Parsing checks everything that one file can say; whether the
+//! checkpoint has the part, or Core ML the model, is for others.
+
+use super::{
+    assign::Assignments,
+    component::{self, Component},
+    error::{ManifestError, Problem},
+    reader::{self, Item, Table},
+    variants::VariantPlan,
+};
+use crate::base::PackageName;
+
+/// A parsed package manifest.
+#[derive(Debug, Clone)]
+pub struct PackageManifest {
+    /// What `[package]` says.
+    pub package: PackageHeader,
+    /// Every `[[component]]`, in the order of the file; names are unique.
+    pub components: Vec<Component>,
+    pub(super) assignments: Assignments,
+    pub(super) file: String,
+}
+
+/// The table `[package]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PackageHeader {
+    /// The package.
+    pub name: PackageName,
+    /// Its version.
+    pub version: semver::Version,
+    /// SPDX expression of the weights' licence.
+    pub license: Option<String>,
+    /// One sentence about the package.
+    pub description: Option<String>,
+    /// Who made the model, as Xcode shows it.
+    pub author: Option<String>,
+}
+
+impl PackageManifest {
+    /// Reads a package manifest; `file` is its name in messages.
+    ///
+    /// # Errors
+    /// The first mistake, with line and column.
+    pub fn parse(text: &str, file: &str) -> Result<Self, ManifestError> {
+        let mut document = reader::parse(text, file, &["package", "component", "delivery", "tags"])?;
+        let package = header(document.need("package")?.table("`[package]`".to_owned(), &["name", "version", "license", "description", "author"])?)?;
+        let components = match document.take("component") {
+            Some(item) => components(&item, file)?,
+            None => return Err(document.error(Problem::NoComponents)),
+        };
+        let assignments = Assignments::parse(document.take("delivery"), document.take("tags"))?;
+        Ok(Self { package, components, assignments, file: file.to_owned() })
+    }
+
+    /// The variants of every component that does not depend on files outside of the manifest: conversions and plain files, in the
+    /// order of the file. Those of imports come from [`Import::variants`](super::Import::variants).
+    ///
+    /// # Errors
+    /// What [`Component::variants`] says.
+    pub fn variants(&self) -> Result<Vec<VariantPlan>, ManifestError> {
+        let plans: Result<Vec<_>, _> = self.components.iter().map(Component::variants).collect();
+        Ok(plans?.into_iter().flatten().collect())
+    }
+}
+
+fn header(mut table: Table<'_>) -> Result<PackageHeader, ManifestError> {
+    let optional = |item: Option<Item<'_>>| item.map(|item| item.text("a text").map(str::to_owned)).transpose();
+    let name = "1 to 64 characters of a-z, 0-9, `-`, `_` or `.`, starting with a letter or digit";
+    Ok(PackageHeader {
+        name: table.need("name")?.parsed(name, str::parse::<PackageName>)?,
+        version: table.need("version")?.parsed("a semantic version such as \"1.0.0\"", semver::Version::parse)?,
+        license: optional(table.take("license"))?,
+        description: optional(table.take("description"))?,
+        author: optional(table.take("author"))?,
+    })
+}
+
+fn components(item: &Item<'_>, file: &str) -> Result<Vec<Component>, ManifestError> {
+    let mut components: Vec<Component> = Vec::new();
+    for item in item.list("`[[component]]` tables")? {
+        let component = component::parse(item.table("`[[component]]`".to_owned(), component::KEYS)?, file)?;
+        if components.iter().any(|other| other.name == component.name) {
+            return Err(component.error(Problem::DuplicateComponent { name: component.name.clone() }));
+        }
+        components.push(component);
+    }
+    if components.is_empty() { Err(item.error(Problem::NoComponents)) } else { Ok(components) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::{Compression, ComponentKind, Size};
+
+    const HEAD: &str = "[package]\nname = \"tae\"\nversion = \"1.0.0\"\n\n[[component]]\nname = \"decoder\"\n";
+
+    /// The error's text, and its hint behind a bar.
+    fn error(text: &str) -> String {
+        let error = PackageManifest::parse(text, "tae.toml").map(|manifest| manifest.variants().map(|_| ())).and_then(|result| result).unwrap_err();
+        error.hint().map_or_else(|| error.to_string(), |hint| format!("{error} | {hint}"))
+    }
+
+    #[test]
+    fn a_complete_manifest() {
+        let manifest = PackageManifest::parse(include_str!("../../manifests/flux_1_tae.toml"), "flux_1_tae.toml").unwrap();
+        assert_eq!(manifest.package.name.as_str(), "flux-1-tae");
+        assert_eq!(manifest.package.license.as_deref(), Some("MIT"));
+        let ComponentKind::Checkpoint(conversion) = &manifest.components[0].kind else { panic!("a conversion") };
+        assert_eq!(conversion.checkpoint, "../fixtures/taef1");
+        assert_eq!(conversion.sizes.len(), 6);
+        assert_eq!(conversion.batch, 1);
+        assert_eq!(manifest.variants().unwrap().len(), 12);
+    }
+
+    #[test]
+    fn every_key_is_read() {
+        let text = HEAD.to_owned()
+            + r#"
+checkpoint = "hf://acme/model@main"
+part = "decoder"
+architecture = "t5"
+sequence = [64, 128]
+encoder-sequence = 128
+context = 2048
+cache = "state"
+chunks = 4
+linear = "conv"
+logits = "last"
+attention = "explicit"
+range = "signed"
+clamp = true
+window-cache = true
+batch = 2
+shared = true
+multifunction = true
+layout = "nhwc"
+precision = ["float16", "float32"]
+io-precision = "float32"
+target = "iOS18"
+compress = ["none", "palettize:4:group=16"]
+format = ["mlpackage", "mlmodelc"]
+exclude = [{ precision = "float32", compress = "palettize:4:group=16" }]
+"#;
+        let manifest = PackageManifest::parse(&text, "tae.toml").unwrap();
+        let ComponentKind::Checkpoint(conversion) = &manifest.components[0].kind else { panic!("a conversion") };
+        assert_eq!((conversion.chunks, conversion.batch, conversion.clamp, conversion.shared), (Some(4), 2, true, true));
+        assert_eq!(conversion.compressions, [Compression::None, "palettize:4:group=16".parse().unwrap()]);
+        let ids: Vec<String> = manifest.variants().unwrap().into_iter().map(|plan| plan.id).collect();
+        let start = "decoder-s64-e128-c2048+s128-c2048-nhwc-conv-state-last";
+        let expected = ["iofloat32-float16-ios18", "iofloat32-float16-ios18-mlmodelc", "iofloat32-float16-palettize4-group16-ios18"];
+        for end in expected {
+            assert!(ids.contains(&format!("{start}-{end}")), "{end} in {ids:?}");
+        }
+        assert_eq!(ids.len(), 6);
+    }
+
+    #[test]
+    fn sizes_are_numbers_or_pairs() {
+        let text = HEAD.to_owned() + "checkpoint = \"x\"\ntarget = \"iOS18\"\nsize = [768, [768, 1024]]\n";
+        let manifest = PackageManifest::parse(&text, "tae.toml").unwrap();
+        let ComponentKind::Checkpoint(conversion) = &manifest.components[0].kind else { panic!("a conversion") };
+        assert_eq!(conversion.sizes, [Size::new(768, 768).unwrap(), Size::new(768, 1024).unwrap()]);
+    }
+
+    #[test]
+    fn mistakes_of_the_file_say_place_key_and_expectation() {
+        for (text, expected) in [
+            ("[package", "tae.toml:1:9: not valid TOML: unclosed table, expected `]`"),
+            ("", "tae.toml:1:1: the manifest has no `package`"),
+            ("[package]\nname = \"tae\"\n", "tae.toml:1:1: `[package]` has no `version`"),
+            ("[package]\nname = \"tae\"\nversion = \"1.0.0\"", "tae.toml:1:1: the manifest has no `[[component]]`"),
+            (
+                "[package]\nname = \"Tae\"\nversion = \"1\"",
+                "tae.toml:2:8: `name` is \"Tae\", expected 1 to 64 characters of a-z, 0-9, `-`, `_` or `.`, starting with a letter or digit",
+            ),
+            (
+                "[package]\nname = \"tae\"\nversion = \"1\"",
+                "tae.toml:3:11: `version` is \"1\", expected a semantic version such as \"1.0.0\"",
+            ),
+            ("[package]\nname = 7\nlicence = \"MIT\"", "tae.toml:3:1: unknown key `licence` in `[package]` | did you mean `license`?"),
+            (
+                "[package]\nhomepage = \"x\"",
+                "tae.toml:2:1: unknown key `homepage` in `[package]` | expected one of `name`, `version`, `license`, `description`, `author`",
+            ),
+        ] {
+            assert_eq!(error(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn mistakes_of_a_component_say_place_key_and_expectation() {
+        let cache = "cache = \"state\"\nsequence = 1\ncheckpoint = \"x\"\ntarget = \"iOS18\"";
+        for (text, expected) in [
+            ("files = \"x\"\nchekpoint = \"x\"", "tae.toml:8:1: unknown key `chekpoint` in `[[component]]` | did you mean `checkpoint`?"),
+            ("", "tae.toml:5:1: component `decoder` has no source: expected exactly one of `checkpoint`, `import` and `files`"),
+            (
+                "checkpoint = \"x\"\nfiles = \"y\"",
+                "tae.toml:8:1: component `decoder` has `checkpoint` and `files`: expected exactly one of `checkpoint`, `import` and `files`",
+            ),
+            ("files = \"x\"\nsize = 7", "tae.toml:8:1: `size` has no meaning for component `decoder`, which is made from `files`"),
+            ("import = \"x\"\nformat = \"onnx\"", "tae.toml:8:1: `format` has no meaning for component `decoder`, which is made from `import`"),
+            ("files = [\"a/x\", \"b/X\"]", "tae.toml:7:9: `files` has the file name `x` twice"),
+            ("checkpoint = \"x\"", "tae.toml:5:1: component `decoder` has no `target`"),
+            (
+                "checkpoint = \"x\"\nlayout = \"nhcw\"",
+                "tae.toml:8:10: `layout` is \"nhcw\", expected `nchw` or `nhwc` | did you mean `nchw`?",
+            ),
+            (
+                "checkpoint = \"x\"\ntarget = [\"iOS15\", \"iOS19\"]",
+                "tae.toml:8:20: `target` is \"iOS19\", expected `iOS15`, `iOS16`, `iOS17`, `iOS18`, `iOS26` or `iOS27` | did you mean `iOS15`?",
+            ),
+            ("checkpoint = \"x\"\nsize = 0", "tae.toml:8:8: `size` is 0, expected a whole number from 1 to 65536"),
+            ("checkpoint = \"x\"\nsize = [[7, 8, 9]]", "tae.toml:8:9: `size` is a list, expected two whole numbers from 1 to 65536"),
+            ("checkpoint = \"x\"\nsize = []", "tae.toml:8:8: `size` is an empty list: expected at least one value"),
+            ("checkpoint = \"x\"\nsize = [7, 8, 7]", "tae.toml:8:15: `size` has 7 twice"),
+            (
+                "checkpoint = \"x\"\ncompress = \"linear:int2\"",
+                "tae.toml:8:12: `compress` is \"linear:int2\", expected `none`, `linear:int8`, `linear:int4:block=32`, `palettize:4`, \
+                 `palettize:4:group=16`, `prune:0.5` or the like",
+            ),
+            ("checkpoint = \"x\"\nclamp = 1", "tae.toml:8:9: `clamp` is 1, expected `true` or `false`"),
+            (cache, "tae.toml:7:9: component `decoder`: `cache = \"state\"` needs `context` beside it"),
+            (
+                "checkpoint = \"x\"\nsize = 7\ncontext = 7\ntarget = \"iOS18\"",
+                "tae.toml:9:11: component `decoder` has `size`, an axis of image models, and `context`, an axis of text models",
+            ),
+            (
+                "checkpoint = \"x\"\ntarget = \"iOS18\"\nexclude = [{ targt = \"iOS18\" }]",
+                "tae.toml:9:14: unknown key `targt` in `exclude` of component `decoder` | did you mean `target`?",
+            ),
+            (
+                "files = \"x\"\n[[component]]\nname = \"decoder\"\nfiles = \"y\"",
+                "tae.toml:8:1: two components are called `decoder`",
+            ),
+        ] {
+            assert_eq!(error(&format!("{HEAD}{text}")), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn columns_count_characters() {
+        let text = "[package]\ndescription = \"größer\"\nname = \"tae\"\nversion = \"1.0.0\"\n[tags]\n\"ü\" = []\n[[component]]\nname = \"é\"";
+        assert!(error(text).starts_with("tae.toml:8:8: `name` is \"é\", expected"), "{}", error(text));
+        let inline = "package = { description = \"größer\", name = 7, version = \"1.0.0\" }";
+        assert!(error(inline).starts_with("tae.toml:1:45: `name` is 7"), "{}", error(inline));
+    }
+}

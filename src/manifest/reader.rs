@@ -1,0 +1,283 @@
+//! Reads TOML with places: every value knows its key and where it stands, tables know which keys they may have.
+//!
+//! Values are taken one by one instead of through derives, because only so an unknown key, a wrong type and a value that makes no
+//! sense beside another one are all reported with key, place, expectation and the nearest word.
+
+use std::{collections::BTreeMap, ops::Range, rc::Rc};
+
+use toml::de::{DeTable, DeValue};
+
+use super::{
+    error::{ManifestError, Problem},
+    nearest::nearest,
+};
+
+/// A place in a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Place {
+    /// Line, from 1.
+    pub(super) line: usize,
+    /// Column in characters, from 1.
+    pub(super) column: usize,
+}
+
+impl Place {
+    pub(super) fn error(self, file: &str, problem: Problem) -> ManifestError {
+        ManifestError { file: file.to_owned(), line: self.line, column: self.column, problem: Box::new(problem) }
+    }
+}
+
+/// A file's name and text.
+#[derive(Debug)]
+pub(super) struct Document<'t> {
+    file: &'t str,
+    text: &'t str,
+}
+
+impl<'t> Document<'t> {
+    pub(super) fn place(&self, span: &Range<usize>) -> Place {
+        let before = self.text.get(..span.start).unwrap_or(self.text);
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        Place { line: before.matches('\n').count() + 1, column: before[line_start..].chars().count() + 1 }
+    }
+
+    pub(super) fn error(&self, span: &Range<usize>, problem: Problem) -> ManifestError {
+        self.place(span).error(self.file, problem)
+    }
+}
+
+/// Parses a file; `known` are its top-level keys.
+pub(super) fn parse<'t>(text: &'t str, file: &'t str, known: &'static [&'static str]) -> Result<Table<'t>, ManifestError> {
+    let document = Rc::new(Document { file, text });
+    let table = DeTable::parse(text).map_err(|error| {
+        let message = error.message().split('\n').map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(", ");
+        document.error(&error.span().unwrap_or(0..0), Problem::Syntax { message })
+    })?;
+    Table::new(&document, "the manifest".to_owned(), 0..0, table.into_inner(), known)
+}
+
+/// A table, some of whose entries were taken.
+#[derive(Debug)]
+pub(super) struct Table<'t> {
+    pub(super) document: Rc<Document<'t>>,
+    label: String,
+    span: Range<usize>,
+    entries: BTreeMap<String, Item<'t>>,
+}
+
+impl<'t> Table<'t> {
+    fn new(
+        document: &Rc<Document<'t>>,
+        label: String,
+        span: Range<usize>,
+        table: DeTable<'t>,
+        known: &'static [&'static str],
+    ) -> Result<Self, ManifestError> {
+        let table = Self::open(document, label, span, table);
+        match table.entries.values().filter(|item| !known.contains(&item.key.as_str())).min_by_key(|item| item.key_span.start) {
+            Some(item) => Err(table.unknown(item, known)),
+            None => Ok(table),
+        }
+    }
+
+    /// A table that may have any key.
+    fn open(document: &Rc<Document<'t>>, label: String, span: Range<usize>, table: DeTable<'t>) -> Self {
+        let entries = table.into_iter().map(|(key, value)| {
+            let key_span = key.span();
+            let key = key.into_inner().into_owned();
+            (key.clone(), Item { document: Rc::clone(document), key, key_span, span: value.span(), value: value.into_inner() })
+        });
+        Self { document: Rc::clone(document), label, span, entries: entries.collect() }
+    }
+
+    fn unknown(&self, item: &Item<'t>, known: &'static [&'static str]) -> ManifestError {
+        let nearest = nearest(&item.key, known.iter().copied(), 1).first().map(|key| (*key).to_owned());
+        let problem = Problem::UnknownKey { table: self.label.clone(), key: item.key.clone(), nearest, known: known.to_vec() };
+        self.document.error(&item.key_span, problem)
+    }
+
+    /// Takes the value of `key`, if there is one.
+    pub(super) fn take(&mut self, key: &str) -> Option<Item<'t>> {
+        self.entries.remove(key)
+    }
+
+    /// Takes the value of `key`, which has to be there.
+    pub(super) fn need(&mut self, key: &'static str) -> Result<Item<'t>, ManifestError> {
+        self.take(key).ok_or_else(|| self.document.error(&self.span, Problem::MissingKey { table: self.label.clone(), key }))
+    }
+
+    /// What was not taken, in the order of the file.
+    pub(super) fn rest(self) -> Vec<Item<'t>> {
+        let mut rest: Vec<Item<'t>> = self.entries.into_values().collect();
+        rest.sort_by_key(|item| item.key_span.start);
+        rest
+    }
+
+    pub(super) fn error(&self, problem: Problem) -> ManifestError {
+        self.document.error(&self.span, problem)
+    }
+
+    pub(super) fn place(&self) -> Place {
+        self.document.place(&self.span)
+    }
+
+    /// Says in messages which table this is.
+    pub(super) fn relabel(&mut self, label: String) {
+        self.label = label;
+    }
+}
+
+/// A value with its key.
+#[derive(Debug, Clone)]
+pub(super) struct Item<'t> {
+    document: Rc<Document<'t>>,
+    pub(super) key: String,
+    key_span: Range<usize>,
+    span: Range<usize>,
+    value: DeValue<'t>,
+}
+
+impl<'t> Item<'t> {
+    /// An error about the value.
+    pub(super) fn error(&self, problem: Problem) -> ManifestError {
+        self.document.error(&self.span, problem)
+    }
+
+    /// An error about the key.
+    pub(super) fn key_error(&self, problem: Problem) -> ManifestError {
+        self.document.error(&self.key_span, problem)
+    }
+
+    pub(super) fn place(&self) -> Place {
+        self.document.place(&self.span)
+    }
+
+    /// "found this, expected that".
+    pub(super) fn unexpected(&self, expected: impl Into<String>) -> ManifestError {
+        self.error(Problem::Value { key: self.key.clone(), found: self.shown(), expected: expected.into(), nearest: None })
+    }
+
+    /// The value as it stands in the file, or its type where that is long.
+    fn shown(&self) -> String {
+        match &self.value {
+            DeValue::String(text) if text.chars().count() <= 80 => format!("\"{text}\""),
+            DeValue::String(_) => "a long string".to_owned(),
+            DeValue::Integer(number) => number.to_string(),
+            DeValue::Float(number) => number.to_string(),
+            DeValue::Boolean(value) => value.to_string(),
+            DeValue::Datetime(value) => value.to_string(),
+            DeValue::Array(_) => "a list".to_owned(),
+            DeValue::Table(_) => "a table".to_owned(),
+        }
+    }
+
+    /// A string that is not empty.
+    pub(super) fn text(&self, expected: &str) -> Result<&str, ManifestError> {
+        match &self.value {
+            DeValue::String(text) if !text.is_empty() => Ok(text),
+            _ => Err(self.unexpected(expected)),
+        }
+    }
+
+    /// A string that `parse` accepts; the error says what was expected.
+    pub(super) fn parsed<T, E: std::fmt::Display>(&self, expected: &str, parse: impl Fn(&str) -> Result<T, E>) -> Result<T, ManifestError> {
+        parse(self.text(expected)?).map_err(|_| self.unexpected(expected))
+    }
+
+    /// One of `words`.
+    pub(super) fn word<T: Copy>(&self, words: &[T], name: impl Fn(T) -> &'static str) -> Result<T, ManifestError> {
+        let names: Vec<&str> = words.iter().map(|word| name(*word)).collect();
+        let expected = || one_of(&names);
+        let text = self.text(&expected())?;
+        words.iter().copied().find(|word| name(*word) == text).ok_or_else(|| {
+            let nearest = nearest(text, names.iter().copied(), 1).first().map(|name| (*name).to_owned());
+            self.error(Problem::Value { key: self.key.clone(), found: self.shown(), expected: expected(), nearest })
+        })
+    }
+
+    /// A whole number from 1 to `limit`.
+    pub(super) fn number(&self, limit: u32) -> Result<u32, ManifestError> {
+        self.as_number().filter(|number| (1..=limit).contains(number)).ok_or_else(|| self.unexpected(format!("a whole number from 1 to {limit}")))
+    }
+
+    fn as_number(&self) -> Option<u32> {
+        match &self.value {
+            DeValue::Integer(number) => u32::from_str_radix(number.as_str(), number.radix()).ok(),
+            _ => None,
+        }
+    }
+
+    pub(super) fn boolean(&self) -> Result<bool, ManifestError> {
+        match self.value {
+            DeValue::Boolean(value) => Ok(value),
+            _ => Err(self.unexpected("`true` or `false`")),
+        }
+    }
+
+    /// Two whole numbers up to `limit`, where the value is a list.
+    pub(super) fn pair(&self, limit: u32) -> Option<Result<(u32, u32), ManifestError>> {
+        let DeValue::Array(_) = self.value else { return None };
+        let numbers: Vec<u32> = self.items().iter().filter_map(|item| item.as_number().filter(|n| (1..=limit).contains(n))).collect();
+        let pair = <[u32; 2]>::try_from(numbers).ok().filter(|_| self.items().len() == 2);
+        Some(pair.map(|[width, height]| (width, height)).ok_or_else(|| self.unexpected(format!("two whole numbers from 1 to {limit}"))))
+    }
+
+    /// The items of a list; of anything else, itself.
+    pub(super) fn items(&self) -> Vec<Item<'t>> {
+        match &self.value {
+            DeValue::Array(items) => items
+                .iter()
+                .map(|item| Item { value: item.get_ref().clone(), span: item.span(), document: Rc::clone(&self.document), ..self.clone_key() })
+                .collect(),
+            _ => vec![self.clone()],
+        }
+    }
+
+    fn clone_key(&self) -> Self {
+        let Self { document, key, key_span, span, .. } = self;
+        Self { document: Rc::clone(document), key: key.clone(), key_span: key_span.clone(), span: span.clone(), value: DeValue::Boolean(false) }
+    }
+
+    /// One value or a list of them, each read by `read`: not empty, none twice.
+    pub(super) fn one_or_list<T: PartialEq>(&self, read: impl Fn(&Item<'t>) -> Result<T, ManifestError>) -> Result<Vec<T>, ManifestError> {
+        let mut values = Vec::new();
+        for item in self.items() {
+            let value = read(&item)?;
+            if values.contains(&value) {
+                return Err(item.error(Problem::Duplicate { key: self.key.clone(), value: item.shown() }));
+            }
+            values.push(value);
+        }
+        if values.is_empty() { Err(self.error(Problem::Empty { key: self.key.clone() })) } else { Ok(values) }
+    }
+
+    /// A table with the keys `known`.
+    pub(super) fn table(self, label: String, known: &'static [&'static str]) -> Result<Table<'t>, ManifestError> {
+        match self.value {
+            DeValue::Table(table) => Table::new(&self.document, label, self.span, table, known),
+            _ => Err(self.unexpected("a table")),
+        }
+    }
+
+    /// A table whose keys are names.
+    pub(super) fn names(self, label: String) -> Result<Table<'t>, ManifestError> {
+        match self.value {
+            DeValue::Table(table) => Ok(Table::open(&self.document, label, self.span, table)),
+            _ => Err(self.unexpected("a table")),
+        }
+    }
+
+    /// Items of a list that has to be one.
+    pub(super) fn list(&self, expected: &str) -> Result<Vec<Item<'t>>, ManifestError> {
+        if matches!(self.value, DeValue::Array(_)) { Ok(self.items()) } else { Err(self.unexpected(expected)) }
+    }
+}
+
+fn one_of(names: &[&str]) -> String {
+    let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    match names.split_last() {
+        Some((last, [])) => last.clone(),
+        Some((last, first)) => format!("{} or {last}", first.join(", ")),
+        None => String::new(),
+    }
+}

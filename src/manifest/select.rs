@@ -1,0 +1,304 @@
+//! Resolution: which variants of a release a person or an app asked for, and what they are called when placed.
+//!
+//! Selections of one kind are alternatives, different kinds narrow. With a floor, of variants that differ in target alone the highest
+//! that the floor allows is taken, under its name without target, so that paths in an app stay when the floor rises.
+
+use std::collections::BTreeMap;
+
+use super::{
+    glob::VariantGlob,
+    nearest::nearest,
+    release::{BundleKind, Delivery, Release, Variant},
+};
+use crate::base::{RelativePath, Tag, Target};
+
+/// How many ids a message lists.
+const LISTED: usize = 20;
+
+/// What is wanted of a release. An empty list does not narrow.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// Globs over ids and names.
+    pub variants: Vec<VariantGlob>,
+    /// Components.
+    pub components: Vec<String>,
+    /// Tags.
+    pub tags: Vec<Tag>,
+    /// Delivery categories.
+    pub deliveries: Vec<Delivery>,
+    /// The lowest OS that the app supports; none: every target, under full ids.
+    pub floor: Option<Target>,
+    /// New name, without extension, by glob over ids and names; each matches exactly one of the chosen variants.
+    pub rename: BTreeMap<String, VariantGlob>,
+}
+
+/// A chosen variant, and the path that it gets in the package's folder.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Chosen<'r> {
+    /// Its index in [`Release::variants`].
+    pub index: usize,
+    /// The variant.
+    pub variant: &'r Variant,
+    /// One component, with the extension of its kind, e.g. `decoder-768-float16.mlpackage`.
+    pub path: RelativePath,
+}
+
+/// A selection that comes to nothing, or to too much.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SelectError {
+    /// A glob without a match.
+    #[error("`{glob}` matches no variant of the release: there {}", listing(ids))]
+    Variant {
+        /// The glob.
+        glob: String,
+        /// Every id.
+        ids: Vec<String>,
+        /// Ids or names that look like it.
+        nearest: Vec<String>,
+    },
+    /// A component that is not there.
+    #[error("the release has no component `{component}`: there {}", listing(components))]
+    Component {
+        /// What was asked for.
+        component: String,
+        /// Every component.
+        components: Vec<String>,
+    },
+    /// A tag that is not there.
+    #[error("the release has no tag `{tag}`: there {}", listing(tags))]
+    Tag {
+        /// What was asked for.
+        tag: Tag,
+        /// Every tag.
+        tags: Vec<String>,
+    },
+    /// Kinds of selections that have nothing in common.
+    #[error("no variant of the release is in all of the selections: there {}", listing(ids))]
+    Nothing {
+        /// Every id.
+        ids: Vec<String>,
+    },
+    /// Variants that need a later OS.
+    #[error("{} for {floor}: {}", plural(unfit, "a variant has no bundle", "variants have no bundle"), unfit_listing(unfit))]
+    Floor {
+        /// The floor.
+        floor: Target,
+        /// Names, each with the targets that there are.
+        unfit: Vec<(String, Vec<Target>)>,
+        /// The lowest floor that fits all of them.
+        fits: Target,
+    },
+    /// A new name that does not mean one variant.
+    #[error("the new name `{name}` is for `{glob}`, which matches {} of the chosen variants: expected exactly one", matches.len())]
+    Rename {
+        /// The new name.
+        name: String,
+        /// The glob.
+        glob: String,
+        /// The ids that match.
+        matches: Vec<String>,
+    },
+    /// Two new names for one variant.
+    #[error("the variant `{id}` gets two new names: `{first}` and `{second}`")]
+    RenamedTwice {
+        /// The variant.
+        id: String,
+        /// The one.
+        first: String,
+        /// The other.
+        second: String,
+    },
+    /// A new name that is no file name.
+    #[error("`{name}` is not a safe file name")]
+    Name {
+        /// The name.
+        name: String,
+    },
+    /// Two variants with one path.
+    #[error("the variants `{first}` and `{second}` would both be placed as `{path}`")]
+    Collision {
+        /// The one.
+        first: String,
+        /// The other.
+        second: String,
+        /// The path.
+        path: String,
+    },
+}
+
+impl SelectError {
+    /// The next step, where there is one.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Variant { nearest, .. } if !nearest.is_empty() => Some(format!("did you mean {}?", backticked(nearest).join(" or "))),
+            Self::Component { component: asked, components: known } => did_you_mean(asked, known),
+            Self::Tag { tag, tags } => did_you_mean(tag.as_str(), tags),
+            Self::Floor { fits, .. } => Some(format!("the floor {fits} fits; or select other variants")),
+            Self::Rename { matches, .. } if matches.len() > 1 => Some(format!("it matches {}", backticked(&matches[..matches.len().min(LISTED)]).join(", "))),
+            Self::Collision { .. } => Some("`rename` gives one of them another name".to_owned()),
+            _ => None,
+        }
+    }
+}
+
+fn backticked(words: &[String]) -> Vec<String> {
+    words.iter().map(|word| format!("`{word}`")).collect()
+}
+
+fn did_you_mean(asked: &str, known: &[String]) -> Option<String> {
+    nearest(asked, known.iter().map(String::as_str), 1).first().map(|near| format!("did you mean `{near}`?"))
+}
+
+fn listing(words: &[String]) -> String {
+    match words.len() {
+        0 => "are none".to_owned(),
+        1 => format!("is `{}`", words[0]),
+        count if count <= LISTED => format!("are {}", backticked(words).join(", ")),
+        count => format!("are {} and {} more", backticked(&words[..LISTED]).join(", "), count - LISTED),
+    }
+}
+
+fn plural<T>(items: &[T], one: &str, many: &str) -> String {
+    if items.len() == 1 { one.to_owned() } else { format!("{} {many}", items.len()) }
+}
+
+fn unfit_listing(unfit: &[(String, Vec<Target>)]) -> String {
+    let targets = |targets: &[Target]| targets.iter().map(|target| target.name()).collect::<Vec<_>>().join(", ");
+    let mut texts: Vec<String> = unfit.iter().take(LISTED).map(|(name, found)| format!("`{name}` is there for {}", targets(found))).collect();
+    if unfit.len() > LISTED {
+        texts.push(format!("{} more", unfit.len() - LISTED));
+    }
+    texts.join("; ")
+}
+
+/// A variant and its index.
+type Entry<'r> = (usize, &'r Variant);
+
+/// Resolves a selection: the chosen variants in the order of the release. No two get one path, even where case does not count.
+///
+/// # Errors
+/// When a part of the selection matches nothing, when the floor is too low for a chosen name, and when two variants would get one path.
+pub fn select<'r>(release: &'r Release, selection: &Selection) -> Result<Vec<Chosen<'r>>, SelectError> {
+    selection.check_each(release)?;
+    let wanted: Vec<Entry<'r>> = release.variants.iter().enumerate().filter(|(_, variant)| selection.wants(variant)).collect();
+    if wanted.is_empty() {
+        return Err(SelectError::Nothing { ids: ids(release) });
+    }
+    let chosen = match selection.floor {
+        Some(floor) => highest(&wanted, floor)?,
+        None => wanted,
+    };
+    let names = selection.new_names(&chosen)?;
+    place(chosen, &names, selection.floor.is_some())
+}
+
+/// Whether one of the alternatives holds, or there are none to choose from.
+fn any<T>(alternatives: &[T], holds: impl Fn(&T) -> bool) -> bool {
+    alternatives.is_empty() || alternatives.iter().any(holds)
+}
+
+fn ids(release: &Release) -> Vec<String> {
+    release.variants.iter().map(|variant| variant.id.clone()).collect()
+}
+
+fn matches(glob: &VariantGlob, variant: &Variant) -> bool {
+    glob.is_match(&variant.id) || glob.is_match(&variant.name)
+}
+
+impl Selection {
+    fn wants(&self, variant: &Variant) -> bool {
+        any(&self.variants, |glob| matches(glob, variant))
+            && any(&self.components, |component| *component == variant.component)
+            && any(&self.tags, |tag| variant.tags.contains(tag))
+            && any(&self.deliveries, |delivery| *delivery == variant.delivery)
+    }
+
+    /// An alternative that means nothing is a mistake, even where another one means something.
+    fn check_each(&self, release: &Release) -> Result<(), SelectError> {
+        let variants = || release.variants.iter();
+        if let Some(glob) = self.variants.iter().find(|glob| !variants().any(|variant| matches(glob, variant))) {
+            let candidates = variants().flat_map(|variant| [variant.id.as_str(), variant.name.as_str()]);
+            let nearest = nearest(glob.as_str(), candidates, 3).into_iter().map(str::to_owned).collect();
+            return Err(SelectError::Variant { glob: glob.to_string(), ids: ids(release), nearest });
+        }
+        if let Some(component) = self.components.iter().find(|component| !variants().any(|variant| variant.component == **component)) {
+            let mut components: Vec<String> = variants().map(|variant| variant.component.clone()).collect();
+            components.sort_unstable();
+            components.dedup();
+            return Err(SelectError::Component { component: component.clone(), components });
+        }
+        if let Some(tag) = self.tags.iter().find(|tag| !variants().any(|variant| variant.tags.contains(tag))) {
+            let mut tags: Vec<String> = variants().flat_map(|variant| variant.tags.iter().map(Tag::to_string)).collect();
+            tags.sort_unstable();
+            tags.dedup();
+            return Err(SelectError::Tag { tag: tag.clone(), tags });
+        }
+        Ok(())
+    }
+
+    /// New names by index of the variant.
+    fn new_names(&self, chosen: &[Entry<'_>]) -> Result<BTreeMap<usize, &str>, SelectError> {
+        let mut names = BTreeMap::new();
+        for (name, glob) in &self.rename {
+            let matching: Vec<&Entry<'_>> = chosen.iter().filter(|(_, variant)| matches(glob, variant)).collect();
+            let [(index, variant)] = matching[..] else {
+                let matches = matching.iter().map(|(_, variant)| variant.id.clone()).collect();
+                return Err(SelectError::Rename { name: name.clone(), glob: glob.to_string(), matches });
+            };
+            if let Some(first) = names.insert(*index, name.as_str()) {
+                return Err(SelectError::RenamedTwice { id: variant.id.clone(), first: first.to_owned(), second: name.clone() });
+            }
+        }
+        Ok(names)
+    }
+}
+
+/// Of the variants that differ in target alone, the highest that `floor` allows; those without a target always fit.
+fn highest<'r>(wanted: &[Entry<'r>], floor: Target) -> Result<Vec<Entry<'r>>, SelectError> {
+    let mut groups: BTreeMap<(&str, BundleKind), Vec<Entry<'r>>> = BTreeMap::new();
+    for (index, variant) in wanted {
+        groups.entry((&variant.name, variant.kind)).or_default().push((*index, *variant));
+    }
+    let mut best = Vec::new();
+    let mut unfit = Vec::new();
+    for ((name, _), group) in groups {
+        let fitting = group.iter().filter(|(_, variant)| variant.target.is_none_or(|target| target <= floor));
+        match fitting.max_by_key(|(_, variant)| variant.target) {
+            Some(entry) => best.push(*entry),
+            None => unfit.push((name.to_owned(), targets(&group))),
+        }
+    }
+    best.sort_unstable_by_key(|(index, _)| *index);
+    match unfit.iter().filter_map(|(_, targets)| targets.first().copied()).max() {
+        Some(fits) => Err(SelectError::Floor { floor, unfit, fits }),
+        None => Ok(best),
+    }
+}
+
+fn targets(group: &[Entry<'_>]) -> Vec<Target> {
+    let mut targets: Vec<Target> = group.iter().filter_map(|(_, variant)| variant.target).collect();
+    targets.sort_unstable();
+    targets.dedup();
+    targets
+}
+
+fn place<'r>(chosen: Vec<Entry<'r>>, names: &BTreeMap<usize, &str>, has_floor: bool) -> Result<Vec<Chosen<'r>>, SelectError> {
+    let mut taken: BTreeMap<String, &str> = BTreeMap::new();
+    let mut placed = Vec::new();
+    for (index, variant) in chosen {
+        let own = if has_floor { &variant.name } else { &variant.id };
+        let name = names.get(&index).copied().unwrap_or(own);
+        let path = path_of(name, variant.kind).ok_or_else(|| SelectError::Name { name: name.to_owned() })?;
+        if let Some(first) = taken.insert(path.as_str().to_lowercase(), &variant.id) {
+            return Err(SelectError::Collision { first: first.to_owned(), second: variant.id.clone(), path: path.to_string() });
+        }
+        placed.push(Chosen { index, variant, path });
+    }
+    Ok(placed)
+}
+
+/// Hidden names are the package folder's own.
+fn path_of(name: &str, kind: BundleKind) -> Option<RelativePath> {
+    let plain = !name.is_empty() && !name.starts_with('.') && !name.contains('/');
+    plain.then(|| format!("{name}{}", kind.extension()).parse().ok())?
+}
