@@ -289,7 +289,7 @@ impl Downloader<'_> {
         .await?;
         let (Copied { reused, stale }, wrong) = outcome?;
         self.reused.fetch_add(reused, Ordering::Relaxed);
-        stale.iter().for_each(|key| drop(local.remove(key)));
+        local.retain(|key, _| !stale.contains(key));
         Ok((partial, wrong))
     }
 

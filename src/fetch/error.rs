@@ -6,8 +6,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use semver::{Version, VersionReq};
+
 use crate::{
-    base::{Blake3, Digest, PackageName, RelativePath, Target},
+    base::{Blake3, Digest, PackageName, Target, TargetError},
+    manifest::{GlobError, ReleaseError, SelectError},
     remote::RemoteError,
     store::{SegmentError, StoreError},
 };
@@ -22,23 +25,65 @@ pub enum FetchError {
     /// The remote.
     #[error(transparent)]
     Remote(#[from] RemoteError),
+    /// An OS version that is older than every target.
+    #[error(transparent)]
+    Floor(#[from] TargetError),
+    /// Text that is no glob.
+    #[error(transparent)]
+    Glob(#[from] GlobError),
+    /// A selection that comes to nothing.
+    #[error("cannot choose variants of `{release}`")]
+    Selection {
+        /// Package and version.
+        release: String,
+        /// What is wrong with it.
+        #[source]
+        source: SelectError,
+    },
+    /// A manifest that cannot be used although its bytes are what was published.
+    #[error("the release `{release}` cannot be used")]
+    Release {
+        /// Package and version.
+        release: String,
+        /// What is wrong with it.
+        #[source]
+        source: ReleaseError,
+    },
+    /// A manifest that belongs to another release than its place says.
+    #[error("`{origin}` has the manifest of `{found}` in place of `{expected}`")]
+    WrongRelease {
+        /// The remote, or the store's folder.
+        origin: String,
+        /// Package and version that were asked for.
+        expected: String,
+        /// Package and version that it names.
+        found: String,
+    },
+    /// No such package.
+    #[error("`{origin}` has no package `{package}`")]
+    NoPackage {
+        /// The package.
+        package: PackageName,
+        /// Where it was looked for.
+        origin: String,
+    },
+    /// None of its versions will do.
+    #[error("no version of `{package}` in `{origin}` matches `{requirement}`: there is {}", join(versions))]
+    NoVersion {
+        /// The package.
+        package: PackageName,
+        /// What was asked for.
+        requirement: VersionReq,
+        /// Where it was looked for.
+        origin: String,
+        /// The versions that there are.
+        versions: Vec<Version>,
+    },
     /// A release whose variants name a blob that its list does not have.
     #[error("the release has no blob {blob}, which one of its variants names")]
     UnlistedBlob {
         /// The blob.
         blob: Digest,
-    },
-    /// A file whose length is not that of its blob.
-    #[error("`{path}` of `{variant}` has {found} bytes in the release, its blob has {expected}")]
-    WrongFileSize {
-        /// The variant's id.
-        variant: String,
-        /// The file.
-        path: RelativePath,
-        /// Length of the blob.
-        expected: u64,
-        /// Length of the file.
-        found: u64,
     },
     /// Segments that do not fit their blob.
     #[error("the release describes blob {blob} wrongly")]
@@ -98,7 +143,7 @@ pub enum FetchError {
         /// The package.
         package: PackageName,
         /// The version.
-        version: Box<semver::Version>,
+        version: Box<Version>,
         /// How many blobs.
         count: usize,
         /// Their bytes that are missing.
@@ -158,6 +203,10 @@ pub enum FetchError {
     },
 }
 
+fn join(versions: &[Version]) -> String {
+    versions.iter().map(Version::to_string).collect::<Vec<_>>().join(", ")
+}
+
 fn tensor_or_bytes(tensor: Option<&str>) -> String {
     tensor.map_or_else(|| "the bytes".to_owned(), |tensor| format!("tensor `{tensor}`"))
 }
@@ -178,6 +227,15 @@ impl FetchError {
         match self {
             Self::Store(error) => error.hint(),
             Self::Remote(error) => error.hint(),
+            Self::Selection { source, .. } => source.hint(),
+            Self::Release { source, .. } => source.hint(),
+            Self::NoVersion { package, versions, .. } => {
+                let version = versions.iter().max().filter(|version| !version.pre.is_empty())?;
+                Some(format!("pre-releases are taken where they are asked for: `{package}@{version}`"))
+            }
+            Self::NoPackage { .. } => {
+                Some("`mlreg list` shows the packages of the store, `mlreg list --from URL` those of a remote".to_owned())
+            }
             Self::DamagedSegment { remote, .. } | Self::DamagedBlob { remote, .. } | Self::KeepsChanging { remote, .. } => {
                 Some(format!("the wrong bytes were discarded; `mlreg verify {remote}` checks the remote"))
             }

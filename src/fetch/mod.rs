@@ -15,6 +15,7 @@ pub mod plan;
 pub mod ranges;
 mod scan;
 mod state;
+mod verify;
 
 pub use download::{DownloadReport, download};
 pub use error::FetchError;
@@ -22,3 +23,4 @@ pub use layout::{LAYOUT_NAME, LAYOUT_SCHEMA, Layout, LayoutDocument, Named, PROO
 pub use materialize::{Destination, PlaceReport, Survey};
 pub use plan::{BlobPlan, BlobWork, Facts, FetchPlan, Totals};
 pub use state::{FetchRequest, distrust, unchanged};
+pub use verify::{PlacedFinding, PlacedProblem, PlacedReport, is_placed, verify_placed};

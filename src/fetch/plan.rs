@@ -79,19 +79,11 @@ pub struct Totals {
 }
 
 impl FetchPlan {
-    /// The plan for the blobs of some variants.
-    ///
-    /// # Errors
-    /// `UnlistedBlob`, `WrongFileSize` or `Segments` where the manifest contradicts itself.
-    pub fn new<'a>(release: &Release, variants: impl IntoIterator<Item = &'a Variant>, facts: &Facts) -> Result<Self, FetchError> {
-        Self::of_blobs(release, wanted_blobs(release, variants)?, facts)
-    }
-
     /// The plan for some blobs of a release.
     ///
     /// # Errors
-    /// As [`new`](Self::new).
-    pub fn of_blobs(release: &Release, blobs: impl IntoIterator<Item = Digest>, facts: &Facts) -> Result<Self, FetchError> {
+    /// `UnlistedBlob` or `Segments` where the manifest contradicts itself.
+    pub fn new(release: &Release, blobs: impl IntoIterator<Item = Digest>, facts: &Facts) -> Result<Self, FetchError> {
         let mut local = facts.local.clone();
         let mut plan = Self::default();
         for digest in blobs.into_iter().collect::<BTreeSet<_>>() {
@@ -154,23 +146,6 @@ impl Totals {
 
 fn sum<'a>(ranges: impl Iterator<Item = &'a ByteRange>) -> u64 {
     ranges.map(ByteRange::length).fold(0, u64::saturating_add)
-}
-
-/// The blobs of some variants, each once, after their files were found to agree with the list of blobs.
-///
-/// # Errors
-/// `UnlistedBlob`, `WrongFileSize`.
-pub fn wanted_blobs<'a>(release: &Release, variants: impl IntoIterator<Item = &'a Variant>) -> Result<BTreeSet<Digest>, FetchError> {
-    let mut wanted = BTreeSet::new();
-    for (variant, file) in variants.into_iter().flat_map(|variant| variant.files.iter().map(move |file| (variant, file))) {
-        let blob = release.blobs.get(&file.sha256).ok_or(FetchError::UnlistedBlob { blob: file.sha256 })?;
-        if blob.size != file.size {
-            let (variant, path) = (variant.id.clone(), file.path.clone());
-            return Err(FetchError::WrongFileSize { variant, path, expected: blob.size, found: file.size });
-        }
-        wanted.insert(file.sha256);
-    }
-    Ok(wanted)
 }
 
 /// The range of a segment.
@@ -265,7 +240,7 @@ mod tests {
 
     fn plan(blobs: &[(u64, Blob)], facts: &Facts) -> FetchPlan {
         let release = release(blobs);
-        FetchPlan::of_blobs(&release, release.blobs.keys().copied(), facts).unwrap()
+        FetchPlan::new(&release, release.blobs.keys().copied(), facts).unwrap()
     }
 
     fn range(offset: u64, length: u64) -> ByteRange {
@@ -304,9 +279,9 @@ mod tests {
         let mut broken = blob(&[(100, Some(1))]);
         broken.size = 101;
         let release = release(&[(1, broken)]);
-        let error = FetchPlan::of_blobs(&release, [digest(1)], &Facts::default()).unwrap_err();
+        let error = FetchPlan::new(&release, [digest(1)], &Facts::default()).unwrap_err();
         assert!(matches!(error, FetchError::Segments { .. }), "{error}");
-        let error = FetchPlan::of_blobs(&release, [digest(2)], &Facts::default()).unwrap_err();
+        let error = FetchPlan::new(&release, [digest(2)], &Facts::default()).unwrap_err();
         assert!(matches!(error, FetchError::UnlistedBlob { .. }), "{error}");
     }
 
