@@ -1,1 +1,26 @@
-//! Planning and carrying out a fetch.
+//! Fetching: from a release and what is on this machine to bundles in a folder.
+//!
+//! ```text
+//! release, variants, facts --FetchPlan--> download (async) --> blobs in the store
+//! release, chosen names --Proof--> Destination::survey --> place: bundles, .mlreg.json, a record in the store
+//! record --unchanged--> nothing to do
+//! ```
+//! Which release and variants are wanted is decided in `workflow`.
+
+mod download;
+mod error;
+mod layout;
+mod materialize;
+pub mod plan;
+pub mod ranges;
+mod scan;
+mod state;
+mod verify;
+
+pub use download::{DownloadReport, download};
+pub use error::FetchError;
+pub use layout::{LAYOUT_NAME, LAYOUT_SCHEMA, Layout, LayoutDocument, Named, PROOF_NAME, PROOF_SCHEMA, PlacedBundle, PlacedFile, Proof};
+pub use materialize::{Destination, PlaceReport, Survey};
+pub use plan::{BlobPlan, BlobWork, Facts, FetchPlan, Totals};
+pub use state::{FetchRequest, distrust, unchanged};
+pub use verify::{PlacedFinding, PlacedProblem, PlacedReport, is_placed, verify_placed};

@@ -77,6 +77,14 @@ impl Store {
         }
     }
 
+    /// What has arrived of a blob that is or was being downloaded, in order: a fact for plans, which may be out of date when it is given.
+    /// Takes no lock and makes no file. The bytes are not checked.
+    pub fn arrived(&self, digest: &Digest, size: u64) -> Vec<ByteRange> {
+        let whole = fs::metadata(self.layout().partial(digest)).is_ok_and(|metadata| metadata.len() == size);
+        let journal = File::open(self.layout().journal(digest)).ok().filter(|_| whole);
+        journal.and_then(|file| Journal::load(file, size).ok()).map_or_else(Vec::new, |journal| journal.present.iter().collect())
+    }
+
     fn resume(&self, digest: Digest, size: u64, file: File, guard: WriteGuard) -> Result<PartialBlob, StoreError> {
         let (path, journal_path) = (self.layout().partial(&digest), self.layout().journal(&digest));
         let journal = open(&journal_path).map_err(StoreError::io("open", &journal_path))?;
@@ -303,6 +311,19 @@ mod tests {
 
     fn range(offset: u64, length: u64) -> ByteRange {
         ByteRange::new(offset, length).unwrap()
+    }
+
+    #[test]
+    fn what_arrived_can_be_seen_from_outside() {
+        let home = home();
+        let bytes = noise(1000);
+        let digest = Digest::of(&bytes);
+        assert_eq!(home.store.arrived(&digest, 1000), []);
+        assert!(!home.store.home().join("partial").exists(), "looking makes no file");
+        let partial = begin(&home.store, &digest, 1000);
+        partial.write_at(10, &bytes[10..30]).unwrap();
+        assert_eq!(home.other().arrived(&digest, 1000), [range(10, 20)], "also while it is locked");
+        assert_eq!(home.other().arrived(&digest, 999), []);
     }
 
     #[test]

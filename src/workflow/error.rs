@@ -3,8 +3,8 @@
 
 use std::{io, path::PathBuf};
 
-use super::{inspect::InspectError, show::ShowError};
-use crate::{remote::RemoteError, store::StoreError};
+use super::{inspect::InspectError, show::ShowError, verify::VerifyError};
+use crate::{fetch::FetchError, publish::PublishError, remote::RemoteError, store::StoreError};
 
 /// Why a verb failed.
 #[derive(Debug, thiserror::Error)]
@@ -15,6 +15,15 @@ pub enum Error {
     /// Looking into a bundle or checkpoint.
     #[error(transparent)]
     Inspect(#[from] InspectError),
+    /// Fetching and placing.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// Publishing.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+    /// Verifying.
+    #[error(transparent)]
+    Verify(#[from] VerifyError),
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -61,6 +70,9 @@ impl Error {
         match self {
             Self::Show(error) => error.kind(),
             Self::Inspect(error) => error.kind(),
+            Self::Fetch(error) => ErrorKind::of_fetch(error),
+            Self::Publish(error) => ErrorKind::of_publish(error),
+            Self::Verify(_) => ErrorKind::Input,
             Self::Store(error) => ErrorKind::of_store(error),
             Self::Remote(error) => ErrorKind::of_remote(error),
             Self::Runtime { .. } => ErrorKind::Input,
@@ -72,6 +84,9 @@ impl Error {
         let hint = match self {
             Self::Show(error) => error.hint(),
             Self::Inspect(error) => error.hint(),
+            Self::Fetch(error) => error.hint(),
+            Self::Publish(error) => error.hint(),
+            Self::Verify(error) => error.hint(),
             Self::Store(error) => error.hint(),
             Self::Remote(error) => error.hint(),
             Self::Runtime { .. } => None,
@@ -99,6 +114,34 @@ impl ErrorKind {
             | E::WrongBytes { .. }
             | E::WrongDescription { .. } => Self::Verification,
             E::Encode { .. } | E::Incomplete { .. } | E::OutOfBounds { .. } => Self::Internal,
+            _ => Self::Input,
+        }
+    }
+
+    /// The kind of an error of fetching.
+    pub fn of_fetch(error: &FetchError) -> Self {
+        use FetchError as E;
+        match error {
+            E::Store(error) => Self::of_store(error),
+            E::Remote(error) => Self::of_remote(error),
+            E::DamagedSegment { .. }
+            | E::DamagedBlob { .. }
+            | E::Release { .. }
+            | E::WrongRelease { .. }
+            | E::UnlistedBlob { .. }
+            | E::Segments { .. } => Self::Verification,
+            E::KeepsChanging { .. } => Self::Remote,
+            E::Interrupted { .. } => Self::Internal,
+            _ => Self::Input,
+        }
+    }
+
+    /// The kind of an error of publishing.
+    pub fn of_publish(error: &PublishError) -> Self {
+        match error {
+            PublishError::Store(error) => Self::of_store(error),
+            PublishError::Remote(error) => Self::of_remote(error),
+            PublishError::Damaged { .. } | PublishError::Release { .. } => Self::Verification,
             _ => Self::Input,
         }
     }

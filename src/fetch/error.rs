@@ -1,0 +1,251 @@
+//! What can go wrong while fetching and placing. Rules: every variant says what and where, with what was expected and found as values;
+//! errors of the store and of remotes pass through unchanged.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use semver::{Version, VersionReq};
+
+use crate::{
+    base::{Blake3, Digest, PackageName, Target, TargetError},
+    manifest::{GlobError, ReleaseError, SelectError},
+    remote::RemoteError,
+    store::{SegmentError, StoreError},
+};
+
+/// Why a fetch failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FetchError {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The remote.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
+    /// An OS version that is older than every target.
+    #[error(transparent)]
+    Floor(#[from] TargetError),
+    /// Text that is no glob.
+    #[error(transparent)]
+    Glob(#[from] GlobError),
+    /// A selection that comes to nothing.
+    #[error("cannot choose variants of `{release}`")]
+    Selection {
+        /// Package and version.
+        release: String,
+        /// What is wrong with it.
+        #[source]
+        source: SelectError,
+    },
+    /// A manifest that cannot be used although its bytes are what was published.
+    #[error("the release `{release}` cannot be used")]
+    Release {
+        /// Package and version.
+        release: String,
+        /// What is wrong with it.
+        #[source]
+        source: ReleaseError,
+    },
+    /// A manifest that belongs to another release than its place says.
+    #[error("`{origin}` has the manifest of `{found}` in place of `{expected}`")]
+    WrongRelease {
+        /// The remote, or the store's folder.
+        origin: String,
+        /// Package and version that were asked for.
+        expected: String,
+        /// Package and version that it names.
+        found: String,
+    },
+    /// No such package.
+    #[error("`{origin}` has no package `{package}`")]
+    NoPackage {
+        /// The package.
+        package: PackageName,
+        /// Where it was looked for.
+        origin: String,
+    },
+    /// None of its versions will do.
+    #[error("no version of `{package}` in `{origin}` matches `{requirement}`: there is {}", join(versions))]
+    NoVersion {
+        /// The package.
+        package: PackageName,
+        /// What was asked for.
+        requirement: VersionReq,
+        /// Where it was looked for.
+        origin: String,
+        /// The versions that there are.
+        versions: Vec<Version>,
+    },
+    /// A release whose variants name a blob that its list does not have.
+    #[error("the release has no blob {blob}, which one of its variants names")]
+    UnlistedBlob {
+        /// The blob.
+        blob: Digest,
+    },
+    /// Segments that do not fit their blob.
+    #[error("the release describes blob {blob} wrongly")]
+    Segments {
+        /// The blob.
+        blob: Digest,
+        /// What is wrong.
+        #[source]
+        source: SegmentError,
+    },
+    /// Bytes that came wrong again and again.
+    #[error(
+        "digest mismatch: {} at {offset} of blob {blob}: expected blake3:{expected}, received blake3:{received} ({length} bytes from `{remote}`)",
+        tensor_or_bytes(tensor.as_deref())
+    )]
+    DamagedSegment {
+        /// The blob.
+        blob: Digest,
+        /// First byte of the segment.
+        offset: u64,
+        /// Length of the segment.
+        length: u64,
+        /// The tensor whose bytes these are, where it is known.
+        tensor: Option<String>,
+        /// What the release says.
+        expected: Blake3,
+        /// What came.
+        received: Blake3,
+        /// Where it came from.
+        remote: String,
+    },
+    /// A blob that came wrong again and again.
+    #[error("digest mismatch: expected sha256:{expected}, received sha256:{received} ({size} bytes from `{remote}`)")]
+    DamagedBlob {
+        /// What the release says.
+        expected: Digest,
+        /// What came.
+        received: Digest,
+        /// Its length.
+        size: u64,
+        /// Where it came from.
+        remote: String,
+    },
+    /// The file at the remote changes all the time.
+    #[error("blob {blob} changed at `{remote}` while it was read, {times} times")]
+    KeepsChanging {
+        /// The blob.
+        blob: Digest,
+        /// The remote.
+        remote: String,
+        /// How often it was tried.
+        times: usize,
+    },
+    /// Blobs that are neither here nor may be asked for.
+    #[error("{count} files of `{package}@{version}` ({bytes} bytes) are not in the store, and no remote may be asked")]
+    NotHere {
+        /// The package.
+        package: PackageName,
+        /// The version.
+        version: Box<Version>,
+        /// How many blobs.
+        count: usize,
+        /// Their bytes that are missing.
+        bytes: u64,
+    },
+    /// A placed name that is no name for a file.
+    #[error("`{variant}` cannot be placed as `{name}`: it is not the name of a single file or folder")]
+    PlacedName {
+        /// The variant's id.
+        variant: String,
+        /// The name.
+        name: String,
+    },
+    /// Two things that would get the same place, at least where case does not count.
+    #[error("`{first}` and `{second}` cannot both be placed in `{place}`: their names are equal where case does not count")]
+    Collision {
+        /// Where.
+        place: String,
+        /// One path.
+        first: String,
+        /// The other.
+        second: String,
+    },
+    /// Something in the destination that was not placed by mlreg.
+    #[error("`{}` is in the way: it was not placed by mlreg and is not what would be placed there", path.display())]
+    InTheWay {
+        /// The file or folder.
+        path: PathBuf,
+    },
+    /// A folder that was placed for another floor.
+    #[error("`{}` was placed for {}, and is now asked for {}: a destination has one deployment target", folder.display(), floor_name(*placed), floor_name(*asked))]
+    SecondFloor {
+        /// The folder.
+        folder: PathBuf,
+        /// What it was placed for.
+        placed: Option<Target>,
+        /// What is asked for.
+        asked: Option<Target>,
+    },
+    /// The file system refused.
+    #[error("cannot {action} `{}`", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// Work on the disk that was given up because the program ends.
+    #[error("the work on the disk was cut short")]
+    Interrupted {
+        /// What the runtime says.
+        #[source]
+        source: tokio::task::JoinError,
+    },
+}
+
+fn join(versions: &[Version]) -> String {
+    versions.iter().map(Version::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn tensor_or_bytes(tensor: Option<&str>) -> String {
+    tensor.map_or_else(|| "the bytes".to_owned(), |tensor| format!("tensor `{tensor}`"))
+}
+
+fn floor_name(floor: Option<Target>) -> String {
+    floor.map_or_else(|| "every deployment target".to_owned(), |target| format!("`{target}`"))
+}
+
+impl FetchError {
+    /// Wraps an IO error with what was tried, for `map_err`.
+    pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { action, path, source }
+    }
+
+    /// What the user can do about it, where there is something.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Store(error) => error.hint(),
+            Self::Remote(error) => error.hint(),
+            Self::Selection { source, .. } => source.hint(),
+            Self::Release { source, .. } => source.hint(),
+            Self::NoVersion { package, versions, .. } => {
+                let version = versions.iter().max().filter(|version| !version.pre.is_empty())?;
+                Some(format!("pre-releases are taken where they are asked for: `{package}@{version}`"))
+            }
+            Self::NoPackage { .. } => {
+                Some("`mlreg list` shows the packages of the store, `mlreg list --from URL` those of a remote".to_owned())
+            }
+            Self::DamagedSegment { remote, .. } | Self::DamagedBlob { remote, .. } | Self::KeepsChanging { remote, .. } => {
+                Some(format!("the wrong bytes were discarded; `mlreg verify {remote}` checks the remote"))
+            }
+            Self::NotHere { .. } => Some("fetch without `--offline`, or ask for fewer variants".to_owned()),
+            Self::InTheWay { path } => Some(format!("move `{}` away, or choose another `--out`", path.display())),
+            Self::SecondFloor { placed, .. } => {
+                let again = placed.map_or_else(|| "leave `--target` out".to_owned(), |target| format!("ask for `--target {target}`"));
+                Some(format!("{again}, or choose another `out`"))
+            }
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,441 @@
+//! Placing bundles into `DIR/<package>`: built beside their place and renamed into it, so that nothing torn is ever visible.
+//!
+//! A bundle that is as it should be is left alone, also its times. A damaged one is replaced as a whole: everything in a bundle's folder
+//! belongs to mlreg. Beside the bundles nothing is touched that mlreg did not place. Before the first change the store's record says
+//! which names belong to mlreg, so that a killed run leaves nothing that the next one takes for somebody else's.
+//!
+//! Files are not synced one by one: links and clones share the store's bytes, which are; plain copies are synced.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+};
+
+use rayon::prelude::*;
+use serde::Serialize;
+use tempfile::TempDir;
+
+use super::{
+    FetchError,
+    layout::{LAYOUT_NAME, Layout, PROOF_NAME, PlacedBundle, PlacedFile, Proof},
+    scan::{HAS_EXECUTABLES, Scan, Stat},
+    state::{FetchRequest, Journal, destination},
+};
+use crate::{
+    base::{AtomicFile, Blake3, BlobHasher, Digest, PackageName, remove_dir_all_writable},
+    store::Store,
+};
+
+const TEMPORARY: &str = ".mlreg-tmp-";
+
+/// The folder of a package, where bundles are placed.
+#[derive(Debug)]
+pub struct Destination<'a> {
+    store: &'a Store,
+    folder: PathBuf,
+    journal: Option<Journal>,
+    placed: Option<Proof>,
+    /// Names that belong to mlreg.
+    owned: BTreeSet<String>,
+    lock: Option<File>,
+}
+
+/// What a look at a destination found, compared with what should be there.
+#[derive(Debug, Clone, Default)]
+pub struct Survey {
+    /// Bundles and files that are as they should be.
+    intact: BTreeSet<String>,
+    /// What is there and belongs to mlreg, and is not what should be there.
+    damaged: BTreeSet<String>,
+    /// What has to be built.
+    pending: BTreeSet<String>,
+    /// Intact files by content.
+    sources: BTreeMap<Digest, PathBuf>,
+    needed: BTreeMap<Digest, u64>,
+    repairs: BTreeSet<Digest>,
+}
+
+/// What placing did, by names in the folder.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct PlaceReport {
+    /// Built now.
+    pub placed: Vec<String>,
+    /// Left as they were.
+    pub kept: Vec<String>,
+    /// Removed because nothing wants them any more.
+    pub removed: Vec<String>,
+}
+
+impl Survey {
+    /// The blobs that building needs, with their lengths.
+    pub fn needed(&self) -> &BTreeMap<Digest, u64> {
+        &self.needed
+    }
+
+    /// Those of them that replace damaged files: they may share their bytes with these, so their names are not proof enough.
+    pub fn repairs(&self) -> &BTreeSet<Digest> {
+        &self.repairs
+    }
+
+    /// An intact file in the destination that has the bytes of a blob.
+    pub fn source(&self, digest: &Digest) -> Option<&Path> {
+        self.sources.get(digest).map(PathBuf::as_path)
+    }
+
+    /// The bundles and files that would be built.
+    pub fn pending(&self) -> impl Iterator<Item = &str> {
+        self.pending.iter().map(String::as_str)
+    }
+}
+
+impl<'a> Destination<'a> {
+    /// Takes hold of `DIR/<package>`: makes it, waits while another process has it, removes what a killed one left.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn lock(store: &'a Store, out: &Path, package: &PackageName) -> Result<Self, FetchError> {
+        let folder = destination(out, package)?;
+        fs::create_dir_all(&folder).map_err(FetchError::io("make", &folder))?;
+        let path = store.home().join("locks").join(Blake3::of(folder.as_os_str().as_encoded_bytes()).short());
+        let locks = path.parent().unwrap_or(store.home());
+        fs::create_dir_all(locks).map_err(FetchError::io("make", locks))?;
+        let open = File::options().read(true).write(true).create(true).truncate(false).open(&path);
+        let lock = open.and_then(|file| file.lock().map(|()| file)).map_err(FetchError::io("lock", &path))?;
+        let mut destination = Self::look(store, out, package)?;
+        destination.lock = Some(lock);
+        remove_leftovers(&folder).map_err(FetchError::io("clean up in", &folder))?;
+        Ok(destination)
+    }
+
+    /// Only looks at `DIR/<package>`, which need not exist.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn look(store: &'a Store, out: &Path, package: &PackageName) -> Result<Self, FetchError> {
+        let folder = destination(out, package)?;
+        let journal = Journal::read(store, &folder).filter(|journal| journal.proof.package == *package);
+        let written = fs::read(folder.join(PROOF_NAME)).ok().and_then(|bytes| Proof::parse(&bytes));
+        let placed = written.filter(|proof| proof.package == *package);
+        let names = |proof: &Proof| proof.names().map(str::to_owned).collect::<BTreeSet<_>>();
+        let mut owned = placed.as_ref().map(names).unwrap_or_default();
+        if let Some(journal) = &journal {
+            owned.append(&mut names(&journal.proof));
+            owned.extend(journal.names.iter().cloned());
+        }
+        owned.insert(PROOF_NAME.to_owned());
+        // The proof in the folder travels with it, so it knows best what is there.
+        let placed = placed.or_else(|| journal.as_ref().map(|journal| journal.proof.clone()));
+        Ok(Self { store, folder, journal, placed, owned, lock: None })
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// What was placed here last, as far as that is known.
+    pub fn placed(&self) -> Option<&Proof> {
+        self.placed.as_ref()
+    }
+
+    /// Compares what is here with what should be. Files whose length or times differ from what was recorded are hashed.
+    ///
+    /// # Errors
+    /// `InTheWay`, or what the file system says.
+    pub fn survey(&self, wanted: &Proof) -> Result<Survey, FetchError> {
+        let scan = Scan::of(&self.folder, wanted.names()).map_err(FetchError::io("look at", &self.folder))?;
+        let relaid = self.placed.as_ref().is_some_and(|placed| placed.layout != wanted.layout);
+        let mut survey = Survey::default();
+        for (name, bundle) in &wanted.bundles {
+            let expected = bundle.files.iter().map(|(path, file)| (format!("{name}/{path}"), *file)).collect();
+            let mut folders: BTreeSet<_> = bundle.all_folders().iter().map(|folder| format!("{name}/{folder}")).collect();
+            folders.insert(name.clone());
+            self.judge(name, &scan.part(name), &expected, &folders, relaid, &mut survey)?;
+        }
+        for (name, file) in &wanted.files {
+            self.judge(name, &scan.part(name), &[(name.clone(), *file)].into(), &BTreeSet::new(), relaid, &mut survey)?;
+        }
+        if let Some(document) = wanted.files.get(LAYOUT_NAME) {
+            survey.needed.remove(&document.sha256);
+        }
+        Ok(survey)
+    }
+
+    /// Sorts one bundle or file into intact, damaged or missing.
+    fn judge(
+        &self,
+        name: &str,
+        found: &Scan,
+        expected: &BTreeMap<String, PlacedFile>,
+        folders: &BTreeSet<String>,
+        relaid: bool,
+        survey: &mut Survey,
+    ) -> Result<(), FetchError> {
+        let whole = found.others.is_empty() && found.folders == *folders && found.files.keys().eq(expected.keys());
+        let right = whole && self.are_right(&found.files, expected)?;
+        if right && !(relaid && self.owned.contains(name)) {
+            survey.intact.insert(name.to_owned());
+            survey.sources.extend(expected.iter().map(|(path, file)| (file.sha256, self.folder.join(path))));
+            return Ok(());
+        }
+        if !found.is_empty() {
+            if !self.owned.contains(name) {
+                return Err(FetchError::InTheWay { path: self.folder.join(name) });
+            }
+            survey.damaged.insert(name.to_owned());
+        }
+        survey.pending.insert(name.to_owned());
+        survey.needed.extend(expected.values().map(|file| (file.sha256, file.size)));
+        if !right && !found.is_empty() {
+            survey.repairs.extend(expected.values().map(|file| file.sha256));
+        }
+        Ok(())
+    }
+
+    fn are_right(&self, found: &BTreeMap<String, Stat>, expected: &BTreeMap<String, PlacedFile>) -> Result<bool, FetchError> {
+        let pairs: Vec<_> = found.iter().zip(expected.values()).collect();
+        let plausible = |(_, stat): &(&String, &Stat), file: &PlacedFile| {
+            stat.size == file.size && (!HAS_EXECUTABLES || stat.executable == file.executable)
+        };
+        if !pairs.iter().all(|(entry, file)| plausible(entry, file)) {
+            return Ok(false);
+        }
+        let unknown: Vec<_> = pairs.into_iter().filter(|((path, stat), file)| !self.is_known(path, stat, file)).collect();
+        let right = |((path, _), file): &((&String, &Stat), &PlacedFile)| {
+            let path = self.folder.join(path.as_str());
+            Ok(hash_file(&path).map_err(FetchError::io("read", &path))? == file.sha256)
+        };
+        let rights: Vec<bool> = unknown.par_iter().map(right).collect::<Result<_, FetchError>>()?;
+        Ok(rights.into_iter().all(|right| right))
+    }
+
+    /// Whether the file is as it was when it was placed with these bytes.
+    fn is_known(&self, path: &str, stat: &Stat, file: &PlacedFile) -> bool {
+        let Some(journal) = &self.journal else { return false };
+        journal.scan.files.get(path) == Some(stat) && file_in(&journal.proof, path) == Some(*file)
+    }
+
+    /// Makes the folder what `wanted` says, after every needed blob was put into the store, and records which request that satisfies.
+    ///
+    /// # Errors
+    /// `MissingBlob` from the store, or what the file system says.
+    pub fn place(&self, wanted: &Proof, survey: &Survey, request: Option<FetchRequest>) -> Result<PlaceReport, FetchError> {
+        let _guard = self.store.writing()?;
+        let kept: BTreeSet<&str> = wanted.names().collect();
+        let doomed: Vec<&String> = self.owned.iter().filter(|name| !kept.contains(name.as_str())).collect();
+        let removed = Scan::of(&self.folder, doomed.iter().map(|name| name.as_str())).map_err(FetchError::io("look at", &self.folder))?;
+        let removed: Vec<String> = doomed.into_iter().filter(|name| !removed.part(name).is_empty()).cloned().collect();
+        let proof = wanted.to_bytes();
+        let proven = fs::read(self.folder.join(PROOF_NAME)).is_ok_and(|bytes| bytes == proof);
+        if !survey.pending.is_empty() || !removed.is_empty() || !proven {
+            self.announce(wanted)?;
+            self.change(wanted, survey, &removed)?;
+            let path = self.folder.join(PROOF_NAME);
+            if !proven {
+                self.write(&path, &proof)?;
+            }
+        }
+        self.record(wanted, request)?;
+        let names = |set: &BTreeSet<String>| set.iter().cloned().collect();
+        Ok(PlaceReport { placed: names(&survey.pending), kept: names(&survey.intact), removed })
+    }
+
+    /// Says before the first change which names belong to mlreg, and that no request is satisfied for now.
+    fn announce(&self, wanted: &Proof) -> Result<(), FetchError> {
+        let names = self.owned.iter().cloned().chain(wanted.names().map(str::to_owned)).collect();
+        let mut journal = match &self.journal {
+            Some(journal) => journal.clone(),
+            None => Journal { proof: wanted.clone(), scan: Scan::default(), requests: Vec::new(), names: BTreeSet::new() },
+        };
+        journal.requests.clear();
+        journal.names = names;
+        journal.write(self.store, &self.folder, &[wanted.release])
+    }
+
+    fn change(&self, wanted: &Proof, survey: &Survey, removed: &[String]) -> Result<(), FetchError> {
+        let making = |source| FetchError::io("make a folder in", &self.folder)(source);
+        let temporary = tempfile::Builder::new().prefix(TEMPORARY).tempdir_in(&self.folder).map_err(making)?;
+        let mut filler = Filler::new(self.store, wanted.layout, &self.folder, wanted, survey);
+        let old = OldThings::new(&temporary, &self.folder)?;
+        for name in &survey.pending {
+            let new = temporary.path().join(name);
+            match (wanted.bundles.get(name), wanted.files.get(name)) {
+                (Some(bundle), _) => filler.build(bundle, &new)?,
+                (None, Some(_)) if name == LAYOUT_NAME => self.write(&new, &wanted.layout_document().unwrap_or_default())?,
+                (None, Some(file)) => filler.put(file, &new)?,
+                (None, None) => continue,
+            }
+            if survey.damaged.contains(name) {
+                old.take(name)?;
+            }
+            let place = self.folder.join(name);
+            fs::rename(&new, &place).map_err(FetchError::io("move a finished bundle to", &place))?;
+            filler.settle(&new, &place);
+        }
+        removed.iter().try_for_each(|name| old.take(name))?;
+        temporary.close().map_err(FetchError::io("remove temporary files in", &self.folder))
+    }
+
+    fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), FetchError> {
+        AtomicFile::write(path, bytes).map_err(FetchError::io("write", path))
+    }
+
+    /// Remembers how everything looks now.
+    fn record(&self, wanted: &Proof, request: Option<FetchRequest>) -> Result<(), FetchError> {
+        let scan = Scan::of(&self.folder, wanted.names()).map_err(FetchError::io("look at", &self.folder))?;
+        let standing = |proof: &Proof| (proof.release, proof.layout, proof.floor) == (wanted.release, wanted.layout, wanted.floor);
+        let mut requests = match &self.journal {
+            Some(journal) if standing(&journal.proof) => journal.requests.clone(),
+            _ => Vec::new(),
+        };
+        requests.extend(request.filter(|request| !requests.contains(request)));
+        Journal { proof: wanted.clone(), scan, requests, names: BTreeSet::new() }.write(self.store, &self.folder, &[])
+    }
+}
+
+/// What a proof says about a path in the folder.
+fn file_in(proof: &Proof, path: &str) -> Option<PlacedFile> {
+    match path.split_once('/') {
+        Some((name, rest)) => proof.bundles.get(name)?.files.get(&rest.parse().ok()?).copied(),
+        None => proof.files.get(path).copied(),
+    }
+}
+
+/// The sha256 of a file.
+pub(super) fn hash_file(path: &Path) -> io::Result<Digest> {
+    const STEP: usize = 1 << 20;
+    let mut file = File::open(path)?;
+    let mut hasher = BlobHasher::default();
+    let mut buffer = vec![0; file.metadata()?.len().clamp(1, STEP as u64) as usize];
+    loop {
+        match io::Read::read(&mut file, &mut buffer)? {
+            0 => return Ok(hasher.finish().sha256),
+            count => hasher.update(&buffer[..count]),
+        }
+    }
+}
+
+fn remove_leftovers(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with(TEMPORARY) {
+            remove_dir_all_writable(&entry.path())?;
+        } else if name.starts_with(".mlreg-") && name.ends_with(".tmp") {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Where things go that make room for others, until the end of the run.
+struct OldThings<'a> {
+    folder: &'a Path,
+    away: PathBuf,
+}
+
+impl<'a> OldThings<'a> {
+    fn new(temporary: &TempDir, folder: &'a Path) -> Result<Self, FetchError> {
+        // No bundle has such a name.
+        let away = temporary.path().join(".mlreg-old");
+        fs::create_dir(&away).map_err(FetchError::io("make", &away))?;
+        Ok(Self { folder, away })
+    }
+
+    fn take(&self, name: &str) -> Result<(), FetchError> {
+        let place = self.folder.join(name);
+        fs::rename(&place, self.away.join(name)).map_err(FetchError::io("move away", &place))
+    }
+}
+
+/// Writes files with the bytes of blobs.
+struct Filler<'a> {
+    store: &'a Store,
+    layout: Layout,
+    /// `linked`: a file in the folder for every content that is there, and whether it is executable.
+    pool: HashMap<(Digest, bool), PathBuf>,
+    clones: bool,
+}
+
+impl<'a> Filler<'a> {
+    fn new(store: &'a Store, layout: Layout, folder: &Path, wanted: &Proof, survey: &Survey) -> Self {
+        let mut pool = HashMap::new();
+        let intact = wanted.bundles.iter().filter(|(name, _)| layout == Layout::Linked && survey.intact.contains(*name));
+        for (name, bundle) in intact {
+            for (path, file) in &bundle.files {
+                pool.entry((file.sha256, file.executable)).or_insert_with(|| path.below(&folder.join(name)));
+            }
+        }
+        Self { store, layout, pool, clones: true }
+    }
+
+    fn build(&mut self, bundle: &PlacedBundle, target: &Path) -> Result<(), FetchError> {
+        fs::create_dir(target).map_err(FetchError::io("make", target))?;
+        for folder in bundle.all_folders() {
+            let folder = folder.below(target);
+            fs::create_dir_all(&folder).map_err(FetchError::io("make", &folder))?;
+        }
+        bundle.files.iter().try_for_each(|(path, file)| self.put(file, &path.below(target)))
+    }
+
+    fn put(&mut self, file: &PlacedFile, target: &Path) -> Result<(), FetchError> {
+        let key = (file.sha256, file.executable);
+        if let Some(twin) = self.pool.get(&key) {
+            // File systems without links, or with too many of one file, get another file.
+            if fs::hard_link(twin, target).is_ok() {
+                return Ok(());
+            }
+        }
+        self.take_from_store(file, target).map_err(FetchError::io("write", target))?;
+        if self.layout == Layout::Linked {
+            self.pool.insert(key, target.to_owned());
+        }
+        Ok(())
+    }
+
+    /// A clone where the file system has such, else a link where the layout wants one, else a copy.
+    fn take_from_store(&mut self, file: &PlacedFile, target: &Path) -> io::Result<()> {
+        let blob = self.store.blob_path(&file.sha256);
+        if self.clones {
+            match reflink_copy::reflink(&blob, target) {
+                Ok(()) => return set_mode(target, file.executable),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(error),
+                Err(_) => self.clones = false,
+            }
+        }
+        // A link would carry its mode over to the blob.
+        let linked = self.layout != Layout::Copied && !file.executable && fs::hard_link(&blob, target).is_ok();
+        if linked {
+            return Ok(());
+        }
+        fs::copy(&blob, target)?;
+        set_mode(target, file.executable)?;
+        File::options().write(true).open(target)?.sync_data()
+    }
+
+    /// A bundle was moved: its files are elsewhere now.
+    fn settle(&mut self, from: &Path, to: &Path) {
+        for path in self.pool.values_mut() {
+            if let Ok(rest) = path.strip_prefix(from) {
+                *path = if rest.as_os_str().is_empty() { to.to_owned() } else { to.join(rest) };
+            }
+        }
+    }
+}
+
+#[cfg(unix)]
+fn set_mode(path: &Path, executable: bool) -> io::Result<()> {
+    let mode = if executable { 0o755 } else { 0o644 };
+    fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode))
+}
+
+#[cfg(not(unix))]
+fn set_mode(path: &Path, _: bool) -> io::Result<()> {
+    let mut permissions = fs::metadata(path)?.permissions();
+    #[expect(clippy::permissions_set_readonly_false, reason = "this is not Unix, where that would mean writable by everybody")]
+    permissions.set_readonly(false);
+    fs::set_permissions(path, permissions)
+}

@@ -1,0 +1,112 @@
+//! What lies in a placed folder, as the file system tells it: names, lengths, times. Hashes nothing.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::{self, Metadata},
+    io,
+    path::Path,
+    time::UNIX_EPOCH,
+};
+
+use serde::{Deserialize, Serialize};
+
+/// What tells a file that was touched from one that was not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Stat {
+    pub(super) size: u64,
+    /// Nanoseconds since 1970.
+    pub(super) modified: i64,
+    pub(super) inode: u64,
+    pub(super) executable: bool,
+}
+
+/// Some entries of a folder and everything below them, with `/`-separated paths.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Scan {
+    pub(super) files: BTreeMap<String, Stat>,
+    pub(super) folders: BTreeSet<String>,
+    /// Symbolic links, sockets and the like.
+    pub(super) others: BTreeSet<String>,
+}
+
+impl Stat {
+    pub(super) fn of(metadata: &Metadata) -> Self {
+        let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        Self {
+            size: metadata.len(),
+            modified: modified.and_then(|since| i64::try_from(since.as_nanos()).ok()).unwrap_or(0),
+            inode: inode(metadata),
+            executable: is_executable(metadata),
+        }
+    }
+}
+
+#[cfg(unix)]
+fn inode(metadata: &Metadata) -> u64 {
+    std::os::unix::fs::MetadataExt::ino(metadata)
+}
+
+#[cfg(not(unix))]
+fn inode(_: &Metadata) -> u64 {
+    0
+}
+
+#[cfg(unix)]
+fn is_executable(metadata: &Metadata) -> bool {
+    std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o111 != 0
+}
+
+#[cfg(not(unix))]
+fn is_executable(_: &Metadata) -> bool {
+    false
+}
+
+/// Whether files can be marked as executable here.
+pub(super) const HAS_EXECUTABLES: bool = cfg!(unix);
+
+impl Scan {
+    /// Looks at `names` in `folder`; what is not there is left out.
+    pub(super) fn of<'a>(folder: &Path, names: impl IntoIterator<Item = &'a str>) -> io::Result<Self> {
+        let mut scan = Self::default();
+        for name in names {
+            scan.look(folder, name.to_owned())?;
+        }
+        Ok(scan)
+    }
+
+    fn look(&mut self, folder: &Path, path: String) -> io::Result<()> {
+        let place = folder.join(&path);
+        let metadata = match fs::symlink_metadata(&place) {
+            Ok(metadata) => metadata,
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        if metadata.is_file() {
+            self.files.insert(path, Stat::of(&metadata));
+        } else if metadata.is_dir() {
+            for entry in fs::read_dir(&place)? {
+                let name = entry?.file_name();
+                // A name that is not Unicode was not placed by mlreg; its replacement characters are no name that was, either.
+                self.look(folder, format!("{path}/{}", name.to_string_lossy()))?;
+            }
+            self.folders.insert(path);
+        } else {
+            self.others.insert(path);
+        }
+        Ok(())
+    }
+
+    /// The part of the scan that is `name` and what is below it.
+    pub(super) fn part(&self, name: &str) -> Self {
+        let below = |path: &String| path.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        Self {
+            files: self.files.iter().filter(|(path, _)| below(path)).map(|(path, stat)| (path.clone(), *stat)).collect(),
+            folders: self.folders.iter().filter(|path| below(path)).cloned().collect(),
+            others: self.others.iter().filter(|path| below(path)).cloned().collect(),
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.files.is_empty() && self.folders.is_empty() && self.others.is_empty()
+    }
+}

@@ -1,0 +1,70 @@
+//! What can go wrong while publishing. Errors of the store and of remotes pass through unchanged.
+
+use crate::{
+    base::{Digest, PackageName},
+    manifest::ReleaseError,
+    remote::RemoteError,
+    store::StoreError,
+};
+
+/// Why a release was not published.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PublishError {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The remote.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
+    /// A package that was never built or fetched.
+    #[error("the store has no release of `{package}` that matches `{requirement}`")]
+    NoRelease {
+        /// The package.
+        package: PackageName,
+        /// Which versions would do.
+        requirement: semver::VersionReq,
+    },
+    /// A manifest in the store that is no release.
+    #[error("the release `{release}` cannot be used")]
+    Release {
+        /// Package and version.
+        release: String,
+        /// What is wrong with it.
+        #[source]
+        source: ReleaseError,
+    },
+    /// Blobs that the remote lacks and the store does not have either.
+    #[error("{} blobs of `{release}` are neither in the store nor at the remote, e.g. {first}", count)]
+    Missing {
+        /// Package and version.
+        release: String,
+        /// One of them.
+        first: Digest,
+        /// How many.
+        count: usize,
+    },
+    /// Blobs in the store whose bytes are not those of their names.
+    #[error("{} blobs of `{release}` are damaged in the store, e.g. {first}; nothing was sent", count)]
+    Damaged {
+        /// Package and version.
+        release: String,
+        /// One of them.
+        first: Digest,
+        /// How many.
+        count: usize,
+    },
+}
+
+impl PublishError {
+    /// What the user can do about it, where there is something.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Store(error) => error.hint(),
+            Self::Remote(error) => error.hint(),
+            Self::Release { source, .. } => source.hint(),
+            Self::NoRelease { .. } => Some("`mlreg build` makes one; `mlreg list` shows what is there".to_owned()),
+            Self::Missing { .. } | Self::Damaged { .. } => Some("build or fetch the release again".to_owned()),
+        }
+    }
+}

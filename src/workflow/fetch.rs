@@ -1,0 +1,433 @@
+//! `fetch`: from a request to bundles in a folder. Nothing is done, and nobody asked, where the folder satisfies the request already.
+//!
+//! Which release: the one in place as long as it will do (`upgrade` looks for a newer one), else the highest version of the remote, or
+//! of the store where no remote may be asked. Which variants: those that are asked for, and those in place. When the release changes,
+//! variants in place move along: with a floor to the best variant of the same name, without one to the variant of the same id; what the
+//! new release no longer has is removed.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use semver::Version;
+use serde::Serialize;
+
+use super::{Amount, Context, Error, PackageRequest};
+use crate::{
+    base::{Digest, OsFloor, PackageName, RemoteUrl, Tag, Target},
+    fetch::{
+        Destination, Facts, FetchError, FetchPlan, FetchRequest, Layout, Named, PlaceReport, Proof, Survey, Totals, download, unchanged,
+    },
+    manifest::{
+        GlobError, Selection,
+        release::{Delivery, Release, SegmentContent, Variant},
+        select,
+    },
+    remote::Remote,
+    store::{Origin, Segmentation, Store, StoreError},
+};
+
+/// What to fetch, and where to put it.
+#[derive(Debug, Clone)]
+pub struct FetchOptions {
+    /// The packages.
+    pub requests: Vec<PackageRequest>,
+    /// The remote; none is the store alone.
+    pub from: Option<RemoteUrl>,
+    /// The lowest OS that the app supports; none: every target, under full ids.
+    pub floor: Option<OsFloor>,
+    /// Globs over variant ids and names.
+    pub variants: Vec<String>,
+    /// Components.
+    pub components: Vec<String>,
+    /// Tags.
+    pub tags: Vec<Tag>,
+    /// Delivery categories.
+    pub deliveries: Vec<Delivery>,
+    /// Bundles are placed in `out/<package>`.
+    pub out: PathBuf,
+    /// How bundles are placed.
+    pub layout: Layout,
+    /// Ask no remote.
+    pub offline: bool,
+    /// Ask the remote for a newer version than the one in place.
+    pub upgrade: bool,
+    /// Only say what would be done.
+    pub dry_run: bool,
+}
+
+/// How it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FetchStatus {
+    /// Everything was in place.
+    UpToDate,
+    /// Something was placed.
+    Fetched,
+    /// Nothing was done.
+    DryRun,
+}
+
+/// What was fetched, or would be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FetchReport {
+    /// In the order of the requests.
+    pub packages: Vec<FetchedPackage>,
+}
+
+/// A package in its folder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FetchedPackage {
+    /// The package.
+    pub package: PackageName,
+    /// The version.
+    pub version: Version,
+    /// The sha256 of the release manifest.
+    pub release: Digest,
+    /// Where its bundles lie.
+    pub folder: PathBuf,
+    /// How it ended.
+    pub status: FetchStatus,
+    /// Every variant in the folder, by placed name.
+    pub variants: Vec<FetchedVariant>,
+    /// Bytes that were received, or would be.
+    pub downloaded_bytes: u64,
+    /// Bytes that were taken from other blobs of this machine, or would be.
+    pub reused_bytes: u64,
+    /// The plan's sums.
+    pub plan: Totals,
+    /// What was placed, kept and removed; of a dry run what would be placed.
+    pub changes: PlaceReport,
+}
+
+/// A variant in its folder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FetchedVariant {
+    /// Its id.
+    pub id: String,
+    /// The name of its folder.
+    pub name: String,
+    /// Bytes of its files.
+    pub bytes: u64,
+    /// Bytes that it would have to receive if it were alone; 0 where everything is here.
+    pub download_bytes: u64,
+}
+
+/// Fetches packages, one after another.
+///
+/// # Errors
+/// What [`FetchError`] lists, and what the store and the remote say.
+pub fn fetch(context: &Context, options: &FetchOptions) -> Result<FetchReport, Error> {
+    let floor = options.floor.map(|floor| floor.target()).transpose().map_err(FetchError::from)?;
+    let one = |request| Fetch { context, options, request, floor, out: context.directory().join(&options.out) }.run();
+    Ok(FetchReport { packages: options.requests.iter().map(one).collect::<Result<_, Error>>()? })
+}
+
+/// One package of a fetch.
+struct Fetch<'a> {
+    context: &'a Context,
+    options: &'a FetchOptions,
+    request: &'a PackageRequest,
+    floor: Option<Target>,
+    out: PathBuf,
+}
+
+/// A release that was chosen, and the remote that has just named it.
+struct Found {
+    digest: Digest,
+    bytes: Vec<u8>,
+    release: Arc<Release>,
+    named_by: Option<String>,
+}
+
+impl Fetch<'_> {
+    fn run(&self) -> Result<FetchedPackage, Error> {
+        if let Some(proof) = self.satisfied() {
+            return Ok(self.up_to_date(&proof));
+        }
+        if self.options.dry_run {
+            return self.dry_run();
+        }
+        let destination = Destination::lock(self.store(), &self.out, &self.request.package)?;
+        // Whoever had the lock may have done the same.
+        if let Some(proof) = self.satisfied() {
+            return Ok(self.up_to_date(&proof));
+        }
+        let _guard = self.store().writing()?;
+        let found = self.choose_release(destination.placed())?;
+        let proof = self.wanted(&found, &destination)?;
+        let survey = destination.survey(&proof)?;
+        self.prepare(&survey)?;
+        let plan = self.plan(&found.release, &survey)?;
+        if let Some(remote) = &found.named_by {
+            self.store().put_release(&found.bytes, Origin::Fetched { from: [remote.clone()].into() })?;
+        }
+        let (received, reused) = self.download(&found, &plan)?;
+        let changes = destination.place(&proof, &survey, Some(self.key()))?;
+        let idle = changes.placed.is_empty() && changes.removed.is_empty();
+        let status = if idle { FetchStatus::UpToDate } else { FetchStatus::Fetched };
+        Ok(FetchedPackage {
+            downloaded_bytes: received,
+            reused_bytes: reused,
+            plan: plan.totals(),
+            changes,
+            ..self.report(&proof, destination.folder(), status)
+        })
+    }
+
+    fn dry_run(&self) -> Result<FetchedPackage, Error> {
+        let destination = Destination::look(self.store(), &self.out, &self.request.package)?;
+        let found = self.choose_release(destination.placed())?;
+        let proof = self.wanted(&found, &destination)?;
+        let survey = destination.survey(&proof)?;
+        let plan = self.plan(&found.release, &survey)?;
+        let totals = plan.totals();
+        let mut report = self.report(&proof, destination.folder(), FetchStatus::DryRun);
+        for shown in &mut report.variants {
+            let variant = found.release.variants.iter().find(|variant| variant.id == shown.id);
+            shown.download_bytes = variant.map_or(0, |variant| plan.totals_of_variant(variant).download);
+        }
+        report.changes.placed = survey.pending().map(str::to_owned).collect();
+        Ok(FetchedPackage { downloaded_bytes: totals.download, reused_bytes: totals.reused, plan: totals, ..report })
+    }
+
+    fn store(&self) -> &Store {
+        self.context.store()
+    }
+
+    fn key(&self) -> FetchRequest {
+        FetchRequest {
+            package: self.request.package.clone(),
+            requirement: self.request.requirement.to_string(),
+            source: self.options.from.as_ref().map(ToString::to_string),
+            floor: self.floor,
+            layout: self.options.layout,
+            variants: self.options.variants.iter().cloned().collect(),
+            components: self.options.components.iter().cloned().collect(),
+            tags: self.options.tags.iter().cloned().collect(),
+            deliveries: self.options.deliveries.iter().copied().collect(),
+        }
+    }
+
+    fn satisfied(&self) -> Option<Proof> {
+        if self.options.upgrade { None } else { unchanged(self.store(), &self.out, &self.key()) }
+    }
+
+    fn up_to_date(&self, proof: &Proof) -> FetchedPackage {
+        let mut report = self.report(proof, &self.out.join(self.request.package.as_str()), FetchStatus::UpToDate);
+        report.changes.kept = proof.bundles.keys().chain(proof.files.keys()).cloned().collect();
+        report
+    }
+
+    fn report(&self, proof: &Proof, folder: &Path, status: FetchStatus) -> FetchedPackage {
+        let variant = |(name, bundle): (&String, &crate::fetch::PlacedBundle)| FetchedVariant {
+            id: bundle.variant.clone(),
+            name: name.clone(),
+            bytes: bundle.bytes(&proof.files),
+            download_bytes: 0,
+        };
+        FetchedPackage {
+            package: proof.package.clone(),
+            version: proof.version.clone(),
+            release: proof.release,
+            folder: folder.to_owned(),
+            status,
+            variants: proof.bundles.iter().map(variant).collect(),
+            downloaded_bytes: 0,
+            reused_bytes: 0,
+            plan: Totals::default(),
+            changes: PlaceReport::default(),
+        }
+    }
+
+    /// The remote that may be asked.
+    fn remote(&self) -> Option<&RemoteUrl> {
+        self.options.from.as_ref().filter(|_| !self.options.offline)
+    }
+
+    fn choose_release(&self, placed: Option<&Proof>) -> Result<Found, Error> {
+        let standing = placed.filter(|proof| !self.options.upgrade && self.request.requirement.matches(&proof.version));
+        if let Some(found) = standing.map(|proof| self.standing(proof)).transpose()?.flatten() {
+            return Ok(found);
+        }
+        match self.remote() {
+            Some(url) => self.from_remote(url, standing),
+            None => self.from_store(),
+        }
+    }
+
+    /// The release in place, if the store has it and it came from where it is asked from.
+    fn standing(&self, proof: &Proof) -> Result<Option<Found>, Error> {
+        let store = self.store();
+        let Some((digest, bytes)) = store.release(&proof.package, &proof.version)?.filter(|(digest, _)| *digest == proof.release) else {
+            return Ok(None);
+        };
+        let same_source = match self.remote() {
+            Some(url) => store.release_origin(&proof.package, &proof.version)?.is_some_and(|it| it.remotes().contains(&url.to_string())),
+            None => true,
+        };
+        if !same_source {
+            return Ok(None);
+        }
+        self.found(&proof.version, digest, bytes, None).map(Some)
+    }
+
+    fn from_store(&self) -> Result<Found, Error> {
+        let store = self.store();
+        let versions = store.releases(&self.request.package)?;
+        let version = self.choose_version(versions, &store.home().display().to_string())?;
+        let (digest, bytes) = store.release(&self.request.package, &version)?.ok_or_else(|| self.no_package(store.home().display()))?;
+        self.found(&version, digest, bytes, None)
+    }
+
+    fn from_remote(&self, url: &RemoteUrl, standing: Option<&Proof>) -> Result<Found, Error> {
+        let remote = self.context.remote(url)?;
+        self.context.block_on(self.ask(remote.as_ref(), standing))?
+    }
+
+    async fn ask(&self, remote: &dyn Remote, standing: Option<&Proof>) -> Result<Found, Error> {
+        let package = &self.request.package;
+        let url = remote.url().to_string();
+        let index = remote.index(package).await?.ok_or_else(|| self.no_package(&url))?;
+        let stands = |proof: &&Proof| index.versions.get(&proof.version).is_some_and(|entry| entry.release == proof.release);
+        let version = match standing.filter(stands) {
+            Some(proof) => proof.version.clone(),
+            None => self.choose_version(index.versions.keys().cloned().collect(), &url)?,
+        };
+        let digest = index.versions[&version].release;
+        // What is here need not be asked for; a damaged record is no reason to fail while there is a remote.
+        let here = self.store().release(package, &version).ok().flatten().filter(|(found, _)| *found == digest);
+        let bytes = match here {
+            Some((_, bytes)) => bytes,
+            None => remote.release(package, &version, &digest).await?,
+        };
+        self.found(&version, digest, bytes, Some(url))
+    }
+
+    fn no_package(&self, origin: impl ToString) -> FetchError {
+        FetchError::NoPackage { package: self.request.package.clone(), origin: origin.to_string() }
+    }
+
+    fn choose_version(&self, versions: Vec<Version>, origin: &str) -> Result<Version, FetchError> {
+        if versions.is_empty() {
+            return Err(self.no_package(origin));
+        }
+        let PackageRequest { package, requirement } = self.request;
+        self.request.highest(&versions).cloned().ok_or_else(|| FetchError::NoVersion {
+            package: package.clone(),
+            requirement: requirement.clone(),
+            origin: origin.to_owned(),
+            versions,
+        })
+    }
+
+    /// Reads a manifest whose digest was checked.
+    fn found(&self, version: &Version, digest: Digest, bytes: Vec<u8>, named_by: Option<String>) -> Result<Found, Error> {
+        let expected = format!("{}@{version}", self.request.package);
+        let release = Release::parse(&bytes).map_err(|source| FetchError::Release { release: expected.clone(), source })?;
+        let found = format!("{}@{}", release.package, release.version);
+        if found != expected {
+            let origin = named_by.unwrap_or_else(|| self.store().home().display().to_string());
+            return Err(FetchError::WrongRelease { origin, expected, found }.into());
+        }
+        Ok(Found { digest, bytes, release: Arc::new(release), named_by })
+    }
+
+    /// What the folder should hold.
+    fn wanted(&self, found: &Found, destination: &Destination<'_>) -> Result<Proof, Error> {
+        let placed = destination.placed();
+        if let Some(proof) = placed.filter(|proof| proof.floor != self.floor) {
+            let folder = destination.folder().to_owned();
+            return Err(FetchError::SecondFloor { folder, placed: proof.floor, asked: self.floor }.into());
+        }
+        let selection = self.selection().map_err(FetchError::from)?;
+        let refused = |source| FetchError::Selection { release: format!("{}@{}", found.release.package, found.release.version), source };
+        let chosen = select(&found.release, &selection).map_err(refused)?;
+        let mut variants: BTreeMap<String, &Variant> = BTreeMap::new();
+        for (name, bundle) in placed.iter().flat_map(|proof| &proof.bundles) {
+            let still = |variant: &&Variant| match self.floor {
+                Some(floor) => variant.name == bundle.name && variant.target.is_none_or(|target| target <= floor),
+                None => variant.id == bundle.variant,
+            };
+            let best = found.release.variants.iter().filter(still).max_by_key(|variant| variant.target);
+            variants.extend(best.map(|variant| (name.clone(), variant)));
+        }
+        variants.retain(|_, variant| !chosen.iter().any(|chosen| chosen.variant.id == variant.id));
+        variants.extend(chosen.iter().map(|chosen| (chosen.path.as_str().to_owned(), chosen.variant)));
+        let named: Vec<_> = variants.iter().map(|(name, variant)| Named { name, variant }).collect();
+        Ok(Proof::new(&found.release, found.digest, self.floor, self.options.layout, &named)?)
+    }
+
+    fn selection(&self) -> Result<Selection, GlobError> {
+        Ok(Selection {
+            variants: self.options.variants.iter().map(|glob| glob.parse()).collect::<Result<_, _>>()?,
+            components: self.options.components.clone(),
+            tags: self.options.tags.clone(),
+            deliveries: self.options.deliveries.clone(),
+            floor: self.floor,
+            rename: BTreeMap::new(),
+        })
+    }
+
+    /// Makes sure of the blobs that repair something, and takes blobs that the store lacks from intact files of the folder.
+    fn prepare(&self, survey: &Survey) -> Result<(), Error> {
+        let store = self.store();
+        for digest in survey.needed().keys() {
+            if survey.repairs().contains(digest) && store.blob_size(digest).is_some() {
+                match store.blob_verified(digest) {
+                    Ok(_) | Err(StoreError::DamagedBlob { .. } | StoreError::MissingBlob { .. }) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            if let Some(path) = survey.source(digest).filter(|_| store.blob_size(digest).is_none()) {
+                store.ingest_file(path, Segmentation::Whole)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn plan(&self, release: &Release, survey: &Survey) -> Result<FetchPlan, Error> {
+        let store = self.store();
+        let mut facts = Facts::default();
+        let mut keys = Vec::new();
+        for (digest, size) in survey.needed() {
+            if store.blob_size(digest) == Some(*size) {
+                facts.present.insert(*digest);
+                continue;
+            }
+            facts.partial.insert(*digest, store.arrived(digest, *size));
+            let segments = release.blobs.get(digest).into_iter().flat_map(|blob| &blob.segments);
+            keys.extend(segments.filter_map(|segment| match &segment.content {
+                SegmentContent::Blake3(key) => Some(*key),
+                SegmentContent::Data(_) => None,
+            }));
+        }
+        facts.local = store.find_segments(&keys);
+        Ok(FetchPlan::new(release, survey.needed().keys().copied(), &facts)?)
+    }
+
+    /// Received and reused bytes.
+    fn download(&self, found: &Found, plan: &FetchPlan) -> Result<(u64, u64), Error> {
+        let totals = plan.totals();
+        let missing = plan.missing().count();
+        if missing == 0 {
+            return Ok((0, 0));
+        }
+        let Release { package, version, .. } = found.release.as_ref();
+        let url = match self.remote() {
+            Some(url) => url,
+            None => {
+                let (package, version) = (package.clone(), Box::new(version.clone()));
+                return Err(FetchError::NotHere { package, version, count: missing, bytes: totals.wanted }.into());
+            }
+        };
+        let remote = self.context.remote(url)?;
+        let task = self.context.progress().begin(&format!("fetching {package}@{version}"), Amount::Bytes(totals.download));
+        let seen = |bytes| task.advance(bytes);
+        let report = self.context.block_on(download(self.store(), remote.as_ref(), &found.release, plan, &seen))??;
+        task.finish(&format!("fetched {missing} blobs"));
+        Ok((report.received, report.reused))
+    }
+}

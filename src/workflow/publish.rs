@@ -1,0 +1,182 @@
+//! `publish`: a release of the store becomes one of a remote. Blobs first, then the version, so that nobody sees half a release.
+
+use std::{collections::BTreeSet, path::PathBuf};
+
+use semver::{Version, VersionReq};
+use serde::Serialize;
+
+use super::{
+    Amount, Context, Error, PackageRequest,
+    build::{BuildOptions, build},
+};
+use crate::{
+    base::{Digest, PackageName, RemoteUrl},
+    fetch::Layout,
+    manifest::release::Release,
+    publish::{PublishError, PublishPlan, check_local, upload},
+    remote::{Commit, Remote, RemoteError},
+    store::Origin,
+};
+
+/// What to publish.
+#[derive(Debug, Clone)]
+pub enum PublishSubject {
+    /// A release of the store; the highest version that will do.
+    Package(PackageRequest),
+    /// A package manifest, which is built first.
+    Manifest(PathBuf),
+}
+
+/// What to publish where.
+#[derive(Debug, Clone)]
+pub struct PublishOptions {
+    /// What.
+    pub subject: PublishSubject,
+    /// The remote.
+    pub to: RemoteUrl,
+    /// Only say what would be sent.
+    pub dry_run: bool,
+    /// Why, for remotes that keep a history.
+    pub message: Option<String>,
+}
+
+/// How it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PublishStatus {
+    /// The version is visible now.
+    New,
+    /// The remote had it, with the same content.
+    AlreadyThere,
+    /// Nothing was done.
+    DryRun,
+}
+
+/// What was published, or would be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PublishReport {
+    /// The package.
+    pub package: PackageName,
+    /// The version.
+    pub version: Version,
+    /// The sha256 of the release manifest.
+    pub release: Digest,
+    /// The remote, without credentials.
+    pub url: String,
+    /// How it ended.
+    pub status: PublishStatus,
+    /// Number of blobs that the release names.
+    pub blobs: u64,
+    /// How many of them were sent, or would be.
+    pub uploaded_blobs: u64,
+    /// Their bytes.
+    pub uploaded_bytes: u64,
+    /// What was planned.
+    pub plan: PublishPlan,
+}
+
+/// Publishes a release.
+///
+/// # Errors
+/// When there is no such release, when its blobs are missing or damaged (before anything is sent), when the remote has the version with
+/// other content, and what the remote says.
+pub fn publish(context: &Context, options: &PublishOptions) -> Result<PublishReport, Error> {
+    let request = match &options.subject {
+        PublishSubject::Package(request) => request.clone(),
+        PublishSubject::Manifest(path) => built(context, path)?,
+    };
+    let (bytes, release) = find(context, &request)?;
+    let remote = context.remote(&options.to)?;
+    let plan = context.block_on(plan(remote.as_ref(), &release, &bytes))??;
+    if options.dry_run {
+        return Ok(report(options, PublishStatus::DryRun, plan));
+    }
+    if plan.is_there {
+        remember(context, options, &release, &bytes)?;
+        return Ok(report(options, PublishStatus::AlreadyThere, plan));
+    }
+    let _guard = context.store().writing()?;
+    let name = format!("{}@{}", release.package, release.version);
+    let checking = context.progress().begin(&format!("checking {name}"), Amount::Bytes(plan.upload_bytes()));
+    check_local(context.store(), &plan, &|bytes| checking.advance(bytes))?;
+    checking.finish(&format!("checked {} blobs", plan.missing.len()));
+    let sending = context.progress().begin(&format!("publishing {name}"), Amount::Bytes(plan.upload_bytes()));
+    let jobs = context.remote_options().jobs;
+    let sent = |bytes| sending.advance(bytes);
+    let commit = context.block_on(upload(context.store(), remote.as_ref(), &release, &bytes, &plan, jobs, &sent))??;
+    sending.finish(&format!("sent {} blobs", plan.missing.len()));
+    remember(context, options, &release, &bytes)?;
+    let status = if commit == Commit::New { PublishStatus::New } else { PublishStatus::AlreadyThere };
+    Ok(report(options, status, plan))
+}
+
+/// Builds a manifest and names the release that it became.
+fn built(context: &Context, path: &std::path::Path) -> Result<PackageRequest, Error> {
+    let options =
+        BuildOptions { manifests: vec![path.to_owned()], variants: Vec::new(), out: None, layout: Layout::default(), force: false };
+    let report = build(context, &options)?;
+    // One manifest is one package.
+    let package = report.packages.into_iter().next().expect("a build reports every manifest");
+    Ok(PackageRequest { requirement: exactly(&package.version), package: package.package })
+}
+
+fn exactly(version: &Version) -> VersionReq {
+    let comparator = semver::Comparator {
+        op: semver::Op::Exact,
+        major: version.major,
+        minor: Some(version.minor),
+        patch: Some(version.patch),
+        pre: version.pre.clone(),
+    };
+    VersionReq { comparators: vec![comparator] }
+}
+
+/// The release of the store that a request means: its manifest's bytes, and what they say.
+pub(super) fn find(context: &Context, request: &PackageRequest) -> Result<(Vec<u8>, Release), Error> {
+    let store = context.store();
+    let none = || PublishError::NoRelease { package: request.package.clone(), requirement: request.requirement.clone() };
+    let versions = store.releases(&request.package)?;
+    let version = request.highest(&versions).ok_or_else(none)?;
+    let (_, bytes) = store.release(&request.package, version)?.ok_or_else(none)?;
+    let wrong = |source| PublishError::Release { release: format!("{}@{version}", request.package), source };
+    let release = Release::parse(&bytes).map_err(wrong)?;
+    Ok((bytes, release))
+}
+
+async fn plan(remote: &dyn Remote, release: &Release, bytes: &[u8]) -> Result<PublishPlan, RemoteError> {
+    let offered = Digest::of(bytes);
+    let index = remote.index(&release.package).await?;
+    let existing = index.and_then(|index| index.versions.get(&release.version).map(|entry| entry.release));
+    match existing {
+        Some(existing) if existing != offered => {
+            let release = format!("{}@{}", release.package, release.version);
+            Err(RemoteError::VersionExists { release, existing, offered })
+        }
+        Some(_) => Ok(PublishPlan::new(release, bytes, true, &[])),
+        None => Ok(PublishPlan::new(release, bytes, false, &remote.missing(release).await?)),
+    }
+}
+
+/// Notes that the remote has the release.
+fn remember(context: &Context, options: &PublishOptions, release: &Release, bytes: &[u8]) -> Result<(), Error> {
+    let store = context.store();
+    let remotes = BTreeSet::from([options.to.to_string()]);
+    let built = store.release_origin(&release.package, &release.version)?.is_none_or(|origin| origin.is_built());
+    let origin = if built { Origin::Built { published_to: remotes } } else { Origin::Fetched { from: remotes } };
+    store.put_release(bytes, origin)?;
+    Ok(())
+}
+
+fn report(options: &PublishOptions, status: PublishStatus, plan: PublishPlan) -> PublishReport {
+    PublishReport {
+        package: plan.package.clone(),
+        version: plan.version.clone(),
+        release: plan.release,
+        url: options.to.to_string(),
+        status,
+        blobs: (plan.missing.len() + plan.present.len()) as u64,
+        uploaded_blobs: plan.missing.len() as u64,
+        uploaded_bytes: plan.upload_bytes(),
+        plan,
+    }
+}

@@ -1,0 +1,330 @@
+//! `verify`: every byte of the store, a release in it, a placed folder or a remote against its digest. Nothing is repaired; of a placed
+//! folder that is damaged, the record is forgotten by which the next fetch would believe its times.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs, io,
+    path::{Path, PathBuf},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use serde::Serialize;
+
+use super::{Amount, Context, Error, PackageRequest, publish};
+use crate::{
+    base::{BlobHasher, ByteRange, Digest, HashedBytes, PackageName, RemoteUrl},
+    fetch::{distrust, is_placed, verify_placed},
+    manifest::release::{Blob, Release},
+    remote::{IndexEntry, Remote, RemoteError},
+    store::Store,
+};
+
+/// What to check.
+#[derive(Debug, Clone)]
+pub enum VerifySubject {
+    /// The whole store.
+    Store,
+    /// A release of the store; the highest version that will do.
+    Package(PackageRequest),
+    /// A folder that `fetch` placed, or one that has such folders in it.
+    Folder(PathBuf),
+    /// Every release of a remote.
+    Remote(RemoteUrl),
+}
+
+/// What to check.
+#[derive(Debug, Clone)]
+pub struct VerifyOptions {
+    /// The subject.
+    pub subject: VerifySubject,
+}
+
+/// What was looked at and found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct VerifyReport {
+    /// What was checked, as a person would name it.
+    pub subject: String,
+    /// Number of files that were hashed.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// What is wrong; empty where all is well.
+    pub findings: Vec<VerifyFinding>,
+}
+
+/// One thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct VerifyFinding {
+    /// The file, or the address of one.
+    pub path: String,
+    /// What is wrong, in one word, e.g. `wrong-content`, `missing`, `extra`.
+    pub problem: String,
+    /// What should be there.
+    pub expected: String,
+    /// What is there.
+    pub found: String,
+}
+
+/// Why something cannot be verified at all.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// A folder without a proof, in it or one level below.
+    #[error("`{}` holds nothing that mlreg placed: it has no `.mlreg.json`", path.display())]
+    NotPlaced {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A folder that cannot be listed.
+    #[error("cannot list `{}`", path.display())]
+    List {
+        /// The folder.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl VerifyError {
+    /// The next step, where there is one.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NotPlaced { .. } => Some("`mlreg fetch --out DIR` places bundles in `DIR/<package>`".to_owned()),
+            Self::List { .. } => None,
+        }
+    }
+}
+
+/// Checks bytes against digests. Damage is not an error but a finding.
+///
+/// # Errors
+/// When there is no such subject, and what the store or the remote says.
+pub fn verify(context: &Context, options: &VerifyOptions) -> Result<VerifyReport, Error> {
+    let mut report = match &options.subject {
+        VerifySubject::Store => verify_store(context)?,
+        VerifySubject::Package(request) => verify_package(context, request)?,
+        VerifySubject::Folder(path) => verify_folder(context, &context.directory().join(path))?,
+        VerifySubject::Remote(url) => verify_remote(context, url)?,
+    };
+    report.findings.sort();
+    Ok(report)
+}
+
+impl VerifyReport {
+    fn new(subject: impl ToString) -> Self {
+        Self { subject: subject.to_string(), files: 0, bytes: 0, findings: Vec::new() }
+    }
+
+    fn add(&mut self, path: impl ToString, problem: impl ToString, expected: impl ToString, found: impl ToString) {
+        let (path, problem) = (path.to_string(), problem.to_string());
+        self.findings.push(VerifyFinding { path, problem, expected: expected.to_string(), found: found.to_string() });
+    }
+
+    fn and(mut self, other: Self) -> Self {
+        self.files += other.files;
+        self.bytes += other.bytes;
+        self.findings.extend(other.findings);
+        self
+    }
+
+    /// Compares the bytes of a blob with what its release says.
+    fn compare(&mut self, path: impl ToString, digest: &Digest, blob: &Blob, found: &HashedBytes) {
+        self.files += 1;
+        self.bytes += found.size;
+        if found.sha256 != *digest {
+            self.add(path, "wrong-content", format!("sha256:{digest}"), format!("sha256:{}", found.sha256));
+        } else if (found.size, found.blake3) != (blob.size, blob.blake3) {
+            let expected = format!("{} bytes, blake3:{}", blob.size, blob.blake3);
+            self.add(path, "wrong-description", expected, format!("{} bytes, blake3:{}", found.size, found.blake3));
+        }
+    }
+}
+
+/// The name that a kind of problem has in documents.
+fn kebab(problem: &impl Serialize) -> String {
+    serde_json::to_value(problem).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+fn verify_store(context: &Context) -> Result<VerifyReport, Error> {
+    let store = context.store();
+    // The store counts its blobs before it reads the first.
+    let (task, before) = (OnceLock::new(), AtomicU64::new(0));
+    let found = store.verify(&|done, total| {
+        let task = task.get_or_init(|| context.progress().begin("verifying the store", Amount::Bytes(total)));
+        task.advance(done.saturating_sub(before.fetch_max(done, Ordering::Relaxed)));
+    })?;
+    if let Some(task) = task.into_inner() {
+        task.finish(&format!("verified {} blobs and {} releases", found.blobs, found.releases));
+    }
+    let mut report = VerifyReport { files: found.blobs, bytes: found.bytes, ..VerifyReport::new(store.home().display()) };
+    for finding in &found.findings {
+        report.add(finding.path.display(), kebab(&finding.problem), &finding.expected, &finding.found);
+    }
+    Ok(report)
+}
+
+fn verify_package(context: &Context, request: &PackageRequest) -> Result<VerifyReport, Error> {
+    let (_, release) = publish::find(context, request)?;
+    let store = context.store();
+    let name = format!("{}@{}", release.package, release.version);
+    let total = release.blobs.values().map(|blob| blob.size).fold(0, u64::saturating_add);
+    let task = context.progress().begin(&format!("verifying {name}"), Amount::Bytes(total));
+    let mut report = VerifyReport::new(&name);
+    for (digest, blob) in &release.blobs {
+        match hash_blob(store, digest, &|bytes| task.advance(bytes)) {
+            Ok(found) => report.compare(store.blob_path(digest).display(), digest, blob, &found),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                report.add(store.blob_path(digest).display(), "missing", format!("sha256:{digest}"), "nothing");
+            }
+            Err(error) => report.add(store.blob_path(digest).display(), "unreadable", format!("sha256:{digest}"), error),
+        }
+    }
+    task.finish(&format!("verified {} blobs", report.files));
+    Ok(report)
+}
+
+fn hash_blob(store: &Store, digest: &Digest, seen: &dyn Fn(u64)) -> io::Result<HashedBytes> {
+    const STEP: usize = 1 << 20;
+    let mut file = fs::File::open(store.blob_path(digest))?;
+    let (mut hasher, mut buffer) = (BlobHasher::default(), vec![0; STEP]);
+    loop {
+        match io::Read::read(&mut file, &mut buffer)? {
+            0 => return Ok(hasher.finish()),
+            count => {
+                hasher.update(&buffer[..count]);
+                seen(count as u64);
+            }
+        }
+    }
+}
+
+fn verify_folder(context: &Context, path: &Path) -> Result<VerifyReport, Error> {
+    let mut report = VerifyReport::new(path.display());
+    for folder in placed_folders(path)? {
+        let task = context.progress().begin(&format!("verifying {}", folder.display()), Amount::Unknown);
+        let found = verify_placed(context.store(), &folder)?;
+        if !found.findings.is_empty() {
+            distrust(context.store(), &folder)?;
+        }
+        report.files += found.files;
+        report.bytes += found.bytes;
+        for finding in &found.findings {
+            report.add(folder.join(&finding.path).display(), kebab(&finding.problem), &finding.expected, &finding.found);
+        }
+        task.finish(&format!("verified {} files", found.files));
+    }
+    Ok(report)
+}
+
+/// The folder itself, or those below it that have a proof, in order.
+fn placed_folders(path: &Path) -> Result<BTreeSet<PathBuf>, VerifyError> {
+    if is_placed(path) {
+        return Ok([path.to_owned()].into());
+    }
+    let failed = |source| VerifyError::List { path: path.to_owned(), source };
+    let entries = fs::read_dir(path).map_err(failed)?;
+    let paths = entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>().map_err(failed)?;
+    let folders: BTreeSet<_> = paths.into_iter().filter(|path| is_placed(path)).collect();
+    if folders.is_empty() { Err(VerifyError::NotPlaced { path: path.to_owned() }) } else { Ok(folders) }
+}
+
+/// A blob, with one of the releases that name it.
+type Blobs = BTreeMap<Digest, usize>;
+
+fn verify_remote(context: &Context, url: &RemoteUrl) -> Result<VerifyReport, Error> {
+    let remote = context.remote(url)?;
+    let jobs = context.remote_options().jobs;
+    let mut report = VerifyReport::new(url);
+    let releases = context.block_on(read_releases(remote.as_ref(), jobs, &mut report))??;
+    let mut blobs = Blobs::new();
+    for (index, release) in releases.iter().enumerate() {
+        blobs.extend(release.blobs.keys().map(|digest| (*digest, index)));
+    }
+    let total = blobs.iter().map(|(digest, index)| releases[*index].blobs[digest].size).fold(0, u64::saturating_add);
+    let task = context.progress().begin(&format!("verifying {url}"), Amount::Bytes(total));
+    let seen = |bytes| task.advance(bytes);
+    let checked = stream::iter(&blobs)
+        .map(|(digest, index)| check_blob(remote.as_ref(), &releases[*index], digest, &seen))
+        .buffer_unordered(jobs)
+        .try_fold(report, |report, one| async { Ok(report.and(one)) });
+    let report = context.block_on(checked)??;
+    task.finish(&format!("verified {} blobs of {} releases", report.files, releases.len()));
+    Ok(report)
+}
+
+/// Every release that can be read; what cannot is a finding.
+async fn read_releases(remote: &dyn Remote, jobs: usize, report: &mut VerifyReport) -> Result<Vec<Release>, RemoteError> {
+    let mut entries = Vec::new();
+    for package in remote.packages().await? {
+        let index = remote.index(&package).await?;
+        entries.extend(index.into_iter().flat_map(|index| index.versions).map(|(version, entry)| (package.clone(), version, entry)));
+    }
+    let answers = stream::iter(&entries).map(|(package, version, entry)| read_release(remote, package, version, entry)).buffered(jobs);
+    let answers: Vec<Result<Release, VerifyFinding>> = answers.try_collect().await?;
+    let mut releases = Vec::new();
+    for answer in answers {
+        match answer {
+            Ok(release) => releases.push(release),
+            Err(finding) => report.findings.push(finding),
+        }
+    }
+    Ok(releases)
+}
+
+async fn read_release(
+    remote: &dyn Remote,
+    package: &PackageName,
+    version: &semver::Version,
+    entry: &IndexEntry,
+) -> Result<Result<Release, VerifyFinding>, RemoteError> {
+    let name = format!("{package}@{version}");
+    let finding = |problem: &str, found: String| {
+        let expected = format!("sha256:{}", entry.release);
+        VerifyFinding { path: name.clone(), problem: problem.to_owned(), expected, found }
+    };
+    let bytes = match remote.release(package, version, &entry.release).await {
+        Ok(bytes) => bytes,
+        Err(RemoteError::WrongDigest { found, .. }) => return Ok(Err(finding("wrong-content", format!("sha256:{found}")))),
+        Err(error @ RemoteError::NotFound { .. }) => return Ok(Err(finding("missing", error.to_string()))),
+        Err(error) => return Err(error),
+    };
+    Ok(Release::parse(&bytes).map_err(|error| finding("invalid-release", error.to_string())))
+}
+
+/// Reads a whole blob and hashes it on its way.
+async fn check_blob(
+    remote: &dyn Remote,
+    release: &Release,
+    digest: &Digest,
+    seen: &(dyn Fn(u64) + Sync),
+) -> Result<VerifyReport, RemoteError> {
+    let mut report = VerifyReport::new("");
+    let path = format!("{}: sha256:{digest}", remote.url());
+    let blob = &release.blobs[digest];
+    let mut hasher = BlobHasher::default();
+    if let Some(range) = ByteRange::new(0, blob.size) {
+        let mut sink = |bytes: &[u8]| {
+            hasher.update(bytes);
+            seen(bytes.len() as u64);
+            Ok(())
+        };
+        match remote.read(release, digest, range, &mut sink).await {
+            Ok(()) => {}
+            Err(error @ RemoteError::NotFound { .. }) => {
+                report.add(path, "missing", format!("{} bytes", blob.size), error);
+                return Ok(report);
+            }
+            Err(error @ (RemoteError::WrongSize { .. } | RemoteError::Changed { .. })) => {
+                report.add(path, "wrong-size", format!("{} bytes", blob.size), error);
+                return Ok(report);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    report.compare(path, digest, blob, &hasher.finish());
+    Ok(report)
+}
