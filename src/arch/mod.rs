@@ -1,1 +1,89 @@
 //! Model architectures: from a checkpoint's tensors to programs.
+//!
+//! An [`Architecture`] reads config and tensors and yields a [`Network`]: typed stages whose constants are recipes. One planner
+//! ([`program`]) groups stages into functions and programs for every family. The constants of a network never depend on a shape or
+//! target, which is why every shape and target names the same weight file.
+
+pub mod blocks;
+
+mod autoencoder_tiny;
+mod error;
+mod planner;
+mod stage;
+mod tensors;
+
+use std::sync::Arc;
+
+pub use error::ArchError;
+pub use planner::program;
+pub use stage::{Feature, Flow, Form, ImageLayout, Network, Shape, Stage};
+pub use tensors::Tensors;
+
+use crate::{checkpoint::Weights, mil::DataType};
+
+/// Every architecture. Adding one: its file, and its word here.
+pub const ARCHITECTURES: &[&dyn Architecture] = &[&autoencoder_tiny::AutoencoderTiny];
+
+/// What a component's manifest says about how to read a checkpoint.
+#[derive(Debug, Clone)]
+pub struct LoadOptions {
+    /// Which part of the architecture, e.g. `decoder`.
+    pub part: Option<String>,
+    /// Element type of weights and arithmetic: float16 or float32.
+    pub compute: DataType,
+    /// Pictures in -1..1 instead of 0..1, where the family has pictures.
+    pub signed_range: bool,
+    /// Cut pictures off at the ends of their range.
+    pub clamp: bool,
+}
+
+/// A family of models.
+pub trait Architecture: Sync {
+    /// The name in package manifests, e.g. `autoencoder-tiny`.
+    fn name(&self) -> &'static str;
+
+    /// The parts that can be components.
+    fn parts(&self) -> &'static [&'static str];
+
+    /// Whether a `config.json` describes this family.
+    fn detects(&self, config: &serde_json::Value) -> bool;
+
+    /// Which of a folder's weight files hold the part; `None`: the usual ones.
+    fn weight_files(&self, _available: &[String], _part: Option<&str>) -> Option<Vec<String>> {
+        None
+    }
+
+    /// Reads the network.
+    ///
+    /// # Errors
+    /// When config or tensors are not what the family has; the message names the tensor or key.
+    fn load(&self, config: Option<&serde_json::Value>, weights: &Arc<dyn Weights>, options: &LoadOptions) -> Result<Network, ArchError>;
+}
+
+/// The architecture of that name.
+///
+/// # Errors
+/// When there is none; the message lists those that there are.
+pub fn find(name: &str) -> Result<&'static dyn Architecture, ArchError> {
+    let known = || ARCHITECTURES.iter().map(|architecture| architecture.name()).collect();
+    ARCHITECTURES
+        .iter()
+        .copied()
+        .find(|architecture| architecture.name() == name)
+        .ok_or_else(|| ArchError::UnknownName { name: name.to_owned(), known: known() })
+}
+
+/// The architecture that a `config.json` describes.
+///
+/// # Errors
+/// When none does, or there is no config; the message says what the config names and what is known.
+pub fn detect(config: Option<&serde_json::Value>) -> Result<&'static dyn Architecture, ArchError> {
+    let known = || ARCHITECTURES.iter().map(|architecture| architecture.name()).collect();
+    let config = config.ok_or_else(|| ArchError::NoConfig { known: known() })?;
+    ARCHITECTURES.iter().copied().find(|architecture| architecture.detects(config)).ok_or_else(|| {
+        let text = |key: &str| config.get(key).and_then(|value| value.as_str()).map(str::to_owned);
+        let listed = || config.get("architectures")?.get(0)?.as_str().map(str::to_owned);
+        let found = text("_class_name").or_else(listed).or_else(|| text("model_type"));
+        ArchError::UnknownConfig { found, known: known() }
+    })
+}

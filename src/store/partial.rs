@@ -316,7 +316,7 @@ mod tests {
     #[test]
     fn what_arrived_can_be_seen_from_outside() {
         let home = home();
-        let bytes = noise(1000);
+        let bytes = noise(7, 1000);
         let digest = Digest::of(&bytes);
         assert_eq!(home.store.arrived(&digest, 1000), []);
         assert!(!home.store.home().join("partial").exists(), "looking makes no file");

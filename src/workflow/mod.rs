@@ -13,11 +13,10 @@ pub mod inspect;
 pub mod list;
 mod progress;
 pub mod publish;
-mod request;
 pub mod show;
 pub mod verify;
 
 pub use context::Context;
 pub use error::{Error, ErrorKind, Place};
 pub use progress::{Amount, Progress, ProgressTask, Silent};
-pub use request::{PackageRequest, RequestError};
+pub use crate::manifest::{PackageRequest, RequestError};

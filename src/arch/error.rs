@@ -1,0 +1,136 @@
+//! What can be wrong with a checkpoint or with the form that was asked for.
+
+use crate::mil::BuildError;
+
+/// Why a checkpoint does not become a program.
+#[derive(Debug, thiserror::Error)]
+pub enum ArchError {
+    /// No architecture of that name.
+    #[error("`{name}` is not an architecture that mlreg knows: expected one of {}", .known.join(", "))]
+    UnknownName {
+        /// The name asked for.
+        name: String,
+        /// Every name there is.
+        known: Vec<&'static str>,
+    },
+    /// No config to read the architecture from.
+    #[error("the checkpoint has no config.json to read the architecture from")]
+    NoConfig {
+        /// Every name there is.
+        known: Vec<&'static str>,
+    },
+    /// A config of no known architecture.
+    #[error("config.json describes {}, which mlreg does not convert", .found.as_deref().map_or("no architecture by name".to_owned(), |name| format!("`{name}`")))]
+    UnknownConfig {
+        /// What the config names.
+        found: Option<String>,
+        /// Every name there is.
+        known: Vec<&'static str>,
+    },
+    /// The part is missing or unknown.
+    #[error("`{architecture}` has the parts {}; {}", .parts.join(", "), .found.as_deref().map_or("the component names none".to_owned(), |part| format!("the component asks for `{part}`")))]
+    Part {
+        /// The architecture.
+        architecture: &'static str,
+        /// Its parts.
+        parts: &'static [&'static str],
+        /// What was asked for.
+        found: Option<String>,
+    },
+    /// A config value that the architecture does not have.
+    #[error("config.json: `{key}` is {found}, expected {expected}")]
+    Config {
+        /// The key.
+        key: String,
+        /// What is allowed.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// A tensor that should be there.
+    #[error("the checkpoint has no tensor `{name}`")]
+    MissingTensor {
+        /// Its full name.
+        name: String,
+    },
+    /// No tensor of the part at all.
+    #[error("the checkpoint holds no tensors of the part `{part}`: expected names such as {expected}; found names such as {}", .found.join(", "))]
+    NoPart {
+        /// The part.
+        part: String,
+        /// Names that would be read.
+        expected: String,
+        /// Some names that are there.
+        found: Vec<String>,
+    },
+    /// A tensor of another shape.
+    #[error("tensor `{name}` has the shape {found:?}, expected {expected}")]
+    TensorShape {
+        /// Its name.
+        name: String,
+        /// What fits.
+        expected: String,
+        /// What is there.
+        found: Vec<u64>,
+    },
+    /// A tensor of a dtype that weights cannot have.
+    #[error("tensor `{name}` is {found}, expected floating point numbers")]
+    TensorType {
+        /// Its name.
+        name: String,
+        /// Its dtype.
+        found: String,
+    },
+    /// Tensors that the architecture does not use.
+    #[error("the checkpoint holds tensors that `{architecture}` does not have: {}", .names.join(", "))]
+    UnusedTensors {
+        /// The architecture.
+        architecture: &'static str,
+        /// Their names, at most a few.
+        names: Vec<String>,
+    },
+    /// A layer that is not where the architecture has it.
+    #[error("layer {index} (`{name}`) does not follow layer {previous} in any {architecture}: {why}")]
+    LayerOrder {
+        /// The architecture.
+        architecture: &'static str,
+        /// Index of the layer.
+        index: u64,
+        /// Index of the one before.
+        previous: u64,
+        /// A tensor of it.
+        name: String,
+        /// What was expected.
+        why: &'static str,
+    },
+    /// A form that the network cannot take.
+    #[error("{axis} {found} does not fit: {why}")]
+    Form {
+        /// The axis.
+        axis: &'static str,
+        /// Its value.
+        found: String,
+        /// The rule.
+        why: String,
+    },
+    /// An operation that cannot be built.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+}
+
+impl ArchError {
+    /// What the user can do.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoConfig { known } => Some(format!("name it in the component: architecture = \"...\", one of {}", known.join(", "))),
+            Self::UnknownConfig { known, .. } => {
+                Some(format!("mlreg converts {}; a bundle made elsewhere can be taken in with `import`", known.join(", ")))
+            }
+            Self::Part { parts, .. } => Some(format!("add part = \"{}\" to the component", parts.first()?)),
+            Self::UnusedTensors { .. } => {
+                Some("the checkpoint may be of another family: converting it without them would give wrong numbers".to_owned())
+            }
+            _ => None,
+        }
+    }
+}
