@@ -55,12 +55,12 @@ impl Architecture for AutoencoderTiny {
         (!files.is_empty()).then_some(files)
     }
 
+    fn holds(&self, weights: &dyn Weights, part: Option<&str>) -> bool {
+        Part::from_name(part).is_ok_and(|part| part.prefix(weights).is_some())
+    }
+
     fn load(&self, config: Option<&Json>, weights: &Arc<dyn Weights>, options: &LoadOptions) -> Result<Network, ArchError> {
-        let part = match options.part.as_deref() {
-            Some("decoder") => Part::Decoder,
-            Some("encoder") => Part::Encoder,
-            other => return Err(ArchError::Part { architecture: NAME, parts: PARTS, found: other.map(str::to_owned) }),
-        };
+        let part = Part::from_name(options.part.as_deref())?;
         let settings = Settings::read(config)?;
         let tensors = part.tensors(weights.as_ref(), options.compute)?;
         let layers = part.layers(&tensors, settings)?;
@@ -130,6 +130,14 @@ enum Kind {
 }
 
 impl Part {
+    fn from_name(name: Option<&str>) -> Result<Self, ArchError> {
+        match name {
+            Some("decoder") => Ok(Self::Decoder),
+            Some("encoder") => Ok(Self::Encoder),
+            other => Err(ArchError::Part { architecture: NAME, parts: PARTS, found: other.map(str::to_owned) }),
+        }
+    }
+
     fn name(self) -> &'static str {
         match self {
             Self::Decoder => "decoder",
@@ -137,20 +145,25 @@ impl Part {
         }
     }
 
-    /// The part's tensors, under whichever prefix the checkpoint has them.
-    fn tensors(self, weights: &dyn Weights, compute: DataType) -> Result<Tensors<'_>, ArchError> {
-        let numbered = |prefix: &str| {
-            let digit = |name: &str| name.strip_prefix(prefix).is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+    /// The prefix under which the checkpoint has the part's numbered layers, if it has them.
+    fn prefix(self, weights: &dyn Weights) -> Option<String> {
+        let numbered = |prefix: &String| {
+            let digit = |name: &str| name.strip_prefix(prefix.as_str()).is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
             weights.names().any(digit)
         };
         let name = self.name();
-        let prefixes = [format!("{name}.layers."), format!("{name}."), "layers.".to_owned(), String::new()];
-        let prefix = prefixes.iter().find(|prefix| numbered(prefix)).ok_or_else(|| ArchError::NoPart {
+        [format!("{name}.layers."), format!("{name}."), "layers.".to_owned(), String::new()].into_iter().find(numbered)
+    }
+
+    /// The part's tensors, under whichever prefix the checkpoint has them.
+    fn tensors(self, weights: &dyn Weights, compute: DataType) -> Result<Tensors<'_>, ArchError> {
+        let name = self.name();
+        let prefix = self.prefix(weights).ok_or_else(|| ArchError::NoPart {
             part: name.to_owned(),
             expected: format!("`{name}.layers.0.weight` or `1.weight`"),
             found: weights.names().take(3).map(|name| format!("`{name}`")).collect(),
         })?;
-        Ok(Tensors::new(weights, prefix, compute))
+        Ok(Tensors::new(weights, &prefix, compute))
     }
 
     /// The layers in order. Indices that hold no tensors are the activation behind the first convolution and the upsamplings.

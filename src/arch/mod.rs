@@ -48,10 +48,13 @@ pub trait Architecture: Sync {
     /// Whether a `config.json` describes this family.
     fn detects(&self, config: &serde_json::Value) -> bool;
 
-    /// Which of a folder's weight files hold the part; `None`: the usual ones.
+    /// Which of a folder's weight files hold the part, by their names; `None`: the usual ones.
     fn weight_files(&self, _available: &[String], _part: Option<&str>) -> Option<Vec<String>> {
         None
     }
+
+    /// Whether the tensors of a file look like the part's, where names of files do not tell.
+    fn holds(&self, weights: &dyn Weights, part: Option<&str>) -> bool;
 
     /// Reads the network.
     ///

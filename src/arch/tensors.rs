@@ -1,6 +1,9 @@
 //! Reads a checkpoint's tensors as recipes, and keeps account of which were used.
 
-use std::{cell::RefCell, collections::BTreeSet};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet, HashMap},
+};
 
 use super::ArchError;
 use crate::{
@@ -8,19 +11,21 @@ use crate::{
     mil::{Constant, DataType, Recipe},
 };
 
-/// The tensors below a prefix. Every tensor that is read comes out in the compute dtype.
+/// The tensors below a prefix. Every tensor that is read comes out in the compute dtype. Tensors of equal bytes are one: their recipes
+/// name the first, so that they are stored once.
 #[derive(Debug)]
 pub struct Tensors<'a> {
     weights: &'a dyn Weights,
     prefix: String,
     compute: DataType,
     used: RefCell<BTreeSet<String>>,
+    equal: BTreeMap<String, String>,
 }
 
 impl<'a> Tensors<'a> {
     /// The tensors of `weights` whose names start with `prefix` (which includes its dot).
     pub fn new(weights: &'a dyn Weights, prefix: &str, compute: DataType) -> Self {
-        Self { weights, prefix: prefix.to_owned(), compute, used: RefCell::default() }
+        Self { weights, prefix: prefix.to_owned(), compute, used: RefCell::default(), equal: equal_tensors(weights, prefix) }
     }
 
     /// Names without the prefix, sorted.
@@ -58,7 +63,7 @@ impl<'a> Tensors<'a> {
         if !dtype.is_float() {
             return Err(ArchError::TensorType { name: full, found: dtype.long_name() });
         }
-        let recipe = Recipe::source(&full, dtype, &info.shape).cast(self.compute);
+        let recipe = Recipe::source(self.equal.get(&full).unwrap_or(&full), dtype, &info.shape).cast(self.compute);
         self.used.borrow_mut().insert(full);
         Ok(recipe)
     }
@@ -83,5 +88,52 @@ impl<'a> Tensors<'a> {
         let used = self.used.borrow();
         let names: Vec<String> = self.names().map(|name| self.full(name)).filter(|name| !used.contains(name)).take(5).collect();
         if names.is_empty() { Ok(()) } else { Err(ArchError::UnusedTensors { architecture, names }) }
+    }
+}
+
+/// Every tensor below the prefix whose bytes are those of an earlier one of its dtype and shape, and which that is.
+///
+/// Reads the first bytes of tensors alone, and more only where these are equal. What cannot be read is left for those who need it.
+fn equal_tensors(weights: &dyn Weights, prefix: &str) -> BTreeMap<String, String> {
+    const SAMPLE: usize = 256;
+    let mut seen: HashMap<_, Vec<&str>> = HashMap::new();
+    let mut equal = BTreeMap::new();
+    for name in weights.names().filter(|name| name.starts_with(prefix)) {
+        let (Some(info), Ok(data)) = (weights.info(name), weights.data(name)) else { continue };
+        let alike = seen.entry((info.dtype, &info.shape, data[..data.len().min(SAMPLE)].to_vec())).or_default();
+        match alike.iter().find(|other| weights.data(other).is_ok_and(|other| other == data)) {
+            Some(other) => _ = equal.insert(name.to_owned(), (*other).to_owned()),
+            None => alike.push(name),
+        }
+    }
+    equal
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::{CheckpointDtype, MemoryWeights};
+
+    #[test]
+    fn equal_tensors_have_equal_recipes() {
+        let mut weights = MemoryWeights::default();
+        let values: Vec<f32> = (0..1000).map(|n| n as f32).collect();
+        let mut other = values.clone();
+        other[999] = 0.0;
+        weights.insert_f32("p.a", &[1000], &values);
+        weights.insert_f32("p.b", &[1000], &values);
+        weights.insert_f32("p.c", &[1000], &other);
+        weights.insert_f32("p.d", &[10, 100], &values);
+        weights.insert_f32("q.a", &[1000], &values);
+        weights.insert("p.e", CheckpointDtype::I32, &[1000], values.iter().flat_map(|v| v.to_le_bytes()).collect());
+        let tensors = Tensors::new(&weights, "p.", DataType::Float16);
+        let key = |name: &str| tensors.get(name).unwrap().key();
+        assert_eq!(key("a"), key("b"));
+        assert_eq!(tensors.equal, BTreeMap::from([("p.b".to_owned(), "p.a".to_owned())]));
+        assert_ne!(key("a"), key("c"));
+        assert!(tensors.all_used("x").is_err());
+        tensors.get("d").unwrap();
+        assert!(matches!(tensors.get("e"), Err(ArchError::TensorType { .. })));
+        assert!(matches!(tensors.get_shaped("a", &[999]), Err(ArchError::TensorShape { .. })));
     }
 }

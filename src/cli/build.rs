@@ -30,7 +30,7 @@ pub(super) struct BuildArguments {
     manifests: Vec<PathBuf>,
     /// Build only variants whose id matches, e.g. 'decoder-768-*'
     ///
-    /// Repeat it for alternatives.
+    /// Repeat it for alternatives. A part of a package is no release: place it with `--out`, to try it.
     #[arg(long, value_name = "GLOB")]
     variant: Vec<String>,
     /// Place the bundles in DIR/<package>, under their full ids
@@ -75,10 +75,11 @@ fn summary(package: &PackageReport) -> String {
     let name = format!("{}@{}", package.package, package.version);
     match package.status {
         BuildStatus::Unchanged => format!("{name} is up to date: {}", count(package.variants.len() as u64, "variant")),
-        BuildStatus::Built => {
+        BuildStatus::Built | BuildStatus::Partial => {
             let total = package.variants.iter().map(|variant| variant.bytes).fold(0, u64::saturating_add);
+            let what = if package.status == BuildStatus::Partial { "a part of " } else { "" };
             format!(
-                "built {name}: {} of {} together, stored as {} ({} new) in {:.1} s",
+                "built {what}{name}: {} of {} together, stored as {} ({} new) in {:.1} s",
                 count(package.variants.len() as u64, "variant"),
                 bytes(total),
                 bytes(package.stored_bytes),

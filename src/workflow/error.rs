@@ -3,12 +3,15 @@
 
 use std::{io, path::PathBuf};
 
-use super::{inspect::InspectError, show::ShowError, verify::VerifyError};
-use crate::{fetch::FetchError, publish::PublishError, remote::RemoteError, store::StoreError};
+use super::{build::BuildError, inspect::InspectError, show::ShowError, verify::VerifyError};
+use crate::{fetch::FetchError, manifest::ManifestError, publish::PublishError, remote::RemoteError, store::StoreError};
 
 /// Why a verb failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// Building.
+    #[error(transparent)]
+    Build(#[from] BuildError),
     /// Showing a release.
     #[error(transparent)]
     Show(#[from] ShowError),
@@ -68,6 +71,7 @@ impl Error {
     /// Who can do something about it.
     pub fn kind(&self) -> ErrorKind {
         match self {
+            Self::Build(error) => error.kind(),
             Self::Show(error) => error.kind(),
             Self::Inspect(error) => error.kind(),
             Self::Fetch(error) => ErrorKind::of_fetch(error),
@@ -82,6 +86,7 @@ impl Error {
     /// Next steps, where there are some.
     pub fn hints(&self) -> Vec<String> {
         let hint = match self {
+            Self::Build(error) => error.hint(),
             Self::Show(error) => error.hint(),
             Self::Inspect(error) => error.hint(),
             Self::Fetch(error) => error.hint(),
@@ -96,7 +101,12 @@ impl Error {
 
     /// Where the mistake stands, if it stands in a file that a person wrote.
     pub fn place(&self) -> Option<Place> {
-        None
+        match self {
+            Self::Build(BuildError::Manifest(ManifestError { file, line, column, .. })) => {
+                Some(Place { path: file.into(), line: *line, column: *column })
+            }
+            _ => None,
+        }
     }
 }
 

@@ -16,7 +16,7 @@ pub mod publish;
 pub mod show;
 pub mod verify;
 
+pub use crate::manifest::{PackageRequest, RequestError};
 pub use context::Context;
 pub use error::{Error, ErrorKind, Place};
 pub use progress::{Amount, Progress, ProgressTask, Silent};
-pub use crate::manifest::{PackageRequest, RequestError};

@@ -58,6 +58,12 @@ pub enum BlobError {
         /// The file as the program names it.
         file: String,
     },
+    /// A place where a planned file has no record.
+    #[error("no weight record starts at {offset}")]
+    NoRecord {
+        /// The place.
+        offset: u64,
+    },
     /// The file cannot be read.
     #[error("cannot read the weight file")]
     Io(#[from] io::Error),
@@ -272,6 +278,15 @@ impl BlobLayout {
         bytes[0..4].copy_from_slice(&(self.records.len() as u32).to_le_bytes());
         bytes[4..8].copy_from_slice(&VERSION.to_le_bytes());
         bytes
+    }
+
+    /// The record at `offset`.
+    ///
+    /// # Errors
+    /// When no record starts there.
+    pub fn record(&self, offset: u64) -> Result<BlobRecord, BlobError> {
+        let found = self.records.binary_search_by_key(&offset, |record| record.metadata_offset);
+        found.map(|index| self.records[index]).map_err(|_| BlobError::NoRecord { offset })
     }
 
     /// The file from first to last byte: header, then for every tensor padding and record, and its data.

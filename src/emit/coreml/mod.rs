@@ -5,6 +5,7 @@
 //! | [`blob`] | weight files: offsets before data exists, records of existing files |
 //! | [`package`] | `Manifest.json`, the file tree, names of weight files |
 //! | [`spec`] | programs to and from the `Model` message |
+//! | [`WeightPlan`] | which constants lie where, before any program exists |
 //! | [`describe`] | inputs, outputs, target and texts of any model, compiled or not |
 //!
 //! Weights are never touched: the spec refers to places in weight files that a [`WeightLookup`] knows.
@@ -15,6 +16,7 @@ pub mod describe;
 mod error;
 pub mod package;
 pub mod spec;
+mod weights;
 
 pub use blob::{BlobError, BlobLayout, BlobPiece, BlobRecord};
 pub use describe::{ModelDescription, describe_compiled, describe_specification};
@@ -24,3 +26,4 @@ pub use spec::{
     ArrayFeature, ColorSpace, DefaultValue, FeatureNote, FeatureType, Flexibility, FunctionNotes, ModelMetadata, Unchecked, WeightLocation,
     WeightLookup, WeightRecords, belongs_in_weight_file, decode, encode,
 };
+pub use weights::{WeightFile, WeightPlan};

@@ -41,6 +41,11 @@ pub struct WeightLocation {
 pub trait WeightLookup {
     /// The place of the constant; `None` where it is in no file, so that its values have to stand in the program.
     fn location(&self, recipe: &Recipe) -> Option<WeightLocation>;
+
+    /// The values of a constant that is in no file, where its recipe does not have them itself.
+    fn values(&self, _recipe: &Recipe) -> Option<Literal> {
+        None
+    }
 }
 
 /// Reads the records of weight files.
@@ -79,13 +84,12 @@ impl<B: AsRef<[u8]>> WeightRecords for BTreeMap<String, B> {
     }
 }
 
-/// Whether a constant should lie in a weight file: because its values are made from a checkpoint, or because it is long.
+/// Whether a constant should lie in a weight file: it is long, and of a type for weights.
 ///
 /// 16 and 32 bit integers stay in the program although iOS18 could have them in a file, so that every target names the same file.
 pub fn belongs_in_weight_file(recipe: &Recipe) -> bool {
     let narrow = !matches!(recipe.dtype(), DataType::Int16 | DataType::UInt16 | DataType::Int32 | DataType::UInt32);
-    let long = recipe.elements().is_none_or(|n| n >= LEAST_ELEMENTS_OF_A_FILE);
-    recipe.as_literal().is_none() || (long && narrow && is_storable(recipe.dtype()))
+    recipe.elements().is_none_or(|n| n >= LEAST_ELEMENTS_OF_A_FILE) && narrow && is_storable(recipe.dtype())
 }
 
 fn first_target_in_file(dtype: DataType) -> Option<Target> {
@@ -138,7 +142,9 @@ impl ValueEncoder<'_> {
             }
             return Ok(value::Value::BlobFileValue(value::BlobFileValue { file_name: file, offset }));
         }
-        let literal = literal.ok_or_else(|| Problem::Unplaced { ty: TensorType::new(dtype, recipe.shape()).to_string() })?;
+        let values = if literal.is_none() { self.weights.values(recipe) } else { None };
+        let literal =
+            literal.or(values.as_ref()).ok_or_else(|| Problem::Unplaced { ty: TensorType::new(dtype, recipe.shape()).to_string() })?;
         let tensor = proto::TensorValue { value: Some(encode_literal(dtype, literal)) };
         Ok(value::Value::ImmediateValue(value::ImmediateValue { value: Some(value::immediate_value::Value::Tensor(tensor)) }))
     }
@@ -406,6 +412,7 @@ mod tests {
         let ints = Recipe::literal(DataType::Int32, &[100], Literal::Ints(vec![0; 100])).unwrap();
         assert!(belongs_in_weight_file(&floats(10)) && !belongs_in_weight_file(&floats(9)));
         assert!(!belongs_in_weight_file(&ints));
-        assert!(belongs_in_weight_file(&Recipe::source("b", DataType::Float16, &[2])));
+        let source = |n| Recipe::source("b", DataType::Float16, &[n]);
+        assert!(belongs_in_weight_file(&source(10)) && !belongs_in_weight_file(&source(2)));
     }
 }

@@ -1,0 +1,327 @@
+//! Components that are converted from a checkpoint.
+//!
+//! Per precision the network is read once and its weights are planned once; per variant a program is built, verified, encoded, read back
+//! and verified again, all before a weight is converted. Then the weight file is streamed once, and every variant names it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
+
+use bytes::Bytes;
+use rayon::prelude::*;
+
+use super::{Made, error::BuildError, shelf::Shelf};
+use crate::{
+    arch::{self, Architecture, Form, ImageLayout, LoadOptions, Network},
+    base::{Blake3, Digest},
+    checkpoint::{Checkpoint, CheckpointError, ConvertError, Weights, evaluate, evaluate_to_vec},
+    emit::coreml::{
+        BlobPiece, FeatureNote, FunctionNotes, ModelMetadata, PackageSource, WeightFile, WeightPlan, decode, describe_specification,
+        encode, package_files,
+    },
+    manifest::{
+        self, Axes, Compression, Content, Format, Layout, PackageHeader, PictureRange, Precision, VariantPlan,
+        release::{FileEntry, Interface, Source, TensorLabel},
+    },
+    mil::{self, Constant, DataType},
+    ops,
+    store::{Cut, Segmentation, StoredBlob},
+    workflow::{Amount, Context, Error},
+};
+
+/// A checkpoint and how it is read; nothing of it was converted.
+pub(super) struct Conversion<'a> {
+    component: &'a str,
+    settings: &'a manifest::Conversion,
+    path: PathBuf,
+    architecture: &'static dyn Architecture,
+    checkpoint: Checkpoint,
+    files: Vec<String>,
+    digests: BTreeMap<String, Digest>,
+}
+
+/// A precision's network and where its constants lie.
+struct Converter {
+    network: Network,
+    weights: std::sync::Arc<dyn Weights>,
+    plan: WeightPlan,
+}
+
+/// A variant's specification, checked.
+struct Specification<'a> {
+    plan: &'a VariantPlan,
+    bytes: Vec<u8>,
+    interface: Interface,
+}
+
+impl<'a> Conversion<'a> {
+    /// Finds checkpoint, architecture and weight files of a component; `folder` is the manifest's.
+    pub(super) fn open(context: &Context, folder: &Path, component: &'a str, settings: &'a manifest::Conversion) -> Result<Self, Error> {
+        if let Some(what) = unsupported(settings) {
+            return Err(BuildError::Unsupported { component: component.to_owned(), what }.into());
+        }
+        let path = folder.join(&settings.checkpoint);
+        let in_checkpoint = |source| BuildError::Checkpoint { component: component.to_owned(), source };
+        let checkpoint = Checkpoint::open(&path).map_err(in_checkpoint)?;
+        let architecture = match &settings.architecture {
+            Some(name) => arch::find(name),
+            None => arch::detect(checkpoint.config()),
+        };
+        let architecture = architecture.map_err(|source| BuildError::Architecture {
+            component: component.to_owned(),
+            checkpoint: path.clone(),
+            source,
+        })?;
+        let part = part(component, settings, architecture);
+        let files = weight_files(&checkpoint, architecture, part.as_deref()).map_err(in_checkpoint)?;
+        let mut digests = BTreeMap::new();
+        for file in checkpoint.used_files(&files).map_err(in_checkpoint)? {
+            let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            // What is missing is reported, with its name, by whoever reads it.
+            digests.insert(name, context.store().file_digest(&file)?.0);
+        }
+        Ok(Self { component, settings, path, architecture, checkpoint, files, digests })
+    }
+
+    /// What a release says about where the component is from.
+    pub(super) fn source(&self) -> Source {
+        Source {
+            architecture: Some(self.architecture.name().to_owned()),
+            files: self.digests.clone(),
+            revision: None,
+            other: manifest::release::Other::default(),
+        }
+    }
+
+    /// Gives everything that identifies the checkpoint.
+    pub(super) fn feed(&self, feed: &mut impl FnMut(&[u8])) {
+        for (name, digest) in &self.digests {
+            feed(name.as_bytes());
+            feed(digest.as_bytes());
+        }
+    }
+
+    /// Makes the variants of the component.
+    pub(super) fn convert(
+        &self,
+        context: &Context,
+        shelf: &Shelf<'_>,
+        header: &PackageHeader,
+        plans: &[&'a VariantPlan],
+    ) -> Result<Vec<Made>, Error> {
+        let mut by_precision: BTreeMap<Precision, Vec<(&VariantPlan, &Axes)>> = BTreeMap::new();
+        for plan in plans {
+            if let Content::Converted(axes) = &plan.content {
+                by_precision.entry(axes.precision).or_default().push((plan, axes));
+            }
+        }
+        let mut made = Vec::new();
+        for (precision, plans) in by_precision {
+            let converter = self.converter(precision)?;
+            let specifications: Result<Vec<_>, BuildError> =
+                plans.into_par_iter().map(|(plan, axes)| self.specification(&converter, header, plan, axes)).collect();
+            let specifications = specifications?;
+            let mut files = BTreeMap::new();
+            for file in converter.plan.files() {
+                files.insert(file.name.as_str(), self.weight_file(context, shelf, &converter, file, precision)?);
+            }
+            let bundles: Result<Vec<_>, Error> =
+                specifications.into_par_iter().map(|specification| bundle(shelf, specification, &files)).collect();
+            made.extend(bundles?);
+        }
+        Ok(made)
+    }
+
+    fn converter(&self, precision: Precision) -> Result<Converter, BuildError> {
+        let component = || self.component.to_owned();
+        let weights = self.checkpoint.weights(&self.files).map_err(|source| BuildError::Checkpoint { component: component(), source })?;
+        let options = LoadOptions {
+            part: part(self.component, self.settings, self.architecture),
+            compute: data_type(precision),
+            signed_range: self.settings.range == PictureRange::Signed,
+            clamp: self.settings.clamp,
+        };
+        let network = self.architecture.load(self.checkpoint.config(), &weights, &options);
+        let network =
+            network.map_err(|source| BuildError::Architecture { component: component(), checkpoint: self.path.clone(), source })?;
+        let mut plan = WeightPlan::new(&network.constants()).map_err(|source| BuildError::Weights { component: component(), source })?;
+        for constant in plan.inline().to_vec() {
+            let values = evaluate_to_vec(&constant, weights.as_ref());
+            plan.set_values(&constant, values.map_err(|source| BuildError::Convert { component: component(), source })?);
+        }
+        Ok(Converter { network, weights, plan })
+    }
+
+    /// The program of a variant as Core ML reads it. It is read back, so that what is checked is what is written.
+    fn specification<'p>(
+        &self,
+        converter: &Converter,
+        header: &PackageHeader,
+        plan: &'p VariantPlan,
+        axes: &Axes,
+    ) -> Result<Specification<'p>, BuildError> {
+        let id = || plan.id.clone();
+        let unsound = |source| BuildError::Unsound { id: id(), source: Box::new(source) };
+        let emit = |source| BuildError::Emit { id: id(), source };
+        let form = self.form(axes)?;
+        let refused = |source| BuildError::Program { id: id(), source };
+        let program = arch::program(&converter.network, &form, ops::find).map_err(refused)?;
+        mil::verify(&program, ops::find).map_err(unsound)?;
+        let metadata = metadata(header, &converter.network, &form).map_err(refused)?;
+        let bytes = encode(&program, &metadata, &converter.plan).map_err(emit)?;
+        let shared = Bytes::from(bytes);
+        let (read, _) = decode(shared.clone(), &converter.plan).map_err(emit)?;
+        mil::verify(&read, ops::find).map_err(unsound)?;
+        let interface = describe_specification(shared.clone()).map_err(emit)?.interface;
+        Ok(Specification { plan, bytes: shared.into(), interface })
+    }
+
+    fn form(&self, axes: &Axes) -> Result<Form, BuildError> {
+        let component = || self.component.to_owned();
+        let image = match axes.shapes.as_slice() {
+            [manifest::Shape::Image(size)] => *size,
+            [] | [manifest::Shape::None] => {
+                return Err(BuildError::Shape { component: component(), architecture: self.architecture.name(), key: "size" });
+            }
+            _ => {
+                let what = axes.value(manifest::Axis::Sequence).map_or("context".to_owned(), |value| format!("sequence = {value}"));
+                return Err(BuildError::Unsupported { component: component(), what });
+            }
+        };
+        Ok(Form {
+            // Only formats that are not built have no target.
+            target: axes.target.unwrap_or(crate::base::Target::Ios15),
+            shape: arch::Shape::Image { width: image.width.into(), height: image.height.into() },
+            layout: match axes.layout {
+                Layout::Nchw => ImageLayout::Nchw,
+                Layout::Nhwc => ImageLayout::Nhwc,
+            },
+            io: data_type(axes.io_precision),
+        })
+    }
+
+    /// Writes a weight file, unless an earlier build did.
+    fn weight_file(
+        &self,
+        context: &Context,
+        shelf: &Shelf<'_>,
+        converter: &Converter,
+        file: &WeightFile,
+        precision: Precision,
+    ) -> Result<StoredBlob, Error> {
+        let mut key = blake3::Hasher::new();
+        key.update(file.key().as_bytes());
+        self.digests.values().for_each(|digest| _ = key.update(digest.as_bytes()));
+        let key = Blake3::from_bytes(*key.finalize().as_bytes());
+        let records = file.layout.records();
+        let cuts = file.constants.iter().zip(records).map(|(constant, record)| Cut { range: record.data, label: Some(label(constant)) });
+        let segmentation = Segmentation::Cuts(cuts.collect());
+        let total = records.iter().map(|record| record.data.length()).sum();
+        shelf.weights(&key, segmentation, |write| {
+            let task = context.progress().begin(&format!("converting {} {precision}", self.component), Amount::Bytes(total));
+            for piece in file.layout.pieces() {
+                match piece {
+                    BlobPiece::Bytes(bytes) => write(&bytes).map_err(|source| self.cannot_write(source))?,
+                    BlobPiece::Data(index) => {
+                        let mut advance = |bytes: &[u8]| {
+                            task.advance(bytes.len() as u64);
+                            write(bytes)
+                        };
+                        let done = evaluate(&file.constants[index], converter.weights.as_ref(), &mut advance);
+                        done.map_err(|source| BuildError::Convert { component: self.component.to_owned(), source })?;
+                    }
+                }
+            }
+            task.finish(&format!("converted {} tensors of {} to {precision}", records.len(), self.component));
+            Ok(())
+        })
+    }
+
+    fn cannot_write(&self, source: std::io::Error) -> Error {
+        BuildError::Convert { component: self.component.to_owned(), source: ConvertError::Write(source) }.into()
+    }
+}
+
+/// The part of the architecture: what the manifest says, or the component's own name, or the only one there is.
+fn part(component: &str, settings: &manifest::Conversion, architecture: &dyn Architecture) -> Option<String> {
+    let parts = architecture.parts();
+    let named = || parts.iter().find(|part| **part == component).or_else(|| parts.first().filter(|_| parts.len() == 1));
+    settings.part.clone().or_else(|| named().map(|part| (*part).to_owned()))
+}
+
+/// The weight files: those that the architecture knows by name, or the usual ones, or the only one that holds the part's tensors.
+fn weight_files(checkpoint: &Checkpoint, architecture: &dyn Architecture, part: Option<&str>) -> Result<Vec<String>, CheckpointError> {
+    if let Some(files) = architecture.weight_files(checkpoint.weight_files(), part) {
+        return Ok(files);
+    }
+    let ambiguous = match checkpoint.default_files() {
+        Err(error @ CheckpointError::Ambiguous { .. }) => error,
+        other => return other,
+    };
+    let CheckpointError::Ambiguous { path, candidates } = ambiguous else { return Err(ambiguous) };
+    let holds = |name: &&String| {
+        let weights = checkpoint.weights(std::slice::from_ref(*name));
+        weights.is_ok_and(|weights| architecture.holds(weights.as_ref(), part))
+    };
+    let fitting: Vec<String> = candidates.iter().filter(holds).cloned().collect();
+    if fitting.len() == 1 { Ok(fitting) } else { Err(CheckpointError::Ambiguous { path, candidates }) }
+}
+
+/// The first thing that the manifest asks for and that is not built.
+fn unsupported(settings: &manifest::Conversion) -> Option<String> {
+    let compression = settings.compressions.iter().find(|it| **it != Compression::None).map(|it| format!("compress = \"{it}\""));
+    let format = settings.formats.iter().find(|it| **it != Format::MlPackage).map(|it| format!("format = \"{it}\""));
+    let hub = settings.checkpoint.starts_with("hf://").then(|| format!("checkpoint = \"{}\"", settings.checkpoint));
+    let batch = (settings.batch != 1).then(|| format!("batch = {}", settings.batch));
+    let flags = [("multifunction", settings.multifunction), ("shared", settings.shared), ("window-cache", settings.window_cache)];
+    let flag = flags.iter().find(|(_, set)| *set).map(|(key, _)| format!("{key} = true"));
+    let chunks = settings.chunks.map(|chunks| format!("chunks = {chunks}"));
+    [hub, compression, format, batch, flag, chunks].into_iter().flatten().next()
+}
+
+fn data_type(precision: Precision) -> DataType {
+    match precision {
+        Precision::Float16 => DataType::Float16,
+        Precision::Float32 => DataType::Float32,
+    }
+}
+
+/// What a segment says about the constant that lies there.
+fn label(constant: &Constant) -> TensorLabel {
+    let sources: BTreeSet<&str> = constant.sources().into_iter().collect();
+    let name = sources.into_iter().collect::<Vec<_>>().join("+");
+    TensorLabel { name, dtype: constant.dtype().long_name(), shape: constant.shape().to_vec() }
+}
+
+/// The texts that Xcode shows.
+fn metadata(header: &PackageHeader, network: &Network, form: &Form) -> Result<ModelMetadata, arch::ArchError> {
+    let features = (network.inputs)(form)?.into_iter().chain((network.outputs)(form)?);
+    let note = |feature: arch::Feature| (feature.name, FeatureNote { description: feature.description, ..FeatureNote::default() });
+    let notes = FunctionNotes { features: features.map(note).collect(), ..FunctionNotes::default() };
+    Ok(ModelMetadata {
+        author: header.author.clone().unwrap_or_default(),
+        license: header.license.clone().unwrap_or_default(),
+        version: header.version.to_string(),
+        description: header.description.clone().unwrap_or_else(|| network.description.clone()),
+        user_defined: BTreeMap::new(),
+        functions: BTreeMap::from([("main".to_owned(), notes)]),
+    })
+}
+
+/// Puts the files of a variant into the store.
+fn bundle(shelf: &Shelf<'_>, specification: Specification<'_>, weights: &BTreeMap<&str, StoredBlob>) -> Result<Made, Error> {
+    let Specification { plan, bytes, interface } = specification;
+    let names: Vec<&str> = weights.keys().copied().collect();
+    let files = package_files(bytes, &names).map_err(|source| BuildError::Emit { id: plan.id.clone(), source })?;
+    let mut made = Made::new(plan, Some(interface));
+    for (path, source) in files {
+        let stored = match source {
+            PackageSource::Bytes(bytes) => shelf.bytes(&bytes)?,
+            PackageSource::WeightFile(name) => weights[name.as_str()].clone(),
+        };
+        made.variant.files.push(FileEntry { path, sha256: stored.digest, size: stored.blob.size, executable: false });
+        made.blobs.insert(stored.digest, stored.blob);
+    }
+    Ok(made)
+}

@@ -1,0 +1,223 @@
+//! What can go wrong in a build. Every message names the component, variant or file that it is about.
+
+use std::{io, path::PathBuf};
+
+use crate::{
+    arch::ArchError,
+    base::PathError,
+    checkpoint::{CheckpointError, ConvertError},
+    emit::coreml::{BlobError, CoreMlError},
+    manifest::{GlobError, ManifestError, ReleaseError},
+    mil::VerifyError,
+    workflow::ErrorKind,
+};
+
+/// Why a package cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// A file or folder that cannot be read.
+    #[error("cannot read `{}`", path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// The package manifest.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// A glob over variants.
+    #[error(transparent)]
+    Glob(#[from] GlobError),
+    /// A glob that means nothing.
+    #[error("`{glob}` matches no variant of `{package}`")]
+    NoVariant {
+        /// The glob.
+        glob: String,
+        /// The package.
+        package: String,
+        /// Ids that it may be meant to match.
+        nearest: Vec<String>,
+    },
+    /// Something that manifests may ask for and that is not built.
+    #[error("component `{component}`: `{what}` is not built by this version of mlreg")]
+    Unsupported {
+        /// The component.
+        component: String,
+        /// The key and value.
+        what: String,
+    },
+    /// A component without the shape that its architecture needs.
+    #[error("component `{component}`: `{architecture}` needs `{key}`")]
+    Shape {
+        /// The component.
+        component: String,
+        /// Its architecture.
+        architecture: &'static str,
+        /// What is not there.
+        key: &'static str,
+    },
+    /// The checkpoint.
+    #[error("component `{component}`: cannot read its checkpoint")]
+    Checkpoint {
+        /// The component.
+        component: String,
+        /// Why.
+        #[source]
+        source: CheckpointError,
+    },
+    /// The architecture.
+    #[error("component `{component}`: cannot convert `{}`", checkpoint.display())]
+    Architecture {
+        /// The component.
+        component: String,
+        /// Its checkpoint.
+        checkpoint: PathBuf,
+        /// Why.
+        #[source]
+        source: ArchError,
+    },
+    /// A constant.
+    #[error("component `{component}`: cannot convert a weight")]
+    Convert {
+        /// The component.
+        component: String,
+        /// Why.
+        #[source]
+        source: ConvertError,
+    },
+    /// The weight file.
+    #[error("component `{component}`: cannot lay out its weight file")]
+    Weights {
+        /// The component.
+        component: String,
+        /// Why.
+        #[source]
+        source: BlobError,
+    },
+    /// The program of a variant.
+    #[error("variant `{id}` cannot be built")]
+    Program {
+        /// The variant.
+        id: String,
+        /// Why.
+        #[source]
+        source: ArchError,
+    },
+    /// The package of a variant.
+    #[error("variant `{id}` cannot be written as a Core ML package")]
+    Emit {
+        /// The variant.
+        id: String,
+        /// Why.
+        #[source]
+        source: CoreMlError,
+    },
+    /// A package that does not say what it should.
+    #[error("the program of variant `{id}` is not sound")]
+    Unsound {
+        /// The variant.
+        id: String,
+        /// What is wrong.
+        #[source]
+        source: Box<VerifyError>,
+    },
+    /// A bundle whose bytes were never downloaded.
+    #[error("`{}` is a Git LFS pointer: its real bytes were never downloaded", path.display())]
+    LfsPointer {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A link out of a bundle.
+    #[error("`{}` is a link to `{}`, outside its bundle", path.display(), to.display())]
+    Link {
+        /// The link.
+        path: PathBuf,
+        /// Where it leads.
+        to: PathBuf,
+    },
+    /// Neither file nor folder.
+    #[error("`{}` is neither a file nor a folder", path.display())]
+    Special {
+        /// What it is called.
+        path: PathBuf,
+    },
+    /// A name that not every file system can hold.
+    #[error("`{}` cannot be part of a bundle", path.display())]
+    Path {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: PathError,
+    },
+    /// A name that is no Unicode text.
+    #[error("`{}` cannot be part of a bundle: its name is no Unicode text", path.display())]
+    Name {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A bundle without files.
+    #[error("the bundle `{}` holds no files", path.display())]
+    Empty {
+        /// The bundle.
+        path: PathBuf,
+    },
+    /// A model that cannot be described.
+    #[error("cannot read the model `{}`", path.display())]
+    Model {
+        /// The bundle.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: CoreMlError,
+    },
+    /// What would be released contradicts the rules of release manifests.
+    #[error("`{package}` cannot be released")]
+    Release {
+        /// The package.
+        package: String,
+        /// Why.
+        #[source]
+        source: Box<ReleaseError>,
+    },
+}
+
+impl BuildError {
+    /// Who can do something about it.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Unsound { .. } => ErrorKind::Internal,
+            _ => ErrorKind::Input,
+        }
+    }
+
+    /// The next step, where there is one.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Manifest(error) => error.hint(),
+            Self::NoVariant { nearest, .. } if !nearest.is_empty() => {
+                let ids: Vec<String> = nearest.iter().map(|id| format!("`{id}`")).collect();
+                Some(format!("did you mean {}?", ids.join(" or ")))
+            }
+            Self::Unsupported { .. } => Some("leave it out, or import a bundle that was made elsewhere with `import`".to_owned()),
+            Self::Shape { key: "size", .. } => {
+                Some("add the size of pictures in pixels, e.g. size = 1024 or size = [[768, 1024]]".to_owned())
+            }
+            Self::Checkpoint { source, .. } => source.hint(),
+            Self::Architecture { source, .. } | Self::Program { source, .. } => source.hint(),
+            Self::Convert { source, .. } => source.hint(),
+            Self::Emit { source, .. } | Self::Model { source, .. } => source.hint(),
+            Self::LfsPointer { .. } => Some("fetch the real bytes with `git lfs pull`".to_owned()),
+            Self::Link { .. } => Some("copy the file into the bundle".to_owned()),
+            Self::Release { source, .. } => source.hint(),
+            _ => None,
+        }
+    }
+
+    pub(super) fn read(path: &std::path::Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Read { path, source }
+    }
+}

@@ -1,0 +1,73 @@
+//! Finds the bundles that an import's pattern means.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use super::{error::BuildError, tree::Tree};
+use crate::manifest::{FoundBundle, Import, ImportPattern, release::BundleKind};
+
+/// Deeper folders are not looked at, where the pattern has no depth of its own.
+const DEEPEST: usize = 32;
+
+/// A bundle that matches, walked and described.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) bundle: FoundBundle,
+    pub(super) tree: Tree,
+}
+
+/// The bundles that match, sorted by path; `folder` is the manifest's.
+pub(super) fn bundles(folder: &Path, import: &Import) -> Result<Vec<Found>, BuildError> {
+    let pattern = &import.pattern;
+    let text = pattern.as_str();
+    let depth = if text.contains("**") { DEEPEST } else { text.matches('/').count() };
+    let start = pattern.root();
+    let mut walk = Walk { folder, pattern, paths: Vec::new() };
+    let from = if start.is_empty() { 0 } else { start.trim_end_matches('/').matches('/').count() + 1 };
+    walk.folder(start, depth.saturating_sub(from))?;
+    walk.paths.sort();
+    walk.paths.into_iter().map(|path| describe(folder, path)).collect()
+}
+
+fn describe(folder: &Path, path: String) -> Result<Found, BuildError> {
+    let tree = Tree::of_bundle(&folder.join(&path))?;
+    let kind = BundleKind::of_file_name(path.rsplit('/').next().unwrap_or(&path));
+    let needs = tree.describe(kind)?.and_then(|description| description.target);
+    Ok(Found { bundle: FoundBundle { path, needs }, tree })
+}
+
+struct Walk<'a> {
+    folder: &'a Path,
+    pattern: &'a ImportPattern,
+    paths: Vec<String>,
+}
+
+impl Walk<'_> {
+    /// Looks at what lies in `base`, and at most `depth` folders deeper.
+    fn folder(&mut self, base: &str, depth: usize) -> Result<(), BuildError> {
+        let path: PathBuf = self.folder.join(base);
+        let entries = match fs::read_dir(&path) {
+            Ok(entries) => entries,
+            // Then nothing matches, which has a message of its own.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(BuildError::read(&path)(error)),
+        };
+        for entry in entries {
+            let entry = entry.map_err(BuildError::read(&path))?;
+            // A name that is no text matches no pattern.
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            let child = if base.is_empty() || base.ends_with('/') { format!("{base}{name}") } else { format!("{base}/{name}") };
+            if self.pattern.matches(&child).is_some() {
+                self.paths.push(child);
+                continue;
+            }
+            let is_bundle = BundleKind::of_file_name(&name) != BundleKind::Files;
+            if depth > 0 && !is_bundle && entry.path().is_dir() {
+                self.folder(&child, depth - 1)?;
+            }
+        }
+        Ok(())
+    }
+}

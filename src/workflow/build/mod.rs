@@ -1,0 +1,401 @@
+//! `build`: package manifests become releases of the store.
+//!
+//! ```text
+//! manifest --look--> inputs (checkpoints, bundles, files; known by digest) --key--> built before? then nothing is done
+//! inputs, variant plans --make--> blobs in the store, variants --assemble--> release manifest --put--> store
+//! ```
+//! `conversion` makes variants from checkpoints, `tree` takes bundles and files as they are.
+
+mod conversion;
+mod error;
+mod find;
+mod shelf;
+mod tree;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use semver::Version;
+use serde::Serialize;
+
+pub use error::BuildError;
+
+use self::{conversion::Conversion, shelf::Shelf, tree::Tree};
+use super::{Context, Error};
+use crate::{
+    base::{Blake3, Digest, PackageName},
+    fetch::{Destination, FetchError, Layout, Named, Proof},
+    manifest::{
+        Assignment, Component, ComponentKind, Content, PackageManifest, Selection, VariantGlob, VariantPlan, nearest,
+        release::{Blob, Interface, Other, Release, SCHEMA, Source, Variant},
+        select,
+    },
+    store::{Origin, Store, StoreError},
+};
+
+/// Raised whenever the same manifest and sources would give another release than before.
+const BUILDS: &str = "build-1";
+
+/// What to build.
+#[derive(Debug, Clone)]
+pub struct BuildOptions {
+    /// Package manifests.
+    pub manifests: Vec<PathBuf>,
+    /// Globs over variant ids: only these are built, and no release is made. None: every variant.
+    pub variants: Vec<String>,
+    /// Where to place what was built.
+    pub out: Option<PathBuf>,
+    /// How to place it.
+    pub layout: Layout,
+    /// Whether to build what was built before.
+    pub force: bool,
+}
+
+/// How it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BuildStatus {
+    /// The release is in the store now.
+    Built,
+    /// It was there.
+    Unchanged,
+    /// Some variants were built, which are no release.
+    Partial,
+}
+
+/// What was built.
+#[derive(Debug, Clone, Serialize)]
+pub struct BuildReport {
+    /// One for each manifest, in their order.
+    pub packages: Vec<PackageReport>,
+    /// Where it was placed.
+    pub placed: Option<PathBuf>,
+}
+
+/// A package that was built.
+#[derive(Debug, Clone, Serialize)]
+pub struct PackageReport {
+    /// The package.
+    pub package: PackageName,
+    /// Its version.
+    pub version: Version,
+    /// The sha256 of the release manifest.
+    pub digest: Digest,
+    /// How it ended.
+    pub status: BuildStatus,
+    /// Its variants, by id.
+    pub variants: Vec<VariantReport>,
+    /// Bytes of its blobs, each once.
+    pub stored_bytes: u64,
+    /// How many of them the store did not have.
+    pub new_bytes: u64,
+    /// How long it took; not part of documents, which are the same for the same input.
+    #[serde(skip)]
+    pub elapsed: Duration,
+}
+
+/// A variant that was built.
+#[derive(Debug, Clone, Serialize)]
+pub struct VariantReport {
+    /// Its id.
+    pub id: String,
+    /// Bytes of its files.
+    pub bytes: u64,
+    /// Bytes of the blobs that no other variant has.
+    pub unique_bytes: u64,
+    /// Number of its files.
+    pub files: u64,
+}
+
+/// A variant whose files are in the store.
+struct Made {
+    variant: Variant,
+    blobs: BTreeMap<Digest, Blob>,
+}
+
+impl Made {
+    fn new(plan: &VariantPlan, interface: Option<Interface>) -> Self {
+        let variant = Variant {
+            id: plan.id.clone(),
+            name: plan.name.clone(),
+            component: plan.component.clone(),
+            target: plan.target,
+            kind: plan.kind,
+            axes: plan.axes_map(),
+            tags: BTreeSet::new(),
+            delivery: crate::manifest::release::Delivery::default(),
+            interface,
+            files: Vec::new(),
+            folders: Vec::new(),
+            other: Other::default(),
+        };
+        Self { variant, blobs: BTreeMap::new() }
+    }
+}
+
+/// Builds packages. Nothing of a package becomes visible before all of it is in the store.
+///
+/// # Errors
+/// The first mistake in a manifest, checkpoint or bundle; `ReleaseConflict` of the store where a published version would change.
+pub fn build(context: &Context, options: &BuildOptions) -> Result<BuildReport, Error> {
+    let globs: Result<Vec<VariantGlob>, _> = options.variants.iter().map(|glob| glob.parse()).collect();
+    let globs = globs.map_err(BuildError::from)?;
+    let mut packages = Vec::new();
+    for path in &options.manifests {
+        packages.push(build_package(context, options, &globs, path)?);
+    }
+    Ok(BuildReport { packages, placed: options.out.as_ref().map(|out| context.directory().join(out)) })
+}
+
+fn build_package(context: &Context, options: &BuildOptions, globs: &[VariantGlob], path: &Path) -> Result<PackageReport, Error> {
+    let start = Instant::now();
+    let store = context.store();
+    let file = context.directory().join(path);
+    let text = fs::read_to_string(&file).map_err(BuildError::read(path))?;
+    let manifest = PackageManifest::parse(&text, &path.display().to_string()).map_err(BuildError::from)?;
+    let package = Package::look(context, &manifest, file.parent().unwrap_or(Path::new("/")))?;
+    let chosen = package.choose(globs)?;
+    let _guard = store.writing()?;
+    let key = package.key(&text);
+    let known = if options.force || !globs.is_empty() { None } else { built_before(store, &manifest, &key)? };
+    let shelf = Shelf::new(store);
+    let (release, digest, status) = match known {
+        Some((release, digest)) => (release, digest, BuildStatus::Unchanged),
+        None => {
+            let release = package.make(context, &shelf, &chosen)?;
+            let invalid = |source| BuildError::Release { package: manifest.package.name.to_string(), source: Box::new(source) };
+            let bytes = release.to_canonical().map_err(invalid)?;
+            if globs.is_empty() {
+                let digest = store.put_release(&bytes, Origin::Built { published_to: BTreeSet::new() })?;
+                store.cache_put(BUILDS, &key, digest.as_bytes());
+                (release, digest, BuildStatus::Built)
+            } else {
+                (release, Digest::of(&bytes), BuildStatus::Partial)
+            }
+        }
+    };
+    if let Some(out) = &options.out {
+        place(context, &release, digest, &context.directory().join(out), options.layout)?;
+    }
+    Ok(report(&release, digest, status, shelf.new_bytes(), start.elapsed()))
+}
+
+/// The release that the same input gave before, if all of it is here.
+fn built_before(store: &Store, manifest: &PackageManifest, key: &Blake3) -> Result<Option<(Release, Digest)>, StoreError> {
+    let header = &manifest.package;
+    let known = store.cache_get(BUILDS, key).and_then(|bytes| Some(Digest::from_bytes(bytes.try_into().ok()?)));
+    let Some(known) = known else { return Ok(None) };
+    let standing = store.release(&header.name, &header.version)?.filter(|(digest, _)| *digest == known);
+    let release = standing.and_then(|(_, bytes)| Release::parse(&bytes).ok());
+    let complete = |release: &Release| release.blobs.iter().all(|(digest, blob)| store.blob_size(digest) == Some(blob.size));
+    Ok(release.filter(complete).map(|release| (release, known)))
+}
+
+/// A manifest, and what its components are made from.
+struct Package<'a> {
+    manifest: &'a PackageManifest,
+    inputs: Vec<Input<'a>>,
+    plans: Vec<VariantPlan>,
+    assignments: Vec<Assignment>,
+}
+
+enum Input<'a> {
+    Checkpoint(Box<Conversion<'a>>),
+    /// By the path that the variant's plan has.
+    Bundles(BTreeMap<String, Tree>),
+    Files(Tree),
+}
+
+impl<'a> Package<'a> {
+    /// Finds everything and converts nothing.
+    fn look(context: &Context, manifest: &'a PackageManifest, folder: &Path) -> Result<Self, Error> {
+        let (mut inputs, mut plans) = (Vec::new(), Vec::new());
+        for component in &manifest.components {
+            let (input, made) = look(context, component, folder)?;
+            inputs.push(input);
+            plans.extend(made);
+        }
+        let assignments = manifest.assign(&plans).map_err(BuildError::from)?;
+        Ok(Self { manifest, inputs, plans, assignments })
+    }
+
+    /// Which plans the globs mean, by index; every glob must mean one.
+    fn choose(&self, globs: &[VariantGlob]) -> Result<BTreeSet<usize>, BuildError> {
+        if globs.is_empty() {
+            return Ok((0..self.plans.len()).collect());
+        }
+        let mut chosen = BTreeSet::new();
+        for glob in globs {
+            let matching: Vec<usize> = (0..self.plans.len()).filter(|index| glob.is_match(&self.plans[*index].id)).collect();
+            if matching.is_empty() {
+                let ids = self.plans.iter().map(|plan| plan.id.as_str());
+                let nearest = nearest(glob.as_str(), ids, 3).into_iter().map(str::to_owned).collect();
+                return Err(BuildError::NoVariant { glob: glob.to_string(), package: self.manifest.package.name.to_string(), nearest });
+            }
+            chosen.extend(matching);
+        }
+        Ok(chosen)
+    }
+
+    /// Identifies everything that the release depends on.
+    fn key(&self, text: &str) -> Blake3 {
+        let mut hasher = blake3::Hasher::new();
+        let mut feed = |bytes: &[u8]| {
+            hasher.update(&(bytes.len() as u64).to_le_bytes());
+            hasher.update(bytes);
+        };
+        feed(env!("CARGO_PKG_VERSION").as_bytes());
+        feed(text.as_bytes());
+        for input in &self.inputs {
+            match input {
+                Input::Checkpoint(conversion) => conversion.feed(&mut feed),
+                Input::Bundles(trees) => trees.iter().for_each(|(path, tree)| {
+                    feed(path.as_bytes());
+                    tree.feed(&mut feed);
+                }),
+                Input::Files(tree) => tree.feed(&mut feed),
+            }
+        }
+        Blake3::from_bytes(*hasher.finalize().as_bytes())
+    }
+
+    /// Makes the chosen variants and the release that they are.
+    fn make(&self, context: &Context, shelf: &Shelf<'_>, chosen: &BTreeSet<usize>) -> Result<Release, Error> {
+        let header = &self.manifest.package;
+        let mut release = Release {
+            schema: SCHEMA.to_owned(),
+            package: header.name.clone(),
+            version: header.version.clone(),
+            description: header.description.clone(),
+            license: header.license.clone(),
+            sources: BTreeMap::new(),
+            variants: Vec::new(),
+            blobs: BTreeMap::new(),
+            other: Other::default(),
+        };
+        for (component, input) in self.manifest.components.iter().zip(&self.inputs) {
+            let plans: Vec<&VariantPlan> =
+                chosen.iter().map(|index| &self.plans[*index]).filter(|plan| plan.component == component.name).collect();
+            if plans.is_empty() {
+                continue;
+            }
+            if let Some(source) = input.source() {
+                release.sources.insert(component.name.clone(), source);
+            }
+            for mut made in input.make(context, shelf, self.manifest, &plans)? {
+                self.assign(&mut made.variant);
+                release.variants.push(made.variant);
+                release.blobs.append(&mut made.blobs);
+            }
+        }
+        release.variants.sort_by(|a, b| a.id.cmp(&b.id));
+        Ok(release)
+    }
+
+    fn assign(&self, variant: &mut Variant) {
+        let index = self.plans.iter().position(|plan| plan.id == variant.id);
+        if let Some(Assignment { delivery, tags }) = index.map(|index| self.assignments[index].clone()) {
+            variant.delivery = delivery;
+            variant.tags = tags;
+        }
+    }
+}
+
+/// What a component is made from, and its variants.
+fn look<'a>(context: &Context, component: &'a Component, folder: &Path) -> Result<(Input<'a>, Vec<VariantPlan>), Error> {
+    Ok(match &component.kind {
+        ComponentKind::Checkpoint(settings) => {
+            let plans = component.variants().map_err(BuildError::from)?;
+            let conversion = Conversion::open(context, folder, &component.name, settings)?;
+            (Input::Checkpoint(Box::new(conversion)), plans)
+        }
+        ComponentKind::Import(import) => {
+            let (mut bundles, mut trees) = (Vec::new(), BTreeMap::new());
+            for found in find::bundles(folder, import)? {
+                trees.insert(found.bundle.path.clone(), found.tree.hashed(context.store())?);
+                bundles.push(found.bundle);
+            }
+            (Input::Bundles(trees), import.variants(&bundles).map_err(BuildError::from)?)
+        }
+        ComponentKind::Files(files) => {
+            let plans = component.variants().map_err(BuildError::from)?;
+            (Input::Files(Tree::of_files(folder, files)?.hashed(context.store())?), plans)
+        }
+    })
+}
+
+impl Input<'_> {
+    fn source(&self) -> Option<Source> {
+        match self {
+            Self::Checkpoint(conversion) => Some(conversion.source()),
+            Self::Bundles(_) | Self::Files(_) => None,
+        }
+    }
+
+    fn make(&self, context: &Context, shelf: &Shelf<'_>, manifest: &PackageManifest, plans: &[&VariantPlan]) -> Result<Vec<Made>, Error> {
+        match self {
+            Self::Checkpoint(conversion) => conversion.convert(context, shelf, &manifest.package, plans),
+            Self::Bundles(trees) => plans.iter().filter_map(|plan| Some(tree_of(trees, plan)?.store(shelf, plan))).collect(),
+            Self::Files(tree) => plans.iter().map(|plan| tree.store(shelf, plan)).collect(),
+        }
+    }
+}
+
+fn tree_of<'t>(trees: &'t BTreeMap<String, Tree>, plan: &VariantPlan) -> Option<&'t Tree> {
+    match &plan.content {
+        Content::Imported { path, .. } => trees.get(path),
+        Content::Converted(_) | Content::Files => None,
+    }
+}
+
+/// Places everything that was built, under full ids.
+fn place(context: &Context, release: &Release, digest: Digest, out: &Path, layout: Layout) -> Result<(), Error> {
+    let store = context.store();
+    let destination = Destination::lock(store, out, &release.package)?;
+    if let Some(placed) = destination.placed().filter(|proof| proof.floor.is_some()) {
+        return Err(FetchError::SecondFloor { folder: destination.folder().to_owned(), placed: placed.floor, asked: None }.into());
+    }
+    let refused = |source| FetchError::Selection { release: format!("{}@{}", release.package, release.version), source };
+    let chosen = select(release, &Selection::default()).map_err(refused)?;
+    let named: Vec<Named<'_>> = chosen.iter().map(|it| Named { name: it.path.as_str(), variant: it.variant }).collect();
+    let proof = Proof::new(release, digest, None, layout, &named)?;
+    let survey = destination.survey(&proof)?;
+    for digest in survey.repairs() {
+        store.blob_verified(digest)?;
+    }
+    destination.place(&proof, &survey, None)?;
+    Ok(())
+}
+
+fn report(release: &Release, digest: Digest, status: BuildStatus, new_bytes: u64, elapsed: Duration) -> PackageReport {
+    let mut users: BTreeMap<Digest, BTreeSet<&str>> = BTreeMap::new();
+    for variant in &release.variants {
+        for file in &variant.files {
+            users.entry(file.sha256).or_default().insert(&variant.id);
+        }
+    }
+    let variant = |variant: &Variant| {
+        let own: BTreeMap<Digest, u64> =
+            variant.files.iter().filter(|file| users[&file.sha256].len() == 1).map(|file| (file.sha256, file.size)).collect();
+        VariantReport {
+            id: variant.id.clone(),
+            bytes: variant.files.iter().map(|file| file.size).fold(0, u64::saturating_add),
+            unique_bytes: own.values().copied().fold(0, u64::saturating_add),
+            files: variant.files.len() as u64,
+        }
+    };
+    PackageReport {
+        package: release.package.clone(),
+        version: release.version.clone(),
+        digest,
+        status,
+        variants: release.variants.iter().map(variant).collect(),
+        stored_bytes: release.blobs.values().map(|blob| blob.size).fold(0, u64::saturating_add),
+        new_bytes,
+        elapsed,
+    }
+}

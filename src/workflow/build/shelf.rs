@@ -1,0 +1,98 @@
+//! Puts things into the store for one build, counts what is new there, and remembers how known blobs are cut.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+    path::Path,
+    sync::{Mutex, PoisonError},
+};
+
+use crate::{
+    base::{Blake3, Digest},
+    manifest::release::Blob,
+    store::{Segmentation, Store, StoreError, StoredBlob},
+};
+
+/// Raised whenever the same bytes would be cut otherwise than before.
+const DESCRIPTIONS: &str = "blob-1";
+/// Raised whenever the same recipes would give other bytes than before.
+const WEIGHTS: &str = "weights-1";
+
+/// The store, seen from a build.
+#[derive(Debug)]
+pub(super) struct Shelf<'a> {
+    store: &'a Store,
+    /// Length of every blob that was not there before.
+    new: Mutex<BTreeMap<Digest, u64>>,
+}
+
+impl<'a> Shelf<'a> {
+    pub(super) fn new(store: &'a Store) -> Self {
+        Self { store, new: Mutex::default() }
+    }
+
+    /// Bytes of blobs that were not there before.
+    pub(super) fn new_bytes(&self) -> u64 {
+        self.new.lock().unwrap_or_else(PoisonError::into_inner).values().sum()
+    }
+
+    /// Stores bytes that are in memory.
+    pub(super) fn bytes(&self, bytes: &[u8]) -> Result<StoredBlob, StoreError> {
+        let is_new = self.store.blob_size(&Digest::of(bytes)).is_none();
+        let stored = self.store.put(bytes, Segmentation::ContentDefined)?;
+        self.count(is_new, &stored);
+        Ok(stored)
+    }
+
+    /// Stores a file; one that was stored before and did not change since is not read again.
+    pub(super) fn file(&self, path: &Path, segmentation: impl FnOnce() -> Segmentation) -> Result<StoredBlob, StoreError> {
+        let (digest, _) = self.store.file_digest(path)?;
+        if let Some(known) = self.known(&digest) {
+            return Ok(known);
+        }
+        let is_new = self.store.blob_size(&digest).is_none();
+        let stored = self.store.ingest_file(path, segmentation())?;
+        self.count(is_new, &stored);
+        Ok(stored)
+    }
+
+    /// The weight file of that key, from an earlier build or written now.
+    pub(super) fn weights<E: From<StoreError>>(
+        &self,
+        key: &Blake3,
+        segmentation: Segmentation,
+        write: impl FnOnce(&mut dyn FnMut(&[u8]) -> io::Result<()>) -> Result<(), E>,
+    ) -> Result<StoredBlob, E> {
+        let earlier = self.store.cache_get(WEIGHTS, key).and_then(|bytes| Some(Digest::from_bytes(bytes.try_into().ok()?)));
+        if let Some(known) = earlier.and_then(|digest| self.known(&digest)) {
+            return Ok(known);
+        }
+        let mut writer = self.store.writer(segmentation)?;
+        write(&mut |bytes| writer.write_all(bytes))?;
+        let before = earlier.is_some_and(|digest| self.store.blob_size(&digest).is_some());
+        let stored = writer.finish()?;
+        self.count(!before, &stored);
+        self.store.cache_put(WEIGHTS, key, stored.digest.as_bytes());
+        Ok(stored)
+    }
+
+    fn known(&self, digest: &Digest) -> Option<StoredBlob> {
+        let size = self.store.blob_size(digest)?;
+        let description = self.store.cache_get(DESCRIPTIONS, &Self::description_key(digest))?;
+        let blob: Blob = serde_json::from_slice(&description).ok()?;
+        (blob.size == size).then_some(StoredBlob { digest: *digest, blob })
+    }
+
+    fn count(&self, is_new: bool, stored: &StoredBlob) {
+        if is_new {
+            self.new.lock().unwrap_or_else(PoisonError::into_inner).insert(stored.digest, stored.blob.size);
+        }
+        if let Ok(description) = serde_json::to_vec(&stored.blob) {
+            self.store.cache_put(DESCRIPTIONS, &Self::description_key(&stored.digest), &description);
+        }
+    }
+
+    fn description_key(digest: &Digest) -> Blake3 {
+        Blake3::of(digest.as_bytes())
+    }
+}
