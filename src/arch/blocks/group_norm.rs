@@ -27,7 +27,7 @@ impl GroupNorm {
         let read = |part: &str| {
             let tensor = format!("{name}.{part}");
             let constant = tensors.get_shaped(&tensor, &[channels])?;
-            let fits = channels % groups == 0;
+            let fits = channels.is_multiple_of(groups);
             let expected = format!("a multiple of {groups} channels");
             let shaped = constant.reshape(&[1, channels, 1, 1]).filter(|_| fits);
             shaped.ok_or_else(|| ArchError::TensorShape { name: tensors.full(&tensor), expected, found: vec![channels] })

@@ -124,7 +124,7 @@ mod tests {
         let other = Recipe::source("b.weight", DataType::Float32, &[10]);
         let mut plan = WeightPlan::new(&[weight.clone(), short.clone(), same.clone(), short.clone(), other.clone()]).unwrap();
         assert_eq!(plan.files()[0].constants, [weight.clone(), other.clone()]);
-        assert_eq!(plan.inline(), [short.clone()]);
+        assert_eq!(plan.inline(), std::slice::from_ref(&short));
         assert_eq!(plan.location(&same), plan.location(&weight));
         assert_eq!(plan.location(&weight).unwrap(), WeightLocation { file: "@model_path/weights/weight.bin".to_owned(), offset: 64 });
         assert_eq!(plan.location(&other).unwrap().offset, 192);
