@@ -14,6 +14,7 @@ use mlreg::eval::{
 use super::{
     Project, decoder,
     package::{Package, fixtures, tensors},
+    toml_path,
 };
 
 /// Builds one part of a fixture in every form, and compares every golden case that fits.
@@ -130,4 +131,32 @@ fn pictures_can_be_signed_and_clamped() {
     assert!(plain.iter().zip(&clamped).all(|(y, c)| (y.clamp(0.0, 1.0) - c).abs() < 1e-6));
     let both = run("range = \"signed\"\nclamp = true");
     assert!(signed.iter().zip(&both).all(|(s, c)| (s.clamp(-1.0, 1.0) - c).abs() < 1e-6));
+}
+
+#[test]
+fn unusual_forms_convert() {
+    let project = Project::new();
+    let forms = [("bfloat16", 8), ("two_levels", 2), ("no_blocks", 2), ("silu", 4), ("gelu", 2), ("five_levels", 16), ("four_channels", 4)];
+    let component = |(form, scale): &(&str, u32), part: &str| {
+        let checkpoint = toml_path(&fixtures().join("autoencoder_forms").join(form));
+        format!(
+            "[[component]]\nname = \"{form}-{part}\"\ncheckpoint = \"{checkpoint}\"\npart = \"{part}\"\nsize = [[{}, {}]]\n\
+             precision = \"float32\"\ntarget = \"iOS17\"\n",
+            3 * scale,
+            2 * scale
+        )
+    };
+    let components: String = forms.iter().flat_map(|form| [component(form, "decoder"), component(form, "encoder")]).collect();
+    project.build_with(&components, |options| options.out = Some("out".into())).unwrap();
+    for (form, scale) in forms {
+        let golden = tensors(&fixtures().join("autoencoder_forms").join(form).join("golden.safetensors"));
+        for (part, case, input, output) in [("decoder", "decode0", "latent", "image"), ("encoder", "encode0", "image", "latent")] {
+            let id = format!("{form}-{part}-{}x{}-float32-ios17", 3 * scale, 2 * scale);
+            let package = Package::open(&project.path("out/p").join(format!("{id}.mlpackage")));
+            let given = golden[&format!("{case}.in.{input}")].clone();
+            let results = package.run(BTreeMap::from([(input.to_owned(), given)]), Mode::Float32);
+            let comparison = compared(&golden[&format!("{case}.out.{output}")], &results[output]);
+            assert!(comparison.max_abs <= 1e-4, "{id}: {comparison:?}");
+        }
+    }
 }
