@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::{
     CommandError, Exit, LayoutChoice, Session,
-    printer::{bytes, count},
+    printer::{Table, bytes, count},
 };
 use crate::workflow::build::{BuildOptions, BuildStatus, PackageReport, build};
 
@@ -57,12 +57,16 @@ pub(super) fn run(arguments: &BuildArguments, session: &Session) -> Result<Exit,
     };
     let report = build(&session.context, &options)?;
     session.printer.report("build", &report, |printer| {
-        for package in &report.packages {
+        let mut table = Table::new(["VARIANT", "SIZE", "OWN"]);
+        for package in report.packages.iter().filter(|package| package.status != BuildStatus::Unchanged) {
             for variant in &package.variants {
-                printer.detail(format_args!("  {}  {}, own {}", variant.id, bytes(variant.bytes), bytes(variant.unique_bytes)));
+                table.row([variant.id.clone(), bytes(variant.bytes), bytes(variant.unique_bytes)]);
             }
-            printer.summary(summary(package));
         }
+        if !table.is_empty() {
+            printer.table(&table)?;
+        }
+        report.packages.iter().for_each(|package| printer.summary(summary(package)));
         if let Some(folder) = &report.placed {
             printer.summary(format_args!("placed in `{}`", folder.display()));
         }

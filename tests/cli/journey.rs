@@ -1,0 +1,92 @@
+//! From a checkpoint to an app, with the project's own manifests: build, publish, fetch from a web server, verify.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use super::{Sandbox, http_server::HttpServer};
+
+fn manifest(name: &str) -> String {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests").join(name).display().to_string()
+}
+
+/// Every file below `folder`, relative, sorted; hidden ones, too.
+fn files(folder: &Path) -> BTreeSet<PathBuf> {
+    fn walk(folder: &Path, root: &Path, found: &mut BTreeSet<PathBuf>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(&path, root, found);
+            } else {
+                found.insert(path.strip_prefix(root).unwrap().to_owned());
+            }
+        }
+    }
+    let mut found = BTreeSet::new();
+    walk(folder, folder, &mut found);
+    found
+}
+
+#[test]
+fn a_checkpoint_lands_in_an_app_folder() {
+    let sandbox = Sandbox::new();
+    let built = sandbox.run(&["build", &manifest("flux_1_tae.toml"), "--json"]).json("mlreg/cli/build/1");
+    let package = &built["packages"][0];
+    assert_eq!((package["status"].as_str(), package["variants"].as_array().unwrap().len()), (Some("built"), 12));
+    let published = sandbox.run(&["publish", "flux-1-tae", "--to", "registry", "--json"]).json("mlreg/cli/publish/1");
+    assert_eq!((published["uploaded_blobs"].as_u64(), &published["release"]), (Some(14), &package["digest"]));
+    let server = HttpServer::start(&sandbox.path("registry"));
+    let app = Sandbox::new();
+    let arguments =
+        ["fetch", "flux-1-tae", "--from", &server.url(), "--target", "iOS17", "--variant", "decoder-1024-*", "--out", "App/Models"];
+    let run = app.run(&arguments);
+    assert_eq!(run.code, Some(0), "{run:?}");
+    let bundle = "flux-1-tae/decoder-1024-nhwc-float16.mlpackage";
+    let expected = bundle_files(bundle).into_iter().chain(["flux-1-tae/.mlreg.json".into()]).collect();
+    assert_eq!(files(&app.path("App/Models")), expected);
+    // Only the bytes of that variant were sent: for iOS17 that is the one for iOS15.
+    let size = |file: &Path| fs::metadata(app.path("App/Models").join(file)).unwrap().len();
+    let placed: u64 = bundle_files(bundle).iter().map(|file| size(file)).sum();
+    assert!(server.bytes("blobs/") <= placed, "{} bytes for {placed}", server.bytes("blobs/"));
+    assert_eq!(app.run(&["verify", "App/Models"]).code, Some(0));
+    let requests = server.requests("");
+    let again = app.run(&arguments);
+    assert_eq!((again.code, server.requests("")), (Some(0), requests), "{again:?}");
+    assert!(again.stderr.contains("up to date"), "{again:?}");
+}
+
+fn bundle_files(bundle: &str) -> [PathBuf; 3] {
+    ["Manifest.json", "Data/com.apple.CoreML/model.mlmodel", "Data/com.apple.CoreML/weights/weight.bin"]
+        .map(|file| Path::new(bundle).join(file))
+}
+
+#[test]
+fn the_layout_of_the_hand_off_has_one_weight_file() {
+    let sandbox = Sandbox::new();
+    let run = sandbox.run(&["build", &manifest("flux_1_tae.toml"), "--out", "Models", "--layout", "shared"]);
+    assert_eq!(run.code, Some(0), "{run:?}");
+    assert_eq!(run.stdout.lines().count(), 12, "{run:?}");
+    assert!(run.stderr.contains("built flux-1-tae@1.0.0: 12 variants"), "{run:?}");
+    let found = files(&sandbox.path("Models/flux-1-tae"));
+    let weights: Vec<_> = found.iter().filter(|path| path.extension().is_some_and(|extension| extension == "bin")).collect();
+    assert_eq!(weights, [Path::new("weight.bin")]);
+    assert!(found.contains(Path::new("layout.json")));
+    assert_eq!(found.iter().filter(|path| path.ends_with("model.mlmodel")).count(), 12);
+}
+
+#[test]
+fn mistakes_in_manifests_are_shown_with_their_place() {
+    let sandbox = Sandbox::new();
+    fs::write(sandbox.path("m.toml"), "[package]\nname = \"p\"\nversion = \"1\"\n").unwrap();
+    let run = sandbox.run(&["build", "m.toml"]);
+    assert_eq!(run.code, Some(1), "{run:?}");
+    assert!(run.stderr.starts_with("error: ") && run.stderr.contains("m.toml:3:11"), "{run:?}");
+    let run = sandbox.run(&["build", "m.toml", "--json"]);
+    let document = run.json("mlreg/cli/error/1");
+    assert_eq!((run.code, document["kind"].as_str()), (Some(1), Some("input")), "{document}");
+    assert_eq!(sandbox.run(&["build"]).code, Some(2));
+    let missing = sandbox.run(&["build", "missing.toml"]);
+    assert!(missing.code == Some(1) && missing.stderr.contains("cannot read `missing.toml`"), "{missing:?}");
+}
