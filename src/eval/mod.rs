@@ -2,13 +2,15 @@
 //!
 //! An [`Interpreter`] walks a function; what an operator computes comes through a lookup that is handed in, what a constant holds through a
 //! [`ConstantSource`]. Tensors are candle's: every float is an `f32`, every integer an `i64`, every boolean a `u8` of 0 or 1; the declared
-//! element type says how results are rounded or wrapped. [`compare`] says how far two results are apart.
+//! element type says how results are rounded or wrapped. [`metrics`] says how far two results are apart, [`golden`] what to feed and what to expect.
 
 pub mod compare;
 mod constant;
 mod error;
+pub mod golden;
 mod interpreter;
 mod kernel;
+pub mod metrics;
 
 pub use constant::{ConstantSource, Literals, SourceError, decode, literal_bytes};
 pub use error::{EvalError, OperationError};
