@@ -10,6 +10,8 @@ use super::elements::{self, ElementProblem, Failure};
 use crate::mil::DataType;
 
 const MAGIC: &[u8; 6] = b"\x93NUMPY";
+/// How Git LFS pointers begin.
+const LFS_POINTER: [u8; 6] = *b"versio";
 /// Longest header that is read; numpy itself stops at 10,000.
 const LONGEST_HEADER: u64 = 1 << 16;
 /// Most dimensions that numpy has.
@@ -94,7 +96,7 @@ impl NpyProblem {
     /// What the user can do.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Magic { found } if found == b"versio" => {
+            Self::Magic { found: LFS_POINTER } => {
                 Some("this is a Git LFS pointer: fetch the real file, for example with `git lfs pull`".to_owned())
             }
             Self::Elements { .. } => Some("save it with `.astype(\"float32\")` or another plain type".to_owned()),
