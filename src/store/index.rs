@@ -411,7 +411,8 @@ mod tests {
         let home = home();
         fs::create_dir_all(home.store.layout().index()).unwrap();
         let stored = home.store.put(&noise(2, 600_000), Segmentation::ContentDefined).unwrap();
-        assert_eq!(home.store.put(&noise(2, 600_000), Segmentation::ContentDefined).unwrap(), stored);
+        let again = home.store.put(&noise(2, 600_000), Segmentation::ContentDefined).unwrap();
+        assert_eq!((&again.blob, stored.is_new, again.is_new), (&stored.blob, true, false));
         home.store.cache_put("recipe", &KEY, b"value");
         assert_eq!((home.store.cache_get("recipe", &KEY), home.store.find_segments(&keys(&stored.blob)).len()), (None, 0));
     }
