@@ -355,6 +355,16 @@ impl<'a> Call<'a> {
         }
     }
 
+    /// The constant values of a variadic argument.
+    ///
+    /// # Errors
+    /// When it was not given, or one is computed.
+    pub fn known_values(&self, name: &str) -> Result<Vec<Value>, InferError> {
+        let operands = self.arguments.get(name).ok_or_else(|| InferError::Missing(name.to_owned()))?;
+        let known: Option<Vec<Value>> = operands.iter().map(|operand| operand.constant.clone()).collect();
+        known.ok_or_else(|| InferError::NotConstant(name.to_owned()))
+    }
+
     fn literal(&self, name: &str) -> Result<Constant, InferError> {
         let value = self.known(name).ok_or_else(|| InferError::NotConstant(name.to_owned()))?;
         match value {
