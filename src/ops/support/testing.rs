@@ -126,7 +126,7 @@ fn build(op: &str, target: Target, arguments: &[(&str, Given)]) -> Result<String
         bound.push((*name, argument));
     }
     let results = builder.op(op, "tested", &bound)?;
-    Ok(results.iter().map(|&var| builder.ty(var).to_string()).collect::<Vec<_>>().join(", "))
+    Ok(results.iter().map(|&var| builder.value_type(var).to_string()).collect::<Vec<_>>().join(", "))
 }
 
 /// Asserts that the arguments are refused with exactly this message.
@@ -265,7 +265,10 @@ fn check(op: &str, case: &Case, target: Target) {
     let mut inputs = BTreeMap::new();
     // A function without inputs is none: an operator whose arguments are all constants gets one that nobody uses.
     let unused = builder.input("unused", TensorType::new(DataType::Float32, &[1]));
-    inputs.insert("unused".to_owned(), Array { dtype: "fp32".into(), shape: vec![1], data: vec![0.into()], constant: false, declared: None }.tensor());
+    inputs.insert(
+        "unused".to_owned(),
+        Array { dtype: "fp32".into(), shape: vec![1], data: vec![0.into()], constant: false, declared: None }.tensor(),
+    );
     let arguments: Vec<(&str, Argument)> = case
         .arguments
         .iter()
