@@ -16,7 +16,7 @@ use crate::mil::{
 /// How numbers are kept between operations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// Everything in float32: what the program means.
+    /// Everything in float32: what the program means. Only weights that are decompressed have their declared type.
     Float32,
     /// Every result rounded to its declared element type (each operator computes in float32): what a device with float16 storage gives.
     Declared,
@@ -381,7 +381,8 @@ impl<'a> Run<'a, '_> {
                 return Err(declared_error(info, &computed).into());
             }
             let element = ty.tensor().map_or(DataType::Float32, |ty| ty.dtype);
-            let tensor = conform(tensor.clone(), element, self.mode).map_err(KernelError::from)?;
+            let mode = if operation.kind.starts_with("constexpr_") { Mode::Declared } else { self.mode };
+            let tensor = conform(tensor.clone(), element, mode).map_err(KernelError::from)?;
             self.values.insert(id, Slot::Tensor(tensor));
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! `while_loop`: variables that a nested block changes again and again, as long as another gives true for them.
 //!
-//! `loop_vars`: the variables at first, tensors or lists. The first block takes them and gives a boolean scalar, the second takes them and gives
+//! `loop_vars`: the variables at first, tensors or lists. The first block takes them and gives one boolean, the second takes them and gives
 //! their next values, of the same types. The interpreter walks the blocks, from the variables that the evaluation gives.
 
 use super::Op;
@@ -23,8 +23,9 @@ fn infer(call: &Call<'_>) -> Result<Vec<ValueType>, InferError> {
     let [condition, body] = call.blocks() else {
         return rule(format!("expected a condition and a body, found {} blocks", call.blocks().len()));
     };
-    let flag = ValueType::from(TensorType::scalar(DataType::Bool));
-    if condition.outputs.len() != 1 || !condition.outputs[0].agrees(&flag) {
+    // coremltools gives vectors of one boolean too.
+    let is_flag = |ty: &TensorType| ty.dtype == DataType::Bool && ty.rank() <= 1 && ty.elements().is_none_or(|n| n == 1);
+    if condition.outputs.len() != 1 || !condition.outputs[0].tensor().is_some_and(is_flag) {
         return rule("the condition does not give one boolean".to_owned());
     }
     let variables = call.value_types("loop_vars")?;

@@ -154,4 +154,6 @@ impl ConstantSource for MappedWeights {
 }
 
 #[cfg(test)]
+mod hostile_tests;
+#[cfg(test)]
 mod tests;

@@ -6,7 +6,13 @@ use candle_core::{DType, Device, Tensor};
 use serde::Deserialize;
 
 use super::*;
-use crate::{eval::Mode, mil::verify, ops};
+use crate::{
+    base::Target,
+    emit::coreml::{Unchecked, encode},
+    eval::{Literals, Mode},
+    mil::{Argument, Builder, DataType, Literal, TensorType, Value, verify},
+    ops,
+};
 
 /// Relative to the largest expected number: what float32 sums in another order differ by at most.
 const TOLERANCE: f64 = 1e-4;
@@ -64,7 +70,11 @@ fn distance(actual: &Tensor, expected: &Array) -> f64 {
     assert_eq!(actual.len(), expected.data.len(), "number of elements");
     let largest = expected.data.iter().fold(1e-3f64, |most, v| most.max(v.abs()));
     // A NaN on either side stays one.
-    actual.iter().zip(&expected.data).map(|(a, e)| (a - e).abs() / largest).fold(0.0, |worst, d| if d > worst || d.is_nan() { d } else { worst })
+    actual
+        .iter()
+        .zip(&expected.data)
+        .map(|(a, e)| (a - e).abs() / largest)
+        .fold(0.0, |worst, d| if d > worst || d.is_nan() { d } else { worst })
 }
 
 /// Runs all runs of a model and gives the largest distance.
@@ -112,6 +122,49 @@ fn packages_of_the_round_trips_are_valid() {
         let package = Package::open(&path).unwrap_or_else(|error| panic!("{}: {}", path.display(), chain(&error)));
         verify(package.program(), ops::find).unwrap_or_else(|error| panic!("{}: {}", path.display(), chain(&error)));
     }
+}
+
+/// A weight of 2 x 2 that is made of the arguments of `kind`, and what it is times (1, 1).
+fn built(target: Target, kind: &str, arguments: &[(&str, Argument)]) -> (Program, Vec<f32>) {
+    let mut builder = Builder::new(ops::find, target);
+    let x = builder.input("x", TensorType::new(DataType::Float32, &[1, 2]));
+    let weight = builder.op1(kind, "weight", arguments).unwrap();
+    let y = builder.op1("linear", "y", &[("x", x.into()), ("weight", weight.into())]).unwrap();
+    let functions = BTreeMap::from([("main".to_owned(), builder.finish(&[("y", y)]).unwrap())]);
+    let program = Program { target, functions, default_function: None, attributes: BTreeMap::new(), doc: String::new() };
+    let bytes = encode(&program, &ModelMetadata::default(), &Unchecked).unwrap_or_else(|error| panic!("{}", chain(&error)));
+    let (read, _) = decode(bytes.into(), &Unchecked).unwrap();
+    assert_eq!(read, program);
+    verify(&read, ops::find).unwrap_or_else(|error| panic!("{}", chain(&error)));
+    let x = BTreeMap::from([("x".to_owned(), Tensor::ones((1, 2), DType::F32, &Device::Cpu).unwrap())]);
+    let outputs = Interpreter::new(&read, ops::OPERATORS, &Literals).run(None, x, Mode::Float32).unwrap();
+    (read, outputs["y"].flatten_all().unwrap().to_vec1().unwrap())
+}
+
+#[test]
+fn built_compression_is_written_in_the_form_of_its_target() {
+    let int8 =
+        |shape: &[u64], values: &[i64]| Value::Tensor(Recipe::literal(DataType::Int8, shape, Literal::Ints(values.to_vec())).unwrap());
+    let floats =
+        |shape: &[u64], values: &[f32]| Value::Tensor(Recipe::literal(DataType::Float32, shape, Literal::Floats(values.to_vec())).unwrap());
+    let data = int8(&[2, 2], &[1, 2, 3, -4]);
+    let arguments = [
+        ("quantized_data", data.clone().into()),
+        ("zero_point", int8(&[], &[1]).into()),
+        ("scale", floats(&[2], &[0.5, 2.0]).into()),
+        ("axis", 0.into()),
+    ];
+    for target in [Target::Ios16, Target::Ios18] {
+        let (program, y) = built(target, "constexpr_affine_dequantize", &arguments);
+        assert_eq!(y, [0.5, -6.0]);
+        let operation = program.functions["main"].operations().find(|operation| operation.kind.starts_with("constexpr_")).unwrap();
+        assert!(operation.inputs.is_empty() && operation.attributes.len() == 4, "attributes at {target}");
+    }
+    let arguments = [("data", data.into()), ("scale", floats(&[2, 1], &[0.5, 2.0]).into())];
+    let (program, y) = built(Target::Ios18, "constexpr_blockwise_shift_scale", &arguments);
+    assert_eq!(y, [1.5, -2.0]);
+    let operation = program.functions["main"].operations().find(|operation| operation.kind.starts_with("constexpr_")).unwrap();
+    assert!(operation.attributes.is_empty() && operation.inputs.len() == 2, "inputs at iOS18");
 }
 
 #[test]
