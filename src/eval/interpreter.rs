@@ -1,7 +1,7 @@
 //! Walks a function, operation by operation. Shapes are inferred again from what is there, so every result is checked against its
 //! operator's contract; values and decoded constants are dropped after their last use.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use candle_core::{DType, Device, Tensor};
 use half::{f16, slice::HalfFloatSliceExt};
@@ -10,16 +10,32 @@ use rayon::prelude::*;
 use super::{Arguments, ConstantSource, EvalError, Kernel, KernelError, OperationError, constant, storage_type, view};
 use crate::mil::{
     Binding, Block, Call, DataType, Dimension, Function, InferError, Literal, Operation, Program, Recipe, Registry, TensorType, Value,
-    ValueId, ValueType,
+    ValueId, ValueInfo, ValueType,
 };
 
 /// How numbers are kept between operations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// Everything in float32: what the program means.
+    /// Everything in float32: what the program means. Only weights that are decompressed have their declared type.
     Float32,
     /// Every result rounded to its declared element type (each operator computes in float32): what a device with float16 storage gives.
     Declared,
+}
+
+/// How far a run may go: programs of strangers are run too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// The most elements that one value may have.
+    pub elements: u64,
+    /// The most operations that may be run, turns of loops included.
+    pub operations: u64,
+}
+
+impl Default for Limits {
+    /// 2^31 elements, 2^24 operations.
+    fn default() -> Self {
+        Self { elements: 1 << 31, operations: 1 << 24 }
+    }
 }
 
 /// Where operators are found.
@@ -37,12 +53,19 @@ pub struct Interpreter<'a> {
     program: &'a Program,
     operators: Operators,
     constants: &'a dyn ConstantSource,
+    limits: Limits,
 }
 
 impl<'a> Interpreter<'a> {
     /// An interpreter of `program` whose constants come from `constants`.
     pub fn new(program: &'a Program, operators: Operators, constants: &'a dyn ConstantSource) -> Self {
-        Self { program, operators, constants }
+        Self { program, operators, constants, limits: Limits::default() }
+    }
+
+    /// The same within other limits.
+    pub fn limited(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
     }
 
     /// Runs a function (without a name: the one that runs by default), with states that start at zero and are forgotten.
@@ -72,7 +95,17 @@ impl<'a> Interpreter<'a> {
                 self.program.functions.get_key_value(name).map(|(n, f)| (n.as_str(), f)).ok_or(EvalError::Function(name.to_owned()))?
             }
         };
-        let mut run = Run { name, function, operators: self.operators, constants: self.constants, mode, values: HashMap::new(), states };
+        let mut run = Run {
+            name,
+            function,
+            operators: self.operators,
+            constants: self.constants,
+            mode,
+            limits: self.limits,
+            operations: 0,
+            values: HashMap::new(),
+            states,
+        };
         run.take_inputs(inputs)?;
         run.block(&function.block)?;
         run.outputs()
@@ -100,6 +133,9 @@ struct Run<'a, 's> {
     operators: Operators,
     constants: &'a dyn ConstantSource,
     mode: Mode,
+    limits: Limits,
+    /// How many operations were run.
+    operations: u64,
     values: HashMap<ValueId, Slot<'a>>,
     states: &'s mut BTreeMap<String, Tensor>,
 }
@@ -132,7 +168,8 @@ impl<'a> Run<'a, '_> {
             Some(tensor) => self.fitting(name, &ty.clone().into(), tensor)?,
             None => {
                 let error = |found: String| self.input_error(name, &ty.clone().into(), found);
-                let shape = ty.fixed_shape().ok_or_else(|| error("a state without a fixed shape".to_owned()))?;
+                let shape = ty.fixed_shape().filter(|_| ty.elements().is_some_and(|n| n <= self.limits.elements));
+                let shape = shape.ok_or_else(|| error("a state without a fixed shape, or too large".to_owned()))?;
                 let shape: Vec<usize> = shape.iter().map(|&n| n as usize).collect();
                 let dtype = storage_type(ty.dtype).ok_or_else(|| error("no number".to_owned()))?;
                 Tensor::zeros(shape, dtype, &Device::Cpu).map_err(|source| error(source.to_string()))?
@@ -169,16 +206,16 @@ impl<'a> Run<'a, '_> {
         tensor.map_err(|source| self.input_error(name, expected, source.to_string()))
     }
 
+    /// Runs the operations of a block. Values of the block itself are dropped after their last use, those of the blocks around it are not.
     fn block(&mut self, block: &'a Block) -> Result<(), EvalError> {
         let last = last_uses(block);
+        let mut own: HashSet<ValueId> = block.inputs.iter().copied().collect();
+        let outermost = std::ptr::eq(block, &self.function.block);
         for (index, operation) in block.operations.iter().enumerate() {
             self.operation(operation).map_err(|source| self.located(index, operation, source))?;
-            let used = operation.inputs.values().flatten().filter_map(|binding| match binding {
-                Binding::Value(id) => Some(*id),
-                Binding::Literal(_) => None,
-            });
-            for id in used.chain(operation.outputs.iter().copied()) {
-                if last.get(&id).is_none_or(|&last| last <= index) {
+            own.extend(&operation.outputs);
+            for id in used(operation).into_iter().chain(operation.outputs.iter().copied()) {
+                if (outermost || own.contains(&id)) && last.get(&id).is_none_or(|&last| last <= index) {
                     self.values.remove(&id);
                 }
             }
@@ -186,15 +223,60 @@ impl<'a> Run<'a, '_> {
         Ok(())
     }
 
+    /// Runs a nested block on `inputs` and takes its results.
+    fn nested(&mut self, block: &'a Block, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, Failure> {
+        if inputs.len() != block.inputs.len() {
+            return Err(OperationError::Blocks { expected: block.inputs.len(), found: inputs.len() }.into());
+        }
+        for (&id, tensor) in block.inputs.iter().zip(inputs) {
+            let info = self.function.value(id);
+            let computed = held_type(&info.ty, &tensor);
+            if !declares(&info.ty, &computed) {
+                return Err(declared_error(info, &computed).into());
+            }
+            self.values.insert(id, Slot::Tensor(tensor));
+        }
+        self.block(block).map_err(Failure::Nested)?;
+        let take = |&id: &ValueId| {
+            let missing = || OperationError::Undefined(self.function.value(id).name.clone());
+            self.operand(id).and_then(|operand| operand.tensor.ok_or_else(missing))
+        };
+        let results = block.outputs.iter().map(take).collect::<Result<_, _>>()?;
+        for id in block.inputs.iter().chain(block.operations.iter().flat_map(|operation| &operation.outputs)) {
+            self.values.remove(id);
+        }
+        Ok(results)
+    }
+
+    /// The results of an operation with blocks; `first` is what its evaluation gives: the choice, or the first variables.
+    fn controlled(&mut self, operation: &'a Operation, first: Vec<Tensor>) -> Result<Vec<Tensor>, Failure> {
+        let [one, other] = operation.blocks.as_slice() else {
+            return Err(OperationError::Blocks { expected: 2, found: operation.blocks.len() }.into());
+        };
+        if operation.kind == "cond" {
+            return self.nested(if is_true(first.first())? { one } else { other }, Vec::new());
+        }
+        let mut variables = first;
+        while is_true(self.nested(one, variables.clone())?.first())? {
+            variables = self.nested(other, variables)?;
+        }
+        Ok(variables)
+    }
+
     fn located(&self, index: usize, operation: &Operation, failure: Failure) -> EvalError {
         let (function, name, op) = (self.name.to_owned(), operation.name.clone(), operation.kind.clone());
         match failure {
             Failure::Unknown => EvalError::UnknownOp { function, index, name, op },
+            Failure::Nested(error) => error,
             Failure::Operation(source) => EvalError::Operation { function, index, name, op, source: Box::new(source) },
         }
     }
 
     fn operation(&mut self, operation: &'a Operation) -> Result<(), Failure> {
+        self.operations += 1;
+        if self.operations > self.limits.operations {
+            return Err(OperationError::Endless { limit: self.limits.operations }.into());
+        }
         if let Some(value) = operation.constant() {
             self.values.extend(operation.outputs.iter().map(|&id| (id, Slot::Constant(value, None))));
             return Ok(());
@@ -211,13 +293,36 @@ impl<'a> Run<'a, '_> {
             }
             tensors.entry(parameter).or_default().extend(operand.tensor);
         }
+        for block in &operation.blocks {
+            let types = |ids: &[ValueId]| ids.iter().map(|&id| self.function.value(id).ty.clone()).collect();
+            call.push_block(types(&block.inputs), types(&block.outputs));
+        }
         let types = call.infer()?;
-        let results = kernel(&Arguments::new(&call, &types, &tensors))?;
+        self.check_sizes(&types)?;
+        let mut results = kernel(&Arguments::new(&call, &types, &tensors))?;
         drop(tensors);
+        if !operation.blocks.is_empty() {
+            results = self.controlled(operation, results)?;
+        }
         if operation.kind == "write_state" {
             return self.write_state(operation, results);
         }
         self.keep(operation, &types, results)
+    }
+
+    /// Refuses results that are too large before they are computed.
+    fn check_sizes(&self, types: &[ValueType]) -> Result<(), OperationError> {
+        let elements = |ty: &ValueType| match ty {
+            ValueType::List { element, length } => {
+                let one = element.tensor().map_or(Some(1), |ty| known_elements(&ty.shape));
+                one.and_then(|one| one.checked_mul(length.known().unwrap_or(1)))
+            }
+            _ => ty.tensor().map_or(Some(1), |ty| known_elements(&ty.shape)),
+        };
+        match types.iter().find(|ty| elements(ty).is_none_or(|n| n > self.limits.elements)) {
+            Some(ty) => Err(OperationError::Large { ty: ty.to_string(), limit: self.limits.elements }),
+            None => Ok(()),
+        }
     }
 
     fn operands(&mut self, operation: &'a Operation) -> Result<Vec<(&'a str, Operand)>, OperationError> {
@@ -251,9 +356,9 @@ impl<'a> Run<'a, '_> {
                 Ok(Operand { ty: value.value_type(), known: Some(readable(value, decoded.as_ref())), tensor: decoded.clone() })
             }
             Some(Slot::Tensor(tensor)) => {
-                let dtype = info.ty.tensor().map_or(DataType::Float32, |ty| ty.dtype);
-                let ty = actual_type(dtype, tensor);
-                Ok(Operand { ty: ty.into(), known: small(dtype, tensor), tensor: Some(tensor.clone()) })
+                let ty = held_type(&info.ty, tensor);
+                let known = ty.tensor().and_then(|ty| small(ty.dtype, tensor));
+                Ok(Operand { ty, known, tensor: Some(tensor.clone()) })
             }
         }
     }
@@ -267,18 +372,17 @@ impl<'a> Run<'a, '_> {
     fn keep(&mut self, operation: &Operation, types: &[ValueType], results: Vec<Tensor>) -> Result<(), Failure> {
         for (i, &id) in operation.outputs.iter().enumerate() {
             let info = self.function.value(id);
-            let ty = types.get(i).and_then(ValueType::tensor);
-            let (Some(ty), Some(tensor)) = (ty, results.get(i)) else {
-                return Err(Failure::Operation(OperationError::Undefined(info.name.clone())));
+            let (Some(ty), Some(tensor)) = (types.get(i), results.get(i)) else {
+                return Err(OperationError::Undefined(info.name.clone()).into());
             };
             check_shape(ty, tensor)?;
-            let computed = actual_type(ty.dtype, tensor);
-            let agrees = info.ty.tensor().is_some_and(|declared| declares(declared, &computed));
-            if !agrees {
-                let (declared, computed) = (info.ty.to_string(), computed.to_string());
-                return Err(Failure::Operation(OperationError::Declared { name: info.name.clone(), declared, computed }));
+            let computed = held_type(ty, tensor);
+            if !declares(&info.ty, &computed) {
+                return Err(declared_error(info, &computed).into());
             }
-            let tensor = conform(tensor.clone(), ty.dtype, self.mode).map_err(KernelError::from)?;
+            let element = ty.tensor().map_or(DataType::Float32, |ty| ty.dtype);
+            let mode = if operation.kind.starts_with("constexpr_") { Mode::Declared } else { self.mode };
+            let tensor = conform(tensor.clone(), element, mode).map_err(KernelError::from)?;
             self.values.insert(id, Slot::Tensor(tensor));
         }
         Ok(())
@@ -312,6 +416,8 @@ impl<'a> Run<'a, '_> {
 enum Failure {
     Unknown,
     Operation(OperationError),
+    /// In a block inside; it says where.
+    Nested(EvalError),
 }
 
 impl<E: Into<OperationError>> From<E> for Failure {
@@ -320,18 +426,41 @@ impl<E: Into<OperationError>> From<E> for Failure {
     }
 }
 
-/// The last operation that uses each value that the block defines or takes; results of the block are used at the end.
+/// Every value that an operation uses, in the blocks inside of it too.
+fn used(operation: &Operation) -> Vec<ValueId> {
+    let mut ids: Vec<ValueId> = Vec::new();
+    for binding in operation.inputs.values().flatten() {
+        if let Binding::Value(id) = binding {
+            ids.push(*id);
+        }
+    }
+    for block in &operation.blocks {
+        ids.extend(block.operations.iter().flat_map(used));
+        ids.extend(&block.outputs);
+    }
+    ids
+}
+
+/// The last operation that uses each value; results of the block are used at the end.
 fn last_uses(block: &Block) -> HashMap<ValueId, usize> {
     let mut last = HashMap::new();
     for (index, operation) in block.operations.iter().enumerate() {
-        for binding in operation.inputs.values().flatten() {
-            if let Binding::Value(id) = binding {
-                last.insert(*id, index);
-            }
-        }
+        last.extend(used(operation).into_iter().map(|id| (id, index)));
     }
     last.extend(block.outputs.iter().map(|&id| (id, usize::MAX)));
     last
+}
+
+/// A choice, or whether a loop goes on.
+fn is_true(flag: Option<&Tensor>) -> Result<bool, Failure> {
+    let flag = flag.ok_or_else(|| OperationError::Undefined("the condition".to_owned()))?;
+    let first = view(flag, |values: &[u8]| values.first().copied()).map_err(KernelError::from)?;
+    Ok(first.is_some_and(|value| value != 0))
+}
+
+/// Number of elements as far as lengths are known; `None` on overflow.
+fn known_elements(shape: &[Dimension]) -> Option<u64> {
+    shape.iter().try_fold(1u64, |product, d| product.checked_mul(d.known().unwrap_or(1)))
 }
 
 fn constant_tensor(name: &str, value: &Value, source: &dyn ConstantSource) -> Result<Option<Tensor>, OperationError> {
@@ -366,26 +495,55 @@ fn small(dtype: DataType, tensor: &Tensor) -> Option<Value> {
     Recipe::literal(dtype, &shape, literal).map(Value::Tensor)
 }
 
-fn actual_type(dtype: DataType, tensor: &Tensor) -> TensorType {
-    TensorType { dtype, shape: tensor.dims().iter().map(|&n| Dimension::Known(n as u64)).collect() }
+/// The type of a value of declared type `ty` with the lengths that it has now.
+fn held_type(ty: &ValueType, tensor: &Tensor) -> ValueType {
+    let known = |lengths: &[usize]| lengths.iter().map(|&n| Dimension::Known(n as u64)).collect();
+    match ty {
+        ValueType::Tensor(ty) if ty.dtype != DataType::String => TensorType { dtype: ty.dtype, shape: known(tensor.dims()) }.into(),
+        ValueType::List { element, .. } => match (element.tensor(), tensor.dims()) {
+            (Some(element), [length, rest @ ..]) => ValueType::List {
+                element: Box::new(TensorType { dtype: element.dtype, shape: known(rest) }.into()),
+                length: Dimension::Known(*length as u64),
+            },
+            _ => ty.clone(),
+        },
+        _ => ty.clone(),
+    }
 }
 
-fn check_shape(inferred: &TensorType, tensor: &Tensor) -> Result<(), KernelError> {
-    let storage = storage_type(inferred.dtype) == Some(tensor.dtype());
-    let variadic = inferred.shape.iter().any(|d| matches!(d, Dimension::Unknown { variadic: true }));
-    let fits = |(d, &n): (&Dimension, &usize)| d.known().is_none_or(|d| d == n as u64);
-    let shape = variadic || inferred.rank() == tensor.rank() && inferred.shape.iter().zip(tensor.dims()).all(fits);
-    if storage && shape {
+/// Whether a computed tensor can be of the inferred type.
+fn check_shape(inferred: &ValueType, tensor: &Tensor) -> Result<(), KernelError> {
+    let dtype = match inferred {
+        ValueType::Tensor(ty) => storage_type(ty.dtype),
+        ValueType::List { element, .. } => element.tensor().and_then(|ty| storage_type(ty.dtype)),
+        _ => None,
+    };
+    // Lists hold what was not written yet in any shape; strings and dictionaries stand for their numbers.
+    let shape = match inferred {
+        ValueType::Tensor(ty) if dtype.is_some() => {
+            ty.agrees(&TensorType::new(ty.dtype, &tensor.dims().iter().map(|&n| n as u64).collect::<Vec<_>>()))
+        }
+        _ => true,
+    };
+    if shape && dtype.is_none_or(|dtype| dtype == tensor.dtype()) {
         return Ok(());
     }
     Err(KernelError::Shape { computed: tensor.dims().to_vec(), inferred: inferred.to_string() })
 }
 
-fn declares(declared: &TensorType, computed: &TensorType) -> bool {
-    let variadic = declared.shape.iter().any(|d| matches!(d, Dimension::Unknown { variadic: true }));
-    let fits = |(d, c): (&Dimension, &Dimension)| d.known().is_none() || d == c;
-    declared.dtype == computed.dtype
-        && (variadic || declared.rank() == computed.rank() && declared.shape.iter().zip(&computed.shape).all(fits))
+/// Whether a program may declare `declared` for a value that turned out to be `computed`.
+fn declares(declared: &ValueType, computed: &ValueType) -> bool {
+    match (declared, computed) {
+        // Elements of unknown shape are empty until they are written.
+        (ValueType::List { element: d, .. }, ValueType::List { element: c, .. }) => {
+            d.tensor().zip(c.tensor()).is_some_and(|(d, c)| d.dtype == c.dtype && d.rank() == c.rank())
+        }
+        _ => declared.agrees(computed),
+    }
+}
+
+fn declared_error(info: &ValueInfo, computed: &ValueType) -> OperationError {
+    OperationError::Declared { name: info.name.clone(), declared: info.ty.to_string(), computed: computed.to_string() }
 }
 
 /// Rounds floats to the declared type where the mode says so, and wraps integers as their width does.

@@ -2,15 +2,18 @@
 //!
 //! An [`Interpreter`] walks a function; what an operator computes comes through a lookup that is handed in, what a constant holds through a
 //! [`ConstantSource`]. Tensors are candle's: every float is an `f32`, every integer an `i64`, every boolean a `u8` of 0 or 1; the declared
-//! element type says how results are rounded or wrapped. [`compare`] says how far two results are apart.
+//! element type says how results are rounded or wrapped. [`Package`] opens a `.mlpackage` from disk, [`compare`] says how far two results are
+//! apart.
 
 pub mod compare;
 mod constant;
 mod error;
 mod interpreter;
 mod kernel;
+mod package;
 
 pub use constant::{ConstantSource, Literals, SourceError, decode, literal_bytes};
 pub use error::{EvalError, OperationError};
-pub use interpreter::{Interpreter, Mode, Operators};
+pub use interpreter::{Interpreter, Limits, Mode, Operators};
 pub use kernel::{Arguments, Kernel, KernelError, storage_type, view};
+pub use package::{MappedWeights, Package, PackageError};
