@@ -106,9 +106,8 @@ fn each<const N: usize, T>(bytes: &[u8], read: impl Fn([u8; N]) -> T) -> Vec<T> 
 /// Converted in blocks, so that no second copy of a large weight exists.
 fn halves(bytes: &[u8]) -> Vec<f32> {
     let mut values = vec![0.0; bytes.len() / 2];
-    for (chunk, out) in bytes.chunks(8192).zip(values.chunks_mut(4096)) {
-        each(chunk, f16::from_le_bytes).convert_to_f32_slice(out);
-    }
+    let convert = |(chunk, out): (&[u8], &mut [f32])| each(chunk, f16::from_le_bytes).convert_to_f32_slice(out);
+    bytes.par_chunks(8192).zip(values.par_chunks_mut(4096)).for_each(convert);
     values
 }
 

@@ -11,6 +11,7 @@ mod error;
 mod interpreter;
 mod kernel;
 mod package;
+mod value;
 
 pub use constant::{ConstantSource, Literals, SourceError, decode, literal_bytes};
 pub use error::{EvalError, OperationError};

@@ -9,7 +9,7 @@ use super::*;
 use crate::{
     base::Target,
     emit::coreml::{Unchecked, encode},
-    eval::{Literals, Mode},
+    eval::{Limits, Literals, Mode},
     mil::{Argument, Builder, DataType, Literal, TensorType, Value, verify},
     ops,
 };
@@ -104,7 +104,9 @@ fn worst(path: &Path, mode: Mode) -> f64 {
 fn models_compute_what_torch_computes() {
     let paths = packages("models");
     assert!(paths.len() >= 30, "the fixtures are there");
-    paths.iter().for_each(|path| drop(worst(path, Mode::Float32)));
+    for path in &paths {
+        worst(path, Mode::Float32);
+    }
 }
 
 #[test]
@@ -165,6 +167,35 @@ fn built_compression_is_written_in_the_form_of_its_target() {
     assert_eq!(y, [1.5, -2.0]);
     let operation = program.functions["main"].operations().find(|operation| operation.kind.starts_with("constexpr_")).unwrap();
     assert!(operation.attributes.is_empty() && operation.inputs.len() == 2, "inputs at iOS18");
+}
+
+#[test]
+fn a_run_stays_within_its_limits() {
+    let package = Package::open(&folder("models/control_ios16.mlpackage")).unwrap();
+    let run = |turns: i64, limits: Limits| {
+        let x = Tensor::ones((2, 3), DType::F32, &Device::Cpu).unwrap();
+        let inputs = BTreeMap::from([("x".to_owned(), x), ("n".to_owned(), Tensor::new(&[turns], &Device::Cpu).unwrap())]);
+        chain(&package.interpreter(ops::OPERATORS).limited(limits).run(None, inputs, Mode::Float32).unwrap_err())
+    };
+    let error = run(1_000_000, Limits { operations: 500, ..Limits::default() });
+    assert!(error.ends_with("more than 500 operations: a loop does not end"), "{error}");
+    let error = run(1, Limits { elements: 5, ..Limits::default() });
+    assert!(error.ends_with("list<tensor<fp32, [2, 3]>, 2> has more than 5 elements"), "{error}");
+}
+
+#[test]
+fn random_numbers_are_refused_with_their_place() {
+    let mut builder = Builder::new(ops::find, Target::Ios15);
+    let x = builder.input("x", TensorType::new(DataType::Float32, &[2]));
+    let noise = builder.op1("random_normal", "noise", &[("shape", [2].into())]).unwrap();
+    let y = builder.add("y", x, noise).unwrap();
+    let functions = BTreeMap::from([("main".to_owned(), builder.finish(&[("y", y)]).unwrap())]);
+    let program = Program { target: Target::Ios15, functions, default_function: None, attributes: BTreeMap::new(), doc: String::new() };
+    verify(&program, ops::find).unwrap();
+    let x = BTreeMap::from([("x".to_owned(), Tensor::ones(2, DType::F32, &Device::Cpu).unwrap())]);
+    let error = chain(&Interpreter::new(&program, ops::OPERATORS, &Literals).run(None, x, Mode::Float32).unwrap_err());
+    assert!(error.starts_with("main: operation #") && error.contains("`noise` (random_normal)"), "{error}");
+    assert!(error.ends_with("its numbers come from the random generator of the device"), "{error}");
 }
 
 #[test]
