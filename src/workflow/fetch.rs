@@ -392,7 +392,8 @@ impl Fetch<'_> {
         let store = self.store();
         // A wrong file in the folder may be a link to the blob, with times that lie.
         let suspect = survey.suspects().contains(digest);
-        if if suspect { store.has_blob_hashed(digest, size)? } else { store.has_blob(digest, size)? } {
+        let right = if suspect { store.has_blob_hashed(digest, size)? } else { store.has_blob(digest, size)? };
+        if right {
             return Ok(true);
         }
         let Some(path) = survey.source(digest) else { return Ok(false) };
