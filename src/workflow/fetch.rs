@@ -356,7 +356,7 @@ impl Fetch<'_> {
         let refused = |source| FetchError::Selection { release: format!("{}@{}", found.release.package, found.release.version), source };
         let chosen = select(&found.release, &selection).map_err(refused)?;
         let mut variants: BTreeMap<&str, &Variant> = BTreeMap::new();
-        for proof in placed {
+        if let Some(proof) = placed {
             variants.extend(proof.bundles.iter().filter_map(|(name, bundle)| Some((name.as_str(), self.successor(proof, bundle, found)?))));
         }
         variants.retain(|_, variant| !chosen.iter().any(|chosen| chosen.variant.id == variant.id));

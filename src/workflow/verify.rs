@@ -115,6 +115,7 @@ pub fn verify(context: &Context, options: &VerifyOptions) -> Result<VerifyReport
         VerifySubject::Remote(url) => verify_remote(context, url)?,
     };
     report.findings.sort();
+    report.findings.dedup();
     Ok(report)
 }
 
