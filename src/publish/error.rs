@@ -35,7 +35,7 @@ pub enum PublishError {
         source: ReleaseError,
     },
     /// Blobs that the remote lacks and the store does not have either.
-    #[error("{} blobs of `{release}` are neither in the store nor at the remote, e.g. {first}", count)]
+    #[error("`{release}` has {count} blobs that are neither in the store nor at the remote, e.g. sha256:{first}")]
     Missing {
         /// Package and version.
         release: String,
@@ -45,7 +45,7 @@ pub enum PublishError {
         count: usize,
     },
     /// Blobs in the store whose bytes are not those of their names.
-    #[error("{} blobs of `{release}` are damaged in the store, e.g. {first}; nothing was sent", count)]
+    #[error("`{release}` has {count} blobs that are damaged in the store, e.g. sha256:{first}; nothing was sent")]
     Damaged {
         /// Package and version.
         release: String,
