@@ -364,7 +364,7 @@ fn place(context: &Context, release: &Release, digest: Digest, out: &Path, layou
     let named: Vec<Named<'_>> = chosen.iter().map(|it| Named { name: it.path.as_str(), variant: it.variant }).collect();
     let proof = Proof::new(release, digest, None, layout, &named)?;
     let survey = destination.survey(&proof)?;
-    for digest in survey.repairs() {
+    for digest in survey.suspects() {
         store.blob_verified(digest)?;
     }
     destination.place(&proof, &survey, None)?;
