@@ -39,7 +39,8 @@ pub struct Destination<'a> {
     placed: Option<Proof>,
     /// Names that belong to mlreg.
     owned: BTreeSet<String>,
-    lock: Option<File>,
+    /// Held as long as this lives.
+    _lock: Option<File>,
 }
 
 /// What a look at a destination found, compared with what should be there.
@@ -106,7 +107,7 @@ impl<'a> Destination<'a> {
         let open = File::options().read(true).write(true).create(true).truncate(false).open(&path);
         let lock = open.and_then(|file| file.lock().map(|()| file)).map_err(FetchError::io("lock", &path))?;
         remove_leftovers(&folder).map_err(FetchError::io("clean up in", &folder))?;
-        Ok(Self { lock: Some(lock), ..Self::look(store, out, package)? })
+        Ok(Self { _lock: Some(lock), ..Self::look(store, out, package)? })
     }
 
     /// Only looks at `DIR/<package>`, which need not exist.
@@ -125,7 +126,7 @@ impl<'a> Destination<'a> {
         // The proof in the folder travels with it, so it knows best what is there. A folder without any trace was emptied on purpose.
         let has_trace = |proof: &Proof| proof.names().any(|name| folder.join(name).exists());
         let placed = written.or_else(|| recorded.filter(has_trace));
-        Ok(Self { store, folder, journal, placed, owned, lock: None })
+        Ok(Self { store, folder, journal, placed, owned, _lock: None })
     }
 
     /// The folder.
@@ -184,11 +185,7 @@ impl<'a> Destination<'a> {
     }
 
     /// The paths at which the expected bytes lie.
-    fn right_files(
-        &self,
-        found: &BTreeMap<String, Stat>,
-        expected: &BTreeMap<String, PlacedFile>,
-    ) -> Result<BTreeSet<String>, FetchError> {
+    fn right_files(&self, found: &BTreeMap<String, Stat>, expected: &BTreeMap<String, PlacedFile>) -> Result<BTreeSet<String>, FetchError> {
         let is_right = |(path, file): (&String, &PlacedFile)| {
             let Some(stat) = found.get(path) else { return Ok(None) };
             let plausible = stat.size == file.size && (!HAS_EXECUTABLES || stat.executable == file.executable);

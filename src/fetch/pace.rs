@@ -39,7 +39,9 @@ impl Pace {
     pub(super) fn piece(&self, rest: ByteRange) -> ByteRange {
         let length = match self.quickest.load(Ordering::Relaxed) {
             u64::MAX => SHORTEST,
-            nanoseconds => (u128::from(nanoseconds) * u128::from(RATE) / 1_000_000_000).clamp(SHORTEST.into(), LONGEST_REQUEST.into()) as u64,
+            nanoseconds => {
+                (u128::from(nanoseconds) * u128::from(RATE) / 1_000_000_000).clamp(SHORTEST.into(), LONGEST_REQUEST.into()) as u64
+            }
         };
         ByteRange::new(rest.offset(), rest.length().min(length)).unwrap_or(rest)
     }

@@ -269,7 +269,7 @@ impl Fetch<'_> {
         }
         match self.url() {
             Some(url) => self.context.block_on(self.ask(self.remote(url)?, standing))?,
-            None => self.from_store(),
+            None => self.in_store(),
         }
     }
 
@@ -289,7 +289,7 @@ impl Fetch<'_> {
         self.found(&proof.version, digest, bytes, None).map(Some)
     }
 
-    fn from_store(&self) -> Result<Found, Error> {
+    fn in_store(&self) -> Result<Found, Error> {
         let store = self.store();
         let versions = store.releases(&self.request.package)?;
         let version = self.choose_version(versions, &store.home().display().to_string())?;
@@ -404,12 +404,7 @@ impl Fetch<'_> {
         Ok(stored.digest == *digest)
     }
 
-    fn plan(
-        &self,
-        release: &Release,
-        survey: &Survey,
-        is_here: impl Fn(&Digest, u64) -> Result<bool, Error>,
-    ) -> Result<FetchPlan, Error> {
+    fn plan(&self, release: &Release, survey: &Survey, is_here: impl Fn(&Digest, u64) -> Result<bool, Error>) -> Result<FetchPlan, Error> {
         let mut facts = Facts::default();
         let mut keys = Vec::new();
         for (digest, size) in survey.needed() {

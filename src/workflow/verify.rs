@@ -316,7 +316,8 @@ async fn read_documents(remote: &dyn Remote, report: &mut VerifyReport) -> Resul
             let expected = CatalogueEntry { latest: latest.clone(), versions: index.versions.len() as u64 };
             let found = catalogue.packages.get(&package);
             if found != Some(&expected) {
-                let shown = |entry: Option<&CatalogueEntry>| entry.map_or("nothing".to_owned(), |it| format!("{} of {}", it.latest, it.versions));
+                let shown =
+                    |entry: Option<&CatalogueEntry>| entry.map_or("nothing".to_owned(), |it| format!("{} of {}", it.latest, it.versions));
                 report.add(format!("{package} in the catalogue"), "wrong-document", shown(Some(&expected)), shown(found));
             }
         }

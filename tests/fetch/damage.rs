@@ -41,7 +41,10 @@ impl Placed {
         let untouched = || fs::metadata(self.client.file(&format!("{TWO}/Data"))).unwrap().modified().unwrap();
         let before: SystemTime = untouched();
         let report = self.client.fetch(|options| options.layout = self.layout);
-        assert_eq!((report.status, report.changes.placed, report.changes.kept), (FetchStatus::Fetched, vec![ONE.to_owned()], vec![TWO.to_owned()]));
+        assert_eq!(
+            (report.status, report.changes.placed, report.changes.kept),
+            (FetchStatus::Fetched, vec![ONE.to_owned()], vec![TWO.to_owned()])
+        );
         assert_eq!(self.client.tree(), trees(&[(ONE, &self.bundles[0]), (TWO, &self.bundles[1])]));
         assert_eq!(self.client.problems(), [""; 0]);
         assert_eq!(untouched(), before);
@@ -66,7 +69,10 @@ fn every_kind_of_damage_is_found_and_mended() {
             let placed = Placed::new(layout);
             damage(&placed);
             let problems = placed.client.problems();
-            assert!(!problems.is_empty() && problems.iter().all(|found| found.starts_with(&format!("{problem} {ONE}"))), "{name}: {problems:?}");
+            assert!(
+                !problems.is_empty() && problems.iter().all(|found| found.starts_with(&format!("{problem} {ONE}"))),
+                "{name}: {problems:?}"
+            );
             placed.mend();
         }
     }
@@ -127,7 +133,10 @@ fn foreign_files_stay_and_what_is_in_the_way_is_named() {
     fs::write(client.file("notes.txt"), b"mine").unwrap();
     fs::write(client.file(ONE), b"mine").unwrap();
     let (_, text) = client.refusal(|_| ());
-    assert_eq!(text, format!("`{}` is in the way: it was not placed by mlreg and is not what would be placed there", client.file(ONE).display()));
+    assert_eq!(
+        text,
+        format!("`{}` is in the way: it was not placed by mlreg and is not what would be placed there", client.file(ONE).display())
+    );
     assert_eq!(fs::read(client.file(ONE)).unwrap(), b"mine");
     assert_eq!(scene.server.requests("blobs/"), 0, "and nothing was fetched in vain");
     fs::remove_file(client.file(ONE)).unwrap();

@@ -12,7 +12,7 @@ use std::{
 
 use mlreg::{base::Target::Ios18, remote::RemoteOptions};
 
-use crate::{Bundle, Client, METADATA, Scene, http_server::Fault, noise, quick, tree, trees, weights};
+use crate::{Bundle, Client, Scene, http_server::Fault, noise, quick, tree, trees, weights};
 
 const MIB: u64 = 1 << 20;
 
@@ -36,7 +36,9 @@ fn check_visible(client: &Client, bundles: &[Bundle; 2]) {
     let mut seen = client.tree();
     seen.retain(|path, _| !path.starts_with('.'));
     for name in NAMES.iter().filter(|name| seen.contains_key(**name)) {
-        let part = |tree: &crate::Tree| tree.iter().filter(|(path, _)| path.starts_with(name)).map(|(p, n)| (p.clone(), n.clone())).collect::<crate::Tree>();
+        let part = |tree: &crate::Tree| {
+            tree.iter().filter(|(path, _)| path.starts_with(name)).map(|(p, n)| (p.clone(), n.clone())).collect::<crate::Tree>()
+        };
         assert_eq!(part(&seen), part(&whole), "{name} is visible and not complete");
     }
 }

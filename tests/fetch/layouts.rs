@@ -126,7 +126,9 @@ fn several_shared_weights_are_named_after_component_and_precision() {
     small.variant.axes.insert("compression".to_owned(), "linear:int8".to_owned());
     let scene = Scene::with(&[one.clone(), small.clone()]);
     let client = scene.client("one");
-    let names = |client: &Client| -> Vec<String> { client.tree().into_keys().filter(|path| !path.contains('/') && !path.ends_with(".mlpackage")).collect() };
+    let names = |client: &Client| -> Vec<String> {
+        client.tree().into_keys().filter(|path| !path.contains('/') && !path.ends_with(".mlpackage")).collect()
+    };
     client.fetch(|options| (options.layout, options.variants) = (Layout::Shared, vec!["decoder-768-*".to_owned()]));
     assert_eq!(names(&client), ["layout.json", "weight.bin"]);
     client.fetch(|options| options.layout = Layout::Shared);

@@ -54,7 +54,10 @@ fn a_version_with_other_content_is_refused_before_anything_is_sent() {
     put_release(other.store(), "1.0.0", &[Bundle::decoder(512, Ios18, &weights(&[(2, 1000)]))]);
     let error = publish(&other.context, &scene.publish_options("1.0.0")).unwrap_err();
     assert!(error.to_string().starts_with("`tae@1.0.0` exists with other content: sha256:"), "{error}");
-    assert_eq!((error.kind(), error.hints()), (ErrorKind::Input, vec!["versions never change: raise the version of the package".to_owned()]));
+    assert_eq!(
+        (error.kind(), error.hints()),
+        (ErrorKind::Input, vec!["versions never change: raise the version of the package".to_owned()])
+    );
     assert_eq!(tree(&scene.registry()), before);
 }
 
@@ -75,7 +78,8 @@ fn a_release_in_part_cannot_be_published_elsewhere() {
     let scene = Scene::with(&bundles());
     let client = scene.client("one");
     client.fetch_variants(&["decoder-768-*"]);
-    let elsewhere = mlreg::workflow::publish::PublishOptions { to: RemoteUrl::Folder(scene.path("elsewhere")), ..scene.publish_options("1.0.0") };
+    let elsewhere =
+        mlreg::workflow::publish::PublishOptions { to: RemoteUrl::Folder(scene.path("elsewhere")), ..scene.publish_options("1.0.0") };
     let error = publish(&client.context, &elsewhere).unwrap_err();
     assert!(error.to_string().contains("neither in the store nor at the remote"), "{error}");
     assert!(!scene.path("elsewhere").exists());

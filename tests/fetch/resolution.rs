@@ -32,6 +32,9 @@ fn floor(options: &mut FetchOptions, text: &str) {
     options.floor = Some(text.parse().unwrap());
 }
 
+/// Changes what is asked for.
+type Change = fn(&mut FetchOptions);
+
 #[test]
 fn the_floor_picks_the_highest_target_that_fits() {
     let scene = scene();
@@ -64,7 +67,10 @@ fn kinds_of_selections_narrow_and_values_of_one_kind_add_up() {
         floor(options, "iOS18");
         options.tags = vec!["preview".parse().unwrap(), "large".parse().unwrap()];
     };
-    assert_eq!(names(&client, tags), ["decoder-1024-float16 = decoder-1024-float16-ios17", "decoder-768-float16 = decoder-768-float16-ios18"]);
+    assert_eq!(
+        names(&client, tags),
+        ["decoder-1024-float16 = decoder-1024-float16-ios17", "decoder-768-float16 = decoder-768-float16-ios18"]
+    );
     let delivery = |options: &mut FetchOptions| {
         tags(options);
         options.deliveries = vec![Delivery::Initial];
@@ -78,8 +84,10 @@ fn kinds_of_selections_narrow_and_values_of_one_kind_add_up() {
 fn errors_list_what_there_is() {
     let scene = scene();
     let client = scene.client("one");
-    let cases: [(&str, fn(&mut FetchOptions)); 6] = [
-        ("`decoder-9-*` matches no variant of the release: there are `decoder-1024-float16-ios17`, ", |it| it.variants = vec!["decoder-9-*".to_owned()]),
+    let cases: [(&str, Change); 6] = [
+        ("`decoder-9-*` matches no variant of the release: there are `decoder-1024-float16-ios17`, ", |it| {
+            it.variants = vec!["decoder-9-*".to_owned()]
+        }),
         ("the release has no component `encoder`: there are `decoder`, `tokenizer`", |it| it.components = vec!["encoder".to_owned()]),
         ("the release has no tag `small`: there are `large`, `preview`", |it| it.tags = vec!["small".parse().unwrap()]),
         ("a variant has no bundle for iOS15: `decoder-1024-float16` is there for iOS17", |it| floor(it, "iOS15")),

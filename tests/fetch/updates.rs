@@ -32,7 +32,10 @@ fn what_joins_leaves_the_rest_alone() {
     let modified = || std::fs::metadata(client.file(&format!("{ONE}/Manifest.json"))).unwrap().modified().unwrap();
     let before = modified();
     let report = client.fetch(selected("decoder-1024-*"));
-    assert_eq!((report.changes.placed, report.changes.kept, report.changes.removed), (vec![TWO.to_owned()], vec![ONE.to_owned()], Vec::new()));
+    assert_eq!(
+        (report.changes.placed, report.changes.kept, report.changes.removed),
+        (vec![TWO.to_owned()], vec![ONE.to_owned()], Vec::new())
+    );
     assert_eq!(report.variants.len(), 2);
     assert_eq!(client.tree(), trees(&[(ONE, &one), (TWO, &two)]));
     assert_eq!(modified(), before);
@@ -74,7 +77,11 @@ fn a_second_floor_names_out() {
 #[test]
 fn an_upgrade_removes_what_the_old_release_placed_and_nothing_else() {
     let (before, after) = (weights(&[(1, 1000)]), weights(&[(2, 1000)]));
-    let scene = Scene::with(&[Bundle::decoder(768, Ios18, &before), Bundle::decoder(512, Ios18, &before), Bundle::new("old", Ios18).file("x", noise(1, 9))]);
+    let scene = Scene::with(&[
+        Bundle::decoder(768, Ios18, &before),
+        Bundle::decoder(512, Ios18, &before),
+        Bundle::new("old", Ios18).file("x", noise(1, 9)),
+    ]);
     let client = scene.client("one");
     client.fetch(floor("iOS18"));
     std::fs::write(client.file("notes.txt"), b"mine").unwrap();

@@ -147,9 +147,14 @@ fn a_blob_of_a_release_is_found_damaged() {
     fs::remove_file(client.store().blob_path(&digest)).unwrap();
     let package = VerifySubject::Package("tae".parse().unwrap());
     assert_eq!(client.verify(package.clone()).findings, [], "what was fetched in part is whole enough");
-    let publisher = Client { context: mlreg::workflow::Context::new(&scene.path("publisher"), scene.path("")).unwrap(), ..scene.client("x") };
+    let publisher =
+        Client { context: mlreg::workflow::Context::new(&scene.path("publisher"), scene.path("")).unwrap(), ..scene.client("x") };
     fs::remove_file(publisher.store().blob_path(&digest)).unwrap();
-    assert_eq!(publisher.verify(package).findings.iter().map(|it| it.problem.as_str()).collect::<Vec<_>>(), ["missing"], "what was built is not");
+    assert_eq!(
+        publisher.verify(package).findings.iter().map(|it| it.problem.as_str()).collect::<Vec<_>>(),
+        ["missing"],
+        "what was built is not"
+    );
 }
 
 #[test]
