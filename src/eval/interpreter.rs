@@ -91,6 +91,22 @@ impl<'a> Interpreter<'a> {
         states: &mut BTreeMap<String, Tensor>,
         mode: Mode,
     ) -> Result<BTreeMap<String, Tensor>, EvalError> {
+        self.run_watched(function, inputs, states, mode, &mut |_, _, _| ())
+    }
+
+    /// [`run_with_states`](Self::run_with_states), during which `watch` sees every result as soon as it is there: the operation, the name
+    /// of the value, its tensor. Constants are no results.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn run_watched(
+        &self,
+        function: Option<&str>,
+        inputs: BTreeMap<String, Tensor>,
+        states: &mut BTreeMap<String, Tensor>,
+        mode: Mode,
+        watch: Watch<'_>,
+    ) -> Result<BTreeMap<String, Tensor>, EvalError> {
         let (name, function) = match function {
             None => self.program.main().ok_or_else(|| EvalError::Function("main".to_owned()))?,
             Some(name) => {
@@ -107,12 +123,16 @@ impl<'a> Interpreter<'a> {
             operations: 0,
             values: HashMap::new(),
             states,
+            watch,
         };
         run.take_inputs(inputs)?;
         run.block(&function.block)?;
         run.outputs()
     }
 }
+
+/// Sees the results of operations.
+pub type Watch<'w> = &'w mut dyn FnMut(&Operation, &str, &Tensor);
 
 /// What a value is while the function runs.
 enum Slot<'a> {
@@ -140,6 +160,7 @@ struct Run<'a, 's> {
     operations: u64,
     values: HashMap<ValueId, Slot<'a>>,
     states: &'s mut BTreeMap<String, Tensor>,
+    watch: Watch<'s>,
 }
 
 impl<'a> Run<'a, '_> {
@@ -385,6 +406,7 @@ impl<'a> Run<'a, '_> {
             let element = ty.tensor().map_or(DataType::Float32, |ty| ty.dtype);
             let mode = if operation.kind.starts_with("constexpr_") { Mode::Declared } else { self.mode };
             let tensor = conform(tensor.clone(), element, mode).map_err(KernelError::from)?;
+            (self.watch)(operation, &info.name, &tensor);
             self.values.insert(id, Slot::Tensor(tensor));
         }
         Ok(())

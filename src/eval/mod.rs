@@ -15,6 +15,6 @@ mod value;
 
 pub use constant::{ConstantSource, Literals, SourceError, decode, literal_bytes};
 pub use error::{EvalError, OperationError};
-pub use interpreter::{Interpreter, Limits, Mode, Operators};
+pub use interpreter::{Interpreter, Limits, Mode, Operators, Watch};
 pub use kernel::{Arguments, Kernel, KernelError, storage_type, view};
-pub use package::{MappedWeights, Package, PackageError};
+pub use package::{Files, MappedWeights, Package, PackageError};

@@ -13,11 +13,15 @@ use memmap2::Mmap;
 
 use super::{ConstantSource, Interpreter, Operators, SourceError};
 use crate::{
-    base::map_file,
+    base::{RelativePath, map_file},
     emit::coreml::{BlobError, BlobRecord, CoreMlError, ModelMetadata, PackageManifest, WeightRecords, blob, decode},
     mil::{Program, Recipe, RecipeKind},
 };
 
+/// The files of a package, by their paths in it.
+pub type Files = BTreeMap<RelativePath, PathBuf>;
+
+const MANIFEST: &str = "Manifest.json";
 /// How deep folders of weight files may lie in each other.
 const MOST_FOLDERS: usize = 8;
 
@@ -64,16 +68,29 @@ impl Package {
     /// # Errors
     /// When files are missing or damaged, or contradict each other.
     pub fn open(folder: &Path) -> Result<Self, PackageError> {
-        let manifest_path = folder.join("Manifest.json");
+        let mut files = Files::new();
+        walk(folder, None, MOST_FOLDERS, &mut files)?;
+        Self::of_files(folder, &files)
+    }
+
+    /// Opens a package whose files lie anywhere; `files` has them by their paths in the bundle, `name` is the bundle's in messages.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn of_files(name: &Path, files: &Files) -> Result<Self, PackageError> {
         let io = |path: &Path, source| PackageError::Io { path: path.to_owned(), source };
         let content = |path: &Path, source| PackageError::Content { path: path.to_owned(), source: Box::new(source) };
-        let manifest = fs::read(&manifest_path).map_err(|source| io(&manifest_path, source))?;
-        let manifest = PackageManifest::parse(&manifest).map_err(|source| content(&manifest_path, source))?;
+        let read = |path: &RelativePath| match files.get(path) {
+            Some(file) => fs::read(file).map_err(|source| io(&path.below(name), source)),
+            None => Err(io(&path.below(name), io::ErrorKind::NotFound.into())),
+        };
+        let manifest: RelativePath = MANIFEST.parse().expect("a plain name");
+        let manifest_path = manifest.below(name);
+        let manifest = PackageManifest::parse(&read(&manifest)?).map_err(|source| content(&manifest_path, source))?;
         let model = manifest.specification().ok_or_else(|| PackageError::NoSpecification { path: manifest_path.clone() })?;
-        let path = model.below(folder);
-        let bytes = fs::read(&path).map_err(|source| io(&path, source))?;
-        let weights = MappedWeights::below(path.parent().unwrap_or(folder), &path)?;
-        let (program, metadata) = decode(bytes.into(), &weights).map_err(|source| content(&path, source))?;
+        let bytes = read(&model)?;
+        let weights = MappedWeights::beside(&model, files)?;
+        let (program, metadata) = decode(bytes.into(), &weights).map_err(|source| content(&model.below(name), source))?;
         Ok(Self { program, metadata, weights })
     }
 
@@ -105,26 +122,16 @@ pub struct MappedWeights {
 }
 
 impl MappedWeights {
-    /// Maps every file below `folder` but the specification itself, as `@model_path/<path>`.
-    fn below(folder: &Path, specification: &Path) -> Result<Self, PackageError> {
+    /// Maps every file below the folder of the specification but itself, as `@model_path/<path>`.
+    fn beside(model: &RelativePath, files: &Files) -> Result<Self, PackageError> {
+        let folder = model.parent().map_or(String::new(), |parent| format!("{parent}/"));
         let mut weights = Self::default();
-        weights.add(folder, "@model_path", specification, MOST_FOLDERS)?;
-        Ok(weights)
-    }
-
-    fn add(&mut self, folder: &Path, name: &str, except: &Path, depth: usize) -> Result<(), PackageError> {
-        let io = |path: &Path, source| PackageError::Io { path: path.to_owned(), source };
-        for entry in fs::read_dir(folder).map_err(|source| io(folder, source))? {
-            let path = entry.map_err(|source| io(folder, source))?.path();
-            let Some(file) = path.file_name().and_then(|file| file.to_str()) else { continue };
-            let name = format!("{name}/{file}");
-            if path.is_dir() && depth > 0 {
-                self.add(&path, &name, except, depth - 1)?;
-            } else if path.is_file() && path != except {
-                self.files.insert(name, map_file(&path).map_err(|source| io(&path, source))?);
-            }
+        for (path, file) in files.iter().filter(|(path, _)| *path != model) {
+            let Some(rest) = path.as_str().strip_prefix(folder.as_str()) else { continue };
+            let map = map_file(file).map_err(|source| PackageError::Io { path: file.clone(), source })?;
+            weights.files.insert(format!("@model_path/{rest}"), map);
         }
-        Ok(())
+        Ok(weights)
     }
 
     fn find(&self, file: &str, offset: u64) -> Result<(&Mmap, BlobRecord), BlobError> {
@@ -137,6 +144,23 @@ impl WeightRecords for MappedWeights {
     fn record(&self, file: &str, offset: u64) -> Result<Option<BlobRecord>, BlobError> {
         self.find(file, offset).map(|(_, record)| Some(record))
     }
+}
+
+/// Finds the files below `folder`; what has a name that no package can have is passed over.
+fn walk(folder: &Path, base: Option<&RelativePath>, depth: usize, files: &mut Files) -> Result<(), PackageError> {
+    let io = |source| PackageError::Io { path: folder.to_owned(), source };
+    for entry in fs::read_dir(folder).map_err(io)? {
+        let path = entry.map_err(io)?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse::<RelativePath>().ok());
+        let Some(name) = name else { continue };
+        let name = base.map_or(name.clone(), |base| base.join(&name));
+        if path.is_dir() && depth > 0 {
+            walk(&path, Some(&name), depth - 1, files)?;
+        } else if path.is_file() {
+            files.insert(name, path);
+        }
+    }
+    Ok(())
 }
 
 /// A constant that no weight file holds.
