@@ -70,7 +70,6 @@ pub async fn download(
         remote,
         release,
         local,
-        order: plan.missing().enumerate().map(|(index, (digest, _))| (*digest, index)).collect(),
         done,
         seen,
         probed: AtomicBool::new(false),
@@ -102,9 +101,7 @@ struct Downloader<'a> {
     remote: &'a dyn Remote,
     release: &'a Arc<Release>,
     local: HashMap<Blake3, Location>,
-    /// Every blob of the plan, and its place in the plan's order.
-    order: HashMap<Digest, usize>,
-    /// Every blob of the plan, and whether it is finished.
+    /// Every missing blob of the plan, which is ordered by digest, and whether it is finished.
     done: BTreeMap<Digest, watch::Sender<bool>>,
     seen: &'a (dyn Fn(u64) + Send + Sync),
     /// Whether the remote has answered a range, so that it is known whether it can.
@@ -188,8 +185,8 @@ impl Downloader<'_> {
     async fn fill(&self, digest: Digest, blob: &Blob) -> Result<Filled, FetchError> {
         let Some(mut partial) = self.open(digest, blob.size).await? else { return Ok(Filled::Present) };
         let mut local = self.local.clone();
-        // A blob that came later in the plan, or this one, may be waiting for this one: only earlier ones can be waited for.
-        local.retain(|_, place| self.order.get(&place.digest).is_none_or(|source| Some(source) < self.order.get(&digest)));
+        // Later blobs of the plan may be waiting for this one, so that only earlier ones can be waited for.
+        local.retain(|_, place| place.digest < digest || !self.done.contains_key(&place.digest));
         let mut attempts = 0;
         loop {
             let mut work = BlobWork::new(blob, &partial.present(), &local);

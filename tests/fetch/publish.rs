@@ -69,7 +69,7 @@ fn damage_in_the_store_is_found_before_anything_is_sent() {
     change_secretly(&scene.publisher.store().blob_path(&Digest::of(&bundles[0].contents[2].bytes)), |bytes| bytes[77] ^= 1);
     let error = scene.publish("1.0.0").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Verification);
-    assert!(error.to_string().contains("damaged in the store") && error.to_string().ends_with("; nothing was sent"), "{error}");
+    assert!(error.to_string().contains("1 damaged blob in the store") && error.to_string().ends_with("; nothing was sent"), "{error}");
     assert_eq!(tree(&scene.registry()), Default::default());
 }
 

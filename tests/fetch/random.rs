@@ -99,7 +99,7 @@ fn expected(client: &Client, bundles: &[Bundle], layout: Layout) -> crate::Tree 
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, max_shrink_iters: 60, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 16, max_shrink_iters: 60, ..ProptestConfig::default() })]
     #[test]
     fn the_folder_is_what_the_release_says(
         releases in prop::collection::vec((release(), event(), event()), 1..4),
