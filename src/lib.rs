@@ -16,4 +16,5 @@ pub mod proto;
 pub mod publish;
 pub mod remote;
 pub mod store;
+pub mod tensors;
 pub mod workflow;

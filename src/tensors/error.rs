@@ -1,0 +1,138 @@
+//! What can be wrong with a tensor file.
+
+use std::{io, path::PathBuf};
+
+use super::{ElementProblem, Format, NpyProblem, PictureProblem};
+use crate::checkpoint::CheckpointError;
+
+/// Why a tensor file cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum TensorFileError {
+    /// An ending that says no known format.
+    #[error("{path} is no tensor file by its name: expected .safetensors, .npy, .npz or .png")]
+    Extension {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file system says no.
+    #[error("cannot read or write {path}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What it says.
+        #[source]
+        source: io::Error,
+    },
+    /// A safetensors file that cannot be read; the error names the file.
+    #[error(transparent)]
+    Safetensors(#[from] CheckpointError),
+    /// A tensor that cannot be held, or not be written in the type that was asked for.
+    #[error("{path}: tensor `{name}`")]
+    Tensor {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// What is wrong.
+        #[source]
+        problem: ElementProblem,
+    },
+    /// A damaged numpy array, or one of an unknown kind.
+    #[error("{path} is not a numpy array that can be read")]
+    Npy {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        #[source]
+        problem: NpyProblem,
+    },
+    /// A damaged numpy array in an archive.
+    #[error("{path}: `{entry}` is not a numpy array that can be read")]
+    Npz {
+        /// The archive.
+        path: PathBuf,
+        /// The file in it.
+        entry: String,
+        /// What is wrong.
+        #[source]
+        problem: NpyProblem,
+    },
+    /// A damaged archive.
+    #[error("{path} is not an archive of numpy arrays")]
+    Archive {
+        /// The archive.
+        path: PathBuf,
+        /// What is wrong.
+        #[source]
+        source: zip::result::ZipError,
+    },
+    /// Something in an archive that is no numpy array.
+    #[error("{path} holds `{entry}`: expected names that end in `.npy`")]
+    Entry {
+        /// The archive.
+        path: PathBuf,
+        /// The file in it.
+        entry: String,
+    },
+    /// Archived arrays that claim to be larger than their compressed bytes can make, or than is read.
+    #[error("{path}: `{entry}` claims to hold {claimed} bytes, at most {limit} can be there")]
+    Expansion {
+        /// The archive.
+        path: PathBuf,
+        /// The file in it.
+        entry: String,
+        /// What it claims.
+        claimed: u64,
+        /// What can be there.
+        limit: u64,
+    },
+    /// A picture that cannot be read or made.
+    #[error("{path} cannot be a picture of a tensor")]
+    Picture {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        #[source]
+        problem: PictureProblem,
+    },
+    /// A number of tensors that the format cannot hold.
+    #[error("{path}: a .{format} file holds exactly one tensor, found {found}")]
+    Count {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        format: Format,
+        /// How many tensors there are.
+        found: usize,
+    },
+    /// A name that is there twice.
+    #[error("{path}: tensor `{name}` is there twice")]
+    Repeated {
+        /// The file.
+        path: PathBuf,
+        /// The name.
+        name: String,
+    },
+    /// A name with a meaning of its own in the format.
+    #[error("{path}: the format keeps the name `{name}` for itself")]
+    Reserved {
+        /// The file.
+        path: PathBuf,
+        /// The name.
+        name: String,
+    },
+}
+
+impl TensorFileError {
+    /// What the user can do.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Safetensors(error) => error.hint(),
+            Self::Tensor { problem, .. } => problem.hint(),
+            Self::Npy { problem, .. } | Self::Npz { problem, .. } => problem.hint(),
+            Self::Picture { problem, .. } => problem.hint(),
+            Self::Count { path, .. } => Some(format!("several tensors fit in `{}`", path.with_extension("safetensors").display())),
+            _ => None,
+        }
+    }
+}

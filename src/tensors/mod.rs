@@ -1,0 +1,164 @@
+//! Tensor files: named tensors in and out of `.safetensors`, `.npy`, `.npz` and `.png`.
+//!
+//! Tensors are held as [`eval`](crate::eval) holds them: every float as `f32`, every integer as `i64`, every boolean as `u8` of 0 or 1; the caller
+//! says which element type is written. Files come from strangers: lengths are checked against what is there, and against what deflate can make of it,
+//! before anything is allocated. Written files appear whole or not at all, and equal tensors make equal bytes.
+
+mod elements;
+mod error;
+mod npy;
+mod npz;
+mod picture;
+mod safetensors;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    fs::File,
+    io::{self, BufReader, BufWriter, Write},
+    path::Path,
+};
+
+use candle_core::Tensor;
+
+pub use elements::ElementProblem;
+pub use error::TensorFileError;
+pub use npy::{NpyProblem, read as read_npy};
+pub use picture::{Layout, PictureOptions, PictureProblem, ValueRange};
+
+use crate::{base::AtomicFile, mil::DataType};
+
+/// The formats of tensor files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Format {
+    /// Named tensors, as the Hub has them.
+    Safetensors,
+    /// One array of numpy; its name is the file's stem.
+    Npy,
+    /// Named arrays of numpy.
+    Npz,
+    /// A picture: one tensor of rank 4.
+    Png,
+}
+
+impl Format {
+    /// Every format and how its files end.
+    pub const ALL: [(Self, &str); 4] = [(Self::Safetensors, "safetensors"), (Self::Npy, "npy"), (Self::Npz, "npz"), (Self::Png, "png")];
+
+    /// The format that a file's ending says, in any case.
+    ///
+    /// # Errors
+    /// When it is none of these.
+    pub fn of(path: &Path) -> Result<Self, TensorFileError> {
+        let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+        let format = Self::ALL.into_iter().find(|(_, ending)| extension.eq_ignore_ascii_case(ending));
+        format.map(|(format, _)| format).ok_or_else(|| TensorFileError::Extension { path: path.to_owned() })
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(Self::ALL[*self as usize].1)
+    }
+}
+
+/// How files are read.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ReadOptions {
+    /// The name of a tensor whose format has none (npy, png); default: the file's stem.
+    pub name: Option<String>,
+    /// How pictures become tensors.
+    pub picture: PictureOptions,
+}
+
+/// How files are written.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct WriteOptions {
+    /// How tensors become pictures.
+    pub picture: PictureOptions,
+}
+
+/// The element type that a held tensor is written in where nothing else is known: float32, int32, bool.
+pub fn default_data_type(tensor: &Tensor) -> DataType {
+    match tensor.dtype() {
+        candle_core::DType::U8 => DataType::Bool,
+        candle_core::DType::I64 => DataType::Int32,
+        _ => DataType::Float32,
+    }
+}
+
+/// Reads every tensor of a file, whose ending says what it is.
+///
+/// # Errors
+/// When it is none of the formats, damaged, larger than it may be, or holds elements that cannot be computed with.
+pub fn read(path: &Path, options: &ReadOptions) -> Result<BTreeMap<String, Tensor>, TensorFileError> {
+    let single = |tensor| {
+        let stem = || path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        BTreeMap::from([(options.name.clone().unwrap_or_else(stem), tensor)])
+    };
+    let format = Format::of(path)?;
+    if format == Format::Safetensors {
+        return safetensors::read(path);
+    }
+    let (file, length) = open(path).map_err(|source| TensorFileError::Io { path: path.to_owned(), source })?;
+    match format {
+        Format::Npz => npz::read(path, file, length),
+        Format::Png => {
+            let picture = picture::read(file, length, &options.picture);
+            picture.map(single).map_err(|problem| TensorFileError::Picture { path: path.to_owned(), problem })
+        }
+        _ => npy::read(file, length).map(single).map_err(|problem| TensorFileError::Npy { path: path.to_owned(), problem }),
+    }
+}
+
+fn open(path: &Path) -> io::Result<(BufReader<File>, u64)> {
+    let file = File::open(path)?;
+    let length = file.metadata()?.len();
+    Ok((BufReader::new(file), length))
+}
+
+/// Writes tensors, each in the element type beside it, in the format that the file's ending says; what is there is replaced.
+///
+/// Types that the format does not have are widened: integers of fewer than eight bits to eight, bfloat16 in numpy's formats to float32. Numbers that
+/// do not fit their type are an error; pictures alone are clamped.
+///
+/// # Errors
+/// When the format cannot hold the tensors (npy and png hold exactly one, none holds two of one name), a number does not fit, or the file system says no.
+pub fn write(path: &Path, tensors: &[(&str, &Tensor, DataType)], options: &WriteOptions) -> Result<(), TensorFileError> {
+    let format = Format::of(path)?;
+    check_names(path, format, tensors)?;
+    let io = |source| TensorFileError::Io { path: path.to_owned(), source };
+    let mut atomic = AtomicFile::create(path).map_err(io)?;
+    let mut file = BufWriter::with_capacity(1 << 16, atomic.file());
+    match (format, tensors) {
+        (Format::Safetensors, _) => safetensors::write(path, &mut file, tensors)?,
+        (Format::Npz, _) => npz::write(path, &mut file, tensors)?,
+        (Format::Npy, [(name, tensor, dtype)]) => {
+            npy::write(&mut file, tensor, *dtype).map_err(|failure| failure.at(path, name))?;
+        }
+        (Format::Png, [(_, tensor, _)]) => {
+            let picture = picture::write(&mut file, tensor, &options.picture);
+            picture.map_err(|problem| TensorFileError::Picture { path: path.to_owned(), problem })?;
+        }
+        _ => return Err(TensorFileError::Count { path: path.to_owned(), format, found: tensors.len() }),
+    }
+    file.flush().map_err(io)?;
+    drop(file);
+    atomic.commit().map_err(io)
+}
+
+fn check_names(path: &Path, format: Format, tensors: &[(&str, &Tensor, DataType)]) -> Result<(), TensorFileError> {
+    let mut seen = BTreeSet::new();
+    for (name, ..) in tensors {
+        if !seen.insert(name) {
+            return Err(TensorFileError::Repeated { path: path.to_owned(), name: (*name).to_owned() });
+        }
+        if format == Format::Safetensors && *name == safetensors::METADATA {
+            return Err(TensorFileError::Reserved { path: path.to_owned(), name: (*name).to_owned() });
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;
