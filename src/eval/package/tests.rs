@@ -201,6 +201,9 @@ fn random_numbers_are_refused_with_their_place() {
 #[test]
 fn what_is_missing_is_named() {
     let missing = Package::open(&folder("models/nothing.mlpackage")).unwrap_err();
+    assert!(matches!(&missing, PackageError::Io { path, .. } if path.ends_with("nothing.mlpackage")), "{missing}");
+    let empty = tempfile::tempdir().unwrap();
+    let missing = Package::open(empty.path()).unwrap_err();
     assert!(matches!(&missing, PackageError::Io { path, .. } if path.ends_with("Manifest.json")), "{missing}");
     let copy = tempfile::tempdir().unwrap();
     let source = folder("models/int8_ios16.mlpackage");
