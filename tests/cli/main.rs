@@ -9,6 +9,7 @@ mod journey;
 mod list;
 mod publish;
 mod reference;
+mod run;
 mod streams;
 mod verify;
 
