@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, env, fs, path::Path};
 
+use mlreg::base::Target;
+
 const HEADER: &str = "// Generated from proto/; `BLESS=1 cargo test --test generated` writes it again.\n";
 
 #[expect(clippy::disallowed_methods, reason = "tests ask whether to rewrite what they compare with")]
@@ -40,4 +42,50 @@ fn core_ml_messages() {
     for (package, file) in files {
         check(&folder.join(file), &format!("{HEADER}{}", generated[package]));
     }
+}
+
+/// Of coremltools' registry, what is no operator of a program here, and why.
+const NOT_COVERED: [(&str, &str); 2] = [
+    ("const", "a constant is part of the program, not an operator"),
+    ("conv_quantized", "experimental; coremltools never writes it into an ML Program"),
+];
+/// Declared, but not evaluated.
+const NOT_EVALUATED: &str = "random_";
+
+#[test]
+fn operator_coverage() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let registry = fs::read_to_string(root.join("fixtures/ops/contracts.json")).expect("the registry of coremltools");
+    let registry: BTreeMap<String, BTreeMap<Target, serde_json::Value>> = serde_json::from_str(&registry).expect("a table of contracts");
+    let mut ops: Vec<_> = mlreg::ops::all().map(|op| &op.def).collect();
+    ops.sort_by_key(|op| op.name);
+    let missing: Vec<_> = registry.keys().filter(|name| !ops.iter().any(|op| op.name == name.as_str())).collect();
+    assert_eq!(missing, NOT_COVERED.map(|(name, _)| name), "every other operator is covered");
+    check(&root.join("src/ops/COVERAGE.md"), &coverage(&registry, &ops));
+}
+
+fn coverage(registry: &BTreeMap<String, BTreeMap<Target, serde_json::Value>>, ops: &[&mlreg::mil::OpDef]) -> String {
+    let targets = [Target::Ios15, Target::Ios16, Target::Ios17, Target::Ios18, Target::Ios26];
+    let mut text = "# Operators\n\n<!-- Generated from the operators' declarations; `BLESS=1 cargo test --test generated` writes it again. -->\n\n\
+        What programs may use, of the operator registry of coremltools 9.0. A target has the operators of older ones too; contracts (names, element\n\
+        types, what is constant) are compared with the registry by a test.\n\n| target | in the registry | covered |\n|---|---|---|\n"
+        .to_owned();
+    for target in targets {
+        let there = registry.values().filter(|contracts| contracts.keys().any(|since| *since <= target)).count();
+        let covered = ops.iter().filter(|op| op.since() <= target && registry.contains_key(op.name)).count();
+        text += &format!("| {target} | {there} | {covered} |\n");
+    }
+    text += "\nNot covered:\n\n";
+    for (name, why) in NOT_COVERED {
+        text += &format!("- `{name}`: {why}.\n");
+    }
+    text += "- `random_*` are declared, but not evaluated: their numbers come from the device's generator.\n";
+    text += "\n`write_state` is not in the registry: coremltools makes it of `coreml_update_state` when it writes a program.\n\n";
+    text += "| operator | first target | contract changes | evaluated |\n|---|---|---|---|\n";
+    for op in ops {
+        let changes: Vec<String> = op.versions[1..].iter().map(|version| version.since.to_string()).collect();
+        let evaluated = if op.name.starts_with(NOT_EVALUATED) { "no" } else { "yes" };
+        text += &format!("| `{}` | {} | {} | {evaluated} |\n", op.name, op.since(), changes.join(", "));
+    }
+    text
 }

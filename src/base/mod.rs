@@ -2,6 +2,7 @@
 
 mod digest;
 mod fs;
+mod mapped;
 mod name;
 mod path;
 mod range;
@@ -10,6 +11,7 @@ mod url;
 
 pub use digest::{Blake3, BlobHasher, Digest, DigestError, HashedBytes};
 pub use fs::{AtomicFile, remove_dir_all_writable, sync_parent};
+pub use mapped::map_file;
 pub use name::{NameError, PackageName, Tag};
 pub use path::{PathError, RelativePath};
 pub use range::ByteRange;

@@ -1,16 +1,16 @@
-//! A weight file mapped into memory. The one place with IO and `unsafe`: readers of formats are functions of bytes.
+//! A weight file mapped into memory. The one place with IO: readers of formats are functions of bytes.
 
 use std::{
     borrow::Cow,
     collections::BTreeMap,
     fmt,
-    fs::File,
     path::{Path, PathBuf},
 };
 
 use memmap2::Mmap;
 
 use super::{CheckpointError, TensorInfo, Weights, strided};
+use crate::base::map_file;
 
 /// How every Git LFS pointer starts.
 pub(super) const LFS_POINTER: &[u8] = b"version https://git-lfs";
@@ -45,13 +45,7 @@ impl fmt::Debug for MappedFile {
 impl MappedFile {
     /// Maps the file and finds its tensors with the reader of its format.
     pub(super) fn open(path: &Path, read: impl FnOnce(&[u8]) -> Result<StoredTensors, CheckpointError>) -> Result<Self, CheckpointError> {
-        let io = |source| CheckpointError::Io { path: path.to_owned(), source };
-        let file = File::open(path).map_err(io)?;
-        #[expect(
-            unsafe_code,
-            reason = "mapping is what keeps memory flat; as everywhere, the file must not be cut short while it is mapped"
-        )]
-        let map = unsafe { Mmap::map(&file) }.map_err(io)?;
+        let map = map_file(path).map_err(|source| CheckpointError::Io { path: path.to_owned(), source })?;
         if map.starts_with(LFS_POINTER) {
             return Err(CheckpointError::LfsPointer { path: path.to_owned() });
         }

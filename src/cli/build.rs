@@ -57,7 +57,7 @@ pub(super) fn run(arguments: &BuildArguments, session: &Session) -> Result<Exit,
     };
     let report = build(&session.context, &options)?;
     session.printer.report("build", &report, |printer| {
-        let mut table = Table::new(["VARIANT", "SIZE", "OWN"]);
+        let mut table = Table::new(["VARIANT", ">SIZE", ">OWN"]);
         for package in report.packages.iter().filter(|package| package.status != BuildStatus::Unchanged) {
             for variant in &package.variants {
                 table.row([variant.id.clone(), bytes(variant.bytes), bytes(variant.unique_bytes)]);

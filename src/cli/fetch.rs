@@ -136,11 +136,12 @@ pub(super) fn run(arguments: &FetchArguments, session: &Session) -> Result<Exit,
 }
 
 fn plan(packages: &[FetchedPackage]) -> Table {
-    let mut table = Table::new(["PACKAGE", "VERSION", "VARIANT", "PLACED AS", ">SIZE"]);
+    let mut table = Table::new(["PACKAGE", "VERSION", "VARIANT", "PLACED AS", ">SIZE", ">DOWNLOAD"]);
     for package in packages {
         for variant in &package.variants {
             let version = package.version.to_string();
-            table.row([package.package.to_string(), version, variant.id.clone(), variant.name.clone(), bytes(variant.bytes)]);
+            let (size, download) = (bytes(variant.bytes), bytes(variant.download_bytes));
+            table.row([package.package.to_string(), version, variant.id.clone(), variant.name.clone(), size, download]);
         }
     }
     table
@@ -151,9 +152,15 @@ fn summary(package: &FetchedPackage) -> String {
     let variants = count(package.variants.len() as u64, "variant");
     let costs = format!("{} downloaded, {} reused", bytes(package.downloaded_bytes), bytes(package.reused_bytes));
     let folder = package.folder.display();
+    let plan = &package.plan;
     match package.status {
         FetchStatus::UpToDate => format!("{name} is up to date: {variants} in `{folder}`"),
         FetchStatus::Fetched => format!("fetched {name}: {variants} in `{folder}`, {costs}"),
-        FetchStatus::DryRun => format!("would fetch {name}: {variants} in `{folder}`, {costs}"),
+        FetchStatus::DryRun => {
+            let wanted = bytes(plan.present + plan.reused + plan.inline + plan.wanted);
+            let (download, requests) = (bytes(plan.download), count(plan.requests, "request"));
+            let here = format!("{} reused, {} here", bytes(plan.reused + plan.inline), bytes(plan.present));
+            format!("would fetch {name}: {variants} in `{folder}`, {wanted} wanted: {download} to download in {requests}, {here}")
+        }
     }
 }

@@ -19,6 +19,7 @@ mod inspect;
 mod list;
 mod printer;
 mod publish;
+mod run;
 mod settings;
 mod show;
 mod verify;
@@ -127,6 +128,7 @@ enum Command {
     List(list::ListArguments),
     Show(show::ShowArguments),
     Inspect(inspect::InspectArguments),
+    Run(run::RunArguments),
     Verify(verify::VerifyArguments),
     Gc(gc::GcArguments),
 }
@@ -205,6 +207,7 @@ impl Command {
             Self::List(arguments) => list::run(arguments, session),
             Self::Show(arguments) => show::run(arguments, session),
             Self::Inspect(arguments) => inspect::run(arguments, session),
+            Self::Run(arguments) => run::run(arguments, session),
             Self::Verify(arguments) => verify::run(arguments, session),
             Self::Gc(arguments) => gc::run(arguments, session),
         }

@@ -32,7 +32,8 @@ Examples:
 pub(super) struct VerifyArguments {
     /// What to check [default: the store]
     ///
-    /// A text with `://` is a remote, one with a path separator or the name of a folder is a folder, anything else is a package.
+    /// A text with `://` is a remote, one with a path separator or the name of a folder is a folder (placed, or a registry), anything
+    /// else is a package.
     #[arg(value_name = "PACKAGE|DIR|URL", value_parser = subject)]
     subject: Option<VerifySubject>,
 }

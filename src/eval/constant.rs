@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use candle_core::{Device, Tensor};
 use half::{bf16, f16, slice::HalfFloatSliceExt};
+use rayon::prelude::*;
 
 use super::OperationError;
 use crate::mil::{DataType, Literal, Recipe, TensorType};
@@ -105,17 +106,20 @@ fn each<const N: usize, T>(bytes: &[u8], read: impl Fn([u8; N]) -> T) -> Vec<T> 
 /// Converted in blocks, so that no second copy of a large weight exists.
 fn halves(bytes: &[u8]) -> Vec<f32> {
     let mut values = vec![0.0; bytes.len() / 2];
-    for (chunk, out) in bytes.chunks(8192).zip(values.chunks_mut(4096)) {
-        each(chunk, f16::from_le_bytes).convert_to_f32_slice(out);
-    }
+    let convert = |(chunk, out): (&[u8], &mut [f32])| each(chunk, f16::from_le_bytes).convert_to_f32_slice(out);
+    bytes.par_chunks(8192).zip(values.par_chunks_mut(4096)).for_each(convert);
     values
 }
 
-/// `count` unsigned integers of `width` bits, low bits first; an element may cross a byte.
+/// `count` unsigned integers of `width` bits (at most 8), low bits first; an element may cross a byte.
 fn bits(bytes: &[u8], width: usize, count: usize) -> Vec<i64> {
-    let bit = |i: usize| bytes.get(i / 8).map_or(0, |byte| i64::from(byte >> (i % 8) & 1));
     let count = count.min(bytes.len() * 8 / width);
-    (0..count).map(|i| (0..width).fold(0, |value, j| value | bit(i * width + j) << j)).collect()
+    let byte = |i: usize| bytes.get(i).map_or(0, |&byte| u16::from(byte));
+    let element = |i: usize| {
+        let at = i * width;
+        i64::from((byte(at / 8) | byte(at / 8 + 1) << 8) >> (at % 8) & ((1 << width) - 1))
+    };
+    (0..count).into_par_iter().with_min_len(1 << 14).map(element).collect()
 }
 
 #[cfg(test)]

@@ -88,6 +88,28 @@ pub enum OperationError {
     /// It uses a value that was not computed before.
     #[error("`{0}` is used before it is defined")]
     Undefined(String),
+    /// Blocks inside that do not fit the operator.
+    #[error("expected {expected} nested blocks or inputs of one, found {found}")]
+    Blocks {
+        /// How many there should be.
+        expected: usize,
+        /// How many there are.
+        found: usize,
+    },
+    /// A result that is too large to be computed.
+    #[error("{ty} has more than {limit} elements")]
+    Large {
+        /// Its type.
+        ty: String,
+        /// The most elements.
+        limit: u64,
+    },
+    /// More operations than a run may take.
+    #[error("more than {limit} operations: a loop does not end")]
+    Endless {
+        /// The most operations.
+        limit: u64,
+    },
     /// Its result is not what the program declares.
     #[error("result `{name}` is {computed}, the program declares {declared}")]
     Declared {

@@ -1,25 +1,43 @@
 //! Walks a function, operation by operation. Shapes are inferred again from what is there, so every result is checked against its
 //! operator's contract; values and decoded constants are dropped after their last use.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use candle_core::{DType, Device, Tensor};
-use half::{f16, slice::HalfFloatSliceExt};
-use rayon::prelude::*;
 
-use super::{Arguments, ConstantSource, EvalError, Kernel, KernelError, OperationError, constant, storage_type, view};
+use super::{
+    Arguments, ConstantSource, EvalError, Kernel, KernelError, OperationError, constant, storage_type,
+    value::{check_shape, conform, declares, held_type, readable, small},
+    view,
+};
 use crate::mil::{
-    Binding, Block, Call, DataType, Dimension, Function, InferError, Literal, Operation, Program, Recipe, Registry, TensorType, Value,
-    ValueId, ValueType,
+    Binding, Block, Call, DataType, Dimension, Function, InferError, Operation, Program, Registry, TensorType, Value, ValueId, ValueInfo,
+    ValueType,
 };
 
 /// How numbers are kept between operations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// Everything in float32: what the program means.
+    /// Everything in float32: what the program means. Only weights that are decompressed have their declared type.
     Float32,
     /// Every result rounded to its declared element type (each operator computes in float32): what a device with float16 storage gives.
     Declared,
+}
+
+/// How far a run may go: programs of strangers are run too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// The most elements that one value may have.
+    pub elements: u64,
+    /// The most operations that may be run, turns of loops included.
+    pub operations: u64,
+}
+
+impl Default for Limits {
+    /// 2^31 elements, 2^24 operations.
+    fn default() -> Self {
+        Self { elements: 1 << 31, operations: 1 << 24 }
+    }
 }
 
 /// Where operators are found.
@@ -37,12 +55,19 @@ pub struct Interpreter<'a> {
     program: &'a Program,
     operators: Operators,
     constants: &'a dyn ConstantSource,
+    limits: Limits,
 }
 
 impl<'a> Interpreter<'a> {
     /// An interpreter of `program` whose constants come from `constants`.
     pub fn new(program: &'a Program, operators: Operators, constants: &'a dyn ConstantSource) -> Self {
-        Self { program, operators, constants }
+        Self { program, operators, constants, limits: Limits::default() }
+    }
+
+    /// The same within other limits.
+    pub fn limited(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
     }
 
     /// Runs a function (without a name: the one that runs by default), with states that start at zero and are forgotten.
@@ -66,18 +91,48 @@ impl<'a> Interpreter<'a> {
         states: &mut BTreeMap<String, Tensor>,
         mode: Mode,
     ) -> Result<BTreeMap<String, Tensor>, EvalError> {
+        self.run_watched(function, inputs, states, mode, &mut |_, _, _| ())
+    }
+
+    /// [`run_with_states`](Self::run_with_states), during which `watch` sees every result as soon as it is there: the operation, the name
+    /// of the value, its tensor. Constants are no results.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn run_watched(
+        &self,
+        function: Option<&str>,
+        inputs: BTreeMap<String, Tensor>,
+        states: &mut BTreeMap<String, Tensor>,
+        mode: Mode,
+        watch: Watch<'_>,
+    ) -> Result<BTreeMap<String, Tensor>, EvalError> {
         let (name, function) = match function {
             None => self.program.main().ok_or_else(|| EvalError::Function("main".to_owned()))?,
             Some(name) => {
                 self.program.functions.get_key_value(name).map(|(n, f)| (n.as_str(), f)).ok_or(EvalError::Function(name.to_owned()))?
             }
         };
-        let mut run = Run { name, function, operators: self.operators, constants: self.constants, mode, values: HashMap::new(), states };
+        let mut run = Run {
+            name,
+            function,
+            operators: self.operators,
+            constants: self.constants,
+            mode,
+            limits: self.limits,
+            operations: 0,
+            values: HashMap::new(),
+            states,
+            watch,
+        };
         run.take_inputs(inputs)?;
         run.block(&function.block)?;
         run.outputs()
     }
 }
+
+/// Sees the results of operations.
+pub type Watch<'w> = &'w mut dyn FnMut(&Operation, &str, &Tensor);
 
 /// What a value is while the function runs.
 enum Slot<'a> {
@@ -100,8 +155,12 @@ struct Run<'a, 's> {
     operators: Operators,
     constants: &'a dyn ConstantSource,
     mode: Mode,
+    limits: Limits,
+    /// How many operations were run.
+    operations: u64,
     values: HashMap<ValueId, Slot<'a>>,
     states: &'s mut BTreeMap<String, Tensor>,
+    watch: Watch<'s>,
 }
 
 impl<'a> Run<'a, '_> {
@@ -132,7 +191,8 @@ impl<'a> Run<'a, '_> {
             Some(tensor) => self.fitting(name, &ty.clone().into(), tensor)?,
             None => {
                 let error = |found: String| self.input_error(name, &ty.clone().into(), found);
-                let shape = ty.fixed_shape().ok_or_else(|| error("a state without a fixed shape".to_owned()))?;
+                let shape = ty.fixed_shape().filter(|_| ty.elements().is_some_and(|n| n <= self.limits.elements));
+                let shape = shape.ok_or_else(|| error("a state without a fixed shape, or too large".to_owned()))?;
                 let shape: Vec<usize> = shape.iter().map(|&n| n as usize).collect();
                 let dtype = storage_type(ty.dtype).ok_or_else(|| error("no number".to_owned()))?;
                 Tensor::zeros(shape, dtype, &Device::Cpu).map_err(|source| error(source.to_string()))?
@@ -169,16 +229,16 @@ impl<'a> Run<'a, '_> {
         tensor.map_err(|source| self.input_error(name, expected, source.to_string()))
     }
 
+    /// Runs the operations of a block. Values of the block itself are dropped after their last use, those of the blocks around it are not.
     fn block(&mut self, block: &'a Block) -> Result<(), EvalError> {
         let last = last_uses(block);
+        let mut own: HashSet<ValueId> = block.inputs.iter().copied().collect();
+        let outermost = std::ptr::eq(block, &self.function.block);
         for (index, operation) in block.operations.iter().enumerate() {
             self.operation(operation).map_err(|source| self.located(index, operation, source))?;
-            let used = operation.inputs.values().flatten().filter_map(|binding| match binding {
-                Binding::Value(id) => Some(*id),
-                Binding::Literal(_) => None,
-            });
-            for id in used.chain(operation.outputs.iter().copied()) {
-                if last.get(&id).is_none_or(|&last| last <= index) {
+            own.extend(&operation.outputs);
+            for id in used(operation).into_iter().chain(operation.outputs.iter().copied()) {
+                if (outermost || own.contains(&id)) && last.get(&id).is_none_or(|&last| last <= index) {
                     self.values.remove(&id);
                 }
             }
@@ -186,15 +246,60 @@ impl<'a> Run<'a, '_> {
         Ok(())
     }
 
+    /// Runs a nested block on `inputs` and takes its results.
+    fn nested(&mut self, block: &'a Block, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, Failure> {
+        if inputs.len() != block.inputs.len() {
+            return Err(OperationError::Blocks { expected: block.inputs.len(), found: inputs.len() }.into());
+        }
+        for (&id, tensor) in block.inputs.iter().zip(inputs) {
+            let info = self.function.value(id);
+            let computed = held_type(&info.ty, &tensor);
+            if !declares(&info.ty, &computed) {
+                return Err(declared_error(info, &computed).into());
+            }
+            self.values.insert(id, Slot::Tensor(tensor));
+        }
+        self.block(block).map_err(Failure::Nested)?;
+        let take = |&id: &ValueId| {
+            let missing = || OperationError::Undefined(self.function.value(id).name.clone());
+            self.operand(id).and_then(|operand| operand.tensor.ok_or_else(missing))
+        };
+        let results = block.outputs.iter().map(take).collect::<Result<_, _>>()?;
+        for id in block.inputs.iter().chain(block.operations.iter().flat_map(|operation| &operation.outputs)) {
+            self.values.remove(id);
+        }
+        Ok(results)
+    }
+
+    /// The results of an operation with blocks; `first` is what its evaluation gives: the choice, or the first variables.
+    fn controlled(&mut self, operation: &'a Operation, first: Vec<Tensor>) -> Result<Vec<Tensor>, Failure> {
+        let [one, other] = operation.blocks.as_slice() else {
+            return Err(OperationError::Blocks { expected: 2, found: operation.blocks.len() }.into());
+        };
+        if operation.kind == "cond" {
+            return self.nested(if is_true(first.first())? { one } else { other }, Vec::new());
+        }
+        let mut variables = first;
+        while is_true(self.nested(one, variables.clone())?.first())? {
+            variables = self.nested(other, variables)?;
+        }
+        Ok(variables)
+    }
+
     fn located(&self, index: usize, operation: &Operation, failure: Failure) -> EvalError {
         let (function, name, op) = (self.name.to_owned(), operation.name.clone(), operation.kind.clone());
         match failure {
             Failure::Unknown => EvalError::UnknownOp { function, index, name, op },
+            Failure::Nested(error) => error,
             Failure::Operation(source) => EvalError::Operation { function, index, name, op, source: Box::new(source) },
         }
     }
 
     fn operation(&mut self, operation: &'a Operation) -> Result<(), Failure> {
+        self.operations += 1;
+        if self.operations > self.limits.operations {
+            return Err(OperationError::Endless { limit: self.limits.operations }.into());
+        }
         if let Some(value) = operation.constant() {
             self.values.extend(operation.outputs.iter().map(|&id| (id, Slot::Constant(value, None))));
             return Ok(());
@@ -211,13 +316,36 @@ impl<'a> Run<'a, '_> {
             }
             tensors.entry(parameter).or_default().extend(operand.tensor);
         }
+        for block in &operation.blocks {
+            let types = |ids: &[ValueId]| ids.iter().map(|&id| self.function.value(id).ty.clone()).collect();
+            call.push_block(types(&block.inputs), types(&block.outputs));
+        }
         let types = call.infer()?;
-        let results = kernel(&Arguments::new(&call, &types, &tensors))?;
+        self.check_sizes(&types)?;
+        let mut results = kernel(&Arguments::new(&call, &types, &tensors))?;
         drop(tensors);
+        if !operation.blocks.is_empty() {
+            results = self.controlled(operation, results)?;
+        }
         if operation.kind == "write_state" {
             return self.write_state(operation, results);
         }
         self.keep(operation, &types, results)
+    }
+
+    /// Refuses results that are too large before they are computed.
+    fn check_sizes(&self, types: &[ValueType]) -> Result<(), OperationError> {
+        let elements = |ty: &ValueType| match ty {
+            ValueType::List { element, length } => {
+                let one = element.tensor().map_or(Some(1), |ty| known_elements(&ty.shape));
+                one.and_then(|one| one.checked_mul(length.known().unwrap_or(1)))
+            }
+            _ => ty.tensor().map_or(Some(1), |ty| known_elements(&ty.shape)),
+        };
+        match types.iter().find(|ty| elements(ty).is_none_or(|n| n > self.limits.elements)) {
+            Some(ty) => Err(OperationError::Large { ty: ty.to_string(), limit: self.limits.elements }),
+            None => Ok(()),
+        }
     }
 
     fn operands(&mut self, operation: &'a Operation) -> Result<Vec<(&'a str, Operand)>, OperationError> {
@@ -251,9 +379,9 @@ impl<'a> Run<'a, '_> {
                 Ok(Operand { ty: value.value_type(), known: Some(readable(value, decoded.as_ref())), tensor: decoded.clone() })
             }
             Some(Slot::Tensor(tensor)) => {
-                let dtype = info.ty.tensor().map_or(DataType::Float32, |ty| ty.dtype);
-                let ty = actual_type(dtype, tensor);
-                Ok(Operand { ty: ty.into(), known: small(dtype, tensor), tensor: Some(tensor.clone()) })
+                let ty = held_type(&info.ty, tensor);
+                let known = ty.tensor().and_then(|ty| small(ty.dtype, tensor));
+                Ok(Operand { ty, known, tensor: Some(tensor.clone()) })
             }
         }
     }
@@ -267,18 +395,18 @@ impl<'a> Run<'a, '_> {
     fn keep(&mut self, operation: &Operation, types: &[ValueType], results: Vec<Tensor>) -> Result<(), Failure> {
         for (i, &id) in operation.outputs.iter().enumerate() {
             let info = self.function.value(id);
-            let ty = types.get(i).and_then(ValueType::tensor);
-            let (Some(ty), Some(tensor)) = (ty, results.get(i)) else {
-                return Err(Failure::Operation(OperationError::Undefined(info.name.clone())));
+            let (Some(ty), Some(tensor)) = (types.get(i), results.get(i)) else {
+                return Err(OperationError::Undefined(info.name.clone()).into());
             };
             check_shape(ty, tensor)?;
-            let computed = actual_type(ty.dtype, tensor);
-            let agrees = info.ty.tensor().is_some_and(|declared| declares(declared, &computed));
-            if !agrees {
-                let (declared, computed) = (info.ty.to_string(), computed.to_string());
-                return Err(Failure::Operation(OperationError::Declared { name: info.name.clone(), declared, computed }));
+            let computed = held_type(ty, tensor);
+            if !declares(&info.ty, &computed) {
+                return Err(declared_error(info, &computed).into());
             }
-            let tensor = conform(tensor.clone(), ty.dtype, self.mode).map_err(KernelError::from)?;
+            let element = ty.tensor().map_or(DataType::Float32, |ty| ty.dtype);
+            let mode = if operation.kind.starts_with("constexpr_") { Mode::Declared } else { self.mode };
+            let tensor = conform(tensor.clone(), element, mode).map_err(KernelError::from)?;
+            (self.watch)(operation, &info.name, &tensor);
             self.values.insert(id, Slot::Tensor(tensor));
         }
         Ok(())
@@ -312,6 +440,8 @@ impl<'a> Run<'a, '_> {
 enum Failure {
     Unknown,
     Operation(OperationError),
+    /// In a block inside; it says where.
+    Nested(EvalError),
 }
 
 impl<E: Into<OperationError>> From<E> for Failure {
@@ -320,18 +450,41 @@ impl<E: Into<OperationError>> From<E> for Failure {
     }
 }
 
-/// The last operation that uses each value that the block defines or takes; results of the block are used at the end.
+/// Every value that an operation uses, in the blocks inside of it too.
+fn used(operation: &Operation) -> Vec<ValueId> {
+    let mut ids: Vec<ValueId> = Vec::new();
+    for binding in operation.inputs.values().flatten() {
+        if let Binding::Value(id) = binding {
+            ids.push(*id);
+        }
+    }
+    for block in &operation.blocks {
+        ids.extend(block.operations.iter().flat_map(used));
+        ids.extend(&block.outputs);
+    }
+    ids
+}
+
+/// The last operation that uses each value; results of the block are used at the end.
 fn last_uses(block: &Block) -> HashMap<ValueId, usize> {
     let mut last = HashMap::new();
     for (index, operation) in block.operations.iter().enumerate() {
-        for binding in operation.inputs.values().flatten() {
-            if let Binding::Value(id) = binding {
-                last.insert(*id, index);
-            }
-        }
+        last.extend(used(operation).into_iter().map(|id| (id, index)));
     }
     last.extend(block.outputs.iter().map(|&id| (id, usize::MAX)));
     last
+}
+
+/// A choice, or whether a loop goes on.
+fn is_true(flag: Option<&Tensor>) -> Result<bool, Failure> {
+    let flag = flag.ok_or_else(|| OperationError::Undefined("the condition".to_owned()))?;
+    let first = view(flag, |values: &[u8]| values.first().copied()).map_err(KernelError::from)?;
+    Ok(first.is_some_and(|value| value != 0))
+}
+
+/// Number of elements as far as lengths are known; `None` on overflow.
+fn known_elements(shape: &[Dimension]) -> Option<u64> {
+    shape.iter().try_fold(1u64, |product, d| product.checked_mul(d.known().unwrap_or(1)))
 }
 
 fn constant_tensor(name: &str, value: &Value, source: &dyn ConstantSource) -> Result<Option<Tensor>, OperationError> {
@@ -341,101 +494,19 @@ fn constant_tensor(name: &str, value: &Value, source: &dyn ConstantSource) -> Re
     }
 }
 
-/// A constant with its values in place where they are few, wherever they were stored.
-fn readable(value: &Value, tensor: Option<&Tensor>) -> Value {
-    match (value, tensor) {
-        (Value::Tensor(recipe), Some(tensor)) if recipe.as_literal().is_none() => {
-            small(recipe.dtype(), tensor).unwrap_or_else(|| value.clone())
-        }
-        _ => value.clone(),
-    }
-}
-
-/// The values of integer scalars and short vectors, and of float scalars: shapes, axes, indices that are computed.
-fn small(dtype: DataType, tensor: &Tensor) -> Option<Value> {
-    if tensor.rank() > 1 || tensor.elem_count() > 64 || (dtype.is_float() && tensor.rank() > 0) {
-        return None;
-    }
-    let literal = match storage_type(dtype)? {
-        DType::U8 => Literal::Bools(view(tensor, |values: &[u8]| values.iter().map(|&v| v != 0).collect()).ok()?),
-        DType::I64 => Literal::Ints(view(tensor, <[i64]>::to_vec).ok()?),
-        _ if dtype == DataType::Float16 => Literal::Halves(view(tensor, |v: &[f32]| v.iter().map(|&v| f16::from_f32(v)).collect()).ok()?),
-        _ => Literal::Floats(view(tensor, <[f32]>::to_vec).ok()?),
-    };
-    let shape: Vec<u64> = tensor.dims().iter().map(|&n| n as u64).collect();
-    Recipe::literal(dtype, &shape, literal).map(Value::Tensor)
-}
-
-fn actual_type(dtype: DataType, tensor: &Tensor) -> TensorType {
-    TensorType { dtype, shape: tensor.dims().iter().map(|&n| Dimension::Known(n as u64)).collect() }
-}
-
-fn check_shape(inferred: &TensorType, tensor: &Tensor) -> Result<(), KernelError> {
-    let storage = storage_type(inferred.dtype) == Some(tensor.dtype());
-    let variadic = inferred.shape.iter().any(|d| matches!(d, Dimension::Unknown { variadic: true }));
-    let fits = |(d, &n): (&Dimension, &usize)| d.known().is_none_or(|d| d == n as u64);
-    let shape = variadic || inferred.rank() == tensor.rank() && inferred.shape.iter().zip(tensor.dims()).all(fits);
-    if storage && shape {
-        return Ok(());
-    }
-    Err(KernelError::Shape { computed: tensor.dims().to_vec(), inferred: inferred.to_string() })
-}
-
-fn declares(declared: &TensorType, computed: &TensorType) -> bool {
-    let variadic = declared.shape.iter().any(|d| matches!(d, Dimension::Unknown { variadic: true }));
-    let fits = |(d, c): (&Dimension, &Dimension)| d.known().is_none() || d == c;
-    declared.dtype == computed.dtype
-        && (variadic || declared.rank() == computed.rank() && declared.shape.iter().zip(&computed.shape).all(fits))
-}
-
-/// Rounds floats to the declared type where the mode says so, and wraps integers as their width does.
-fn conform(tensor: Tensor, dtype: DataType, mode: Mode) -> candle_core::Result<Tensor> {
-    match dtype {
-        DataType::Float16 if mode == Mode::Declared => rounded(&tensor),
-        DataType::Int8 => wrapped(tensor, |v| i64::from(v as i8)),
-        DataType::Int16 => wrapped(tensor, |v| i64::from(v as i16)),
-        DataType::Int32 => wrapped(tensor, |v| i64::from(v as i32)),
-        DataType::UInt8 => wrapped(tensor, |v| i64::from(v as u8)),
-        DataType::UInt16 => wrapped(tensor, |v| i64::from(v as u16)),
-        DataType::UInt32 => wrapped(tensor, |v| i64::from(v as u32)),
-        _ => Ok(tensor),
-    }
-}
-
-fn rounded(tensor: &Tensor) -> candle_core::Result<Tensor> {
-    const BLOCK: usize = 4096;
-    let round = |(values, out): (&[f32], &mut [f32])| {
-        let mut halves = [f16::ZERO; BLOCK];
-        let halves = &mut halves[..values.len()];
-        half::slice::HalfFloatSliceExt::convert_from_f32_slice(halves, values);
-        halves.convert_to_f32_slice(out);
-    };
-    let values = view(tensor, |values: &[f32]| {
-        let mut out = vec![0.0; values.len()];
-        values.par_chunks(BLOCK).zip(out.par_chunks_mut(BLOCK)).for_each(round);
-        out
-    })?;
-    Tensor::from_vec(values, tensor.shape(), &Device::Cpu)
-}
-
-fn wrapped(tensor: Tensor, wrap: fn(i64) -> i64) -> candle_core::Result<Tensor> {
-    let values = view(&tensor, |values: &[i64]| {
-        let fits = values.iter().all(|&v| wrap(v) == v);
-        (!fits).then(|| values.iter().map(|&v| wrap(v)).collect::<Vec<_>>())
-    })?;
-    match values {
-        Some(values) => Tensor::from_vec(values, tensor.shape(), &Device::Cpu),
-        None => Ok(tensor),
-    }
+fn declared_error(info: &ValueInfo, computed: &ValueType) -> OperationError {
+    OperationError::Declared { name: info.name.clone(), declared: info.ty.to_string(), computed: computed.to_string() }
 }
 
 #[cfg(test)]
 mod tests {
+    use half::f16;
+
     use super::*;
     use crate::{
         base::Target,
         eval::{ConstantSource, Literals, SourceError},
-        mil::{Builder, OpDef},
+        mil::{Builder, OpDef, Recipe},
         ops,
     };
 

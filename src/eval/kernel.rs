@@ -28,6 +28,9 @@ pub enum KernelError {
         /// Number of elements.
         length: usize,
     },
+    /// Random numbers, of which no two devices have the same.
+    #[error("its numbers come from the random generator of the device")]
+    Random,
     /// A result of another shape than inference promised, which is a defect of mlreg.
     #[error("computed shape {computed:?}, inferred {inferred}: this is a defect of mlreg")]
     Shape {

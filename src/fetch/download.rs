@@ -1,8 +1,8 @@
 //! Carries out a plan: requests run side by side, bytes go to disk as they come, every segment is checked as soon as it is complete, and
 //! a blob gets its name only after all its bytes were hashed.
 //!
-//! What arrived is journaled in small steps, so that a kill costs next to nothing; on resumption complete segments are hashed again
-//! before they count. Wrong bytes are forgotten and asked for again a few times. Memory holds one step of every request.
+//! What arrived is journaled in small steps and little is on its way, so that a kill costs next to nothing; on resumption complete segments
+//! are hashed again before they count. Wrong bytes are forgotten and asked for again a few times. Memory holds one step of every request.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -11,6 +11,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Instant,
 };
 
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -20,11 +21,12 @@ use tokio::{sync::watch, task};
 
 use super::{
     FetchError,
+    pace::Pace,
     plan::{BlobWork, FetchPlan, range_of},
     ranges::{self, Request},
 };
 use crate::{
-    base::{Blake3, ByteRange, Digest},
+    base::{Blake3, ByteRange, Digest, RemoteUrl},
     manifest::release::{Blob, Release, Segment, SegmentContent},
     remote::{Remote, RemoteError},
     store::{Download, Location, PartialBlob, Store, StoreError, segments},
@@ -72,6 +74,8 @@ pub async fn download(
         seen,
         probed: AtomicBool::new(false),
         probing: tokio::sync::Mutex::new(()),
+        is_paced: !matches!(remote.url(), RemoteUrl::Folder(_)),
+        pace: Pace::new(),
         received: AtomicU64::new(0),
         reused: AtomicU64::new(0),
     };
@@ -86,17 +90,26 @@ fn key_of(segment: &Segment) -> Option<Blake3> {
     }
 }
 
+/// What the bytes of a segment hash to, also of one whose bytes stand in the manifest.
+fn expected_of(segment: &Segment) -> Blake3 {
+    // The plan checked that inline bytes can be read.
+    key_of(segment).unwrap_or_else(|| Blake3::of(&segments::inline_bytes(segment).unwrap_or_default()))
+}
+
 struct Downloader<'a> {
     store: &'a Store,
     remote: &'a dyn Remote,
     release: &'a Arc<Release>,
     local: HashMap<Blake3, Location>,
-    /// Every blob of the plan, and whether it is finished.
+    /// Every missing blob of the plan, which is ordered by digest, and whether it is finished.
     done: BTreeMap<Digest, watch::Sender<bool>>,
     seen: &'a (dyn Fn(u64) + Send + Sync),
     /// Whether the remote has answered a range, so that it is known whether it can.
     probed: AtomicBool,
     probing: tokio::sync::Mutex<()>,
+    /// Whether what is on its way costs anything when it is lost.
+    is_paced: bool,
+    pace: Pace,
     received: AtomicU64,
     reused: AtomicU64,
 }
@@ -123,7 +136,7 @@ impl Checked {
     }
 
     fn add(&mut self, segment: &Segment, index: usize, received: Blake3) {
-        if key_of(segment).is_none_or(|expected| expected == received) {
+        if expected_of(segment) == received {
             self.right.insert(index);
         } else {
             self.wrong.push(Wrong { index, received });
@@ -172,6 +185,8 @@ impl Downloader<'_> {
     async fn fill(&self, digest: Digest, blob: &Blob) -> Result<Filled, FetchError> {
         let Some(mut partial) = self.open(digest, blob.size).await? else { return Ok(Filled::Present) };
         let mut local = self.local.clone();
+        // Later blobs of the plan may be waiting for this one, so that only earlier ones can be waited for.
+        local.retain(|_, place| place.digest < digest || !self.done.contains_key(&place.digest));
         let mut attempts = 0;
         loop {
             let mut work = BlobWork::new(blob, &partial.present(), &local);
@@ -237,23 +252,41 @@ impl Downloader<'_> {
     async fn request(&self, partial: &PartialBlob, blob: &Blob, request: &Request) -> Result<Checked, FetchError> {
         for _ in 0..ATTEMPTS {
             let mut receiver = Receiver::new(partial, blob, request);
-            let mut sink = |bytes: &[u8]| {
-                self.received.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-                (self.seen)(bytes.len() as u64);
-                receiver.accept(bytes)
-            };
-            let result = self.remote.read(self.release, partial.digest(), request.range, &mut sink).await;
-            if let Some(error) = receiver.failed {
-                return Err(error.into());
-            }
-            match result {
+            match self.receive(partial.digest(), request.range, &mut receiver).await {
                 Ok(()) => return Ok(receiver.checked),
-                Err(RemoteError::Changed { .. }) => request.wanted.iter().try_for_each(|range| partial.forget(*range))?,
-                Err(error) => return Err(error.into()),
+                Err(FetchError::Remote(RemoteError::Changed { .. })) => {
+                    request.wanted.iter().try_for_each(|range| partial.forget(*range))?;
+                }
+                Err(error) => return Err(error),
             }
         }
         let remote = self.remote.url().to_string();
         Err(FetchError::KeepsChanging { blob: *partial.digest(), remote, times: ATTEMPTS })
+    }
+
+    /// Asks for a range piece by piece; from a remote without ranges, and from a folder, for all of it at once.
+    async fn receive(&self, digest: &Digest, range: ByteRange, receiver: &mut Receiver<'_>) -> Result<(), FetchError> {
+        let mut next = Some(range);
+        while let Some(rest) = next {
+            let piece = if self.is_paced && self.remote.has_ranges() { self.pace.piece(rest) } else { rest };
+            let asked = Instant::now();
+            let mut answered = false;
+            let mut sink = |bytes: &[u8]| {
+                if !std::mem::replace(&mut answered, true) {
+                    self.pace.answered(asked.elapsed());
+                }
+                self.received.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+                (self.seen)(bytes.len() as u64);
+                receiver.accept(bytes)
+            };
+            let result = self.remote.read(self.release, digest, piece, &mut sink).await;
+            if let Some(error) = receiver.failed.take() {
+                return Err(error.into());
+            }
+            result?;
+            next = ByteRange::new(piece.end(), rest.end() - piece.end());
+        }
+        Ok(())
     }
 
     /// Waits until the blobs of the plan are finished that segments are copied from. They stand before this one, and blobs are begun in
@@ -299,7 +332,7 @@ impl Downloader<'_> {
             offset: segment.offset,
             length: segment.length,
             tensor: segment.tensor.as_ref().map(|label| label.name.clone()).filter(|name| !name.is_empty()),
-            expected: key_of(segment).unwrap_or(received),
+            expected: expected_of(segment),
             received,
             remote: self.remote.url().to_string(),
         }

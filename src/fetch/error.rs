@@ -138,7 +138,7 @@ pub enum FetchError {
         times: usize,
     },
     /// Blobs that are neither here nor may be asked for.
-    #[error("{count} files of `{package}@{version}` ({bytes} bytes) are not in the store, and no remote may be asked")]
+    #[error("{} of `{package}@{version}` ({bytes} bytes) {} not in the store, and no remote may be asked", counted(*count, "file"), if *count == 1 { "is" } else { "are" })]
     NotHere {
         /// The package.
         package: PackageName,
@@ -205,6 +205,10 @@ pub enum FetchError {
 
 fn join(versions: &[Version]) -> String {
     versions.iter().map(Version::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn counted(count: usize, thing: &str) -> String {
+    format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
 }
 
 fn tensor_or_bytes(tensor: Option<&str>) -> String {

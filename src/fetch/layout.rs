@@ -5,7 +5,7 @@
 //!   decoder-768-float16.mlpackage/...    a bundle; in the layout `shared` without its weight files
 //!   weight.bin                           `shared`: the weight file; several distinct ones: <component>-<precision or compression>.weight.bin
 //!   layout.json                          `shared`: which bundle wants which of them where
-//!   .mlreg.json                          the proof: everything above with its sha256
+//!   .mlreg.json                          the proof: everything above with its sha256, and its own BLAKE3
 //! ```
 //! In `shared` every `weights/*.bin` is lifted out, also one that a single bundle wants: so a bundle stays as it is when others join.
 //! Pure.
@@ -14,11 +14,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use semver::Version;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::FetchError;
 use crate::{
-    base::{Digest, PackageName, RelativePath, Target},
-    manifest::release::{FileEntry, Release, Variant},
+    base::{Blake3, Digest, PackageName, RelativePath, Target},
+    manifest::release::{BundleKind, FileEntry, Release, Variant},
 };
 
 /// The name of the proof in a placed folder.
@@ -33,6 +34,8 @@ pub const LAYOUT_SCHEMA: &str = "mlreg/layout/1";
 pub(super) const RESERVED: &str = ".mlreg";
 
 const ONLY_WEIGHTS: &str = "weight.bin";
+/// The key of a proof that has its BLAKE3.
+const CHECKSUM: &str = "blake3";
 
 /// How bundles are placed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -86,6 +89,8 @@ pub struct PlacedBundle {
     pub variant: String,
     /// The variant's id without target.
     pub name: String,
+    /// What kind of tree it is.
+    pub kind: BundleKind,
     /// Its files by path.
     pub files: BTreeMap<RelativePath, PlacedFile>,
     /// Folders without files in them.
@@ -123,8 +128,22 @@ pub struct LayoutDocument {
     pub files: BTreeMap<String, PlacedFile>,
 }
 
+/// A bundle, or a file beside the bundles: its files and folders by `/`-separated paths from the package's folder.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub(super) files: BTreeMap<String, PlacedFile>,
+    pub(super) folders: BTreeSet<String>,
+}
+
+/// The document with the key that makes every changed byte show.
+fn sealed(mut fields: Map<String, Value>) -> Vec<u8> {
+    let checksum = Blake3::of(&canonical(&fields));
+    fields.insert(CHECKSUM.to_owned(), Value::String(checksum.to_string()));
+    canonical(&fields)
+}
+
 /// Plain JSON with sorted keys.
-pub(super) fn canonical<T: Serialize>(document: &T) -> Vec<u8> {
+fn canonical<T: Serialize>(document: &T) -> Vec<u8> {
     // serde_json's maps are sorted; a `Value` in between sorts the fields of structs too.
     let value = serde_json::to_value(document).expect("plain fields and maps with text keys always convert");
     serde_json::to_vec(&value).expect("a value always prints")
@@ -173,16 +192,31 @@ impl Proof {
         Ok(proof)
     }
 
-    /// Reads a proof; `None` for anything else, also for one of a later schema or with names that lead out of its folder.
+    /// Reads a proof; `None` for anything else: one with a changed byte, of a later schema, or with names that lead out of its folder.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
-        let proof = serde_json::from_slice::<Self>(bytes).ok().filter(|proof| proof.schema == PROOF_SCHEMA)?;
+        let mut fields: Map<String, Value> = serde_json::from_slice(bytes).ok()?;
+        fields.remove(CHECKSUM)?;
+        if sealed(fields.clone()) != bytes {
+            return None;
+        }
+        let proof = serde_json::from_value::<Self>(Value::Object(fields)).ok().filter(|proof| proof.schema == PROOF_SCHEMA)?;
         let mut names = proof.bundles.keys().chain(proof.files.keys());
         names.all(|name| is_placeable(name)).then_some(proof)
     }
 
-    /// Its bytes: JSON with sorted keys.
+    /// Its bytes: JSON with sorted keys, among them the BLAKE3 of what it has without that key.
     pub fn to_bytes(&self) -> Vec<u8> {
-        canonical(self)
+        match serde_json::to_value(self) {
+            Ok(Value::Object(fields)) => sealed(fields),
+            _ => unreachable!("a struct of plain fields and maps with text keys is an object"),
+        }
+    }
+
+    /// Everything in the folder except for the proof itself, by name.
+    pub(super) fn entries(&self) -> BTreeMap<&str, Entry> {
+        let file = |(name, file): (&'_ String, &PlacedFile)| Entry { files: [(name.clone(), *file)].into(), folders: BTreeSet::new() };
+        let files = self.files.iter().map(|(name, placed)| (name.as_str(), file((name, placed))));
+        self.bundles.iter().map(|(name, bundle)| (name.as_str(), bundle.entry(name))).chain(files).collect()
     }
 
     /// The names of everything in the folder that belongs to mlreg, the proof too.
@@ -236,10 +270,17 @@ impl PlacedBundle {
         Self {
             variant: variant.id.clone(),
             name: variant.name.clone(),
+            kind: variant.kind,
             files: variant.files.iter().map(|file| (file.path.clone(), file.into())).collect(),
             folders: variant.folders.iter().cloned().collect(),
             lifted: BTreeMap::new(),
         }
+    }
+
+    fn entry(&self, name: &str) -> Entry {
+        let files = self.files.iter().map(|(path, file)| (format!("{name}/{path}"), *file)).collect();
+        let folders = self.all_folders().iter().map(|folder| format!("{name}/{folder}")).chain([name.to_owned()]).collect();
+        Entry { files, folders }
     }
 
     /// Every folder in it, those that have files in them too.
@@ -391,9 +432,9 @@ mod tests {
         ];
         let proof = proof(&variants, Layout::Shared).unwrap();
         let names: Vec<_> = proof.files.keys().map(String::as_str).collect();
-        let expected = ["decoder-float16-shared.weight.bin", "decoder-float16-weight.bin", "decoder-linear-int8.weight.bin", "layout.json"];
-        // Both of the first bundle would be `decoder-float16`, so that stems and, where these say nothing, targets join.
-        assert_eq!(names, [expected[0], "decoder-float16.weight.bin", expected[2], expected[3]]);
+        // Both of the first bundle would be `decoder-float16`, so that the stem joins where it says something.
+        let expected = ["decoder-float16-shared.weight.bin", "decoder-float16.weight.bin", "decoder-linear-int8.weight.bin", "layout.json"];
+        assert_eq!(names, expected);
     }
 
     #[test]
@@ -417,6 +458,28 @@ mod tests {
         let text = String::from_utf8(good).unwrap();
         assert!(Proof::parse(text.replace("a.mlpackage", "../a.mlpackage").as_bytes()).is_none());
         assert!(Proof::parse(text.replace("mlreg/proof/1", "mlreg/proof/2").as_bytes()).is_none());
+    }
+
+    #[test]
+    fn names_that_lead_out_are_none_even_where_the_checksum_fits() {
+        let mut hostile = proof(&[variant("a", PLAIN, &[])], Layout::Linked).unwrap();
+        let bundle = hostile.bundles.remove("a.mlpackage").unwrap();
+        hostile.bundles.insert("..".to_owned(), bundle);
+        assert!(Proof::parse(&hostile.to_bytes()).is_none());
+    }
+
+    #[test]
+    fn every_changed_byte_of_a_proof_shows() {
+        let good = proof(&[variant("a", PLAIN, &[("m/model", "spec")])], Layout::Shared).unwrap().to_bytes();
+        assert!(Proof::parse(&good).is_some());
+        for position in 0..good.len() {
+            for bit in 0..8 {
+                let mut bytes = good.clone();
+                bytes[position] ^= 1 << bit;
+                assert!(Proof::parse(&bytes).is_none(), "bit {bit} of byte {position}");
+            }
+        }
+        assert!(Proof::parse(&[&good[..], b"\n"].concat()).is_none());
     }
 
     #[test]

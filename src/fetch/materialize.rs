@@ -19,7 +19,7 @@ use tempfile::TempDir;
 
 use super::{
     FetchError,
-    layout::{LAYOUT_NAME, Layout, PROOF_NAME, PlacedBundle, PlacedFile, Proof},
+    layout::{Entry, LAYOUT_NAME, Layout, PROOF_NAME, PlacedBundle, PlacedFile, Proof},
     scan::{HAS_EXECUTABLES, Scan, Stat},
     state::{FetchRequest, Journal, destination},
 };
@@ -39,7 +39,8 @@ pub struct Destination<'a> {
     placed: Option<Proof>,
     /// Names that belong to mlreg.
     owned: BTreeSet<String>,
-    lock: Option<File>,
+    /// Held as long as this lives.
+    _lock: Option<File>,
 }
 
 /// What a look at a destination found, compared with what should be there.
@@ -51,16 +52,18 @@ pub struct Survey {
     damaged: BTreeSet<String>,
     /// What has to be built.
     pending: BTreeSet<String>,
-    /// Intact files by content.
+    /// What is there and belongs to mlreg, and should not be there.
+    unwanted: BTreeSet<String>,
+    /// Right files by content.
     sources: BTreeMap<Digest, PathBuf>,
     needed: BTreeMap<Digest, u64>,
-    repairs: BTreeSet<Digest>,
+    suspects: BTreeSet<Digest>,
 }
 
-/// What placing did, by names in the folder.
+/// What placing did or would do, by names in the folder.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct PlaceReport {
-    /// Built now.
+    /// Built.
     pub placed: Vec<String>,
     /// Left as they were.
     pub kept: Vec<String>,
@@ -74,39 +77,37 @@ impl Survey {
         &self.needed
     }
 
-    /// Those of them that replace damaged files: they may share their bytes with these, so their names are not proof enough.
-    pub fn repairs(&self) -> &BTreeSet<Digest> {
-        &self.repairs
+    /// Those of them that replace wrong files: the wrong file may be a link to the blob, so that the blob's times prove nothing.
+    pub fn suspects(&self) -> &BTreeSet<Digest> {
+        &self.suspects
     }
 
-    /// An intact file in the destination that has the bytes of a blob.
+    /// A right file in the destination that has the bytes of a blob.
     pub fn source(&self, digest: &Digest) -> Option<&Path> {
         self.sources.get(digest).map(PathBuf::as_path)
     }
 
-    /// The bundles and files that would be built.
-    pub fn pending(&self) -> impl Iterator<Item = &str> {
-        self.pending.iter().map(String::as_str)
+    /// What placing would do.
+    pub fn report(&self) -> PlaceReport {
+        let names = |set: &BTreeSet<String>| set.iter().cloned().collect();
+        PlaceReport { placed: names(&self.pending), kept: names(&self.intact), removed: names(&self.unwanted) }
     }
 }
 
 impl<'a> Destination<'a> {
-    /// Takes hold of `DIR/<package>`: makes it, waits while another process has it, removes what a killed one left.
+    /// Takes hold of `DIR/<package>`, which need not exist: waits while another process has it, removes what a killed one left.
     ///
     /// # Errors
     /// What the file system says.
     pub fn lock(store: &'a Store, out: &Path, package: &PackageName) -> Result<Self, FetchError> {
         let folder = destination(out, package)?;
-        fs::create_dir_all(&folder).map_err(FetchError::io("make", &folder))?;
-        let path = store.home().join("locks").join(Blake3::of(folder.as_os_str().as_encoded_bytes()).short());
-        let locks = path.parent().unwrap_or(store.home());
-        fs::create_dir_all(locks).map_err(FetchError::io("make", locks))?;
+        let locks = store.home().join("locks");
+        fs::create_dir_all(&locks).map_err(FetchError::io("make", &locks))?;
+        let path = locks.join(Blake3::of(folder.as_os_str().as_encoded_bytes()).short());
         let open = File::options().read(true).write(true).create(true).truncate(false).open(&path);
         let lock = open.and_then(|file| file.lock().map(|()| file)).map_err(FetchError::io("lock", &path))?;
-        let mut destination = Self::look(store, out, package)?;
-        destination.lock = Some(lock);
         remove_leftovers(&folder).map_err(FetchError::io("clean up in", &folder))?;
-        Ok(destination)
+        Ok(Self { _lock: Some(lock), ..Self::look(store, out, package)? })
     }
 
     /// Only looks at `DIR/<package>`, which need not exist.
@@ -115,19 +116,17 @@ impl<'a> Destination<'a> {
     /// What the file system says.
     pub fn look(store: &'a Store, out: &Path, package: &PackageName) -> Result<Self, FetchError> {
         let folder = destination(out, package)?;
-        let journal = Journal::read(store, &folder).filter(|journal| journal.proof.package == *package);
-        let written = fs::read(folder.join(PROOF_NAME)).ok().and_then(|bytes| Proof::parse(&bytes));
-        let placed = written.filter(|proof| proof.package == *package);
-        let names = |proof: &Proof| proof.names().map(str::to_owned).collect::<BTreeSet<_>>();
-        let mut owned = placed.as_ref().map(names).unwrap_or_default();
-        if let Some(journal) = &journal {
-            owned.append(&mut names(&journal.proof));
-            owned.extend(journal.names.iter().cloned());
-        }
-        owned.insert(PROOF_NAME.to_owned());
-        // The proof in the folder travels with it, so it knows best what is there.
-        let placed = placed.or_else(|| journal.as_ref().map(|journal| journal.proof.clone()));
-        Ok(Self { store, folder, journal, placed, owned, lock: None })
+        let is_ours = |proof: &Proof| proof.package == *package;
+        let journal = Journal::read(store, &folder).filter(|journal| journal.proof.as_ref().is_none_or(is_ours));
+        let recorded = journal.as_ref().and_then(|journal| journal.proof.clone());
+        let written = fs::read(folder.join(PROOF_NAME)).ok().and_then(|bytes| Proof::parse(&bytes)).filter(is_ours);
+        let mut owned = BTreeSet::from([PROOF_NAME.to_owned()]);
+        owned.extend(journal.iter().flat_map(|journal| journal.names.iter().cloned()));
+        owned.extend(written.iter().chain(&recorded).flat_map(Proof::names).map(str::to_owned));
+        // The proof in the folder travels with it, so it knows best what is there. A folder without any trace was emptied on purpose.
+        let has_trace = |proof: &Proof| proof.names().any(|name| folder.join(name).exists());
+        let placed = written.or_else(|| recorded.filter(has_trace));
+        Ok(Self { store, folder, journal, placed, owned, _lock: None })
     }
 
     /// The folder.
@@ -145,76 +144,68 @@ impl<'a> Destination<'a> {
     /// # Errors
     /// `InTheWay`, or what the file system says.
     pub fn survey(&self, wanted: &Proof) -> Result<Survey, FetchError> {
-        let scan = Scan::of(&self.folder, wanted.names()).map_err(FetchError::io("look at", &self.folder))?;
+        let names: BTreeSet<&str> = wanted.names().chain(self.owned.iter().map(String::as_str)).collect();
+        let scan = Scan::of(&self.folder, names.iter().copied()).map_err(FetchError::io("look at", &self.folder))?;
         let relaid = self.placed.as_ref().is_some_and(|placed| placed.layout != wanted.layout);
         let mut survey = Survey::default();
-        for (name, bundle) in &wanted.bundles {
-            let expected = bundle.files.iter().map(|(path, file)| (format!("{name}/{path}"), *file)).collect();
-            let mut folders: BTreeSet<_> = bundle.all_folders().iter().map(|folder| format!("{name}/{folder}")).collect();
-            folders.insert(name.clone());
-            self.judge(name, &scan.part(name), &expected, &folders, relaid, &mut survey)?;
-        }
-        for (name, file) in &wanted.files {
-            self.judge(name, &scan.part(name), &[(name.clone(), *file)].into(), &BTreeSet::new(), relaid, &mut survey)?;
+        for (name, entry) in wanted.entries() {
+            self.judge(name, &scan.part(name), &entry, relaid, &mut survey)?;
         }
         if let Some(document) = wanted.files.get(LAYOUT_NAME) {
             survey.needed.remove(&document.sha256);
         }
+        let kept: BTreeSet<&str> = wanted.names().collect();
+        let unwanted = self.owned.iter().filter(|name| !kept.contains(name.as_str()) && !scan.part(name).is_empty());
+        survey.unwanted = unwanted.cloned().collect();
         Ok(survey)
     }
 
     /// Sorts one bundle or file into intact, damaged or missing.
-    fn judge(
-        &self,
-        name: &str,
-        found: &Scan,
-        expected: &BTreeMap<String, PlacedFile>,
-        folders: &BTreeSet<String>,
-        relaid: bool,
-        survey: &mut Survey,
-    ) -> Result<(), FetchError> {
-        let whole = found.others.is_empty() && found.folders == *folders && found.files.keys().eq(expected.keys());
-        let right = whole && self.are_right(&found.files, expected)?;
-        if right && !(relaid && self.owned.contains(name)) {
+    fn judge(&self, name: &str, found: &Scan, expected: &Entry, relaid: bool, survey: &mut Survey) -> Result<(), FetchError> {
+        let right = self.right_files(&found.files, &expected.files)?;
+        survey.sources.extend(right.iter().map(|path| (expected.files[path].sha256, self.folder.join(path))));
+        let same_names = found.folders == expected.folders && found.files.keys().eq(expected.files.keys());
+        let whole = found.others.is_empty() && same_names && right.len() == expected.files.len();
+        let owned = self.owned.contains(name);
+        if whole && !(relaid && owned) {
             survey.intact.insert(name.to_owned());
-            survey.sources.extend(expected.iter().map(|(path, file)| (file.sha256, self.folder.join(path))));
             return Ok(());
         }
         if !found.is_empty() {
-            if !self.owned.contains(name) {
+            if !owned {
                 return Err(FetchError::InTheWay { path: self.folder.join(name) });
             }
             survey.damaged.insert(name.to_owned());
         }
         survey.pending.insert(name.to_owned());
-        survey.needed.extend(expected.values().map(|file| (file.sha256, file.size)));
-        if !right && !found.is_empty() {
-            survey.repairs.extend(expected.values().map(|file| file.sha256));
-        }
+        survey.needed.extend(expected.files.values().map(|file| (file.sha256, file.size)));
+        let wrong = expected.files.iter().filter(|(path, _)| found.files.contains_key(*path) && !right.contains(*path));
+        survey.suspects.extend(wrong.map(|(_, file)| file.sha256));
         Ok(())
     }
 
-    fn are_right(&self, found: &BTreeMap<String, Stat>, expected: &BTreeMap<String, PlacedFile>) -> Result<bool, FetchError> {
-        let pairs: Vec<_> = found.iter().zip(expected.values()).collect();
-        let plausible = |(_, stat): &(&String, &Stat), file: &PlacedFile| {
-            stat.size == file.size && (!HAS_EXECUTABLES || stat.executable == file.executable)
+    /// The paths at which the expected bytes lie.
+    fn right_files(&self, found: &BTreeMap<String, Stat>, expected: &BTreeMap<String, PlacedFile>) -> Result<BTreeSet<String>, FetchError> {
+        let is_right = |(path, file): (&String, &PlacedFile)| {
+            let Some(stat) = found.get(path) else { return Ok(None) };
+            let plausible = stat.size == file.size && (!HAS_EXECUTABLES || stat.executable == file.executable);
+            let right = plausible && (self.is_known(path, stat, file) || self.has_bytes(path, file)?);
+            Ok(right.then(|| path.clone()))
         };
-        if !pairs.iter().all(|(entry, file)| plausible(entry, file)) {
-            return Ok(false);
-        }
-        let unknown: Vec<_> = pairs.into_iter().filter(|((path, stat), file)| !self.is_known(path, stat, file)).collect();
-        let right = |((path, _), file): &((&String, &Stat), &PlacedFile)| {
-            let path = self.folder.join(path.as_str());
-            Ok(hash_file(&path).map_err(FetchError::io("read", &path))? == file.sha256)
-        };
-        let rights: Vec<bool> = unknown.par_iter().map(right).collect::<Result<_, FetchError>>()?;
-        Ok(rights.into_iter().all(|right| right))
+        let right: Vec<Option<String>> = expected.par_iter().map(is_right).collect::<Result<_, FetchError>>()?;
+        Ok(right.into_iter().flatten().collect())
+    }
+
+    fn has_bytes(&self, path: &str, file: &PlacedFile) -> Result<bool, FetchError> {
+        let path = self.folder.join(path);
+        Ok(hash_file(&path).map_err(FetchError::io("read", &path))? == file.sha256)
     }
 
     /// Whether the file is as it was when it was placed with these bytes.
     fn is_known(&self, path: &str, stat: &Stat, file: &PlacedFile) -> bool {
         let Some(journal) = &self.journal else { return false };
-        journal.scan.files.get(path) == Some(stat) && file_in(&journal.proof, path) == Some(*file)
+        let recorded = journal.proof.as_ref().and_then(|proof| file_in(proof, path));
+        journal.scan.files.get(path) == Some(stat) && recorded == Some(*file)
     }
 
     /// Makes the folder what `wanted` says, after every needed blob was put into the store, and records which request that satisfies.
@@ -223,38 +214,27 @@ impl<'a> Destination<'a> {
     /// `MissingBlob` from the store, or what the file system says.
     pub fn place(&self, wanted: &Proof, survey: &Survey, request: Option<FetchRequest>) -> Result<PlaceReport, FetchError> {
         let _guard = self.store.writing()?;
-        let kept: BTreeSet<&str> = wanted.names().collect();
-        let doomed: Vec<&String> = self.owned.iter().filter(|name| !kept.contains(name.as_str())).collect();
-        let removed = Scan::of(&self.folder, doomed.iter().map(|name| name.as_str())).map_err(FetchError::io("look at", &self.folder))?;
-        let removed: Vec<String> = doomed.into_iter().filter(|name| !removed.part(name).is_empty()).cloned().collect();
         let proof = wanted.to_bytes();
-        let proven = fs::read(self.folder.join(PROOF_NAME)).is_ok_and(|bytes| bytes == proof);
-        if !survey.pending.is_empty() || !removed.is_empty() || !proven {
+        let path = self.folder.join(PROOF_NAME);
+        let proven = fs::read(&path).is_ok_and(|bytes| bytes == proof);
+        if !survey.pending.is_empty() || !survey.unwanted.is_empty() || !proven {
+            fs::create_dir_all(&self.folder).map_err(FetchError::io("make", &self.folder))?;
             self.announce(wanted)?;
-            self.change(wanted, survey, &removed)?;
-            let path = self.folder.join(PROOF_NAME);
-            if !proven {
-                self.write(&path, &proof)?;
-            }
+            self.change(wanted, survey)?;
+            self.write(&path, &proof)?;
         }
         self.record(wanted, request)?;
-        let names = |set: &BTreeSet<String>| set.iter().cloned().collect();
-        Ok(PlaceReport { placed: names(&survey.pending), kept: names(&survey.intact), removed })
+        Ok(survey.report())
     }
 
     /// Says before the first change which names belong to mlreg, and that no request is satisfied for now.
     fn announce(&self, wanted: &Proof) -> Result<(), FetchError> {
         let names = self.owned.iter().cloned().chain(wanted.names().map(str::to_owned)).collect();
-        let mut journal = match &self.journal {
-            Some(journal) => journal.clone(),
-            None => Journal { proof: wanted.clone(), scan: Scan::default(), requests: Vec::new(), names: BTreeSet::new() },
-        };
-        journal.requests.clear();
-        journal.names = names;
-        journal.write(self.store, &self.folder, &[wanted.release])
+        let journal = Journal { requests: Vec::new(), names, ..self.journal.clone().unwrap_or_default() };
+        journal.write(self.store, &self.folder, Some(wanted.release))
     }
 
-    fn change(&self, wanted: &Proof, survey: &Survey, removed: &[String]) -> Result<(), FetchError> {
+    fn change(&self, wanted: &Proof, survey: &Survey) -> Result<(), FetchError> {
         let making = |source| FetchError::io("make a folder in", &self.folder)(source);
         let temporary = tempfile::Builder::new().prefix(TEMPORARY).tempdir_in(&self.folder).map_err(making)?;
         let mut filler = Filler::new(self.store, wanted.layout, &self.folder, wanted, survey);
@@ -274,7 +254,7 @@ impl<'a> Destination<'a> {
             fs::rename(&new, &place).map_err(FetchError::io("move a finished bundle to", &place))?;
             filler.settle(&new, &place);
         }
-        removed.iter().try_for_each(|name| old.take(name))?;
+        survey.unwanted.iter().try_for_each(|name| old.take(name))?;
         temporary.close().map_err(FetchError::io("remove temporary files in", &self.folder))
     }
 
@@ -286,12 +266,10 @@ impl<'a> Destination<'a> {
     fn record(&self, wanted: &Proof, request: Option<FetchRequest>) -> Result<(), FetchError> {
         let scan = Scan::of(&self.folder, wanted.names()).map_err(FetchError::io("look at", &self.folder))?;
         let standing = |proof: &Proof| (proof.release, proof.layout, proof.floor) == (wanted.release, wanted.layout, wanted.floor);
-        let mut requests = match &self.journal {
-            Some(journal) if standing(&journal.proof) => journal.requests.clone(),
-            _ => Vec::new(),
-        };
+        let journal = self.journal.as_ref().filter(|journal| journal.proof.as_ref().is_some_and(standing));
+        let mut requests = journal.map_or_else(Vec::new, |journal| journal.requests.clone());
         requests.extend(request.filter(|request| !requests.contains(request)));
-        Journal { proof: wanted.clone(), scan, requests, names: BTreeSet::new() }.write(self.store, &self.folder, &[])
+        Journal { proof: Some(wanted.clone()), scan, requests, names: BTreeSet::new() }.write(self.store, &self.folder, None)
     }
 }
 
@@ -318,7 +296,11 @@ pub(super) fn hash_file(path: &Path) -> io::Result<Digest> {
 }
 
 fn remove_leftovers(folder: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(folder)? {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other?,
+    };
+    for entry in entries {
         let entry = entry?;
         let name = entry.file_name();
         let name = name.to_string_lossy();
@@ -406,8 +388,8 @@ impl<'a> Filler<'a> {
                 Err(_) => self.clones = false,
             }
         }
-        // A link would carry its mode over to the blob.
-        let linked = self.layout != Layout::Copied && !file.executable && fs::hard_link(&blob, target).is_ok();
+        // A link has the blob's mode.
+        let linked = self.layout != Layout::Copied && !file.executable && is_read_only(&blob)? && fs::hard_link(&blob, target).is_ok();
         if linked {
             return Ok(());
         }
@@ -424,6 +406,17 @@ impl<'a> Filler<'a> {
             }
         }
     }
+}
+
+/// Whether the blob has the mode that the store gave it, which a link to it may have changed.
+#[cfg(unix)]
+fn is_read_only(blob: &Path) -> io::Result<bool> {
+    Ok(std::os::unix::fs::PermissionsExt::mode(&fs::metadata(blob)?.permissions()) & 0o777 == 0o444)
+}
+
+#[cfg(not(unix))]
+fn is_read_only(blob: &Path) -> io::Result<bool> {
+    Ok(fs::metadata(blob)?.permissions().readonly())
 }
 
 #[cfg(unix)]

@@ -11,6 +11,7 @@ mod download;
 mod error;
 mod layout;
 mod materialize;
+mod pace;
 pub mod plan;
 pub mod ranges;
 mod scan;

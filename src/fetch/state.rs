@@ -43,11 +43,19 @@ pub struct FetchRequest {
     pub deliveries: BTreeSet<Delivery>,
 }
 
+impl FetchRequest {
+    /// Whether a folder that satisfies this satisfies `other`, too: who asks no remote takes what any of them gave.
+    fn covers(&self, other: &Self) -> bool {
+        self == other || (other.source.is_none() && Self { source: None, ..self.clone() } == *other)
+    }
+}
+
 /// What the store's record of a placed folder says.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Journal {
-    pub(super) proof: Proof,
-    /// How everything looked right after placing; empty while that is not known.
+    /// What was placed last, completely.
+    pub(super) proof: Option<Proof>,
+    /// How everything looked right after that; empty where it is not known.
     pub(super) scan: Scan,
     /// What this satisfies.
     pub(super) requests: Vec<FetchRequest>,
@@ -62,9 +70,9 @@ impl Journal {
         serde_json::from_value(placement.body).ok()
     }
 
-    /// Keeps the record. `others` are further releases that must not be collected.
-    pub(super) fn write(&self, store: &Store, folder: &Path, others: &[Digest]) -> Result<(), FetchError> {
-        let releases: BTreeSet<_> = others.iter().copied().chain([self.proof.release]).collect();
+    /// Keeps the record. `other` is a further release that must not be collected.
+    pub(super) fn write(&self, store: &Store, folder: &Path, other: Option<Digest>) -> Result<(), FetchError> {
+        let releases: BTreeSet<_> = self.proof.iter().map(|proof| proof.release).chain(other).collect();
         let path = folder.to_owned();
         let body = serde_json::to_value(self).map_err(|source| StoreError::Encode { path: path.clone(), source })?;
         Ok(store.put_placement(&Placement { folder: path, releases: releases.into_iter().collect(), body })?)
@@ -77,11 +85,9 @@ impl Journal {
 pub fn unchanged(store: &Store, out: &Path, request: &FetchRequest) -> Option<Proof> {
     let folder = fs::canonicalize(out.join(request.package.as_str())).ok()?;
     let journal = Journal::read(store, &folder)?;
-    if !journal.requests.contains(request) {
-        return None;
-    }
-    let scan = Scan::of(&folder, journal.proof.names()).ok()?;
-    (scan == journal.scan).then_some(journal.proof)
+    let proof = journal.proof.filter(|_| journal.requests.iter().any(|known| known.covers(request)))?;
+    let scan = Scan::of(&folder, proof.names()).ok()?;
+    (scan == journal.scan).then_some(proof)
 }
 
 /// Forgets how the files of a placed folder looked, so that the next fetch hashes them: for whoever found that times lie.
@@ -93,7 +99,7 @@ pub fn distrust(store: &Store, folder: &Path) -> Result<(), FetchError> {
     match Journal::read(store, &folder) {
         Some(mut journal) => {
             journal.scan = Scan::default();
-            journal.write(store, &folder, &[])
+            journal.write(store, &folder, None)
         }
         None => Ok(()),
     }

@@ -1,17 +1,13 @@
 //! Checking a placed folder byte for byte against its proof. Only looks.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs,
-    path::Path,
-};
+use std::{fs, path::Path};
 
 use rayon::prelude::*;
 use serde::Serialize;
 
 use super::{
     FetchError,
-    layout::{PROOF_NAME, PlacedFile, Proof},
+    layout::{Entry, PROOF_NAME, PlacedFile, Proof},
     materialize::hash_file,
     scan::{HAS_EXECUTABLES, Scan, Stat},
     state::Journal,
@@ -32,7 +28,7 @@ pub enum PlacedProblem {
     WrongContent,
     /// A file that is executable and should not be, or the other way round.
     WrongMode,
-    /// A proof that cannot be read, or is not the one that was written.
+    /// A proof that is not as it was written.
     WrongProof,
     /// A file that cannot be read.
     Unreadable,
@@ -73,7 +69,7 @@ pub fn is_placed(folder: &Path) -> bool {
     folder.join(PROOF_NAME).is_file()
 }
 
-/// Hashes every file that the folder's proof names. `store` may know better what was placed there.
+/// Hashes every file that the folder's proof names. Where the proof itself is damaged, the store may remember it.
 ///
 /// # Errors
 /// When the folder cannot be listed; files that cannot be read are findings.
@@ -82,14 +78,12 @@ pub fn verify_placed(store: &Store, folder: &Path) -> Result<PlacedReport, Fetch
     let mut report = PlacedReport::default();
     let path = folder.join(PROOF_NAME);
     let bytes = fs::read(&path).map_err(FetchError::io("read", &path))?;
-    let recorded = Journal::read(store, &folder).filter(|journal| journal.names.is_empty()).map(|journal| journal.proof.to_bytes());
-    if let Some(recorded) = recorded.as_ref().filter(|recorded| **recorded != bytes) {
-        report.add(PROOF_NAME, PlacedProblem::WrongProof, named(&Digest::of(recorded)), named(&Digest::of(&bytes)));
+    let written = Proof::parse(&bytes);
+    if written.is_none() {
+        report.add(PROOF_NAME, PlacedProblem::WrongProof, "a proof with its checksum", "something else");
     }
-    let Some(proof) = recorded.and_then(|recorded| Proof::parse(&recorded)).or_else(|| Proof::parse(&bytes)) else {
-        report.add(PROOF_NAME, PlacedProblem::WrongProof, "a proof", "something else");
-        return Ok(report);
-    };
+    let remembered = || Journal::read(store, &folder)?.proof;
+    let Some(proof) = written.or_else(remembered) else { return Ok(report) };
     let names = proof.names().filter(|name| *name != PROOF_NAME);
     let scan = Scan::of(&folder, names).map_err(FetchError::io("look at", &folder))?;
     compare(&folder, &proof, &scan, &mut report);
@@ -98,7 +92,12 @@ pub fn verify_placed(store: &Store, folder: &Path) -> Result<PlacedReport, Fetch
 }
 
 fn compare(folder: &Path, proof: &Proof, scan: &Scan, report: &mut PlacedReport) {
-    let (files, folders) = expected(proof);
+    let mut expected = Entry::default();
+    for entry in proof.entries().into_values() {
+        expected.files.extend(entry.files);
+        expected.folders.extend(entry.folders);
+    }
+    let Entry { files, folders } = expected;
     for missing in folders.iter().filter(|path| !scan.folders.contains(*path)) {
         report.add(missing, PlacedProblem::Missing, "a folder", "nothing");
     }
@@ -117,17 +116,6 @@ fn compare(folder: &Path, proof: &Proof, scan: &Scan, report: &mut PlacedReport)
         report.bytes += one.bytes;
         report.findings.extend(one.findings);
     }
-}
-
-fn expected(proof: &Proof) -> (BTreeMap<String, PlacedFile>, BTreeSet<String>) {
-    let mut files: BTreeMap<String, PlacedFile> = proof.files.iter().map(|(name, file)| (name.clone(), *file)).collect();
-    let mut folders = BTreeSet::new();
-    for (name, bundle) in &proof.bundles {
-        files.extend(bundle.files.iter().map(|(path, file)| (format!("{name}/{path}"), *file)));
-        folders.insert(name.clone());
-        folders.extend(bundle.all_folders().iter().map(|folder| format!("{name}/{folder}")));
-    }
-    (files, folders)
 }
 
 fn compare_file(folder: &Path, path: &str, file: &PlacedFile, stat: &Stat) -> PlacedReport {

@@ -121,6 +121,9 @@ pub enum BuildError {
     },
 }
 
+/// Inputs and attributes.
+type ConstexprArguments = (BTreeMap<String, Vec<Binding>>, BTreeMap<String, Value>);
+
 /// Builds one function.
 #[derive(Debug)]
 pub struct Builder {
@@ -184,6 +187,11 @@ impl Builder {
         let result = body(self);
         self.modules.pop();
         result
+    }
+
+    /// The type of a value.
+    pub fn value_type(&self, var: Var) -> &ValueType {
+        &self.values[var.0.0 as usize].ty
     }
 
     /// The tensor type of a value.
@@ -261,23 +269,12 @@ impl Builder {
         let version = definition
             .at(self.target)
             .ok_or_else(|| error(InferError::Target { op: definition.name, since: definition.since(), target: self.target }))?;
-        let mut inputs: BTreeMap<String, Vec<Binding>> = BTreeMap::new();
-        for (parameter, argument) in arguments {
-            let vars = self.bind(version, &full, parameter, argument, arguments);
-            inputs.insert((*parameter).to_owned(), vars.into_iter().map(|var| Binding::Value(var.0)).collect());
-        }
-        for parameter in version.parameters {
-            let Presence::Default(default) = parameter.presence else { continue };
-            if inputs.contains_key(parameter.name) {
-                continue;
-            }
-            let value = default(&self.call(definition, &inputs).map_err(error)?);
-            if let Some(value) = value {
-                let var = self.constant(&format!("{full}_{}", parameter.name), value);
-                inputs.insert(parameter.name.to_owned(), vec![Binding::Value(var.0)]);
-            }
-        }
-        let types = self.call(definition, &inputs).and_then(|call| call.infer()).map_err(error)?;
+        let (inputs, attributes) = if kind.starts_with("constexpr_") {
+            self.constexpr_arguments(version, arguments).map_err(error)?
+        } else {
+            (self.arguments(definition, version, &full, arguments).map_err(error)?, BTreeMap::new())
+        };
+        let types = self.call(definition, &inputs, &attributes).and_then(|call| call.infer()).map_err(error)?;
         if let Some(ty) = types.iter().find(|ty| ty.tensor().is_some_and(|tensor| tensor.rank() > 5)) {
             return Err(BuildError::Rank { op: kind.to_owned(), name: full, ty: ty.clone() });
         }
@@ -300,10 +297,63 @@ impl Builder {
             inputs,
             outputs: outputs.iter().map(|var| var.0).collect(),
             blocks: Vec::new(),
-            attributes: BTreeMap::new(),
+            attributes,
             scope: self.here(),
         });
         Ok(outputs)
+    }
+
+    /// Arguments of an ordinary operation: every constant is a `const` of its own, and defaults are written.
+    fn arguments(
+        &mut self,
+        definition: &'static super::OpDef,
+        version: &OpVersion,
+        op: &str,
+        arguments: &[(&str, Argument)],
+    ) -> Result<BTreeMap<String, Vec<Binding>>, InferError> {
+        let mut inputs: BTreeMap<String, Vec<Binding>> = BTreeMap::new();
+        for (parameter, argument) in arguments {
+            let vars = self.bind(version, op, parameter, argument, arguments);
+            inputs.insert((*parameter).to_owned(), vars.into_iter().map(|var| Binding::Value(var.0)).collect());
+        }
+        for parameter in version.parameters {
+            let Presence::Default(default) = parameter.presence else { continue };
+            if inputs.contains_key(parameter.name) {
+                continue;
+            }
+            let value = default(&self.call(definition, &inputs, &BTreeMap::new())?);
+            if let Some(value) = value {
+                let var = self.constant(&format!("{op}_{}", parameter.name), value);
+                inputs.insert(parameter.name.to_owned(), vec![Binding::Value(var.0)]);
+            }
+        }
+        Ok(inputs)
+    }
+
+    /// Arguments of a `constexpr_*` operation: constants stand in the operation itself, as attributes in the forms older than iOS18, which
+    /// have no inputs, and as inputs from then on, which may also be results of other `constexpr_*` operations.
+    fn constexpr_arguments(&self, version: &OpVersion, arguments: &[(&str, Argument)]) -> Result<ConstexprArguments, InferError> {
+        let (mut inputs, mut attributes) = (BTreeMap::new(), BTreeMap::new());
+        for (name, argument) in arguments {
+            let value = match argument {
+                Argument::Value(value) => Some(value.clone()),
+                Argument::Float(number) => {
+                    let dtype = version.parameter(name).map(|declared| self.float_type(version, declared, arguments));
+                    Some(Value::float(dtype.unwrap_or(DataType::Float32), *number))
+                }
+                Argument::Var(var) => self.constants.get(&var.0).cloned(),
+                Argument::Vars(_) => None,
+            };
+            match (value, argument) {
+                (Some(value), _) if version.since < Target::Ios18 => drop(attributes.insert((*name).to_owned(), value)),
+                (Some(value), _) => drop(inputs.insert((*name).to_owned(), vec![Binding::Literal(value)])),
+                (None, Argument::Var(var)) if version.since >= Target::Ios18 => {
+                    inputs.insert((*name).to_owned(), vec![Binding::Value(var.0)]);
+                }
+                _ => return Err(InferError::NotConstant((*name).to_owned())),
+            }
+        }
+        Ok((inputs, attributes))
     }
 
     /// [`op`](Self::op) for operators with one result.
@@ -344,7 +394,12 @@ impl Builder {
         all.iter().filter(|(name, _)| same(name)).find_map(|(_, argument)| dtype(argument)).unwrap_or(DataType::Float32)
     }
 
-    fn call<'a>(&self, definition: &'static super::OpDef, inputs: &'a BTreeMap<String, Vec<Binding>>) -> Result<Call<'a>, InferError> {
+    fn call<'a>(
+        &self,
+        definition: &'static super::OpDef,
+        inputs: &'a BTreeMap<String, Vec<Binding>>,
+        attributes: &'a BTreeMap<String, Value>,
+    ) -> Result<Call<'a>, InferError> {
         let mut call = Call::new(definition, self.target)?;
         for (parameter, bindings) in inputs {
             for binding in bindings {
@@ -354,6 +409,9 @@ impl Builder {
                     Binding::Literal(value) => call.push(parameter, value.value_type(), Some(value.clone())),
                 }
             }
+        }
+        for (parameter, value) in attributes {
+            call.push(parameter, value.value_type(), Some(value.clone()));
         }
         Ok(call)
     }

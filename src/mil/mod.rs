@@ -14,7 +14,7 @@ mod verify;
 
 pub use builder::{Argument, BuildError, Builder, Var};
 pub use constant::{Constant, Literal, Recipe, RecipeKind, Value};
-pub use op::{Call, Default, Domain, InferError, OpDef, OpVersion, Parameter, Presence, Registry, broadcast};
+pub use op::{BlockTypes, Call, Default, Domain, InferError, OpDef, OpVersion, Parameter, Presence, Registry, broadcast};
 pub use program::{Binding, Block, Function, Operation, Program, Scope, ValueId, ValueInfo};
 pub use text::print;
 pub use types::{DataType, Dimension, TensorType, ValueType};

@@ -204,7 +204,16 @@ pub struct Call<'a> {
     version: &'static OpVersion,
     target: Target,
     arguments: BTreeMap<&'a str, Vec<Operand>>,
-    block_outputs: Vec<Vec<ValueType>>,
+    blocks: Vec<BlockTypes>,
+}
+
+/// The types that a nested block takes and gives.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BlockTypes {
+    /// Of its inputs (loop variables).
+    pub inputs: Vec<ValueType>,
+    /// Of its results.
+    pub outputs: Vec<ValueType>,
 }
 
 impl<'a> Call<'a> {
@@ -215,7 +224,7 @@ impl<'a> Call<'a> {
     pub fn new(definition: &'static OpDef, target: Target) -> Result<Self, InferError> {
         let missing = InferError::Target { op: definition.name, since: definition.since(), target };
         let version = definition.at(target).ok_or(missing)?;
-        Ok(Self { definition, version, target, arguments: BTreeMap::new(), block_outputs: Vec::new() })
+        Ok(Self { definition, version, target, arguments: BTreeMap::new(), blocks: Vec::new() })
     }
 
     /// Adds a value of an argument.
@@ -229,9 +238,9 @@ impl<'a> Call<'a> {
         self.arguments.entry(parameter).or_default().push(Operand { ty, constant: None, fixed: true });
     }
 
-    /// Adds the result types of a nested block.
-    pub fn push_block(&mut self, outputs: Vec<ValueType>) {
-        self.block_outputs.push(outputs);
+    /// Adds the types of a nested block.
+    pub fn push_block(&mut self, inputs: Vec<ValueType>, outputs: Vec<ValueType>) {
+        self.blocks.push(BlockTypes { inputs, outputs });
     }
 
     /// The contract that holds.
@@ -249,9 +258,18 @@ impl<'a> Call<'a> {
         self.definition.name
     }
 
-    /// The result types of the nested blocks.
-    pub fn block_outputs(&self) -> &[Vec<ValueType>] {
-        &self.block_outputs
+    /// The types of the nested blocks.
+    pub fn blocks(&self) -> &[BlockTypes] {
+        &self.blocks
+    }
+
+    /// The types of all values of an argument, tensors or not.
+    ///
+    /// # Errors
+    /// When it was not given.
+    pub fn value_types(&self, name: &str) -> Result<Vec<&ValueType>, InferError> {
+        let operands = self.arguments.get(name).ok_or_else(|| InferError::Missing(name.to_owned()))?;
+        Ok(operands.iter().map(|operand| &operand.ty).collect())
     }
 
     /// Checks the arguments against the contract and infers the results.
@@ -353,6 +371,16 @@ impl<'a> Call<'a> {
                 Presence::Required | Presence::Optional => None,
             },
         }
+    }
+
+    /// The constant values of a variadic argument.
+    ///
+    /// # Errors
+    /// When it was not given, or one is computed.
+    pub fn known_values(&self, name: &str) -> Result<Vec<Value>, InferError> {
+        let operands = self.arguments.get(name).ok_or_else(|| InferError::Missing(name.to_owned()))?;
+        let known: Option<Vec<Value>> = operands.iter().map(|operand| operand.constant.clone()).collect();
+        known.ok_or_else(|| InferError::NotConstant(name.to_owned()))
     }
 
     fn literal(&self, name: &str) -> Result<Constant, InferError> {

@@ -196,6 +196,14 @@ impl TensorType {
         self.shape.iter().try_fold(1u64, |product, d| product.checked_mul(d.known()?))
     }
 
+    /// Whether a tensor may be of both types: a length that one side does not know may be anything.
+    pub fn agrees(&self, other: &Self) -> bool {
+        let variadic = |ty: &Self| ty.shape.iter().any(|d| matches!(d, Dimension::Unknown { variadic: true }));
+        let fits = |(a, b): (&Dimension, &Dimension)| a == b || a.known().is_none() || b.known().is_none();
+        self.dtype == other.dtype
+            && (variadic(self) || variadic(other) || self.rank() == other.rank() && self.shape.iter().zip(&other.shape).all(fits))
+    }
+
     /// The same dimensions with another element type.
     pub fn with_dtype(&self, dtype: DataType) -> Self {
         Self { dtype, shape: self.shape.clone() }
@@ -239,6 +247,16 @@ pub enum ValueType {
 }
 
 impl ValueType {
+    /// Whether a value may be of both types: they are equal, but a length that one side does not know may be anything, as may the lengths of
+    /// lists, which grow.
+    pub fn agrees(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Tensor(a), Self::Tensor(b)) => a.agrees(b),
+            (Self::List { element: a, .. }, Self::List { element: b, .. }) => a.agrees(b),
+            _ => self == other,
+        }
+    }
+
     /// The tensor type, where it is one.
     pub fn tensor(&self) -> Option<&TensorType> {
         match self {
@@ -284,6 +302,16 @@ mod tests {
         }
         assert_eq!(DataType::Float16.long_name(), "float16");
         assert_eq!(TensorType::new(DataType::Float16, &[1, 4]).to_string(), "tensor<fp16, [1, 4]>");
+    }
+
+    #[test]
+    fn unknown_lengths_agree_with_any() {
+        let known = TensorType::new(DataType::Int8, &[2, 3]);
+        let unknown = |variadic| TensorType { dtype: DataType::Int8, shape: vec![Dimension::Unknown { variadic }] };
+        assert!(known.agrees(&known) && unknown(true).agrees(&known) && known.agrees(&unknown(true)));
+        assert!(!known.agrees(&unknown(false)), "the rank differs");
+        assert!(!known.agrees(&TensorType::new(DataType::Int8, &[2, 4])));
+        assert!(!known.agrees(&known.with_dtype(DataType::UInt8)));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Binding, Block, Call, DataType, Dimension, Function, InferError, Operation, Program, Registry, Value, ValueId, ValueType};
+use super::{Binding, Block, Call, DataType, Function, InferError, Operation, Program, Registry, Value, ValueId, ValueType};
 use crate::base::Target;
 
 /// What is wrong with a program, and where.
@@ -260,6 +260,17 @@ impl<'a> Verifier<'a> {
         Ok(())
     }
 
+    /// A block inside of an operation: what it defines is not visible after it, and its names are free again.
+    fn nested(&mut self, block: &'a Block) -> Result<(), VerifyError> {
+        block.inputs.iter().try_for_each(|&id| self.define(id))?;
+        self.block(block)?;
+        for id in block.inputs.iter().chain(block.operations.iter().flat_map(|operation| &operation.outputs)) {
+            self.defined.remove(id);
+            self.names.remove(self.function.value(*id).name.as_str());
+        }
+        Ok(())
+    }
+
     fn used(&self, id: ValueId, place: &str) -> Result<(), VerifyError> {
         if self.defined.contains(&id) {
             return Ok(());
@@ -274,17 +285,14 @@ impl<'a> Verifier<'a> {
                 self.used(*id, &format!("operation #{index} `{}`", operation.name))?;
             }
         }
-        let mut inner = Vec::new();
         for block in &operation.blocks {
-            block.inputs.iter().try_for_each(|&id| self.define(id))?;
-            self.block(block)?;
-            inner.push(block.outputs.iter().map(|&id| self.function.value(id).ty.clone()).collect());
+            self.nested(block)?;
         }
         if let Some(value) = operation.constant() {
             self.check_types(index, operation, &[value.value_type()])?;
             self.constants.extend(operation.outputs.iter().map(|&id| (id, value)));
         } else {
-            let types = self.infer(index, operation, inner)?;
+            let types = self.infer(index, operation)?;
             self.check_types(index, operation, &types)?;
             if operation.kind.starts_with("constexpr_") {
                 self.fixed.extend(&operation.outputs);
@@ -293,7 +301,7 @@ impl<'a> Verifier<'a> {
         operation.outputs.iter().try_for_each(|&id| self.define(id))
     }
 
-    fn infer(&self, index: usize, operation: &Operation, inner: Vec<Vec<ValueType>>) -> Result<Vec<ValueType>, VerifyError> {
+    fn infer(&self, index: usize, operation: &Operation) -> Result<Vec<ValueType>, VerifyError> {
         let (function, name, op) = (self.name.to_owned(), operation.name.clone(), operation.kind.clone());
         let definition = (self.registry)(&operation.kind).ok_or(VerifyError::UnknownOp { function, index, name, op })?;
         let error = |source: InferError| VerifyError::Arguments {
@@ -319,13 +327,16 @@ impl<'a> Verifier<'a> {
         for (parameter, value) in operation.attributes.iter().filter(|_| operation.kind.starts_with("constexpr_")) {
             call.push(parameter, value.value_type(), Some(value.clone()));
         }
-        inner.into_iter().for_each(|outputs| call.push_block(outputs));
+        for block in &operation.blocks {
+            let types = |ids: &[ValueId]| ids.iter().map(|&id| self.function.value(id).ty.clone()).collect();
+            call.push_block(types(&block.inputs), types(&block.outputs));
+        }
         call.infer().map_err(error)
     }
 
     fn check_types(&self, index: usize, operation: &Operation, inferred: &[ValueType]) -> Result<(), VerifyError> {
         let declared: Vec<&ValueType> = operation.outputs.iter().map(|&id| &self.function.value(id).ty).collect();
-        let same = declared.len() == inferred.len() && declared.iter().zip(inferred).all(|(d, i)| agrees(d, i));
+        let same = declared.len() == inferred.len() && declared.iter().zip(inferred).all(|(d, i)| d.agrees(i));
         if !same {
             let join = |types: Vec<String>| types.join(", ").into_boxed_str();
             return Err(VerifyError::Type {
@@ -347,16 +358,6 @@ impl<'a> Verifier<'a> {
             None => Ok(()),
         }
     }
-}
-
-/// Whether a declared type can be the inferred one: equal, but a length that one side does not know may be anything.
-fn agrees(declared: &ValueType, inferred: &ValueType) -> bool {
-    let (Some(d), Some(i)) = (declared.tensor(), inferred.tensor()) else { return declared == inferred };
-    let variadic = |shape: &[Dimension]| shape.iter().any(|d| matches!(d, Dimension::Unknown { variadic: true }));
-    d.dtype == i.dtype
-        && (variadic(&d.shape)
-            || variadic(&i.shape)
-            || d.rank() == i.rank() && d.shape.iter().zip(&i.shape).all(|(a, b)| a == b || a.known().is_none() || b.known().is_none()))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! `concat`: tensors one behind the other along `axis`; with `interleave` their slices take turns.
 //!
-//! `values`: several tensors of one element type whose other dimensions agree. iOS17: 8 and 16 bit integers too.
+//! `values`: several tensors of one element type whose other dimensions agree; scalars make a vector, whatever `axis` is.
+//! iOS17: 8 and 16 bit integers too.
 
 use candle_core::Tensor;
 
@@ -45,6 +46,9 @@ impl Builder {
 fn infer(call: &Call<'_>) -> Result<Vec<ValueType>, InferError> {
     let values = call.tensors("values")?;
     let first = values[0];
+    if values.iter().all(|value| value.rank() == 0) {
+        return single(first.dtype, vec![Dimension::Known(values.len() as u64)]);
+    }
     let axis = call.axis("axis", first.rank())?;
     let mut shape = first.shape.clone();
     let mut length = Some(0u64);
@@ -72,6 +76,9 @@ fn infer(call: &Call<'_>) -> Result<Vec<ValueType>, InferError> {
 
 fn kernel(arguments: &Arguments<'_>) -> Result<Vec<Tensor>, KernelError> {
     let (values, shape) = (arguments.tensors("values")?, arguments.shape(0)?);
+    if values.iter().all(|value| value.rank() == 0) {
+        return Ok(vec![Tensor::stack(values, 0)?]);
+    }
     let axis = arguments.call.axis("axis", shape.len())?;
     let result =
         if arguments.call.bool("interleave")? { Tensor::stack(values, axis + 1)?.reshape(shape)? } else { Tensor::cat(values, axis)? };

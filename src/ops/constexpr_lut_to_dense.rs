@@ -5,6 +5,7 @@
 //! `vector_axis`, which they lengthen. The result has the element type of `lut`.
 
 use candle_core::{Device, Tensor};
+use rayon::prelude::*;
 
 use super::{
     Op,
@@ -90,12 +91,13 @@ fn kernel(arguments: &Arguments<'_>) -> Result<Vec<Tensor>, KernelError> {
     Ok(vec![looked_up(indices, table, axis)?])
 }
 
-/// Elements of `bits` bits out of bytes, low bits first.
+/// Elements of `bits` bits (at most 8) out of bytes, low bits first.
 pub(super) fn unpacked(bytes: &Tensor, bits: usize, shape: &[usize]) -> Result<Tensor, KernelError> {
     let count: usize = shape.iter().product();
     let values: Vec<i64> = view(bytes, |bytes: &[i64]| {
-        let bit = |at: usize| bytes.get(at / 8).map_or(0, |byte| byte >> (at % 8) & 1);
-        (0..count).map(|i| (0..bits).fold(0, |value, j| value | bit(i * bits + j) << j)).collect()
+        let byte = |i: usize| bytes.get(i).copied().unwrap_or(0);
+        let element = |at: usize| (byte(at / 8) | byte(at / 8 + 1) << 8) >> (at % 8) & ((1 << bits) - 1);
+        (0..count).into_par_iter().with_min_len(1 << 14).map(|i| element(i * bits)).collect()
     })?;
     Ok(Tensor::from_vec(values, shape, &Device::Cpu)?)
 }

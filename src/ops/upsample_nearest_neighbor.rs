@@ -31,7 +31,7 @@ pub(super) static OP: Op = Op {
                 var("scale_factor_width", 'U').constant().default(|call| factor_one(call, "scale_factor_height")),
             ],
         }],
-        infer,
+        infer: enlarged,
     },
     kernel,
 };
@@ -48,12 +48,13 @@ impl Builder {
 }
 
 /// 1, in the element type of the other factor.
-fn factor_one(call: &Call<'_>, other: &str) -> Option<Value> {
+pub(super) fn factor_one(call: &Call<'_>, other: &str) -> Option<Value> {
     let float = call.tensor(other).is_ok_and(|ty| ty.dtype == DataType::Float32);
     Some(if float { Value::float(DataType::Float32, 1.0) } else { Value::int(1) })
 }
 
-fn infer(call: &Call<'_>) -> Result<Vec<ValueType>, InferError> {
+/// The shape of `x` with the last two lengths multiplied by the factors.
+pub(super) fn enlarged(call: &Call<'_>) -> Result<Vec<ValueType>, InferError> {
     rank_between(call, "x", 3, 5)?;
     let x = call.tensor("x")?;
     let mut shape = x.shape.clone();

@@ -35,7 +35,7 @@ pub enum PublishError {
         source: ReleaseError,
     },
     /// Blobs that the remote lacks and the store does not have either.
-    #[error("{} blobs of `{release}` are neither in the store nor at the remote, e.g. {first}", count)]
+    #[error("`{release}` has {} neither in the store nor at the remote, e.g. sha256:{first}", counted(*count, "blob"))]
     Missing {
         /// Package and version.
         release: String,
@@ -45,7 +45,7 @@ pub enum PublishError {
         count: usize,
     },
     /// Blobs in the store whose bytes are not those of their names.
-    #[error("{} blobs of `{release}` are damaged in the store, e.g. {first}; nothing was sent", count)]
+    #[error("`{release}` has {} in the store, e.g. sha256:{first}; nothing was sent", counted(*count, "damaged blob"))]
     Damaged {
         /// Package and version.
         release: String,
@@ -54,6 +54,10 @@ pub enum PublishError {
         /// How many.
         count: usize,
     },
+}
+
+fn counted(count: usize, thing: &str) -> String {
+    format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
 }
 
 impl PublishError {

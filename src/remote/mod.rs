@@ -17,7 +17,7 @@ use semver::Version;
 
 pub use documents::{CATALOGUE_SCHEMA, Catalogue, CatalogueEntry, DocumentError, INDEX_SCHEMA, IndexEntry, PackageIndex};
 pub use error::{RemoteError, Retry};
-pub use folder::{FolderRemote, rebuild_index};
+pub use folder::{FolderRemote, is_registry, rebuild_index};
 pub use http::HttpRemote;
 pub use layers::{LimitedRemote, RetryingRemote};
 
@@ -50,6 +50,19 @@ pub trait Remote: Debug + Send + Sync {
 
     /// The versions of a package; `None` where there is no such package.
     fn index<'a>(&'a self, package: &'a PackageName) -> Answer<'a, Option<PackageIndex>>;
+
+    /// The catalogue as it lies there, never derived anew, for verification; `None` where this kind of remote keeps none.
+    ///
+    /// # Errors
+    /// [`RemoteError::NotARegistry`] or [`RemoteError::NotFound`] where it should lie there and does not.
+    fn written_catalogue(&self) -> Answer<'_, Option<Catalogue>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    /// A package's index as it lies there, as [`written_catalogue`](Self::written_catalogue).
+    fn written_index<'a>(&'a self, _package: &'a PackageName) -> Answer<'a, Option<PackageIndex>> {
+        Box::pin(async { Ok(None) })
+    }
 
     /// The bytes of a release manifest, whose sha256 is `digest`; at most [`RELEASE_LIMIT`].
     fn release<'a>(&'a self, package: &'a PackageName, version: &'a Version, digest: &'a Digest) -> Answer<'a, Vec<u8>>;

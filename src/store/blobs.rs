@@ -25,6 +25,27 @@ impl Store {
         metadata.is_file().then_some(metadata.len())
     }
 
+    /// Whether the blob is here with this length and the right bytes. They are hashed only if its file was touched since they were last
+    /// known to be right; a damaged blob is removed.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn has_blob(&self, digest: &Digest, size: u64) -> Result<bool, StoreError> {
+        Ok(self.is_untouched(digest, size) || self.has_blob_hashed(digest, size)?)
+    }
+
+    /// As [`has_blob`](Self::has_blob), and hashes the bytes whatever the file's times say.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn has_blob_hashed(&self, digest: &Digest, size: u64) -> Result<bool, StoreError> {
+        match self.blob_verified(digest) {
+            Ok(_) => Ok(self.blob_size(digest) == Some(size)),
+            Err(StoreError::MissingBlob { .. } | StoreError::DamagedBlob { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Opens the blob for reading. Its bytes are not checked.
     ///
     /// # Errors
@@ -61,6 +82,7 @@ impl Store {
         let path = self.blob_path(digest);
         let hashed = hash_path(&path, &|_| ()).map_err(|error| missing_or(error, *digest, "read", &path))?;
         if hashed.sha256 == *digest {
+            self.remember_stat(digest);
             return Ok(path);
         }
         fs::remove_file(&path).map_err(StoreError::io("remove", &path))?;

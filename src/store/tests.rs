@@ -76,8 +76,10 @@ fn written_put_and_ingested_bytes_are_the_same_blob() {
     let written = writer.finish().unwrap();
     let file = home.folder.path().join("file");
     fs::write(&file, &bytes).unwrap();
-    assert_eq!(home.store.ingest_file(&file, Segmentation::ContentDefined).unwrap(), written);
-    assert_eq!(home.store.put(&bytes, Segmentation::ContentDefined).unwrap(), written);
+    assert!(written.is_new);
+    let again = StoredBlob { is_new: false, ..written.clone() };
+    assert_eq!(home.store.ingest_file(&file, Segmentation::ContentDefined).unwrap(), again);
+    assert_eq!(home.store.put(&bytes, Segmentation::ContentDefined).unwrap(), again);
     assert_eq!(written.digest, Digest::of(&bytes));
     segments::check(&written.blob).unwrap();
     assert_eq!(home.store.read_blob(&written.digest, 5_000_000).unwrap(), bytes);
@@ -173,7 +175,8 @@ fn many_threads_and_instances_write_at_once() {
         let threads: Vec<_> = stores.iter().map(|store| scope.spawn(move || write(store))).collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
-    assert!(results.windows(2).all(|pair| pair[0] == pair[1]));
+    let blobs = |results: &[StoredBlob]| results.iter().map(|stored| (stored.digest, stored.blob.clone())).collect::<Vec<_>>();
+    assert!(results.windows(2).all(|pair| blobs(&pair[0]) == blobs(&pair[1])));
     let report = home.store.verify(&|_, _| ()).unwrap();
     assert_eq!((report.blobs, report.findings, temporary_files(&home.store)), (6, vec![], 0));
 }
@@ -214,6 +217,6 @@ fn files_are_ingested_in_order() {
 pub(super) fn described(seed: u64, length: usize) -> (Vec<u8>, Digest, Blob) {
     let scratch = home();
     let bytes = noise(seed, length);
-    let StoredBlob { digest, blob } = scratch.store.put(&bytes, Segmentation::ContentDefined).unwrap();
+    let StoredBlob { digest, blob, .. } = scratch.store.put(&bytes, Segmentation::ContentDefined).unwrap();
     (bytes, digest, blob)
 }

@@ -27,6 +27,8 @@ pub struct StoredBlob {
     pub digest: Digest,
     /// Its size, BLAKE3 and segments.
     pub blob: Blob,
+    /// Whether the store did not have it before.
+    pub is_new: bool,
 }
 
 /// Everything that is computed from the bytes of a blob.
@@ -49,7 +51,7 @@ impl Digestion {
     fn finish(self) -> Result<StoredBlob, SegmentError> {
         let hashed = self.hasher.finish();
         let blob = Blob { size: hashed.size, blake3: hashed.blake3, segments: self.segmenter.finish()? };
-        Ok(StoredBlob { digest: hashed.sha256, blob })
+        Ok(StoredBlob { digest: hashed.sha256, blob, is_new: false })
     }
 }
 
@@ -73,8 +75,7 @@ impl BlobWriter {
         let path = self.temporary.path().to_owned();
         self.absorb_buffer().map_err(StoreError::io("write", &path))?;
         let stored = self.digestion.finish().map_err(|source| StoreError::Segments { what: path.display().to_string(), source })?;
-        self.store.settle_temporary(self.temporary, &stored)?;
-        Ok(stored)
+        self.store.settle_temporary(self.temporary, stored)
     }
 
     fn absorb_buffer(&mut self) -> io::Result<()> {
@@ -142,8 +143,7 @@ impl Store {
         }
         let mut temporary = self.temporary_file()?;
         temporary.write_all(bytes).map_err(StoreError::io("write", temporary.path()))?;
-        self.settle_temporary(temporary, &stored)?;
-        Ok(stored)
+        self.settle_temporary(temporary, stored)
     }
 
     /// Stores the file `path`. It is cloned where the file system can; else copied while it is hashed, unless a blob of its length is
@@ -158,8 +158,7 @@ impl Store {
         let size = source.metadata().map_err(StoreError::io("stat", path))?.len();
         if let Some(clone) = self.clone_file(&source)? {
             let stored = digest_file(&mut File::open(clone.path()).map_err(StoreError::io("open", path))?, path, segmentation)?;
-            self.settle_temporary(clone, &stored)?;
-            return Ok(stored);
+            return self.settle_temporary(clone, stored);
         }
         if self.index().has_blob_of_size(size) {
             let stored = digest_file(&mut source, path, segmentation.clone())?;
@@ -168,8 +167,7 @@ impl Store {
                 return Ok(stored);
             }
             if let Some(copy) = self.copy_file(path, &stored.blob.blake3)? {
-                self.settle_temporary(copy, &stored)?;
-                return Ok(stored);
+                return self.settle_temporary(copy, stored);
             }
             source = File::open(path).map_err(StoreError::io("open", path))?;
         }
@@ -211,14 +209,15 @@ impl Store {
         Ok((hasher.finalize().as_bytes() == expected.as_bytes()).then_some(copy))
     }
 
-    fn settle_temporary(&self, temporary: NamedTempFile, stored: &StoredBlob) -> Result<(), StoreError> {
+    fn settle_temporary(&self, temporary: NamedTempFile, stored: StoredBlob) -> Result<StoredBlob, StoreError> {
         let (file, path) = temporary.into_parts();
-        if self.settle(&file, &path, &stored.digest, stored.blob.size)? {
+        let is_new = self.settle(&file, &path, &stored.digest, stored.blob.size)?;
+        if is_new {
             // The name is gone already, so that there is nothing to remove.
             let _ = path.keep();
         }
         self.index_segments(&stored.digest, &stored.blob);
-        Ok(())
+        Ok(StoredBlob { is_new, ..stored })
     }
 }
 

@@ -43,6 +43,13 @@ impl Context {
         self
     }
 
+    /// Talks to remotes with these options.
+    #[must_use]
+    pub fn with_remote_options(mut self, options: RemoteOptions) -> Self {
+        self.remote_options = options;
+        self
+    }
+
     /// Lets `progress` watch.
     #[must_use]
     pub fn with_progress(mut self, progress: Arc<dyn Progress>) -> Self {

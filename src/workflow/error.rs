@@ -3,7 +3,7 @@
 
 use std::{io, path::PathBuf};
 
-use super::{build::BuildError, inspect::InspectError, show::ShowError, verify::VerifyError};
+use super::{build::BuildError, inspect::InspectError, run::RunError, show::ShowError, verify::VerifyError};
 use crate::{fetch::FetchError, manifest::ManifestError, publish::PublishError, remote::RemoteError, store::StoreError};
 
 /// Why a verb failed.
@@ -24,6 +24,9 @@ pub enum Error {
     /// Publishing.
     #[error(transparent)]
     Publish(#[from] PublishError),
+    /// Running.
+    #[error(transparent)]
+    Run(#[from] RunError),
     /// Verifying.
     #[error(transparent)]
     Verify(#[from] VerifyError),
@@ -76,7 +79,7 @@ impl Error {
             Self::Inspect(error) => error.kind(),
             Self::Fetch(error) => ErrorKind::of_fetch(error),
             Self::Publish(error) => ErrorKind::of_publish(error),
-            Self::Verify(_) => ErrorKind::Input,
+            Self::Run(_) | Self::Verify(_) => ErrorKind::Input,
             Self::Store(error) => ErrorKind::of_store(error),
             Self::Remote(error) => ErrorKind::of_remote(error),
             Self::Runtime { .. } => ErrorKind::Input,
@@ -91,6 +94,7 @@ impl Error {
             Self::Inspect(error) => error.hint(),
             Self::Fetch(error) => error.hint(),
             Self::Publish(error) => error.hint(),
+            Self::Run(error) => error.hint(),
             Self::Verify(error) => error.hint(),
             Self::Store(error) => error.hint(),
             Self::Remote(error) => error.hint(),

@@ -6,6 +6,7 @@
 //! new release no longer has is removed.
 
 use std::{
+    cell::OnceCell,
     collections::BTreeMap,
     path::{Path, PathBuf},
     sync::Arc,
@@ -18,7 +19,8 @@ use super::{Amount, Context, Error, PackageRequest};
 use crate::{
     base::{Digest, OsFloor, PackageName, RemoteUrl, Tag, Target},
     fetch::{
-        Destination, Facts, FetchError, FetchPlan, FetchRequest, Layout, Named, PlaceReport, Proof, Survey, Totals, download, unchanged,
+        Destination, DownloadReport, Facts, FetchError, FetchPlan, FetchRequest, Layout, Named, PlaceReport, PlacedBundle, Proof, Survey,
+        Totals, download, unchanged,
     },
     manifest::{
         GlobError, Selection,
@@ -26,7 +28,7 @@ use crate::{
         select,
     },
     remote::Remote,
-    store::{Origin, Segmentation, Store, StoreError},
+    store::{Origin, Segmentation, Store},
 };
 
 /// What to fetch, and where to put it.
@@ -121,7 +123,8 @@ pub struct FetchedVariant {
 /// What [`FetchError`] lists, and what the store and the remote say.
 pub fn fetch(context: &Context, options: &FetchOptions) -> Result<FetchReport, Error> {
     let floor = options.floor.map(|floor| floor.target()).transpose().map_err(FetchError::from)?;
-    let one = |request| Fetch { context, options, request, floor, out: context.directory().join(&options.out) }.run();
+    let out = context.directory().join(&options.out);
+    let one = |request| Fetch { context, options, request, floor, out: &out, opened: OnceCell::new() }.run();
     Ok(FetchReport { packages: options.requests.iter().map(one).collect::<Result<_, Error>>()? })
 }
 
@@ -131,7 +134,8 @@ struct Fetch<'a> {
     options: &'a FetchOptions,
     request: &'a PackageRequest,
     floor: Option<Target>,
-    out: PathBuf,
+    out: &'a Path,
+    opened: OnceCell<Arc<dyn Remote>>,
 }
 
 /// A release that was chosen, and the remote that has just named it.
@@ -150,7 +154,7 @@ impl Fetch<'_> {
         if self.options.dry_run {
             return self.dry_run();
         }
-        let destination = Destination::lock(self.store(), &self.out, &self.request.package)?;
+        let destination = Destination::lock(self.store(), self.out, &self.request.package)?;
         // Whoever had the lock may have done the same.
         if let Some(proof) = self.satisfied() {
             return Ok(self.up_to_date(&proof));
@@ -159,38 +163,38 @@ impl Fetch<'_> {
         let found = self.choose_release(destination.placed())?;
         let proof = self.wanted(&found, &destination)?;
         let survey = destination.survey(&proof)?;
-        self.prepare(&survey)?;
-        let plan = self.plan(&found.release, &survey)?;
+        let plan = self.plan(&found.release, &survey, |digest, size| self.have(&found.release, &survey, digest, size))?;
         if let Some(remote) = &found.named_by {
             self.store().put_release(&found.bytes, Origin::Fetched { from: [remote.clone()].into() })?;
         }
-        let (received, reused) = self.download(&found, &plan)?;
+        let DownloadReport { received, reused } = self.download(&found.release, &plan)?;
         let changes = destination.place(&proof, &survey, Some(self.key()))?;
         let idle = changes.placed.is_empty() && changes.removed.is_empty();
         let status = if idle { FetchStatus::UpToDate } else { FetchStatus::Fetched };
-        Ok(FetchedPackage {
-            downloaded_bytes: received,
-            reused_bytes: reused,
-            plan: plan.totals(),
-            changes,
-            ..self.report(&proof, destination.folder(), status)
-        })
+        let report = self.report(&proof, destination.folder(), status);
+        Ok(FetchedPackage { downloaded_bytes: received, reused_bytes: reused, plan: plan.totals(), changes, ..report })
     }
 
     fn dry_run(&self) -> Result<FetchedPackage, Error> {
-        let destination = Destination::look(self.store(), &self.out, &self.request.package)?;
+        let destination = Destination::look(self.store(), self.out, &self.request.package)?;
         let found = self.choose_release(destination.placed())?;
         let proof = self.wanted(&found, &destination)?;
         let survey = destination.survey(&proof)?;
-        let plan = self.plan(&found.release, &survey)?;
+        let is_here = |digest: &Digest, size| Ok(survey.source(digest).is_some() || self.store().blob_size(digest) == Some(size));
+        let plan = self.plan(&found.release, &survey, is_here)?;
         let totals = plan.totals();
         let mut report = self.report(&proof, destination.folder(), FetchStatus::DryRun);
         for shown in &mut report.variants {
-            let variant = found.release.variants.iter().find(|variant| variant.id == shown.id);
+            let variant = found.release.variant(&shown.id);
             shown.download_bytes = variant.map_or(0, |variant| plan.totals_of_variant(variant).download);
         }
-        report.changes.placed = survey.pending().map(str::to_owned).collect();
-        Ok(FetchedPackage { downloaded_bytes: totals.download, reused_bytes: totals.reused, plan: totals, ..report })
+        Ok(FetchedPackage {
+            downloaded_bytes: totals.download,
+            reused_bytes: totals.reused,
+            plan: totals,
+            changes: survey.report(),
+            ..report
+        })
     }
 
     fn store(&self) -> &Store {
@@ -212,7 +216,7 @@ impl Fetch<'_> {
     }
 
     fn satisfied(&self) -> Option<Proof> {
-        if self.options.upgrade { None } else { unchanged(self.store(), &self.out, &self.key()) }
+        if self.options.upgrade { None } else { unchanged(self.store(), self.out, &self.key()) }
     }
 
     fn up_to_date(&self, proof: &Proof) -> FetchedPackage {
@@ -222,7 +226,7 @@ impl Fetch<'_> {
     }
 
     fn report(&self, proof: &Proof, folder: &Path, status: FetchStatus) -> FetchedPackage {
-        let variant = |(name, bundle): (&String, &crate::fetch::PlacedBundle)| FetchedVariant {
+        let variant = |(name, bundle): (&String, &PlacedBundle)| FetchedVariant {
             id: bundle.variant.clone(),
             name: name.clone(),
             bytes: bundle.bytes(&proof.files),
@@ -243,8 +247,19 @@ impl Fetch<'_> {
     }
 
     /// The remote that may be asked.
-    fn remote(&self) -> Option<&RemoteUrl> {
+    fn url(&self) -> Option<&RemoteUrl> {
         self.options.from.as_ref().filter(|_| !self.options.offline)
+    }
+
+    fn remote(&self, url: &RemoteUrl) -> Result<&dyn Remote, Error> {
+        let remote = match self.opened.get() {
+            Some(remote) => remote,
+            None => {
+                let remote = self.context.remote(url)?;
+                self.opened.get_or_init(|| remote)
+            }
+        };
+        Ok(remote.as_ref())
     }
 
     fn choose_release(&self, placed: Option<&Proof>) -> Result<Found, Error> {
@@ -252,9 +267,9 @@ impl Fetch<'_> {
         if let Some(found) = standing.map(|proof| self.standing(proof)).transpose()?.flatten() {
             return Ok(found);
         }
-        match self.remote() {
-            Some(url) => self.from_remote(url, standing),
-            None => self.from_store(),
+        match self.url() {
+            Some(url) => self.context.block_on(self.ask(self.remote(url)?, standing))?,
+            None => self.in_store(),
         }
     }
 
@@ -264,7 +279,7 @@ impl Fetch<'_> {
         let Some((digest, bytes)) = store.release(&proof.package, &proof.version)?.filter(|(digest, _)| *digest == proof.release) else {
             return Ok(None);
         };
-        let same_source = match self.remote() {
+        let same_source = match self.url() {
             Some(url) => store.release_origin(&proof.package, &proof.version)?.is_some_and(|it| it.remotes().contains(&url.to_string())),
             None => true,
         };
@@ -274,17 +289,12 @@ impl Fetch<'_> {
         self.found(&proof.version, digest, bytes, None).map(Some)
     }
 
-    fn from_store(&self) -> Result<Found, Error> {
+    fn in_store(&self) -> Result<Found, Error> {
         let store = self.store();
         let versions = store.releases(&self.request.package)?;
         let version = self.choose_version(versions, &store.home().display().to_string())?;
         let (digest, bytes) = store.release(&self.request.package, &version)?.ok_or_else(|| self.no_package(store.home().display()))?;
         self.found(&version, digest, bytes, None)
-    }
-
-    fn from_remote(&self, url: &RemoteUrl, standing: Option<&Proof>) -> Result<Found, Error> {
-        let remote = self.context.remote(url)?;
-        self.context.block_on(self.ask(remote.as_ref(), standing))?
     }
 
     async fn ask(&self, remote: &dyn Remote, standing: Option<&Proof>) -> Result<Found, Error> {
@@ -345,19 +355,25 @@ impl Fetch<'_> {
         let selection = self.selection().map_err(FetchError::from)?;
         let refused = |source| FetchError::Selection { release: format!("{}@{}", found.release.package, found.release.version), source };
         let chosen = select(&found.release, &selection).map_err(refused)?;
-        let mut variants: BTreeMap<String, &Variant> = BTreeMap::new();
-        for (name, bundle) in placed.iter().flat_map(|proof| &proof.bundles) {
-            let still = |variant: &&Variant| match self.floor {
-                Some(floor) => variant.name == bundle.name && variant.target.is_none_or(|target| target <= floor),
-                None => variant.id == bundle.variant,
-            };
-            let best = found.release.variants.iter().filter(still).max_by_key(|variant| variant.target);
-            variants.extend(best.map(|variant| (name.clone(), variant)));
+        let mut variants: BTreeMap<&str, &Variant> = BTreeMap::new();
+        if let Some(proof) = placed {
+            variants.extend(proof.bundles.iter().filter_map(|(name, bundle)| Some((name.as_str(), self.successor(proof, bundle, found)?))));
         }
         variants.retain(|_, variant| !chosen.iter().any(|chosen| chosen.variant.id == variant.id));
-        variants.extend(chosen.iter().map(|chosen| (chosen.path.as_str().to_owned(), chosen.variant)));
-        let named: Vec<_> = variants.iter().map(|(name, variant)| Named { name, variant }).collect();
+        variants.extend(chosen.iter().map(|chosen| (chosen.path.as_str(), chosen.variant)));
+        let named: Vec<_> = variants.into_iter().map(|(name, variant)| Named { name, variant }).collect();
         Ok(Proof::new(&found.release, found.digest, self.floor, self.options.layout, &named)?)
+    }
+
+    /// What takes the place of a bundle that nobody asks for now, but that is there.
+    fn successor<'r>(&self, proof: &Proof, bundle: &PlacedBundle, found: &'r Found) -> Option<&'r Variant> {
+        let succeeds = |variant: &&Variant| match self.floor {
+            Some(floor) if proof.release != found.digest => {
+                (&variant.name, variant.kind) == (&bundle.name, bundle.kind) && variant.target.is_none_or(|target| target <= floor)
+            }
+            _ => variant.id == bundle.variant,
+        };
+        found.release.variants.iter().filter(succeeds).max_by_key(|variant| variant.target)
     }
 
     fn selection(&self) -> Result<Selection, GlobError> {
@@ -371,63 +387,57 @@ impl Fetch<'_> {
         })
     }
 
-    /// Makes sure of the blobs that repair something, and takes blobs that the store lacks from intact files of the folder.
-    fn prepare(&self, survey: &Survey) -> Result<(), Error> {
+    /// Whether the store has the right bytes of a blob, which it takes from a right file of the folder where it can.
+    fn have(&self, release: &Release, survey: &Survey, digest: &Digest, size: u64) -> Result<bool, Error> {
         let store = self.store();
-        for digest in survey.needed().keys() {
-            if survey.repairs().contains(digest) && store.blob_size(digest).is_some() {
-                match store.blob_verified(digest) {
-                    Ok(_) | Err(StoreError::DamagedBlob { .. } | StoreError::MissingBlob { .. }) => {}
-                    Err(error) => return Err(error.into()),
-                }
-            }
-            if let Some(path) = survey.source(digest).filter(|_| store.blob_size(digest).is_none()) {
-                store.ingest_file(path, Segmentation::Whole)?;
-            }
+        // A wrong file in the folder may be a link to the blob, with times that lie.
+        let suspect = survey.suspects().contains(digest);
+        let right = if suspect { store.has_blob_hashed(digest, size)? } else { store.has_blob(digest, size)? };
+        if right {
+            return Ok(true);
         }
-        Ok(())
+        let Some(path) = survey.source(digest) else { return Ok(false) };
+        let stored = store.ingest_file(path, Segmentation::Whole)?;
+        if let Some(blob) = release.blobs.get(digest).filter(|_| stored.digest == *digest) {
+            store.index_segments(digest, blob);
+        }
+        Ok(stored.digest == *digest)
     }
 
-    fn plan(&self, release: &Release, survey: &Survey) -> Result<FetchPlan, Error> {
-        let store = self.store();
+    fn plan(&self, release: &Release, survey: &Survey, is_here: impl Fn(&Digest, u64) -> Result<bool, Error>) -> Result<FetchPlan, Error> {
         let mut facts = Facts::default();
         let mut keys = Vec::new();
         for (digest, size) in survey.needed() {
-            if store.blob_size(digest) == Some(*size) {
+            if is_here(digest, *size)? {
                 facts.present.insert(*digest);
                 continue;
             }
-            facts.partial.insert(*digest, store.arrived(digest, *size));
+            facts.partial.insert(*digest, self.store().arrived(digest, *size));
             let segments = release.blobs.get(digest).into_iter().flat_map(|blob| &blob.segments);
             keys.extend(segments.filter_map(|segment| match &segment.content {
                 SegmentContent::Blake3(key) => Some(*key),
                 SegmentContent::Data(_) => None,
             }));
         }
-        facts.local = store.find_segments(&keys);
+        facts.local = self.store().find_segments(&keys);
         Ok(FetchPlan::new(release, survey.needed().keys().copied(), &facts)?)
     }
 
-    /// Received and reused bytes.
-    fn download(&self, found: &Found, plan: &FetchPlan) -> Result<(u64, u64), Error> {
+    fn download(&self, release: &Arc<Release>, plan: &FetchPlan) -> Result<DownloadReport, Error> {
         let totals = plan.totals();
         let missing = plan.missing().count();
         if missing == 0 {
-            return Ok((0, 0));
+            return Ok(DownloadReport::default());
         }
-        let Release { package, version, .. } = found.release.as_ref();
-        let url = match self.remote() {
-            Some(url) => url,
-            None => {
-                let (package, version) = (package.clone(), Box::new(version.clone()));
-                return Err(FetchError::NotHere { package, version, count: missing, bytes: totals.wanted }.into());
-            }
+        let Release { package, version, .. } = release.as_ref();
+        let Some(url) = self.url() else {
+            let (package, version) = (package.clone(), Box::new(version.clone()));
+            return Err(FetchError::NotHere { package, version, count: missing, bytes: totals.wanted }.into());
         };
-        let remote = self.context.remote(url)?;
         let task = self.context.progress().begin(&format!("fetching {package}@{version}"), Amount::Bytes(totals.download));
         let seen = |bytes| task.advance(bytes);
-        let report = self.context.block_on(download(self.store(), remote.as_ref(), &found.release, plan, &seen))??;
+        let report = self.context.block_on(download(self.store(), self.remote(url)?, release, plan, &seen))??;
         task.finish(&format!("fetched {missing} blobs"));
-        Ok((report.received, report.reused))
+        Ok(report)
     }
 }

@@ -13,6 +13,7 @@ pub mod inspect;
 pub mod list;
 mod progress;
 pub mod publish;
+pub mod run;
 pub mod show;
 pub mod verify;
 

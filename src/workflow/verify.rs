@@ -12,6 +12,7 @@ use std::{
 };
 
 use futures_util::{StreamExt, TryStreamExt, stream};
+use semver::Version;
 use serde::Serialize;
 
 use super::{Amount, Context, Error, PackageRequest, publish};
@@ -19,7 +20,7 @@ use crate::{
     base::{BlobHasher, ByteRange, Digest, HashedBytes, PackageName, RemoteUrl},
     fetch::{distrust, is_placed, verify_placed},
     manifest::release::{Blob, Release},
-    remote::{IndexEntry, Remote, RemoteError},
+    remote::{CatalogueEntry, IndexEntry, Remote, RemoteError, is_registry},
     store::Store,
 };
 
@@ -30,7 +31,7 @@ pub enum VerifySubject {
     Store,
     /// A release of the store; the highest version that will do.
     Package(PackageRequest),
-    /// A folder that `fetch` placed, or one that has such folders in it.
+    /// A folder that `fetch` placed, one that has such folders in it, or a registry.
     Folder(PathBuf),
     /// Every release of a remote.
     Remote(RemoteUrl),
@@ -72,8 +73,8 @@ pub struct VerifyFinding {
 /// Why something cannot be verified at all.
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
-    /// A folder without a proof, in it or one level below.
-    #[error("`{}` holds nothing that mlreg placed: it has no `.mlreg.json`", path.display())]
+    /// A folder without a proof, in it or one level below, and without a catalogue.
+    #[error("`{}` is neither a folder that mlreg placed nor a registry: it has no `.mlreg.json` and no `mlreg.json`", path.display())]
     NotPlaced {
         /// The folder.
         path: PathBuf,
@@ -107,10 +108,14 @@ pub fn verify(context: &Context, options: &VerifyOptions) -> Result<VerifyReport
     let mut report = match &options.subject {
         VerifySubject::Store => verify_store(context)?,
         VerifySubject::Package(request) => verify_package(context, request)?,
-        VerifySubject::Folder(path) => verify_folder(context, &context.directory().join(path))?,
+        VerifySubject::Folder(path) => {
+            let path = context.directory().join(path);
+            if is_registry(&path) { verify_remote(context, &RemoteUrl::Folder(path))? } else { verify_folder(context, &path)? }
+        }
         VerifySubject::Remote(url) => verify_remote(context, url)?,
     };
     report.findings.sort();
+    report.findings.dedup();
     Ok(report)
 }
 
@@ -129,6 +134,22 @@ impl VerifyReport {
         self.bytes += other.bytes;
         self.findings.extend(other.findings);
         self
+    }
+
+    /// A document that is there and can be read; one that is not is a finding.
+    fn sound<T>(&mut self, document: Result<T, RemoteError>) -> Result<Option<T>, RemoteError> {
+        match document {
+            Ok(document) => Ok(Some(document)),
+            Err(RemoteError::Damaged { url, source }) => {
+                self.add(url, "wrong-document", "a document as it was written", source);
+                Ok(None)
+            }
+            Err(RemoteError::NotFound { url }) => {
+                self.add(url, "missing", "a document of the registry", "nothing");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Compares the bytes of a blob with what its release says.
@@ -170,6 +191,7 @@ fn verify_store(context: &Context) -> Result<VerifyReport, Error> {
 fn verify_package(context: &Context, request: &PackageRequest) -> Result<VerifyReport, Error> {
     let (_, release) = publish::find(context, request)?;
     let store = context.store();
+    let built = store.release_origin(&release.package, &release.version)?.is_none_or(|origin| origin.is_built());
     let name = format!("{}@{}", release.package, release.version);
     let total = release.blobs.values().map(|blob| blob.size).fold(0, u64::saturating_add);
     let task = context.progress().begin(&format!("verifying {name}"), Amount::Bytes(total));
@@ -177,6 +199,8 @@ fn verify_package(context: &Context, request: &PackageRequest) -> Result<VerifyR
     for (digest, blob) in &release.blobs {
         match hash_blob(store, digest, &|bytes| task.advance(bytes)) {
             Ok(found) => report.compare(store.blob_path(digest).display(), digest, blob, &found),
+            // What was fetched in part is whole enough.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !built => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 report.add(store.blob_path(digest).display(), "missing", format!("sha256:{digest}"), "nothing");
             }
@@ -256,14 +280,17 @@ fn verify_remote(context: &Context, url: &RemoteUrl) -> Result<VerifyReport, Err
     Ok(report)
 }
 
+/// What an index says of a version.
+struct Listed {
+    package: PackageName,
+    version: Version,
+    entry: IndexEntry,
+}
+
 /// Every release that can be read; what cannot is a finding.
 async fn read_releases(remote: &dyn Remote, jobs: usize, report: &mut VerifyReport) -> Result<Vec<Release>, RemoteError> {
-    let mut entries = Vec::new();
-    for package in remote.packages().await? {
-        let index = remote.index(&package).await?;
-        entries.extend(index.into_iter().flat_map(|index| index.versions).map(|(version, entry)| (package.clone(), version, entry)));
-    }
-    let answers = stream::iter(&entries).map(|(package, version, entry)| read_release(remote, package, version, entry)).buffered(jobs);
+    let listed = read_documents(remote, report).await?;
+    let answers = stream::iter(&listed).map(|listed| read_release(remote, listed)).buffered(jobs);
     let answers: Vec<Result<Release, VerifyFinding>> = answers.try_collect().await?;
     let mut releases = Vec::new();
     for answer in answers {
@@ -275,24 +302,51 @@ async fn read_releases(remote: &dyn Remote, jobs: usize, report: &mut VerifyRepo
     Ok(releases)
 }
 
-async fn read_release(
-    remote: &dyn Remote,
-    package: &PackageName,
-    version: &semver::Version,
-    entry: &IndexEntry,
-) -> Result<Result<Release, VerifyFinding>, RemoteError> {
+/// Every version that the indexes list. Catalogue and indexes that are damaged, missing or do not fit each other are findings.
+async fn read_documents(remote: &dyn Remote, report: &mut VerifyReport) -> Result<Vec<Listed>, RemoteError> {
+    let catalogue = report.sound(remote.written_catalogue().await)?;
+    let Some(packages) = report.sound(remote.packages().await)? else { return Ok(Vec::new()) };
+    let mut listed = Vec::new();
+    for package in packages {
+        let written = report.sound(remote.written_index(&package).await)?.flatten();
+        let derived = remote.index(&package).await;
+        // Damage was reported just now; some remotes know the versions all the same.
+        let Some(index) = written.or_else(|| derived.ok().flatten()) else { continue };
+        if let (Some(Some(catalogue)), Some(latest)) = (&catalogue, index.latest()) {
+            let expected = CatalogueEntry { latest: latest.clone(), versions: index.versions.len() as u64 };
+            let found = catalogue.packages.get(&package);
+            if found != Some(&expected) {
+                let shown =
+                    |entry: Option<&CatalogueEntry>| entry.map_or("nothing".to_owned(), |it| format!("{} of {}", it.latest, it.versions));
+                report.add(format!("{package} in the catalogue"), "wrong-document", shown(Some(&expected)), shown(found));
+            }
+        }
+        listed.extend(index.versions.into_iter().map(|(version, entry)| Listed { package: package.clone(), version, entry }));
+    }
+    Ok(listed)
+}
+
+async fn read_release(remote: &dyn Remote, listed: &Listed) -> Result<Result<Release, VerifyFinding>, RemoteError> {
+    let Listed { package, version, entry } = listed;
     let name = format!("{package}@{version}");
-    let finding = |problem: &str, found: String| {
-        let expected = format!("sha256:{}", entry.release);
-        VerifyFinding { path: name.clone(), problem: problem.to_owned(), expected, found }
+    let wrong = |problem: &str, expected: String, found: String| {
+        Ok(Err(VerifyFinding { path: name.clone(), problem: problem.to_owned(), expected, found }))
     };
+    let digest = || format!("sha256:{}", entry.release);
     let bytes = match remote.release(package, version, &entry.release).await {
         Ok(bytes) => bytes,
-        Err(RemoteError::WrongDigest { found, .. }) => return Ok(Err(finding("wrong-content", format!("sha256:{found}")))),
-        Err(error @ RemoteError::NotFound { .. }) => return Ok(Err(finding("missing", error.to_string()))),
+        Err(RemoteError::WrongDigest { found, .. }) => return wrong("wrong-content", digest(), format!("sha256:{found}")),
+        Err(error @ RemoteError::NotFound { .. }) => return wrong("missing", digest(), error.to_string()),
         Err(error) => return Err(error),
     };
-    Ok(Release::parse(&bytes).map_err(|error| finding("invalid-release", error.to_string())))
+    if bytes.len() as u64 != entry.size {
+        return wrong("wrong-document", format!("a manifest of {} bytes in the index", bytes.len()), format!("{} bytes", entry.size));
+    }
+    match Release::parse(&bytes) {
+        Ok(release) if (&release.package, &release.version) == (package, version) => Ok(Ok(release)),
+        Ok(release) => wrong("wrong-name", name.clone(), format!("{}@{}", release.package, release.version)),
+        Err(error) => wrong("invalid-release", "a release manifest".to_owned(), error.to_string()),
+    }
 }
 
 /// Reads a whole blob and hashes it on its way.

@@ -13,7 +13,7 @@ use mlreg::eval::{
 
 use super::{
     Project, decoder,
-    package::{Package, fixtures, tensors},
+    package::{fixtures, run, tensors},
     toml_path,
 };
 
@@ -29,12 +29,12 @@ fn check(fixture: &str, part: &str, targets: &[&str]) {
     let golden = tensors(&fixtures().join(fixture).join("golden.safetensors"));
     let mut count = 0;
     for variant in project.release().1.variants {
-        let package = Package::open(&project.path("out/p").join(format!("{}.mlpackage", variant.id)));
+        let package = project.path("out/p").join(format!("{}.mlpackage", variant.id));
         let case = if variant.axes["size"] == "64" { format!("{case}0") } else { format!("{case}1") };
         let (given, expected) = (&golden[&format!("{case}.in.{input}")], &golden[&format!("{case}.out.{output}")]);
         let nhwc = variant.axes["layout"] == "nhwc";
         let give = if nhwc { given.permute((0, 2, 3, 1)).unwrap().contiguous().unwrap() } else { given.clone() };
-        let results = package.run(BTreeMap::from([(input.to_owned(), give)]), Mode::Declared);
+        let results = run(&package, BTreeMap::from([(input.to_owned(), give)]), Mode::Declared);
         let found = &results[output];
         let found = if nhwc { found.permute((0, 3, 1, 2)).unwrap().contiguous().unwrap() } else { found.clone() };
         let comparison = compared(expected, &found);
@@ -113,23 +113,23 @@ fn variants_that_were_built_apart_have_the_same_weights() {
 
 #[test]
 fn pictures_can_be_signed_and_clamped() {
-    let run = |keys: &str| {
+    let picture = |keys: &str| {
         let project = Project::new();
         let keys = format!("part = \"decoder\"\nsize = 64\nprecision = \"float32\"\ntarget = \"iOS16\"\n{keys}");
         project.build_with(&decoder("taef1", &keys), |options| options.out = Some("out".into())).unwrap();
-        let package = Package::open(&project.path("out/p/decoder-64-float32-ios16.mlpackage"));
+        let package = project.path("out/p/decoder-64-float32-ios16.mlpackage");
         let golden = tensors(&fixtures().join("taef1/golden.safetensors"));
         let latent = (golden["decode0.in.latent"].clone() * 3.0).unwrap();
-        let result = package.run(BTreeMap::from([("latent".to_owned(), latent)]), Mode::Float32).remove("image").unwrap();
+        let result = run(&package, BTreeMap::from([("latent".to_owned(), latent)]), Mode::Float32).remove("image").unwrap();
         result.flatten_all().unwrap().to_vec1::<f32>().unwrap()
     };
-    let plain = run("");
-    let signed = run("range = \"signed\"");
+    let plain = picture("");
+    let signed = picture("range = \"signed\"");
     assert!(plain.iter().zip(&signed).all(|(y, s)| (2.0 * y - 1.0 - s).abs() < 1e-5));
     assert!(plain.iter().any(|&y| !(0.0..=1.0).contains(&y)), "the case has nothing to clamp");
-    let clamped = run("clamp = true");
+    let clamped = picture("clamp = true");
     assert!(plain.iter().zip(&clamped).all(|(y, c)| (y.clamp(0.0, 1.0) - c).abs() < 1e-6));
-    let both = run("range = \"signed\"\nclamp = true");
+    let both = picture("range = \"signed\"\nclamp = true");
     assert!(signed.iter().zip(&both).all(|(s, c)| (s.clamp(-1.0, 1.0) - c).abs() < 1e-6));
 }
 
@@ -152,9 +152,9 @@ fn unusual_forms_convert() {
         let golden = tensors(&fixtures().join("autoencoder_forms").join(form).join("golden.safetensors"));
         for (part, case, input, output) in [("decoder", "decode0", "latent", "image"), ("encoder", "encode0", "image", "latent")] {
             let id = format!("{form}-{part}-{}x{}-float32-ios17", 3 * scale, 2 * scale);
-            let package = Package::open(&project.path("out/p").join(format!("{id}.mlpackage")));
+            let package = project.path("out/p").join(format!("{id}.mlpackage"));
             let given = golden[&format!("{case}.in.{input}")].clone();
-            let results = package.run(BTreeMap::from([(input.to_owned(), given)]), Mode::Float32);
+            let results = run(&package, BTreeMap::from([(input.to_owned(), given)]), Mode::Float32);
             let comparison = compared(&golden[&format!("{case}.out.{output}")], &results[output]);
             assert!(comparison.max_abs <= 1e-4, "{id}: {comparison:?}");
         }

@@ -1,13 +1,17 @@
 //! The real binary: help, exit codes, what goes to which stream, documents of `--json`. A few cases per command prove the wiring; what
 //! verbs do is tested in their rooms. Every test has its own home and an empty environment.
 
+mod fetch;
 #[path = "../support/http_server.rs"]
 mod http_server;
 mod inspect;
 mod journey;
 mod list;
+mod publish;
 mod reference;
+mod run;
 mod streams;
+mod verify;
 
 use std::{
     collections::BTreeSet,
@@ -17,7 +21,7 @@ use std::{
 
 use mlreg::{
     base::{Blake3, Digest},
-    store::{Origin, Store},
+    store::{Origin, Segmentation, Store},
 };
 use serde_json::{Value, json};
 
@@ -78,6 +82,46 @@ impl Sandbox {
             store.put_release(&manifest(version), Origin::Built { published_to: BTreeSet::new() }).unwrap();
         }
         self
+    }
+
+    /// Puts a release of `tae` with all its bytes into the home: decoders for iOS15 and iOS18 that share 2000 bytes of weights.
+    fn with_bytes(self, version: &str) -> Self {
+        let store = Store::open(&self.home()).unwrap();
+        let mut blobs = serde_json::Map::new();
+        let mut file = |path: &str, bytes: Vec<u8>| {
+            let stored = store.put(&bytes, Segmentation::Whole).unwrap();
+            blobs.insert(stored.digest.to_string(), serde_json::to_value(&stored.blob).unwrap());
+            json!({ "path": path, "sha256": stored.digest, "size": stored.blob.size })
+        };
+        let mut variants = Vec::new();
+        for target in ["iOS15", "iOS18"] {
+            let id = format!("decoder-768-float16-{}", target.to_lowercase());
+            let files = [file("model.mlmodel", format!("{id} {version}").into_bytes()), file("weights/weight.bin", vec![7; 2000])];
+            variants.push(json!({
+                "id": id, "name": "decoder-768-float16", "component": "decoder", "target": target, "kind": "mlpackage",
+                "delivery": "initial", "files": files,
+            }));
+        }
+        let release = json!({ "schema": "mlreg/release/1", "package": "tae", "version": version, "variants": variants, "blobs": blobs });
+        store.put_release(&serde_json::to_vec(&release).unwrap(), Origin::Built { published_to: BTreeSet::new() }).unwrap();
+        self
+    }
+
+    /// Changes a byte of the shared weights in the home, as a disk would.
+    fn damage_weights(&self) {
+        let path = Store::open(&self.home()).unwrap().blob_path(&Digest::of(&[7; 2000]));
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[77] ^= 1;
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, bytes).unwrap();
+    }
+
+    /// Runs a command that should succeed.
+    #[track_caller]
+    fn succeed(&self, arguments: &[&str]) -> Run {
+        let run = self.run(arguments);
+        assert_eq!(run.code, Some(0), "{run:?}");
+        run
     }
 
     /// Makes a registry of a release of `tae`, as a publication leaves it.

@@ -5,7 +5,7 @@ use crate::{
     mil::{Builder, Constant, Var},
 };
 
-/// The convolution's constants: weight [out, in, k, k] and maybe a bias [out].
+/// The convolution's constants: weight `[out, in, k, k]` and maybe a bias `[out]`.
 #[derive(Debug, Clone)]
 pub struct Conv2d {
     name: String,

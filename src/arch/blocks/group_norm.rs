@@ -19,7 +19,7 @@ pub struct GroupNorm {
 }
 
 impl GroupNorm {
-    /// Reads `<name>.weight` and `<name>.bias`, [channels] each.
+    /// Reads `<name>.weight` and `<name>.bias`, `[channels]` each.
     ///
     /// # Errors
     /// When they are missing, or `groups` does not divide `channels`.

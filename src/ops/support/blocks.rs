@@ -1,6 +1,7 @@
 //! Tables that hold one entry per block of a tensor: scales, offsets, look-up tables.
 
 use candle_core::{Device, Tensor, WithDType};
+use rayon::prelude::*;
 
 use crate::{
     eval::{KernelError, view},
@@ -30,7 +31,30 @@ impl Blocks {
         }
         block
     }
+
+    /// How many elements one behind the other are in one block.
+    fn run(&self) -> usize {
+        let whole = self.dimensions.iter().take_while(|(length, size)| length == size).count();
+        self.dimensions.iter().take(whole + 1).map(|&(_, size)| size).product::<usize>().max(1)
+    }
+
+    /// Fills `out` run by run: `fill` gets a run's block, the index of its first element, and its part of `out`, which holds `each` numbers
+    /// per element.
+    fn fill<T: Send>(&self, out: &mut [T], each: usize, fill: impl Fn(usize, usize, &mut [T]) + Sync) {
+        let run = self.run();
+        // Short runs are walked together, so that threads have something to do.
+        let many = run * (PIECE / run).max(1);
+        out.par_chunks_mut(many * each).enumerate().for_each(|(piece, out)| {
+            for (i, out) in out.chunks_mut(run * each).enumerate() {
+                let first = piece * many + i * run;
+                fill(self.of(first), first, out);
+            }
+        });
+    }
 }
+
+/// Elements that a thread takes at once.
+const PIECE: usize = 1 << 14;
 
 /// Refuses a table whose dimensions do not divide those of `shape`.
 pub(in crate::ops) fn expect_blocks(name: &'static str, table: &[Dimension], shape: &[Dimension]) -> Result<(), InferError> {
@@ -53,15 +77,18 @@ pub(in crate::ops) fn numbers(tensor: &Tensor) -> Result<Vec<f64>, KernelError> 
 /// `scale * (data - offset)` with one scale and offset per block.
 pub(in crate::ops) fn dequantized(data: &Tensor, blocks: &Blocks, scale: &Tensor, offset: Option<&Tensor>) -> Result<Tensor, KernelError> {
     let (scale, offset) = (numbers(scale)?, offset.map(numbers).transpose()?);
-    let value = |(i, value): (usize, f64)| {
-        let block = blocks.of(i);
-        ((value - offset.as_ref().map_or(0.0, |offset| offset[block])) * scale[block]) as f32
+    let mut values = vec![0.0f32; data.elem_count()];
+    let mut fill = |number: &(dyn Fn(usize) -> f64 + Sync)| {
+        blocks.fill(&mut values, 1, |block, first, out| {
+            let (scale, offset) = (scale[block], offset.as_ref().map_or(0.0, |offset| offset[block]));
+            out.iter_mut().enumerate().for_each(|(i, out)| *out = ((number(first + i) - offset) * scale) as f32);
+        });
     };
-    let values: Vec<f32> = if data.dtype().is_float() {
-        view(data, |data: &[f32]| data.iter().map(|&v| f64::from(v)).enumerate().map(value).collect())?
+    if data.dtype().is_float() {
+        view(data, |data: &[f32]| fill(&|i| f64::from(data[i])))?;
     } else {
-        view(data, |data: &[i64]| data.iter().map(|&v| v as f64).enumerate().map(value).collect())?
-    };
+        view(data, |data: &[i64]| fill(&|i| data[i] as f64))?;
+    }
     Ok(Tensor::from_vec(values, data.shape(), &Device::Cpu)?)
 }
 
@@ -70,18 +97,14 @@ pub(in crate::ops) fn dequantized(data: &Tensor, blocks: &Blocks, scale: &Tensor
 pub(in crate::ops) fn looked_up(indices: &Tensor, table: &Tensor, axis: usize) -> Result<Tensor, KernelError> {
     let rank = indices.rank();
     let (entries, vector) = (table.dims()[rank], table.dims()[rank + 1]);
-    let blocks = Blocks::new(indices.dims(), &table.dims()[..rank]);
-    let starts: Vec<i64> = view(indices, |indices: &[i64]| {
-        let entry = |(i, &index): (usize, &i64)| {
-            let index = usize::try_from(index).ok().filter(|&index| index < entries);
-            let index = index.ok_or(KernelError::Index { parameter: "indices", index: indices[i], length: entries })?;
-            Ok(((blocks.of(i) * entries + index) * vector) as i64)
-        };
-        indices.iter().enumerate().map(entry).collect::<Result<_, KernelError>>()
-    })??;
-    let places: Vec<i64> = starts.into_iter().flat_map(|start| (0..vector as i64).map(move |i| start + i)).collect();
-    let count = places.len();
-    let picked = table.flatten_all()?.index_select(&Tensor::from_vec(places, count, &Device::Cpu)?, 0)?;
+    let outside = |indices: &[i64]| indices.iter().copied().find(|&index| index < 0 || index >= entries as i64);
+    if let Some(index) = view(indices, outside)? {
+        return Err(KernelError::Index { parameter: "indices", index, length: entries });
+    }
+    let picked = if table.dtype().is_float() { entries_of::<f32>(indices, table) } else { entries_of::<i64>(indices, table) }?;
+    if vector == 1 {
+        return Ok(picked.reshape(indices.shape())?);
+    }
     // [.., vector] -> the vector next to its axis -> joined with it.
     let mut shape = indices.dims().to_vec();
     shape.push(vector);
@@ -90,6 +113,26 @@ pub(in crate::ops) fn looked_up(indices: &Tensor, table: &Tensor, axis: usize) -
     let mut joined = indices.dims().to_vec();
     joined[axis] *= vector;
     Ok(picked.reshape(shape)?.permute(order)?.contiguous()?.reshape(joined)?)
+}
+
+/// The entries that indices name, one behind the other.
+fn entries_of<T: WithDType + Default>(indices: &Tensor, table: &Tensor) -> Result<Tensor, KernelError> {
+    let rank = indices.rank();
+    let (entries, vector) = (table.dims()[rank], table.dims()[rank + 1]);
+    let blocks = Blocks::new(indices.dims(), &table.dims()[..rank]);
+    let mut out = vec![T::default(); indices.elem_count() * vector];
+    view(indices, |indices: &[i64]| {
+        view(table, |table: &[T]| {
+            blocks.fill(&mut out, vector, |block, first, out| {
+                let own = &table[block * entries * vector..][..entries * vector];
+                for (out, &index) in out.chunks_mut(vector).zip(&indices[first..]) {
+                    out.copy_from_slice(&own[index as usize * vector..][..vector]);
+                }
+            });
+        })
+    })??;
+    let count = out.len();
+    Ok(Tensor::from_vec(out, count, &Device::Cpu)?)
 }
 
 /// The type and axis of what a look-up makes; refuses tables that do not fit the indices.
@@ -152,5 +195,16 @@ mod tests {
         assert_eq!((0..12).map(|i| blocks.of(i)).collect::<Vec<_>>(), [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5]);
         let blocks = Blocks::new(&[4, 2], &[2, 1]);
         assert_eq!((0..8).map(|i| blocks.of(i)).collect::<Vec<_>>(), [0, 0, 0, 0, 1, 1, 1, 1]);
+    }
+
+    #[test]
+    fn runs_end_with_their_block() {
+        let shape = [2, 3, 4];
+        for counts in [[1, 1, 1], [2, 1, 1], [1, 3, 1], [1, 1, 2], [2, 3, 4], [1, 1, 4], [2, 1, 2]] {
+            let blocks = Blocks::new(&shape, &counts);
+            let mut found = vec![usize::MAX; 24];
+            blocks.fill(&mut found, 1, |block, _, out| out.fill(block));
+            assert_eq!(found, (0..24).map(|i| blocks.of(i)).collect::<Vec<_>>(), "{counts:?}");
+        }
     }
 }

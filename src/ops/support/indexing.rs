@@ -1,6 +1,6 @@
 //! Indices that come from tensors.
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 
 use crate::eval::{KernelError, view};
 
@@ -17,4 +17,11 @@ pub(in crate::ops) fn positions(parameter: &'static str, indices: &Tensor, lengt
 pub(in crate::ops) fn position(parameter: &'static str, index: i64, length: usize) -> Result<usize, KernelError> {
     let from_end = if index < 0 { index + length as i64 } else { index };
     usize::try_from(from_end).ok().filter(|&i| i < length).ok_or(KernelError::Index { parameter, index, length })
+}
+
+/// A tensor of `shape` whose element `i`, counted in row-major order, is element `from(i)` of `x`.
+pub(in crate::ops) fn picked(x: &Tensor, shape: Vec<usize>, from: impl Fn(usize) -> usize) -> Result<Tensor, KernelError> {
+    let count: usize = shape.iter().product();
+    let places: Vec<i64> = (0..count).map(|i| from(i) as i64).collect();
+    Ok(x.flatten_all()?.contiguous()?.index_select(&Tensor::from_vec(places, count, &Device::Cpu)?, 0)?.reshape(shape)?)
 }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use crate::{
     base::Target,
     eval::{Interpreter, Literals, Mode, decode, literal_bytes},
-    mil::{Argument, BuildError, Builder, DataType, Literal, Program, Recipe, TensorType, Value, Var, verify},
+    mil::{Argument, BuildError, Builder, DataType, Dimension, Literal, Program, Recipe, TensorType, Value, Var, verify},
     ops,
 };
 
@@ -117,7 +117,8 @@ fn build(op: &str, target: Target, arguments: &[(&str, Given)]) -> Result<String
             Given::Several(values) => {
                 let input = |given: &Given| match given {
                     Given::Input(ty) => builder.input(name, ty.clone()),
-                    _ => panic!("several values are inputs"),
+                    Given::Constant(Argument::Value(value)) => builder.constant(name, value.clone()),
+                    _ => panic!("several values are inputs and constants"),
                 };
                 values.iter().map(input).collect::<Vec<Var>>().into()
             }
@@ -125,7 +126,7 @@ fn build(op: &str, target: Target, arguments: &[(&str, Given)]) -> Result<String
         bound.push((*name, argument));
     }
     let results = builder.op(op, "tested", &bound)?;
-    Ok(results.iter().map(|&var| builder.ty(var).to_string()).collect::<Vec<_>>().join(", "))
+    Ok(results.iter().map(|&var| builder.value_type(var).to_string()).collect::<Vec<_>>().join(", "))
 }
 
 /// Asserts that the arguments are refused with exactly this message.
@@ -171,11 +172,21 @@ struct Array {
     data: Vec<serde_json::Value>,
     #[serde(default)]
     constant: bool,
+    /// The shape that type inference gives, where it does not know every length.
+    declared: Option<Vec<Option<u64>>>,
 }
 
 impl Array {
     fn dtype(&self) -> DataType {
         DataType::from_name(&self.dtype).expect("fixtures name element types as MIL does")
+    }
+
+    fn ty(&self) -> TensorType {
+        let dimension = |length: &Option<u64>| length.map_or(super::shapes::UNKNOWN, Dimension::Known);
+        match &self.declared {
+            Some(shape) => TensorType { dtype: self.dtype(), shape: shape.iter().map(dimension).collect() },
+            None => TensorType::new(self.dtype(), &self.shape),
+        }
     }
 
     fn number(value: &serde_json::Value) -> f64 {
@@ -254,7 +265,10 @@ fn check(op: &str, case: &Case, target: Target) {
     let mut inputs = BTreeMap::new();
     // A function without inputs is none: an operator whose arguments are all constants gets one that nobody uses.
     let unused = builder.input("unused", TensorType::new(DataType::Float32, &[1]));
-    inputs.insert("unused".to_owned(), Array { dtype: "fp32".into(), shape: vec![1], data: vec![0.into()], constant: false }.tensor());
+    inputs.insert(
+        "unused".to_owned(),
+        Array { dtype: "fp32".into(), shape: vec![1], data: vec![0.into()], constant: false, declared: None }.tensor(),
+    );
     let arguments: Vec<(&str, Argument)> = case
         .arguments
         .iter()
@@ -268,7 +282,7 @@ fn check(op: &str, case: &Case, target: Target) {
         .collect();
     let results = builder.op(op, "tested", &arguments).unwrap_or_else(|error| panic!("{place}: {}", chain(&error)));
     let types: Vec<String> = results.iter().map(|&var| builder.ty(var).to_string()).collect();
-    let expected: Vec<String> = case.results.iter().map(|r| TensorType::new(r.dtype(), &r.shape).to_string()).collect();
+    let expected: Vec<String> = case.results.iter().map(|result| result.ty().to_string()).collect();
     assert_eq!(types, expected, "{place}");
     let names: Vec<String> = (0..results.len()).map(|i| format!("result_{i}")).collect();
     let mut outputs: Vec<(&str, Var)> = names.iter().map(String::as_str).zip(results).collect();

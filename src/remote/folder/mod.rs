@@ -21,7 +21,7 @@ use super::{Answer, Commit, RELEASE_LIMIT, Remote, RemoteError, RemoteOptions, S
 use crate::{
     base::{AtomicFile, BlobHasher, ByteRange, Digest, HashedBytes, PackageName, RemoteUrl, sync_parent},
     manifest::release::{Blob, Release},
-    remote::PackageIndex,
+    remote::{Catalogue, PackageIndex},
 };
 
 /// Opens folders.
@@ -92,6 +92,11 @@ impl FolderRemote {
         }
         join(copying, self.registry.root()).await
     }
+}
+
+/// Whether a folder is a registry: it has a catalogue.
+pub fn is_registry(folder: &Path) -> bool {
+    folder.join(layout::CATALOGUE).is_file()
 }
 
 /// The result of blocking work; its panic goes on in the caller.
@@ -190,6 +195,15 @@ impl Remote for FolderRemote {
     fn index<'a>(&'a self, package: &'a PackageName) -> Answer<'a, Option<PackageIndex>> {
         let package = package.clone();
         Box::pin(self.blocking(move |registry| Ok(Some(registry.index(&package)?).filter(|index| !index.versions.is_empty()))))
+    }
+
+    fn written_catalogue(&self) -> Answer<'_, Option<Catalogue>> {
+        Box::pin(self.blocking(|registry| registry.written_catalogue().map(Some)))
+    }
+
+    fn written_index<'a>(&'a self, package: &'a PackageName) -> Answer<'a, Option<PackageIndex>> {
+        let package = package.clone();
+        Box::pin(self.blocking(move |registry| registry.written_index(&package).map(Some)))
     }
 
     fn release<'a>(&'a self, package: &'a PackageName, version: &'a Version, digest: &'a Digest) -> Answer<'a, Vec<u8>> {

@@ -166,6 +166,20 @@ impl Registry {
         }
     }
 
+    /// The catalogue that is there.
+    pub(super) fn written_catalogue(&self) -> Result<Catalogue, RemoteError> {
+        let bytes = self.read_if_there(layout::CATALOGUE, INDEX_LIMIT)?;
+        let bytes = bytes.ok_or_else(|| RemoteError::NotARegistry { url: self.root.display().to_string() })?;
+        documents::parse_catalogue(&bytes).map_err(|source| RemoteError::document(self.shown(layout::CATALOGUE), source))
+    }
+
+    /// The index that is there.
+    pub(super) fn written_index(&self, package: &PackageName) -> Result<PackageIndex, RemoteError> {
+        let path = layout::index(package);
+        let bytes = self.read(&path, INDEX_LIMIT)?;
+        documents::parse_index(&bytes, package).map_err(|source| RemoteError::document(self.shown(&path), source))
+    }
+
     /// The catalogue as it is, or derived in memory where it is missing or damaged.
     pub(super) fn catalogue(&self) -> Result<Catalogue, RemoteError> {
         if let Some(catalogue) = self.known_catalogue()? {

@@ -27,7 +27,7 @@ use super::{Answer, INDEX_LIMIT, RELEASE_LIMIT, Remote, RemoteError, RemoteOptio
 use crate::{
     base::{ByteRange, Digest, PackageName, RemoteUrl},
     manifest::release::Release,
-    remote::PackageIndex,
+    remote::{Catalogue, PackageIndex},
 };
 
 /// Opens `http://` and `https://`.
@@ -88,14 +88,12 @@ impl HttpRemote {
         self.client.document(self.file(path), headers, INDEX_LIMIT).await
     }
 
-    async fn catalogue(&self) -> Result<Vec<PackageName>, RemoteError> {
+    async fn catalogue(&self) -> Result<Catalogue, RemoteError> {
         let bytes = match self.document(layout::CATALOGUE).await {
             Err(RemoteError::NotFound { .. }) => return Err(RemoteError::NotARegistry { url: self.url.to_string() }),
             other => other?,
         };
-        let catalogue =
-            documents::parse_catalogue(&bytes).map_err(|e| RemoteError::document(client::shown(&self.file(layout::CATALOGUE)), e))?;
-        Ok(catalogue.packages.into_keys().collect())
+        documents::parse_catalogue(&bytes).map_err(|e| RemoteError::document(client::shown(&self.file(layout::CATALOGUE)), e))
     }
 
     async fn package_index(&self, package: &PackageName) -> Result<Option<PackageIndex>, RemoteError> {
@@ -206,7 +204,16 @@ impl Remote for HttpRemote {
     }
 
     fn packages(&self) -> Answer<'_, Vec<PackageName>> {
-        Box::pin(self.catalogue())
+        Box::pin(async { Ok(self.catalogue().await?.packages.into_keys().collect()) })
+    }
+
+    fn written_catalogue(&self) -> Answer<'_, Option<Catalogue>> {
+        Box::pin(async { self.catalogue().await.map(Some) })
+    }
+
+    fn written_index<'a>(&'a self, package: &'a PackageName) -> Answer<'a, Option<PackageIndex>> {
+        let missing = || RemoteError::NotFound { url: client::shown(&self.file(&layout::index(package))) };
+        Box::pin(async move { self.package_index(package).await?.ok_or_else(missing).map(Some) })
     }
 
     fn index<'a>(&'a self, package: &'a PackageName) -> Answer<'a, Option<PackageIndex>> {

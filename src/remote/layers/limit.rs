@@ -8,7 +8,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use crate::{
     base::{ByteRange, Digest, PackageName, RemoteUrl},
     manifest::release::Release,
-    remote::{Answer, Commit, PackageIndex, Remote, Sent, Sink},
+    remote::{Answer, Catalogue, Commit, PackageIndex, Remote, Sent, Sink},
 };
 
 /// A remote with bounded concurrency.
@@ -45,6 +45,20 @@ impl Remote for LimitedRemote {
         Box::pin(async move {
             let _turn = self.turn().await;
             self.inner.index(package).await
+        })
+    }
+
+    fn written_catalogue(&self) -> Answer<'_, Option<Catalogue>> {
+        Box::pin(async move {
+            let _turn = self.turn().await;
+            self.inner.written_catalogue().await
+        })
+    }
+
+    fn written_index<'a>(&'a self, package: &'a PackageName) -> Answer<'a, Option<PackageIndex>> {
+        Box::pin(async move {
+            let _turn = self.turn().await;
+            self.inner.written_index(package).await
         })
     }
 

@@ -16,7 +16,7 @@ use semver::Version;
 use crate::{
     base::{ByteRange, Digest, PackageName, RemoteUrl},
     manifest::release::Release,
-    remote::{Answer, Commit, PackageIndex, Remote, RemoteError, RemoteOptions, Retry, Sent, Sink},
+    remote::{Answer, Catalogue, Commit, PackageIndex, Remote, RemoteError, RemoteOptions, Retry, Sent, Sink},
 };
 
 /// An attempt that brought at least this much was no failure: counting starts anew.
@@ -128,6 +128,14 @@ impl Remote for RetryingRemote {
 
     fn index<'a>(&'a self, package: &'a PackageName) -> Answer<'a, Option<PackageIndex>> {
         self.repeat(|| self.inner.index(package))
+    }
+
+    fn written_catalogue(&self) -> Answer<'_, Option<Catalogue>> {
+        self.repeat(|| self.inner.written_catalogue())
+    }
+
+    fn written_index<'a>(&'a self, package: &'a PackageName) -> Answer<'a, Option<PackageIndex>> {
+        self.repeat(|| self.inner.written_index(package))
     }
 
     fn release<'a>(&'a self, package: &'a PackageName, version: &'a Version, digest: &'a Digest) -> Answer<'a, Vec<u8>> {

@@ -5,7 +5,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    io,
     path::{Path, PathBuf},
+    slice,
+    sync::Arc,
 };
 
 use bytes::Bytes;
@@ -13,7 +16,7 @@ use rayon::prelude::*;
 
 use super::{Made, error::BuildError, shelf::Shelf};
 use crate::{
-    arch::{self, Architecture, Form, ImageLayout, LoadOptions, Network},
+    arch::{self, ArchError, Architecture, Feature, Form, ImageLayout, LoadOptions, Network},
     base::{Blake3, Digest},
     checkpoint::{Checkpoint, CheckpointError, ConvertError, Weights, evaluate, evaluate_to_vec},
     emit::coreml::{
@@ -21,8 +24,8 @@ use crate::{
         encode, package_files,
     },
     manifest::{
-        self, Axes, Compression, Content, Format, Layout, PackageHeader, PictureRange, Precision, VariantPlan,
-        release::{FileEntry, Interface, Source, TensorLabel},
+        self, Axes, Axis, Compression, Content, Format, Layout, PackageHeader, PictureRange, Precision, VariantPlan,
+        release::{FileEntry, Interface, Other, Source, TensorLabel},
     },
     mil::{self, Constant, DataType},
     ops,
@@ -44,7 +47,7 @@ pub(super) struct Conversion<'a> {
 /// A precision's network and where its constants lie.
 struct Converter {
     network: Network,
-    weights: std::sync::Arc<dyn Weights>,
+    weights: Arc<dyn Weights>,
     plan: WeightPlan,
 }
 
@@ -90,7 +93,7 @@ impl<'a> Conversion<'a> {
             architecture: Some(self.architecture.name().to_owned()),
             files: self.digests.clone(),
             revision: None,
-            other: manifest::release::Other::default(),
+            other: Other::default(),
         }
     }
 
@@ -185,13 +188,14 @@ impl<'a> Conversion<'a> {
                 return Err(BuildError::Shape { component: component(), architecture: self.architecture.name(), key: "size" });
             }
             _ => {
-                let what = axes.value(manifest::Axis::Sequence).map_or("context".to_owned(), |value| format!("sequence = {value}"));
+                let what = axes.value(Axis::Sequence).map_or("context".to_owned(), |value| format!("sequence = {value}"));
                 return Err(BuildError::Unsupported { component: component(), what });
             }
         };
         Ok(Form {
-            // Only formats that are not built have no target.
-            target: axes.target.unwrap_or(crate::base::Target::Ios15),
+            target: axes
+                .target
+                .ok_or_else(|| BuildError::Unsupported { component: component(), what: format!("format = \"{}\"", axes.format) })?,
             shape: arch::Shape::Image { width: image.width.into(), height: image.height.into() },
             layout: match axes.layout {
                 Layout::Nchw => ImageLayout::Nchw,
@@ -238,7 +242,7 @@ impl<'a> Conversion<'a> {
         })
     }
 
-    fn cannot_write(&self, source: std::io::Error) -> Error {
+    fn cannot_write(&self, source: io::Error) -> Error {
         BuildError::Convert { component: self.component.to_owned(), source: ConvertError::Write(source) }.into()
     }
 }
@@ -261,7 +265,7 @@ fn weight_files(checkpoint: &Checkpoint, architecture: &dyn Architecture, part: 
     };
     let CheckpointError::Ambiguous { path, candidates } = ambiguous else { return Err(ambiguous) };
     let holds = |name: &&String| {
-        let weights = checkpoint.weights(std::slice::from_ref(*name));
+        let weights = checkpoint.weights(slice::from_ref(*name));
         weights.is_ok_and(|weights| architecture.holds(weights.as_ref(), part))
     };
     let fitting: Vec<String> = candidates.iter().filter(holds).cloned().collect();
@@ -295,9 +299,9 @@ fn label(constant: &Constant) -> TensorLabel {
 }
 
 /// The texts that Xcode shows.
-fn metadata(header: &PackageHeader, network: &Network, form: &Form) -> Result<ModelMetadata, arch::ArchError> {
+fn metadata(header: &PackageHeader, network: &Network, form: &Form) -> Result<ModelMetadata, ArchError> {
     let features = (network.inputs)(form)?.into_iter().chain((network.outputs)(form)?);
-    let note = |feature: arch::Feature| (feature.name, FeatureNote { description: feature.description, ..FeatureNote::default() });
+    let note = |feature: Feature| (feature.name, FeatureNote { description: feature.description, ..FeatureNote::default() });
     let notes = FunctionNotes { features: features.map(note).collect(), ..FunctionNotes::default() };
     Ok(ModelMetadata {
         author: header.author.clone().unwrap_or_default(),

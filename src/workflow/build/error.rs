@@ -1,6 +1,9 @@
 //! What can go wrong in a build. Every message names the component, variant or file that it is about.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use crate::{
     arch::ArchError,
@@ -216,7 +219,7 @@ impl BuildError {
         }
     }
 
-    pub(super) fn read(path: &std::path::Path) -> impl FnOnce(io::Error) -> Self {
+    pub(super) fn read(path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Read { path, source }
     }

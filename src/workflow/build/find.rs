@@ -1,7 +1,7 @@
 //! Finds the bundles that an import's pattern means.
 
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -51,7 +51,7 @@ impl Walk<'_> {
         let entries = match fs::read_dir(&path) {
             Ok(entries) => entries,
             // Then nothing matches, which has a message of its own.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(BuildError::read(&path)(error)),
         };
         for entry in entries {

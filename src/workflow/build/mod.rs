@@ -31,7 +31,7 @@ use crate::{
     fetch::{Destination, FetchError, Layout, Named, Proof},
     manifest::{
         Assignment, Component, ComponentKind, Content, PackageManifest, Selection, VariantGlob, VariantPlan, nearest,
-        release::{Blob, Interface, Other, Release, SCHEMA, Source, Variant},
+        release::{Blob, Delivery, Interface, Other, Release, SCHEMA, Source, Variant},
         select,
     },
     store::{Origin, Store, StoreError},
@@ -127,7 +127,7 @@ impl Made {
             kind: plan.kind,
             axes: plan.axes_map(),
             tags: BTreeSet::new(),
-            delivery: crate::manifest::release::Delivery::default(),
+            delivery: Delivery::default(),
             interface,
             files: Vec::new(),
             folders: Vec::new(),
@@ -364,7 +364,7 @@ fn place(context: &Context, release: &Release, digest: Digest, out: &Path, layou
     let named: Vec<Named<'_>> = chosen.iter().map(|it| Named { name: it.path.as_str(), variant: it.variant }).collect();
     let proof = Proof::new(release, digest, None, layout, &named)?;
     let survey = destination.survey(&proof)?;
-    for digest in survey.repairs() {
+    for digest in survey.suspects() {
         store.blob_verified(digest)?;
     }
     destination.place(&proof, &survey, None)?;

@@ -38,9 +38,8 @@ impl<'a> Shelf<'a> {
 
     /// Stores bytes that are in memory.
     pub(super) fn bytes(&self, bytes: &[u8]) -> Result<StoredBlob, StoreError> {
-        let is_new = self.store.blob_size(&Digest::of(bytes)).is_none();
         let stored = self.store.put(bytes, Segmentation::ContentDefined)?;
-        self.count(is_new, &stored);
+        self.note(&stored);
         Ok(stored)
     }
 
@@ -50,9 +49,8 @@ impl<'a> Shelf<'a> {
         if let Some(known) = self.known(&digest) {
             return Ok(known);
         }
-        let is_new = self.store.blob_size(&digest).is_none();
         let stored = self.store.ingest_file(path, segmentation())?;
-        self.count(is_new, &stored);
+        self.note(&stored);
         Ok(stored)
     }
 
@@ -69,9 +67,8 @@ impl<'a> Shelf<'a> {
         }
         let mut writer = self.store.writer(segmentation)?;
         write(&mut |bytes| writer.write_all(bytes))?;
-        let before = earlier.is_some_and(|digest| self.store.blob_size(&digest).is_some());
         let stored = writer.finish()?;
-        self.count(!before, &stored);
+        self.note(&stored);
         self.store.cache_put(WEIGHTS, key, stored.digest.as_bytes());
         Ok(stored)
     }
@@ -80,11 +77,11 @@ impl<'a> Shelf<'a> {
         let size = self.store.blob_size(digest)?;
         let description = self.store.cache_get(DESCRIPTIONS, &Self::description_key(digest))?;
         let blob: Blob = serde_json::from_slice(&description).ok()?;
-        (blob.size == size).then_some(StoredBlob { digest: *digest, blob })
+        (blob.size == size).then_some(StoredBlob { digest: *digest, blob, is_new: false })
     }
 
-    fn count(&self, is_new: bool, stored: &StoredBlob) {
-        if is_new {
+    fn note(&self, stored: &StoredBlob) {
+        if stored.is_new {
             self.new.lock().unwrap_or_else(PoisonError::into_inner).insert(stored.digest, stored.blob.size);
         }
         if let Ok(description) = serde_json::to_vec(&stored.blob) {

@@ -21,7 +21,7 @@ use crate::{
         VariantPlan,
         release::{BundleKind, FileEntry, TensorLabel},
     },
-    mil::{Program, RecipeKind, Value},
+    mil::{Binding, Program, RecipeKind, Value},
     store::{Cut, Segmentation, Store, StoreError},
     workflow::Error,
 };
@@ -219,7 +219,7 @@ fn for_each_constant(program: &Program, see: &mut impl FnMut(&str, &Value)) {
                     see(&operation.name, value);
                 }
                 for binding in operation.inputs.values().flatten() {
-                    if let crate::mil::Binding::Literal(value) = binding {
+                    if let Binding::Literal(value) = binding {
                         see(&operation.name, value);
                     }
                 }

@@ -1,0 +1,77 @@
+//! What a fetch costs that finds everything in place, as in every build of an app: 12 bundles that share a weight file.
+//!
+//! `cargo bench --bench noop_fetch`. The call of the library, whole processes, and what one costs that does nothing.
+
+use std::{
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use mlreg::{
+    base::RemoteUrl,
+    fetch::Layout,
+    workflow::{
+        Context,
+        fetch::{FetchOptions, FetchStatus, fetch},
+    },
+};
+
+const RUNS: u32 = 50;
+
+#[expect(clippy::print_stdout, reason = "a benchmark's result is what it prints")]
+fn main() {
+    let folder = tempfile::tempdir().unwrap();
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests/flux_1_tae.toml");
+    mlreg(folder.path(), &["build", manifest.to_str().unwrap()]);
+    mlreg(folder.path(), &["publish", "flux-1-tae", "--to", "registry"]);
+    let fetch = ["fetch", "flux-1-tae", "--from", "registry", "--out", "Models"];
+    let first = mlreg(folder.path(), &fetch);
+    let called: Vec<Duration> = (0..RUNS).map(|_| call(folder.path())).collect();
+    let again: Vec<Duration> = (0..RUNS).map(|_| mlreg(folder.path(), &fetch)).collect();
+    let nothing: Vec<Duration> = (0..RUNS).map(|_| mlreg(folder.path(), &["--version"])).collect();
+    println!("first fetch, from a folder         {:8.2} ms", milliseconds(first));
+    println!("fetch of what is there, a call     {:8.2} ms", milliseconds(median(called)));
+    println!("fetch of what is there, a process  {:8.2} ms", milliseconds(median(again)));
+    println!("  of that, a process that starts   {:8.2} ms", milliseconds(median(nothing)));
+}
+
+/// The same fetch as a call, with nothing opened before.
+fn call(folder: &Path) -> Duration {
+    let context = Context::new(&folder.join("home"), folder.to_owned()).unwrap();
+    let options = FetchOptions {
+        requests: vec!["flux-1-tae".parse().unwrap()],
+        from: Some(RemoteUrl::Folder(folder.join("registry"))),
+        floor: None,
+        variants: Vec::new(),
+        components: Vec::new(),
+        tags: Vec::new(),
+        deliveries: Vec::new(),
+        out: "Models".into(),
+        layout: Layout::default(),
+        offline: false,
+        upgrade: false,
+        dry_run: false,
+    };
+    let start = Instant::now();
+    let report = fetch(&context, &options).unwrap();
+    assert_eq!(report.packages[0].status, FetchStatus::UpToDate);
+    start.elapsed()
+}
+
+fn mlreg(folder: &Path, arguments: &[&str]) -> Duration {
+    let start = Instant::now();
+    let output = Command::new(env!("CARGO_BIN_EXE_mlreg")).args(["--quiet", "--home", "home"]).args(arguments).current_dir(folder).output();
+    let output = output.unwrap();
+    assert!(output.status.success(), "{output:?}");
+    start.elapsed()
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times[times.len() / 2]
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}

@@ -1,0 +1,131 @@
+//! `mlreg run`.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+
+use super::{
+    CommandError, Exit, Session,
+    printer::{Table, count},
+};
+use crate::{
+    eval::Mode,
+    manifest::{PackageRequest, RequestError},
+    tensors::ValueRange,
+    workflow::run::{RunOptions, RunReport, RunSubject, run as execute},
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  mlreg run Models/flux-1-tae/decoder-1024-float16.mlpackage --input latent.safetensors --output image.png
+  mlreg run flux-1-tae --variant decoder-1024-float16-ios18 --input latent.npy --output image.safetensors
+  mlreg run encoder.mlpackage --input picture.png --output latent.npz --json";
+
+/// Run a bundle on this machine's CPU: tensors in, tensors out.
+///
+/// Runs ML Programs, whoever made them, in an interpreter: on any system, to look at numbers, not for speed. Inputs and results are
+/// .safetensors, .npy, .npz or .png files. As on a device, every result is rounded to the type that the program declares.
+#[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
+pub(super) struct RunArguments {
+    /// A .mlpackage folder, or a package of the store
+    #[arg(value_name = "BUNDLE|PACKAGE", value_parser = subject)]
+    subject: RunSubject,
+    /// Of a package: run the variant whose id matches
+    #[arg(long, value_name = "GLOB")]
+    variant: Option<String>,
+    /// Run this function
+    ///
+    /// Default: the one that the bundle runs by default.
+    #[arg(long, value_name = "NAME")]
+    function: Option<String>,
+    /// Take input tensors from FILE
+    ///
+    /// Names in the file are the names of inputs. The only tensor of a file, such as a picture, goes to the only input. Repeat it for
+    /// several files.
+    #[arg(long, value_name = "FILE")]
+    input: Vec<PathBuf>,
+    /// Write results to FILE
+    ///
+    /// A .png or .npy file takes one result: the only one, or the one that it is called after.
+    #[arg(long, value_name = "FILE")]
+    output: Vec<PathBuf>,
+    /// What a name in the input files means, e.g. latents_nchw=latent
+    #[arg(long, value_name = "NAME=INPUT", value_parser = pair)]
+    map: Vec<(String, String)>,
+    /// Black and white in pictures: unit (0 to 1), signed (-1 to 1) or byte (0 to 255) [default: unit]
+    #[arg(long, default_value = "unit", hide_possible_values = true, hide_default_value = true)]
+    range: RangeChoice,
+    /// Compute in float32 throughout, whatever the program declares
+    #[arg(long)]
+    float32: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum RangeChoice {
+    Unit,
+    Signed,
+    Byte,
+}
+
+impl From<RangeChoice> for ValueRange {
+    fn from(choice: RangeChoice) -> Self {
+        match choice {
+            RangeChoice::Unit => Self::Unit,
+            RangeChoice::Signed => Self::Signed,
+            RangeChoice::Byte => Self::Byte,
+        }
+    }
+}
+
+fn subject(text: &str) -> Result<RunSubject, RequestError> {
+    let is_path = text.contains(std::path::is_separator) || text.ends_with(".mlpackage") || Path::new(text).is_dir();
+    if is_path { Ok(RunSubject::Bundle(PathBuf::from(text))) } else { Ok(RunSubject::Package(text.parse::<PackageRequest>()?)) }
+}
+
+/// Text that is no pair of names.
+#[derive(Debug, thiserror::Error)]
+#[error("expected NAME=INPUT")]
+struct PairError;
+
+fn pair(text: &str) -> Result<(String, String), PairError> {
+    let (name, input) = text.split_once('=').filter(|(name, input)| !name.is_empty() && !input.is_empty()).ok_or(PairError)?;
+    Ok((name.to_owned(), input.to_owned()))
+}
+
+pub(super) fn run(arguments: &RunArguments, session: &Session) -> Result<Exit, CommandError> {
+    let options = RunOptions {
+        subject: arguments.subject.clone(),
+        variant: arguments.variant.clone(),
+        function: arguments.function.clone(),
+        inputs: arguments.input.clone(),
+        names: arguments.map.iter().cloned().collect(),
+        outputs: arguments.output.clone(),
+        mode: if arguments.float32 { Mode::Float32 } else { Mode::Declared },
+        range: arguments.range.into(),
+    };
+    let report = execute(&session.context, &options)?;
+    session.printer.report("run", &report, |printer| {
+        printer.table(&table(&report))?;
+        if let Some(first) = &report.not_finite {
+            let with = if first.constants.is_empty() { String::new() } else { format!(", with {}", first.constants.join(", ")) };
+            printer.warning(&format!("`{}` ({}{with}) is the first whose result is not finite", first.operation, first.operator));
+        }
+        report.written.iter().for_each(|path| printer.summary(format_args!("wrote `{}`", path.display())));
+        printer.summary(format_args!("ran `{}` of `{}` in {:.1} s", report.function, report.bundle, report.seconds));
+        Ok(())
+    })?;
+    Ok(Exit::Ok)
+}
+
+fn table(report: &RunReport) -> Table {
+    let mut table = Table::new(["RESULT", "TYPE", ">MIN", ">MAX", ">MEAN", "NOTE"]);
+    let number = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.6}"));
+    for output in &report.outputs {
+        let shape = output.shape.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
+        let note = if output.not_finite == 0 { "-".to_owned() } else { format!("{} not finite", count(output.not_finite, "number")) };
+        let ty = format!("{}[{shape}]", output.dtype);
+        table.row([output.name.clone(), ty, number(output.min), number(output.max), number(output.mean), note]);
+    }
+    table
+}

@@ -1,0 +1,183 @@
+//! Packages from disk, ready to be run: the program decoded, weight files mapped and read when an operation needs them.
+//!
+//! Only `.mlpackage` folders: a compiled `.mlmodelc` holds its program as text.
+
+use std::{
+    borrow::Cow,
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use memmap2::Mmap;
+
+use super::{ConstantSource, Interpreter, Operators, SourceError};
+use crate::{
+    base::{RelativePath, map_file},
+    emit::coreml::{BlobError, BlobRecord, CoreMlError, ModelMetadata, PackageManifest, WeightRecords, blob, decode},
+    mil::{Program, Recipe, RecipeKind},
+};
+
+/// The files of a package, by their paths in it.
+pub type Files = BTreeMap<RelativePath, PathBuf>;
+
+const MANIFEST: &str = "Manifest.json";
+/// How deep folders of weight files may lie in each other.
+const MOST_FOLDERS: usize = 8;
+
+/// Why a package cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum PackageError {
+    /// A file cannot be read.
+    #[error("cannot read `{path}`")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A file holds something else.
+    #[error("cannot use `{path}`")]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Box<CoreMlError>,
+    },
+    /// The manifest names no specification.
+    #[error("`{path}` names no specification")]
+    NoSpecification {
+        /// The manifest.
+        path: PathBuf,
+    },
+}
+
+/// A package that can be run.
+#[derive(Debug)]
+pub struct Package {
+    program: Program,
+    metadata: ModelMetadata,
+    weights: MappedWeights,
+}
+
+impl Package {
+    /// Opens the package in `folder`. Weight files are mapped, not read; their records are compared with the program.
+    ///
+    /// # Errors
+    /// When files are missing or damaged, or contradict each other.
+    pub fn open(folder: &Path) -> Result<Self, PackageError> {
+        let mut files = Files::new();
+        walk(folder, None, MOST_FOLDERS, &mut files)?;
+        Self::of_files(folder, &files)
+    }
+
+    /// Opens a package whose files lie anywhere; `files` has them by their paths in the bundle, `name` is the bundle's in messages.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn of_files(name: &Path, files: &Files) -> Result<Self, PackageError> {
+        let io = |path: &Path, source| PackageError::Io { path: path.to_owned(), source };
+        let content = |path: &Path, source| PackageError::Content { path: path.to_owned(), source: Box::new(source) };
+        let read = |path: &RelativePath| match files.get(path) {
+            Some(file) => fs::read(file).map_err(|source| io(&path.below(name), source)),
+            None => Err(io(&path.below(name), io::ErrorKind::NotFound.into())),
+        };
+        let manifest: RelativePath = MANIFEST.parse().expect("a plain name");
+        let manifest_path = manifest.below(name);
+        let manifest = PackageManifest::parse(&read(&manifest)?).map_err(|source| content(&manifest_path, source))?;
+        let model = manifest.specification().ok_or_else(|| PackageError::NoSpecification { path: manifest_path.clone() })?;
+        let bytes = read(&model)?;
+        let weights = MappedWeights::beside(&model, files)?;
+        let (program, metadata) = decode(bytes.into(), &weights).map_err(|source| content(&model.below(name), source))?;
+        Ok(Self { program, metadata, weights })
+    }
+
+    /// The program.
+    pub fn program(&self) -> &Program {
+        &self.program
+    }
+
+    /// What the package says besides its program.
+    pub fn metadata(&self) -> &ModelMetadata {
+        &self.metadata
+    }
+
+    /// Where its constants come from.
+    pub fn weights(&self) -> &MappedWeights {
+        &self.weights
+    }
+
+    /// An interpreter of its program.
+    pub fn interpreter(&self, operators: Operators) -> Interpreter<'_> {
+        Interpreter::new(&self.program, operators, &self.weights)
+    }
+}
+
+/// The weight files of a package, by the names that its program gives them.
+#[derive(Debug, Default)]
+pub struct MappedWeights {
+    files: BTreeMap<String, Mmap>,
+}
+
+impl MappedWeights {
+    /// Maps every file below the folder of the specification but itself, as `@model_path/<path>`.
+    fn beside(model: &RelativePath, files: &Files) -> Result<Self, PackageError> {
+        let folder = model.parent().map_or(String::new(), |parent| format!("{parent}/"));
+        let mut weights = Self::default();
+        for (path, file) in files.iter().filter(|(path, _)| *path != model) {
+            let Some(rest) = path.as_str().strip_prefix(folder.as_str()) else { continue };
+            let map = map_file(file).map_err(|source| PackageError::Io { path: file.clone(), source })?;
+            weights.files.insert(format!("@model_path/{rest}"), map);
+        }
+        Ok(weights)
+    }
+
+    fn find(&self, file: &str, offset: u64) -> Result<(&Mmap, BlobRecord), BlobError> {
+        let map = self.files.get(file).ok_or_else(|| BlobError::NoFile { file: file.to_owned() })?;
+        Ok((map, blob::record_at(io::Cursor::new(&map[..]), offset)?))
+    }
+}
+
+impl WeightRecords for MappedWeights {
+    fn record(&self, file: &str, offset: u64) -> Result<Option<BlobRecord>, BlobError> {
+        self.find(file, offset).map(|(_, record)| Some(record))
+    }
+}
+
+/// Finds the files below `folder`; what has a name that no package can have is passed over.
+fn walk(folder: &Path, base: Option<&RelativePath>, depth: usize, files: &mut Files) -> Result<(), PackageError> {
+    let io = |source| PackageError::Io { path: folder.to_owned(), source };
+    for entry in fs::read_dir(folder).map_err(io)? {
+        let path = entry.map_err(io)?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse::<RelativePath>().ok());
+        let Some(name) = name else { continue };
+        let name = base.map_or(name.clone(), |base| base.join(&name));
+        if path.is_dir() && depth > 0 {
+            walk(&path, Some(&name), depth - 1, files)?;
+        } else if path.is_file() {
+            files.insert(name, path);
+        }
+    }
+    Ok(())
+}
+
+/// A constant that no weight file holds.
+#[derive(Debug, thiserror::Error)]
+#[error("the constant is made from a checkpoint, which a package does not have")]
+struct NotInPackage;
+
+impl ConstantSource for MappedWeights {
+    fn bytes(&self, recipe: &Recipe) -> Result<Cow<'_, [u8]>, SourceError> {
+        let RecipeKind::Blob { file, offset } = recipe.kind() else { return Err(NotInPackage.into()) };
+        let (map, record) = self.find(file, *offset)?;
+        // The record was checked against the length of the file.
+        Ok(Cow::Borrowed(&map[record.data.offset() as usize..record.data.end() as usize]))
+    }
+}
+
+#[cfg(test)]
+mod hostile_tests;
+#[cfg(test)]
+mod tests;

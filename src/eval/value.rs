@@ -1,0 +1,121 @@
+//! Values while a program runs: which types they have now, whether a program may declare so, how they are rounded.
+
+use candle_core::{DType, Device, Tensor};
+use half::{f16, slice::HalfFloatSliceExt};
+use rayon::prelude::*;
+
+use super::{KernelError, Mode, storage_type, view};
+use crate::mil::{DataType, Dimension, Literal, Recipe, TensorType, Value, ValueType};
+
+/// A constant with its values in place where they are few, wherever they were stored.
+pub(super) fn readable(value: &Value, tensor: Option<&Tensor>) -> Value {
+    match (value, tensor) {
+        (Value::Tensor(recipe), Some(tensor)) if recipe.as_literal().is_none() => {
+            small(recipe.dtype(), tensor).unwrap_or_else(|| value.clone())
+        }
+        _ => value.clone(),
+    }
+}
+
+/// The values of integer scalars and short vectors, and of float scalars: shapes, axes, indices that are computed.
+pub(super) fn small(dtype: DataType, tensor: &Tensor) -> Option<Value> {
+    if tensor.rank() > 1 || tensor.elem_count() > 64 || (dtype.is_float() && tensor.rank() > 0) {
+        return None;
+    }
+    let literal = match storage_type(dtype)? {
+        DType::U8 => Literal::Bools(view(tensor, |values: &[u8]| values.iter().map(|&v| v != 0).collect()).ok()?),
+        DType::I64 => Literal::Ints(view(tensor, <[i64]>::to_vec).ok()?),
+        _ if dtype == DataType::Float16 => Literal::Halves(view(tensor, |v: &[f32]| v.iter().map(|&v| f16::from_f32(v)).collect()).ok()?),
+        _ => Literal::Floats(view(tensor, <[f32]>::to_vec).ok()?),
+    };
+    let shape: Vec<u64> = tensor.dims().iter().map(|&n| n as u64).collect();
+    Recipe::literal(dtype, &shape, literal).map(Value::Tensor)
+}
+
+/// The type of a value of declared type `ty` with the lengths that it has now.
+pub(super) fn held_type(ty: &ValueType, tensor: &Tensor) -> ValueType {
+    let known = |lengths: &[usize]| lengths.iter().map(|&n| Dimension::Known(n as u64)).collect();
+    match ty {
+        ValueType::Tensor(ty) if ty.dtype != DataType::String => TensorType { dtype: ty.dtype, shape: known(tensor.dims()) }.into(),
+        ValueType::List { element, .. } => match (element.tensor(), tensor.dims()) {
+            (Some(element), [length, rest @ ..]) => ValueType::List {
+                element: Box::new(TensorType { dtype: element.dtype, shape: known(rest) }.into()),
+                length: Dimension::Known(*length as u64),
+            },
+            _ => ty.clone(),
+        },
+        _ => ty.clone(),
+    }
+}
+
+/// Whether a computed tensor can be of the inferred type.
+pub(super) fn check_shape(inferred: &ValueType, tensor: &Tensor) -> Result<(), KernelError> {
+    let dtype = match inferred {
+        ValueType::Tensor(ty) => storage_type(ty.dtype),
+        ValueType::List { element, .. } => element.tensor().and_then(|ty| storage_type(ty.dtype)),
+        _ => None,
+    };
+    // Lists hold what was not written yet in any shape; strings and dictionaries stand for their numbers.
+    let shape = match inferred {
+        ValueType::Tensor(ty) if dtype.is_some() => {
+            ty.agrees(&TensorType::new(ty.dtype, &tensor.dims().iter().map(|&n| n as u64).collect::<Vec<_>>()))
+        }
+        _ => true,
+    };
+    if shape && dtype.is_none_or(|dtype| dtype == tensor.dtype()) {
+        return Ok(());
+    }
+    Err(KernelError::Shape { computed: tensor.dims().to_vec(), inferred: inferred.to_string() })
+}
+
+/// Whether a program may declare `declared` for a value that turned out to be `computed`.
+pub(super) fn declares(declared: &ValueType, computed: &ValueType) -> bool {
+    match (declared, computed) {
+        // Elements of unknown shape are empty until they are written.
+        (ValueType::List { element: d, .. }, ValueType::List { element: c, .. }) => {
+            d.tensor().zip(c.tensor()).is_some_and(|(d, c)| d.dtype == c.dtype && d.rank() == c.rank())
+        }
+        _ => declared.agrees(computed),
+    }
+}
+
+/// Rounds floats to the declared type where the mode says so, and wraps integers as their width does.
+pub(super) fn conform(tensor: Tensor, dtype: DataType, mode: Mode) -> candle_core::Result<Tensor> {
+    match dtype {
+        DataType::Float16 if mode == Mode::Declared => rounded(&tensor),
+        DataType::Int8 => wrapped(tensor, |v| i64::from(v as i8)),
+        DataType::Int16 => wrapped(tensor, |v| i64::from(v as i16)),
+        DataType::Int32 => wrapped(tensor, |v| i64::from(v as i32)),
+        DataType::UInt8 => wrapped(tensor, |v| i64::from(v as u8)),
+        DataType::UInt16 => wrapped(tensor, |v| i64::from(v as u16)),
+        DataType::UInt32 => wrapped(tensor, |v| i64::from(v as u32)),
+        _ => Ok(tensor),
+    }
+}
+
+fn rounded(tensor: &Tensor) -> candle_core::Result<Tensor> {
+    const BLOCK: usize = 4096;
+    let round = |(values, out): (&[f32], &mut [f32])| {
+        let mut halves = [f16::ZERO; BLOCK];
+        let halves = &mut halves[..values.len()];
+        half::slice::HalfFloatSliceExt::convert_from_f32_slice(halves, values);
+        halves.convert_to_f32_slice(out);
+    };
+    let values = view(tensor, |values: &[f32]| {
+        let mut out = vec![0.0; values.len()];
+        values.par_chunks(BLOCK).zip(out.par_chunks_mut(BLOCK)).for_each(round);
+        out
+    })?;
+    Tensor::from_vec(values, tensor.shape(), &Device::Cpu)
+}
+
+fn wrapped(tensor: Tensor, wrap: fn(i64) -> i64) -> candle_core::Result<Tensor> {
+    let values = view(&tensor, |values: &[i64]| {
+        let fits = values.iter().all(|&v| wrap(v) == v);
+        (!fits).then(|| values.iter().map(|&v| wrap(v)).collect::<Vec<_>>())
+    })?;
+    match values {
+        Some(values) => Tensor::from_vec(values, tensor.shape(), &Device::Cpu),
+        None => Ok(tensor),
+    }
+}

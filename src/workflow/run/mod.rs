@@ -1,0 +1,242 @@
+//! `run`: executes a bundle on this machine's CPU, tensors in, tensors out.
+//!
+//! A bundle is a folder, or a variant of a release in the store, which is run from its blobs without being placed anywhere.
+
+mod error;
+mod inputs;
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use candle_core::{DType, Tensor};
+use serde::Serialize;
+
+pub use error::RunError;
+
+use super::{Context, Error, PackageRequest, publish};
+use crate::{
+    eval::{Files, Mode, Package},
+    manifest::{VariantGlob, nearest, release::Variant},
+    mil::{self, DataType, Function, Operation, Program, ValueType},
+    ops,
+    tensors::{self, Format, PictureOptions, ReadOptions, ValueRange, WriteOptions},
+};
+
+/// What to run.
+#[derive(Debug, Clone)]
+pub enum RunSubject {
+    /// A `.mlpackage` folder.
+    Bundle(PathBuf),
+    /// A release of the store; the highest version that will do.
+    Package(PackageRequest),
+}
+
+/// What to run, with what.
+#[derive(Debug, Clone)]
+pub struct RunOptions {
+    /// The subject.
+    pub subject: RunSubject,
+    /// Of a package: a glob that leaves one variant.
+    pub variant: Option<String>,
+    /// The function; none for the one that runs by default.
+    pub function: Option<String>,
+    /// Files of input tensors.
+    pub inputs: Vec<PathBuf>,
+    /// Names in files, and the inputs that they mean.
+    pub names: BTreeMap<String, String>,
+    /// Files to write the results to.
+    pub outputs: Vec<PathBuf>,
+    /// How numbers are kept between operations.
+    pub mode: Mode,
+    /// The numbers of black and white in pictures.
+    pub range: ValueRange,
+}
+
+/// What a run gave.
+#[derive(Debug, Clone, Serialize)]
+pub struct RunReport {
+    /// The bundle, as a person would name it.
+    pub bundle: String,
+    /// The function.
+    pub function: String,
+    /// Its results, by name.
+    pub outputs: Vec<OutputReport>,
+    /// The first operation whose result is not finite, if there is one.
+    pub not_finite: Option<NotFinite>,
+    /// The files that were written.
+    pub written: Vec<PathBuf>,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+/// A result in numbers.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct OutputReport {
+    /// Its name.
+    pub name: String,
+    /// Its declared element type.
+    pub dtype: String,
+    /// Its dimensions.
+    pub shape: Vec<usize>,
+    /// Smallest finite number, if there is one.
+    pub min: Option<f64>,
+    /// Largest finite number, if there is one.
+    pub max: Option<f64>,
+    /// Mean of the finite numbers, if there are some.
+    pub mean: Option<f64>,
+    /// How many are not finite.
+    pub not_finite: u64,
+}
+
+/// Where numbers stop being finite.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NotFinite {
+    /// The operation.
+    pub operation: String,
+    /// Its operator.
+    pub operator: String,
+    /// The constants that it works with, which are named after the checkpoint's tensors.
+    pub constants: Vec<String>,
+}
+
+/// Runs a bundle.
+///
+/// # Errors
+/// When there is no such bundle, it is damaged, inputs are missing or do not fit, or an operation cannot be run.
+pub fn run(context: &Context, options: &RunOptions) -> Result<RunReport, Error> {
+    let (name, package) = open(context, options)?;
+    mil::verify(package.program(), ops::find).map_err(|source| RunError::Unsound { bundle: name.clone(), source: Box::new(source) })?;
+    let (function_name, function) = function(package.program(), options.function.as_deref(), &name)?;
+    let inputs = inputs::read(context.directory(), options, function)?;
+    // What cannot be written is said before minutes of work.
+    let files = options.outputs.iter().map(|path| Ok((context.directory().join(path), Format::of(path)?)));
+    let files = files.collect::<Result<Vec<_>, RunError>>()?;
+    let start = Instant::now();
+    let mut not_finite = None;
+    let mut watch = |operation: &Operation, _: &str, tensor: &Tensor| {
+        if not_finite.is_none() && has_wrong(tensor) {
+            not_finite = Some(NotFinite::of(operation, function));
+        }
+    };
+    let interpreter = package.interpreter(ops::OPERATORS);
+    let results = interpreter.run_watched(Some(&function_name), inputs, &mut BTreeMap::new(), options.mode, &mut watch);
+    let results = results.map_err(|source| RunError::Run { bundle: name.clone(), source })?;
+    let seconds = start.elapsed().as_secs_f64();
+    for (path, format) in &files {
+        write(path, *format, &results, function, options.range)?;
+    }
+    let outputs = results.iter().map(|(name, tensor)| report(name, tensor, function)).collect::<Result<_, RunError>>()?;
+    let written = files.into_iter().map(|(path, _)| path).collect();
+    Ok(RunReport { bundle: name, function: function_name, outputs, not_finite, written, seconds })
+}
+
+fn open(context: &Context, options: &RunOptions) -> Result<(String, Package), Error> {
+    let request = match &options.subject {
+        RunSubject::Bundle(path) => {
+            let name = path.display().to_string();
+            let opened = Package::open(&context.directory().join(path));
+            return Ok((name.clone(), opened.map_err(|source| RunError::Open { bundle: name, source })?));
+        }
+        RunSubject::Package(request) => request,
+    };
+    let (_, release) = publish::find(context, request)?;
+    let variant = choose(&release.variants, options.variant.as_deref(), request)?;
+    let store = context.store();
+    let files: Files = variant.files.iter().map(|file| (file.path.clone(), store.blob_path(&file.sha256))).collect();
+    let opened = Package::of_files(Path::new(&variant.id), &files);
+    Ok((variant.id.clone(), opened.map_err(|source| RunError::Open { bundle: variant.id.clone(), source })?))
+}
+
+/// The only variant that the glob leaves.
+fn choose<'v>(variants: &'v [Variant], glob: Option<&str>, request: &PackageRequest) -> Result<&'v Variant, RunError> {
+    let parsed: Option<VariantGlob> = glob.map(str::parse).transpose()?;
+    let fitting: Vec<&Variant> = variants.iter().filter(|it| parsed.as_ref().is_none_or(|glob| glob.is_match(&it.id))).collect();
+    match fitting.as_slice() {
+        [variant] => Ok(variant),
+        [] => {
+            let glob = glob.unwrap_or("*").to_owned();
+            let nearest = nearest(&glob, variants.iter().map(|variant| variant.id.as_str()), 3).into_iter().map(str::to_owned).collect();
+            Err(RunError::NoVariant { package: request.to_string(), glob, nearest })
+        }
+        several => {
+            let ids = several.iter().map(|variant| variant.id.clone()).collect();
+            Err(RunError::Variants { package: request.to_string(), ids })
+        }
+    }
+}
+
+fn function<'p>(program: &'p Program, name: Option<&str>, bundle: &str) -> Result<(String, &'p Function), RunError> {
+    let found = match name {
+        None => program.main(),
+        Some(name) => program.functions.get_key_value(name).map(|(name, function)| (name.as_str(), function)),
+    };
+    let found = found.map(|(name, function)| (name.to_owned(), function));
+    found.ok_or_else(|| RunError::Function {
+        bundle: bundle.to_owned(),
+        function: name.unwrap_or("main").to_owned(),
+        known: program.functions.keys().cloned().collect(),
+    })
+}
+
+/// The declared element type of a result.
+fn declared(function: &Function, name: &str) -> DataType {
+    let outputs = function.block.outputs.iter().map(|&id| function.value(id));
+    let ty = outputs.into_iter().find(|value| value.name == name).and_then(|value| value.ty.tensor().map(|ty| ty.dtype));
+    ty.unwrap_or(DataType::Float32)
+}
+
+fn write(path: &Path, format: Format, results: &BTreeMap<String, Tensor>, function: &Function, range: ValueRange) -> Result<(), RunError> {
+    let single = matches!(format, Format::Npy | Format::Png);
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let chosen: Vec<(&str, &Tensor, DataType)> = results
+        .iter()
+        .filter(|(name, _)| !single || results.len() == 1 || **name == stem)
+        .map(|(name, tensor)| (name.as_str(), tensor, declared(function, name)))
+        .collect();
+    if single && chosen.len() != 1 {
+        return Err(RunError::Single { path: path.to_owned(), outputs: results.keys().cloned().collect() });
+    }
+    let picture = PictureOptions { range, ..PictureOptions::default() };
+    Ok(tensors::write(path, &chosen, &WriteOptions { picture })?)
+}
+
+fn has_wrong(tensor: &Tensor) -> bool {
+    tensor.dtype() == DType::F32
+        && crate::eval::view(tensor, |values: &[f32]| values.iter().any(|value| !value.is_finite())).unwrap_or(false)
+}
+
+fn report(name: &str, tensor: &Tensor, function: &Function) -> Result<OutputReport, RunError> {
+    let dtype = declared(function, name);
+    let wrong = |source| RunError::Result { name: name.to_owned(), source };
+    let values: Vec<f64> = tensor.to_dtype(DType::F64).and_then(|it| it.flatten_all()?.to_vec1()).map_err(wrong)?;
+    let finite = || values.iter().copied().filter(|value| value.is_finite());
+    let count = finite().count();
+    Ok(OutputReport {
+        name: name.to_owned(),
+        dtype: dtype.long_name(),
+        shape: tensor.dims().to_vec(),
+        min: finite().reduce(f64::min),
+        max: finite().reduce(f64::max),
+        mean: (count > 0).then(|| finite().sum::<f64>() / count as f64),
+        not_finite: (values.len() - count) as u64,
+    })
+}
+
+impl NotFinite {
+    fn of(operation: &Operation, function: &Function) -> Self {
+        let constants = operation.inputs.values().flatten().filter_map(|binding| match binding {
+            mil::Binding::Value(id) => Some(function.value(*id)),
+            mil::Binding::Literal(_) => None,
+        });
+        let is_constant = |value: &&mil::ValueInfo| {
+            let made = function.block.operations.iter().find(|other| other.outputs.iter().any(|&id| function.value(id).name == value.name));
+            made.is_some_and(|other| other.kind == "const" || other.kind.starts_with("constexpr_"))
+        };
+        let large = |value: &&mil::ValueInfo| matches!(&value.ty, ValueType::Tensor(ty) if ty.rank() > 0 && ty.dtype.is_float());
+        let constants = constants.filter(is_constant).filter(large).map(|value| value.name.clone()).collect();
+        Self { operation: operation.name.clone(), operator: operation.kind.clone(), constants }
+    }
+}
