@@ -17,8 +17,8 @@ use crate::{
 
 const EXAMPLES: &str = "\
 Examples:
-  mlreg run Models/flux-1-tae/decoder-1024-float16.mlpackage --input latent.safetensors --output image.png
-  mlreg run flux-1-tae --variant decoder-1024-float16-ios18 --input latent.npy --output image.safetensors
+  mlreg run decoder.mlpackage --input latent.safetensors --output image.png
+  mlreg run flux-1-tae --variant '*-1024-*-ios18' --input latent.npy --output image.npy
   mlreg run encoder.mlpackage --input picture.png --output latent.npz --json";
 
 /// Run a bundle on this machine's CPU: tensors in, tensors out.
@@ -53,7 +53,9 @@ pub(super) struct RunArguments {
     /// What a name in the input files means, e.g. latents_nchw=latent
     #[arg(long, value_name = "NAME=INPUT", value_parser = pair)]
     map: Vec<(String, String)>,
-    /// Black and white in pictures: unit (0 to 1), signed (-1 to 1) or byte (0 to 255) [default: unit]
+    /// Numbers of pictures: unit, signed or byte [default: unit]
+    ///
+    /// `unit`: black is 0 and white is 1; `signed`: -1 and 1; `byte`: 0 and 255.
     #[arg(long, default_value = "unit", hide_possible_values = true, hide_default_value = true)]
     range: RangeChoice,
     /// Compute in float32 throughout, whatever the program declares
@@ -109,7 +111,7 @@ pub(super) fn run(arguments: &RunArguments, session: &Session) -> Result<Exit, C
         printer.table(&table(&report))?;
         if let Some(first) = &report.not_finite {
             let with = if first.constants.is_empty() { String::new() } else { format!(", with {}", first.constants.join(", ")) };
-            printer.warning(&format!("`{}` ({}{with}) is the first whose result is not finite", first.operation, first.operator));
+            printer.warning(format_args!("`{}` ({}{with}) is the first whose result is not finite", first.operation, first.operator));
         }
         report.written.iter().for_each(|path| printer.summary(format_args!("wrote `{}`", path.display())));
         printer.summary(format_args!("ran `{}` of `{}` in {:.1} s", report.function, report.bundle, report.seconds));
