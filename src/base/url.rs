@@ -97,12 +97,12 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<RemoteUrl, UrlError> {
-        RemoteUrl::parse(text, Path::new("/work"))
+        RemoteUrl::parse(text, Path::new("/project"))
     }
 
     #[test]
     fn folders_and_servers() {
-        assert_eq!(parse("registry").unwrap(), RemoteUrl::Folder("/work/registry".into()));
+        assert_eq!(parse("registry").unwrap(), RemoteUrl::Folder("/project/registry".into()));
         assert_eq!(parse("file:///a/b").unwrap(), RemoteUrl::Folder("/a/b".into()));
         assert_eq!(parse("http://host/registry").unwrap().to_string(), "http://host/registry/");
     }
