@@ -10,9 +10,12 @@ mod autoencoder_tiny;
 mod bert;
 mod config;
 mod error;
+mod lingolite;
 mod planner;
 mod stage;
+mod t5;
 mod tensors;
+mod translator;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -30,7 +33,7 @@ pub use tensors::Tensors;
 use crate::{checkpoint::Weights, mil::DataType};
 
 /// Every architecture. Adding one: its file, and its word here.
-pub const ARCHITECTURES: &[&dyn Architecture] = &[&autoencoder_tiny::AutoencoderTiny, &bert::Bert];
+pub const ARCHITECTURES: &[&dyn Architecture] = &[&autoencoder_tiny::AutoencoderTiny, &bert::Bert, &lingolite::LingoLite, &t5::T5];
 
 /// What a component's manifest says about how to read a checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -109,6 +109,17 @@ impl Heads {
         reshape(builder, name, turned, &[1, shape[2], shape[1] * shape[3]])
     }
 
+    /// Heads as [1, heads, tokens, size], as caches hold them.
+    ///
+    /// # Errors
+    /// When `x` is something else.
+    pub fn tokens_first(&self, builder: &mut Builder, name: &str, x: Var, form: &Form) -> Result<Var, ArchError> {
+        match form.linear {
+            LinearForm::Linear => Ok(x),
+            LinearForm::Conv => Ok(builder.transpose(name, x, &[0, 1, 3, 2])?),
+        }
+    }
+
     /// A bias [1, 1 or heads, queries, keys] as [`attend`](Self::attend) takes it: made once for all layers.
     ///
     /// # Errors
@@ -147,9 +158,9 @@ impl Heads {
         }
         let query = if scale == Scale::InverseRoot { builder.mul(&format!("{name}_scaled"), query, 1.0 / root)? } else { query };
         if form.linear == LinearForm::Conv {
-            self.channels_first(builder, name, query, found, bias)
+            self.explicit_turned(builder, name, query, found, bias)
         } else {
-            self.tokens_first(builder, name, query, found, bias)
+            self.explicit(builder, name, query, found, bias)
         }
     }
 
@@ -178,7 +189,7 @@ impl Heads {
         Ok(builder.softmax(&format!("{name}_weights"), scores, 3)?)
     }
 
-    fn tokens_first(&self, builder: &mut Builder, name: &str, query: Var, found: Attention, bias: Option<Var>) -> Result<Var, ArchError> {
+    fn explicit(&self, builder: &mut Builder, name: &str, query: Var, found: Attention, bias: Option<Var>) -> Result<Var, ArchError> {
         let query = self.fold(builder, &format!("{name}_groups"), query)?;
         let scores = product(builder, &format!("{name}_scores"), (query, false), (found.key, !found.channels_first))?;
         let scores = self.unfold(builder, &format!("{name}_by_head"), scores)?;
@@ -188,7 +199,7 @@ impl Heads {
         self.unfold(builder, name, result)
     }
 
-    fn channels_first(&self, builder: &mut Builder, name: &str, query: Var, found: Attention, bias: Option<Var>) -> Result<Var, ArchError> {
+    fn explicit_turned(&self, builder: &mut Builder, name: &str, query: Var, found: Attention, bias: Option<Var>) -> Result<Var, ArchError> {
         let key = self.repeated(builder, &format!("{name}_key"), found.key)?;
         let value = self.repeated(builder, &format!("{name}_value"), found.value)?;
         let scores = product(builder, &format!("{name}_scores"), (query, true), (key, !found.channels_first))?;

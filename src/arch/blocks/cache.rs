@@ -4,7 +4,7 @@
 //! matrix of zeros and ones, which is exact, and the updated caches are the outputs `key_cache_out` and `value_cache_out`. Rows of padding that
 //! would lie behind the end are not written, whichever way.
 
-use super::{Attention, Positions};
+use super::{Attention, Positions, layer::layer_of};
 use crate::{
     arch::{ArchError, CacheForm, Feature, Flow, Form, Interface, LinearForm},
     mil::{Builder, DataType, Value, Var},
@@ -155,15 +155,6 @@ impl LayerCache {
         Ok(Attention { key: updated[0], value: updated[1], channels_first: false })
     }
 
-    /// The layer's part of a whole cache, [1, heads, context, size].
-    fn part(&self, builder: &mut Builder, name: &str, all: Var) -> Result<Var, ArchError> {
-        let layer = int(self.layer);
-        let rest = [(0, None); 4];
-        let ranges: Vec<(i32, Option<i32>)> = std::iter::once((layer, Some(layer + 1))).chain(rest).collect();
-        let part = builder.slice_by_index(&format!("{name}_slice"), all, &ranges)?;
-        Ok(builder.squeeze(&format!("{name}_layer"), part, &[0])?)
-    }
-
     fn update_state(&self, builder: &mut Builder, flow: &Flow, name: &str, rows: Var, form: &Form) -> Result<Var, ArchError> {
         let part = |part: &str| format!("{name}_{part}");
         let (state, first) = (flow.get(name), flow.get(FIRST));
@@ -186,12 +177,12 @@ impl LayerCache {
         builder.write_state(&part("write"), state, updated)?;
         let after = builder.read_state(&part("after"), state)?;
         debug_assert_eq!(builder.shape(after), self.cache.shape(context));
-        self.part(builder, name, after)
+        layer_of(builder, name, after, self.layer)
     }
 
     fn update_input(&self, builder: &mut Builder, flow: &mut Flow, name: &str, rows: Var) -> Result<Var, ArchError> {
         let all = flow.get(name);
-        let before = self.part(builder, name, all)?;
+        let before = layer_of(builder, name, all, self.layer)?;
         let placed = if flow.has(PLACES) {
             let places = builder.cast(&format!("{name}_places"), flow.get(PLACES), builder.ty(rows).dtype)?;
             builder.matmul(&format!("{name}_placed"), places, rows, false)?

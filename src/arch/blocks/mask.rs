@@ -5,7 +5,7 @@
 
 use super::Positions;
 use crate::{
-    arch::ArchError,
+    arch::{ArchError, Form, LinearForm},
     mil::{Builder, DataType, Value, Var},
 };
 
@@ -43,4 +43,19 @@ pub fn causal_bias(builder: &mut Builder, name: &str, positions: Positions, keys
 /// When their shapes do not broadcast.
 pub fn stricter(builder: &mut Builder, name: &str, one: Var, other: Var) -> Result<Var, ArchError> {
     Ok(builder.minimum(name, one, other)?)
+}
+
+/// 0 for queries that a mask lets see no key, 1 for the others; shaped so that heads in the form's layout can be multiplied with it.
+///
+/// # Errors
+/// When the mask is not [1, 1, queries, keys].
+pub fn seeing(builder: &mut Builder, name: &str, mask: Var, form: &Form) -> Result<Var, ArchError> {
+    let dtype = builder.ty(mask).dtype;
+    let nearest = builder.reduce_max(&format!("{name}_most"), mask, &[3], true)?;
+    let sees = builder.op1("greater", &format!("{name}_any"), &[("x", nearest.into()), ("y", (UNSEEN / 2.0).into())])?;
+    let sees = builder.cast(&format!("{name}_rows"), sees, dtype)?;
+    match form.linear {
+        LinearForm::Linear => Ok(sees),
+        LinearForm::Conv => Ok(builder.transpose(name, sees, &[0, 1, 3, 2])?),
+    }
 }
