@@ -13,6 +13,7 @@ mod interpreter;
 mod kernel;
 pub mod metrics;
 mod package;
+mod shapes;
 mod value;
 
 pub use constant::{ConstantSource, Literals, SourceError, decode, literal_bytes};
@@ -20,3 +21,4 @@ pub use error::{EvalError, OperationError};
 pub use interpreter::{Interpreter, Limits, Mode, Operators, Watch};
 pub use kernel::{Arguments, Kernel, KernelError, storage_type, view};
 pub use package::{Files, MappedWeights, Package, PackageError};
+pub use shapes::types_of;
