@@ -128,3 +128,51 @@ impl Inference<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        base::Target,
+        mil::{Builder, DataType, Var},
+        ops,
+    };
+
+    fn open(lengths: &[u64]) -> TensorType {
+        let shape = lengths.iter().map(|&n| if n == 0 { Dimension::Unknown { variadic: false } } else { Dimension::Known(n) }).collect();
+        TensorType { dtype: DataType::Float32, shape }
+    }
+
+    fn types(builder: Builder, x: Var, y: Var, shape: &[u64]) -> String {
+        let function = builder.finish(&[("y", y)]).unwrap();
+        let types = types_of(&function, &BTreeMap::from([(x.id(), shape.to_vec())]), ops::OPERATORS);
+        types[y.id().0 as usize].to_string()
+    }
+
+    #[test]
+    fn lengths_are_inferred_from_those_of_inputs() {
+        let mut builder = Builder::new(ops::find, Target::Ios17);
+        let x = builder.input("x", open(&[1, 0, 8]));
+        let y = builder.op1("transpose", "y", &[("x", x.into()), ("perm", [2, 1, 0].into())]).unwrap();
+        assert_eq!(types(builder, x, y, &[1, 5, 8]), "tensor<fp32, [8, 5, 1]>");
+    }
+
+    #[test]
+    fn lengths_that_are_computed_are_evaluated() {
+        let mut builder = Builder::new(ops::find, Target::Ios17);
+        let x = builder.input("x", open(&[1, 0, 8]));
+        let lengths = builder.op1("shape", "lengths", &[("x", x.into())]).unwrap();
+        let double = builder.op1("mul", "double", &[("x", lengths.into()), ("y", [1, 2, 1].into())]).unwrap();
+        let y = builder.op1("fill", "y", &[("shape", double.into()), ("value", 0.5.into())]).unwrap();
+        assert_eq!(builder.value_type(y).to_string(), "tensor<fp32, [?, ?, ?]>");
+        assert_eq!(types(builder, x, y, &[1, 5, 8]), "tensor<fp32, [1, 10, 8]>");
+    }
+
+    #[test]
+    fn what_depends_on_numbers_stays_open() {
+        let mut builder = Builder::new(ops::find, Target::Ios17);
+        let x = builder.input("x", open(&[4]));
+        let y = builder.op1("non_zero", "y", &[("x", x.into())]).unwrap();
+        assert_eq!(types(builder, x, y, &[4]), "tensor<int32, [?, 1]>");
+    }
+}

@@ -287,8 +287,8 @@ fn totals(path: &Path) -> Option<BTreeMap<String, WeightTotal>> {
 
 /// The weight files of a bundle on disk.
 pub(super) struct BundleWeights<'a> {
-    root: &'a Path,
-    specification: &'a RelativePath,
+    pub(super) root: &'a Path,
+    pub(super) specification: &'a RelativePath,
 }
 
 impl BundleWeights<'_> {

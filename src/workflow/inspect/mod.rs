@@ -142,3 +142,6 @@ pub fn inspect(context: &Context, options: &InspectOptions) -> Result<InspectRep
 
 /// Counts by name.
 type Counts = BTreeMap<String, u64>;
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,10 @@
 //! Contracts are those of the operators' declarations. Features of a model that are no operations stand in a table: to add one, write a
 //! function and put it into the list. What an OS does better than another is no need.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use serde::Serialize;
 
@@ -101,7 +104,8 @@ pub(super) fn needs(program: &Program, metadata: &ModelMetadata, registry: Regis
     }
     let mut reasons: Vec<Need> = needs.into_iter().map(|((target, what), operations)| Need { what, target, operations }).collect();
     // The highest target first, and what no target takes before all.
-    reasons.sort_by_key(|need| (need.target.is_some(), std::cmp::Reverse(need.target)));
+    // Features of the whole model come before operations.
+    reasons.sort_by_key(|need| (need.target.is_some(), Reverse(need.target), !need.operations.is_empty()));
     Needs { floor, declared: program.target, reasons, unknown_operators }
 }
 

@@ -2,55 +2,11 @@
 
 use std::path::PathBuf;
 
-use crate::{
-    eval::{EvalError, PackageError},
-    manifest::GlobError,
-    mil::VerifyError,
-    tensors::TensorFileError,
-};
+use crate::{eval::EvalError, tensors::TensorFileError};
 
 /// Why a bundle cannot be run.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// The bundle cannot be opened.
-    #[error("cannot open the bundle `{bundle}`")]
-    Open {
-        /// The bundle.
-        bundle: String,
-        /// Why.
-        #[source]
-        source: PackageError,
-    },
-    /// Its program contradicts itself.
-    #[error("the program of `{bundle}` is not sound")]
-    Unsound {
-        /// The bundle.
-        bundle: String,
-        /// What is wrong.
-        #[source]
-        source: Box<VerifyError>,
-    },
-    /// A glob over variants.
-    #[error(transparent)]
-    Glob(#[from] GlobError),
-    /// A glob that leaves no variant.
-    #[error("`{glob}` matches no variant of `{package}`")]
-    NoVariant {
-        /// Package and requirement.
-        package: String,
-        /// The glob.
-        glob: String,
-        /// Ids that it may be meant to match.
-        nearest: Vec<String>,
-    },
-    /// Several variants that could be meant.
-    #[error("`{package}` has {} variants that could be meant: {}", ids.len(), ids.join(", "))]
-    Variants {
-        /// Package and requirement.
-        package: String,
-        /// Their ids.
-        ids: Vec<String>,
-    },
     /// No such function.
     #[error("`{bundle}` has no function `{function}`: expected one of {}", known.join(", "))]
     Function {
@@ -114,11 +70,6 @@ impl RunError {
     /// The next step, where there is one.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::NoVariant { nearest, .. } if !nearest.is_empty() => {
-                let ids: Vec<String> = nearest.iter().map(|id| format!("`{id}`")).collect();
-                Some(format!("did you mean {}?", ids.join(" or ")))
-            }
-            Self::Variants { ids, .. } => Some(format!("name one: --variant '{}'", ids.first()?)),
             Self::Missing { name, given, .. } => Some(match given.first() {
                 Some(first) => format!("name what is meant: --map {first}={name}"),
                 None => "give a file with --input".to_owned(),

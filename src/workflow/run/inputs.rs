@@ -1,10 +1,13 @@
 //! Input tensors from files, fitted to what a function declares.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use candle_core::Tensor;
 
-use super::{ReadOptions, RunError, RunOptions};
+use super::{ReadOptions, RunError, RunOptions, ValueRange};
 use crate::{
     mil::{Function, TensorType, ValueType},
     tensors::{self, PictureOptions},
@@ -13,17 +16,7 @@ use crate::{
 /// The inputs of a function. A file's only tensor goes to the function's only input, whatever its name; pictures and other tensors of rank 4
 /// whose channels stand elsewhere are permuted.
 pub(super) fn read(directory: &Path, options: &RunOptions, function: &Function) -> Result<BTreeMap<String, Tensor>, RunError> {
-    let mut given: BTreeMap<String, Tensor> = BTreeMap::new();
-    let picture = PictureOptions { range: options.range, ..PictureOptions::default() };
-    for path in &options.inputs {
-        let tensors = tensors::read(&directory.join(path), &ReadOptions { name: None, picture })?;
-        for (name, tensor) in tensors {
-            let name = options.names.get(&name).cloned().unwrap_or(name);
-            if given.insert(name.clone(), tensor).is_some() {
-                return Err(RunError::Repeated { name, path: path.clone() });
-            }
-        }
-    }
+    let mut given = given(directory, &options.inputs, &options.names, options.range)?;
     let declared = function.inputs.iter().map(|&id| function.value(id));
     let declared: Vec<(&str, &TensorType)> = declared
         .filter_map(|value| match &value.ty {
@@ -44,6 +37,27 @@ pub(super) fn read(directory: &Path, options: &RunOptions, function: &Function) 
         inputs.insert(name.to_owned(), fitted);
     }
     Ok(inputs)
+}
+
+/// The tensors of files, under the names that are meant.
+pub(in crate::workflow) fn given(
+    directory: &Path,
+    files: &[PathBuf],
+    names: &BTreeMap<String, String>,
+    range: ValueRange,
+) -> Result<BTreeMap<String, Tensor>, RunError> {
+    let mut given: BTreeMap<String, Tensor> = BTreeMap::new();
+    let picture = PictureOptions { range, ..PictureOptions::default() };
+    for path in files {
+        let tensors = tensors::read(&directory.join(path), &ReadOptions { name: None, picture })?;
+        for (name, tensor) in tensors {
+            let name = names.get(&name).cloned().unwrap_or(name);
+            if given.insert(name.clone(), tensor).is_some() {
+                return Err(RunError::Repeated { name, path: path.clone() });
+            }
+        }
+    }
+    Ok(given)
 }
 
 /// The tensor with its channels where `ty` has them, if that makes it fit.
