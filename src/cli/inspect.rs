@@ -21,10 +21,16 @@ Examples:
   mlreg inspect decoder.mlpackage --program | less
   mlreg inspect checkpoints/flan-t5-small -v";
 
-/// Look into a bundle or checkpoint: interface, operations, weights.
+/// Look into a bundle or checkpoint: interface, weights, memory, needs.
 ///
 /// Reads a .mlpackage, a compiled .mlmodelc or a bare .mlmodel on this machine, whoever made it; or a checkpoint: a folder as the Hub has
 /// it, or a weight file, of which `-v` lists every tensor. Nothing is loaded or changed.
+///
+/// `memory` is an estimate of what a function needs that is run operation by operation, without fusing: weights as they lie in the file (and
+/// expanded, where they are compressed), states, inputs, outputs, and the most that intermediate results, outputs among them, take at once.
+/// Open lengths are those of the default shapes. `needs` is the lowest deployment target that takes every operation, and what keeps the
+/// program from lower ones; `-v` lists the operations that do. Warnings tell what devices and tools make of it; `--json` has their rules by
+/// name.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct InspectArguments {
