@@ -18,6 +18,7 @@ pub mod metrics;
 mod package;
 pub mod pictures;
 pub mod samples;
+pub mod scores;
 mod shapes;
 mod value;
 
