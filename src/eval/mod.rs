@@ -18,6 +18,8 @@ pub mod metrics;
 mod package;
 pub mod pictures;
 pub mod samples;
+pub mod scores;
+mod shapes;
 mod value;
 
 pub use constant::{ConstantSource, Literals, SourceError, decode, literal_bytes};
@@ -26,3 +28,4 @@ pub use finite::NotFinite;
 pub use interpreter::{Interpreter, Limits, Mode, Operators, Watch};
 pub use kernel::{Arguments, Kernel, KernelError, storage_type, view};
 pub use package::{Files, MappedWeights, Package, PackageError};
+pub use shapes::types_of;

@@ -2,7 +2,7 @@
 //!
 //! Token ids stay inside of the table that they choose from, pictures have numbers between black and white, everything else is normally
 //! distributed. The same seed makes the same numbers on every machine. Caches, positions and masks of sequences are left to
-//! [`golden::fit_inputs`](super::golden::fit_inputs), which starts a program afresh.
+//! [`fit_inputs`](super::golden::fit_inputs), which starts a program afresh.
 
 use std::collections::{BTreeMap, HashSet};
 

@@ -216,7 +216,7 @@ fn what_cannot_be_compared_is_explained() {
     refused(2, &[&decoder, "--golden", &golden, "--roundtrip", "p.png"], "cannot be used with");
     refused(2, &[&decoder, "--golden", &golden, "--atol", "-1"], "not negative");
     refused(1, &[&decoder, "--golden", "missing.safetensors"], "missing.safetensors");
-    refused(1, &[&decoder, "--against", &encoder], "input `latent` (float32 [1, 8, 8, 16]) is missing, the case has `image`");
+    refused(1, &[&decoder, "--against", &encoder], "input `latent` (float32 [1, 8, 8, 16]) is missing, found `image`");
     refused(1, &[&decoder, "--golden", &golden, "--function", "other"], "has no function `other`: expected one of main");
     refused(1, &[&decoder, "--golden", &golden, "--map", "latents=latent"], "`latents` is mapped, but no case has it");
     write(

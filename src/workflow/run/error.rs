@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use crate::{eval::EvalError, tensors::TensorFileError};
+use crate::{
+    eval::{EvalError, golden::Misfit},
+    tensors::TensorFileError,
+};
 
 /// Why a bundle cannot be run.
 #[derive(Debug, thiserror::Error)]
@@ -28,15 +31,14 @@ pub enum RunError {
         /// The second file.
         path: PathBuf,
     },
-    /// An input that no file holds.
-    #[error("input `{name}` is missing: expected {ty}; the files hold {}", if given.is_empty() { "nothing".to_owned() } else { given.join(", ") })]
-    Missing {
-        /// The input.
-        name: String,
-        /// Its type.
-        ty: String,
-        /// What was given.
-        given: Vec<String>,
+    /// Inputs that are missing or do not fit.
+    #[error("the inputs do not fit `{bundle}`")]
+    Inputs {
+        /// The bundle.
+        bundle: String,
+        /// Why.
+        #[source]
+        source: Misfit,
     },
     /// A file of one tensor for several results.
     #[error("`{}` holds one tensor, the bundle gives {}", path.display(), outputs.join(", "))]
@@ -70,10 +72,7 @@ impl RunError {
     /// The next step, where there is one.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Missing { name, given, .. } => Some(match given.first() {
-                Some(first) => format!("name what is meant: --map {first}={name}"),
-                None => "give a file with --input".to_owned(),
-            }),
+            Self::Inputs { source, .. } => source.hint(),
             Self::Single { path, outputs } => {
                 let name = format!("{}.{}", outputs.first()?, path.extension()?.to_string_lossy());
                 Some(format!("name the file after the one that is wanted, e.g. `{name}`, or write a .safetensors file"))

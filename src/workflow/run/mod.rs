@@ -89,12 +89,13 @@ pub struct OutputReport {
 /// # Errors
 /// When there is no such bundle, it is damaged, inputs are missing or do not fit, or an operation cannot be run.
 pub fn run(context: &Context, options: &RunOptions) -> Result<RunReport, Error> {
-    let Bundle { name, package, .. } = bundles::find_one(context, &options.subject, options.variant.as_deref())?;
-    let (function_name, function) = function(package.program(), options.function.as_deref(), &name)?;
-    let inputs = inputs::read(context.directory(), options, function)?;
     // What cannot be written is said before minutes of work.
     let files = options.outputs.iter().map(|path| Ok((context.directory().join(path), Format::of(path)?)));
     let files = files.collect::<Result<Vec<_>, RunError>>()?;
+    let Bundle { name, package, .. } = bundles::find_one(context, &options.subject, options.variant.as_deref())?;
+    let (function_name, function) = function(package.program(), options.function.as_deref(), &name)?;
+    let interface = package.interface(Some(&function_name)).cloned().unwrap_or_default();
+    let inputs = inputs::read(context.directory(), options, &name, &interface)?;
     let start = Instant::now();
     let mut not_finite = None;
     let mut watch = |operation: &Operation, _: &str, tensor: &Tensor| {
