@@ -7,6 +7,7 @@
 
 pub mod compare;
 mod constant;
+mod decoded;
 mod error;
 pub mod golden;
 mod interpreter;

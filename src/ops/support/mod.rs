@@ -5,6 +5,7 @@ pub(super) mod binary;
 pub(super) mod blocks;
 pub(super) mod convolution;
 pub(super) mod defaults;
+pub(super) mod dot;
 pub(super) mod grid_sample;
 pub(super) mod indexing;
 pub(super) mod lists;

@@ -111,8 +111,10 @@ impl Accumulate<'_> {
                 }
             }
             for (totals, sums) in totals.iter().zip(sums.chunks_mut(self.places)) {
-                for (total, sums) in totals.iter().zip(sums[at..at + count].chunks_mut(S::F32_LANES)) {
-                    simd.partial_store_f32s(sums, simd.add_f32s(simd.partial_load_f32s(sums), *total));
+                let (whole, rest) = S::as_mut_simd_f32s(&mut sums[at..at + count]);
+                whole.iter_mut().zip(totals).for_each(|(sum, &total)| *sum = simd.add_f32s(*sum, total));
+                if !rest.is_empty() {
+                    simd.partial_store_f32s(rest, simd.add_f32s(simd.partial_load_f32s(rest), totals[V - 1]));
                 }
             }
         }
