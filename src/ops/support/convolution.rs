@@ -257,3 +257,66 @@ fn tiles<'a>(convolution: &Convolution, layout: &Layout, out: &'a mut [f32]) -> 
     }
     tiles
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every product, one by one.
+    fn reference(convolution: &Convolution, x: &[f32], weight: &[f32]) -> Vec<f32> {
+        let Convolution { groups, channels, filters, input, kernel, output, .. } = *convolution;
+        let [depth, height, width] = output;
+        let place = |p: usize| [p / (height * width) % depth, p / width % height, p % width];
+        let tap = |t: usize| [t / (kernel[1] * kernel[2]), t / kernel[2] % kernel[1], t % kernel[2]];
+        let (plane, taps) = (input.iter().product::<usize>(), kernel.iter().product::<usize>());
+        let value = |filter: usize, p: usize| {
+            let product = |i: usize| {
+                let (channel, tap) = (filter / (filters / groups) * channels + i / taps, tap(i % taps));
+                let at = |axis: usize| convolution.source(axis, place(p)[axis], tap[axis] * convolution.dilation[axis]);
+                let (Some(z), Some(y), Some(x_at)) = (at(0), at(1), at(2)) else { return 0.0 };
+                weight[filter * channels * taps + i] * x[channel * plane + (z * input[1] + y) * input[2] + x_at]
+            };
+            (0..channels * taps).map(product).sum()
+        };
+        (0..filters).flat_map(|filter| (0..depth * height * width).map(move |p| (filter, p))).map(|(f, p)| value(f, p)).collect()
+    }
+
+    /// The input, the kernel, strides, dilations, zeros in front and behind.
+    type Case = [[usize; 3]; 6];
+
+    /// Small integers, whose sums are exact in any order.
+    fn check(groups: usize, channels: usize, filters: usize, [input, kernel, stride, dilation, before, after]: Case) {
+        let places = |i: usize| (input[i] + before[i] + after[i] - (kernel[i] - 1) * dilation[i] - 1) / stride[i] + 1;
+        let output = [places(0), places(1), places(2)];
+        let convolution = Convolution { groups, channels, filters, input, kernel, output, stride, dilation, before };
+        let numbers = |count: usize| (0..count).map(|i| ((i * 37) % 11) as f32 - 5.0).collect::<Vec<_>>();
+        let x = numbers(groups * channels * input.iter().product::<usize>());
+        let weight = numbers(filters * channels * kernel.iter().product::<usize>());
+        let expected = reference(&convolution, &x, &weight);
+        let what = format!("{convolution:?}");
+        assert!(convolution.run(&x, &weight, None, 1) == expected, "{what}");
+    }
+
+    #[test]
+    fn tiles_together_are_the_convolution() {
+        let (one, none) = ([1; 3], [0; 3]);
+        check(1, 3, 5, [[1, 40, 300], [1, 3, 3], one, one, [0, 1, 1], [0, 1, 1]]);
+        check(1, 2, 70, [[1, 1, 2500], [1, 1, 5], one, [1, 1, 3], [0, 0, 4], [0, 0, 9]]);
+        check(2, 2, 4, [[1, 33, 70], [1, 4, 3], [1, 3, 2], [1, 2, 1], [0, 0, 2], [0, 3, 0]]);
+        check(1, 2, 3, [[5, 6, 70], [2, 3, 2], [2, 1, 3], [1, 1, 2], [1, 0, 1], [0, 2, 1]]);
+        check(6, 1, 6, [[1, 20, 50], [1, 3, 3], one, one, [0, 1, 1], [0, 1, 1]]);
+        check(1, 2, 2, [[1, 30, 30], [1, 2, 2], one, [1, 29, 25], none, none]);
+    }
+
+    #[test]
+    fn one_place_of_many_channels_needs_no_copy() {
+        check(1, 150, 66, [[1, 9, 31], [1; 3], [1; 3], [1; 3], [0; 3], [0; 3]]);
+        check(2, 3, 2, [[2, 40, 50], [1; 3], [1; 3], [1; 3], [0; 3], [0; 3]]);
+    }
+
+    #[test]
+    fn far_taps_take_no_memory() {
+        let far = 1 << 40;
+        check(1, 1, 1, [[1, 1, 4], [1, 1, 2], [1; 3], [1, 1, far], [0, 0, far], [0; 3]]);
+    }
+}
