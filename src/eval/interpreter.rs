@@ -1,12 +1,17 @@
 //! Walks a function, operation by operation. Shapes are inferred again from what is there, so every result is checked against its
 //! operator's contract; values and decoded constants are dropped after their last use.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, HashMap, HashSet},
+};
 
 use candle_core::{DType, Device, Tensor};
 
 use super::{
-    Arguments, ConstantSource, EvalError, Kernel, KernelError, OperationError, constant, storage_type,
+    Arguments, ConstantSource, EvalError, Kernel, KernelError, OperationError, constant,
+    decoded::Decoded,
+    storage_type,
     value::{check_shape, conform, declares, held_type, readable, small},
     view,
 };
@@ -49,19 +54,20 @@ pub struct Operators {
     pub kernels: fn(&str) -> Option<Kernel>,
 }
 
-/// Runs the functions of a program.
-#[derive(Debug, Clone, Copy)]
+/// Runs the functions of a program. Constants that are needed again, in loops or later runs, stay decoded.
+#[derive(Debug, Clone)]
 pub struct Interpreter<'a> {
     program: &'a Program,
     operators: Operators,
     constants: &'a dyn ConstantSource,
+    decoded: RefCell<Decoded>,
     limits: Limits,
 }
 
 impl<'a> Interpreter<'a> {
     /// An interpreter of `program` whose constants come from `constants`.
     pub fn new(program: &'a Program, operators: Operators, constants: &'a dyn ConstantSource) -> Self {
-        Self { program, operators, constants, limits: Limits::default() }
+        Self { program, operators, constants, decoded: RefCell::default(), limits: Limits::default() }
     }
 
     /// The same within other limits.
@@ -118,6 +124,7 @@ impl<'a> Interpreter<'a> {
             function,
             operators: self.operators,
             constants: self.constants,
+            decoded: &self.decoded,
             mode,
             limits: self.limits,
             operations: 0,
@@ -154,6 +161,7 @@ struct Run<'a, 's> {
     function: &'a Function,
     operators: Operators,
     constants: &'a dyn ConstantSource,
+    decoded: &'s RefCell<Decoded>,
     mode: Mode,
     limits: Limits,
     /// How many operations were run.
@@ -374,7 +382,7 @@ impl<'a> Run<'a, '_> {
             Some(Slot::State) => Ok(Operand { ty: info.ty.clone(), known: None, tensor: self.states.get(&info.name).cloned() }),
             Some(Slot::Constant(value, decoded)) => {
                 if decoded.is_none() {
-                    *decoded = constant_tensor(&info.name, value, constants)?;
+                    *decoded = self.decoded.borrow_mut().get(value, || constant_tensor(&info.name, value, constants))?;
                 }
                 Ok(Operand { ty: value.value_type(), known: Some(readable(value, decoded.as_ref())), tensor: decoded.clone() })
             }
@@ -386,8 +394,9 @@ impl<'a> Run<'a, '_> {
         }
     }
 
-    fn literal(&self, name: &str, value: &Value) -> Result<Operand, OperationError> {
-        let tensor = constant_tensor(name, value, self.constants)?;
+    fn literal(&mut self, name: &str, value: &'a Value) -> Result<Operand, OperationError> {
+        let constants = self.constants;
+        let tensor = self.decoded.borrow_mut().get(value, || constant_tensor(name, value, constants))?;
         Ok(Operand { ty: value.value_type(), known: Some(readable(value, tensor.as_ref())), tensor })
     }
 

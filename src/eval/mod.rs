@@ -8,6 +8,7 @@
 
 pub mod compare;
 mod constant;
+mod decoded;
 mod error;
 mod finite;
 pub mod golden;

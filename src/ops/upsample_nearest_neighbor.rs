@@ -82,8 +82,15 @@ fn kernel(arguments: &Arguments<'_>) -> Result<Vec<Tensor>, KernelError> {
     if !out.is_empty() {
         view(&x, |x: &[f32]| {
             out.par_chunks_mut(rows.len() * columns.len()).zip(x.par_chunks(height * width)).for_each(|(out, x)| {
-                for (out, &row) in out.chunks_mut(columns.len()).zip(&rows) {
-                    out.iter_mut().zip(&columns).for_each(|(out, &column)| *out = x[row * width + column]);
+                for (i, &row) in rows.iter().enumerate() {
+                    let (before, out) = out.split_at_mut(i * columns.len());
+                    let out = &mut out[..columns.len()];
+                    if i > 0 && rows[i - 1] == row {
+                        out.copy_from_slice(&before[before.len() - columns.len()..]);
+                    } else {
+                        let x = &x[row * width..(row + 1) * width];
+                        out.iter_mut().zip(&columns).for_each(|(out, &column)| *out = x[column]);
+                    }
                 }
             });
         })?;
