@@ -6,8 +6,10 @@
 
 mod documents;
 mod error;
+mod file;
 mod folder;
 mod http;
+mod hub;
 mod layers;
 mod layout;
 
@@ -19,6 +21,7 @@ pub use documents::{CATALOGUE_SCHEMA, Catalogue, CatalogueEntry, DocumentError, 
 pub use error::{RemoteError, Retry};
 pub use folder::{FolderRemote, is_registry, rebuild_index};
 pub use http::HttpRemote;
+pub use hub::{BlobFiles, Card, HUB_ENDPOINT, HubError, HubOptions, HubRemote, HubToken, Publication, default_places};
 pub use layers::{LimitedRemote, RetryingRemote};
 
 use crate::{
@@ -126,6 +129,8 @@ pub struct RemoteOptions {
     pub longest_wait: Duration,
     /// Whether the system's proxy settings hold.
     pub system_proxy: bool,
+    /// The Hub, and who is asking it.
+    pub hub: HubOptions,
 }
 
 impl Default for RemoteOptions {
@@ -137,8 +142,9 @@ impl Default for RemoteOptions {
             connect_timeout: Duration::from_secs(15),
             stall_timeout: Duration::from_secs(30),
             backoff: Duration::from_millis(500),
-            longest_wait: Duration::from_secs(60),
+            longest_wait: Duration::from_secs(300),
             system_proxy: true,
+            hub: HubOptions::default(),
         }
     }
 }
@@ -158,7 +164,7 @@ pub struct Scheme {
 }
 
 /// Every kind of remote.
-pub const SCHEMES: &[Scheme] = &[folder::SCHEME, http::SCHEME];
+pub const SCHEMES: &[Scheme] = &[folder::SCHEME, http::SCHEME, hub::SCHEME];
 
 /// Opens a remote, with retries around a limit of requests. Nothing is read or written yet.
 ///

@@ -7,7 +7,7 @@ mod registry;
 
 use std::{
     fs::File,
-    io::{self, Read, Seek, SeekFrom, Write},
+    io::{self, Read, Write},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -17,7 +17,11 @@ use tokio::{sync::mpsc, task};
 
 pub use self::registry::rebuild_index;
 use self::registry::{Registry, failed};
-use super::{Answer, Commit, RELEASE_LIMIT, Remote, RemoteError, RemoteOptions, Scheme, Sent, Sink, blob_of, layout, size_around};
+use super::{
+    Answer, Commit, RELEASE_LIMIT, Remote, RemoteError, RemoteOptions, Scheme, Sent, Sink, blob_of,
+    file::{STEP, WAITING, send_range},
+    layout, size_around,
+};
 use crate::{
     base::{AtomicFile, BlobHasher, ByteRange, Digest, HashedBytes, PackageName, RemoteUrl, sync_parent},
     manifest::release::{Blob, Release},
@@ -33,11 +37,6 @@ pub(super) const SCHEME: Scheme = Scheme {
         _ => None,
     },
 };
-
-/// Bytes that are read or copied in one step.
-const STEP: usize = 1 << 20;
-/// Steps that may wait for the receiver.
-const WAITING: usize = 2;
 
 /// A registry in a folder, which need not exist before the first publication.
 #[derive(Debug)]
@@ -108,31 +107,6 @@ async fn join<T>(work: task::JoinHandle<Result<T, RemoteError>>, root: &Path) ->
             Err(error) => Err(failed("finish work in", root, io::Error::new(io::ErrorKind::Interrupted, error))),
         },
     }
-}
-
-/// Sends a blob's range step by step, until the receiver is gone.
-fn send_range(path: &Path, size: u64, range: ByteRange, sender: &mpsc::Sender<Vec<u8>>) -> Result<(), RemoteError> {
-    let read_failed = |source| failed("read", path, source);
-    let mut file = File::open(path).map_err(|source| match source.kind() {
-        io::ErrorKind::NotFound => RemoteError::NotFound { url: path.display().to_string() },
-        _ => read_failed(source),
-    })?;
-    let found = file.metadata().map_err(read_failed)?.len();
-    if found != size {
-        return Err(RemoteError::WrongSize { url: path.display().to_string(), expected: size, found: Some(found) });
-    }
-    file.seek(SeekFrom::Start(range.offset())).map_err(read_failed)?;
-    let mut left = range.length();
-    while left > 0 {
-        // At most STEP, which fits.
-        let mut bytes = vec![0; left.min(STEP as u64) as usize];
-        file.read_exact(&mut bytes).map_err(read_failed)?;
-        left -= bytes.len() as u64;
-        if sender.blocking_send(bytes).is_err() {
-            return Ok(());
-        }
-    }
-    Ok(())
 }
 
 /// Copies `source` to `target` while it is hashed; visible only when every digest fits.
