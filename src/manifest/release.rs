@@ -53,6 +53,9 @@ pub struct Source {
     /// The files that were read, by name inside the checkpoint.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub files: BTreeMap<String, Digest>,
+    /// The repository of the Hub that they came from, `ORG/REPO`, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repository: Option<String>,
     /// The commit of the repository they came from, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,

@@ -88,11 +88,6 @@ impl Operation {
             Self::DeleteFolder { path } => json!({ "key": "deletedFolder", "value": { "path": path } }),
         }
     }
-
-    /// Bytes that travel in the commit.
-    pub(super) fn inline_bytes(&self) -> usize {
-        if let Self::File { content, .. } = self { content.len() } else { 0 }
-    }
 }
 
 impl Hub {
@@ -171,6 +166,5 @@ mod tests {
         assert_eq!(file.line().to_string(), r#"{"key":"file","value":{"content":"aGk=","encoding":"base64","path":"a"}}"#);
         let gone = Operation::DeleteFolder { path: "b".to_owned() };
         assert_eq!(gone.line().to_string(), r#"{"key":"deletedFolder","value":{"path":"b"}}"#);
-        assert_eq!((file.inline_bytes(), gone.inline_bytes()), (2, 0));
     }
 }

@@ -92,6 +92,7 @@ impl<'a> Conversion<'a> {
         Source {
             architecture: Some(self.architecture.name().to_owned()),
             files: self.digests.clone(),
+            repository: None,
             revision: None,
             other: Other::default(),
         }
