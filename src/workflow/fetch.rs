@@ -248,7 +248,8 @@ impl Fetch<'_> {
 
     /// The remote that may be asked.
     fn url(&self) -> Option<&RemoteUrl> {
-        self.options.from.as_ref().filter(|_| !self.options.offline)
+        let is_off = |url: &&RemoteUrl| matches!(url, RemoteUrl::Hub(_)) && self.context.remote_options().hub.offline;
+        self.options.from.as_ref().filter(|_| !self.options.offline).filter(|url| !is_off(url))
     }
 
     fn remote(&self, url: &RemoteUrl) -> Result<&dyn Remote, Error> {

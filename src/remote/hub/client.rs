@@ -204,6 +204,13 @@ impl Hub {
         serde_json::from_slice(&bytes).map_err(|error| what(error).into())
     }
 
+    /// Whether a success whose body says nothing is the Hub's: a page for people in its place did nothing.
+    pub(super) async fn accepted(&self, url: &Url, mut response: Response) -> Result<(), RemoteError> {
+        let place = client::shown(url);
+        let bytes = self.http.body(&place, &mut response, API_LIMIT).await?;
+        if client::looks_like_html(&bytes) { Err(RemoteError::HtmlPage { url: place }) } else { Ok(()) }
+    }
+
     /// What an answer without success means.
     pub(super) async fn refusal(&self, url: &Url, mut response: Response) -> RemoteError {
         let place = client::shown(url);

@@ -96,7 +96,8 @@ impl Hub {
         let (organization, name) = self.repository().split_once('/').unwrap_or(("", self.repository()));
         let body = json!({ "name": name, "organization": organization, "private": !public });
         match self.ask(&Call::json(self.api("repos/create"), &body)).await {
-            Ok(_) | Err(RemoteError::Hub(HubError::Exists { .. })) => Ok(()),
+            Ok(response) => self.accepted(&self.api("repos/create"), response).await,
+            Err(RemoteError::Hub(HubError::Exists { .. })) => Ok(()),
             Err(error) => Err(error),
         }
     }
@@ -152,7 +153,9 @@ impl Hub {
     /// [`HubError::Exists`] where the tag exists.
     pub(super) async fn tag(&self, tag: &str, commit: &Commit, message: &str) -> Result<(), RemoteError> {
         let body = json!({ "tag": tag, "message": message });
-        self.ask(&Call::json(self.api_at("tag", commit.as_str()), &body)).await.map(|_| ())
+        let url = self.api_at("tag", commit.as_str());
+        let response = self.ask(&Call::json(url.clone(), &body)).await?;
+        self.accepted(&url, response).await
     }
 }
 

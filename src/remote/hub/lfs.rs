@@ -140,7 +140,8 @@ impl Hub {
             Some(action) => {
                 let mut call = Call::post(self.address(&action.href)?, LFS_JSON, json!({ "oid": oid, "size": size }).to_string());
                 call.headers.insert(ACCEPT, HeaderValue::from_static(LFS_JSON));
-                self.ask(&call).await.map(|_| ())
+                let response = self.ask(&call).await?;
+                self.accepted(&call.url, response).await
             }
             None => Ok(()),
         }
@@ -188,7 +189,8 @@ impl Hub {
         let headers = [(ACCEPT, LFS_JSON), (CONTENT_TYPE, LFS_JSON)].map(|(name, value)| (name, HeaderValue::from_static(value)));
         let request = self.http().request(Method::POST, url.clone()).headers(HeaderMap::from_iter(headers)).body(body);
         let response = self.http().send(&client::shown(&url), request).await?;
-        self.accepted(&url, response).await.map(|_| ())
+        let response = self.uploaded(&url, response).await?;
+        self.accepted(&url, response).await
     }
 
     /// Sends bytes of a source to a signed address.
@@ -212,7 +214,7 @@ impl Hub {
             }
             Source::File(path) => self.put_file(&place, request, path, offset, length, sent).await?,
         };
-        self.accepted(&url, response).await
+        self.uploaded(&url, response).await
     }
 
     async fn put_file(
@@ -263,7 +265,7 @@ impl Hub {
         response
     }
 
-    async fn accepted(&self, url: &Url, response: Response) -> Result<Response, RemoteError> {
+    async fn uploaded(&self, url: &Url, response: Response) -> Result<Response, RemoteError> {
         let status = response.status();
         if status.is_success() {
             return Ok(response);
