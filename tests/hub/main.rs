@@ -9,6 +9,7 @@ mod http_server;
 #[path = "../support/hub_server.rs"]
 mod hub_server;
 mod publishing;
+mod strangers;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -251,4 +252,22 @@ fn message(error: &dyn std::error::Error) -> String {
 
 fn digest(bytes: &[u8]) -> String {
     Digest::of(bytes).to_string()
+}
+
+/// The Hub for other clients, e.g. the Python one: `MLREG_TEST_HUB=FILE cargo test --test hub a_hub_for -- --ignored` writes its address into
+/// the file, with a public release in `acme/tae`, and ends when the file is gone.
+#[test]
+#[ignore = "a server for other programs, which ends when its file is removed"]
+#[expect(clippy::disallowed_methods, reason = "whoever starts it names the file")]
+fn a_hub_for_other_clients() {
+    let file = PathBuf::from(std::env::var_os("MLREG_TEST_HUB").expect("MLREG_TEST_HUB names a file"));
+    let scene = Scene::new();
+    let publisher = scene.publisher();
+    let weights = tensors(&[(1, 2_000_000), (2, 1_000_000)]);
+    put_release(publisher.context().store(), "1.0.0", &[decoder(768, &weights), decoder(1024, &weights)]);
+    publisher.publish_with("1.0.0", |options| options.public = true).unwrap();
+    fs::write(&file, scene.server.endpoint()).unwrap();
+    while file.exists() {
+        std::thread::sleep(Duration::from_millis(100));
+    }
 }

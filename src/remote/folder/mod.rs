@@ -79,12 +79,13 @@ impl FolderRemote {
 
     async fn put_blob(&self, release: &Release, blob: &Digest, source: &Path, sent: Sent<'_>) -> Result<(), RemoteError> {
         let known = blob_of(release, blob)?;
-        let expected = HashedBytes { sha256: *blob, blake3: known.blake3, size: known.size };
-        let (registry, source, target) = (self.registry.clone(), source.to_owned(), self.blob_path(blob));
+        let (blob, known) = (*blob, known.clone());
+
+        let (registry, source, target) = (self.registry.clone(), source.to_owned(), self.blob_path(&blob));
         let (sender, mut receiver) = mpsc::channel(WAITING);
         let copying = task::spawn_blocking(move || {
             registry.check_place()?;
-            copy_blob(&source, &target, expected, &sender)
+            copy_blob(&source, &target, blob, &known, &sender)
         });
         while let Some(count) = receiver.recv().await {
             sent(count);
@@ -110,11 +111,11 @@ async fn join<T>(work: task::JoinHandle<Result<T, RemoteError>>, root: &Path) ->
 }
 
 /// Copies `source` to `target` while it is hashed; visible only when every digest fits.
-fn copy_blob(source: &Path, target: &Path, expected: HashedBytes, sent: &mpsc::Sender<u64>) -> Result<(), RemoteError> {
+fn copy_blob(source: &Path, target: &Path, blob: Digest, known: &Blob, sent: &mpsc::Sender<u64>) -> Result<(), RemoteError> {
     let write_failed = |error| failed("write", target, error);
-    if has_blob(target, expected.size) {
+    if has_blob(target, known.size) {
         // The receiver may be gone; the blob is there all the same.
-        let _ = sent.blocking_send(expected.size);
+        let _ = sent.blocking_send(known.size);
         return Ok(());
     }
     let mut input = File::open(source).map_err(|error| failed("read", source, error))?;
@@ -132,18 +133,17 @@ fn copy_blob(source: &Path, target: &Path, expected: HashedBytes, sent: &mpsc::S
             return Ok(());
         }
     }
-    check_hashes(source, &expected, &hasher.finish())?;
+    check_hashes(source, blob, known, &hasher.finish())?;
     output.commit().and_then(|()| sync_parent(target)).map_err(write_failed)
 }
 
-fn check_hashes(source: &Path, expected: &HashedBytes, found: &HashedBytes) -> Result<(), RemoteError> {
-    let path = source.to_owned();
-    if found.sha256 != expected.sha256 {
-        return Err(RemoteError::WrongContent { path, expected: expected.sha256, found: found.sha256 });
+fn check_hashes(source: &Path, expected: Digest, known: &Blob, found: &HashedBytes) -> Result<(), RemoteError> {
+    if found.sha256 != expected {
+        return Err(RemoteError::WrongContent { path: source.to_owned(), expected, found: found.sha256 });
     }
     // The sha256 fits, so that the manifest is wrong about the same bytes.
-    if found != expected {
-        return Err(RemoteError::WrongManifest { blob: expected.sha256 });
+    if !known.describes(found) {
+        return Err(RemoteError::WrongManifest { blob: expected });
     }
     Ok(())
 }

@@ -180,6 +180,11 @@ impl Files {
 
     /// A whole file of at most `limit` bytes, checked against the hash that the Hub names.
     pub(super) async fn document(&self, hub: &Hub, place: &Place, limit: u64) -> Result<Vec<u8>, RemoteError> {
+        self.known_document(hub, place, &Known::Nothing, limit).await
+    }
+
+    /// A whole file of at most `limit` bytes, checked against a hash, too.
+    pub(super) async fn known_document(&self, hub: &Hub, place: &Place, known: &Known, limit: u64) -> Result<Vec<u8>, RemoteError> {
         let asked = hub.file(place.commit.as_str(), &place.path);
         let (mut url, mut response) = hub.send(&Call::get(asked.clone())).await?;
         let mut hash = hash_of(response.headers());
@@ -196,6 +201,7 @@ impl Files {
         check_encoding(&client::shown(&url), response.headers())?;
         let bytes = hub.http().body(&client::shown(&asked), &mut response, limit).await?;
         check_bytes(&asked, &hash, &bytes)?;
+        check_bytes(&asked, known, &bytes)?;
         Ok(bytes)
     }
 }

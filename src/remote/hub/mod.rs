@@ -6,6 +6,7 @@
 //! | `tree` | revisions, tags, files of a commit |
 //! | `download` | bytes of files, behind signed addresses |
 //! | `layout` | where a release lies in a repository |
+//! | `collection` | repositories that mlreg did not publish |
 //! | `draft`, `attributes` | what a publication changes (pure) |
 //! | `lfs`, `commit`, `publish` | carrying that out |
 //!
@@ -14,6 +15,7 @@
 
 mod attributes;
 mod client;
+mod collection;
 mod commit;
 mod download;
 mod draft;
@@ -26,7 +28,7 @@ mod publish;
 mod tree;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
     path::Path,
     sync::{
@@ -41,12 +43,12 @@ use tokio::sync::OnceCell;
 use self::{
     client::Hub,
     download::{Files, Known, Place},
-    layout::{HubIndex, Locations},
+    layout::{HubEntry, HubIndex, Locations},
     publish::Draft,
     tree::{Commit, References},
 };
 use super::{
-    Answer, DocumentError, INDEX_LIMIT, PackageIndex, RELEASE_LIMIT, Remote, RemoteError, RemoteOptions, Scheme, Sent, Sink, read_only,
+    Answer, Collection, DocumentError, INDEX_LIMIT, PackageIndex, RELEASE_LIMIT, Remote, RemoteError, RemoteOptions, Scheme, Sent, Sink, read_only,
     size_around,
 };
 use crate::{
@@ -80,6 +82,7 @@ pub struct HubRemote {
     snapshot: OnceCell<Snapshot>,
     indexes: Mutex<HashMap<PackageName, Arc<HubIndex>>>,
     places: Mutex<HashMap<Digest, Arc<Places>>>,
+    collection: OnceCell<Option<Arc<Collection>>>,
     publication: Option<Arc<Publication>>,
     made: OnceCell<()>,
     draft: Mutex<Option<Arc<Draft>>>,
@@ -106,6 +109,12 @@ struct Places {
     paths: BTreeMap<Digest, RelativePath>,
 }
 
+impl Places {
+    fn key(package: &PackageName, version: &Version, entry: Option<&HubEntry>) -> Digest {
+        entry.map_or_else(|| Digest::of(layout::tag(package, version).as_bytes()), |entry| entry.entry.release)
+    }
+}
+
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -125,6 +134,7 @@ impl HubRemote {
             snapshot: OnceCell::new(),
             indexes: Mutex::default(),
             places: Mutex::default(),
+            collection: OnceCell::new(),
             publication: options.hub.publication.clone(),
             made: OnceCell::new(),
             draft: Mutex::default(),
@@ -179,10 +189,18 @@ impl HubRemote {
                 Ok(now) => (self.read_index(&now.commit, package).await?.map(Arc::new), now.references),
             },
         };
-        let Some(index) = index else { return Ok(None) };
+        let Some(index) = index else { return self.index_of_collection(package).await };
         let is_tagged = |version: &Version| references.tags.contains_key(&layout::tag(package, version));
         let only_tagged = self.is_main || self.publication.is_some();
         Ok(Some(index.visible(|version| !only_tagged || is_tagged(version))).filter(|index| !index.versions.is_empty()))
+    }
+
+    async fn index_of_collection(&self, package: &PackageName) -> Result<Option<PackageIndex>, RemoteError> {
+        if self.publication.is_some() {
+            return Ok(None);
+        }
+        let collection = self.collected().await?.filter(|collection| collection.package == *package);
+        Ok(collection.map(|collection| Self::collected_index(&collection)))
     }
 
     async fn package_names(&self) -> Result<Vec<PackageName>, RemoteError> {
@@ -190,10 +208,16 @@ impl HubRemote {
         let mut names: Vec<PackageName> =
             self.hub.folders(commit, layout::FOLDER).await?.iter().filter_map(|name| name.parse().ok()).collect();
         names.sort();
+        if names.is_empty() {
+            names.extend(self.collected().await?.map(|collection| collection.package.clone()));
+        }
         Ok(names)
     }
 
     async fn manifest(&self, package: &PackageName, version: &Version, digest: &Digest) -> Result<Vec<u8>, RemoteError> {
+        if let Some(collection) = self.known_collection().await?.filter(|it| it.package == *package && it.version == *version) {
+            return self.collected_release(&collection.bundles.keys().cloned().collect()).await;
+        }
         let Snapshot { commit, .. } = self.snapshot().await?;
         let path = layout::manifest(package, version);
         let bytes = self.document(commit, &path, RELEASE_LIMIT).await?;
@@ -211,7 +235,7 @@ impl HubRemote {
         let Snapshot { commit, references } = self.snapshot().await?;
         let index = self.index_of(package).await?;
         let entry = index.as_ref().and_then(|index| index.versions.get(version));
-        let key = entry.map_or_else(|| Digest::of(layout::tag(package, version).as_bytes()), |entry| entry.entry.release);
+        let key = Places::key(package, version, entry);
         if let Some(places) = locked(&self.places).get(&key) {
             return Ok(places.clone());
         }
@@ -280,6 +304,14 @@ impl Remote for HubRemote {
 
     fn index<'a>(&'a self, package: &'a PackageName) -> Answer<'a, Option<PackageIndex>> {
         Box::pin(self.package_index(package))
+    }
+
+    fn collection(&self) -> Answer<'_, Option<Arc<Collection>>> {
+        Box::pin(self.known_collection())
+    }
+
+    fn release_of<'a>(&'a self, bundles: &'a BTreeSet<String>) -> Answer<'a, Vec<u8>> {
+        Box::pin(self.collected_release(bundles))
     }
 
     fn release<'a>(&'a self, package: &'a PackageName, version: &'a Version, digest: &'a Digest) -> Answer<'a, Vec<u8>> {
