@@ -23,7 +23,7 @@ pub use documents::{CATALOGUE_SCHEMA, Catalogue, CatalogueEntry, DocumentError, 
 pub use error::{RemoteError, Retry};
 pub use folder::{FolderRemote, is_registry, rebuild_index};
 pub use http::HttpRemote;
-pub use hub::{BlobFiles, Card, HUB_ENDPOINT, HubError, HubOptions, HubRemote, HubToken, Publication, default_places};
+pub use hub::{BlobFiles, Card, HUB_ENDPOINT, HubCheckout, HubError, HubOptions, HubRemote, HubToken, Publication, default_places};
 pub use layers::{LimitedRemote, RetryingRemote};
 
 use crate::{

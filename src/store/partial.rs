@@ -149,6 +149,11 @@ impl PartialBlob {
         &self.digest
     }
 
+    /// The sparse file, which has its whole length from the start; it moves when the blob is finished.
+    pub fn path(&self) -> std::path::PathBuf {
+        self.store.layout().partial(&self.digest)
+    }
+
     /// The blob's length.
     pub fn size(&self) -> u64 {
         self.size

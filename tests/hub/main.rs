@@ -9,6 +9,7 @@ mod http_server;
 #[path = "../support/hub_server.rs"]
 mod hub_server;
 mod publishing;
+mod sources;
 mod strangers;
 
 use std::{

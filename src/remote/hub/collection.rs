@@ -12,11 +12,10 @@ use super::{
     HubRemote, Places, Snapshot,
     download::{Known, Place},
     layout,
-    tree::Content,
 };
 use crate::{
     base::Digest,
-    remote::{CollectedFile, Collection, IndexEntry, PackageIndex, RELEASE_LIMIT, RemoteError},
+    remote::{Collection, IndexEntry, PackageIndex, RELEASE_LIMIT, RemoteError},
 };
 
 /// How many small files are read at once.
@@ -30,14 +29,7 @@ impl HubRemote {
             if !self.hub.folders(commit, layout::FOLDER).await?.is_empty() {
                 return Ok(None);
             }
-            let file = |(path, entry): (String, super::tree::Entry)| {
-                let (sha256, id) = match entry.content {
-                    Content::Lfs(digest) => (Some(digest), digest.to_string()),
-                    Content::Git(id) => (None, id),
-                };
-                (path, CollectedFile { size: entry.size, sha256, id })
-            };
-            let files = self.hub.files(commit, "").await?.into_iter().map(file).collect();
+            let files = self.hub.files(commit, "").await?.into_iter().map(|(path, entry)| (path, entry.collected())).collect();
             let name = self.hub.repository().rsplit('/').next().unwrap_or_default();
             let collection = Collection::new(name, commit.as_str(), &files);
             Ok(Some(Arc::new(collection)).filter(|collection| !collection.bundles.is_empty()))

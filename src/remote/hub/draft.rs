@@ -6,9 +6,14 @@ use bytes::Bytes;
 
 use super::{
     commit::{Mode, Operation},
+    default_places,
+    layout::FOLDER,
     tree::{Content, Tree},
 };
-use crate::base::Digest;
+use crate::{
+    base::{Digest, RelativePath},
+    manifest::release::{Release, Variant},
+};
 
 /// A commit has at most so many changes; the Hub advises fewer than a hundred.
 pub(super) const OPERATIONS: usize = 64;
@@ -59,6 +64,56 @@ pub(super) fn changes<E>(wanted: &Files, tree: &Tree, git_id: impl Fn(&Wanted) -
         }
     }
     Ok(changes)
+}
+
+/// Where the files of a release lie: bundles that the branch has elsewhere, whole, stay where they are, as people put them there before
+/// mlreg came; all others lie where mlreg puts them. `git_id` names the bytes of small blobs.
+pub(super) fn places<E>(
+    release: &Release,
+    tree: &Tree,
+    git_id: impl Fn(&Digest) -> Result<String, E>,
+) -> Result<BTreeMap<RelativePath, Digest>, E> {
+    let mut places = default_places(release);
+    let own: BTreeSet<&str> = tree.keys().filter_map(|path| path.strip_prefix(FOLDER)?.strip_prefix('/')?.split('/').next()).collect();
+    let is_own = |folder: &str| {
+        let top = folder.split('/').next().unwrap_or(folder);
+        top == release.package.as_str() || top == FOLDER || own.contains(top)
+    };
+    for variant in &release.variants {
+        let usual = format!("{}/{}{}/", release.package, variant.id, variant.kind.extension());
+        let is_there = tree.range(usual.clone()..).next().is_some_and(|(path, _)| path.starts_with(&usual));
+        let Some(largest) = variant.files.iter().max_by_key(|file| file.size).filter(|_| !is_there) else { continue };
+        let ending = format!("/{}", largest.path);
+        let holders = tree.iter().filter(|(_, entry)| entry.content == Content::Lfs(largest.sha256));
+        for folder in holders.filter_map(|(path, _)| path.strip_suffix(&ending)).filter(|folder| !is_own(folder)) {
+            let Some(paths) = bundle_in(folder, variant, tree, &git_id)? else { continue };
+            places.retain(|path, _| !path.as_str().starts_with(&usual));
+            places.extend(paths);
+            break;
+        }
+    }
+    Ok(places)
+}
+
+/// The files of a variant in a folder, if all of them are there.
+fn bundle_in<E>(
+    folder: &str,
+    variant: &Variant,
+    tree: &Tree,
+    git_id: &impl Fn(&Digest) -> Result<String, E>,
+) -> Result<Option<Vec<(RelativePath, Digest)>>, E> {
+    let mut paths = Vec::new();
+    for file in &variant.files {
+        let path = format!("{folder}/{}", file.path);
+        let Some(entry) = tree.get(&path).filter(|entry| entry.size == file.size) else { return Ok(None) };
+        let same = match &entry.content {
+            Content::Lfs(digest) => *digest == file.sha256,
+            Content::Git(id) => *id == git_id(&file.sha256)?,
+        };
+        let Some(path) = path.parse().ok().filter(|_| same) else { return Ok(None) };
+        paths.push((path, file.sha256));
+    }
+    Ok(Some(paths))
 }
 
 /// What removes the files that mlreg put there and that are not wanted any more: whole folders where nothing else lies in them.

@@ -6,6 +6,7 @@
 //! | `tree` | revisions, tags, files of a commit |
 //! | `download` | bytes of files, behind signed addresses |
 //! | `layout` | where a release lies in a repository |
+//! | `checkout`, `cache` | files of a commit for others than fetchers; the Hub client's cache |
 //! | `collection` | repositories that mlreg did not publish |
 //! | `draft`, `attributes` | what a publication changes (pure) |
 //! | `lfs`, `commit`, `publish` | carrying that out |
@@ -14,6 +15,8 @@
 //! by the crate `hf-hub`; ARCHITECTURE.md says why. Xet is not spoken: everything can be had and put without it.
 
 mod attributes;
+mod cache;
+mod checkout;
 mod client;
 mod collection;
 mod commit;
@@ -56,6 +59,7 @@ use crate::{
     manifest::release::Release,
 };
 
+pub use checkout::HubCheckout;
 pub use error::HubError;
 pub use layout::default_places;
 pub use options::{BlobFiles, Card, HUB_ENDPOINT, HubOptions, HubToken, Publication};

@@ -209,7 +209,8 @@ impl HubRemote {
         tree: &Tree,
     ) -> Result<(Files, BTreeSet<String>), RemoteError> {
         let mut wanted = Files::new();
-        for (path, digest) in &publication.places {
+        let places = places_in(publication, release, tree).await?;
+        for (path, digest) in &places {
             let size = remote::blob_of(release, digest)?.size;
             wanted.insert(path.to_string(), Wanted::Blob { digest: *digest, size });
         }
@@ -218,9 +219,9 @@ impl HubRemote {
         }
         let mut last = BTreeMap::new();
         let (package, version) = (&release.package, &release.version);
-        let locations = (publication.places != layout::default_places(release)).then(|| {
-            let owned = publication.places.keys().chain(publication.documents.keys()).cloned().collect();
-            Locations::new(release, &publication.places, owned).to_bytes()
+        let locations = (places != layout::default_places(release)).then(|| {
+            let owned = places.keys().chain(publication.documents.keys()).cloned().collect();
+            Locations::new(release, &places, owned).to_bytes()
         });
         let entry = IndexEntry { release: Digest::of(bytes), size: bytes.len() as u64 };
         index.versions.insert(version.clone(), HubEntry { locations: locations.as_deref().map(Digest::of), entry });
@@ -358,7 +359,7 @@ impl HubRemote {
         }
         let (mut commit, mut tree) = (head.clone(), tree);
         let mut older = self.hub.history(head.as_str()).await?.into_iter().filter(|commit| *commit != head);
-        while !holds_all(publication, &tree) {
+        while !holds_all(&places_in(publication, release, &tree).await?, &tree) {
             commit = older.next().ok_or_else(|| RemoteError::MissingBlobs {
                 release: release_name(release),
                 first: publication.places.values().next().copied().unwrap_or(Digest::of(bytes)),
@@ -378,9 +379,18 @@ impl HubRemote {
     }
 }
 
+/// Where the files of a release lie in a branch.
+async fn places_in(publication: &Publication, release: &Release, tree: &Tree) -> Result<BTreeMap<RelativePath, Digest>, RemoteError> {
+    if publication.places != layout::default_places(release) {
+        return Ok(publication.places.clone());
+    }
+    let (release, tree, blobs) = (release.clone(), tree.clone(), publication.blobs.clone());
+    blocking(move || draft::places(&release, &tree, |digest| blob_bytes(blobs.as_ref(), digest).map(|bytes| git_blob_id(&bytes)))).await
+}
+
 /// Whether every place has a file; large ones the right one.
-fn holds_all(publication: &Publication, tree: &Tree) -> bool {
-    publication.places.iter().all(|(path, digest)| {
+fn holds_all(places: &BTreeMap<RelativePath, Digest>, tree: &Tree) -> bool {
+    places.iter().all(|(path, digest)| {
         tree.get(path.as_str()).is_some_and(|entry| match &entry.content {
             Content::Lfs(found) => found == digest,
             Content::Git(_) => true,
@@ -401,13 +411,15 @@ impl Draft {
 fn content(blobs: &dyn super::BlobFiles, file: &Wanted) -> Result<Bytes, RemoteError> {
     match file {
         Wanted::Document(bytes) => Ok(bytes.clone()),
-        Wanted::Blob { digest, .. } => {
-            let path = blobs.path(digest);
-            let bytes = fs::read(&path).map_err(failed(&path))?;
-            let found = Digest::of(&bytes);
-            if found == *digest { Ok(bytes.into()) } else { Err(RemoteError::WrongContent { path, expected: *digest, found }) }
-        }
+        Wanted::Blob { digest, .. } => blob_bytes(blobs, digest),
     }
+}
+
+fn blob_bytes(blobs: &dyn super::BlobFiles, digest: &Digest) -> Result<Bytes, RemoteError> {
+    let path = blobs.path(digest);
+    let bytes = fs::read(&path).map_err(failed(&path))?;
+    let found = Digest::of(&bytes);
+    if found == *digest { Ok(bytes.into()) } else { Err(RemoteError::WrongContent { path, expected: *digest, found }) }
 }
 
 fn candidate(blobs: &dyn super::BlobFiles, path: &str, file: &Wanted) -> Result<Candidate, RemoteError> {

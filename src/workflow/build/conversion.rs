@@ -14,7 +14,12 @@ use std::{
 use bytes::Bytes;
 use rayon::prelude::*;
 
-use super::{Made, error::BuildError, shelf::Shelf};
+use super::{
+    Made,
+    error::BuildError,
+    hub::{self, HubCheckpoint},
+    shelf::Shelf,
+};
 use crate::{
     arch::{self, ArchError, Architecture, Feature, Form, ImageLayout, LoadOptions, Network},
     base::{Blake3, Digest},
@@ -40,6 +45,8 @@ pub(super) struct Conversion<'a> {
     path: PathBuf,
     architecture: &'static dyn Architecture,
     checkpoint: Checkpoint,
+    /// Where it comes from, when that is the Hub.
+    hub: Option<HubCheckpoint>,
     files: Vec<String>,
     digests: BTreeMap<String, Digest>,
 }
@@ -64,7 +71,8 @@ impl<'a> Conversion<'a> {
         if let Some(what) = unsupported(settings) {
             return Err(BuildError::Unsupported { component: component.to_owned(), what }.into());
         }
-        let path = folder.join(&settings.checkpoint);
+        let hub = hub::address(&settings.checkpoint).transpose()?.map(|url| HubCheckpoint::open(context, &url)).transpose()?;
+        let path = hub.as_ref().map_or_else(|| folder.join(&settings.checkpoint), |hub| hub.path().to_owned());
         let in_checkpoint = |source| BuildError::Checkpoint { component: component.to_owned(), source };
         let checkpoint = Checkpoint::open(&path).map_err(in_checkpoint)?;
         let architecture = match &settings.architecture {
@@ -77,14 +85,27 @@ impl<'a> Conversion<'a> {
             source,
         })?;
         let part = part(component, settings, architecture);
+        if let Some(hub) = &hub {
+            match checkpoint.default_files() {
+                Ok(files) => hub.describe(&files)?,
+                Err(_) => hub.describe(checkpoint.weight_files())?,
+            }
+        }
         let files = weight_files(&checkpoint, architecture, part.as_deref()).map_err(in_checkpoint)?;
+        if let Some(hub) = &hub {
+            hub.describe(&files)?;
+        }
         let mut digests = BTreeMap::new();
         for file in checkpoint.used_files(&files).map_err(in_checkpoint)? {
             let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
             // What is missing is reported, with its name, by whoever reads it.
-            digests.insert(name, context.store().file_digest(&file)?.0);
+            let digest = match hub.as_ref().and_then(|hub| hub.digest(&name)) {
+                Some(known) => known,
+                None => context.store().file_digest(&file)?.0,
+            };
+            digests.insert(name, digest);
         }
-        Ok(Self { component, settings, path, architecture, checkpoint, files, digests })
+        Ok(Self { component, settings, path, architecture, checkpoint, hub, files, digests })
     }
 
     /// What a release says about where the component is from.
@@ -92,14 +113,18 @@ impl<'a> Conversion<'a> {
         Source {
             architecture: Some(self.architecture.name().to_owned()),
             files: self.digests.clone(),
-            repository: None,
-            revision: None,
+            repository: self.hub.as_ref().map(|hub| hub.repository().to_owned()),
+            revision: self.hub.as_ref().map(|hub| hub.commit().to_owned()),
             other: Other::default(),
         }
     }
 
     /// Gives everything that identifies the checkpoint.
     pub(super) fn feed(&self, feed: &mut impl FnMut(&[u8])) {
+        if let Some(hub) = &self.hub {
+            feed(hub.repository().as_bytes());
+            feed(hub.commit().as_bytes());
+        }
         for (name, digest) in &self.digests {
             feed(name.as_bytes());
             feed(digest.as_bytes());
@@ -137,9 +162,13 @@ impl<'a> Conversion<'a> {
         Ok(made)
     }
 
-    fn converter(&self, precision: Precision) -> Result<Converter, BuildError> {
+    fn converter(&self, precision: Precision) -> Result<Converter, Error> {
         let component = || self.component.to_owned();
-        let weights = self.checkpoint.weights(&self.files).map_err(|source| BuildError::Checkpoint { component: component(), source })?;
+        let weights = match &self.hub {
+            Some(hub) => hub.weights(&self.checkpoint, &self.files),
+            None => self.checkpoint.weights(&self.files),
+        };
+        let weights = weights.map_err(|source| BuildError::Checkpoint { component: component(), source })?;
         let options = LoadOptions {
             part: part(self.component, self.settings, self.architecture),
             compute: data_type(precision),
@@ -149,6 +178,9 @@ impl<'a> Conversion<'a> {
         let network = self.architecture.load(self.checkpoint.config(), &weights, &options);
         let network =
             network.map_err(|source| BuildError::Architecture { component: component(), checkpoint: self.path.clone(), source })?;
+        if let Some(hub) = &self.hub {
+            hub.settle(&self.files)?;
+        }
         let mut plan = WeightPlan::new(&network.constants()).map_err(|source| BuildError::Weights { component: component(), source })?;
         for constant in plan.inline().to_vec() {
             let values = evaluate_to_vec(&constant, weights.as_ref());
@@ -277,12 +309,11 @@ fn weight_files(checkpoint: &Checkpoint, architecture: &dyn Architecture, part: 
 fn unsupported(settings: &manifest::Conversion) -> Option<String> {
     let compression = settings.compressions.iter().find(|it| **it != Compression::None).map(|it| format!("compress = \"{it}\""));
     let format = settings.formats.iter().find(|it| **it != Format::MlPackage).map(|it| format!("format = \"{it}\""));
-    let hub = settings.checkpoint.starts_with("hf://").then(|| format!("checkpoint = \"{}\"", settings.checkpoint));
     let batch = (settings.batch != 1).then(|| format!("batch = {}", settings.batch));
     let flags = [("multifunction", settings.multifunction), ("shared", settings.shared), ("window-cache", settings.window_cache)];
     let flag = flags.iter().find(|(_, set)| *set).map(|(key, _)| format!("{key} = true"));
     let chunks = settings.chunks.map(|chunks| format!("chunks = {chunks}"));
-    [hub, compression, format, batch, flag, chunks].into_iter().flatten().next()
+    [compression, format, batch, flag, chunks].into_iter().flatten().next()
 }
 
 fn data_type(precision: Precision) -> DataType {
