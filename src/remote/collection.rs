@@ -167,13 +167,22 @@ mod tests {
     use super::*;
 
     fn collection(files: &[&str]) -> Collection {
-        let file = |path: &&str| ((*path).to_owned(), CollectedFile { size: 1, sha256: Some(Digest::of(path.as_bytes())), id: (*path).to_owned() });
+        let file = |path: &&str| {
+            ((*path).to_owned(), CollectedFile { size: 1, sha256: Some(Digest::of(path.as_bytes())), id: (*path).to_owned() })
+        };
         Collection::new("WhisperKit_CoreML", &"ab".repeat(20), &files.iter().map(file).collect())
     }
 
     #[test]
     fn bundles_are_folders_with_a_known_ending() {
-        let found = collection(&["tiny/Encoder.mlmodelc/weights/weight.bin", "tiny/Encoder.mlmodelc/model.mil", "base/Encoder.mlmodelc/x", "Decoder.mlpackage/y", "config.json", "z.mlmodel"]);
+        let found = collection(&[
+            "tiny/Encoder.mlmodelc/weights/weight.bin",
+            "tiny/Encoder.mlmodelc/model.mil",
+            "base/Encoder.mlmodelc/x",
+            "Decoder.mlpackage/y",
+            "config.json",
+            "z.mlmodel",
+        ]);
         assert_eq!(found.bundles.keys().collect::<Vec<_>>(), ["Decoder", "base-Encoder", "tiny-Encoder"]);
         assert_eq!(found.bundles["tiny-Encoder"].files.len(), 2);
         assert_eq!((found.package.as_str(), found.version.to_string()), ("whisperkit_coreml", "0.0.0+abababababab".to_owned()));

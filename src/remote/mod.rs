@@ -18,7 +18,7 @@ use std::{collections::BTreeSet, fmt::Debug, io, path::Path, pin::Pin, sync::Arc
 
 use semver::Version;
 
-pub use collection::{Collection, CollectedBundle, CollectedFile};
+pub use collection::{CollectedBundle, CollectedFile, Collection};
 pub use documents::{CATALOGUE_SCHEMA, Catalogue, CatalogueEntry, DocumentError, INDEX_SCHEMA, IndexEntry, PackageIndex};
 pub use error::{RemoteError, Retry};
 pub use folder::{FolderRemote, is_registry, rebuild_index};

@@ -2,9 +2,7 @@
 
 use mlreg::{remote::HubToken, workflow::ErrorKind};
 
-use crate::{
-    REPOSITORY, Scene, TOKEN, User, decoder, hub_url, http_server::Fault, hub_server::READ_TOKEN, message, put_release, tensors,
-};
+use crate::{REPOSITORY, Scene, TOKEN, User, decoder, http_server::Fault, hub_server::READ_TOKEN, hub_url, message, put_release, tensors};
 
 fn failure(user: &User) -> String {
     message(&user.fetch("tae").unwrap_err())

@@ -46,7 +46,9 @@ fn a_fetch_ends_well_whatever_happens_once() {
     scene.publisher().release("1.0.0", std::slice::from_ref(&bundle));
     let expected = bundle.tree("decoder-768-float16-ios18.mlpackage");
     for (number, fault) in faults().into_iter().enumerate() {
-        for (place, part) in ["/revision/", "/refs", "index.json", "1.0.0.json", "weight.bin", "model.mlmodel", "Manifest.json", "blob/"].iter().enumerate() {
+        for (place, part) in
+            ["/revision/", "/refs", "index.json", "1.0.0.json", "weight.bin", "model.mlmodel", "Manifest.json", "blob/"].iter().enumerate()
+        {
             let what = format!("{fault:?} at {part}");
             let reader = scene.user(&format!("reader-{number}-{place}"), Some(TOKEN));
             scene.server.fault(part, 0..1, fault.clone());
@@ -62,8 +64,29 @@ fn a_fetch_ends_well_whatever_happens_once() {
 fn a_publication_ends_well_whatever_happens_once() {
     let weights = tensors(&[(1, 200_000), (2, 100_000)]);
     let bundle = decoder(768, &weights);
-    let parts = ["/revision/", "/refs", "/tree/", "/preupload/", "objects/batch", "part/", "complete/", "upload/", "lfs/verify", "/commit/", "/tag/", "repos/create"];
-    let once = [Fault::Hangup, Fault::LoseAnswer, Fault::status(503), Fault::status(429), Fault::status(403), Fault::HtmlPage, Fault::CloseAfter(5)];
+    let parts = [
+        "/revision/",
+        "/refs",
+        "/tree/",
+        "/preupload/",
+        "objects/batch",
+        "part/",
+        "complete/",
+        "upload/",
+        "lfs/verify",
+        "/commit/",
+        "/tag/",
+        "repos/create",
+    ];
+    let once = [
+        Fault::Hangup,
+        Fault::LoseAnswer,
+        Fault::status(503),
+        Fault::status(429),
+        Fault::status(403),
+        Fault::HtmlPage,
+        Fault::CloseAfter(5),
+    ];
     for fault in once {
         for part in parts {
             let what = format!("{fault:?} at {part}");
@@ -108,7 +131,16 @@ fn limits_are_obeyed() {
         let start = Instant::now();
         reader.fetch("tae").unwrap();
         assert!(start.elapsed() >= Duration::from_secs(1), "{name}");
-        assert_eq!(scene.server.hub.log().iter().filter(|request| request.path.contains("resolve/") && request.path.ends_with("index.json")).count(), 2);
+        assert_eq!(
+            scene
+                .server
+                .hub
+                .log()
+                .iter()
+                .filter(|request| request.path.contains("resolve/") && request.path.ends_with("index.json"))
+                .count(),
+            2
+        );
     }
 }
 

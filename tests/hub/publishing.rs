@@ -34,7 +34,10 @@ fn a_repository_has_complete_bundles_and_says_what_they_are() {
     let repository = &state.repositories[REPOSITORY];
     assert!(repository.private, "private unless said otherwise");
     assert_eq!(repository.tags["tae-v1.0.0"], repository.branches["main"]);
-    assert!(matches!(&repository.resolve("main").unwrap().tree[&format!("tae/{}.mlpackage/{}", bundles[0].id(), crate::WEIGHTS)], Stored::Lfs { .. }));
+    assert!(matches!(
+        &repository.resolve("main").unwrap().tree[&format!("tae/{}.mlpackage/{}", bundles[0].id(), crate::WEIGHTS)],
+        Stored::Lfs { .. }
+    ));
     drop(state);
     assert_eq!(scene.server.uploaded(), 300_000 + 2 * 3000, "equal files are sent once");
     assert!(scene.server.leaks().is_empty(), "the token went to the Hub alone");

@@ -89,14 +89,18 @@ fn folders_files_and_revisions_can_be_named() {
     let scene = scene("vae/");
     let commit = scene.server.state().repositories[MODEL].branches["main"].clone();
     for (number, address) in
-        ["hf://acme/taef1/vae".to_owned(), format!("hf://acme/taef1@{commit}/vae/{WEIGHTS}"), "hf://acme/taef1@main/vae/".to_owned()].iter().enumerate()
+        ["hf://acme/taef1/vae".to_owned(), format!("hf://acme/taef1@{commit}/vae/{WEIGHTS}"), "hf://acme/taef1@main/vae/".to_owned()]
+            .iter()
+            .enumerate()
     {
         let user = scene.user(&format!("builder{number}"), None);
         built(&user, &manifest(address, "decoder", 256));
         assert_eq!(shown(&user).sources["decoder"].revision.as_ref(), Some(&commit), "{address}");
     }
     let user = scene.user("lost", None);
-    assert!(try_build(&user, &manifest("hf://acme/taef1@v9/vae", "decoder", 256)).unwrap_err().to_string().contains("has no revision `v9`"));
+    assert!(
+        try_build(&user, &manifest("hf://acme/taef1@v9/vae", "decoder", 256)).unwrap_err().to_string().contains("has no revision `v9`")
+    );
     assert!(try_build(&user, &manifest("hf://acme/none", "decoder", 256)).unwrap_err().to_string().contains("does not exist"));
     assert!(try_build(&user, &manifest("hf://acme/taef1/nowhere", "decoder", 256)).is_err());
 }
@@ -152,7 +156,7 @@ fn bundles_that_people_host_become_a_release_where_they_lie() {
     let text = "[package]\nname = \"tae\"\nversion = \"1.0.0\"\n\n[[component]]\nname = \"vendor\"\nimport = \"hf://acme/tae/models/*.mlmodelc\"\ntarget = \"iOS17\"\n";
     built(&user, text);
     let ids: Vec<String> = shown(&user).variants.into_iter().map(|variant| variant.id).collect();
-    assert_eq!(ids, ["vendor-model1-ios17-mlmodelc", "vendor-model2-ios17-mlmodelc"]);
+    assert_eq!(ids, ["model1-ios17-mlmodelc", "model2-ios17-mlmodelc"]);
     scene.server.cdn.reset_counts();
     let report = user.publish("1.0.0").unwrap();
     assert_eq!((report.uploaded_bytes, scene.server.uploaded()), (0, 0));
@@ -161,12 +165,15 @@ fn bundles_that_people_host_become_a_release_where_they_lie() {
     assert!(!now.keys().any(|path| path.starts_with("tae/")), "nothing is there twice: {:?}", now.keys());
     assert!(now.contains_key("mlreg/tae/1.0.0.json") && now.contains_key("mlreg/tae/1.0.0.locations.json"));
     let reader = scene.user("reader", None);
-    reader.fetch_with("tae", |options| options.variants = vec!["vendor-model2-*".to_owned()]).unwrap();
+    reader.fetch_with("tae", |options| options.variants = vec!["model2-*".to_owned()]).unwrap();
     let expected: BTreeMap<String, Vec<u8>> = bundle(2)
         .into_iter()
-        .map(|(path, bytes)| (path.replace("models/Model2.mlmodelc", "vendor-model2-ios17-mlmodelc.mlmodelc"), bytes))
+        .map(|(path, bytes)| (path.replace("models/Model2.mlmodelc", "model2-ios17-mlmodelc.mlmodelc"), bytes))
         .collect();
-    assert_eq!(reader.placed().values().map(|bytes| git_id(bytes)).collect::<Vec<_>>(), expected.values().map(|bytes| git_id(bytes)).collect::<Vec<_>>());
+    assert_eq!(
+        reader.placed().values().map(|bytes| git_id(bytes)).collect::<Vec<_>>(),
+        expected.values().map(|bytes| git_id(bytes)).collect::<Vec<_>>()
+    );
     // A later release of something else leaves the files of others alone.
     user.release("2.0.0", &[crate::decoder(768, &crate::tensors(&[(1, 1000)]))]);
     let now = scene.server.files(REPOSITORY, "main");

@@ -77,7 +77,10 @@ fn one_is_fetched_by_name_and_others_join_it() {
     assert_eq!(scene.server.cdn.bytes(""), 200_000);
     fetch(&reader, "tiny/AudioEncoder").unwrap();
     let error = fetch(&reader, "TextDecoder").unwrap_err();
-    assert_eq!(error.to_string(), "`textdecoder` matches no bundle of `whisper_coreml`: there is Decoder, base-AudioEncoder, tiny-AudioEncoder");
+    assert_eq!(
+        error.to_string(),
+        "`textdecoder` matches no bundle of `whisper_coreml`: there is Decoder, base-AudioEncoder, tiny-AudioEncoder"
+    );
 }
 
 #[test]

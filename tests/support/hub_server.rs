@@ -675,7 +675,9 @@ fn verify(state: &State, request: &Request) -> Answer {
 }
 
 fn answer_cdn(state: &mut State, request: &Request) -> Answer {
-    let refused = |status: u16, code: &str| Answer::of_bytes(status, format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code></Error>").into_bytes());
+    let refused = |status: u16, code: &str| {
+        Answer::of_bytes(status, format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code></Error>").into_bytes())
+    };
     if request.headers.contains_key("authorization") {
         return refused(400, "InvalidArgument");
     }

@@ -198,7 +198,8 @@ fn section(repository: &str, release: &Release, layout: Layout) -> String {
     for variant in &release.variants {
         let loads_on = variant.target.map_or_else(|| "any".to_owned(), |target| format!("{target}"));
         let delivery = serde_json::to_value(variant.delivery).ok().and_then(|it| it.as_str().map(str::to_owned)).unwrap_or_default();
-        let _ = writeln!(text, "| `{}{}` | {loads_on} | {delivery} | {} |", variant.id, variant.kind.extension(), size(variant_bytes(variant)));
+        let _ =
+            writeln!(text, "| `{}{}` | {loads_on} | {delivery} | {} |", variant.id, variant.kind.extension(), size(variant_bytes(variant)));
     }
     let stored = release.blobs.values().map(|blob| blob.size).fold(0, u64::saturating_add);
     let _ = writeln!(text, "\nEqual files are stored once: all variants together have {}.\n", size(stored));

@@ -112,7 +112,13 @@ impl Client {
     }
 
     /// The next bytes of a body of which `received` came and `expected` are needed; its end is an error.
-    pub(in crate::remote) async fn chunk(&self, place: &str, response: &mut Response, received: u64, expected: u64) -> Result<Bytes, RemoteError> {
+    pub(in crate::remote) async fn chunk(
+        &self,
+        place: &str,
+        response: &mut Response,
+        received: u64,
+        expected: u64,
+    ) -> Result<Bytes, RemoteError> {
         let ended = || RemoteError::Truncated { url: place.to_owned(), expected: Some(expected), received, source: None };
         self.next(place, response, received, Some(expected)).await?.ok_or_else(ended)
     }

@@ -43,7 +43,10 @@ pub(super) struct Hub {
 
 impl fmt::Debug for Hub {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Hub").field("endpoint", &client::shown(&self.endpoint)).field("repository", &self.repository).finish_non_exhaustive()
+        f.debug_struct("Hub")
+            .field("endpoint", &client::shown(&self.endpoint))
+            .field("repository", &self.repository)
+            .finish_non_exhaustive()
     }
 }
 

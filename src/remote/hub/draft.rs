@@ -202,7 +202,8 @@ mod tests {
 
     #[test]
     fn dropped_bundles_go_as_folders_and_leave_what_others_put_there() {
-        let tree = tree(&[("p/a.mlpackage/x", ""), ("p/a.mlpackage/y/z", ""), ("p/b.mlpackage/x", ""), ("p/b.mlpackage/note", ""), ("p/c", "")]);
+        let tree =
+            tree(&[("p/a.mlpackage/x", ""), ("p/a.mlpackage/y/z", ""), ("p/b.mlpackage/x", ""), ("p/b.mlpackage/note", ""), ("p/c", "")]);
         let owned = ["p/a.mlpackage/x", "p/a.mlpackage/y/z", "p/b.mlpackage/x", "p/c", "p/gone"].map(str::to_owned).into();
         let operations = deletions(&owned, &files(&[("p/c", "")]), &tree);
         let expected =

@@ -120,14 +120,7 @@ impl Hub {
     }
 
     /// Uploads an object, unless the Hub has it. The numbers given to `sent` add up to its length, also where nothing has to go up.
-    pub(super) async fn upload(
-        &self,
-        branch: &str,
-        oid: &Digest,
-        size: u64,
-        source: &Source,
-        sent: Sent<'_>,
-    ) -> Result<(), RemoteError> {
+    pub(super) async fn upload(&self, branch: &str, oid: &Digest, size: u64, source: &Source, sent: Sent<'_>) -> Result<(), RemoteError> {
         let objects = self.batch(branch, &[(*oid, size)]).await?;
         let object = objects.into_iter().find(|object| object.oid == oid.to_string());
         let what = || HubError::Unexpected { url: client::shown(&self.lfs_batch()), what: format!("nothing about sha256:{oid}") };

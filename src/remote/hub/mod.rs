@@ -51,8 +51,8 @@ use self::{
     tree::{Commit, References},
 };
 use super::{
-    Answer, Collection, DocumentError, INDEX_LIMIT, PackageIndex, RELEASE_LIMIT, Remote, RemoteError, RemoteOptions, Scheme, Sent, Sink, read_only,
-    size_around,
+    Answer, Collection, DocumentError, INDEX_LIMIT, PackageIndex, RELEASE_LIMIT, Remote, RemoteError, RemoteOptions, Scheme, Sent, Sink,
+    read_only, size_around,
 };
 use crate::{
     base::{ByteRange, Digest, PackageName, RelativePath, RemoteUrl},

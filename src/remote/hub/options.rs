@@ -57,14 +57,7 @@ pub struct HubOptions {
 
 impl Default for HubOptions {
     fn default() -> Self {
-        Self {
-            endpoint: HUB_ENDPOINT.to_owned(),
-            token: None,
-            token_for_reading: true,
-            offline: false,
-            cache: None,
-            publication: None,
-        }
+        Self { endpoint: HUB_ENDPOINT.to_owned(), token: None, token_for_reading: true, offline: false, cache: None, publication: None }
     }
 }
 

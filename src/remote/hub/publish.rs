@@ -46,7 +46,12 @@ pub(super) struct Draft {
 enum Standing {
     Lacks(Box<Draft>),
     /// The index has the version.
-    Has { head: Commit, tree: Tree, references: References, entry: HubEntry },
+    Has {
+        head: Commit,
+        tree: Tree,
+        references: References,
+        entry: HubEntry,
+    },
 }
 
 impl HubRemote {
@@ -250,7 +255,8 @@ impl HubRemote {
         let (tree, mut changes, candidates) = blocking(move || {
             let content = |file: &Wanted| content(blobs.as_ref(), file);
             let changes = draft::changes(&wanted, &tree, |file| content(file).map(|bytes| git_blob_id(&bytes)))?;
-            let candidates: Result<Vec<_>, RemoteError> = changes.iter().map(|(path, file)| candidate(blobs.as_ref(), path, file)).collect();
+            let candidates: Result<Vec<_>, RemoteError> =
+                changes.iter().map(|(path, file)| candidate(blobs.as_ref(), path, file)).collect();
             Ok((tree, changes, candidates?))
         })
         .await?;
