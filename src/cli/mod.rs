@@ -12,6 +12,7 @@
 mod bars;
 mod build;
 mod diagnostic;
+mod eval;
 mod exit;
 mod fetch;
 mod gc;
@@ -24,7 +25,12 @@ mod settings;
 mod show;
 mod verify;
 
-use std::{num::NonZeroUsize, panic, path::PathBuf, process::ExitCode};
+use std::{
+    num::NonZeroUsize,
+    panic,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
@@ -36,8 +42,9 @@ use self::{
 use crate::{
     base::{RemoteUrl, UrlError},
     fetch::Layout,
+    manifest::RequestError,
     remote::RemoteOptions,
-    workflow::Context,
+    workflow::{Context, bundles::BundleSubject},
 };
 
 pub use exit::Exit;
@@ -130,6 +137,7 @@ enum Command {
     Show(show::ShowArguments),
     Inspect(inspect::InspectArguments),
     Run(run::RunArguments),
+    Eval(eval::EvalArguments),
     Verify(verify::VerifyArguments),
     Gc(gc::GcArguments),
 }
@@ -211,6 +219,7 @@ impl Command {
             Self::Show(arguments) => show::run(arguments, session),
             Self::Inspect(arguments) => inspect::run(arguments, session),
             Self::Run(arguments) => run::run(arguments, session),
+            Self::Eval(arguments) => eval::run(arguments, session),
             Self::Verify(arguments) => verify::run(arguments, session),
             Self::Gc(arguments) => gc::run(arguments, session),
         }
@@ -219,11 +228,17 @@ impl Command {
 
 /// Reads a remote's address; folders become absolute.
 fn remote_url(text: &str) -> Result<RemoteUrl, UrlError> {
-    let url = RemoteUrl::parse(text, std::path::Path::new(""))?;
+    let url = RemoteUrl::parse(text, Path::new(""))?;
     Ok(match url {
         RemoteUrl::Folder(path) => RemoteUrl::Folder(std::path::absolute(&path).unwrap_or(path)),
         url => url,
     })
+}
+
+/// A text that is a path is a bundle's folder, any other a package of the store.
+fn bundle_subject(text: &str) -> Result<BundleSubject, RequestError> {
+    let is_path = text.contains(std::path::is_separator) || text.ends_with(".mlpackage") || Path::new(text).is_dir();
+    if is_path { Ok(BundleSubject::Folder(PathBuf::from(text))) } else { Ok(BundleSubject::Package(text.parse()?)) }
 }
 
 #[cfg(test)]

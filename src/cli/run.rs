@@ -1,18 +1,20 @@
 //! `mlreg run`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
 use super::{
-    CommandError, Exit, Session,
+    CommandError, Exit, Session, bundle_subject,
     printer::{Table, count},
 };
 use crate::{
     eval::Mode,
-    manifest::{PackageRequest, RequestError},
     tensors::ValueRange,
-    workflow::run::{RunOptions, RunReport, RunSubject, run as execute},
+    workflow::{
+        bundles::BundleSubject,
+        run::{RunOptions, RunReport, run as execute},
+    },
 };
 
 const EXAMPLES: &str = "\
@@ -29,8 +31,8 @@ Examples:
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct RunArguments {
     /// A .mlpackage folder, or a package of the store
-    #[arg(value_name = "BUNDLE|PACKAGE", value_parser = subject)]
-    subject: RunSubject,
+    #[arg(value_name = "BUNDLE|PACKAGE", value_parser = bundle_subject)]
+    subject: BundleSubject,
     /// Of a package: run the variant whose id matches
     #[arg(long, value_name = "GLOB")]
     variant: Option<String>,
@@ -63,8 +65,9 @@ pub(super) struct RunArguments {
     float32: bool,
 }
 
+/// The numbers of black and white.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum RangeChoice {
+pub(super) enum RangeChoice {
     Unit,
     Signed,
     Byte,
@@ -78,11 +81,6 @@ impl From<RangeChoice> for ValueRange {
             RangeChoice::Byte => Self::Byte,
         }
     }
-}
-
-fn subject(text: &str) -> Result<RunSubject, RequestError> {
-    let is_path = text.contains(std::path::is_separator) || text.ends_with(".mlpackage") || Path::new(text).is_dir();
-    if is_path { Ok(RunSubject::Bundle(PathBuf::from(text))) } else { Ok(RunSubject::Package(text.parse::<PackageRequest>()?)) }
 }
 
 /// Text that is no pair of names.

@@ -231,13 +231,13 @@ impl<'a> Run<'a, '_> {
 
     /// Runs the operations of a block. Values of the block itself are dropped after their last use, those of the blocks around it are not.
     fn block(&mut self, block: &'a Block) -> Result<(), EvalError> {
-        let last = last_uses(block);
+        let last = block.last_uses();
         let mut own: HashSet<ValueId> = block.inputs.iter().copied().collect();
         let outermost = std::ptr::eq(block, &self.function.block);
         for (index, operation) in block.operations.iter().enumerate() {
             self.operation(operation).map_err(|source| self.located(index, operation, source))?;
             own.extend(&operation.outputs);
-            for id in used(operation).into_iter().chain(operation.outputs.iter().copied()) {
+            for id in operation.uses().into_iter().chain(operation.outputs.iter().copied()) {
                 if (outermost || own.contains(&id)) && last.get(&id).is_none_or(|&last| last <= index) {
                     self.values.remove(&id);
                 }
@@ -360,7 +360,7 @@ impl<'a> Run<'a, '_> {
             }
         }
         // Before iOS18 the parameters of `constexpr_*` are attributes.
-        for (parameter, value) in operation.attributes.iter().filter(|_| operation.kind.starts_with("constexpr_")) {
+        for (parameter, value) in operation.attributes.iter().filter(|_| operation.is_constexpr()) {
             operands.push((parameter, self.literal(parameter, value)?));
         }
         Ok(operands)
@@ -404,7 +404,7 @@ impl<'a> Run<'a, '_> {
                 return Err(declared_error(info, &computed).into());
             }
             let element = ty.tensor().map_or(DataType::Float32, |ty| ty.dtype);
-            let mode = if operation.kind.starts_with("constexpr_") { Mode::Declared } else { self.mode };
+            let mode = if operation.is_constexpr() { Mode::Declared } else { self.mode };
             let tensor = conform(tensor.clone(), element, mode).map_err(KernelError::from)?;
             (self.watch)(operation, &info.name, &tensor);
             self.values.insert(id, Slot::Tensor(tensor));
@@ -448,31 +448,6 @@ impl<E: Into<OperationError>> From<E> for Failure {
     fn from(error: E) -> Self {
         Self::Operation(error.into())
     }
-}
-
-/// Every value that an operation uses, in the blocks inside of it too.
-fn used(operation: &Operation) -> Vec<ValueId> {
-    let mut ids: Vec<ValueId> = Vec::new();
-    for binding in operation.inputs.values().flatten() {
-        if let Binding::Value(id) = binding {
-            ids.push(*id);
-        }
-    }
-    for block in &operation.blocks {
-        ids.extend(block.operations.iter().flat_map(used));
-        ids.extend(&block.outputs);
-    }
-    ids
-}
-
-/// The last operation that uses each value; results of the block are used at the end.
-fn last_uses(block: &Block) -> HashMap<ValueId, usize> {
-    let mut last = HashMap::new();
-    for (index, operation) in block.operations.iter().enumerate() {
-        last.extend(used(operation).into_iter().map(|id| (id, index)));
-    }
-    last.extend(block.outputs.iter().map(|&id| (id, usize::MAX)));
-    last
 }
 
 /// A choice, or whether a loop goes on.

@@ -3,7 +3,10 @@
 
 use std::{io, path::PathBuf};
 
-use super::{build::BuildError, inspect::InspectError, run::RunError, show::ShowError, verify::VerifyError};
+use super::{
+    build::BuildError, bundles::BundleError, eval::EvaluationError, inspect::InspectError, run::RunError, show::ShowError,
+    verify::VerifyError,
+};
 use crate::{fetch::FetchError, manifest::ManifestError, publish::PublishError, remote::RemoteError, store::StoreError};
 
 /// Why a verb failed.
@@ -27,6 +30,12 @@ pub enum Error {
     /// Running.
     #[error(transparent)]
     Run(#[from] RunError),
+    /// Finding a bundle to run.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    /// Comparing numbers.
+    #[error(transparent)]
+    Evaluation(#[from] EvaluationError),
     /// Verifying.
     #[error(transparent)]
     Verify(#[from] VerifyError),
@@ -79,7 +88,7 @@ impl Error {
             Self::Inspect(error) => error.kind(),
             Self::Fetch(error) => ErrorKind::of_fetch(error),
             Self::Publish(error) => ErrorKind::of_publish(error),
-            Self::Run(_) | Self::Verify(_) => ErrorKind::Input,
+            Self::Run(_) | Self::Bundle(_) | Self::Evaluation(_) | Self::Verify(_) => ErrorKind::Input,
             Self::Store(error) => ErrorKind::of_store(error),
             Self::Remote(error) => ErrorKind::of_remote(error),
             Self::Runtime { .. } => ErrorKind::Input,
@@ -95,6 +104,8 @@ impl Error {
             Self::Fetch(error) => error.hint(),
             Self::Publish(error) => error.hint(),
             Self::Run(error) => error.hint(),
+            Self::Bundle(error) => error.hint(),
+            Self::Evaluation(error) => error.hint(),
             Self::Verify(error) => error.hint(),
             Self::Store(error) => error.hint(),
             Self::Remote(error) => error.hint(),

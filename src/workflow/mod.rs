@@ -5,8 +5,10 @@
 //! documents that `--json` prints. Nothing here prints or reads the environment.
 
 pub mod build;
+pub mod bundles;
 mod context;
 mod error;
+pub mod eval;
 pub mod fetch;
 pub mod gc;
 pub mod inspect;

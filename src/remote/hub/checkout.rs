@@ -61,6 +61,11 @@ impl HubCheckout {
         self.tree.iter().map(|(path, entry)| (path.clone(), entry.collected())).collect()
     }
 
+    /// Whether the commit has a file of that path.
+    pub fn has(&self, path: &str) -> bool {
+        self.tree.contains_key(path)
+    }
+
     /// A file of the Hub client's cache that may have these bytes: they have to be hashed.
     pub fn cached_file(&self, file: &CollectedFile) -> Option<PathBuf> {
         self.cache.as_ref()?.blob(&file.id, file.size)

@@ -21,15 +21,19 @@ use super::{
     shelf::Shelf,
 };
 use crate::{
-    arch::{self, ArchError, Architecture, Feature, Form, ImageLayout, LoadOptions, Network},
-    base::{Blake3, Digest},
+    arch::{
+        self, ArchError, Architecture, AttentionForm, CacheForm, Documents, Feature, Form, ImageLayout, LinearForm, LoadOptions,
+        LogitsForm, Network,
+    },
+    base::{Blake3, Digest, Target},
     checkpoint::{Checkpoint, CheckpointError, ConvertError, Weights, evaluate, evaluate_to_vec},
     emit::coreml::{
         BlobPiece, FeatureNote, FunctionNotes, ModelMetadata, PackageSource, WeightFile, WeightPlan, decode, describe_specification,
         encode, package_files,
     },
     manifest::{
-        self, Axes, Axis, Compression, Content, Format, Layout, PackageHeader, PictureRange, Precision, VariantPlan,
+        self, Attention, Axes, Cache, Compression, Content, Format, Layout, Linear, Logits, PackageHeader, PictureRange, Precision,
+        VariantPlan,
         release::{FileEntry, Interface, Other, Source, TensorLabel},
     },
     mil::{self, Constant, DataType},
@@ -47,6 +51,7 @@ pub(super) struct Conversion<'a> {
     checkpoint: Checkpoint,
     /// Where it comes from, when that is the Hub.
     hub: Option<HubCheckpoint>,
+    documents: Documents,
     files: Vec<String>,
     digests: BTreeMap<String, Digest>,
 }
@@ -105,7 +110,11 @@ impl<'a> Conversion<'a> {
             };
             digests.insert(name, digest);
         }
-        Ok(Self { component, settings, path, architecture, checkpoint, hub, files, digests })
+        let documents = documents(&checkpoint, hub.as_ref(), architecture, &in_checkpoint)?;
+        for name in documents.others.keys() {
+            digests.insert(name.clone(), context.store().file_digest(&checkpoint.path(name))?.0);
+        }
+        Ok(Self { component, settings, path, architecture, checkpoint, hub, documents, files, digests })
     }
 
     /// What a release says about where the component is from.
@@ -139,15 +148,19 @@ impl<'a> Conversion<'a> {
         header: &PackageHeader,
         plans: &[&'a VariantPlan],
     ) -> Result<Vec<Made>, Error> {
-        let mut by_precision: BTreeMap<Precision, Vec<(&VariantPlan, &Axes)>> = BTreeMap::new();
+        // Variants with equal options have one network and one plan of weights.
+        let mut groups: Vec<(LoadOptions, Precision, Vec<(&VariantPlan, &Axes)>)> = Vec::new();
         for plan in plans {
-            if let Content::Converted(axes) = &plan.content {
-                by_precision.entry(axes.precision).or_default().push((plan, axes));
+            let Content::Converted(axes) = &plan.content else { continue };
+            let options = self.options(axes);
+            match groups.iter_mut().find(|group| group.0 == options) {
+                Some(group) => group.2.push((plan, axes)),
+                None => groups.push((options, axes.precision, vec![(plan, axes)])),
             }
         }
         let mut made = Vec::new();
-        for (precision, plans) in by_precision {
-            let converter = self.converter(precision)?;
+        for (options, precision, plans) in groups {
+            let converter = self.converter(&options)?;
             let specifications: Result<Vec<_>, BuildError> =
                 plans.into_par_iter().map(|(plan, axes)| self.specification(&converter, header, plan, axes)).collect();
             let specifications = specifications?;
@@ -162,20 +175,28 @@ impl<'a> Conversion<'a> {
         Ok(made)
     }
 
-    fn converter(&self, precision: Precision) -> Result<Converter, Error> {
+    fn options(&self, axes: &Axes) -> LoadOptions {
+        let settings = self.settings;
+        let lengths = settings.sequences.iter().chain(&settings.encoder_sequences).chain(&settings.contexts);
+        LoadOptions {
+            part: part(self.component, settings, self.architecture),
+            compute: data_type(axes.precision),
+            signed_range: settings.range == PictureRange::Signed,
+            clamp: settings.clamp,
+            positions: lengths.copied().max().unwrap_or(0).into(),
+            cache: cache_form(axes.cache),
+            several_functions: axes.target.is_some_and(|target| target >= Target::Ios18),
+        }
+    }
+
+    fn converter(&self, options: &LoadOptions) -> Result<Converter, Error> {
         let component = || self.component.to_owned();
         let weights = match &self.hub {
             Some(hub) => hub.weights(&self.checkpoint, &self.files),
             None => self.checkpoint.weights(&self.files),
         };
         let weights = weights.map_err(|source| BuildError::Checkpoint { component: component(), source })?;
-        let options = LoadOptions {
-            part: part(self.component, self.settings, self.architecture),
-            compute: data_type(precision),
-            signed_range: self.settings.range == PictureRange::Signed,
-            clamp: self.settings.clamp,
-        };
-        let network = self.architecture.load(self.checkpoint.config(), &weights, &options);
+        let network = self.architecture.load(&self.documents, &weights, options);
         let network =
             network.map_err(|source| BuildError::Architecture { component: component(), checkpoint: self.path.clone(), source })?;
         if let Some(hub) = &self.hub {
@@ -215,27 +236,46 @@ impl<'a> Conversion<'a> {
 
     fn form(&self, axes: &Axes) -> Result<Form, BuildError> {
         let component = || self.component.to_owned();
-        let image = match axes.shapes.as_slice() {
-            [manifest::Shape::Image(size)] => *size,
-            [] | [manifest::Shape::None] => {
-                return Err(BuildError::Shape { component: component(), architecture: self.architecture.name(), key: "size" });
-            }
-            _ => {
-                let what = axes.value(Axis::Sequence).map_or("context".to_owned(), |value| format!("sequence = {value}"));
-                return Err(BuildError::Unsupported { component: component(), what });
-            }
-        };
+        let target = axes.target;
+        let target =
+            target.ok_or_else(|| BuildError::Unsupported { component: component(), what: format!("format = \"{}\"", axes.format) });
         Ok(Form {
-            target: axes
-                .target
-                .ok_or_else(|| BuildError::Unsupported { component: component(), what: format!("format = \"{}\"", axes.format) })?,
-            shape: arch::Shape::Image { width: image.width.into(), height: image.height.into() },
+            target: target?,
+            shape: self.shape(axes)?,
             layout: match axes.layout {
                 Layout::Nchw => ImageLayout::Nchw,
                 Layout::Nhwc => ImageLayout::Nhwc,
             },
             io: data_type(axes.io_precision),
+            linear: match axes.linear {
+                Linear::Linear => LinearForm::Linear,
+                Linear::Conv => LinearForm::Conv,
+            },
+            cache: cache_form(axes.cache),
+            logits: match axes.logits {
+                Logits::All => LogitsForm::All,
+                Logits::Last => LogitsForm::Last,
+            },
+            attention: match self.settings.attention {
+                Attention::Auto => AttentionForm::Auto,
+                Attention::Fused => AttentionForm::Fused,
+                Attention::Explicit => AttentionForm::Explicit,
+            },
         })
+    }
+
+    fn shape(&self, axes: &Axes) -> Result<arch::Shape, BuildError> {
+        let key = self.architecture.shape_key();
+        let missing = || BuildError::Shape { component: self.component.to_owned(), architecture: self.architecture.name(), key };
+        match axes.shapes.as_slice() {
+            [manifest::Shape::Image(size)] => Ok(arch::Shape::Image { width: size.width.into(), height: size.height.into() }),
+            [manifest::Shape::Text(text)] => {
+                let sequence = text.sequence.ok_or_else(missing)?.into();
+                let encoder_sequence = text.encoder_sequence.map_or(sequence, u64::from);
+                Ok(arch::Shape::Text(arch::TextShape { sequence, encoder_sequence, context: text.context.map_or(0, u64::from) }))
+            }
+            _ => Err(missing()),
+        }
     }
 
     /// Writes a weight file, unless an earlier build did.
@@ -316,6 +356,34 @@ fn unsupported(settings: &manifest::Conversion) -> Option<String> {
     [compression, format, batch, flag, chunks].into_iter().flatten().next()
 }
 
+/// The documents beside the weights that count for the architecture. Those of the Hub come when they are asked for.
+fn documents(
+    checkpoint: &Checkpoint,
+    hub: Option<&HubCheckpoint>,
+    architecture: &dyn Architecture,
+    in_checkpoint: &dyn Fn(CheckpointError) -> BuildError,
+) -> Result<Documents, Error> {
+    let bring = |path: &str| hub.map_or(Ok(()), |hub| hub.bring_document(path));
+    // What cannot be had is missed below.
+    let read = |path: &str| bring(path).ok().and_then(|()| checkpoint.document(path).ok().flatten());
+    let mut documents = Documents { config: checkpoint.config().cloned(), others: BTreeMap::new() };
+    for path in architecture.documents(&read) {
+        bring(&path)?;
+        if let Some(document) = checkpoint.document(&path).map_err(in_checkpoint)? {
+            documents.others.insert(path, document);
+        }
+    }
+    Ok(documents)
+}
+
+fn cache_form(cache: Cache) -> CacheForm {
+    match cache {
+        Cache::None => CacheForm::None,
+        Cache::State => CacheForm::State,
+        Cache::Inputs => CacheForm::Inputs,
+    }
+}
+
 fn data_type(precision: Precision) -> DataType {
     match precision {
         Precision::Float16 => DataType::Float16,
@@ -332,16 +400,19 @@ fn label(constant: &Constant) -> TensorLabel {
 
 /// The texts that Xcode shows.
 fn metadata(header: &PackageHeader, network: &Network, form: &Form) -> Result<ModelMetadata, ArchError> {
-    let features = (network.inputs)(form)?.into_iter().chain((network.outputs)(form)?);
-    let note = |feature: Feature| (feature.name, FeatureNote { description: feature.description, ..FeatureNote::default() });
-    let notes = FunctionNotes { features: features.map(note).collect(), ..FunctionNotes::default() };
+    let note =
+        |feature: &Feature| (feature.name.clone(), FeatureNote { description: feature.description.clone(), ..FeatureNote::default() });
+    let functions = (network.interfaces)(form)?.into_iter().map(|interface| {
+        let features = interface.features().map(note).collect();
+        (interface.name, FunctionNotes { features, ..FunctionNotes::default() })
+    });
     Ok(ModelMetadata {
         author: header.author.clone().unwrap_or_default(),
         license: header.license.clone().unwrap_or_default(),
         version: header.version.to_string(),
         description: header.description.clone().unwrap_or_else(|| network.description.clone()),
-        user_defined: BTreeMap::new(),
-        functions: BTreeMap::from([("main".to_owned(), notes)]),
+        user_defined: network.notes.iter().map(|(topic, note)| (format!("dev.mlreg.{topic}"), note.clone())).collect(),
+        functions: functions.collect(),
     })
 }
 

@@ -17,7 +17,7 @@ use tokio::runtime::Handle;
 
 use super::error::BuildError;
 use crate::{
-    base::{ByteRange, Digest, HubUrl, map_file},
+    base::{ByteRange, Digest, HubUrl, RelativePath, map_file},
     checkpoint::{Checkpoint, CheckpointError, TensorInfo, Weights, read_safetensors_header},
     fetch::{FetchError, ranges},
     manifest::release::Blob,
@@ -46,6 +46,8 @@ pub(super) struct HubCheckpoint {
     /// Links to what is here. Where the Hub is switched off, there is nothing to link.
     folder: Option<TempDir>,
     path: PathBuf,
+    /// The folder in the repository.
+    base: String,
     remote: Option<Arc<HubCheckout>>,
     files: BTreeMap<String, Arc<HubFile>>,
 }
@@ -71,7 +73,17 @@ impl HubCheckpoint {
             let path = url.path().map_or_else(|| folder.clone(), |path| folder.join(path));
             let repository = url.repository().to_owned();
             let (store, handle) = (context.store().clone(), handle_of(context)?);
-            return Ok(Self { store, handle, repository, commit, folder: None, path, remote: None, files: BTreeMap::new() });
+            return Ok(Self {
+                store,
+                handle,
+                repository,
+                commit,
+                folder: None,
+                path,
+                base: String::new(),
+                remote: None,
+                files: BTreeMap::new(),
+            });
         }
         let remote = Arc::new(context.block_on(HubCheckout::open(url, "", options))??);
         let all = remote.files();
@@ -84,6 +96,7 @@ impl HubCheckpoint {
             commit: remote.commit().to_owned(),
             path: folder.path().to_owned(),
             folder: Some(folder),
+            base: base.clone(),
             remote: Some(remote),
             files: BTreeMap::new(),
         };
@@ -92,7 +105,7 @@ impl HubCheckpoint {
         }
         for (path, file) in &all {
             let name = if base.is_empty() { Some(path.as_str()) } else { path.strip_prefix(&format!("{base}/")) };
-            if let Some(name) = name.filter(|name| !name.contains('/')) {
+            if let Some(name) = name.filter(|name| name.parse::<RelativePath>().is_ok_and(|path| path.parent().is_none())) {
                 checkpoint.take_in(name, path, file)?;
             }
         }
@@ -136,6 +149,20 @@ impl HubCheckpoint {
             _ => {}
         }
         Ok(())
+    }
+
+    /// Takes in a small file below the checkpoint's folder, if the repository has it.
+    pub(super) fn bring_document(&self, path: &str) -> Result<(), Error> {
+        let (Some(folder), Some(remote), Ok(relative)) = (&self.folder, self.remote(), path.parse::<RelativePath>()) else { return Ok(()) };
+        let place = relative.below(folder.path());
+        let source = if self.base.is_empty() { path.to_owned() } else { format!("{}/{path}", self.base) };
+        if place.exists() || !remote.has(&source) {
+            return Ok(());
+        }
+        if let Some(parent) = place.parent() {
+            fs::create_dir_all(parent).map_err(BuildError::read(parent))?;
+        }
+        Ok(write(&place, &self.handle.block_on(remote.small(&source))?)?)
     }
 
     /// Makes the tensors of some files known: the headers of safetensors, and pickles as they are.
@@ -343,9 +370,11 @@ impl HubBundles {
         let folder = scratch(context.store())?;
         let mut bundles: BTreeMap<String, PathBuf> = BTreeMap::new();
         for (path, file) in remote.files() {
+            // A path that would lead out of the folder is no file of a bundle.
+            let Ok(relative) = path.parse::<RelativePath>() else { continue };
             let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
             let Some(bundle) = ends.map(|end| &path[..end]).find(|part| matches(&format!("{prefix}{part}"))) else { continue };
-            let place = folder.path().join(&path);
+            let place = relative.below(folder.path());
             fs::create_dir_all(place.parent().unwrap_or(folder.path())).map_err(BuildError::read(&place))?;
             bring(context, &remote, &path, &file, &place)?;
             bundles.insert(format!("{prefix}{bundle}"), folder.path().join(bundle));
