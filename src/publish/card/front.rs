@@ -85,7 +85,7 @@ impl FrontMatter {
         let block = self.block("tags").unwrap_or(block);
         let items = || self.lines[block.clone()].iter().enumerate().filter(|(_, line)| line.trim_start().starts_with("- "));
         let known: Vec<String> = items().map(|(_, line)| listed(line.trim_start().trim_start_matches("- "))).collect();
-        let (after, indent) = items().last().map_or((0, 0), |(index, line)| (index, line.len() - line.trim_start().len()));
+        let (after, indent) = items().next_back().map_or((0, 0), |(index, line)| (index, line.len() - line.trim_start().len()));
         let at = block.start + after + 1;
         let new: Vec<String> = tags
             .iter()

@@ -213,12 +213,14 @@ mod tests {
 
     #[test]
     fn commits_are_bounded_and_the_last_takes_what_fits() {
-        assert!(cuts(&[], 3, 100).is_empty());
-        assert!(cuts(&[1; 61], 3, 100).is_empty());
-        assert_eq!(cuts(&[1; 62], 3, 100), [0..62]);
-        assert_eq!(cuts(&[1; 130], 3, 100), [0..64, 64..128]);
-        assert_eq!(cuts(&[INLINE - 1, 2, 3], 3, 100), [0..1]);
-        assert_eq!(cuts(&[INLINE + 5, 2], 3, 100), [0..1]);
-        assert_eq!(cuts(&[5], 1, INLINE), [0..1]);
+        let ends =
+            |inline: &[usize], last, bytes| cuts(inline, last, bytes).into_iter().map(|cut| (cut.start, cut.end)).collect::<Vec<_>>();
+        assert!(ends(&[], 3, 100).is_empty());
+        assert!(ends(&[1; 61], 3, 100).is_empty());
+        assert_eq!(ends(&[1; 62], 3, 100), [(0, 62)]);
+        assert_eq!(ends(&[1; 130], 3, 100), [(0, 64), (64, 128)]);
+        assert_eq!(ends(&[INLINE - 1, 2, 3], 3, 100), [(0, 1)]);
+        assert_eq!(ends(&[INLINE + 5, 2], 3, 100), [(0, 1)]);
+        assert_eq!(ends(&[5], 1, INLINE), [(0, 1)]);
     }
 }
