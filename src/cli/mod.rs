@@ -43,6 +43,7 @@ use crate::{
     base::{RemoteUrl, UrlError},
     fetch::Layout,
     manifest::RequestError,
+    remote::RemoteOptions,
     workflow::{Context, bundles::BundleSubject},
 };
 
@@ -188,6 +189,8 @@ fn fail(printer: &Printer, error: &CommandError) -> Exit {
 fn session(global: &Global, settings: Settings, printer: Printer) -> Result<Session, CommandError> {
     let home = settings.home(global.home.as_deref())?;
     let mut context = Context::new(&home, settings::working_directory()?)?.with_progress(bars::progress(&printer, &settings));
+    let hub = settings.hub.options();
+    context = context.with_remote_options(RemoteOptions { hub, ..RemoteOptions::default() });
     if let Some(jobs) = global.jobs {
         context = context.with_jobs(jobs);
         let threads = rayon::ThreadPoolBuilder::new().num_threads(jobs.get()).build_global();

@@ -182,6 +182,7 @@ impl ErrorKind {
             | E::InvalidRelease { .. }
             | E::VersionExists { .. }
             | E::Sink { .. } => Self::Input,
+            E::Hub(error) if error.is_input() => Self::Input,
             E::WrongContent { .. } | E::WrongDigest { .. } | E::WrongManifest { .. } | E::WrongSize { .. } => Self::Verification,
             E::OutsideBlob { .. } | E::UnknownBlob { .. } => Self::Internal,
             _ => Self::Remote,

@@ -7,7 +7,7 @@
 
 use std::{
     cell::OnceCell,
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -23,11 +23,11 @@ use crate::{
         Totals, download, unchanged,
     },
     manifest::{
-        GlobError, Selection,
+        GlobError, Selection, VariantGlob,
         release::{Delivery, Release, SegmentContent, Variant},
         select,
     },
-    remote::Remote,
+    remote::{CollectedBundle, Collection, Remote},
     store::{Origin, Segmentation, Store},
 };
 
@@ -144,6 +144,8 @@ struct Found {
     bytes: Vec<u8>,
     release: Arc<Release>,
     named_by: Option<String>,
+    /// Whether it has what is asked for and nothing else: it was made of a collection.
+    is_chosen: bool,
 }
 
 impl Fetch<'_> {
@@ -248,7 +250,8 @@ impl Fetch<'_> {
 
     /// The remote that may be asked.
     fn url(&self) -> Option<&RemoteUrl> {
-        self.options.from.as_ref().filter(|_| !self.options.offline)
+        let is_off = |url: &&RemoteUrl| matches!(url, RemoteUrl::Hub(_)) && self.context.remote_options().hub.offline;
+        self.options.from.as_ref().filter(|_| !self.options.offline).filter(|url| !is_off(url))
     }
 
     fn remote(&self, url: &RemoteUrl) -> Result<&dyn Remote, Error> {
@@ -286,7 +289,10 @@ impl Fetch<'_> {
         if !same_source {
             return Ok(None);
         }
-        self.found(&proof.version, digest, bytes, None).map(Some)
+        let found = self.found(&proof.version, digest, bytes, None)?;
+        // A release that was made of some bundles of a collection may lack those that are asked for now.
+        let is_made = found.release.blobs.values().any(|blob| blob.blake3.is_none());
+        Ok((self.url().is_none() || !is_made).then_some(found))
     }
 
     fn in_store(&self) -> Result<Found, Error> {
@@ -306,6 +312,11 @@ impl Fetch<'_> {
             Some(proof) => proof.version.clone(),
             None => self.choose_version(index.versions.keys().cloned().collect(), &url)?,
         };
+        if let Some(collection) = remote.collection().await?.filter(|it| it.package == *package && it.version == version) {
+            let wanted = self.choose_bundles(&collection, standing)?;
+            let bytes = remote.release_of(&wanted).await?;
+            return Ok(Found { is_chosen: true, ..self.found(&version, Digest::of(&bytes), bytes, Some(url))? });
+        }
         let digest = index.versions[&version].release;
         // What is here need not be asked for; a damaged record is no reason to fail while there is a remote.
         let here = self.store().release(package, &version).ok().flatten().filter(|(found, _)| *found == digest);
@@ -342,7 +353,35 @@ impl Fetch<'_> {
             let origin = named_by.unwrap_or_else(|| self.store().home().display().to_string());
             return Err(FetchError::WrongRelease { origin, expected, found }.into());
         }
-        Ok(Found { digest, bytes, release: Arc::new(release), named_by })
+        Ok(Found { digest, bytes, release: Arc::new(release), named_by, is_chosen: false })
+    }
+
+    /// The bundles of a collection that are asked for, by id, and those in place. Globs may mean the path in the repository, too, and case
+    /// does not count, since these names are not of mlreg's making.
+    fn choose_bundles(&self, collection: &Collection, placed: Option<&Proof>) -> Result<BTreeSet<String>, Error> {
+        let globs: Result<Vec<VariantGlob>, GlobError> = self.options.variants.iter().map(|glob| glob.to_lowercase().parse()).collect();
+        let globs = globs.map_err(FetchError::from)?;
+        let names = |id: &str, bundle: &CollectedBundle| {
+            let (path, file) = (bundle.path.as_str(), bundle.path.file_name());
+            let plain = path.strip_suffix(bundle.kind.extension()).unwrap_or(path);
+            [id, path, plain, file, bundle.stem()].map(str::to_lowercase)
+        };
+        let matching = |glob: &VariantGlob| {
+            let fits = |(id, bundle): &(&String, &CollectedBundle)| names(id, bundle).iter().any(|name| glob.is_match(name));
+            collection.bundles.iter().filter(fits).map(|(id, _)| id.clone()).collect::<BTreeSet<_>>()
+        };
+        let mut chosen: BTreeSet<String> = if globs.is_empty() { collection.bundles.keys().cloned().collect() } else { BTreeSet::new() };
+        for glob in &globs {
+            let found = matching(glob);
+            if found.is_empty() {
+                let ids = collection.bundles.keys().cloned().collect();
+                return Err(FetchError::NoBundle { glob: glob.to_string(), package: collection.package.clone(), ids }.into());
+            }
+            chosen.extend(found);
+        }
+        let in_place = placed.into_iter().flat_map(|proof| proof.bundles.values()).map(|bundle| bundle.variant.clone());
+        chosen.extend(in_place.filter(|id| collection.bundles.contains_key(id)));
+        Ok(chosen)
     }
 
     /// What the folder should hold.
@@ -352,7 +391,10 @@ impl Fetch<'_> {
             let folder = destination.folder().to_owned();
             return Err(FetchError::SecondFloor { folder, placed: proof.floor, asked: self.floor }.into());
         }
-        let selection = self.selection().map_err(FetchError::from)?;
+        let mut selection = self.selection().map_err(FetchError::from)?;
+        if found.is_chosen {
+            selection.variants.clear();
+        }
         let refused = |source| FetchError::Selection { release: format!("{}@{}", found.release.package, found.release.version), source };
         let chosen = select(&found.release, &selection).map_err(refused)?;
         let mut variants: BTreeMap<&str, &Variant> = BTreeMap::new();

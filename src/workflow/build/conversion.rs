@@ -14,11 +14,16 @@ use std::{
 use bytes::Bytes;
 use rayon::prelude::*;
 
-use super::{Made, error::BuildError, shelf::Shelf};
+use super::{
+    Made,
+    error::BuildError,
+    hub::{self, HubCheckpoint},
+    shelf::Shelf,
+};
 use crate::{
     arch::{
-        self, ArchError, Architecture, AttentionForm, CacheForm, Documents, Feature, Form, ImageLayout, LinearForm, LoadOptions, LogitsForm,
-        Network,
+        self, ArchError, Architecture, AttentionForm, CacheForm, Documents, Feature, Form, ImageLayout, LinearForm, LoadOptions,
+        LogitsForm, Network,
     },
     base::{Blake3, Digest, Target},
     checkpoint::{Checkpoint, CheckpointError, ConvertError, Weights, evaluate, evaluate_to_vec},
@@ -27,7 +32,8 @@ use crate::{
         encode, package_files,
     },
     manifest::{
-        self, Attention, Axes, Cache, Compression, Content, Format, Layout, Linear, Logits, PackageHeader, PictureRange, Precision, VariantPlan,
+        self, Attention, Axes, Cache, Compression, Content, Format, Layout, Linear, Logits, PackageHeader, PictureRange, Precision,
+        VariantPlan,
         release::{FileEntry, Interface, Other, Source, TensorLabel},
     },
     mil::{self, Constant, DataType},
@@ -43,6 +49,8 @@ pub(super) struct Conversion<'a> {
     path: PathBuf,
     architecture: &'static dyn Architecture,
     checkpoint: Checkpoint,
+    /// Where it comes from, when that is the Hub.
+    hub: Option<HubCheckpoint>,
     documents: Documents,
     files: Vec<String>,
     digests: BTreeMap<String, Digest>,
@@ -68,7 +76,8 @@ impl<'a> Conversion<'a> {
         if let Some(what) = unsupported(settings) {
             return Err(BuildError::Unsupported { component: component.to_owned(), what }.into());
         }
-        let path = folder.join(&settings.checkpoint);
+        let hub = hub::address(&settings.checkpoint).transpose()?.map(|url| HubCheckpoint::open(context, &url)).transpose()?;
+        let path = hub.as_ref().map_or_else(|| folder.join(&settings.checkpoint), |hub| hub.path().to_owned());
         let in_checkpoint = |source| BuildError::Checkpoint { component: component.to_owned(), source };
         let checkpoint = Checkpoint::open(&path).map_err(in_checkpoint)?;
         let architecture = match &settings.architecture {
@@ -81,18 +90,31 @@ impl<'a> Conversion<'a> {
             source,
         })?;
         let part = part(component, settings, architecture);
+        if let Some(hub) = &hub {
+            match checkpoint.default_files() {
+                Ok(files) => hub.describe(&files)?,
+                Err(_) => hub.describe(checkpoint.weight_files())?,
+            }
+        }
         let files = weight_files(&checkpoint, architecture, part.as_deref()).map_err(in_checkpoint)?;
+        if let Some(hub) = &hub {
+            hub.describe(&files)?;
+        }
         let mut digests = BTreeMap::new();
         for file in checkpoint.used_files(&files).map_err(in_checkpoint)? {
             let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
             // What is missing is reported, with its name, by whoever reads it.
-            digests.insert(name, context.store().file_digest(&file)?.0);
+            let digest = match hub.as_ref().and_then(|hub| hub.digest(&name)) {
+                Some(known) => known,
+                None => context.store().file_digest(&file)?.0,
+            };
+            digests.insert(name, digest);
         }
-        let documents = documents(&checkpoint, architecture).map_err(in_checkpoint)?;
+        let documents = documents(&checkpoint, hub.as_ref(), architecture, &in_checkpoint)?;
         for name in documents.others.keys() {
             digests.insert(name.clone(), context.store().file_digest(&checkpoint.path(name))?.0);
         }
-        Ok(Self { component, settings, path, architecture, checkpoint, documents, files, digests })
+        Ok(Self { component, settings, path, architecture, checkpoint, hub, documents, files, digests })
     }
 
     /// What a release says about where the component is from.
@@ -100,13 +122,18 @@ impl<'a> Conversion<'a> {
         Source {
             architecture: Some(self.architecture.name().to_owned()),
             files: self.digests.clone(),
-            revision: None,
+            repository: self.hub.as_ref().map(|hub| hub.repository().to_owned()),
+            revision: self.hub.as_ref().map(|hub| hub.commit().to_owned()),
             other: Other::default(),
         }
     }
 
     /// Gives everything that identifies the checkpoint.
     pub(super) fn feed(&self, feed: &mut impl FnMut(&[u8])) {
+        if let Some(hub) = &self.hub {
+            feed(hub.repository().as_bytes());
+            feed(hub.commit().as_bytes());
+        }
         for (name, digest) in &self.digests {
             feed(name.as_bytes());
             feed(digest.as_bytes());
@@ -162,12 +189,19 @@ impl<'a> Conversion<'a> {
         }
     }
 
-    fn converter(&self, options: &LoadOptions) -> Result<Converter, BuildError> {
+    fn converter(&self, options: &LoadOptions) -> Result<Converter, Error> {
         let component = || self.component.to_owned();
-        let weights = self.checkpoint.weights(&self.files).map_err(|source| BuildError::Checkpoint { component: component(), source })?;
+        let weights = match &self.hub {
+            Some(hub) => hub.weights(&self.checkpoint, &self.files),
+            None => self.checkpoint.weights(&self.files),
+        };
+        let weights = weights.map_err(|source| BuildError::Checkpoint { component: component(), source })?;
         let network = self.architecture.load(&self.documents, &weights, options);
         let network =
             network.map_err(|source| BuildError::Architecture { component: component(), checkpoint: self.path.clone(), source })?;
+        if let Some(hub) = &self.hub {
+            hub.settle(&self.files)?;
+        }
         let mut plan = WeightPlan::new(&network.constants()).map_err(|source| BuildError::Weights { component: component(), source })?;
         for constant in plan.inline().to_vec() {
             let values = evaluate_to_vec(&constant, weights.as_ref());
@@ -203,7 +237,8 @@ impl<'a> Conversion<'a> {
     fn form(&self, axes: &Axes) -> Result<Form, BuildError> {
         let component = || self.component.to_owned();
         let target = axes.target;
-        let target = target.ok_or_else(|| BuildError::Unsupported { component: component(), what: format!("format = \"{}\"", axes.format) });
+        let target =
+            target.ok_or_else(|| BuildError::Unsupported { component: component(), what: format!("format = \"{}\"", axes.format) });
         Ok(Form {
             target: target?,
             shape: self.shape(axes)?,
@@ -314,20 +349,27 @@ fn weight_files(checkpoint: &Checkpoint, architecture: &dyn Architecture, part: 
 fn unsupported(settings: &manifest::Conversion) -> Option<String> {
     let compression = settings.compressions.iter().find(|it| **it != Compression::None).map(|it| format!("compress = \"{it}\""));
     let format = settings.formats.iter().find(|it| **it != Format::MlPackage).map(|it| format!("format = \"{it}\""));
-    let hub = settings.checkpoint.starts_with("hf://").then(|| format!("checkpoint = \"{}\"", settings.checkpoint));
     let batch = (settings.batch != 1).then(|| format!("batch = {}", settings.batch));
     let flags = [("multifunction", settings.multifunction), ("shared", settings.shared), ("window-cache", settings.window_cache)];
     let flag = flags.iter().find(|(_, set)| *set).map(|(key, _)| format!("{key} = true"));
     let chunks = settings.chunks.map(|chunks| format!("chunks = {chunks}"));
-    [hub, compression, format, batch, flag, chunks].into_iter().flatten().next()
+    [compression, format, batch, flag, chunks].into_iter().flatten().next()
 }
 
-/// The documents beside the weights that count for the architecture.
-fn documents(checkpoint: &Checkpoint, architecture: &dyn Architecture) -> Result<Documents, CheckpointError> {
-    let read = |path: &str| checkpoint.document(path).ok().flatten();
+/// The documents beside the weights that count for the architecture. Those of the Hub come when they are asked for.
+fn documents(
+    checkpoint: &Checkpoint,
+    hub: Option<&HubCheckpoint>,
+    architecture: &dyn Architecture,
+    in_checkpoint: &dyn Fn(CheckpointError) -> BuildError,
+) -> Result<Documents, Error> {
+    let bring = |path: &str| hub.map_or(Ok(()), |hub| hub.bring_document(path));
+    // What cannot be had is missed below.
+    let read = |path: &str| bring(path).ok().and_then(|()| checkpoint.document(path).ok().flatten());
     let mut documents = Documents { config: checkpoint.config().cloned(), others: BTreeMap::new() };
     for path in architecture.documents(&read) {
-        if let Some(document) = checkpoint.document(&path)? {
+        bring(&path)?;
+        if let Some(document) = checkpoint.document(&path).map_err(in_checkpoint)? {
             documents.others.insert(path, document);
         }
     }
@@ -358,9 +400,8 @@ fn label(constant: &Constant) -> TensorLabel {
 
 /// The texts that Xcode shows.
 fn metadata(header: &PackageHeader, network: &Network, form: &Form) -> Result<ModelMetadata, ArchError> {
-    let note = |feature: &Feature| {
-        (feature.name.clone(), FeatureNote { description: feature.description.clone(), ..FeatureNote::default() })
-    };
+    let note =
+        |feature: &Feature| (feature.name.clone(), FeatureNote { description: feature.description.clone(), ..FeatureNote::default() });
     let functions = (network.interfaces)(form)?.into_iter().map(|interface| {
         let features = interface.features().map(note).collect();
         (interface.name, FunctionNotes { features, ..FunctionNotes::default() })

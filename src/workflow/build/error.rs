@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     arch::ArchError,
-    base::PathError,
+    base::{PathError, UrlError},
     checkpoint::{CheckpointError, ConvertError},
     emit::coreml::{BlobError, CoreMlError},
     manifest::{GlobError, ManifestError, ReleaseError},
@@ -26,6 +26,12 @@ pub enum BuildError {
         /// What the system says.
         #[source]
         source: io::Error,
+    },
+    /// An address that is none.
+    #[error(transparent)]
+    Address {
+        /// What is wrong with it.
+        source: UrlError,
     },
     /// The package manifest.
     #[error(transparent)]

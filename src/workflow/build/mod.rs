@@ -9,6 +9,7 @@
 mod conversion;
 mod error;
 mod find;
+mod hub;
 mod shelf;
 mod tree;
 
@@ -21,6 +22,7 @@ use std::{
 
 use semver::Version;
 use serde::Serialize;
+use tempfile::TempDir;
 
 pub use error::BuildError;
 
@@ -205,8 +207,12 @@ struct Package<'a> {
 
 enum Input<'a> {
     Checkpoint(Box<Conversion<'a>>),
-    /// By the path that the variant's plan has.
-    Bundles(BTreeMap<String, Tree>),
+    Bundles {
+        /// By the path that the variant's plan has.
+        trees: BTreeMap<String, Tree>,
+        /// What keeps those of the Hub on this machine.
+        _links: Option<TempDir>,
+    },
     Files(Tree),
 }
 
@@ -253,7 +259,7 @@ impl<'a> Package<'a> {
         for input in &self.inputs {
             match input {
                 Input::Checkpoint(conversion) => conversion.feed(&mut feed),
-                Input::Bundles(trees) => trees.iter().for_each(|(path, tree)| {
+                Input::Bundles { trees, .. } => trees.iter().for_each(|(path, tree)| {
                     feed(path.as_bytes());
                     tree.feed(&mut feed);
                 }),
@@ -315,11 +321,12 @@ fn look<'a>(context: &Context, component: &'a Component, folder: &Path) -> Resul
         }
         ComponentKind::Import(import) => {
             let (mut bundles, mut trees) = (Vec::new(), BTreeMap::new());
-            for found in find::bundles(folder, import)? {
+            let (found, links) = find::bundles(context, folder, import)?;
+            for found in found {
                 trees.insert(found.bundle.path.clone(), found.tree.hashed(context.store())?);
                 bundles.push(found.bundle);
             }
-            (Input::Bundles(trees), import.variants(&bundles).map_err(BuildError::from)?)
+            (Input::Bundles { trees, _links: links }, import.variants(&bundles).map_err(BuildError::from)?)
         }
         ComponentKind::Files(files) => {
             let plans = component.variants().map_err(BuildError::from)?;
@@ -332,14 +339,14 @@ impl Input<'_> {
     fn source(&self) -> Option<Source> {
         match self {
             Self::Checkpoint(conversion) => Some(conversion.source()),
-            Self::Bundles(_) | Self::Files(_) => None,
+            Self::Bundles { .. } | Self::Files(_) => None,
         }
     }
 
     fn make(&self, context: &Context, shelf: &Shelf<'_>, manifest: &PackageManifest, plans: &[&VariantPlan]) -> Result<Vec<Made>, Error> {
         match self {
             Self::Checkpoint(conversion) => conversion.convert(context, shelf, &manifest.package, plans),
-            Self::Bundles(trees) => plans.iter().filter_map(|plan| Some(tree_of(trees, plan)?.store(shelf, plan))).collect(),
+            Self::Bundles { trees, .. } => plans.iter().filter_map(|plan| Some(tree_of(trees, plan)?.store(shelf, plan))).collect(),
             Self::Files(tree) => plans.iter().map(|plan| tree.store(shelf, plan)).collect(),
         }
     }
