@@ -40,12 +40,14 @@ const RUNS: usize = 5;
 #[expect(clippy::print_stdout, reason = "a benchmark's result is what it prints")]
 fn main() {
     let print = |what: &str, duration: Duration| println!("{what:<32} {:8.1} ms", duration.as_secs_f64() * 1e3);
-    print("conv 3x3, 64 of 64, 1024 x 1024", operator(&[1, 64, 1024, 1024], &[64, 64, 3, 3], |builder, x, weight| {
-        builder.conv("y", x, weight, ConvOptions::padded(1)).unwrap()
-    }));
-    print("linear, one row, 4096 of 4096", operator(&[1, 1, 4096], &[4096, 4096], |builder, x, weight| {
-        builder.linear("y", x, weight, None).unwrap()
-    }));
+    print(
+        "conv 3x3, 64 of 64, 1024 x 1024",
+        operator(&[1, 64, 1024, 1024], &[64, 64, 3, 3], |builder, x, weight| builder.conv("y", x, weight, ConvOptions::padded(1)).unwrap()),
+    );
+    print(
+        "linear, one row, 4096 of 4096",
+        operator(&[1, 1, 4096], &[4096, 4096], |builder, x, weight| builder.linear("y", x, weight, None).unwrap()),
+    );
     let folder = tempfile::tempdir().unwrap();
     build(folder.path());
     for (precision, mode) in [("float32", Mode::Float32), ("float16", Mode::Declared)] {
@@ -65,8 +67,7 @@ fn operator(x: &[u64], weight: &[u64], operation: impl FnOnce(&mut Builder, Var,
     let input = builder.input("x", TensorType::new(DataType::Float32, x));
     let result = operation(&mut builder, input, &weight);
     let functions = BTreeMap::from([("main".to_owned(), builder.finish(&[("y", result)]).unwrap())]);
-    let program =
-        Program { target: Target::Ios18, functions, default_function: None, attributes: BTreeMap::new(), doc: String::new() };
+    let program = Program { target: Target::Ios18, functions, default_function: None, attributes: BTreeMap::new(), doc: String::new() };
     best(&Interpreter::new(&program, ops::OPERATORS, &Literals), "x", x, Mode::Float32)
 }
 
