@@ -45,6 +45,15 @@ impl<'a> Config<'a> {
         self.get(key).map_or(Ok(default), |_| self.count(key))
     }
 
+    /// The id of a token, or `default` where the key is absent.
+    ///
+    /// # Errors
+    /// When it is something else.
+    pub fn id_or(&self, key: &str, default: u64) -> Result<u64, ArchError> {
+        let Some(value) = self.get(key) else { return Ok(default) };
+        value.as_u64().filter(|id| *id < LARGEST).ok_or_else(|| self.refuse(key, "the id of a token"))
+    }
+
     /// A finite number above 0, or `default` where the key is absent.
     ///
     /// # Errors

@@ -22,6 +22,8 @@ const NAME: &str = "lingolite";
 const CLASS: &str = "MobileTranslationModel";
 const EPSILON: f64 = 1e-6;
 const THETA: f64 = 10_000.0;
+/// `<s>` and `</s>`.
+const TOKENS: (u64, u64) = (1, 2);
 /// What compiled modules are called in their checkpoints.
 const COMPILED: &str = "_orig_mod.";
 
@@ -107,7 +109,7 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn side(&self) -> Side {
         let Sizes { width, heads, vocabulary, decoder_layers, .. } = *self.sizes;
-        Side { part: self.part, heads, width, vocabulary, layers: decoder_layers, zero_blind: true, positions: None }
+        Side { part: self.part, heads, width, vocabulary, layers: decoder_layers, tokens: TOKENS, zero_blind: true, positions: None }
     }
 
     /// Both stacks have one table, which a checkpoint may hold under either name.

@@ -80,6 +80,8 @@ struct Sizes {
     activation: Activation,
     gated: bool,
     tied: bool,
+    /// The tokens before the first and behind the last one of a text.
+    tokens: (u64, u64),
     /// What the residual stream is multiplied with.
     residual: f64,
 }
@@ -113,6 +115,7 @@ impl Sizes {
             activation,
             gated,
             tied: config.flag_or("tie_word_embeddings", true)?,
+            tokens: (config.id_or("decoder_start_token_id", config.id_or("pad_token_id", 0)?)?, config.id_or("eos_token_id", 1)?),
             residual: if options.compute == DataType::Float16 { RESIDUAL_SCALE } else { 1.0 },
         })
     }
@@ -144,8 +147,8 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn side(&self) -> Side {
-        let Sizes { width, heads, vocabulary, decoder_layers, .. } = *self.sizes;
-        Side { part: self.part, heads, width, vocabulary, layers: decoder_layers, zero_blind: false, positions: None }
+        let Sizes { width, heads, vocabulary, decoder_layers, tokens, .. } = *self.sizes;
+        Side { part: self.part, heads, width, vocabulary, layers: decoder_layers, tokens, zero_blind: false, positions: None }
     }
 
     /// The table that both stacks share; checkpoints of one stack may have it under the stack's name alone.

@@ -54,6 +54,8 @@ pub(super) struct Side {
     pub vocabulary: u64,
     /// Of the decoder.
     pub layers: u64,
+    /// The tokens before the first and behind the last one of a text.
+    pub tokens: (u64, u64),
     /// Queries without keys give zeros.
     pub zero_blind: bool,
     /// Longest sequence or context, where a table ends.
@@ -149,9 +151,13 @@ pub(super) fn network(
     layers: Vec<PreNormLayer>,
     exit: Exit,
     options: &LoadOptions,
-    notes: BTreeMap<String, String>,
+    mut notes: BTreeMap<String, String>,
 ) -> Network {
     let side = entry.side.clone();
+    if side.part == Part::Decoder {
+        notes.insert("start-token".to_owned(), side.tokens.0.to_string());
+        notes.insert("end-token".to_owned(), side.tokens.1.to_string());
+    }
     let description = match side.part {
         Part::Encoder => "Encoder: makes a vector for every token of a text",
         Part::Decoder => "Decoder: scores the next token of a translation",

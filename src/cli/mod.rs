@@ -21,6 +21,7 @@ mod list;
 mod printer;
 mod publish;
 mod run;
+mod run_text;
 mod settings;
 mod show;
 mod verify;

@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 use super::{
     CommandError, Exit, Session, bundle_subject,
     printer::{Table, count},
+    run_text::{self, TextArguments},
 };
 use crate::{
     eval::Mode,
@@ -21,9 +22,12 @@ const EXAMPLES: &str = "\
 Examples:
   mlreg run decoder.mlpackage --input latent.safetensors --output image.png
   mlreg run flux-1-tae --variant '*-1024-*-ios18' --input latent.npy --output image.npy
-  mlreg run encoder.mlpackage --input picture.png --output latent.npz --json";
+  mlreg run encoder.mlpackage --input picture.png --output latent.npz --json
+  mlreg run flan-t5-base --text 'translate English to German: Good morning'
+  mlreg run flan-t5-base --text-file lines.txt --beams 4
+  mlreg run minilm --text 'eating food' --text 'having a meal'";
 
-/// Run a bundle on this machine's CPU: tensors in, tensors out.
+/// Run a bundle on this machine's CPU: tensors or text in and out.
 ///
 /// Runs ML Programs, whoever made them, in an interpreter: on any system, to look at numbers, not for speed. Inputs and results are
 /// .safetensors, .npy, .npz or .png files. As on a device, every result is rounded to the type that the program declares.
@@ -39,18 +43,18 @@ pub(super) struct RunArguments {
     /// Run this function
     ///
     /// Default: the one that the bundle runs by default.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", conflicts_with = "text")]
     function: Option<String>,
     /// Take input tensors from FILE
     ///
     /// Names in the file are the names of inputs. The only tensor of a file, such as a picture, goes to the only input. Repeat it for
     /// several files.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "text")]
     input: Vec<PathBuf>,
     /// Write results to FILE
     ///
     /// A .png or .npy file takes one result: the only one, or the one that it is called after.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "text")]
     output: Vec<PathBuf>,
     /// What a name in the input files means, e.g. latents_nchw=latent
     #[arg(long, value_name = "NAME=INPUT", value_parser = pair)]
@@ -63,6 +67,8 @@ pub(super) struct RunArguments {
     /// Compute in float32 throughout, whatever the program declares
     #[arg(long)]
     float32: bool,
+    #[command(flatten)]
+    text: TextArguments,
 }
 
 /// The numbers of black and white.
@@ -94,6 +100,10 @@ fn pair(text: &str) -> Result<(String, String), PairError> {
 }
 
 pub(super) fn run(arguments: &RunArguments, session: &Session) -> Result<Exit, CommandError> {
+    let mode = if arguments.float32 { Mode::Float32 } else { Mode::Declared };
+    if arguments.text.is_asked_for() {
+        return run_text::run(&arguments.text, arguments.subject.clone(), arguments.variant.clone(), mode, session);
+    }
     let options = RunOptions {
         subject: arguments.subject.clone(),
         variant: arguments.variant.clone(),
@@ -101,7 +111,7 @@ pub(super) fn run(arguments: &RunArguments, session: &Session) -> Result<Exit, C
         inputs: arguments.input.clone(),
         names: arguments.map.iter().cloned().collect(),
         outputs: arguments.output.clone(),
-        mode: if arguments.float32 { Mode::Float32 } else { Mode::Declared },
+        mode,
         range: arguments.range.into(),
     };
     let report = execute(&session.context, &options)?;

@@ -4,7 +4,12 @@
 use std::{io, path::PathBuf};
 
 use super::{
-    build::BuildError, bundles::BundleError, eval::EvaluationError, inspect::InspectError, run::RunError, show::ShowError,
+    build::BuildError,
+    bundles::BundleError,
+    eval::EvaluationError,
+    inspect::InspectError,
+    run::{RunError, text::TextRunError},
+    show::ShowError,
     verify::VerifyError,
 };
 use crate::{fetch::FetchError, manifest::ManifestError, publish::PublishError, remote::RemoteError, store::StoreError};
@@ -30,6 +35,9 @@ pub enum Error {
     /// Running.
     #[error(transparent)]
     Run(#[from] RunError),
+    /// Running a package on text.
+    #[error(transparent)]
+    TextRun(#[from] TextRunError),
     /// Finding a bundle to run.
     #[error(transparent)]
     Bundle(#[from] BundleError),
@@ -88,7 +96,7 @@ impl Error {
             Self::Inspect(error) => error.kind(),
             Self::Fetch(error) => ErrorKind::of_fetch(error),
             Self::Publish(error) => ErrorKind::of_publish(error),
-            Self::Run(_) | Self::Bundle(_) | Self::Evaluation(_) | Self::Verify(_) => ErrorKind::Input,
+            Self::Run(_) | Self::TextRun(_) | Self::Bundle(_) | Self::Evaluation(_) | Self::Verify(_) => ErrorKind::Input,
             Self::Store(error) => ErrorKind::of_store(error),
             Self::Remote(error) => ErrorKind::of_remote(error),
             Self::Runtime { .. } => ErrorKind::Input,
@@ -104,6 +112,7 @@ impl Error {
             Self::Fetch(error) => error.hint(),
             Self::Publish(error) => error.hint(),
             Self::Run(error) => error.hint(),
+            Self::TextRun(error) => error.hint(),
             Self::Bundle(error) => error.hint(),
             Self::Evaluation(error) => error.hint(),
             Self::Verify(error) => error.hint(),

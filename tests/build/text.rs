@@ -13,6 +13,7 @@ use mlreg::{
         golden::{Case, FitOptions, NameMap, cases, fit_all},
     },
     manifest::release::Variant,
+    mil::RecipeKind,
     ops,
     tensors::{ReadOptions, read},
 };
@@ -267,4 +268,78 @@ fn cached_t5_decoders_agree_with_the_reference() {
 #[test]
 fn cached_lingolite_decoders_agree_with_the_reference() {
     cached("lingolite/tied", LINGOLITE_DECODER);
+}
+
+/// Names and digests of the weight files of a variant.
+fn weights_of(variant: &Variant) -> BTreeMap<&str, mlreg::base::Digest> {
+    let name = |path: &str| path.rsplit_once("weights/").map(|(_, name)| name.to_owned());
+    let files = variant.files.iter().filter(|file| name(file.path.as_str()).is_some());
+    files.map(|file| (file.path.as_str().rsplit('/').next().unwrap(), file.sha256)).collect()
+}
+
+/// The offsets of a weight file that the program names.
+fn records(package: &Package, file: &str) -> std::collections::BTreeSet<u64> {
+    let operations = package.program().functions.values().flat_map(|function| function.operations());
+    let recipes = operations.filter_map(|operation| operation.constant()?.tensor().map(|recipe| recipe.kind().clone()));
+    let offset = |kind| match kind {
+        RecipeKind::Blob { file: named, offset } if named == file => Some(offset),
+        _ => None,
+    };
+    recipes.filter_map(offset).collect()
+}
+
+#[test]
+fn components_share_a_weight_file_where_they_ask_for_it() {
+    let keys = "sequence = [8, 16]\nprecision = [\"float32\", \"float16\"]\ntarget = [\"iOS15\", \"iOS18\"]\nshared = true";
+    for (fixture, names) in [("t5/v10_tied", T5_DECODER), ("t5/overflow", T5_DECODER), ("lingolite/tied", LINGOLITE_DECODER)] {
+        let both =
+            [component("encoder", fixture, keys), component("decoder", fixture, &keys.replace("[8, 16]", "16\nencoder-sequence = 20"))];
+        let project = built(&both.concat());
+        let release = project.release().1;
+        let mut shared: BTreeMap<&str, std::collections::BTreeSet<_>> = BTreeMap::new();
+        for variant in &release.variants {
+            let weights = weights_of(variant);
+            assert_eq!(weights.keys().copied().collect::<Vec<_>>(), ["shared.bin", "weight.bin"], "{}", variant.id);
+            shared.entry(&variant.axes["precision"]).or_default().insert(weights["shared.bin"]);
+            // Every record of the shared file is one that the program names.
+            let package = Package::open(&bundle(&project, variant)).unwrap();
+            let blob = &release.blobs[&weights["shared.bin"]];
+            let tensors = blob.segments.iter().filter(|segment| segment.tensor.is_some()).count();
+            assert!(tensors >= 1);
+            let records = records(&package, "@model_path/weights/shared.bin");
+            assert_eq!(records.len(), tensors, "{}", variant.id);
+        }
+        assert!(shared.len() == 2 && shared.values().all(|files| files.len() == 1), "{shared:?}");
+        let decoder = release.variants.iter().find(|variant| variant.id == "decoder-s16-e20-float32-ios18").unwrap();
+        let package = Package::open(&bundle(&project, decoder)).unwrap();
+        let cases = fit_all(&golden(fixture, names), package.interface(None).unwrap(), FitOptions::default()).unwrap().fitted;
+        let results = package.interpreter(ops::OPERATORS).run(None, cases[0].inputs.clone(), Mode::Declared).unwrap();
+        let found = cases[0].valid_part("logits", &results["logits"]).unwrap();
+        assert_close("logits", "float32", &cases[0].outputs["logits"], &found);
+    }
+}
+
+#[test]
+fn components_without_a_shared_file_still_have_equal_segments() {
+    let keys = "sequence = 8\nprecision = \"float16\"\ntarget = \"iOS17\"";
+    let project = built(&[component("encoder", "t5/overflow", keys), component("decoder", "t5/overflow", keys)].concat());
+    let release = project.release().1;
+    let table = |id: &str| {
+        let weights = weights_of(release.variant(id).unwrap());
+        let segments = &release.blobs[&weights["weight.bin"]].segments;
+        let table = segments.iter().find(|segment| segment.tensor.as_ref().is_some_and(|label| label.name == "shared.weight")).unwrap();
+        format!("{:?}", table.content)
+    };
+    assert_eq!(table("encoder-s8-float16-ios17"), table("decoder-s8-float16-ios17"));
+}
+
+#[test]
+fn nothing_to_share_is_an_error() {
+    let keys = "sequence = 8\nprecision = \"float16\"\ntarget = \"iOS17\"\nshared = true";
+    let project = Project::new();
+    let alone = super::told(&project.build(&component("encoder", "t5/overflow", keys)).unwrap_err());
+    assert!(alone.starts_with("`shared = true`: encoder alone has no tensor in common at float16"), "{alone}");
+    let both = [component("encoder", "t5/overflow", keys), component("cross", "t5/overflow", keys)].concat();
+    let both = super::told(&project.build(&both).unwrap_err());
+    assert!(both.starts_with("`shared = true`: encoder, cross have no tensor in common at float16"), "{both}");
 }

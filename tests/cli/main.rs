@@ -11,6 +11,7 @@ mod list;
 mod publish;
 mod reference;
 mod run;
+mod run_text;
 mod streams;
 mod verify;
 

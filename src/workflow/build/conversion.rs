@@ -1,6 +1,6 @@
 //! Components that are converted from a checkpoint.
 //!
-//! Per precision the network is read once and its weights are planned once; per variant a program is built, verified, encoded, read back
+//! The network is read once and its weights are planned once per precision (and where it depends on the cache); per variant a program is built, verified, encoded, read back
 //! and verified again, all before a weight is converted. Then the weight file is streamed once, and every variant names it.
 
 use std::{
@@ -18,6 +18,7 @@ use super::{
     Made,
     error::BuildError,
     hub::{self, HubCheckpoint},
+    shared::SharedTensors,
     shelf::Shelf,
 };
 use crate::{
@@ -56,7 +57,14 @@ pub(super) struct Conversion<'a> {
     digests: BTreeMap<String, Digest>,
 }
 
-/// A precision's network and where its constants lie.
+/// Variants that one network makes.
+struct Group<'p> {
+    options: LoadOptions,
+    precision: Precision,
+    plans: Vec<(&'p VariantPlan, &'p Axes)>,
+}
+
+/// A group's network and where its constants lie.
 struct Converter {
     network: Network,
     weights: Arc<dyn Weights>,
@@ -140,6 +148,27 @@ impl<'a> Conversion<'a> {
         }
     }
 
+    /// Whether tensors that other components have, too, go into a weight file of their own.
+    pub(super) fn is_shared(&self) -> bool {
+        self.settings.shared
+    }
+
+    /// The component's name.
+    pub(super) fn component(&self) -> &'a str {
+        self.component
+    }
+
+    /// What identifies the checkpoint.
+    pub(super) fn digests(&self) -> &BTreeMap<String, Digest> {
+        &self.digests
+    }
+
+    /// The constants of every network that the variants have, with its precision.
+    pub(super) fn constants(&self, plans: &[&VariantPlan]) -> Result<Vec<(Precision, Vec<Constant>)>, Error> {
+        let groups = self.groups(plans).into_iter();
+        groups.map(|group| Ok((group.precision, self.network(&group.options)?.0.constants()))).collect()
+    }
+
     /// Makes the variants of the component.
     pub(super) fn convert(
         &self,
@@ -147,20 +176,11 @@ impl<'a> Conversion<'a> {
         shelf: &Shelf<'_>,
         header: &PackageHeader,
         plans: &[&'a VariantPlan],
+        shared: &SharedTensors,
     ) -> Result<Vec<Made>, Error> {
-        // Variants with equal options have one network and one plan of weights.
-        let mut groups: Vec<(LoadOptions, Precision, Vec<(&VariantPlan, &Axes)>)> = Vec::new();
-        for plan in plans {
-            let Content::Converted(axes) = &plan.content else { continue };
-            let options = self.options(axes);
-            match groups.iter_mut().find(|group| group.0 == options) {
-                Some(group) => group.2.push((plan, axes)),
-                None => groups.push((options, axes.precision, vec![(plan, axes)])),
-            }
-        }
         let mut made = Vec::new();
-        for (options, precision, plans) in groups {
-            let converter = self.converter(&options)?;
+        for Group { options, precision, plans } in self.groups(plans) {
+            let converter = self.converter(&options, shared.of(self, precision))?;
             let specifications: Result<Vec<_>, BuildError> =
                 plans.into_par_iter().map(|(plan, axes)| self.specification(&converter, header, plan, axes)).collect();
             let specifications = specifications?;
@@ -173,6 +193,20 @@ impl<'a> Conversion<'a> {
             made.extend(bundles?);
         }
         Ok(made)
+    }
+
+    /// Variants with equal options have one network and one plan of weights.
+    fn groups<'p>(&self, plans: &[&'p VariantPlan]) -> Vec<Group<'p>> {
+        let mut groups: Vec<Group<'p>> = Vec::new();
+        for plan in plans {
+            let Content::Converted(axes) = &plan.content else { continue };
+            let options = self.options(axes);
+            match groups.iter_mut().find(|group| group.options == options) {
+                Some(group) => group.plans.push((plan, axes)),
+                None => groups.push(Group { options, precision: axes.precision, plans: vec![(plan, axes)] }),
+            }
+        }
+        groups
     }
 
     fn options(&self, axes: &Axes) -> LoadOptions {
@@ -189,7 +223,7 @@ impl<'a> Conversion<'a> {
         }
     }
 
-    fn converter(&self, options: &LoadOptions) -> Result<Converter, Error> {
+    fn network(&self, options: &LoadOptions) -> Result<(Network, Arc<dyn Weights>), Error> {
         let component = || self.component.to_owned();
         let weights = match &self.hub {
             Some(hub) => hub.weights(&self.checkpoint, &self.files),
@@ -202,7 +236,14 @@ impl<'a> Conversion<'a> {
         if let Some(hub) = &self.hub {
             hub.settle(&self.files)?;
         }
-        let mut plan = WeightPlan::new(&network.constants()).map_err(|source| BuildError::Weights { component: component(), source })?;
+        Ok((network, weights))
+    }
+
+    fn converter(&self, options: &LoadOptions, shared: &[Constant]) -> Result<Converter, Error> {
+        let component = || self.component.to_owned();
+        let (network, weights) = self.network(options)?;
+        let plan = WeightPlan::with_shared(&network.constants(), shared);
+        let mut plan = plan.map_err(|source| BuildError::Weights { component: component(), source })?;
         for constant in plan.inline().to_vec() {
             let values = evaluate_to_vec(&constant, weights.as_ref());
             plan.set_values(&constant, values.map_err(|source| BuildError::Convert { component: component(), source })?);
@@ -350,7 +391,7 @@ fn unsupported(settings: &manifest::Conversion) -> Option<String> {
     let compression = settings.compressions.iter().find(|it| **it != Compression::None).map(|it| format!("compress = \"{it}\""));
     let format = settings.formats.iter().find(|it| **it != Format::MlPackage).map(|it| format!("format = \"{it}\""));
     let batch = (settings.batch != 1).then(|| format!("batch = {}", settings.batch));
-    let flags = [("multifunction", settings.multifunction), ("shared", settings.shared), ("window-cache", settings.window_cache)];
+    let flags = [("multifunction", settings.multifunction), ("window-cache", settings.window_cache)];
     let flag = flags.iter().find(|(_, set)| *set).map(|(key, _)| format!("{key} = true"));
     let chunks = settings.chunks.map(|chunks| format!("chunks = {chunks}"));
     [compression, format, batch, flag, chunks].into_iter().flatten().next()

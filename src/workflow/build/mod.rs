@@ -10,6 +10,7 @@ mod conversion;
 mod error;
 mod find;
 mod hub;
+mod shared;
 mod shelf;
 mod tree;
 
@@ -26,7 +27,7 @@ use tempfile::TempDir;
 
 pub use error::BuildError;
 
-use self::{conversion::Conversion, shelf::Shelf, tree::Tree};
+use self::{conversion::Conversion, shared::SharedTensors, shelf::Shelf, tree::Tree};
 use super::{Context, Error};
 use crate::{
     base::{Blake3, Digest, PackageName},
@@ -283,6 +284,7 @@ impl<'a> Package<'a> {
             blobs: BTreeMap::new(),
             other: Other::default(),
         };
+        let shared = SharedTensors::find(&self.inputs, &self.plans)?;
         for (component, input) in self.manifest.components.iter().zip(&self.inputs) {
             let plans: Vec<&VariantPlan> =
                 chosen.iter().map(|index| &self.plans[*index]).filter(|plan| plan.component == component.name).collect();
@@ -292,7 +294,7 @@ impl<'a> Package<'a> {
             if let Some(source) = input.source() {
                 release.sources.insert(component.name.clone(), source);
             }
-            for mut made in input.make(context, shelf, self.manifest, &plans)? {
+            for mut made in input.make(context, shelf, self.manifest, &plans, &shared)? {
                 self.assign(&mut made.variant);
                 release.variants.push(made.variant);
                 release.blobs.append(&mut made.blobs);
@@ -343,9 +345,16 @@ impl Input<'_> {
         }
     }
 
-    fn make(&self, context: &Context, shelf: &Shelf<'_>, manifest: &PackageManifest, plans: &[&VariantPlan]) -> Result<Vec<Made>, Error> {
+    fn make(
+        &self,
+        context: &Context,
+        shelf: &Shelf<'_>,
+        manifest: &PackageManifest,
+        plans: &[&VariantPlan],
+        shared: &SharedTensors,
+    ) -> Result<Vec<Made>, Error> {
         match self {
-            Self::Checkpoint(conversion) => conversion.convert(context, shelf, &manifest.package, plans),
+            Self::Checkpoint(conversion) => conversion.convert(context, shelf, &manifest.package, plans, shared),
             Self::Bundles { trees, .. } => plans.iter().filter_map(|plan| Some(tree_of(trees, plan)?.store(shelf, plan))).collect(),
             Self::Files(tree) => plans.iter().map(|plan| tree.store(shelf, plan)).collect(),
         }

@@ -4,6 +4,7 @@
 
 mod error;
 pub(super) mod inputs;
+pub mod text;
 
 use std::{
     collections::BTreeMap,
