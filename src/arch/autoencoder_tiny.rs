@@ -12,7 +12,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use serde_json::Value as Json;
 
 use super::{
-    ArchError, Architecture, Documents, Feature, Flow, Form, ImageLayout, Interface, Interfaces, LoadOptions, Network, Shape, Stage, Tensors,
+    ArchError, Architecture, Documents, Feature, Flow, Form, ImageLayout, Interface, Interfaces, LoadOptions, Network, Shape, Stage,
+    Tensors,
     blocks::{Conv2d, GroupNorm},
 };
 use crate::{

@@ -431,11 +431,8 @@ impl Stage for Exit {
             several => builder.concat("poolings", several, 1)?,
         };
         if self.pooling.normalize {
-            let length = builder.op1("reduce_l2_norm", "length", &[
-                ("x", embedding.into()),
-                ("axes", [1].into()),
-                ("keep_dims", true.into()),
-            ])?;
+            let length =
+                builder.op1("reduce_l2_norm", "length", &[("x", embedding.into()), ("axes", [1].into()), ("keep_dims", true.into())])?;
             let length = builder.maximum("positive_length", length, 1e-12)?;
             embedding = builder.real_div("normalized", embedding, length)?;
         }

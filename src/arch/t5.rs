@@ -91,7 +91,8 @@ impl Sizes {
         let (gated, activation) = Self::activation(config)?;
         let heads = config.count("num_heads")?;
         let encoder_layers = config.count("num_layers")?;
-        let (buckets, farthest) = (config.count_or("relative_attention_num_buckets", 32)?, config.count_or("relative_attention_max_distance", 128)?);
+        let (buckets, farthest) =
+            (config.count_or("relative_attention_num_buckets", 32)?, config.count_or("relative_attention_max_distance", 128)?);
         if buckets < 4 || buckets % 4 != 0 {
             return Err(config.refuse("relative_attention_num_buckets", "a multiple of 4"));
         }
@@ -125,7 +126,8 @@ impl Sizes {
         let text = config.text_or(key, "relu")?;
         let (gated, name) = text.strip_prefix("gated-").map_or((false, text), |name| (true, name));
         let activation = if (gated, name) == (true, "gelu") { Some(Activation::GeluTanh) } else { Activation::from_name(name) };
-        let activation = activation.ok_or_else(|| config.refuse(key, format!("{}, each also with `gated-` before it", Activation::NAMES)))?;
+        let activation =
+            activation.ok_or_else(|| config.refuse(key, format!("{}, each also with `gated-` before it", Activation::NAMES)))?;
         Ok((gated, activation))
     }
 
@@ -176,7 +178,8 @@ impl Reader<'_> {
 
     fn layer(&self, index: u64, cached: bool) -> Result<PreNormLayer, ArchError> {
         let name = format!("{}.block.{index}", self.stack);
-        let norm = |place: u64| RmsNorm::read(self.tensors, &name, &format!("layer.{place}.layer_norm"), self.sizes.width, self.sizes.epsilon());
+        let norm =
+            |place: u64| RmsNorm::read(self.tensors, &name, &format!("layer.{place}.layer_norm"), self.sizes.width, self.sizes.epsilon());
         let decoder = self.part != Part::Encoder;
         let cross = decoder.then(|| Ok::<_, ArchError>((norm(1)?, self.cross(&name, index, cached)?))).transpose()?;
         let feed_forward = if decoder { 2 } else { 1 };

@@ -8,7 +8,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use super::{
     ArchError, CacheForm, Feature, Flow, Form, Interface, Interfaces, LoadOptions, LogitsForm, Network, Stage, TextShape,
     blocks::{
-        CrossAttention, Embedding, Heads, KeyValueCache, Linear, Positions, PreNormLayer, RelativeBias, RmsNorm, Rotary, causal_bias, from_layout,
+        CrossAttention, Embedding, Heads, KeyValueCache, Linear, Positions, PreNormLayer, RelativeBias, RmsNorm, Rotary, causal_bias,
+        from_layout,
         layer::{BIAS, COS, CROSS_BIAS, CROSS_KEYS, CROSS_SEEING, CROSS_VALUES, ENCODED, HIDDEN, SEEING, SIN},
         padding_bias, seeing, stricter, to_layout,
     },
@@ -119,7 +120,8 @@ impl Side {
             inputs.push(mask);
             inputs.extend(self.cross_caches(text));
             if form.logits == LogitsForm::Last && length > 1 {
-                let why = "a cached decoder does not know which of several tokens are padding: use sequence = 1, or logits = \"all\"".to_owned();
+                let why =
+                    "a cached decoder does not know which of several tokens are padding: use sequence = 1, or logits = \"all\"".to_owned();
                 return Err(ArchError::Form { axis: "logits", found: "last".to_owned(), why });
             }
         }

@@ -57,12 +57,7 @@ pub struct Generated {
 ///
 /// # Errors
 /// Those of the model.
-pub fn generate<M: NextToken>(
-    model: &M,
-    limits: &Limits,
-    strategy: Strategy,
-    watch: &mut dyn FnMut(u32),
-) -> Result<Generated, M::Error> {
+pub fn generate<M: NextToken>(model: &M, limits: &Limits, strategy: Strategy, watch: &mut dyn FnMut(u32)) -> Result<Generated, M::Error> {
     if let Strategy::Beam(width) = strategy {
         let found = beams(model, limits, width.max(1))?;
         found.ids.iter().for_each(|&id| watch(id));

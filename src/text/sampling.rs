@@ -51,7 +51,14 @@ impl Sampling {
         if let Some(top_p) = self.top_p {
             let mut sum = 0.0;
             // The one that crosses the border stays.
-            let count = chances.iter().take_while(|chance| { let below = sum < f64::from(top_p); sum += **chance; below }).count();
+            let count = chances
+                .iter()
+                .take_while(|chance| {
+                    let below = sum < f64::from(top_p);
+                    sum += **chance;
+                    below
+                })
+                .count();
             chances.truncate(count.max(1));
         }
         let mut left = random.f64() * chances.iter().sum::<f64>();

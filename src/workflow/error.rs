@@ -4,7 +4,12 @@
 use std::{io, path::PathBuf};
 
 use super::{
-    build::BuildError, bundles::BundleError, eval::EvaluationError, inspect::InspectError, run::{RunError, text::TextRunError}, show::ShowError,
+    build::BuildError,
+    bundles::BundleError,
+    eval::EvaluationError,
+    inspect::InspectError,
+    run::{RunError, text::TextRunError},
+    show::ShowError,
     verify::VerifyError,
 };
 use crate::{fetch::FetchError, manifest::ManifestError, publish::PublishError, remote::RemoteError, store::StoreError};

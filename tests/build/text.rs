@@ -123,8 +123,7 @@ fn translator(fixture: &str, encoder: &[&str], decoder: &[&str]) {
 
 const T5_ENCODER: &[&str] = &["encoder_hidden_states=hidden_states"];
 const T5_DECODER: &[&str] = &["attention_mask=encoder_attention_mask"];
-const LINGOLITE_ENCODER: &[&str] =
-    &["src_input_ids=input_ids", "src_attention_mask=attention_mask", "encoder_output=hidden_states"];
+const LINGOLITE_ENCODER: &[&str] = &["src_input_ids=input_ids", "src_attention_mask=attention_mask", "encoder_output=hidden_states"];
 const LINGOLITE_DECODER: &[&str] =
     &["src_attention_mask=encoder_attention_mask", "tgt_input_ids=decoder_input_ids", "encoder_output=encoder_hidden_states"];
 
@@ -201,8 +200,11 @@ impl<'a> Generation<'a> {
 /// Cached decoders of a fixture: forced tokens give the reference's logits, and greedy ones are the reference's.
 fn cached(fixture: &str, decoder: &[&str]) {
     // The longest case has 40 forced tokens; the last step of 6 reaches behind the end of the context.
-    let keys = "precision = [\"float32\", \"float16\"]\nlinear = [\"linear\", \"conv\"]\nsequence = [1, 6]\nencoder-sequence = 48\ncontext = 41\n";
-    let decoders = format!("{keys}cache = [\"state\", \"inputs\"]\ntarget = [\"iOS15\", \"iOS18\"]\nexclude = [{{ cache = \"state\", target = \"iOS15\" }}]");
+    let keys =
+        "precision = [\"float32\", \"float16\"]\nlinear = [\"linear\", \"conv\"]\nsequence = [1, 6]\nencoder-sequence = 48\ncontext = 41\n";
+    let decoders = format!(
+        "{keys}cache = [\"state\", \"inputs\"]\ntarget = [\"iOS15\", \"iOS18\"]\nexclude = [{{ cache = \"state\", target = \"iOS15\" }}]"
+    );
     let none = "precision = [\"float32\", \"float16\"]\nsequence = 40\nencoder-sequence = 48\ntarget = \"iOS18\"\npart = \"decoder\"";
     let cross = "precision = [\"float32\", \"float16\"]\nsequence = 48\ntarget = \"iOS15\"";
     let project = built(
@@ -290,7 +292,8 @@ fn records(package: &Package, file: &str) -> std::collections::BTreeSet<u64> {
 fn components_share_a_weight_file_where_they_ask_for_it() {
     let keys = "sequence = [8, 16]\nprecision = [\"float32\", \"float16\"]\ntarget = [\"iOS15\", \"iOS18\"]\nshared = true";
     for (fixture, names) in [("t5/v10_tied", T5_DECODER), ("t5/overflow", T5_DECODER), ("lingolite/tied", LINGOLITE_DECODER)] {
-        let both = [component("encoder", fixture, keys), component("decoder", fixture, &keys.replace("[8, 16]", "16\nencoder-sequence = 20"))];
+        let both =
+            [component("encoder", fixture, keys), component("decoder", fixture, &keys.replace("[8, 16]", "16\nencoder-sequence = 20"))];
         let project = built(&both.concat());
         let release = project.release().1;
         let mut shared: BTreeMap<&str, std::collections::BTreeSet<_>> = BTreeMap::new();

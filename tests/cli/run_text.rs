@@ -12,7 +12,8 @@ fn fixture(name: &str) -> String {
 fn build(sandbox: &Sandbox, name: &str, components: &[(&str, &str, &str)], files: &[&str]) {
     let mut manifest = format!("[package]\nname = \"{name}\"\nversion = \"1.0.0\"\n");
     for (component, checkpoint, keys) in components {
-        manifest += &format!("[[component]]\nname = \"{component}\"\ncheckpoint = '{}'\nprecision = \"float32\"\n{keys}\n", fixture(checkpoint));
+        manifest +=
+            &format!("[[component]]\nname = \"{component}\"\ncheckpoint = '{}'\nprecision = \"float32\"\n{keys}\n", fixture(checkpoint));
     }
     if !files.is_empty() {
         let files: Vec<String> = files.iter().map(|file| format!("'{}'", fixture(file))).collect();
@@ -87,8 +88,7 @@ fn a_long_text_is_cut_with_a_warning() {
 fn languages_are_marked_where_the_tokenizer_has_marks() {
     let sandbox = Sandbox::new();
     let decoder = "sequence = 1\nencoder-sequence = 24\ncontext = 8\ncache = \"state\"\ntarget = \"iOS18\"";
-    let components =
-        [("encoder", "lingolite/tied", "sequence = 24\ntarget = \"iOS18\""), ("decoder", "lingolite/tied", decoder)];
+    let components = [("encoder", "lingolite/tied", "sequence = 24\ntarget = \"iOS18\""), ("decoder", "lingolite/tied", decoder)];
     build(&sandbox, "lite", &components, &["lingolite/tied/translation_tokenizer.model"]);
     let text = ["run", "lite", "--text", "Hello world!", "--max-tokens", "5"];
     let refused = sandbox.run(&text);

@@ -73,7 +73,8 @@ impl Heads {
             AttentionForm::Auto => Ok(linear && form.target >= Target::Ios18),
             AttentionForm::Fused if linear => Ok(true),
             AttentionForm::Fused => {
-                let why = "the fused operation takes heads as [tokens, channels]: use linear = \"linear\", or attention = \"explicit\"".to_owned();
+                let why = "the fused operation takes heads as [tokens, channels]: use linear = \"linear\", or attention = \"explicit\""
+                    .to_owned();
                 Err(ArchError::Form { axis: "attention", found: "fused with linear = \"conv\"".to_owned(), why })
             }
         }
@@ -199,7 +200,14 @@ impl Heads {
         self.unfold(builder, name, result)
     }
 
-    fn explicit_turned(&self, builder: &mut Builder, name: &str, query: Var, found: Attention, bias: Option<Var>) -> Result<Var, ArchError> {
+    fn explicit_turned(
+        &self,
+        builder: &mut Builder,
+        name: &str,
+        query: Var,
+        found: Attention,
+        bias: Option<Var>,
+    ) -> Result<Var, ArchError> {
         let key = self.repeated(builder, &format!("{name}_key"), found.key)?;
         let value = self.repeated(builder, &format!("{name}_value"), found.value)?;
         let scores = product(builder, &format!("{name}_scores"), (query, true), (key, !found.channels_first))?;

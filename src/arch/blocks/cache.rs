@@ -167,7 +167,8 @@ impl LayerCache {
         let begin = builder.concat(&part("begin"), &[layer, first, zero], 0)?;
         if count > 1 {
             let size = Value::ints(&[1, 1, int(self.cache.heads), int(count), int(self.cache.size)]);
-            let old = builder.op1("slice_by_size", &part("old"), &[("x", before.into()), ("begin", begin.into()), ("size", size.into())])?;
+            let old =
+                builder.op1("slice_by_size", &part("old"), &[("x", before.into()), ("begin", begin.into()), ("size", size.into())])?;
             rows = builder.gather(&part("shifted"), rows, flow.get(ROWS), 3)?;
             rows = builder.select(&part("kept"), flow.get(STALE), old, rows)?;
         }

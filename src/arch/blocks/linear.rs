@@ -27,14 +27,7 @@ impl Linear {
     ///
     /// # Errors
     /// As there.
-    pub fn read_scaled(
-        tensors: &Tensors<'_>,
-        stage: &str,
-        name: &str,
-        input: u64,
-        output: u64,
-        factor: f64,
-    ) -> Result<Self, ArchError> {
+    pub fn read_scaled(tensors: &Tensors<'_>, stage: &str, name: &str, input: u64, output: u64, factor: f64) -> Result<Self, ArchError> {
         let weight = tensors.get_scaled(&format!("{stage}.{name}.weight"), &[output, input], factor)?;
         let bias = format!("{stage}.{name}.bias");
         let bias = if tensors.has(&bias) { Some(tensors.get_scaled(&bias, &[output], factor)?) } else { None };

@@ -57,7 +57,8 @@ impl RelativeBias {
         let far = i64::from(farthest);
         let rows: Option<Vec<Constant>> = (-far..=far).map(|distance| weight.slice(0, buckets.of(distance), 1)).collect();
         let table = rows.and_then(|rows| Recipe::concat(&rows, 0));
-        let missing = || ArchError::TensorShape { name: tensors.full(name), expected: "a row per bucket".to_owned(), found: weight.shape().to_vec() };
+        let missing =
+            || ArchError::TensorShape { name: tensors.full(name), expected: "a row per bucket".to_owned(), found: weight.shape().to_vec() };
         Ok(Self { table: table.ok_or_else(missing)?, farthest })
     }
 

@@ -17,8 +17,8 @@ use rayon::prelude::*;
 use super::{Made, error::BuildError, shared::SharedTensors, shelf::Shelf};
 use crate::{
     arch::{
-        self, ArchError, Architecture, AttentionForm, CacheForm, Documents, Feature, Form, ImageLayout, LinearForm, LoadOptions, LogitsForm,
-        Network,
+        self, ArchError, Architecture, AttentionForm, CacheForm, Documents, Feature, Form, ImageLayout, LinearForm, LoadOptions,
+        LogitsForm, Network,
     },
     base::{Blake3, Digest, Target},
     checkpoint::{Checkpoint, CheckpointError, ConvertError, Weights, evaluate, evaluate_to_vec},
@@ -27,7 +27,8 @@ use crate::{
         encode, package_files,
     },
     manifest::{
-        self, Attention, Axes, Cache, Compression, Content, Format, Layout, Linear, Logits, PackageHeader, PictureRange, Precision, VariantPlan,
+        self, Attention, Axes, Cache, Compression, Content, Format, Layout, Linear, Logits, PackageHeader, PictureRange, Precision,
+        VariantPlan,
         release::{FileEntry, Interface, Other, Source, TensorLabel},
     },
     mil::{self, Constant, DataType},
@@ -243,7 +244,8 @@ impl<'a> Conversion<'a> {
     fn form(&self, axes: &Axes) -> Result<Form, BuildError> {
         let component = || self.component.to_owned();
         let target = axes.target;
-        let target = target.ok_or_else(|| BuildError::Unsupported { component: component(), what: format!("format = \"{}\"", axes.format) });
+        let target =
+            target.ok_or_else(|| BuildError::Unsupported { component: component(), what: format!("format = \"{}\"", axes.format) });
         Ok(Form {
             target: target?,
             shape: self.shape(axes)?,
@@ -398,9 +400,8 @@ fn label(constant: &Constant) -> TensorLabel {
 
 /// The texts that Xcode shows.
 fn metadata(header: &PackageHeader, network: &Network, form: &Form) -> Result<ModelMetadata, ArchError> {
-    let note = |feature: &Feature| {
-        (feature.name.clone(), FeatureNote { description: feature.description.clone(), ..FeatureNote::default() })
-    };
+    let note =
+        |feature: &Feature| (feature.name.clone(), FeatureNote { description: feature.description.clone(), ..FeatureNote::default() });
     let functions = (network.interfaces)(form)?.into_iter().map(|interface| {
         let features = interface.features().map(note).collect();
         (interface.name, FunctionNotes { features, ..FunctionNotes::default() })

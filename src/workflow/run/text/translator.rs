@@ -85,7 +85,9 @@ impl Translator {
             return Err(missing("decoder that can be run").into());
         }
         // The longest uncached one; of cached ones the one that takes the fewest tokens at once.
-        decoders.sort_by_key(|decoder| (!decoder.is_cached(), if decoder.is_cached() { tokens(decoder) } else { usize::MAX - tokens(decoder) }));
+        decoders.sort_by_key(|decoder| {
+            (!decoder.is_cached(), if decoder.is_cached() { tokens(decoder) } else { usize::MAX - tokens(decoder) })
+        });
         let (cached, count) = (decoders[0].is_cached(), tokens(&decoders[0]));
         decoders.retain(|decoder| (decoder.is_cached(), tokens(decoder)) == (cached, count));
         let decoder = fitting(&decoders, wanted, encoded).ok_or_else(|| missing("decoder"))?;
