@@ -15,7 +15,7 @@ use candle_core::{DType, Device, Tensor};
 use mlreg::{
     base::Target,
     eval::{Interpreter, Literals, Mode, Package},
-    mil::{Builder, DataType, Literal, Program, Recipe, TensorType, Var},
+    mil::{Builder, Constant, DataType, Literal, Program, Recipe, TensorType, Var},
     ops::{self, ConvOptions},
 };
 
@@ -60,7 +60,7 @@ fn main() {
 }
 
 /// The best run of a function of one operation on `x` with a constant weight; from the third run on, the weight is kept.
-fn operator(x: &[u64], weight: &[u64], operation: impl FnOnce(&mut Builder, Var, &Recipe) -> Var) -> Duration {
+fn operator(x: &[u64], weight: &[u64], operation: impl FnOnce(&mut Builder, Var, &Constant) -> Var) -> Duration {
     let values = (0..weight.iter().product()).map(|i: u64| (i % 7) as f32 * 0.125 - 0.375).collect();
     let weight = Recipe::literal(DataType::Float32, weight, Literal::Floats(values)).unwrap();
     let mut builder = Builder::new(ops::find, Target::Ios18);

@@ -343,8 +343,8 @@ impl Layer {
         };
         let (query, key, value) = (head("query", &self.query)?, head("key", &self.key)?, head("value", &self.value)?);
         let found = Attention { key, value, channels_first: Attention::lies(form) };
-        let found = heads.attend(builder, "attention", query, found, Some(bias), Scale::InverseRoot, form)?;
-        let found = heads.join(builder, "found", found, form)?;
+        let found = heads.attend(builder, query, found, Some(bias), Scale::InverseRoot, form)?;
+        let found = heads.join(builder, "joined", found, form)?;
         self.output.build(builder, found, form)
     }
 }

@@ -27,13 +27,15 @@ pub(super) struct TextArguments {
     /// Run the package on every line of FILE
     #[arg(long, value_name = "FILE", conflicts_with_all = ["text", "input", "output", "function"])]
     text_file: Option<PathBuf>,
-    /// Take the tokenizer from FILE: a tokenizer.json, or a sentencepiece model
+    /// Take the tokenizer from FILE
+    ///
+    /// A `tokenizer.json`, or a sentencepiece model. Default: the one among the package's plain files.
     #[arg(long, value_name = "FILE")]
     tokenizer: Option<PathBuf>,
-    /// The language of the texts, where the tokenizer has tokens for languages, e.g. en
+    /// Language of the texts, where the tokenizer marks it, e.g. en
     #[arg(long, value_name = "LANGUAGE", requires = "target_language")]
     source_language: Option<String>,
-    /// The language to translate to, e.g. de
+    /// Language to translate to, e.g. de
     #[arg(long, value_name = "LANGUAGE", requires = "source_language")]
     target_language: Option<String>,
     /// Generate at most N tokens
@@ -42,16 +44,22 @@ pub(super) struct TextArguments {
     /// Follow the N best beginnings at once
     #[arg(long, value_name = "N", conflicts_with_all = ["temperature", "top_k", "top_p"])]
     beams: Option<usize>,
-    /// Choose tokens by chance; above 1 more evenly, below 1 more certainly, 0 not at all
+    /// Choose tokens by chance
+    ///
+    /// Above 1 more evenly, below 1 more certainly, 0 not at all.
     #[arg(long, value_name = "T", value_parser = temperature)]
     temperature: Option<f32>,
     /// Choose by chance among the N best tokens
     #[arg(long, value_name = "N")]
     top_k: Option<usize>,
-    /// Choose by chance among the most likely tokens that have the probability P together
+    /// Choose by chance among the likeliest tokens up to P
+    ///
+    /// As few as have the probability P together.
     #[arg(long, value_name = "P", value_parser = probability)]
     top_p: Option<f32>,
-    /// Where chance begins: the same seed chooses the same tokens
+    /// Where chance begins
+    ///
+    /// The same seed chooses the same tokens.
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
 }

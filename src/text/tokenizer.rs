@@ -34,13 +34,20 @@ impl Tokenizer {
     pub fn read(name: &Path, bytes: &[u8], is_json: bool) -> Result<Self, TextError> {
         let form = |source| TextError::Form { path: name.to_owned(), source };
         if is_json {
-            return tokenizers::Tokenizer::from_bytes(bytes).map(Self).map_err(form);
+            return tokenizers::Tokenizer::from_bytes(bytes).map_err(form).and_then(|tokenizer| Self::new(tokenizer).map_err(form));
         }
         let document = sentencepiece::document(bytes).map_err(|refusal| match refusal {
             Refusal::Form(source) => form(Box::new(source)),
             Refusal::Kind(found) => TextError::Kind { path: name.to_owned(), found },
         })?;
         tokenizers::Tokenizer::from_bytes(document.to_string()).map(Self).map_err(form)
+    }
+
+    /// Without the padding and the longest length that a document may ask for: programs have their own.
+    fn new(mut tokenizer: tokenizers::Tokenizer) -> tokenizers::Result<Self> {
+        tokenizer.with_padding(None);
+        tokenizer.with_truncation(None)?;
+        Ok(Self(tokenizer))
     }
 
     /// The tokens of a text, with the special ones that stand around a text where `special` says so.
@@ -109,6 +116,19 @@ mod tests {
         let text = "Translate English to German: the weather is nice today.";
         let back = tokenizer.decode(&tokenizer.encode(text, true).unwrap()).unwrap();
         assert_eq!(back.to_lowercase().replace('\u{2047}', ""), text.to_lowercase());
+    }
+
+    #[test]
+    fn padding_is_not_the_tokenizers_business() {
+        let text = fs::read_to_string(fixture("t5/v10_tied/tokenizer.json")).unwrap();
+        let mut document: serde_json::Value = serde_json::from_str(&text).unwrap();
+        document["padding"] = serde_json::json!({
+            "strategy": { "Fixed": 40 }, "direction": "Right", "pad_to_multiple_of": null, "pad_id": 0, "pad_type_id": 0, "pad_token": "<pad>"
+        });
+        document["truncation"] = serde_json::json!({ "max_length": 3, "strategy": "LongestFirst", "stride": 0, "direction": "Right" });
+        let tokenizer = Tokenizer::read(Path::new("x"), document.to_string().as_bytes(), true).unwrap();
+        let (text, ids) = probes("t5/v10_tied").remove(0);
+        assert_eq!(tokenizer.encode(&text, true).unwrap(), ids);
     }
 
     #[test]

@@ -145,7 +145,6 @@ impl Heads {
     pub fn attend(
         &self,
         builder: &mut Builder,
-        name: &str,
         query: Var,
         found: Attention,
         bias: Option<Var>,
@@ -154,14 +153,14 @@ impl Heads {
     ) -> Result<Var, ArchError> {
         let root = (self.size as f32).sqrt();
         if Self::fused(form)? {
-            let query = if scale == Scale::One { builder.mul(&format!("{name}_unscaled"), query, root)? } else { query };
-            return self.fused_attend(builder, name, query, found, bias);
+            let query = if scale == Scale::One { builder.mul("unscaled", query, root)? } else { query };
+            return self.fused_attend(builder, "found", query, found, bias);
         }
-        let query = if scale == Scale::InverseRoot { builder.mul(&format!("{name}_scaled"), query, 1.0 / root)? } else { query };
+        let query = if scale == Scale::InverseRoot { builder.mul("scaled", query, 1.0 / root)? } else { query };
         if form.linear == LinearForm::Conv {
-            self.explicit_turned(builder, name, query, found, bias)
+            self.explicit_turned(builder, "found", query, found, bias)
         } else {
-            self.explicit(builder, name, query, found, bias)
+            self.explicit(builder, "found", query, found, bias)
         }
     }
 

@@ -109,7 +109,7 @@ impl SelfAttention {
             None => Attention { key, value, channels_first: Attention::lies(form) },
         };
         let bias = flow.has(BIAS).then(|| flow.get(BIAS));
-        let found = heads.attend(builder, "found", query, keys, bias, self.scale, form)?;
+        let found = heads.attend(builder, query, keys, bias, self.scale, form)?;
         let found = only_seeing(builder, flow, SEEING, found)?;
         let found = heads.join(builder, "joined", found, form)?;
         self.output.build(builder, found, form)
@@ -146,7 +146,7 @@ impl CrossAttention {
         let query = self.query.build(builder, x, form)?;
         let query = heads.split(builder, "query", query, heads.query, form)?;
         let keys = self.keys(builder, flow, form)?;
-        let found = heads.attend(builder, "found", query, keys, Some(flow.get(CROSS_BIAS)), self.scale, form)?;
+        let found = heads.attend(builder, query, keys, Some(flow.get(CROSS_BIAS)), self.scale, form)?;
         let found = only_seeing(builder, flow, CROSS_SEEING, found)?;
         let found = heads.join(builder, "joined", found, form)?;
         self.output.build(builder, found, form)
