@@ -68,6 +68,7 @@ impl WithSimd for Accumulate<'_> {
     }
 }
 
+// The loops are spelled out: where an iterator's adapter is not inlined, every vector goes through memory.
 impl Accumulate<'_> {
     /// Blocks of `V` vectors of places, then single vectors, then what is left of one. The rows of a block stay in the nearest cache while all
     /// filters go over them.
@@ -75,48 +76,62 @@ impl Accumulate<'_> {
     fn run<S: Simd, const F: usize, const V: usize>(&mut self, simd: S) {
         let mut at = 0;
         while at + V * S::F32_LANES <= self.places {
-            self.filters::<S, F, V>(
-                simd,
-                at,
-                |row| std::array::from_fn(|v| S::as_simd_f32s(&row[..V * S::F32_LANES]).0[v]),
-                V * S::F32_LANES,
-            );
+            self.filters::<S, F, V>(simd, at, V * S::F32_LANES);
             at += V * S::F32_LANES;
         }
         while at < self.places {
             let rest = S::F32_LANES.min(self.places - at);
-            self.filters::<S, F, 1>(simd, at, |row| [simd.partial_load_f32s(row)], rest);
+            self.filters::<S, F, 1>(simd, at, rest);
             at += rest;
         }
     }
 
-    /// All filters of the places `at..at + count`.
+    /// All filters of the places `at..at + count`, which fill `V` vectors, or one in part.
     #[inline(always)]
-    fn filters<S: Simd, const F: usize, const V: usize>(
-        &mut self,
-        simd: S,
-        at: usize,
-        load: impl Fn(&[f32]) -> [S::f32s; V],
-        count: usize,
-    ) {
+    fn filters<S: Simd, const F: usize, const V: usize>(&mut self, simd: S, at: usize, count: usize) {
         let panels = self.panels.values.chunks_exact(self.panels.rows * F);
         for (panel, sums) in panels.zip(self.sums.chunks_mut(F * self.places)) {
             let (weights, _) = panel[self.first * F..].as_chunks::<F>();
+            let weights = &weights[..self.offsets.len()];
             let mut totals = [[simd.splat_f32s(0.0); V]; F];
-            for (weights, &offset) in weights.iter().zip(self.offsets) {
-                let row = load(&self.source[offset + at..offset + at + count]);
-                for (totals, &weight) in totals.iter_mut().zip(weights) {
-                    let weight = simd.splat_f32s(weight);
-                    totals.iter_mut().zip(row).for_each(|(total, value)| *total = simd.mul_add_e_f32s(weight, value, *total));
+            for row in 0..self.offsets.len() {
+                let values = load::<S, V>(simd, &self.source[self.offsets[row] + at..][..count]);
+                for filter in 0..F {
+                    let weight = simd.splat_f32s(weights[row][filter]);
+                    for v in 0..V {
+                        totals[filter][v] = simd.mul_add_e_f32s(weight, values[v], totals[filter][v]);
+                    }
                 }
             }
-            for (totals, sums) in totals.iter().zip(sums.chunks_mut(self.places)) {
-                let (whole, rest) = S::as_mut_simd_f32s(&mut sums[at..at + count]);
-                whole.iter_mut().zip(totals).for_each(|(sum, &total)| *sum = simd.add_f32s(*sum, total));
-                if !rest.is_empty() {
-                    simd.partial_store_f32s(rest, simd.add_f32s(simd.partial_load_f32s(rest), totals[V - 1]));
+            let filters = sums.len() / self.places;
+            for filter in 0..F {
+                if filter < filters {
+                    add::<S, V>(simd, &mut sums[filter * self.places + at..][..count], totals[filter]);
                 }
             }
+        }
+    }
+}
+
+/// `V` vectors, or a part of one.
+#[inline(always)]
+fn load<S: Simd, const V: usize>(simd: S, from: &[f32]) -> [S::f32s; V] {
+    let (whole, rest) = S::as_simd_f32s(from);
+    let mut values = [simd.splat_f32s(0.0); V];
+    for v in 0..V {
+        values[v] = if v < whole.len() { whole[v] } else { simd.partial_load_f32s(rest) };
+    }
+    values
+}
+
+#[inline(always)]
+fn add<S: Simd, const V: usize>(simd: S, to: &mut [f32], values: [S::f32s; V]) {
+    let (whole, rest) = S::as_mut_simd_f32s(to);
+    for v in 0..V {
+        if v < whole.len() {
+            whole[v] = simd.add_f32s(whole[v], values[v]);
+        } else {
+            simd.partial_store_f32s(rest, simd.add_f32s(simd.partial_load_f32s(rest), values[v]));
         }
     }
 }
