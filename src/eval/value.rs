@@ -17,9 +17,12 @@ pub(super) fn readable(value: &Value, tensor: Option<&Tensor>) -> Value {
     }
 }
 
+/// The longest vector whose values operators may ask for.
+pub(super) const MOST_NUMBERS: usize = 1024;
+
 /// The values of integer scalars and short vectors, and of float scalars: shapes, axes, indices that are computed.
 pub(super) fn small(dtype: DataType, tensor: &Tensor) -> Option<Value> {
-    if tensor.rank() > 1 || tensor.elem_count() > 64 || (dtype.is_float() && tensor.rank() > 0) {
+    if tensor.rank() > 1 || tensor.elem_count() > MOST_NUMBERS || (dtype.is_float() && tensor.rank() > 0) {
         return None;
     }
     let literal = match storage_type(dtype)? {

@@ -97,7 +97,8 @@ impl Package {
         let weights = MappedWeights::beside(&model, files)?;
         let bytes = Bytes::from(bytes);
         let interface = describe_specification(bytes.clone()).map_err(|source| content(&model.below(name), source))?.interface;
-        let (program, metadata) = decode(bytes, &weights).map_err(|source| content(&model.below(name), source))?;
+        let (mut program, metadata) = decode(bytes, &weights).map_err(|source| content(&model.below(name), source))?;
+        tables::put_in_place(&mut program, &weights);
         Ok(Self { program, metadata, interface, weights })
     }
 
@@ -192,6 +193,8 @@ impl ConstantSource for MappedWeights {
         Ok(Cow::Borrowed(&map[record.data.offset() as usize..record.data.end() as usize]))
     }
 }
+
+mod tables;
 
 #[cfg(test)]
 mod hostile_tests;
