@@ -269,7 +269,7 @@ fn routed(state: &mut State, request: &Request) -> Answer {
             let call = call(format!("{organization}/{name}"), &segments[4..]);
             guarded(state, &call).unwrap_or_else(|| api(state, &call))
         }
-        ["api", "resolve-cache", "models", organization, name, ref commit, ..] => {
+        ["api", "resolve-cache", "models", organization, name, commit, ..] => {
             let call = call(format!("{organization}/{name}"), &segments[5..]);
             guarded(state, &call).unwrap_or_else(|| small_file(state, &call, commit))
         }
@@ -402,7 +402,7 @@ fn entry(path: &str, stored: &Stored) -> Value {
 
 fn query<'r>(request: &'r Request, name: &str) -> Option<&'r str> {
     let pairs = request.query.as_deref().unwrap_or("").split('&').filter_map(|pair| pair.split_once('='));
-    pairs.filter(|(key, _)| *key == name).map(|(_, value)| value).last()
+    pairs.filter(|(key, _)| *key == name).map(|(_, value)| value).next_back()
 }
 
 fn tree(state: &State, call: &Call<'_>, revision: &str, folder: &str) -> Answer {

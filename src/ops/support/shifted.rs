@@ -3,6 +3,8 @@
 //!
 //! Vectors are as wide as the processor has them. A sum is always taken in the order of the rows, however the places are cut into blocks.
 
+#![expect(clippy::needless_range_loop, reason = "the loops are spelled out, which is what makes them fast")]
+
 use pulp::{Arch, Simd, WithSimd};
 
 /// Filters that are computed at once where there are several.
@@ -36,9 +38,8 @@ impl Panels {
 
     /// Adds the weights of the rows from `first` on times these rows to `sums` [filters, places]. Row `i` begins at `offsets[i]` of `source`.
     pub(in crate::ops) fn accumulate(&self, first: usize, offsets: &[usize], source: &[f32], sums: &mut [f32]) {
-        if self.filters > 0 {
-            Arch::new().dispatch(Accumulate { panels: self, first, offsets, source, places: sums.len() / self.filters, sums });
-        }
+        let Some(places) = sums.len().checked_div(self.filters) else { return };
+        Arch::new().dispatch(Accumulate { panels: self, first, offsets, source, places, sums });
     }
 }
 
