@@ -293,7 +293,7 @@ fn packages_of_coremltools_need_no_more_than_they_declare() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/models");
     let names = fs::read_dir(folder).unwrap().filter_map(|entry| entry.unwrap().file_name().into_string().ok());
     let names: Vec<String> = names.filter_map(|name| name.strip_suffix(".mlpackage").map(str::to_owned)).collect();
-    assert_eq!(names.len(), 32);
+    assert!(names.len() >= 32, "{names:?}");
     for name in names {
         let report = fixture(&name);
         let needs = report.needs.unwrap();
