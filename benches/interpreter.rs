@@ -15,7 +15,7 @@ use candle_core::{DType, Device, Tensor};
 use mlreg::{
     base::Target,
     eval::{Interpreter, Literals, Mode, Package},
-    mil::{Builder, DataType, Literal, Program, Recipe, TensorType, Var},
+    mil::{Builder, Constant, DataType, Literal, Program, Recipe, TensorType, Var},
     ops::{self, ConvOptions},
 };
 
@@ -40,12 +40,14 @@ const RUNS: usize = 5;
 #[expect(clippy::print_stdout, reason = "a benchmark's result is what it prints")]
 fn main() {
     let print = |what: &str, duration: Duration| println!("{what:<32} {:8.1} ms", duration.as_secs_f64() * 1e3);
-    print("conv 3x3, 64 of 64, 1024 x 1024", operator(&[1, 64, 1024, 1024], &[64, 64, 3, 3], |builder, x, weight| {
-        builder.conv("y", x, weight, ConvOptions::padded(1)).unwrap()
-    }));
-    print("linear, one row, 4096 of 4096", operator(&[1, 1, 4096], &[4096, 4096], |builder, x, weight| {
-        builder.linear("y", x, weight, None).unwrap()
-    }));
+    print(
+        "conv 3x3, 64 of 64, 1024 x 1024",
+        operator(&[1, 64, 1024, 1024], &[64, 64, 3, 3], |builder, x, weight| builder.conv("y", x, weight, ConvOptions::padded(1)).unwrap()),
+    );
+    print(
+        "linear, one row, 4096 of 4096",
+        operator(&[1, 1, 4096], &[4096, 4096], |builder, x, weight| builder.linear("y", x, weight, None).unwrap()),
+    );
     let folder = tempfile::tempdir().unwrap();
     build(folder.path());
     for (precision, mode) in [("float32", Mode::Float32), ("float16", Mode::Declared)] {
@@ -58,15 +60,14 @@ fn main() {
 }
 
 /// The best run of a function of one operation on `x` with a constant weight; from the third run on, the weight is kept.
-fn operator(x: &[u64], weight: &[u64], operation: impl FnOnce(&mut Builder, Var, &Recipe) -> Var) -> Duration {
+fn operator(x: &[u64], weight: &[u64], operation: impl FnOnce(&mut Builder, Var, &Constant) -> Var) -> Duration {
     let values = (0..weight.iter().product()).map(|i: u64| (i % 7) as f32 * 0.125 - 0.375).collect();
     let weight = Recipe::literal(DataType::Float32, weight, Literal::Floats(values)).unwrap();
     let mut builder = Builder::new(ops::find, Target::Ios18);
     let input = builder.input("x", TensorType::new(DataType::Float32, x));
     let result = operation(&mut builder, input, &weight);
     let functions = BTreeMap::from([("main".to_owned(), builder.finish(&[("y", result)]).unwrap())]);
-    let program =
-        Program { target: Target::Ios18, functions, default_function: None, attributes: BTreeMap::new(), doc: String::new() };
+    let program = Program { target: Target::Ios18, functions, default_function: None, attributes: BTreeMap::new(), doc: String::new() };
     best(&Interpreter::new(&program, ops::OPERATORS, &Literals), "x", x, Mode::Float32)
 }
 
