@@ -51,7 +51,7 @@ fn main() {
     let folder = tempfile::tempdir().unwrap();
     build(folder.path());
     for (precision, mode) in [("float32", Mode::Float32), ("float16", Mode::Declared)] {
-        let bundle = folder.path().join(format!("out/decoder/decoder-{precision}.mlpackage"));
+        let bundle = folder.path().join(format!("out/decoder/decoder-1024-{precision}-ios18.mlpackage"));
         print(&format!("decoder, 1024 x 1024, {precision}"), decode(&bundle, mode));
     }
     if let Some(peak) = peak() {
