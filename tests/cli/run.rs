@@ -3,7 +3,10 @@
 use std::{fs, path::Path};
 
 use candle_core::Tensor;
-use mlreg::tensors::{ReadOptions, read};
+use mlreg::{
+    mil::DataType,
+    tensors::{ReadOptions, WriteOptions, read, write},
+};
 
 use super::Sandbox;
 
@@ -93,4 +96,34 @@ fn the_first_result_that_is_not_finite_is_told() {
     let run = sandbox.run(&["run", "out/tae/decoder-64-float32-ios17.mlpackage", "--input", "latent.npy"]);
     assert_eq!(run.code, Some(0), "{run:?}");
     assert!(run.stderr.contains("(real_div) is the first whose result is not finite"), "{run:?}");
+}
+
+/// A bundle that coremltools made.
+fn foreign(name: &str) -> String {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name).display().to_string()
+}
+
+#[test]
+fn images_are_tensors_of_the_programs_shape() {
+    let sandbox = Sandbox::new();
+    let picture = Tensor::full(100f32, (1, 3, 4, 6), &candle_core::Device::Cpu).unwrap();
+    write(&sandbox.path("picture.npy"), &[("picture", &picture, DataType::Float32)], &WriteOptions::default()).unwrap();
+    let bundle = foreign("packages/image_ios16.mlpackage");
+    let run = sandbox.run(&["run", &bundle, "--input", "picture.npy", "--output", "result.npy"]);
+    assert_eq!(run.code, Some(0), "{run:?}");
+    let run = sandbox.run(&["eval", &bundle, "--against", &bundle, "--samples", "2", "--atol", "0"]);
+    assert_eq!(run.code, Some(0), "{run:?}");
+}
+
+#[test]
+fn a_class_is_written_as_its_place() {
+    let sandbox = Sandbox::new();
+    let x = Tensor::new(&[[1f32, -1.0, 0.5, 2.0, 0.0]], &candle_core::Device::Cpu).unwrap();
+    write(&sandbox.path("x.npy"), &[("x", &x, DataType::Float32)], &WriteOptions::default()).unwrap();
+    let run = sandbox.run(&["run", &foreign("models/classifier_ios15.mlpackage"), "--input", "x.npy", "--output", "classes.safetensors"]);
+    assert_eq!(run.code, Some(0), "{run:?}");
+    let found = read(&sandbox.path("classes.safetensors"), &ReadOptions::default()).unwrap();
+    let label = found["classLabel"].flatten_all().unwrap().to_vec1::<i64>().unwrap();
+    let scores = found["classLabel_probs"].flatten_all().unwrap();
+    assert_eq!(label, [i64::from(scores.argmax(0).unwrap().to_scalar::<u32>().unwrap())]);
 }

@@ -96,9 +96,10 @@ impl Package {
         let bytes = read(&model)?;
         let weights = MappedWeights::beside(&model, files)?;
         let bytes = Bytes::from(bytes);
-        let interface = describe_specification(bytes.clone()).map_err(|source| content(&model.below(name), source))?.interface;
+        let mut interface = describe_specification(bytes.clone()).map_err(|source| content(&model.below(name), source))?.interface;
         let (mut program, metadata) = decode(bytes, &weights).map_err(|source| content(&model.below(name), source))?;
         tables::put_in_place(&mut program, &weights);
+        images::as_tensors(&mut interface, &program);
         Ok(Self { program, metadata, interface, weights })
     }
 
@@ -107,7 +108,8 @@ impl Package {
         &self.program
     }
 
-    /// What a function (without a name: the one that runs by default) takes and gives; `None` where there is no such function.
+    /// What a function (without a name: the one that runs by default) takes and gives; `None` where there is no such function. Images have the
+    /// shapes of the program's tensors.
     pub fn interface(&self, function: Option<&str>) -> Option<&Interface> {
         match function {
             Some(name) if !self.interface.functions.is_empty() => self.interface.functions.get(name),
@@ -194,6 +196,7 @@ impl ConstantSource for MappedWeights {
     }
 }
 
+mod images;
 mod tables;
 
 #[cfg(test)]

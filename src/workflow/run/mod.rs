@@ -136,13 +136,18 @@ fn declared(function: &Function, name: &str) -> DataType {
     ty.unwrap_or(DataType::Float32)
 }
 
+/// The element type of a result in a file: the name of a class is its place in the list of classes.
+fn written_type(declared: DataType) -> DataType {
+    if declared == DataType::String { DataType::Int32 } else { declared }
+}
+
 fn write(path: &Path, format: Format, results: &BTreeMap<String, Tensor>, function: &Function, range: ValueRange) -> Result<(), RunError> {
     let single = matches!(format, Format::Npy | Format::Png);
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
     let chosen: Vec<(&str, &Tensor, DataType)> = results
         .iter()
         .filter(|(name, _)| !single || results.len() == 1 || **name == stem)
-        .map(|(name, tensor)| (name.as_str(), tensor, declared(function, name)))
+        .map(|(name, tensor)| (name.as_str(), tensor, written_type(declared(function, name))))
         .collect();
     if single && chosen.len() != 1 {
         return Err(RunError::Single { path: path.to_owned(), outputs: results.keys().cloned().collect() });
