@@ -51,6 +51,8 @@ fn call(folder: &Path) -> Duration {
         layout: Layout::default(),
         offline: false,
         upgrade: false,
+        verify: false,
+        staging: Default::default(),
         dry_run: false,
     };
     let start = Instant::now();

@@ -117,6 +117,8 @@ pub(super) fn run(arguments: &FetchArguments, session: &Session) -> Result<Exit,
         layout: arguments.layout.into(),
         offline: arguments.offline,
         upgrade: arguments.upgrade,
+        verify: false,
+        staging: Default::default(),
         dry_run: arguments.dry_run,
     };
     let report = fetch(&session.context, &options)?;

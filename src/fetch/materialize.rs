@@ -1,4 +1,7 @@
-//! Placing bundles into `DIR/<package>`: built beside their place and renamed into it, so that nothing torn is ever visible.
+//! Placing bundles into `DIR/<package>`: built elsewhere and renamed into it, so that nothing torn is ever visible.
+//!
+//! "Elsewhere" is a temporary folder beside them, or, where only what was announced may be written (Xcode's sandbox), one in the store's
+//! home; should that be on another file system, files are then copied straight to their places.
 //!
 //! A bundle that is as it should be is left alone, also its times. A damaged one is replaced as a whole: everything in a bundle's folder
 //! belongs to mlreg. Beside the bundles nothing is touched that mlreg did not place. Before the first change the store's record says
@@ -30,6 +33,16 @@ use crate::{
 
 const TEMPORARY: &str = ".mlreg-tmp-";
 
+/// Where bundles are built before they are moved into place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Staging {
+    /// In the package's folder, which is always on the same file system.
+    #[default]
+    Beside,
+    /// In the store's home: nothing but bundles and the proof is ever written to the package's folder.
+    Home,
+}
+
 /// The folder of a package, where bundles are placed.
 #[derive(Debug)]
 pub struct Destination<'a> {
@@ -39,6 +52,7 @@ pub struct Destination<'a> {
     placed: Option<Proof>,
     /// Names that belong to mlreg.
     owned: BTreeSet<String>,
+    staging: Staging,
     /// Held as long as this lives.
     _lock: Option<File>,
 }
@@ -99,15 +113,15 @@ impl<'a> Destination<'a> {
     ///
     /// # Errors
     /// What the file system says.
-    pub fn lock(store: &'a Store, out: &Path, package: &PackageName) -> Result<Self, FetchError> {
+    pub fn lock(store: &'a Store, out: &Path, package: &PackageName, staging: Staging) -> Result<Self, FetchError> {
         let folder = destination(out, package)?;
-        let locks = store.home().join("locks");
-        fs::create_dir_all(&locks).map_err(FetchError::io("make", &locks))?;
-        let path = locks.join(Blake3::of(folder.as_os_str().as_encoded_bytes()).short());
-        let open = File::options().read(true).write(true).create(true).truncate(false).open(&path);
-        let lock = open.and_then(|file| file.lock().map(|()| file)).map_err(FetchError::io("lock", &path))?;
-        remove_leftovers(&folder).map_err(FetchError::io("clean up in", &folder))?;
-        Ok(Self { _lock: Some(lock), ..Self::look(store, out, package)? })
+        let lock = lock_path(store, &folder)?;
+        if staging == Staging::Beside {
+            remove_leftovers(&folder).map_err(FetchError::io("clean up in", &folder))?;
+        }
+        let stage = stage_in_home(store, &folder);
+        remove_dir_all_writable(&stage).map_err(FetchError::io("clean up", &stage))?;
+        Ok(Self { _lock: Some(lock), staging, ..Self::look(store, out, package)? })
     }
 
     /// Only looks at `DIR/<package>`, which need not exist.
@@ -126,7 +140,12 @@ impl<'a> Destination<'a> {
         // The proof in the folder travels with it, so it knows best what is there. A folder without any trace was emptied on purpose.
         let has_trace = |proof: &Proof| proof.names().any(|name| folder.join(name).exists());
         let placed = written.or_else(|| recorded.filter(has_trace));
-        Ok(Self { store, folder, journal, placed, owned, _lock: None })
+        Ok(Self { store, folder, journal, placed, owned, staging: Staging::default(), _lock: None })
+    }
+
+    /// Believes no recorded times: the next survey hashes every file.
+    pub fn distrust(&mut self) {
+        self.journal.iter_mut().for_each(|journal| journal.scan = Scan::default());
     }
 
     /// The folder.
@@ -220,8 +239,7 @@ impl<'a> Destination<'a> {
         if !survey.pending.is_empty() || !survey.unwanted.is_empty() || !proven {
             fs::create_dir_all(&self.folder).map_err(FetchError::io("make", &self.folder))?;
             self.announce(wanted)?;
-            self.change(wanted, survey)?;
-            self.write(&path, &proof)?;
+            self.change(wanted, survey, &proof)?;
         }
         self.record(wanted, request)?;
         Ok(survey.report())
@@ -234,16 +252,24 @@ impl<'a> Destination<'a> {
         journal.write(self.store, &self.folder, Some(wanted.release))
     }
 
-    fn change(&self, wanted: &Proof, survey: &Survey) -> Result<(), FetchError> {
-        let making = |source| FetchError::io("make a folder in", &self.folder)(source);
-        let temporary = tempfile::Builder::new().prefix(TEMPORARY).tempdir_in(&self.folder).map_err(making)?;
+    fn stage(&self) -> Result<TempDir, FetchError> {
+        let parent = match self.staging {
+            Staging::Beside => self.folder.clone(),
+            Staging::Home => stage_in_home(self.store, &self.folder),
+        };
+        fs::create_dir_all(&parent).map_err(FetchError::io("make", &parent))?;
+        tempfile::Builder::new().prefix(TEMPORARY).tempdir_in(&parent).map_err(FetchError::io("make a folder in", &parent))
+    }
+
+    fn change(&self, wanted: &Proof, survey: &Survey, proof: &[u8]) -> Result<(), FetchError> {
+        let temporary = self.stage()?;
         let mut filler = Filler::new(self.store, wanted.layout, &self.folder, wanted, survey);
         let old = OldThings::new(&temporary, &self.folder)?;
         for name in &survey.pending {
             let new = temporary.path().join(name);
             match (wanted.bundles.get(name), wanted.files.get(name)) {
                 (Some(bundle), _) => filler.build(bundle, &new)?,
-                (None, Some(_)) if name == LAYOUT_NAME => self.write(&new, &wanted.layout_document().unwrap_or_default())?,
+                (None, Some(_)) if name == LAYOUT_NAME => write(&new, &wanted.layout_document().unwrap_or_default())?,
                 (None, Some(file)) => filler.put(file, &new)?,
                 (None, None) => continue,
             }
@@ -251,26 +277,65 @@ impl<'a> Destination<'a> {
                 old.take(name)?;
             }
             let place = self.folder.join(name);
-            fs::rename(&new, &place).map_err(FetchError::io("move a finished bundle to", &place))?;
+            move_into_place(&new, &place).map_err(FetchError::io("move a finished bundle to", &place))?;
             filler.settle(&new, &place);
         }
         survey.unwanted.iter().try_for_each(|name| old.take(name))?;
-        temporary.close().map_err(FetchError::io("remove temporary files in", &self.folder))
-    }
-
-    fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), FetchError> {
-        AtomicFile::write(path, bytes).map_err(FetchError::io("write", path))
+        let (new, place) = (temporary.path().join(PROOF_NAME), self.folder.join(PROOF_NAME));
+        write(&new, proof)?;
+        move_into_place(&new, &place).map_err(FetchError::io("write", &place))?;
+        temporary.close().map_err(FetchError::io("remove temporary files of", &self.folder))
     }
 
     /// Remembers how everything looks now.
     fn record(&self, wanted: &Proof, request: Option<FetchRequest>) -> Result<(), FetchError> {
         let scan = Scan::of(&self.folder, wanted.names()).map_err(FetchError::io("look at", &self.folder))?;
-        let standing = |proof: &Proof| (proof.release, proof.layout, proof.floor) == (wanted.release, wanted.layout, wanted.floor);
-        let journal = self.journal.as_ref().filter(|journal| journal.proof.as_ref().is_some_and(standing));
-        let mut requests = journal.map_or_else(Vec::new, |journal| journal.requests.clone());
+        let mut requests = self.journal.as_ref().map_or_else(Vec::new, |journal| journal.standing_requests(wanted));
         requests.extend(request.filter(|request| !requests.contains(request)));
         Journal { proof: Some(wanted.clone()), scan, requests, names: BTreeSet::new() }.write(self.store, &self.folder, None)
     }
+}
+
+/// Waits until nobody else has the destination `folder`.
+fn lock_path(store: &Store, folder: &Path) -> Result<File, FetchError> {
+    let locks = store.home().join("locks");
+    fs::create_dir_all(&locks).map_err(FetchError::io("make", &locks))?;
+    let path = locks.join(key_of(folder));
+    let open = File::options().read(true).write(true).create(true).truncate(false).open(&path);
+    open.and_then(|file| file.lock().map(|()| file)).map_err(FetchError::io("lock", &path))
+}
+
+fn key_of(folder: &Path) -> String {
+    Blake3::of(folder.as_os_str().as_encoded_bytes()).short()
+}
+
+/// Where the store's home has what is built for `folder`.
+fn stage_in_home(store: &Store, folder: &Path) -> PathBuf {
+    store.home().join("tmp").join(format!("place-{}", key_of(folder)))
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), FetchError> {
+    AtomicFile::write(path, bytes).map_err(FetchError::io("write", path))
+}
+
+/// Renames, or, from another file system, copies file by file without any other name.
+fn move_into_place(new: &Path, place: &Path) -> io::Result<()> {
+    match fs::rename(new, place) {
+        Err(error) if error.kind() == io::ErrorKind::CrossesDevices => copy_tree(new, place),
+        other => other,
+    }
+}
+
+fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
+    if !from.is_dir() {
+        return fs::copy(from, to).map(drop);
+    }
+    fs::create_dir(to)?;
+    for entry in fs::read_dir(from)? {
+        let name = entry?.file_name();
+        copy_tree(&from.join(&name), &to.join(&name))?;
+    }
+    Ok(())
 }
 
 /// What a proof says about a path in the folder.
@@ -329,7 +394,12 @@ impl<'a> OldThings<'a> {
 
     fn take(&self, name: &str) -> Result<(), FetchError> {
         let place = self.folder.join(name);
-        fs::rename(&place, self.away.join(name)).map_err(FetchError::io("move away", &place))
+        let moved = match fs::rename(&place, self.away.join(name)) {
+            Err(error) if error.kind() == io::ErrorKind::CrossesDevices && place.is_dir() => remove_dir_all_writable(&place),
+            Err(error) if error.kind() == io::ErrorKind::CrossesDevices => fs::remove_file(&place),
+            other => other,
+        };
+        moved.map_err(FetchError::io("move away", &place))
     }
 }
 

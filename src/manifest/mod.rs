@@ -16,7 +16,7 @@ mod glob;
 mod import;
 mod nearest;
 mod package;
-mod reader;
+pub(crate) mod reader;
 pub mod release;
 mod request;
 mod schema;

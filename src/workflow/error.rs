@@ -1,10 +1,10 @@
 //! What can go wrong in a verb, sorted by who can do something about it. Rules: a verb's own mistakes are a variant or an enum of
 //! their own; errors of the rooms below pass through unchanged, with their sources and hints.
 
-use std::{io, path::PathBuf};
+use std::{collections::BTreeSet, io, path::PathBuf};
 
 use super::{build::BuildError, inspect::InspectError, run::RunError, show::ShowError, verify::VerifyError};
-use crate::{fetch::FetchError, manifest::ManifestError, publish::PublishError, remote::RemoteError, store::StoreError};
+use crate::{base::PackageName, fetch::FetchError, manifest::ManifestError, publish::PublishError, remote::RemoteError, store::StoreError};
 
 /// Why a verb failed.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +36,14 @@ pub enum Error {
     /// A remote.
     #[error(transparent)]
     Remote(#[from] RemoteError),
+    /// None of a package's sources could be used.
+    #[error("none of the {} sources of `{package}` could be used: {}", failures.len(), told(failures))]
+    Sources {
+        /// The package.
+        package: PackageName,
+        /// Every source, in order, and why not.
+        failures: Vec<(String, Error)>,
+    },
     /// No threads for the network.
     #[error("cannot start the runtime for network requests")]
     Runtime {
@@ -46,7 +54,7 @@ pub enum Error {
 }
 
 /// Who can do something about an error.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ErrorKind {
     /// The user: arguments, manifests, files, this machine.
@@ -70,6 +78,14 @@ pub struct Place {
     pub column: usize,
 }
 
+fn told(failures: &[(String, Error)]) -> String {
+    let whole = |error: &Error| {
+        let chain = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
+        chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    };
+    failures.iter().map(|(source, error)| format!("\n`{source}`: {}", whole(error))).collect()
+}
+
 impl Error {
     /// Who can do something about it.
     pub fn kind(&self) -> ErrorKind {
@@ -82,6 +98,7 @@ impl Error {
             Self::Run(_) | Self::Verify(_) => ErrorKind::Input,
             Self::Store(error) => ErrorKind::of_store(error),
             Self::Remote(error) => ErrorKind::of_remote(error),
+            Self::Sources { failures, .. } => failures.iter().map(|(_, error)| error.kind()).max().unwrap_or(ErrorKind::Remote),
             Self::Runtime { .. } => ErrorKind::Input,
         }
     }
@@ -98,6 +115,7 @@ impl Error {
             Self::Verify(error) => error.hint(),
             Self::Store(error) => error.hint(),
             Self::Remote(error) => error.hint(),
+            Self::Sources { failures, .. } => return failures.iter().flat_map(|(_, error)| error.hints()).collect::<BTreeSet<_>>().into_iter().collect(),
             Self::Runtime { .. } => None,
         };
         hint.into_iter().collect()

@@ -66,7 +66,7 @@ fn the_floor_comes_from_the_build_and_a_second_one_is_an_error() {
     assert_eq!(document["packages"][0]["variants"][0]["id"], "decoder-768-float16-ios18");
     let run = fetch(&app, &registry, &["--target", "iOS15"]);
     let expected = "error: `[DIR]/Models/tae` was placed for `iOS18`, and is now asked for `iOS15`: a destination has one deployment target\n\n\
-        hint: ask for `--target iOS18`, or choose another `out`\n";
+        hint: ask for `--target iOS18`, choose another `out`, or remove the folder\n";
     assert_eq!((run.code, run.stderr.as_str()), (Some(1), expected));
 }
 

@@ -282,6 +282,8 @@ impl Client {
             layout: Layout::Linked,
             offline: false,
             upgrade: false,
+            verify: false,
+            staging: Default::default(),
             dry_run: false,
         }
     }
