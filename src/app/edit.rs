@@ -42,7 +42,9 @@ impl Changes {
     fn values(&self) -> Vec<(&'static str, Value)> {
         let list = |key: &'static str, texts: Vec<String>| (!texts.is_empty()).then(|| (key, one_or_list(texts)));
         let text = |key: &'static str, text: Option<String>| text.map(|text| (key, Value::from(text)));
-        let rename = |rename: &BTreeMap<String, String>| Value::InlineTable(rename.iter().map(|(name, glob)| (name.as_str(), glob.as_str())).collect());
+        let rename = |rename: &BTreeMap<String, String>| {
+            Value::InlineTable(rename.iter().map(|(name, glob)| (name.as_str(), glob.as_str())).collect())
+        };
         let values = [
             text("version", self.version.clone()),
             list("from", self.from.clone()),
@@ -156,7 +158,11 @@ mod tests {
         let expected = "[packages]\ntae = { version = \"1.2.0\", variant = [\"a\"], from = \"../r\", tag = \"preview\" } # small\n\
             [packages.minilm] # text\nversion = \"0.2\" # old\nfrom = \"x\"\n";
         assert_eq!(edited, expected);
-        let edited = set_package("packages.tae = \"1\"\n", &name("tae"), &Changes { from: vec!["a".to_owned(), "b".to_owned()], ..Changes::default() });
+        let edited = set_package(
+            "packages.tae = \"1\"\n",
+            &name("tae"),
+            &Changes { from: vec!["a".to_owned(), "b".to_owned()], ..Changes::default() },
+        );
         assert_eq!(edited.unwrap(), "packages.tae = { version = \"1\", from = [\"a\", \"b\"] }\n");
     }
 

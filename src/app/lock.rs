@@ -66,11 +66,11 @@ pub enum ChoiceError {
 }
 
 impl LockedPackage {
-    /// What `wanted` means for a release, for every target; `anywhere` says whether a build may come without one.
+    /// What `wanted` means for a release, for every target; without a `floor` also for builds that name no target.
     ///
     /// # Errors
-    /// When nothing is chosen for any target.
-    pub fn new(release: &Release, digest: Digest, source: &str, wanted: &Wanted, anywhere: bool) -> Result<Self, ChoiceError> {
+    /// When nothing is chosen for any target, or for the floor.
+    pub fn new(release: &Release, digest: Digest, source: &str, wanted: &Wanted, floor: Option<Target>) -> Result<Self, ChoiceError> {
         let chosen = |floor| {
             let chosen = select(release, &wanted.selection(floor)?)?;
             Ok::<BTreeSet<String>, ChoiceError>(chosen.iter().map(|chosen| chosen.variant.id.clone()).collect())
@@ -89,8 +89,9 @@ impl LockedPackage {
                 Err(error) => return Err(error),
             }
         }
-        if anywhere {
-            variants.insert(None, chosen(None)?);
+        let for_floor = chosen(floor)?;
+        if floor.is_none() {
+            variants.insert(None, for_floor);
         }
         Ok(Self { version: release.version.clone(), release: digest, source: source.to_owned(), revision: None, variants })
     }
@@ -131,7 +132,8 @@ impl Lock {
             let name = key(name.as_str());
             let LockedPackage { version, release, source, revision, variants } = package;
             // Writing to a string never fails.
-            let _ = write!(text, "\n[package.{name}]\nversion = \"{version}\"\nrelease = \"{DIGEST}{release}\"\nsource = {}\n", quoted(source));
+            let _ =
+                write!(text, "\n[package.{name}]\nversion = \"{version}\"\nrelease = \"{DIGEST}{release}\"\nsource = {}\n", quoted(source));
             if let Some(revision) = revision {
                 let _ = writeln!(text, "revision = {}", quoted(revision));
             }
@@ -160,9 +162,17 @@ fn package(item: Item<'_>) -> Result<LockedPackage, ManifestError> {
     let digest = |text: &str| text.strip_prefix(DIGEST).and_then(|hex| hex.parse::<Digest>().ok()).ok_or("another form");
     let mut variants = BTreeMap::new();
     for item in table.need("variants")?.names("`variants`".to_owned())?.rest() {
-        let unknown = |_| item.key_error(Problem::Value { key: "variants".to_owned(), found: item.key.clone(), expected: "`all` or a deployment target".to_owned(), nearest: None });
+        let unknown = |_| {
+            item.key_error(Problem::Value {
+                key: "variants".to_owned(),
+                found: item.key.clone(),
+                expected: "`all` or a deployment target".to_owned(),
+                nearest: None,
+            })
+        };
         let target = if item.key == ALL { None } else { Some(item.key.parse().map_err(unknown)?) };
-        let ids: Vec<String> = item.list("a list of variant ids")?.iter().map(|id| id.text("a variant id").map(str::to_owned)).collect::<Result<_, _>>()?;
+        let ids: Vec<String> =
+            item.list("a list of variant ids")?.iter().map(|id| id.text("a variant id").map(str::to_owned)).collect::<Result<_, _>>()?;
         variants.insert(target, ids.into_iter().collect());
     }
     Ok(LockedPackage {
@@ -185,12 +195,20 @@ mod tests {
             release: Digest::of(version.as_bytes()),
             source: "../a \"b\"".to_owned(),
             revision: revision.map(str::to_owned),
-            variants: [(Some(Target::Ios15), ids(&["x-ios15"])), (Some(Target::Ios18), ids(&["x-ios18", "y-ios18"])), (None, ids(&["x-ios15"]))].into(),
+            variants: [
+                (Some(Target::Ios15), ids(&["x-ios15"])),
+                (Some(Target::Ios18), ids(&["x-ios18", "y-ios18"])),
+                (None, ids(&["x-ios15"])),
+            ]
+            .into(),
         }
     }
 
     fn sample() -> Lock {
-        Lock { packages: [("tae".parse().unwrap(), locked("1.0.0", None)), ("exa-4.0".parse().unwrap(), locked("2.0.0-rc.1", Some("abc")))].into() }
+        Lock {
+            packages: [("tae".parse().unwrap(), locked("1.0.0", None)), ("exa-4.0".parse().unwrap(), locked("2.0.0-rc.1", Some("abc")))]
+                .into(),
+        }
     }
 
     #[test]

@@ -270,7 +270,10 @@ mod tests {
                 "[defaults]\ndelivery = [\"inital\"]",
                 "mlreg.toml:2:13: `delivery` is \"inital\", expected `initial`, `prefetch` or `on-demand` | did you mean `initial`?",
             ),
-            ("[packages.tae]\nfrom = \"r\"\nvariant = \"a[\"", "mlreg.toml:3:11: `variant`: `a[` is not a glob: unclosed character class; missing ']'"),
+            (
+                "[packages.tae]\nfrom = \"r\"\nvariant = \"a[\"",
+                "mlreg.toml:3:11: `variant`: `a[` is not a glob: unclosed character class; missing ']'",
+            ),
             ("[packages.tae]\nfrom = []", "mlreg.toml:2:8: `from` is an empty list: expected at least one value"),
         ] {
             assert_eq!(error(text), expected, "{text}");

@@ -9,6 +9,7 @@
 //!
 //! A command knows no more than options in, report out; the rest belongs to `workflow`.
 
+mod add;
 mod bars;
 mod build;
 mod diagnostic;
@@ -124,6 +125,9 @@ impl From<LayoutChoice> for Layout {
 enum Command {
     Build(build::BuildArguments),
     Publish(publish::PublishArguments),
+    Add(add::AddArguments),
+    Remove(add::RemoveArguments),
+    Update(add::UpdateArguments),
     Fetch(fetch::FetchArguments),
     List(list::ListArguments),
     Show(show::ShowArguments),
@@ -174,7 +178,7 @@ fn fail(printer: &Printer, error: &CommandError) -> Exit {
     let diagnostic = Diagnostic::of(error);
     // The exit code tells scripts of the failure that a closed standard output cannot.
     let _ = printer.error(&diagnostic);
-    diagnostic.kind.into()
+    if matches!(error, CommandError::Usage { .. }) { Exit::Usage } else { diagnostic.kind.into() }
 }
 
 fn session(global: &Global, settings: Settings, printer: Printer) -> Result<Session, CommandError> {
@@ -203,6 +207,9 @@ impl Command {
         match self {
             Self::Build(arguments) => build::run(arguments, session),
             Self::Publish(arguments) => publish::run(arguments, session),
+            Self::Add(arguments) => add::run(arguments, session),
+            Self::Remove(arguments) => add::run_remove(arguments, session),
+            Self::Update(arguments) => add::run_update(arguments, session),
             Self::Fetch(arguments) => fetch::run(arguments, session),
             Self::List(arguments) => list::run(arguments, session),
             Self::Show(arguments) => show::run(arguments, session),

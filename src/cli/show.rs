@@ -133,7 +133,7 @@ pub(super) fn kind(kind: BundleKind) -> &'static str {
     }
 }
 
-fn delivery(delivery: Delivery) -> &'static str {
+pub(super) fn delivery(delivery: Delivery) -> &'static str {
     match delivery {
         Delivery::Initial => "initial",
         Delivery::Prefetch => "prefetch",

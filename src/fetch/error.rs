@@ -42,6 +42,12 @@ pub enum FetchError {
         #[source]
         source: SelectError,
     },
+    /// A narrower selection without a match.
+    #[error("`{release}` has no variant that is wanted here and that was asked for")]
+    NothingNarrowed {
+        /// Package and version.
+        release: String,
+    },
     /// A manifest that cannot be used although its bytes are what was published.
     #[error("the release `{release}` cannot be used")]
     Release {

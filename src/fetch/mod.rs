@@ -9,6 +9,7 @@
 
 mod download;
 mod error;
+mod forget;
 mod layout;
 mod materialize;
 mod pace;
@@ -20,6 +21,7 @@ mod verify;
 
 pub use download::{DownloadReport, download};
 pub use error::FetchError;
+pub use forget::forget_others;
 pub use layout::{LAYOUT_NAME, LAYOUT_SCHEMA, Layout, LayoutDocument, Named, PROOF_NAME, PROOF_SCHEMA, PlacedBundle, PlacedFile, Proof};
 pub use materialize::{Destination, PlaceReport, Staging, Survey};
 pub use plan::{BlobPlan, BlobWork, Facts, FetchPlan, Totals};

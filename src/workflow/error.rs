@@ -3,12 +3,15 @@
 
 use std::{collections::BTreeSet, io, path::PathBuf};
 
-use super::{build::BuildError, inspect::InspectError, run::RunError, show::ShowError, verify::VerifyError};
+use super::{app::AppError, build::BuildError, inspect::InspectError, run::RunError, show::ShowError, verify::VerifyError};
 use crate::{base::PackageName, fetch::FetchError, manifest::ManifestError, publish::PublishError, remote::RemoteError, store::StoreError};
 
 /// Why a verb failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// An app's manifest and lock.
+    #[error(transparent)]
+    App(#[from] AppError),
     /// Building.
     #[error(transparent)]
     Build(#[from] BuildError),
@@ -90,6 +93,9 @@ impl Error {
     /// Who can do something about it.
     pub fn kind(&self) -> ErrorKind {
         match self {
+            Self::App(AppError::Package { source, .. }) => source.kind(),
+            Self::App(AppError::Rewritten { .. }) => ErrorKind::Verification,
+            Self::App(_) => ErrorKind::Input,
             Self::Build(error) => error.kind(),
             Self::Show(error) => error.kind(),
             Self::Inspect(error) => error.kind(),
@@ -106,6 +112,7 @@ impl Error {
     /// Next steps, where there are some.
     pub fn hints(&self) -> Vec<String> {
         let hint = match self {
+            Self::App(error) => return error.hints(),
             Self::Build(error) => error.hint(),
             Self::Show(error) => error.hint(),
             Self::Inspect(error) => error.hint(),
@@ -115,7 +122,9 @@ impl Error {
             Self::Verify(error) => error.hint(),
             Self::Store(error) => error.hint(),
             Self::Remote(error) => error.hint(),
-            Self::Sources { failures, .. } => return failures.iter().flat_map(|(_, error)| error.hints()).collect::<BTreeSet<_>>().into_iter().collect(),
+            Self::Sources { failures, .. } => {
+                return failures.iter().flat_map(|(_, error)| error.hints()).collect::<BTreeSet<_>>().into_iter().collect();
+            }
             Self::Runtime { .. } => None,
         };
         hint.into_iter().collect()
@@ -124,7 +133,9 @@ impl Error {
     /// Where the mistake stands, if it stands in a file that a person wrote.
     pub fn place(&self) -> Option<Place> {
         match self {
-            Self::Build(BuildError::Manifest(ManifestError { file, line, column, .. })) => {
+            Self::App(AppError::Package { file, line, column, .. }) => Some(Place { path: file.clone(), line: *line, column: *column }),
+            Self::App(AppError::Manifest(ManifestError { file, line, column, .. }))
+            | Self::Build(BuildError::Manifest(ManifestError { file, line, column, .. })) => {
                 Some(Place { path: file.into(), line: *line, column: *column })
             }
             _ => None,

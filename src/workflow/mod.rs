@@ -4,6 +4,7 @@
 //! [`PackageRequest`] and fail with [`Error`], which knows the [`ErrorKind`] that an exit code is made from. Reports serialize to the
 //! documents that `--json` prints. Nothing here prints or reads the environment.
 
+pub mod app;
 pub mod build;
 mod context;
 mod error;

@@ -1,6 +1,7 @@
 //! The real binary: help, exit codes, what goes to which stream, documents of `--json`. A few cases per command prove the wiring; what
 //! verbs do is tested in their rooms. Every test has its own home and an empty environment.
 
+mod app;
 mod fetch;
 #[path = "../support/http_server.rs"]
 mod http_server;

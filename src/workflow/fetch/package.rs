@@ -223,9 +223,12 @@ impl<'a> Fetch<'a> {
         let selection = self.job.wanted.selection(self.job.floor).map_err(FetchError::from)?;
         let narrowed = self.job.narrowed.selection(None).map_err(FetchError::from)?;
         let release = format!("{}@{}", found.release.package, found.release.version);
-        let refused = |source| FetchError::Selection { release, platform: self.job.platform, source };
+        let refused = |source| FetchError::Selection { release: release.clone(), platform: self.job.platform, source };
         let mut chosen = select(&found.release, &selection).map_err(refused)?;
         chosen.retain(|chosen| narrowed.wants(chosen.variant));
+        if chosen.is_empty() {
+            return Err(FetchError::NothingNarrowed { release }.into());
+        }
         let mut variants: BTreeMap<&str, &Variant> = BTreeMap::new();
         if let Some(proof) = placed.filter(|_| self.job.owner.is_none()) {
             variants.extend(proof.bundles.iter().filter_map(|(name, bundle)| Some((name.as_str(), self.successor(proof, bundle, found)?))));
