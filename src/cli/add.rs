@@ -32,7 +32,7 @@ Examples:
   mlreg update flux-1-tae
   mlreg update --dry-run";
 
-/// Add a package to the app: writes mlreg.toml and mlreg.lock.
+/// Add a package to mlreg.toml and mlreg.lock.
 ///
 /// The manifest is the `mlreg.toml` of the working directory or the nearest folder above it; where there is none, it is made here. A package that it has already gets what is given here,
 /// and keeps the rest. Comments stay. Nothing is downloaded but the release's manifest: `mlreg fetch` places bundles.
@@ -76,7 +76,7 @@ pub(super) struct AddArguments {
     offline: bool,
 }
 
-/// Remove packages from the app: from mlreg.toml, mlreg.lock, and where they were placed.
+/// Remove packages from mlreg.toml, mlreg.lock and the app's folder.
 #[derive(Debug, Args)]
 #[command(after_long_help = REMOVE_EXAMPLES)]
 pub(super) struct RemoveArguments {
@@ -85,7 +85,7 @@ pub(super) struct RemoveArguments {
     packages: Vec<PackageName>,
 }
 
-/// Move mlreg.lock to the highest versions that mlreg.toml allows.
+/// Move mlreg.lock to the highest versions that will do.
 ///
 /// Prints what changed. `mlreg fetch` then places it.
 #[derive(Debug, Args)]

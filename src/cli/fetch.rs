@@ -31,7 +31,7 @@ Examples:
   mlreg fetch flux-1-tae --from /srv/registry --delivery initial --tag preview --dry-run
   mlreg fetch flux-1-tae --offline";
 
-/// Fetch the part of a package that an app needs; without a package, everything that mlreg.toml names.
+/// Fetch the part of packages that an app needs, or all of mlreg.toml.
 ///
 /// Downloads what is missing, verifies it, and places it in a folder. Several values of one flag are alternatives, different flags narrow: (variant A or B) and (tag P or Q). With a target there is one
 /// bundle for each variant, the one for the highest target that is not above it; the bundle's name then has no target in it. Without any

@@ -18,6 +18,7 @@ mod fetch;
 mod gc;
 mod inspect;
 mod list;
+mod pin;
 mod printer;
 mod publish;
 mod run;
@@ -134,6 +135,8 @@ enum Command {
     Inspect(inspect::InspectArguments),
     Run(run::RunArguments),
     Verify(verify::VerifyArguments),
+    Pin(pin::PinArguments),
+    Unpin(pin::UnpinArguments),
     Gc(gc::GcArguments),
 }
 
@@ -216,6 +219,8 @@ impl Command {
             Self::Inspect(arguments) => inspect::run(arguments, session),
             Self::Run(arguments) => run::run(arguments, session),
             Self::Verify(arguments) => verify::run(arguments, session),
+            Self::Pin(arguments) => pin::run(arguments, session),
+            Self::Unpin(arguments) => pin::run_unpin(arguments, session),
             Self::Gc(arguments) => gc::run(arguments, session),
         }
     }

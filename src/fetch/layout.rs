@@ -224,6 +224,12 @@ impl Proof {
         self.bundles.keys().chain(self.files.keys()).map(String::as_str).chain([PROOF_NAME])
     }
 
+    /// The blobs that the folder holds, sorted.
+    pub(super) fn blobs(&self) -> Vec<Digest> {
+        let files = self.bundles.values().flat_map(|bundle| bundle.files.values()).chain(self.files.values());
+        files.map(|file| file.sha256).collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
     /// The bytes of `layout.json`, where the layout has one.
     pub(super) fn layout_document(&self) -> Option<Vec<u8>> {
         if self.layout != Layout::Shared {

@@ -154,7 +154,8 @@ impl Journal {
     /// Keeps the record. `other` is a further release that must not be collected.
     pub(super) fn write(&self, store: &Store, folder: &Path, other: Option<Digest>) -> Result<(), FetchError> {
         let releases: BTreeSet<_> = self.proof.iter().map(|proof| proof.release).chain(other).collect();
-        Ok(store.put_placement(&Placement { folder: folder.to_owned(), releases: releases.into_iter().collect(), body: self })?)
+        let held = self.proof.as_ref().filter(|_| other.is_none()).map(Proof::blobs);
+        Ok(store.put_placement(&Placement { folder: folder.to_owned(), releases: releases.into_iter().collect(), held, body: self })?)
     }
 }
 

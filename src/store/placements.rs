@@ -18,6 +18,9 @@ pub struct Placement<B = serde_json::Value> {
     pub folder: PathBuf,
     /// The releases that it holds parts of; `gc` keeps their blobs while the folder exists.
     pub releases: Vec<Digest>,
+    /// The blobs of them that it holds; `None`: not known, so that a budget spares all that the releases name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<Vec<Digest>>,
     /// What the writer wants to know later; the store does not look at it.
     pub body: B,
 }
@@ -86,7 +89,12 @@ mod tests {
     #[test]
     fn placements_are_kept_by_folder() {
         let home = home();
-        let place = |folder: &Path, body: f64| Placement { folder: folder.to_owned(), releases: vec![Digest::of(b"r")], body: body.into() };
+        let place = |folder: &Path, body: f64| Placement {
+            folder: folder.to_owned(),
+            releases: vec![Digest::of(b"r")],
+            held: None,
+            body: body.into(),
+        };
         let (one, two) = (home.folder.path().join("one"), home.folder.path().join("two"));
         home.store.put_placement(&place(&two, 1.0)).unwrap();
         home.store.put_placement(&place(&one, 2.0)).unwrap();

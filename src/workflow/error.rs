@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, io, path::PathBuf};
 
-use super::{app::AppError, build::BuildError, inspect::InspectError, run::RunError, show::ShowError, verify::VerifyError};
+use super::{app::AppError, build::BuildError, inspect::InspectError, pin::PinError, run::RunError, show::ShowError, verify::VerifyError};
 use crate::{base::PackageName, fetch::FetchError, manifest::ManifestError, publish::PublishError, remote::RemoteError, store::StoreError};
 
 /// Why a verb failed.
@@ -27,6 +27,9 @@ pub enum Error {
     /// Publishing.
     #[error(transparent)]
     Publish(#[from] PublishError),
+    /// Pinning.
+    #[error(transparent)]
+    Pin(#[from] PinError),
     /// Running.
     #[error(transparent)]
     Run(#[from] RunError),
@@ -101,7 +104,7 @@ impl Error {
             Self::Inspect(error) => error.kind(),
             Self::Fetch(error) => ErrorKind::of_fetch(error),
             Self::Publish(error) => ErrorKind::of_publish(error),
-            Self::Run(_) | Self::Verify(_) => ErrorKind::Input,
+            Self::Pin(_) | Self::Run(_) | Self::Verify(_) => ErrorKind::Input,
             Self::Store(error) => ErrorKind::of_store(error),
             Self::Remote(error) => ErrorKind::of_remote(error),
             Self::Sources { failures, .. } => failures.iter().map(|(_, error)| error.kind()).max().unwrap_or(ErrorKind::Remote),
@@ -118,6 +121,7 @@ impl Error {
             Self::Inspect(error) => error.hint(),
             Self::Fetch(error) => error.hint(),
             Self::Publish(error) => error.hint(),
+            Self::Pin(error) => error.hint(),
             Self::Run(error) => error.hint(),
             Self::Verify(error) => error.hint(),
             Self::Store(error) => error.hint(),

@@ -12,6 +12,7 @@ pub mod fetch;
 pub mod gc;
 pub mod inspect;
 pub mod list;
+pub mod pin;
 mod progress;
 pub mod publish;
 pub mod run;

@@ -13,3 +13,4 @@ mod resolve;
 pub use edit::{AddOptions, AddReport, RemoveReport, UpdateOptions, UpdateReport, UpdatedPackage, add, remove, update};
 pub use error::{AppError, Staleness};
 pub use fetch::{AppFetchOptions, AppFetchReport, LockChange, fetch_app, lists};
+pub(super) use project::{locked_releases, project_folder};

@@ -7,6 +7,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use semver::Version;
+
 use super::AppError;
 use crate::{
     app::{AppManifest, AppPackage, LOCK_NAME, Lock, MANIFEST_NAME},
@@ -24,6 +26,18 @@ pub(super) struct Project {
     /// What the lock says; nothing where there is none.
     pub(super) lock: Lock,
     pub(super) lock_text: Option<String>,
+}
+
+/// The folder of the project that `directory` is in, if there is one.
+pub(in crate::workflow) fn project_folder(directory: &Path) -> Option<PathBuf> {
+    Project::find(directory)
+}
+
+/// What the lock of the project that `directory` is in names; `None` where there is no project.
+pub(in crate::workflow) fn locked_releases(directory: &Path) -> Result<Option<Vec<(PackageName, Version)>>, AppError> {
+    let Some(root) = Project::find(directory) else { return Ok(None) };
+    let packages = Project::open(&root)?.lock.packages.into_iter();
+    Ok(Some(packages.map(|(name, package)| (name, package.version)).collect()))
 }
 
 impl Project {

@@ -23,7 +23,7 @@ use crate::{
         release::{Release, SegmentContent, Variant},
         select,
     },
-    store::{Origin, Segmentation, Store},
+    store::{Origin, Segmentation, Store, VariantKey},
     workflow::{Amount, Context, Error},
 };
 
@@ -101,6 +101,7 @@ impl<'a> Fetch<'a> {
         self.remember(&found)?;
         let (plan, DownloadReport { received, reused }) = self.download(&found.release, &survey)?;
         let changes = destination.place(&proof, &survey, Some(self.key()))?;
+        self.note_use(&found, &proof, &changes)?;
         let idle = changes.placed.is_empty() && changes.removed.is_empty();
         let status = if idle { FetchStatus::UpToDate } else { FetchStatus::Fetched };
         let report = self.report(&proof, destination.folder(), status);
@@ -211,6 +212,14 @@ impl<'a> Fetch<'a> {
             self.store().put_release(&found.bytes, Origin::Fetched { from })?;
         }
         Ok(())
+    }
+
+    /// Notes what was placed as used, for whoever has to choose what goes first.
+    fn note_use(&self, found: &Found, proof: &Proof, changes: &PlaceReport) -> Result<(), Error> {
+        let placed = changes.placed.iter().filter_map(|name| proof.bundles.get(name));
+        let used: BTreeSet<VariantKey> =
+            placed.map(|bundle| VariantKey { release: found.digest, variant: bundle.variant.clone() }).collect();
+        if used.is_empty() { Ok(()) } else { Ok(self.store().note_use(&used)?) }
     }
 
     /// What the folder should hold.
