@@ -25,6 +25,7 @@ mod run;
 mod settings;
 mod show;
 mod verify;
+mod xcode;
 
 use std::{num::NonZeroUsize, panic, path::PathBuf, process::ExitCode};
 
@@ -135,6 +136,7 @@ enum Command {
     Inspect(inspect::InspectArguments),
     Run(run::RunArguments),
     Verify(verify::VerifyArguments),
+    Xcode(xcode::XcodeArguments),
     Pin(pin::PinArguments),
     Unpin(pin::UnpinArguments),
     Gc(gc::GcArguments),
@@ -219,6 +221,7 @@ impl Command {
             Self::Inspect(arguments) => inspect::run(arguments, session),
             Self::Run(arguments) => run::run(arguments, session),
             Self::Verify(arguments) => verify::run(arguments, session),
+            Self::Xcode(arguments) => xcode::run(arguments, session),
             Self::Pin(arguments) => pin::run(arguments, session),
             Self::Unpin(arguments) => pin::run_unpin(arguments, session),
             Self::Gc(arguments) => gc::run(arguments, session),

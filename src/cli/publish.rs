@@ -35,6 +35,12 @@ pub(super) struct PublishArguments {
     /// The remote: a folder or file://
     #[arg(long, value_name = "URL", value_parser = remote_url)]
     to: RemoteUrl,
+    /// Publish what breaks apps under a compatible version
+    ///
+    /// Without it, changed inputs, outputs, states or functions, a raised deployment target and vanished variants need another major
+    /// version than that of the release before.
+    #[arg(long)]
+    allow_breaking: bool,
     /// Only say what would be uploaded
     #[arg(long)]
     dry_run: bool,
@@ -56,11 +62,13 @@ pub(super) fn run(arguments: &PublishArguments, session: &Session) -> Result<Exi
     let options = PublishOptions {
         subject: arguments.subject.clone(),
         to: arguments.to.clone(),
+        allow_breaking: arguments.allow_breaking,
         dry_run: arguments.dry_run,
         message: arguments.message.clone(),
     };
     let report = publish(&session.context, &options)?;
     session.printer.report("publish", &report, |printer| {
+        report.breaking.iter().for_each(|change| printer.detail(format_args!("  {change}")));
         printer.summary(summary(&report));
         Ok(())
     })?;

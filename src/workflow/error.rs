@@ -188,7 +188,7 @@ impl ErrorKind {
         match error {
             PublishError::Store(error) => Self::of_store(error),
             PublishError::Remote(error) => Self::of_remote(error),
-            PublishError::Damaged { .. } | PublishError::Release { .. } => Self::Verification,
+            PublishError::Damaged { .. } | PublishError::Previous { .. } | PublishError::Release { .. } => Self::Verification,
             _ => Self::Input,
         }
     }

@@ -245,7 +245,7 @@ impl Scene {
 
     fn publish_options(&self, version: &str) -> PublishOptions {
         let subject = PublishSubject::Package(format!("tae@{version}").parse().unwrap());
-        PublishOptions { subject, to: RemoteUrl::Folder(self.registry()), dry_run: false, message: None }
+        PublishOptions { subject, to: RemoteUrl::Folder(self.registry()), allow_breaking: true, dry_run: false, message: None }
     }
 
     /// A machine with an empty home and an empty destination.

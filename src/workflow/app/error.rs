@@ -70,6 +70,12 @@ pub enum AppError {
         /// What the source says.
         found: Digest,
     },
+    /// Files that depend on the deployment target.
+    #[error("which files `{package}` has depends on the deployment target")]
+    Floors {
+        /// The package.
+        package: PackageName,
+    },
     /// Flags that leave nothing.
     #[error("no package of `{}` has a variant that the flags select", manifest.display())]
     NothingSelected {
@@ -150,6 +156,7 @@ impl AppError {
             Self::Rewritten { .. } => {
                 Some("published versions never change: ask who keeps the source; the pinned bytes may be on a mirror".to_owned())
             }
+            Self::Floors { .. } => Some(format!("say the lowest OS: `target = \"iOS17\"` in `{MANIFEST_NAME}`, or `--target iOS17`")),
             Self::NothingSelected { .. } | Self::Io { .. } => None,
         };
         hint.into_iter().collect()

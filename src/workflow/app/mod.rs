@@ -9,8 +9,10 @@ mod error;
 mod fetch;
 mod project;
 mod resolve;
+mod xcode;
 
 pub use edit::{AddOptions, AddReport, RemoveReport, UpdateOptions, UpdateReport, UpdatedPackage, add, remove, update};
 pub use error::{AppError, Staleness};
 pub use fetch::{AppFetchOptions, AppFetchReport, LockChange, fetch_app, lists};
 pub(super) use project::{locked_releases, project_folder};
+pub use xcode::{XcodeOptions, XcodeReport, xcode};
