@@ -17,6 +17,7 @@ mod exit;
 mod fetch;
 mod gc;
 mod inspect;
+mod link;
 mod list;
 mod pin;
 mod printer;
@@ -137,6 +138,7 @@ enum Command {
     Run(run::RunArguments),
     Verify(verify::VerifyArguments),
     Xcode(xcode::XcodeArguments),
+    Link(link::LinkArguments),
     Pin(pin::PinArguments),
     Unpin(pin::UnpinArguments),
     Gc(gc::GcArguments),
@@ -222,6 +224,7 @@ impl Command {
             Self::Run(arguments) => run::run(arguments, session),
             Self::Verify(arguments) => verify::run(arguments, session),
             Self::Xcode(arguments) => xcode::run(arguments, session),
+            Self::Link(arguments) => link::run(arguments, session),
             Self::Pin(arguments) => pin::run(arguments, session),
             Self::Unpin(arguments) => pin::run_unpin(arguments, session),
             Self::Gc(arguments) => gc::run(arguments, session),

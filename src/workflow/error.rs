@@ -3,7 +3,10 @@
 
 use std::{collections::BTreeSet, io, path::PathBuf};
 
-use super::{app::AppError, build::BuildError, inspect::InspectError, pin::PinError, run::RunError, show::ShowError, verify::VerifyError};
+use super::{
+    app::AppError, build::BuildError, inspect::InspectError, link::LinkError, pin::PinError, run::RunError, show::ShowError,
+    verify::VerifyError,
+};
 use crate::{base::PackageName, fetch::FetchError, manifest::ManifestError, publish::PublishError, remote::RemoteError, store::StoreError};
 
 /// Why a verb failed.
@@ -27,6 +30,9 @@ pub enum Error {
     /// Publishing.
     #[error(transparent)]
     Publish(#[from] PublishError),
+    /// Linking.
+    #[error(transparent)]
+    Link(#[from] LinkError),
     /// Pinning.
     #[error(transparent)]
     Pin(#[from] PinError),
@@ -104,7 +110,8 @@ impl Error {
             Self::Inspect(error) => error.kind(),
             Self::Fetch(error) => ErrorKind::of_fetch(error),
             Self::Publish(error) => ErrorKind::of_publish(error),
-            Self::Pin(_) | Self::Run(_) | Self::Verify(_) => ErrorKind::Input,
+            Self::Link(LinkError::Damaged { .. }) => ErrorKind::Verification,
+            Self::Link(_) | Self::Pin(_) | Self::Run(_) | Self::Verify(_) => ErrorKind::Input,
             Self::Store(error) => ErrorKind::of_store(error),
             Self::Remote(error) => ErrorKind::of_remote(error),
             Self::Sources { failures, .. } => failures.iter().map(|(_, error)| error.kind()).max().unwrap_or(ErrorKind::Remote),
@@ -121,6 +128,7 @@ impl Error {
             Self::Inspect(error) => error.hint(),
             Self::Fetch(error) => error.hint(),
             Self::Publish(error) => error.hint(),
+            Self::Link(error) => error.hint(),
             Self::Pin(error) => error.hint(),
             Self::Run(error) => error.hint(),
             Self::Verify(error) => error.hint(),

@@ -11,6 +11,7 @@ mod error;
 pub mod fetch;
 pub mod gc;
 pub mod inspect;
+pub mod link;
 pub mod list;
 pub mod pin;
 mod progress;

@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rayon::prelude::*;
 use serde::Serialize;
 
 use super::{
@@ -204,7 +205,9 @@ impl Run<'_> {
             return Ok(None);
         }
         let jobs = self.jobs(&self.project.lock)?;
-        Ok(jobs.iter().map(|(_, job)| Fetch::new(self.context, job).satisfied()).collect())
+        let one = |(_, job): &(&AppPackage, Job)| Fetch::new(self.context, job).satisfied();
+        // Threads cost more than a few folders.
+        Ok(if jobs.len() < 4 { jobs.iter().map(one).collect() } else { jobs.par_iter().map(one).collect() })
     }
 
     fn place(&self, lock: &Lock) -> Result<Vec<FetchedPackage>, Error> {
