@@ -9,6 +9,7 @@
 
 mod download;
 mod error;
+mod fill;
 mod forget;
 mod layout;
 mod materialize;

@@ -261,7 +261,9 @@ mod tests {
             let files = json!([{ "path": "model", "sha256": blob, "size": 1 }]);
             let mut variant =
                 json!({ "id": id, "name": name, "component": component, "kind": "mlpackage", "delivery": "initial", "files": files });
-            target.map(|target| variant["target"] = target.into());
+            if let Some(target) = target {
+                variant["target"] = target.into();
+            }
             if !interface.is_null() {
                 variant["interface"] = interface;
             }

@@ -13,18 +13,16 @@ use std::{
 };
 
 use semver::Version;
-use serde::{Deserialize, de::IgnoredAny};
 
-use crate::base::{Digest, PackageName, Tag};
+use crate::base::{Digest, PackageName};
 
 use super::{
-    Pins, Store, StoreError, VariantKey,
-    error::RecordDamage,
-    evict::{Unit, evict},
+    Pins, Store, StoreError,
+    evict::evict,
     io::links,
     layout::origin_version,
     releases::{list, remove_optional},
-    uses::Uses,
+    units::{Fetched, Named, units},
 };
 
 /// Temporary files older than this belong to nobody.
@@ -124,41 +122,12 @@ impl GcPlan {
 
 /// What the placements say.
 #[derive(Default)]
-struct Roots {
-    placed: HashSet<Digest>,
+pub(super) struct Roots {
+    pub(super) placed: HashSet<Digest>,
     /// Releases of which all blobs count as placed.
-    whole: HashSet<Digest>,
-    held: HashSet<Digest>,
+    pub(super) whole: HashSet<Digest>,
+    pub(super) held: HashSet<Digest>,
     gone: BTreeSet<PathBuf>,
-}
-
-/// A fetched release, as far as `gc` has to know it.
-struct Fetched {
-    package: PackageName,
-    version: Version,
-    digest: Digest,
-    named: Named,
-}
-
-/// What a manifest names; what else it says may be of a newer schema.
-#[derive(Deserialize)]
-struct Named {
-    #[serde(default)]
-    variants: Vec<NamedVariant>,
-    blobs: BTreeMap<Digest, IgnoredAny>,
-}
-
-#[derive(Deserialize)]
-struct NamedVariant {
-    id: String,
-    #[serde(default)]
-    tags: BTreeSet<Tag>,
-    files: Vec<NamedFile>,
-}
-
-#[derive(Deserialize)]
-struct NamedFile {
-    sha256: Digest,
 }
 
 impl Store {
@@ -362,23 +331,6 @@ pub(super) fn is_atomic_temporary(name: &OsStr) -> bool {
     name.to_str().is_some_and(|name| name.starts_with(".mlreg-") && name.ends_with(".tmp"))
 }
 
-impl Fetched {
-    fn entry(&self) -> ((PackageName, Version), Digest) {
-        ((self.package.clone(), self.version.clone()), self.digest)
-    }
-
-    fn is_held(&self, variant: &NamedVariant, held: &BTreeSet<&VariantKey>) -> bool {
-        held.contains(&VariantKey { release: self.digest, variant: variant.id.clone() })
-    }
-}
-
-impl Named {
-    fn parse(bytes: &[u8], path: &Path) -> Result<Self, StoreError> {
-        let why = RecordDamage::Form { expected: "a release manifest" };
-        serde_json::from_slice(bytes).map_err(|_| StoreError::DamagedRecord { path: path.to_owned(), why })
-    }
-}
-
 /// Keeps whole releases that a placement names or a pin holds a part of.
 fn keep_roots(fetched: &[Fetched], roots: &Roots, pins: &Pins, needed: &mut BTreeSet<Digest>, plan: &mut GcPlan) {
     let pinned: BTreeSet<Digest> = pins.held().into_iter().map(|key| key.release).collect();
@@ -389,27 +341,6 @@ fn keep_roots(fetched: &[Fetched], roots: &Roots, pins: &Pins, needed: &mut BTre
             plan.releases.extend([release.entry()]);
         }
     }
-}
-
-/// The variants of fetched releases that are here, and those that are held: by a pin, or because all of their bytes lie in placed folders.
-fn units(fetched: &[Fetched], roots: &Roots, pins: &Pins, uses: &Uses, sizes: &HashMap<Digest, u64>) -> Vec<Unit<Evicted>> {
-    let held = pins.held();
-    let unit = |release: &Fetched, variant: &NamedVariant| {
-        let blobs: BTreeSet<Digest> = variant.files.iter().map(|file| file.sha256).filter(|digest| sizes.contains_key(digest)).collect();
-        let is_placed = roots.whole.contains(&release.digest)
-            || (roots.placed.contains(&release.digest) && variant.files.iter().all(|file| roots.held.contains(&file.sha256)));
-        let is_whole = variant.files.iter().all(|file| sizes.contains_key(&file.sha256));
-        let unit = Unit {
-            key: Evicted { package: release.package.clone(), version: release.version.clone(), variant: variant.id.clone() },
-            is_held: is_placed || release.is_held(variant, &held),
-            priority: pins.priority(&release.package, &variant.tags),
-            used: uses.last(&release.digest, &variant.id),
-            blobs,
-        };
-        (unit, is_whole)
-    };
-    let all = fetched.iter().flat_map(|release| release.named.variants.iter().map(move |variant| unit(release, variant)));
-    all.filter(|(unit, is_whole)| unit.is_held || *is_whole).map(|(unit, _)| unit).collect()
 }
 
 #[cfg(test)]

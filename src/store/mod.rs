@@ -35,6 +35,7 @@ mod ranges;
 mod record;
 mod releases;
 pub mod segments;
+mod units;
 mod uses;
 mod verify;
 mod writer;

@@ -44,6 +44,9 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// A package and its variant, by number.
+type Place = (usize, usize);
+
 /// What the model knows of a variant.
 #[derive(Debug, Clone, Default)]
 struct Known {
@@ -57,7 +60,8 @@ struct Model {
     clock: u64,
     variants: BTreeMap<(usize, usize), Known>,
     placed: BTreeMap<usize, usize>,
-    pins: BTreeMap<(usize, usize), (u64, BTreeSet<(usize, usize)>)>,
+    /// By holder and tag: how often, and what.
+    pins: BTreeMap<(usize, usize), (u64, BTreeSet<Place>)>,
     ranks: BTreeMap<usize, u16>,
 }
 

@@ -139,7 +139,7 @@ fn a_sandboxed_phase_writes_only_what_it_declares() {
         }
         let plain: BTreeSet<PathBuf> = found.iter().map(|path| path.components().collect()).collect();
         let undeclared: Vec<_> = plain.difference(&declared).collect();
-        assert_eq!(undeclared, [&PathBuf::new(); 0], "{what}");
+        assert!(undeclared.is_empty(), "{what}: {undeclared:?}");
         plain.len()
     };
     assert!(phase(&app).status().unwrap().success());
