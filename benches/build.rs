@@ -4,12 +4,14 @@
 //! `cargo bench --bench build`. Every run is a process of its own, so that its peak memory is its own.
 
 use std::{
-    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
 };
+
+#[path = "decoder/mod.rs"]
+mod decoder;
 
 const MANIFEST: &str = r#"
 [package]
@@ -31,7 +33,7 @@ const RUNS: usize = 5;
 fn main() {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("checkpoint")).unwrap();
-    fs::write(folder.path().join("checkpoint/model.safetensors"), checkpoint(64, 16)).unwrap();
+    fs::write(folder.path().join("checkpoint/model.safetensors"), decoder::checkpoint(64, 16)).unwrap();
     fs::write(folder.path().join("decoder.toml"), MANIFEST).unwrap();
     let empty = best(|run| mlreg(folder.path(), &format!("home-{run}")));
     let again = best(|_| mlreg(folder.path(), "home-0"));
@@ -81,45 +83,4 @@ fn files(folder: &Path) -> Vec<f64> {
     entries
         .flat_map(|entry| if entry.path().is_dir() { files(&entry.path()) } else { vec![entry.metadata().unwrap().len() as f64] })
         .collect()
-}
-
-/// A safetensors file of a decoder in the layout of diffusers: three blocks, upsampling and a convolution per resolution, one last block.
-fn checkpoint(width: u64, latent: u64) -> Vec<u8> {
-    let mut shapes: BTreeMap<String, Vec<u64>> = BTreeMap::new();
-    let mut conv = |name: String, shape: [u64; 2], bias: bool| {
-        shapes.insert(format!("decoder.layers.{name}.weight"), vec![shape[1], shape[0], 3, 3]);
-        shapes.extend(bias.then(|| (format!("decoder.layers.{name}.bias"), vec![shape[1]])));
-    };
-    conv("0".to_owned(), [latent, width], true);
-    let mut index = 2;
-    for blocks in [3, 3, 3, 1] {
-        for _ in 0..blocks {
-            [0, 2, 4].into_iter().for_each(|part| conv(format!("{index}.conv.{part}"), [width, width], true));
-            index += 1;
-        }
-        if blocks == 3 {
-            conv((index + 1).to_string(), [width, width], false);
-            index += 2;
-        }
-    }
-    conv(index.to_string(), [width, 3], true);
-    write(&shapes)
-}
-
-fn write(shapes: &BTreeMap<String, Vec<u64>>) -> Vec<u8> {
-    let mut end = 0;
-    let entries = shapes.iter().map(|(name, shape)| {
-        let begin = end;
-        end += 4 * shape.iter().product::<u64>();
-        (name.clone(), serde_json::json!({ "dtype": "F32", "shape": shape, "data_offsets": [begin, end] }))
-    });
-    let header = serde_json::Value::Object(entries.collect()).to_string();
-    let mut file = (header.len() as u64).to_le_bytes().to_vec();
-    file.extend(header.as_bytes());
-    let mut state = 1_u64;
-    for _ in 0..end / 4 {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        file.extend((((state >> 40) as f32 / 16_777_216.0 - 0.5) / 8.0).to_le_bytes());
-    }
-    file
 }

@@ -18,4 +18,5 @@ pub mod publish;
 pub mod remote;
 pub mod store;
 pub mod tensors;
+pub mod text;
 pub mod workflow;

@@ -12,7 +12,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use serde_json::Value as Json;
 
 use super::{
-    ArchError, Architecture, Feature, Flow, Form, ImageLayout, LoadOptions, Network, Shape, Stage, Tensors,
+    ArchError, Architecture, Documents, Feature, Flow, Form, ImageLayout, Interface, Interfaces, LoadOptions, Network, Shape, Stage,
+    Tensors,
     blocks::{Conv2d, GroupNorm},
 };
 use crate::{
@@ -59,9 +60,13 @@ impl Architecture for AutoencoderTiny {
         Part::from_name(part).is_ok_and(|part| part.prefix(weights).is_some())
     }
 
-    fn load(&self, config: Option<&Json>, weights: &Arc<dyn Weights>, options: &LoadOptions) -> Result<Network, ArchError> {
+    fn shape_key(&self) -> &'static str {
+        "size"
+    }
+
+    fn load(&self, documents: &Documents, weights: &Arc<dyn Weights>, options: &LoadOptions) -> Result<Network, ArchError> {
         let part = Part::from_name(options.part.as_deref())?;
-        let settings = Settings::read(config)?;
+        let settings = Settings::read(documents.config.as_ref())?;
         let tensors = part.tensors(weights.as_ref(), options.compute)?;
         let layers = part.layers(&tensors, settings)?;
         tensors.all_used(NAME)?;
@@ -205,25 +210,28 @@ impl Part {
         let latent = move |form: &Form| {
             picture_feature("latent", format!("latent picture of {latent} channels, unscaled"), latent, scale, scale, form)
         };
-        let (description, inputs, outputs): (_, super::stage::Features, super::stage::Features) = match self {
+        let count = stages.len();
+        let (description, interfaces): (_, Interfaces) = match self {
             Self::Decoder => (
                 "Tiny autoencoder: decodes latents to a picture",
-                Box::new(move |f| Ok(vec![latent(f)?])),
-                Box::new(move |f| Ok(vec![image(f)?])),
+                Box::new(move |form| Ok(vec![Interface::main(vec![latent(form)?], vec![image(form)?], count)])),
             ),
             Self::Encoder => (
                 "Tiny autoencoder: encodes a picture to latents",
-                Box::new(move |f| Ok(vec![image(f)?])),
-                Box::new(move |f| Ok(vec![latent(f)?])),
+                Box::new(move |form| Ok(vec![Interface::main(vec![image(form)?], vec![latent(form)?], count)])),
             ),
         };
-        Ok(Network { description: description.to_owned(), inputs, outputs, stages, compute: options.compute })
+        let notes = BTreeMap::new();
+        Ok(Network { description: description.to_owned(), interfaces, stages, compute: options.compute, notes })
     }
 }
 
 /// A picture of the form's size divided by `divisor`; the size must be a multiple of `scale`.
 fn picture_feature(name: &str, description: String, channels: u64, divisor: u64, scale: u64, form: &Form) -> Result<Feature, ArchError> {
-    let Shape::Image { width, height } = form.shape;
+    let Shape::Image { width, height } = form.shape else {
+        let why = "this architecture has pictures: its axis is `size`".to_owned();
+        return Err(ArchError::Form { axis: "sequence", found: "of a text".to_owned(), why });
+    };
     if width == 0 || height == 0 || width % scale != 0 || height % scale != 0 {
         let found = if width == height { width.to_string() } else { format!("{width}x{height}") };
         return Err(ArchError::Form { axis: "size", found, why: format!("this autoencoder needs multiples of {scale} pixels") });

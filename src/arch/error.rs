@@ -47,6 +47,22 @@ pub enum ArchError {
         /// What is there.
         found: String,
     },
+    /// A checkpoint without the config that its architecture needs.
+    #[error("`{architecture}` needs the checkpoint's config.json")]
+    NeedsConfig {
+        /// The architecture.
+        architecture: &'static str,
+    },
+    /// Another document of the checkpoint that says something else than the architecture has.
+    #[error("{document}: found {found}, expected {expected}")]
+    Document {
+        /// Which document.
+        document: String,
+        /// What is allowed.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
     /// A tensor that should be there.
     #[error("the checkpoint has no tensor `{name}`")]
     MissingTensor {

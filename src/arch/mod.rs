@@ -7,25 +7,36 @@
 pub mod blocks;
 
 mod autoencoder_tiny;
+mod bert;
+mod config;
 mod error;
+mod lingolite;
 mod planner;
 mod stage;
+mod t5;
 mod tensors;
+mod translator;
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
+use serde_json::Value as Json;
+
+pub use config::Config;
 pub use error::ArchError;
 pub use planner::program;
-pub use stage::{Feature, Flow, Form, ImageLayout, Network, Shape, Stage};
+pub use stage::{
+    AttentionForm, CacheForm, Feature, Flow, Form, ImageLayout, Interface, Interfaces, LinearForm, LogitsForm, Network, Shape, Stage,
+    TextShape,
+};
 pub use tensors::Tensors;
 
 use crate::{checkpoint::Weights, mil::DataType};
 
 /// Every architecture. Adding one: its file, and its word here.
-pub const ARCHITECTURES: &[&dyn Architecture] = &[&autoencoder_tiny::AutoencoderTiny];
+pub const ARCHITECTURES: &[&dyn Architecture] = &[&autoencoder_tiny::AutoencoderTiny, &bert::Bert, &lingolite::LingoLite, &t5::T5];
 
 /// What a component's manifest says about how to read a checkpoint.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoadOptions {
     /// Which part of the architecture, e.g. `decoder`.
     pub part: Option<String>,
@@ -35,6 +46,21 @@ pub struct LoadOptions {
     pub signed_range: bool,
     /// Cut pictures off at the ends of their range.
     pub clamp: bool,
+    /// The longest sequence or context of the component, in tokens: how far tables of positions must reach.
+    pub positions: u64,
+    /// Where a decoder keeps its cache.
+    pub cache: CacheForm,
+    /// Whether bundles may have several functions (from iOS18 on).
+    pub several_functions: bool,
+}
+
+/// What a checkpoint says beside its tensors.
+#[derive(Debug, Clone, Default)]
+pub struct Documents {
+    /// `config.json`.
+    pub config: Option<Json>,
+    /// The documents that the architecture asked for, by path, where they are there.
+    pub others: BTreeMap<String, Json>,
 }
 
 /// A family of models.
@@ -46,7 +72,17 @@ pub trait Architecture: Sync {
     fn parts(&self) -> &'static [&'static str];
 
     /// Whether a `config.json` describes this family.
-    fn detects(&self, config: &serde_json::Value) -> bool;
+    fn detects(&self, config: &Json) -> bool;
+
+    /// The key of a component that gives the shape.
+    fn shape_key(&self) -> &'static str {
+        "sequence"
+    }
+
+    /// The documents beside config.json that count, by path; `read` gives one, where it is there.
+    fn documents(&self, _read: &dyn Fn(&str) -> Option<Json>) -> Vec<String> {
+        Vec::new()
+    }
 
     /// Which of a folder's weight files hold the part, by their names; `None`: the usual ones.
     fn weight_files(&self, _available: &[String], _part: Option<&str>) -> Option<Vec<String>> {
@@ -59,8 +95,8 @@ pub trait Architecture: Sync {
     /// Reads the network.
     ///
     /// # Errors
-    /// When config or tensors are not what the family has; the message names the tensor or key.
-    fn load(&self, config: Option<&serde_json::Value>, weights: &Arc<dyn Weights>, options: &LoadOptions) -> Result<Network, ArchError>;
+    /// When documents or tensors are not what the family has; the message names the tensor or key.
+    fn load(&self, documents: &Documents, weights: &Arc<dyn Weights>, options: &LoadOptions) -> Result<Network, ArchError>;
 }
 
 /// The architecture of that name.
@@ -80,7 +116,7 @@ pub fn find(name: &str) -> Result<&'static dyn Architecture, ArchError> {
 ///
 /// # Errors
 /// When none does, or there is no config; the message says what the config names and what is known.
-pub fn detect(config: Option<&serde_json::Value>) -> Result<&'static dyn Architecture, ArchError> {
+pub fn detect(config: Option<&Json>) -> Result<&'static dyn Architecture, ArchError> {
     let known = || ARCHITECTURES.iter().map(|architecture| architecture.name()).collect();
     let config = config.ok_or_else(|| ArchError::NoConfig { known: known() })?;
     ARCHITECTURES.iter().copied().find(|architecture| architecture.detects(config)).ok_or_else(|| {

@@ -1,6 +1,6 @@
 //! The pieces that a network is made of, and the form that a program is asked for.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, ops::Range};
 
 use super::ArchError;
 use crate::{
@@ -17,9 +17,66 @@ pub enum ImageLayout {
     Nhwc,
 }
 
+/// What matrix products are, and how activations lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LinearForm {
+    /// `linear` over [1, sequence, channels].
+    #[default]
+    Linear,
+    /// 1x1 `conv` over [1, channels, 1, sequence], which the Neural Engine prefers.
+    Conv,
+}
+
+/// Where a decoder keeps the keys and values of earlier tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum CacheForm {
+    /// Nowhere: every call sees the whole sequence.
+    #[default]
+    None,
+    /// In Core ML states.
+    State,
+    /// In inputs and outputs.
+    Inputs,
+}
+
+/// Which rows of logits a call gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogitsForm {
+    /// One per token.
+    #[default]
+    All,
+    /// That of the last real token.
+    Last,
+}
+
+/// How attention is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AttentionForm {
+    /// Fused where the target has it and the layout allows it.
+    #[default]
+    Auto,
+    /// As `scaled_dot_product_attention`.
+    Fused,
+    /// As matrix products and a softmax.
+    Explicit,
+}
+
+/// Lengths of a text program, in tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TextShape {
+    /// Tokens of one call; of a decoder its own.
+    pub sequence: u64,
+    /// Tokens of the encoder side.
+    pub encoder_sequence: u64,
+    /// Slots of the cache; 0 where there is none.
+    pub context: u64,
+}
+
 /// The fixed shape of a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
+    /// A text.
+    Text(TextShape),
     /// A picture, in pixels.
     Image {
         /// Width.
@@ -40,9 +97,33 @@ pub struct Form {
     pub layout: ImageLayout,
     /// Element type of floating point inputs and outputs.
     pub io: DataType,
+    /// Matrix products of text models.
+    pub linear: LinearForm,
+    /// Place of the cache.
+    pub cache: CacheForm,
+    /// Rows of logits.
+    pub logits: LogitsForm,
+    /// Form of attention.
+    pub attention: AttentionForm,
 }
 
-/// An input or output of a network.
+impl Form {
+    /// The lengths of a text program.
+    ///
+    /// # Errors
+    /// When the form is that of a picture.
+    pub fn text(&self) -> Result<TextShape, ArchError> {
+        match self.shape {
+            Shape::Text(text) => Ok(text),
+            Shape::Image { width, height } => {
+                let why = "this architecture reads text: its axis is `sequence`".to_owned();
+                Err(ArchError::Form { axis: "size", found: format!("{width}x{height}"), why })
+            }
+        }
+    }
+}
+
+/// An input, output or state of a network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Feature {
     /// Its name in the program.
@@ -59,7 +140,24 @@ pub struct Feature {
 #[derive(Debug, Default)]
 pub struct Flow(BTreeMap<String, Var>);
 
+impl Feature {
+    /// A feature of integers.
+    pub fn int32(name: &str, description: &str, shape: &[u64]) -> Self {
+        Self { name: name.to_owned(), description: description.to_owned(), dtype: DataType::Int32, shape: shape.to_vec() }
+    }
+
+    /// A feature of floating point numbers.
+    pub fn float(name: &str, description: &str, shape: &[u64]) -> Self {
+        Self { name: name.to_owned(), description: description.to_owned(), dtype: DataType::Float32, shape: shape.to_vec() }
+    }
+}
+
 impl Flow {
+    /// Whether an earlier stage made the value.
+    pub fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
     /// Adds or replaces a value.
     pub fn put(&mut self, name: &str, var: Var) {
         self.0.insert(name.to_owned(), var);
@@ -89,21 +187,48 @@ pub trait Stage: fmt::Debug + Send + Sync {
     fn build(&self, builder: &mut Builder, flow: &mut Flow, form: &Form) -> Result<(), ArchError>;
 }
 
-/// Says which inputs and outputs a network has in a form.
-pub type Features = Box<dyn Fn(&Form) -> Result<Vec<Feature>, ArchError> + Send + Sync>;
+/// A function of a network: what goes in and out, and which stages lie between.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Interface {
+    /// Its name; `main` for the one that runs by default.
+    pub name: String,
+    /// Its inputs.
+    pub inputs: Vec<Feature>,
+    /// Its states, which are float16 whatever the feature says: Core ML has no other.
+    pub states: Vec<Feature>,
+    /// Its outputs.
+    pub outputs: Vec<Feature>,
+    /// Its stages, by index, first to last.
+    pub stages: Range<usize>,
+}
 
-/// A network: stages in order, and what goes in and out.
+impl Interface {
+    /// The function `main` over the first `stages` stages, without states.
+    pub fn main(inputs: Vec<Feature>, outputs: Vec<Feature>, stages: usize) -> Self {
+        Self { name: "main".to_owned(), inputs, states: Vec::new(), outputs, stages: 0..stages }
+    }
+
+    /// Every feature.
+    pub fn features(&self) -> impl Iterator<Item = &Feature> {
+        self.inputs.iter().chain(&self.states).chain(&self.outputs)
+    }
+}
+
+/// Says which functions a network has in a form; the first one runs by default.
+pub type Interfaces = Box<dyn Fn(&Form) -> Result<Vec<Interface>, ArchError> + Send + Sync>;
+
+/// A network: stages in order, and the functions that they make.
 pub struct Network {
     /// One sentence about it, which Xcode shows.
     pub description: String,
-    /// Its inputs.
-    pub inputs: Features,
-    /// Its outputs.
-    pub outputs: Features,
-    /// Its stages, first to last.
+    /// Its functions.
+    pub interfaces: Interfaces,
+    /// Its stages.
     pub stages: Vec<Box<dyn Stage>>,
     /// Element type of weights and arithmetic.
     pub compute: DataType,
+    /// What was done to the numbers that the checkpoint does not say, for people: topic and sentence.
+    pub notes: BTreeMap<String, String>,
 }
 
 impl Network {

@@ -58,14 +58,19 @@ impl<'a> Tensors<'a> {
     /// When it is not there or holds no floating point numbers.
     pub fn get(&self, name: &str) -> Result<Constant, ArchError> {
         let full = self.full(name);
-        let info = self.weights.info(&full).ok_or_else(|| ArchError::MissingTensor { name: full.clone() })?;
-        let dtype = DataType::from(info.dtype);
-        if !dtype.is_float() {
-            return Err(ArchError::TensorType { name: full, found: dtype.long_name() });
-        }
-        let recipe = Recipe::source(self.equal.get(&full).unwrap_or(&full), dtype, &info.shape).cast(self.compute);
+        let recipe = self.source(&full)?.cast(self.compute);
         self.used.borrow_mut().insert(full);
         Ok(recipe)
+    }
+
+    fn source(&self, full: &str) -> Result<Constant, ArchError> {
+        let info = self.weights.info(full).ok_or_else(|| ArchError::MissingTensor { name: full.to_owned() })?;
+        let dtype = DataType::from(info.dtype);
+        if !dtype.is_float() {
+            return Err(ArchError::TensorType { name: full.to_owned(), found: dtype.long_name() });
+        }
+        let name = self.equal.get(full).map_or(full, String::as_str);
+        Ok(Recipe::source(name, dtype, &info.shape))
     }
 
     /// A tensor of a known shape.
@@ -78,6 +83,25 @@ impl<'a> Tensors<'a> {
             return Err(ArchError::TensorShape { name: self.full(name), expected: format!("{shape:?}"), found: found.to_vec() });
         }
         self.get(name)
+    }
+
+    /// A tensor of a known shape, every number times `factor` before it is rounded to the compute dtype.
+    ///
+    /// # Errors
+    /// When it is not there, has another shape, or holds no floating point numbers.
+    pub fn get_scaled(&self, name: &str, shape: &[u64], factor: f64) -> Result<Constant, ArchError> {
+        let plain = self.get_shaped(name, shape)?;
+        if factor == 1.0 {
+            return Ok(plain);
+        }
+        let source = self.source(&self.full(name))?;
+        Ok(source.cast(DataType::Float32).scale(factor).cast(self.compute))
+    }
+
+    /// Takes account of tensors that are left out on purpose.
+    pub fn skip(&self, is_left_out: impl Fn(&str) -> bool) {
+        let names: Vec<String> = self.names().filter(|name| is_left_out(name)).map(|name| self.full(name)).collect();
+        self.used.borrow_mut().extend(names);
     }
 
     /// Fails when tensors below the prefix were not read, since leaving them out would give wrong numbers.

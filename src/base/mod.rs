@@ -16,4 +16,4 @@ pub use name::{NameError, PackageName, Tag};
 pub use path::{PathError, RelativePath};
 pub use range::ByteRange;
 pub use target::{OsFloor, Platform, Target, TargetError};
-pub use url::{RemoteUrl, UrlError};
+pub use url::{HubUrl, RemoteUrl, UrlError};

@@ -13,6 +13,7 @@ use super::{
     mapped::MappedFile,
     pickle, safetensors,
 };
+use crate::base::RelativePath;
 
 /// Names that the Hub's libraries give to weights.
 const USUAL: [&str; 4] = ["model.safetensors", "diffusion_pytorch_model.safetensors", "pytorch_model.bin", "diffusion_pytorch_model.bin"];
@@ -58,6 +59,16 @@ impl Checkpoint {
     /// `config.json`, where there is one.
     pub fn config(&self) -> Option<&serde_json::Value> {
         self.config.as_ref()
+    }
+
+    /// A JSON document of the folder; `None` where there is none. Paths that lead out of the folder lead nowhere.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is no JSON.
+    pub fn document(&self, path: &str) -> Result<Option<serde_json::Value>, CheckpointError> {
+        let inside = path.parse::<RelativePath>().is_ok();
+        let full = self.path(path);
+        if inside && full.is_file() { json::read(&full).map(Some) } else { Ok(None) }
     }
 
     /// The names of every file that may hold weights, sorted.

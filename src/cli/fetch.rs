@@ -29,6 +29,7 @@ Examples:
   mlreg fetch flux-1-tae --from https://models.acme.dev/registry --target iOS17 --out Models
   mlreg fetch flux-1-tae@1 --from /srv/registry --variant 'decoder-1024-*' --layout copied
   mlreg fetch flux-1-tae --from /srv/registry --delivery initial --tag preview --dry-run
+  mlreg fetch flux-1-tae --from hf://acme/flux-1-tae --variant 'decoder-1024-*' --out Models
   mlreg fetch flux-1-tae --offline";
 
 /// Fetch the part of packages that an app needs, or all of mlreg.toml.
@@ -50,7 +51,7 @@ pub(super) struct FetchArguments {
     /// only where the requirement names one.
     #[arg(value_name = "PACKAGE[@REQ]")]
     packages: Vec<PackageRequest>,
-    /// The remote: a folder, file:// or http(s)://
+    /// The remote: a folder, file://, http(s):// or hf://ORG/REPO[@REVISION]
     #[arg(long, value_name = "URL", value_parser = remote_url)]
     from: Option<RemoteUrl>,
     /// Lowest OS version that the app supports, e.g. iOS17.2

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     manifest::release::{Feature, Interface},
-    workflow::inspect::{BundleReport, CheckpointReport, InspectOptions, InspectReport, inspect},
+    workflow::inspect::{BundleReport, CheckpointReport, Extent, FunctionMemory, InspectOptions, InspectReport, Needs, inspect},
 };
 
 const EXAMPLES: &str = "\
@@ -21,10 +21,16 @@ Examples:
   mlreg inspect decoder.mlpackage --program | less
   mlreg inspect checkpoints/flan-t5-small -v";
 
-/// Look into a bundle or checkpoint: interface, operations, weights.
+/// Look into a bundle or checkpoint: interface, weights, memory, needs.
 ///
 /// Reads a .mlpackage, a compiled .mlmodelc or a bare .mlmodel on this machine, whoever made it; or a checkpoint: a folder as the Hub has
 /// it, or a weight file, of which `-v` lists every tensor. Nothing is loaded or changed.
+///
+/// `memory` is an estimate of what a function needs that is run operation by operation, without fusing: weights as they lie in the file (and
+/// expanded, where they are compressed), states, inputs, outputs, and the most that intermediate results, outputs among them, take at once.
+/// Open lengths are those of the default shapes. `needs` is the lowest deployment target that takes every operation, and what keeps the
+/// program from lower ones; `-v` lists the operations that do. Warnings tell what devices and tools make of it; `--json` has their rules by
+/// name.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct InspectArguments {
@@ -50,14 +56,23 @@ fn print_bundle(bundle: &BundleReport, printer: &Printer) -> Result<(), CommandE
     if let Some(program) = &bundle.program {
         return printer.data(program);
     }
-    printer.fields(&fields(bundle))?;
-    for table in [features(&bundle.interface), operations(bundle), weights(bundle)] {
+    printer.fields(&[fields(bundle), memory(bundle), needs(bundle)].concat())?;
+    let is_verbose = printer.verbosity() >= Verbosity::Verbose;
+    let needing = bundle.needs.as_ref().filter(|_| is_verbose).map(needing);
+    for table in [features(&bundle.interface), operations(bundle), weights(bundle)].into_iter().chain(needing) {
         if !table.is_empty() {
             printer.gap()?;
             printer.table(&table)?;
         }
     }
     bundle.problems.iter().for_each(|problem| printer.warning(problem));
+    let several = bundle.memory.len() > 1;
+    for warning in &bundle.warnings {
+        match warning.function.as_ref().filter(|_| several) {
+            Some(function) => printer.warning(format_args!("{function}: {}", warning.text)),
+            None => printer.warning(&warning.text),
+        }
+    }
     Ok(())
 }
 
@@ -102,6 +117,57 @@ fn fields(bundle: &BundleReport) -> Vec<(&'static str, String)> {
     fields.extend(written.into_iter().filter(|(_, text)| !text.is_empty()).map(|(label, text)| (label, text.replace('\n', " "))));
     fields.extend(texts.user_defined.iter().map(|(key, value)| ("note", format!("{key} = {value}").replace('\n', " "))));
     fields
+}
+
+/// One line for each function.
+fn memory(bundle: &BundleReport) -> Vec<(&'static str, String)> {
+    let line = |memory: &FunctionMemory| {
+        let mut parts = vec![format!("weights {}", bytes(memory.weights.bytes))];
+        parts.extend((memory.weights.expanded > 0).then(|| format!("expanded {}", bytes(memory.weights.expanded))));
+        parts.extend((memory.states != Extent::default()).then(|| format!("states {}", extent(memory.states))));
+        parts.extend([("inputs", memory.inputs), ("outputs", memory.outputs)].map(|(label, size)| format!("{label} {}", extent(size))));
+        let peak = memory.activations.peak.as_ref().map(|place| format!(" at {} ({})", place.name, place.operator));
+        parts.push(format!("activations {}{}", extent(memory.activations.extent), peak.unwrap_or_default()));
+        let function = if bundle.memory.len() > 1 { format!("{}: ", memory.function) } else { String::new() };
+        ("memory", format!("{function}{}; estimated without fusing", parts.join(", ")))
+    };
+    bundle.memory.iter().map(line).collect()
+}
+
+fn extent(extent: Extent) -> String {
+    match extent {
+        Extent { bytes: size, unknown: 0 } => bytes(size),
+        Extent { bytes: 0, unknown } => format!("not known ({} of open shapes)", count(unknown, "value")),
+        Extent { bytes: size, unknown } => format!("{} and {} of open shapes", bytes(size), count(unknown, "value")),
+    }
+}
+
+fn needs(bundle: &BundleReport) -> Vec<(&'static str, String)> {
+    let Some(needs) = &bundle.needs else { return Vec::new() };
+    let floor = match needs.floor {
+        Some(floor) if floor == needs.declared => floor.to_string(),
+        Some(floor) => format!("{floor} (declared for {})", needs.declared),
+        None => format!("no target takes it (declared for {})", needs.declared),
+    };
+    let reasons: Vec<&str> = needs.of_floor().map(|need| need.what.as_str()).collect();
+    let mut lines = vec![("needs", if reasons.is_empty() { floor } else { format!("{floor}: {}", reasons.join(", ")) })];
+    if !needs.unknown_operators.is_empty() {
+        let names: Vec<&str> = needs.unknown_operators.iter().map(String::as_str).collect();
+        lines.push(("needs", format!("not known of {}", names.join(", "))));
+    }
+    lines
+}
+
+/// The operations that keep a program from lower targets than its floor.
+fn needing(needs: &Needs) -> Table {
+    let mut table = Table::new(["FUNCTION", "OPERATION", "NEEDS", "FOR"]);
+    for need in needs.of_floor() {
+        let target = need.target.map_or_else(|| "-".to_owned(), |target| target.to_string());
+        for place in &need.operations {
+            table.row([place.function.clone(), place.name.clone(), target.clone(), need.what.clone()]);
+        }
+    }
+    table
 }
 
 fn features(interface: &Interface) -> Table {

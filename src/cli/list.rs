@@ -25,7 +25,7 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct ListArguments {
-    /// List a remote: a folder, file:// or http(s)://
+    /// List a remote: a folder, file://, http(s):// or hf://ORG/REPO[@REVISION]
     #[arg(long, value_name = "URL", value_parser = remote_url)]
     from: Option<RemoteUrl>,
 }

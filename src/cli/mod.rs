@@ -13,6 +13,7 @@ mod add;
 mod bars;
 mod build;
 mod diagnostic;
+mod eval;
 mod exit;
 mod fetch;
 mod gc;
@@ -23,12 +24,18 @@ mod pin;
 mod printer;
 mod publish;
 mod run;
+mod run_text;
 mod settings;
 mod show;
 mod verify;
 mod xcode;
 
-use std::{num::NonZeroUsize, panic, path::PathBuf, process::ExitCode};
+use std::{
+    num::NonZeroUsize,
+    panic,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
@@ -40,7 +47,9 @@ use self::{
 use crate::{
     base::{RemoteUrl, UrlError},
     fetch::Layout,
-    workflow::Context,
+    manifest::RequestError,
+    remote::RemoteOptions,
+    workflow::{Context, bundles::BundleSubject},
 };
 
 pub use exit::Exit;
@@ -136,6 +145,7 @@ enum Command {
     Show(show::ShowArguments),
     Inspect(inspect::InspectArguments),
     Run(run::RunArguments),
+    Eval(eval::EvalArguments),
     Verify(verify::VerifyArguments),
     Xcode(xcode::XcodeArguments),
     Link(link::LinkArguments),
@@ -191,6 +201,8 @@ fn fail(printer: &Printer, error: &CommandError) -> Exit {
 fn session(global: &Global, settings: Settings, printer: Printer) -> Result<Session, CommandError> {
     let home = settings.home(global.home.as_deref())?;
     let mut context = Context::new(&home, settings::working_directory()?)?.with_progress(bars::progress(&printer, &settings));
+    let hub = settings.hub.options();
+    context = context.with_remote_options(RemoteOptions { hub, ..RemoteOptions::default() });
     if let Some(jobs) = global.jobs {
         context = context.with_jobs(jobs);
         let threads = rayon::ThreadPoolBuilder::new().num_threads(jobs.get()).build_global();
@@ -222,6 +234,7 @@ impl Command {
             Self::Show(arguments) => show::run(arguments, session),
             Self::Inspect(arguments) => inspect::run(arguments, session),
             Self::Run(arguments) => run::run(arguments, session),
+            Self::Eval(arguments) => eval::run(arguments, session),
             Self::Verify(arguments) => verify::run(arguments, session),
             Self::Xcode(arguments) => xcode::run(arguments, session),
             Self::Link(arguments) => link::run(arguments, session),
@@ -234,11 +247,17 @@ impl Command {
 
 /// Reads a remote's address; folders become absolute.
 fn remote_url(text: &str) -> Result<RemoteUrl, UrlError> {
-    let url = RemoteUrl::parse(text, std::path::Path::new(""))?;
+    let url = RemoteUrl::parse(text, Path::new(""))?;
     Ok(match url {
         RemoteUrl::Folder(path) => RemoteUrl::Folder(std::path::absolute(&path).unwrap_or(path)),
         url => url,
     })
+}
+
+/// A text that is a path is a bundle's folder, any other a package of the store.
+fn bundle_subject(text: &str) -> Result<BundleSubject, RequestError> {
+    let is_path = text.contains(std::path::is_separator) || text.ends_with(".mlpackage") || Path::new(text).is_dir();
+    if is_path { Ok(BundleSubject::Folder(PathBuf::from(text))) } else { Ok(BundleSubject::Package(text.parse()?)) }
 }
 
 #[cfg(test)]

@@ -91,6 +91,11 @@ impl Printer {
         }
     }
 
+    /// Whether a person reads results as they come.
+    pub fn is_watched(&self) -> bool {
+        self.is_terminal && !self.json
+    }
+
     /// How much talk there is.
     pub fn verbosity(&self) -> Verbosity {
         self.verbosity

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::{
-    CommandError, Exit, Session,
-    printer::{bytes, count},
+    CommandError, Exit, LayoutChoice, Session,
+    printer::{Table, bytes, count},
     remote_url,
 };
 use crate::{
-    base::RemoteUrl,
+    base::{RemoteUrl, UrlError},
     workflow::{
         PackageRequest, RequestError,
         publish::{PublishOptions, PublishReport, PublishStatus, PublishSubject, publish},
@@ -21,20 +21,36 @@ const EXAMPLES: &str = "\
 Examples:
   mlreg publish flux-1-tae --to /srv/registry
   mlreg publish flux-1-tae@1.0.0 --to registry --dry-run
+  mlreg publish flux-1-tae --hf acme/flux-1-tae --public
   mlreg publish manifests/flux_1_tae.toml --to /srv/registry";
 
 /// Publish a release.
 ///
 /// Uploads what the remote lacks, then makes the release visible in one step. A manifest is built first. Published versions never change: the same content is accepted again, other content is refused.
+///
+/// On the Hub every bundle is a folder of its own, so that other tools can take it; a file that several bundles have is stored once. The token
+/// is that of `HF_TOKEN`, or the one that `hf auth login` left.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
+#[command(group = clap::ArgGroup::new("remote").required(true).args(["to", "hf"]))]
 pub(super) struct PublishArguments {
     /// A package of the store, or a package manifest (TOML)
     #[arg(value_name = "PACKAGE[@VERSION]|MANIFEST", value_parser = subject)]
     subject: PublishSubject,
-    /// The remote: a folder or file://
+    /// The remote: a folder, file:// or hf://
     #[arg(long, value_name = "URL", value_parser = remote_url)]
-    to: RemoteUrl,
+    to: Option<RemoteUrl>,
+    /// A repository of the Hub: short for --to hf://ORG/REPO
+    #[arg(long, value_name = "ORG/REPO", value_parser = hub_url)]
+    hf: Option<RemoteUrl>,
+    /// Make a repository that does not exist public rather than private
+    #[arg(long)]
+    public: bool,
+    /// How the repository holds bundles: linked or copied (complete), or shared
+    ///
+    /// `shared` lifts equal weight files out: bundles without weights, the weight files beside them, and a `layout.json`.
+    #[arg(long, default_value = "linked", hide_possible_values = true)]
+    layout: LayoutChoice,
     /// Publish what breaks apps under a compatible version
     ///
     /// Without it, changed inputs, outputs, states or functions, a raised deployment target and vanished variants need another major
@@ -58,21 +74,41 @@ fn subject(text: &str) -> Result<PublishSubject, RequestError> {
     text.parse::<PackageRequest>().map(PublishSubject::Package)
 }
 
+/// `ORG/REPO[@BRANCH]`, with or without `hf://`.
+fn hub_url(text: &str) -> Result<RemoteUrl, UrlError> {
+    remote_url(&format!("hf://{}", text.strip_prefix("hf://").unwrap_or(text)))
+}
+
 pub(super) fn run(arguments: &PublishArguments, session: &Session) -> Result<Exit, CommandError> {
     let options = PublishOptions {
         subject: arguments.subject.clone(),
-        to: arguments.to.clone(),
+        // The group asks for one of the two.
+        to: arguments.to.clone().or_else(|| arguments.hf.clone()).expect("clap requires --to or --hf"),
         allow_breaking: arguments.allow_breaking,
         dry_run: arguments.dry_run,
         message: arguments.message.clone(),
+        public: arguments.public,
+        layout: arguments.layout.into(),
     };
     let report = publish(&session.context, &options)?;
     session.printer.report("publish", &report, |printer| {
         report.breaking.iter().for_each(|change| printer.detail(format_args!("  {change}")));
+        if arguments.dry_run && !report.files.is_empty() {
+            printer.table(&files(&report))?;
+        }
         printer.summary(summary(&report));
         Ok(())
     })?;
     Ok(Exit::Ok)
+}
+
+fn files(report: &PublishReport) -> Table {
+    let mut table = Table::new(["FILE", ">SIZE", ">TO UPLOAD"]);
+    for file in &report.files {
+        let upload = if file.uploaded { bytes(file.bytes) } else { "-".to_owned() };
+        table.row([file.path.clone(), bytes(file.bytes), upload]);
+    }
+    table
 }
 
 fn summary(report: &PublishReport) -> String {
@@ -81,7 +117,12 @@ fn summary(report: &PublishReport) -> String {
     match report.status {
         PublishStatus::New => format!("published {name} to `{}`: {upload} uploaded", report.url),
         PublishStatus::AlreadyThere => format!("`{}` has {name} already", report.url),
-        PublishStatus::DryRun => format!("would publish {name} to `{}`: {upload} to upload", report.url),
+        PublishStatus::DryRun if report.files.is_empty() => format!("would publish {name} to `{}`: {upload} to upload", report.url),
+        PublishStatus::DryRun => {
+            let there = report.plan.present.values().copied().fold(0, u64::saturating_add);
+            let files = count(report.files.len() as u64, "file");
+            format!("would publish {name} to `{}`: {files}; {upload} to upload, {} there already", report.url, bytes(there))
+        }
     }
 }
 

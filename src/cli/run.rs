@@ -1,27 +1,33 @@
 //! `mlreg run`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
 use super::{
-    CommandError, Exit, Session,
+    CommandError, Exit, Session, bundle_subject,
     printer::{Table, count},
+    run_text::{self, TextArguments},
 };
 use crate::{
     eval::Mode,
-    manifest::{PackageRequest, RequestError},
     tensors::ValueRange,
-    workflow::run::{RunOptions, RunReport, RunSubject, run as execute},
+    workflow::{
+        bundles::BundleSubject,
+        run::{RunOptions, RunReport, run as execute},
+    },
 };
 
 const EXAMPLES: &str = "\
 Examples:
   mlreg run decoder.mlpackage --input latent.safetensors --output image.png
   mlreg run flux-1-tae --variant '*-1024-*-ios18' --input latent.npy --output image.npy
-  mlreg run encoder.mlpackage --input picture.png --output latent.npz --json";
+  mlreg run encoder.mlpackage --input picture.png --output latent.npz --json
+  mlreg run flan-t5-base --text 'translate English to German: Good morning'
+  mlreg run flan-t5-base --text-file lines.txt --beams 4
+  mlreg run minilm --text 'eating food' --text 'having a meal'";
 
-/// Run a bundle on this machine's CPU: tensors in, tensors out.
+/// Run a bundle on this machine's CPU: tensors or text in and out.
 ///
 /// Runs ML Programs, whoever made them, in an interpreter: on any system, to look at numbers, not for speed. Inputs and results are
 /// .safetensors, .npy, .npz or .png files. As on a device, every result is rounded to the type that the program declares.
@@ -29,26 +35,26 @@ Examples:
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct RunArguments {
     /// A .mlpackage folder, or a package of the store
-    #[arg(value_name = "BUNDLE|PACKAGE", value_parser = subject)]
-    subject: RunSubject,
+    #[arg(value_name = "BUNDLE|PACKAGE", value_parser = bundle_subject)]
+    subject: BundleSubject,
     /// Of a package: run the variant whose id matches
     #[arg(long, value_name = "GLOB")]
     variant: Option<String>,
     /// Run this function
     ///
     /// Default: the one that the bundle runs by default.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", conflicts_with = "text")]
     function: Option<String>,
     /// Take input tensors from FILE
     ///
     /// Names in the file are the names of inputs. The only tensor of a file, such as a picture, goes to the only input. Repeat it for
     /// several files.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "text")]
     input: Vec<PathBuf>,
     /// Write results to FILE
     ///
     /// A .png or .npy file takes one result: the only one, or the one that it is called after.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "text")]
     output: Vec<PathBuf>,
     /// What a name in the input files means, e.g. latents_nchw=latent
     #[arg(long, value_name = "NAME=INPUT", value_parser = pair)]
@@ -61,10 +67,13 @@ pub(super) struct RunArguments {
     /// Compute in float32 throughout, whatever the program declares
     #[arg(long)]
     float32: bool,
+    #[command(flatten)]
+    text: TextArguments,
 }
 
+/// The numbers of black and white.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum RangeChoice {
+pub(super) enum RangeChoice {
     Unit,
     Signed,
     Byte,
@@ -80,11 +89,6 @@ impl From<RangeChoice> for ValueRange {
     }
 }
 
-fn subject(text: &str) -> Result<RunSubject, RequestError> {
-    let is_path = text.contains(std::path::is_separator) || text.ends_with(".mlpackage") || Path::new(text).is_dir();
-    if is_path { Ok(RunSubject::Bundle(PathBuf::from(text))) } else { Ok(RunSubject::Package(text.parse::<PackageRequest>()?)) }
-}
-
 /// Text that is no pair of names.
 #[derive(Debug, thiserror::Error)]
 #[error("expected NAME=INPUT")]
@@ -96,6 +100,10 @@ fn pair(text: &str) -> Result<(String, String), PairError> {
 }
 
 pub(super) fn run(arguments: &RunArguments, session: &Session) -> Result<Exit, CommandError> {
+    let mode = if arguments.float32 { Mode::Float32 } else { Mode::Declared };
+    if arguments.text.is_asked_for() {
+        return run_text::run(&arguments.text, arguments.subject.clone(), arguments.variant.clone(), mode, session);
+    }
     let options = RunOptions {
         subject: arguments.subject.clone(),
         variant: arguments.variant.clone(),
@@ -103,7 +111,7 @@ pub(super) fn run(arguments: &RunArguments, session: &Session) -> Result<Exit, C
         inputs: arguments.input.clone(),
         names: arguments.map.iter().cloned().collect(),
         outputs: arguments.output.clone(),
-        mode: if arguments.float32 { Mode::Float32 } else { Mode::Declared },
+        mode,
         range: arguments.range.into(),
     };
     let report = execute(&session.context, &options)?;

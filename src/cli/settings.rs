@@ -10,7 +10,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::base::{OsFloor, Platform};
+use crate::{
+    base::{OsFloor, Platform},
+    remote::{HUB_ENDPOINT, HubOptions, HubToken},
+};
 
 /// The store's folder; `--home` overrides it.
 pub const MLREG_HOME: &str = "MLREG_HOME";
@@ -40,6 +43,22 @@ pub const TVOS_DEPLOYMENT_TARGET: &str = "TVOS_DEPLOYMENT_TARGET";
 pub const WATCHOS_DEPLOYMENT_TARGET: &str = "WATCHOS_DEPLOYMENT_TARGET";
 /// Xcode's deployment target of visionOS.
 pub const XROS_DEPLOYMENT_TARGET: &str = "XROS_DEPLOYMENT_TARGET";
+/// A token of the Hugging Face Hub.
+pub const HF_TOKEN: &str = "HF_TOKEN";
+/// The file with the token, where it is not `HF_HOME/token`.
+pub const HF_TOKEN_PATH: &str = "HF_TOKEN_PATH";
+/// The folder of the Hub's clients: token and cache. Default: `huggingface` in the user's cache folder.
+pub const HF_HOME: &str = "HF_HOME";
+/// The cache of the Hub's clients, where it is not `HF_HOME/hub`. mlreg looks into it and never writes there.
+pub const HF_HUB_CACHE: &str = "HF_HUB_CACHE";
+/// The Hub's address, where it is not <https://huggingface.co>.
+pub const HF_ENDPOINT: &str = "HF_ENDPOINT";
+/// True: the Hub is not asked at all.
+pub const HF_HUB_OFFLINE: &str = "HF_HUB_OFFLINE";
+/// True: the token is sent where something is published, and not where something is read.
+pub const HF_HUB_DISABLE_IMPLICIT_TOKEN: &str = "HF_HUB_DISABLE_IMPLICIT_TOKEN";
+/// The user's cache folder, in which `huggingface` lies. Default: `.cache` in the user's home.
+pub const XDG_CACHE_HOME: &str = "XDG_CACHE_HOME";
 
 /// Which variable holds which platform's floor, and the SDK names of that platform.
 const DEPLOYMENT_TARGETS: [(&str, Platform, &[&str]); 5] = [
@@ -56,6 +75,8 @@ const DEFAULT_HOME: &str = ".mlreg";
 /// The environment as far as mlreg cares.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
+    /// How the Hub is talked to.
+    pub hub: HubSettings,
     /// The store's folder, unless `--home` says another.
     pub home: Option<PathBuf>,
     /// Whether colours are unwanted.
@@ -66,6 +87,57 @@ pub struct Settings {
     pub xcode: bool,
     /// The variable that has Xcode's deployment target, its platform, and its value.
     deployment_target: Option<(&'static str, Platform, String)>,
+}
+
+/// What the environment says about the Hub. A token is never shown.
+#[derive(Debug, Clone, Default)]
+pub struct HubSettings {
+    endpoint: Option<String>,
+    token: Option<HubToken>,
+    token_file: Option<PathBuf>,
+    cache: Option<PathBuf>,
+    offline: bool,
+    no_implicit_token: bool,
+}
+
+impl HubSettings {
+    fn read(raw: impl Fn(&str) -> Option<OsString>, text: impl Fn(&str) -> Option<String>, user: Option<&Path>) -> Self {
+        let path = |name: &str| raw(name).map(PathBuf::from).map(|path| expanded(path, user));
+        let cache = || path(XDG_CACHE_HOME).or_else(|| Some(user?.join(".cache")));
+        let home = path(HF_HOME).or_else(|| Some(cache()?.join("huggingface")));
+        let below_home = |name: &str| home.as_ref().map(|home| home.join(name));
+        let is_true = |name: &str| text(name).is_some_and(|value| ["1", "ON", "YES", "TRUE"].contains(&value.to_uppercase().as_str()));
+        Self {
+            endpoint: text(HF_ENDPOINT),
+            token: text(HF_TOKEN).and_then(|token| HubToken::new(&token)),
+            token_file: path(HF_TOKEN_PATH).or_else(|| below_home("token")),
+            cache: path(HF_HUB_CACHE).or_else(|| below_home("hub")),
+            offline: is_true(HF_HUB_OFFLINE),
+            no_implicit_token: is_true(HF_HUB_DISABLE_IMPLICIT_TOKEN),
+        }
+    }
+
+    /// The options that this comes to. The token's file is read now.
+    pub fn options(&self) -> HubOptions {
+        // Who has no such file is not logged in.
+        let from_file = || HubToken::new(&std::fs::read_to_string(self.token_file.as_ref()?).ok()?);
+        HubOptions {
+            endpoint: self.endpoint.clone().unwrap_or_else(|| HUB_ENDPOINT.to_owned()),
+            token: self.token.clone().or_else(from_file),
+            token_for_reading: !self.no_implicit_token,
+            offline: self.offline,
+            cache: self.cache.clone(),
+            publication: None,
+        }
+    }
+}
+
+/// `~` at the beginning of a path is the user's home, as the Hub's clients read it.
+fn expanded(path: PathBuf, user: Option<&Path>) -> PathBuf {
+    match (path.strip_prefix("~"), user) {
+        (Ok(rest), Some(user)) => user.join(rest),
+        _ => path,
+    }
 }
 
 /// What is wrong with the environment.
@@ -102,19 +174,20 @@ impl Settings {
     /// Reads this process's environment.
     #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
     pub fn from_environment() -> Self {
-        let mut settings = Self::read(|name| std::env::var_os(name));
+        let user = std::env::home_dir().filter(|folder| !folder.as_os_str().is_empty());
+        let mut settings = Self::read(|name| std::env::var_os(name), user.as_deref());
         if settings.home.is_none() {
-            let user = std::env::home_dir().filter(|folder| !folder.as_os_str().is_empty());
             settings.home = user.map(|folder| folder.join(DEFAULT_HOME));
         }
         settings
     }
 
-    fn read(variable: impl Fn(&str) -> Option<OsString>) -> Self {
+    fn read(variable: impl Fn(&str) -> Option<OsString>, user: Option<&Path>) -> Self {
         let raw = |name: &str| variable(name).filter(|value| !value.is_empty());
         let text = |name: &str| raw(name).and_then(|value| value.into_string().ok());
         let xcode = raw(XCODE_VERSION_ACTUAL).is_some() || (raw(ACTION).is_some() && raw(SRCROOT).is_some());
         Self {
+            hub: HubSettings::read(raw, text, user),
             home: raw(MLREG_HOME).map(PathBuf::from),
             no_color: raw(NO_COLOR).is_some(),
             plain_terminal: text(TERM).is_some_and(|term| term == "dumb"),
@@ -179,7 +252,7 @@ mod tests {
 
     fn settings(variables: &[(&str, &str)]) -> Settings {
         let find = |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(value));
-        Settings::read(find)
+        Settings::read(find, Some(Path::new("/home/me")))
     }
 
     fn floor(variables: &[(&str, &str)]) -> Option<String> {
@@ -206,6 +279,28 @@ mod tests {
     fn a_floor_that_is_no_version_is_an_error() {
         let error = settings(&[(PLATFORM_NAME, "xros"), (XROS_DEPLOYMENT_TARGET, "latest")]).floor().unwrap_err();
         assert_eq!(error.to_string(), "`XROS_DEPLOYMENT_TARGET` is `latest`, expected an OS version such as 17.0");
+    }
+
+    #[test]
+    fn the_hub_is_found_as_its_own_clients_find_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        for (name, token) in [("token", "hf_home\n"), ("other", " hf_other ")] {
+            std::fs::write(folder.path().join(name), token).unwrap();
+        }
+        let (home, other) = (path(""), path("other"));
+        let token = |variables: &[(&str, &str)]| settings(variables).hub.options().token;
+        assert_eq!(token(&[(HF_HOME, &home)]), HubToken::new("hf_home"));
+        assert_eq!(token(&[(HF_HOME, &home), (HF_TOKEN_PATH, &other)]), HubToken::new("hf_other"));
+        assert_eq!(token(&[(HF_HOME, &home), (HF_TOKEN_PATH, &other), (HF_TOKEN, "hf_mine")]), HubToken::new("hf_mine"));
+        assert_eq!(token(&[(HF_HOME, "/nowhere")]), None);
+        let all = settings(&[(HF_HUB_OFFLINE, "yes"), (HF_HUB_DISABLE_IMPLICIT_TOKEN, "1"), (HF_ENDPOINT, "http://hub")]).hub.options();
+        assert!(all.offline && !all.token_for_reading && all.endpoint == "http://hub");
+        let none = settings(&[(HF_HUB_OFFLINE, "0")]).hub.options();
+        assert!(!none.offline && none.token_for_reading && none.endpoint == HUB_ENDPOINT);
+        assert_eq!(none.cache.unwrap(), Path::new("/home/me/.cache/huggingface/hub"));
+        assert_eq!(settings(&[(XDG_CACHE_HOME, "/c")]).hub.options().cache.unwrap(), Path::new("/c/huggingface/hub"));
+        assert_eq!(settings(&[(HF_HUB_CACHE, "~/x")]).hub.options().cache.unwrap(), Path::new("/home/me/x"));
     }
 
     #[test]

@@ -1,12 +1,17 @@
 //! Walks a function, operation by operation. Shapes are inferred again from what is there, so every result is checked against its
 //! operator's contract; values and decoded constants are dropped after their last use.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, HashMap, HashSet},
+};
 
 use candle_core::{DType, Device, Tensor};
 
 use super::{
-    Arguments, ConstantSource, EvalError, Kernel, KernelError, OperationError, constant, storage_type,
+    Arguments, ConstantSource, EvalError, Kernel, KernelError, OperationError, constant,
+    decoded::Decoded,
+    storage_type,
     value::{check_shape, conform, declares, held_type, readable, small},
     view,
 };
@@ -49,19 +54,20 @@ pub struct Operators {
     pub kernels: fn(&str) -> Option<Kernel>,
 }
 
-/// Runs the functions of a program.
-#[derive(Debug, Clone, Copy)]
+/// Runs the functions of a program. Constants that are needed again, in loops or later runs, stay decoded.
+#[derive(Debug, Clone)]
 pub struct Interpreter<'a> {
     program: &'a Program,
     operators: Operators,
     constants: &'a dyn ConstantSource,
+    decoded: RefCell<Decoded>,
     limits: Limits,
 }
 
 impl<'a> Interpreter<'a> {
     /// An interpreter of `program` whose constants come from `constants`.
     pub fn new(program: &'a Program, operators: Operators, constants: &'a dyn ConstantSource) -> Self {
-        Self { program, operators, constants, limits: Limits::default() }
+        Self { program, operators, constants, decoded: RefCell::default(), limits: Limits::default() }
     }
 
     /// The same within other limits.
@@ -118,6 +124,7 @@ impl<'a> Interpreter<'a> {
             function,
             operators: self.operators,
             constants: self.constants,
+            decoded: &self.decoded,
             mode,
             limits: self.limits,
             operations: 0,
@@ -154,6 +161,7 @@ struct Run<'a, 's> {
     function: &'a Function,
     operators: Operators,
     constants: &'a dyn ConstantSource,
+    decoded: &'s RefCell<Decoded>,
     mode: Mode,
     limits: Limits,
     /// How many operations were run.
@@ -231,13 +239,13 @@ impl<'a> Run<'a, '_> {
 
     /// Runs the operations of a block. Values of the block itself are dropped after their last use, those of the blocks around it are not.
     fn block(&mut self, block: &'a Block) -> Result<(), EvalError> {
-        let last = last_uses(block);
+        let last = block.last_uses();
         let mut own: HashSet<ValueId> = block.inputs.iter().copied().collect();
         let outermost = std::ptr::eq(block, &self.function.block);
         for (index, operation) in block.operations.iter().enumerate() {
             self.operation(operation).map_err(|source| self.located(index, operation, source))?;
             own.extend(&operation.outputs);
-            for id in used(operation).into_iter().chain(operation.outputs.iter().copied()) {
+            for id in operation.uses().into_iter().chain(operation.outputs.iter().copied()) {
                 if (outermost || own.contains(&id)) && last.get(&id).is_none_or(|&last| last <= index) {
                     self.values.remove(&id);
                 }
@@ -360,7 +368,7 @@ impl<'a> Run<'a, '_> {
             }
         }
         // Before iOS18 the parameters of `constexpr_*` are attributes.
-        for (parameter, value) in operation.attributes.iter().filter(|_| operation.kind.starts_with("constexpr_")) {
+        for (parameter, value) in operation.attributes.iter().filter(|_| operation.is_constexpr()) {
             operands.push((parameter, self.literal(parameter, value)?));
         }
         Ok(operands)
@@ -374,7 +382,7 @@ impl<'a> Run<'a, '_> {
             Some(Slot::State) => Ok(Operand { ty: info.ty.clone(), known: None, tensor: self.states.get(&info.name).cloned() }),
             Some(Slot::Constant(value, decoded)) => {
                 if decoded.is_none() {
-                    *decoded = constant_tensor(&info.name, value, constants)?;
+                    *decoded = self.decoded.borrow_mut().get(value, || constant_tensor(&info.name, value, constants))?;
                 }
                 Ok(Operand { ty: value.value_type(), known: Some(readable(value, decoded.as_ref())), tensor: decoded.clone() })
             }
@@ -386,8 +394,9 @@ impl<'a> Run<'a, '_> {
         }
     }
 
-    fn literal(&self, name: &str, value: &Value) -> Result<Operand, OperationError> {
-        let tensor = constant_tensor(name, value, self.constants)?;
+    fn literal(&mut self, name: &str, value: &'a Value) -> Result<Operand, OperationError> {
+        let constants = self.constants;
+        let tensor = self.decoded.borrow_mut().get(value, || constant_tensor(name, value, constants))?;
         Ok(Operand { ty: value.value_type(), known: Some(readable(value, tensor.as_ref())), tensor })
     }
 
@@ -404,7 +413,7 @@ impl<'a> Run<'a, '_> {
                 return Err(declared_error(info, &computed).into());
             }
             let element = ty.tensor().map_or(DataType::Float32, |ty| ty.dtype);
-            let mode = if operation.kind.starts_with("constexpr_") { Mode::Declared } else { self.mode };
+            let mode = if operation.is_constexpr() { Mode::Declared } else { self.mode };
             let tensor = conform(tensor.clone(), element, mode).map_err(KernelError::from)?;
             (self.watch)(operation, &info.name, &tensor);
             self.values.insert(id, Slot::Tensor(tensor));
@@ -448,31 +457,6 @@ impl<E: Into<OperationError>> From<E> for Failure {
     fn from(error: E) -> Self {
         Self::Operation(error.into())
     }
-}
-
-/// Every value that an operation uses, in the blocks inside of it too.
-fn used(operation: &Operation) -> Vec<ValueId> {
-    let mut ids: Vec<ValueId> = Vec::new();
-    for binding in operation.inputs.values().flatten() {
-        if let Binding::Value(id) = binding {
-            ids.push(*id);
-        }
-    }
-    for block in &operation.blocks {
-        ids.extend(block.operations.iter().flat_map(used));
-        ids.extend(&block.outputs);
-    }
-    ids
-}
-
-/// The last operation that uses each value; results of the block are used at the end.
-fn last_uses(block: &Block) -> HashMap<ValueId, usize> {
-    let mut last = HashMap::new();
-    for (index, operation) in block.operations.iter().enumerate() {
-        last.extend(used(operation).into_iter().map(|id| (id, index)));
-    }
-    last.extend(block.outputs.iter().map(|&id| (id, usize::MAX)));
-    last
 }
 
 /// A choice, or whether a loop goes on.

@@ -17,9 +17,12 @@ pub(super) fn readable(value: &Value, tensor: Option<&Tensor>) -> Value {
     }
 }
 
+/// The longest vector whose values operators may ask for.
+pub(super) const MOST_NUMBERS: usize = 1024;
+
 /// The values of integer scalars and short vectors, and of float scalars: shapes, axes, indices that are computed.
 pub(super) fn small(dtype: DataType, tensor: &Tensor) -> Option<Value> {
-    if tensor.rank() > 1 || tensor.elem_count() > 64 || (dtype.is_float() && tensor.rank() > 0) {
+    if tensor.rank() > 1 || tensor.elem_count() > MOST_NUMBERS || (dtype.is_float() && tensor.rank() > 0) {
         return None;
     }
     let literal = match storage_type(dtype)? {
@@ -82,7 +85,7 @@ pub(super) fn declares(declared: &ValueType, computed: &ValueType) -> bool {
 /// Rounds floats to the declared type where the mode says so, and wraps integers as their width does.
 pub(super) fn conform(tensor: Tensor, dtype: DataType, mode: Mode) -> candle_core::Result<Tensor> {
     match dtype {
-        DataType::Float16 if mode == Mode::Declared => rounded(&tensor),
+        DataType::Float16 if mode == Mode::Declared => rounded(tensor),
         DataType::Int8 => wrapped(tensor, |v| i64::from(v as i8)),
         DataType::Int16 => wrapped(tensor, |v| i64::from(v as i16)),
         DataType::Int32 => wrapped(tensor, |v| i64::from(v as i32)),
@@ -93,20 +96,38 @@ pub(super) fn conform(tensor: Tensor, dtype: DataType, mode: Mode) -> candle_cor
     }
 }
 
-fn rounded(tensor: &Tensor) -> candle_core::Result<Tensor> {
-    const BLOCK: usize = 4096;
+/// What only moves, chooses or bounds numbers of float16 gives such numbers again, which needs no copy.
+fn rounded(tensor: Tensor) -> candle_core::Result<Tensor> {
+    let values = view(&tensor, |values: &[f32]| (!are_halves(values)).then(|| round(values)))?;
+    match values {
+        Some(values) => Tensor::from_vec(values, tensor.shape(), &Device::Cpu),
+        None => Ok(tensor),
+    }
+}
+
+/// Whether all are zero or normal numbers of float16.
+fn are_halves(values: &[f32]) -> bool {
+    const NORMAL: std::ops::RangeInclusive<u32> = 0x3880_0000..=0x477f_e000;
+    let is_half = |value: &f32| {
+        let magnitude = value.to_bits() & 0x7fff_ffff;
+        magnitude == 0 || (NORMAL.contains(&magnitude) && magnitude & 0x1fff == 0)
+    };
+    // Without an early end inside of a block, many are looked at together.
+    values.par_chunks(BLOCK).all(|values| values.iter().fold(true, |all, value| all & is_half(value)))
+}
+
+const BLOCK: usize = 4096;
+
+fn round(values: &[f32]) -> Vec<f32> {
     let round = |(values, out): (&[f32], &mut [f32])| {
         let mut halves = [f16::ZERO; BLOCK];
         let halves = &mut halves[..values.len()];
-        half::slice::HalfFloatSliceExt::convert_from_f32_slice(halves, values);
+        halves.convert_from_f32_slice(values);
         halves.convert_to_f32_slice(out);
     };
-    let values = view(tensor, |values: &[f32]| {
-        let mut out = vec![0.0; values.len()];
-        values.par_chunks(BLOCK).zip(out.par_chunks_mut(BLOCK)).for_each(round);
-        out
-    })?;
-    Tensor::from_vec(values, tensor.shape(), &Device::Cpu)
+    let mut out = vec![0.0; values.len()];
+    values.par_chunks(BLOCK).zip(out.par_chunks_mut(BLOCK)).for_each(round);
+    out
 }
 
 fn wrapped(tensor: Tensor, wrap: fn(i64) -> i64) -> candle_core::Result<Tensor> {
@@ -117,5 +138,28 @@ fn wrapped(tensor: Tensor, wrap: fn(i64) -> i64) -> candle_core::Result<Tensor> 
     match values {
         Some(values) => Tensor::from_vec(values, tensor.shape(), &Device::Cpu),
         None => Ok(tensor),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_taken_for_a_half_is_one() {
+        for bits in 0..=u16::MAX {
+            let half = f16::from_bits(bits).to_f32();
+            assert_eq!(are_halves(&[half]), half == 0.0 || f16::from_bits(bits).is_normal(), "{half}");
+        }
+        for other in [0.1, 2049.0, 65520.0, 1e-9, 1e30, -1.000_01, f32::MIN_POSITIVE] {
+            assert!(!are_halves(&[1.0, other]), "{other}");
+        }
+    }
+
+    #[test]
+    fn floats_are_rounded_to_the_nearest_half() {
+        let x = Tensor::new(&[2049.0f32, 2051.0, 65519.0, -65520.0, 3e-8, 2e-8, 6.1e-5], &Device::Cpu).unwrap();
+        let expected = [2048.0, 2052.0, 65504.0, f32::NEG_INFINITY, 2f32.powi(-24), 0.0, f16::from_f32(6.1e-5).to_f32()];
+        assert_eq!(conform(x, DataType::Float16, Mode::Declared).unwrap().to_vec1::<f32>().unwrap(), expected);
     }
 }

@@ -97,6 +97,16 @@ pub enum FetchError {
         /// The versions that there are.
         versions: Vec<Version>,
     },
+    /// None of a collection's bundles will do.
+    #[error("`{glob}` matches no bundle of `{package}`: there is {}", ids.join(", "))]
+    NoBundle {
+        /// What was asked for.
+        glob: String,
+        /// The package.
+        package: PackageName,
+        /// The bundles that there are.
+        ids: Vec<String>,
+    },
     /// A release whose variants name a blob that its list does not have.
     #[error("the release has no blob {blob}, which one of its variants names")]
     UnlistedBlob {

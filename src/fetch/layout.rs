@@ -237,7 +237,7 @@ impl Proof {
     }
 
     /// The bytes of `layout.json`, where the layout has one.
-    pub(super) fn layout_document(&self) -> Option<Vec<u8>> {
+    pub fn layout_document(&self) -> Option<Vec<u8>> {
         if self.layout != Layout::Shared {
             return None;
         }

@@ -223,7 +223,7 @@ mod tests {
             segments.push(Segment { offset, length: *length, content, tensor: None });
             offset += length;
         }
-        Blob { size: offset, blake3: key(99), segments }
+        Blob { size: offset, blake3: Some(key(99)), segments }
     }
 
     fn base64(length: usize) -> String {

@@ -11,7 +11,7 @@ use std::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::base::{Blake3, Digest, PackageName, RelativePath, Tag, Target};
+use crate::base::{Blake3, Digest, HashedBytes, PackageName, RelativePath, Tag, Target};
 
 /// The `schema` field of a release manifest.
 pub const SCHEMA: &str = "mlreg/release/1";
@@ -56,6 +56,9 @@ pub struct Source {
     /// The files that were read, by name inside the checkpoint.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub files: BTreeMap<String, Digest>,
+    /// The repository of the Hub that they came from, `ORG/REPO`, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repository: Option<String>,
     /// The commit of the repository they came from, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,
@@ -205,8 +208,9 @@ impl fmt::Display for Feature {
 pub struct Blob {
     /// Length in bytes.
     pub size: u64,
-    /// BLAKE3 of all bytes.
-    pub blake3: Blake3,
+    /// BLAKE3 of all bytes; absent where whoever described the blob has not read it: in repositories that mlreg did not publish.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blake3: Option<Blake3>,
     /// Consecutive ranges that cover every byte; empty: the blob is fetched whole.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub segments: Vec<Segment>,
@@ -235,6 +239,13 @@ pub enum SegmentContent {
     Blake3(Blake3),
     /// They stand here, in base64: the short records between tensors, which move whenever a tensor before them changes its length.
     Data(String),
+}
+
+impl Blob {
+    /// Whether bytes that were hashed are what this describes, as far as it does.
+    pub fn describes(&self, hashed: &HashedBytes) -> bool {
+        self.size == hashed.size && self.blake3.is_none_or(|blake3| blake3 == hashed.blake3)
+    }
 }
 
 /// Which tensor a segment belongs to.

@@ -351,7 +351,7 @@ mod tests {
             license: None,
             sources: BTreeMap::new(),
             variants,
-            blobs: BTreeMap::from([(DIGEST, Blob { size: 1, blake3: Blake3::from_bytes([0; 32]), segments: Vec::new() })]),
+            blobs: BTreeMap::from([(DIGEST, Blob { size: 1, blake3: Some(Blake3::from_bytes([0; 32])), segments: Vec::new() })]),
             other: serde_json::Map::new(),
         }
     }

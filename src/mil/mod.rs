@@ -6,6 +6,9 @@
 
 mod builder;
 mod constant;
+mod contract;
+mod known;
+mod liveness;
 mod op;
 mod program;
 mod text;
@@ -14,6 +17,9 @@ mod verify;
 
 pub use builder::{Argument, BuildError, Builder, Var};
 pub use constant::{Constant, Literal, Recipe, RecipeKind, Value};
+pub use contract::{Refusal, refusal};
+pub use known::Known;
+pub use liveness::{Peak, peak};
 pub use op::{BlockTypes, Call, Default, Domain, InferError, OpDef, OpVersion, Parameter, Presence, Registry, broadcast};
 pub use program::{Binding, Block, Function, Operation, Program, Scope, ValueId, ValueInfo};
 pub use text::print;

@@ -130,10 +130,35 @@ impl Function {
     }
 }
 
+impl Binding {
+    /// The constant in place.
+    pub fn literal(&self) -> Option<&Value> {
+        match self {
+            Self::Literal(value) => Some(value),
+            Self::Value(_) => None,
+        }
+    }
+}
+
 impl Operation {
     /// The value of a `const` operation.
     pub fn constant(&self) -> Option<&Value> {
         if self.kind == "const" { self.attributes.get("val") } else { None }
+    }
+
+    /// Every constant that stands in the operation itself: arguments in place, and attributes.
+    pub fn constants(&self) -> impl Iterator<Item = &Value> {
+        self.inputs.values().flatten().filter_map(Binding::literal).chain(self.attributes.values())
+    }
+
+    /// Whether it makes a weight out of compressed constants, before the program runs.
+    pub fn is_constexpr(&self) -> bool {
+        self.kind.starts_with("constexpr_")
+    }
+
+    /// Whether it runs when the program does: it is neither a constant nor made out of constants before.
+    pub fn is_computed(&self) -> bool {
+        self.kind != "const" && !self.is_constexpr()
     }
 }
 

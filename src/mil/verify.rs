@@ -1,8 +1,8 @@
 //! Checks a program that comes from elsewhere, or once more what was built: names, order, operators, types, ranks.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
-use super::{Binding, Block, Call, DataType, Function, InferError, Operation, Program, Registry, Value, ValueId, ValueType};
+use super::{Binding, Block, DataType, Function, InferError, Known, Operation, Program, Registry, ValueId, ValueType};
 use crate::base::Target;
 
 /// What is wrong with a program, and where.
@@ -166,8 +166,7 @@ pub fn verify(program: &Program, registry: Registry) -> Result<(), VerifyError> 
             target: program.target,
             registry,
             defined: HashSet::new(),
-            constants: HashMap::new(),
-            fixed: HashSet::new(),
+            known: Known::of(function),
             names: HashSet::new(),
         }
         .run()?;
@@ -181,9 +180,7 @@ struct Verifier<'a> {
     target: Target,
     registry: Registry,
     defined: HashSet<ValueId>,
-    constants: HashMap<ValueId, &'a Value>,
-    /// Results of `constexpr_*` operators.
-    fixed: HashSet<ValueId>,
+    known: Known<'a>,
     names: HashSet<&'a str>,
 }
 
@@ -290,13 +287,9 @@ impl<'a> Verifier<'a> {
         }
         if let Some(value) = operation.constant() {
             self.check_types(index, operation, &[value.value_type()])?;
-            self.constants.extend(operation.outputs.iter().map(|&id| (id, value)));
         } else {
             let types = self.infer(index, operation)?;
             self.check_types(index, operation, &types)?;
-            if operation.kind.starts_with("constexpr_") {
-                self.fixed.extend(&operation.outputs);
-            }
         }
         operation.outputs.iter().try_for_each(|&id| self.define(id))
     }
@@ -311,27 +304,8 @@ impl<'a> Verifier<'a> {
             op: operation.kind.clone(),
             source: Box::new(source),
         };
-        let mut call = Call::new(definition, self.function.opset).map_err(error)?;
-        for (parameter, bindings) in &operation.inputs {
-            for binding in bindings {
-                match binding {
-                    Binding::Value(id) if self.fixed.contains(id) => call.push_fixed(parameter, self.function.value(*id).ty.clone()),
-                    Binding::Value(id) => {
-                        call.push(parameter, self.function.value(*id).ty.clone(), self.constants.get(id).map(|v| (*v).clone()))
-                    }
-                    Binding::Literal(value) => call.push(parameter, value.value_type(), Some(value.clone())),
-                }
-            }
-        }
-        // Before iOS18 the parameters of `constexpr_*` are attributes.
-        for (parameter, value) in operation.attributes.iter().filter(|_| operation.kind.starts_with("constexpr_")) {
-            call.push(parameter, value.value_type(), Some(value.clone()));
-        }
-        for block in &operation.blocks {
-            let types = |ids: &[ValueId]| ids.iter().map(|&id| self.function.value(id).ty.clone()).collect();
-            call.push_block(types(&block.inputs), types(&block.outputs));
-        }
-        call.infer().map_err(error)
+        let call = self.known.call(self.function, operation, definition, self.function.opset);
+        call.and_then(|call| call.infer()).map_err(error)
     }
 
     fn check_types(&self, index: usize, operation: &Operation, inferred: &[ValueType]) -> Result<(), VerifyError> {
@@ -349,8 +323,11 @@ impl<'a> Verifier<'a> {
             });
         }
         // Tables of compressed weights may have more dimensions, since the weight that they make has not.
-        let free = operation.kind == "const" || operation.kind.starts_with("constexpr_");
-        match operation.outputs.iter().find(|&&id| !free && self.function.value(id).ty.tensor().is_some_and(|t| t.rank() > 5)) {
+        match operation
+            .outputs
+            .iter()
+            .find(|&&id| operation.is_computed() && self.function.value(id).ty.tensor().is_some_and(|t| t.rank() > 5))
+        {
             Some(&id) => {
                 let value = self.function.value(id);
                 Err(VerifyError::Rank { function: self.name.to_owned(), name: value.name.clone(), ty: value.ty.to_string() })

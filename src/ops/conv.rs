@@ -4,14 +4,12 @@
 //! `pad` (two per dimension: before, after) counts only with `pad_type` `custom`.
 //! iOS16: `pad_type` `same_lower`. iOS17: `weight` and `bias` may have another float type than `x`, and `bias` may be computed.
 
-use std::collections::BTreeMap;
-
 use candle_core::{Device, Tensor};
-use rayon::prelude::*;
 
 use super::{
     Op,
     support::{
+        convolution::Convolution,
         defaults,
         shapes::{expect_shape, integers, lengths, rank_between, single},
         types::{FLOAT, X, int, text, var},
@@ -153,18 +151,6 @@ fn weight_shape(weight: &TensorType, rank: usize) -> Result<Vec<u64>, InferError
     shape.ok_or_else(|| InferError::rule("weight", format!("expected rank {rank} and fixed lengths, found {weight}")))
 }
 
-/// One convolution, spelled out: always three spatial dimensions, missing ones in front have length 1.
-struct Convolution {
-    groups: usize,
-    channels: usize,
-    input: [usize; 3],
-    kernel: [usize; 3],
-    output: [usize; 3],
-    stride: [usize; 3],
-    dilation: [usize; 3],
-    before: [usize; 3],
-}
-
 fn three(values: impl IntoIterator<Item = u64>, missing: usize) -> [usize; 3] {
     let values: Vec<usize> = values.into_iter().map(|v| v as usize).collect();
     let mut result = [missing; 3];
@@ -181,6 +167,7 @@ fn kernel(arguments: &Arguments<'_>) -> Result<Vec<Tensor>, KernelError> {
     let convolution = Convolution {
         groups: arguments.call.int("groups")? as usize,
         channels: weight.dims()[1],
+        filters: shape[1],
         input: three(x.dims()[2..].iter().map(|&n| n as u64), 1),
         kernel: each(|w| w.kernel, 1),
         output: three(shape[2..].iter().map(|&n| n as u64), 1),
@@ -189,124 +176,8 @@ fn kernel(arguments: &Arguments<'_>) -> Result<Vec<Tensor>, KernelError> {
         before: each(|w| w.before, 0),
     };
     let bias = arguments.given("bias").map(|bias| bias.to_vec1::<f32>()).transpose()?;
-    let values = convolution.run(x, weight, bias.as_deref(), shape[0], shape[1])?;
+    let values = view(x, |x: &[f32]| view(weight, |weight: &[f32]| convolution.run(x, weight, bias.as_deref(), shape[0])))??;
     Ok(vec![Tensor::from_vec(values, shape, &Device::Cpu)?])
-}
-
-/// Bytes of the patch matrix of one tile: enough rows that few of the input's are prepared twice, little beside the pictures.
-const TILE_BYTES: usize = 8 << 20;
-
-impl Convolution {
-    /// The patches of a tile of output rows become a matrix that is multiplied with the weights; tiles run in parallel. A patch lies in one piece,
-    /// channels innermost, which is the order in which the product is fastest.
-    fn run(&self, x: &Tensor, weight: &Tensor, bias: Option<&[f32]>, batch: usize, filters: usize) -> Result<Vec<f32>, KernelError> {
-        let per_group = filters / self.groups;
-        let length = self.channels * self.kernel.iter().product::<usize>();
-        let weight =
-            weight.reshape((filters, self.channels, ()))?.transpose(1, 2)?.contiguous()?.reshape((self.groups, per_group, length))?;
-        let rows = self.output[0] * self.output[1];
-        let (width, plane) = (self.output[2], rows * self.output[2]);
-        let tile_rows = (TILE_BYTES / 4 / (length * width).max(1)).clamp(1, rows.max(1));
-        let mut out = vec![0.0; batch * filters * plane];
-        if out.is_empty() {
-            return Ok(out);
-        }
-        let tiles = tiles(&mut out, plane, per_group, tile_rows * width);
-        let input_plane = self.channels * self.input.iter().product::<usize>();
-        view(x, |x: &[f32]| {
-            tiles.into_par_iter().try_for_each(|Tile { group, index, mut parts }| {
-                let image = &x[group * input_plane..(group + 1) * input_plane];
-                let places = parts[0].len();
-                let patches = self.patches(image, index * tile_rows, places / width);
-                let patches = Tensor::from_vec(patches, (places, length), &Device::Cpu)?;
-                let product = patches.matmul(&weight.get(group % self.groups)?.t()?)?;
-                view(&product, |product: &[f32]| {
-                    for (i, part) in parts.iter_mut().enumerate() {
-                        let bias = bias.map_or(0.0, |bias| bias[group % self.groups * per_group + i]);
-                        part.iter_mut().zip(product.iter().skip(i).step_by(per_group)).for_each(|(out, &value)| *out = value + bias);
-                    }
-                })
-            })
-        })??;
-        Ok(out)
-    }
-
-    /// The patches of output rows `first..first + rows`, one behind the other.
-    fn patches(&self, image: &[f32], first: usize, rows: usize) -> Vec<f32> {
-        let [depth, height, width] = self.kernel;
-        let run = width * self.channels;
-        let length = depth * height * run;
-        let mut patches = vec![0.0; rows * self.output[2] * length];
-        let mut lines: BTreeMap<(usize, usize), Vec<f32>> = BTreeMap::new();
-        for (row, patches) in (first..first + rows).zip(patches.chunks_mut(self.output[2] * length)) {
-            for (z, y) in (0..depth).flat_map(|z| (0..height).map(move |y| (z, y))) {
-                let source = (self.source(0, row / self.output[1], z), self.source(1, row % self.output[1], y));
-                // Rows in the padding stay zero.
-                let (Some(from_z), Some(from_y)) = source else { continue };
-                let line = lines.entry((from_z, from_y)).or_insert_with(|| self.line(image, from_z, from_y));
-                let begin = (z * height + y) * run;
-                for (place, patch) in patches.chunks_mut(length).enumerate() {
-                    self.copy_run(line, place * self.stride[2], &mut patch[begin..begin + run]);
-                }
-            }
-        }
-        patches
-    }
-
-    /// Where in the input kernel element `element` lies at output place `place`; `None` in the padding.
-    fn source(&self, axis: usize, place: usize, element: usize) -> Option<usize> {
-        let padded = place * self.stride[axis] + element * self.dilation[axis];
-        padded.checked_sub(self.before[axis]).filter(|&at| at < self.input[axis])
-    }
-
-    /// A row of the input with its padding, channels innermost.
-    fn line(&self, image: &[f32], z: usize, y: usize) -> Vec<f32> {
-        let [depth, height, width] = self.input;
-        let padded = (self.output[2] - 1) * self.stride[2] + (self.kernel[2] - 1) * self.dilation[2] + 1;
-        let used = width.min(padded.saturating_sub(self.before[2]));
-        let mut line = vec![0.0; padded * self.channels];
-        let inner = &mut line[self.before[2].min(padded) * self.channels..];
-        for channel in 0..self.channels {
-            let start = ((channel * depth + z) * height + y) * width;
-            let places = inner.iter_mut().skip(channel).step_by(self.channels);
-            places.zip(&image[start..start + used]).for_each(|(place, &value)| *place = value);
-        }
-        line
-    }
-
-    /// The kernel's width of elements from `at` on.
-    fn copy_run(&self, line: &[f32], at: usize, run: &mut [f32]) {
-        if self.dilation[2] == 1 {
-            run.copy_from_slice(&line[at * self.channels..at * self.channels + run.len()]);
-            return;
-        }
-        for (element, piece) in run.chunks_mut(self.channels).enumerate() {
-            let from = (at + element * self.dilation[2]) * self.channels;
-            piece.copy_from_slice(&line[from..from + self.channels]);
-        }
-    }
-}
-
-/// A piece of the result that is computed at once: the same places of all filters of one group.
-struct Tile<'a> {
-    /// Image times number of groups, plus group.
-    group: usize,
-    /// Which tile of the plane.
-    index: usize,
-    /// One slice per filter.
-    parts: Vec<&'a mut [f32]>,
-}
-
-fn tiles(out: &mut [f32], plane: usize, per_group: usize, places: usize) -> Vec<Tile<'_>> {
-    let mut tiles = Vec::new();
-    for (group, planes) in out.chunks_mut(plane * per_group).enumerate() {
-        let mut own: Vec<Tile<'_>> = (0..plane.div_ceil(places)).map(|index| Tile { group, index, parts: Vec::new() }).collect();
-        for plane in planes.chunks_mut(plane) {
-            own.iter_mut().zip(plane.chunks_mut(places)).for_each(|(tile, part)| tile.parts.push(part));
-        }
-        tiles.append(&mut own);
-    }
-    tiles
 }
 
 #[cfg(test)]

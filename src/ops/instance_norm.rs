@@ -1,6 +1,6 @@
 //! `instance_norm`: every channel of every image normalized over its pixels, then scaled by `gamma` and shifted by `beta`.
 //!
-//! `x` [n, c, spatial..] of rank 3 or 4, float16 or float32; `gamma`, `beta` [c]. Group norm is this over a reshaped `x`.
+//! `x` [n, c, spatial..] of rank 3 to 5 (pixels, or voxels), float16 or float32; `gamma`, `beta` [c]. Group norm is this over a reshaped `x`.
 //! iOS17: `gamma`, `beta` and `epsilon` may have another float type than `x`.
 
 use candle_core::Tensor;
@@ -62,7 +62,7 @@ impl Builder {
 }
 
 fn infer(call: &Call<'_>) -> Result<Vec<ValueType>, InferError> {
-    rank_between(call, "x", 3, 4)?;
+    rank_between(call, "x", 3, 5)?;
     let channels = call.tensor("x")?.shape[1];
     expect_shape(call, "gamma", &[channels])?;
     expect_shape(call, "beta", &[channels])?;
@@ -90,7 +90,7 @@ mod tests {
         let arguments = [("x", testing::float32(&[1, 4, 8, 8])), ("gamma", testing::constant_zeros(&[3]))];
         let why = "parameter `gamma`: expected tensor<fp32, [4]>, found tensor<fp32, [3]>";
         testing::refuses("instance_norm", Target::Ios15, &arguments, why);
-        let why = "parameter `x`: expected a rank from 3 to 4, found tensor<fp32, [1, 4]>";
+        let why = "parameter `x`: expected a rank from 3 to 5, found tensor<fp32, [1, 4]>";
         testing::refuses("instance_norm", Target::Ios15, &[("x", testing::float32(&[1, 4]))], why);
     }
 }

@@ -3,19 +3,20 @@
 //! `x` [.., m, k] (a vector counts as one row, which the result has not), `y` [.., k, n] of float16, float32 or int32; `transpose_x`,
 //! `transpose_y` swap the last two dimensions first. The result has the element type of `x`. iOS17: `y` may have another element type.
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 use super::{
     Op,
     support::{
         defaults,
+        dot::products,
         shapes::single,
         types::{NUMBER, X, boolean, var},
     },
 };
 use crate::{
     base::Target,
-    eval::{Arguments, KernelError},
+    eval::{Arguments, KernelError, view},
     mil::{Argument, BuildError, Builder, Call, Dimension, InferError, OpDef, OpVersion, Parameter, ValueType, Var, broadcast},
 };
 
@@ -90,13 +91,22 @@ fn kernel(arguments: &Arguments<'_>) -> Result<Vec<Tensor>, KernelError> {
     Ok(vec![product(&x, &y)?.reshape(shape)?])
 }
 
+/// Up to so many rows are multiplied one by one, for which the other factor need not be rearranged.
+const FEW_ROWS: usize = 4;
+
 /// The product of float or integer matrices. Integers are multiplied in float64, which is exact below 2^53.
 pub(super) fn product(x: &Tensor, y: &Tensor) -> Result<Tensor, KernelError> {
-    if x.dtype() == DType::F32 && y.dtype() == DType::F32 {
-        return Ok(x.broadcast_matmul(y)?);
+    if x.dtype() != DType::F32 || y.dtype() != DType::F32 {
+        let wide = x.to_dtype(DType::F64)?.broadcast_matmul(&y.to_dtype(DType::F64)?)?;
+        return Ok(wide.to_dtype(x.dtype())?);
     }
-    let wide = x.to_dtype(DType::F64)?.broadcast_matmul(&y.to_dtype(DType::F64)?)?;
-    Ok(wide.to_dtype(x.dtype())?)
+    let length = x.dims()[x.rank() - 1];
+    if length > 0 && y.rank() == 2 && x.elem_count() <= FEW_ROWS * length && y.t()?.is_contiguous() {
+        let values = view(x, |x: &[f32]| view(&y.t()?, |y: &[f32]| products(x, y, length)))??;
+        let shape = [&x.dims()[..x.rank() - 1], &y.dims()[1..]].concat();
+        return Ok(Tensor::from_vec(values, shape, &Device::Cpu)?);
+    }
+    Ok(x.broadcast_matmul(y)?)
 }
 
 #[cfg(test)]

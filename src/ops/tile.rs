@@ -1,6 +1,8 @@
 //! `tile`: `x` repeated `reps` times along every dimension.
 //!
-//! Any element type of iOS15; `reps` may be computed. The same at every target.
+//! Any element type of iOS15; `reps` may be computed, and none of what was counted is an empty result. The same at every target.
+
+use candle_core::Tensor;
 
 use super::{
     Op,
@@ -26,7 +28,11 @@ pub(super) static OP: Op = Op {
     },
     kernel: |arguments| {
         let x = arguments.tensor("x")?;
-        let reps: Vec<usize> = integers(arguments.call, "reps", x.rank(), 1)?.into_iter().map(|n| n as usize).collect();
+        let reps: Vec<usize> = integers(arguments.call, "reps", x.rank(), 0)?.into_iter().map(|n| n as usize).collect();
+        if reps.contains(&0) {
+            let shape: Vec<usize> = x.dims().iter().zip(&reps).map(|(d, n)| d * n).collect();
+            return Ok(vec![Tensor::zeros(shape, x.dtype(), x.device())?]);
+        }
         Ok(vec![x.repeat(reps)?])
     },
 };
@@ -46,7 +52,7 @@ fn infer(call: &Call<'_>) -> Result<Vec<ValueType>, InferError> {
     if call.known("reps").is_none() {
         return single(x.dtype, vec![UNKNOWN; x.rank()]);
     }
-    let reps = integers(call, "reps", x.rank(), 1)?;
+    let reps = integers(call, "reps", x.rank(), 0)?;
     let length = |(d, n): (&Dimension, u64)| match d.known() {
         Some(length) => Dimension::Known(length.saturating_mul(n)),
         None => UNKNOWN,

@@ -1,7 +1,8 @@
 //! `upsample_nearest_neighbor`: every pixel repeated; a place of the result takes pixel `floor(place / factor)`.
 //!
-//! `x` [.., height, width] of rank 3 or more, float16 or float32; factors are float32 or int32; lengths become `floor(length * factor)`.
-//! The same at every target.
+//! `x` [.., height, width] of rank 3 or more, float16 or float32; factors are float32 or int32; lengths become `floor(length * factor)`. Where
+//! a factor was made from a length, as coremltools does (`(length + 0.0001) / length before`), it is taken for the exact quotient, since
+//! places would fall into the pixel before theirs. The same at every target.
 
 use candle_core::{DType, Tensor};
 use rayon::prelude::*;
@@ -68,12 +69,19 @@ pub(super) fn enlarged(call: &Call<'_>) -> Result<Vec<ValueType>, InferError> {
     single(x.dtype, shape)
 }
 
+/// How far a length before `floor` is from a whole one at most when that was meant.
+const MEANT: f64 = 1e-3;
+
+/// The pixel, of `from`, that each of `to` places takes; in float32, as torch computes it.
+fn pick(from: usize, to: usize, factor: f64) -> Vec<usize> {
+    let whole = (from as f64 * factor - to as f64).abs() < MEANT;
+    let spacing = if whole { from as f32 / to as f32 } else { (1.0 / factor) as f32 };
+    (0..to).map(|place| ((place as f32 * spacing) as usize).min(from.saturating_sub(1))).collect()
+}
+
 fn kernel(arguments: &Arguments<'_>) -> Result<Vec<Tensor>, KernelError> {
     let (x, shape) = (arguments.tensor("x")?, arguments.shape(0)?);
     let rank = shape.len();
-    let pick = |from: usize, to: usize, factor: f64| -> Vec<usize> {
-        (0..to).map(|place| ((place as f64 / factor) as usize).min(from.saturating_sub(1))).collect()
-    };
     let rows = pick(x.dims()[rank - 2], shape[rank - 2], arguments.call.number("scale_factor_height")?);
     let columns = pick(x.dims()[rank - 1], shape[rank - 1], arguments.call.number("scale_factor_width")?);
     let x = x.to_dtype(DType::F32)?;
@@ -82,8 +90,15 @@ fn kernel(arguments: &Arguments<'_>) -> Result<Vec<Tensor>, KernelError> {
     if !out.is_empty() {
         view(&x, |x: &[f32]| {
             out.par_chunks_mut(rows.len() * columns.len()).zip(x.par_chunks(height * width)).for_each(|(out, x)| {
-                for (out, &row) in out.chunks_mut(columns.len()).zip(&rows) {
-                    out.iter_mut().zip(&columns).for_each(|(out, &column)| *out = x[row * width + column]);
+                for (i, &row) in rows.iter().enumerate() {
+                    let (before, out) = out.split_at_mut(i * columns.len());
+                    let out = &mut out[..columns.len()];
+                    if i > 0 && rows[i - 1] == row {
+                        out.copy_from_slice(&before[before.len() - columns.len()..]);
+                    } else {
+                        let x = &x[row * width..(row + 1) * width];
+                        out.iter_mut().zip(&columns).for_each(|(out, &column)| *out = x[column]);
+                    }
                 }
             });
         })?;

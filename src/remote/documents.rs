@@ -49,7 +49,7 @@ pub struct PackageIndex {
 pub struct IndexEntry {
     /// The sha256 of the release manifest.
     pub release: Digest,
-    /// The length of the release manifest in bytes.
+    /// The length of the release manifest in bytes; 0 where nobody knows it before it is made, as of a collection.
     pub size: u64,
 }
 

@@ -2,12 +2,15 @@
 
 use std::{error::Error, io, path::PathBuf, time::Duration};
 
-use super::documents::DocumentError;
+use super::{documents::DocumentError, hub::HubError};
 use crate::base::{ByteRange, Digest};
 
 /// A remote that could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum RemoteError {
+    /// The Hub refused.
+    #[error(transparent)]
+    Hub(#[from] HubError),
     /// Publishing to a remote that cannot be written.
     #[error("`{url}` can only be read")]
     ReadOnly {
@@ -281,6 +284,7 @@ impl RemoteError {
             Self::Unreachable { .. } | Self::Stalled { .. } | Self::Truncated { .. } | Self::Changed { .. } => Retry::Later,
             Self::Status { status: 408 | 425 | 429 | 500 | 502 | 503 | 504, .. } => Retry::Later,
             Self::Damaged { .. } | Self::WrongDigest { .. } => Retry::Once,
+            Self::Hub(error) => error.retry(),
             _ => Retry::Never,
         }
     }
@@ -296,6 +300,7 @@ impl RemoteError {
     /// The next step, where there is one.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
+            Self::Hub(error) => return error.hint(),
             Self::ReadOnly { .. } => "publish to the folder that the server serves",
             Self::NotARegistry { .. } => "the address of a registry is the folder that has `mlreg.json` in it",
             Self::ForeignFolder { .. } => "choose an empty folder, a new one, or a registry",

@@ -4,21 +4,26 @@
 //! are immutable and put if absent; index and catalogue are derived. Retries and the limit on requests are layers around the trait.
 //! A new kind of place is one file with a [`Scheme`] and one word in [`SCHEMES`]. Tokens and the environment are read elsewhere.
 
+mod collection;
 mod documents;
 mod error;
+mod file;
 mod folder;
 mod http;
+mod hub;
 mod layers;
 mod layout;
 
-use std::{fmt::Debug, io, path::Path, pin::Pin, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, fmt::Debug, io, path::Path, pin::Pin, sync::Arc, time::Duration};
 
 use semver::Version;
 
+pub use collection::{CollectedBundle, CollectedFile, Collection};
 pub use documents::{CATALOGUE_SCHEMA, Catalogue, CatalogueEntry, DocumentError, INDEX_SCHEMA, IndexEntry, PackageIndex};
 pub use error::{RemoteError, Retry};
 pub use folder::{FolderRemote, is_registry, rebuild_index};
 pub use http::HttpRemote;
+pub use hub::{BlobFiles, Card, HUB_ENDPOINT, HubCheckout, HubError, HubOptions, HubRemote, HubToken, Publication, default_places};
 pub use layers::{LimitedRemote, RetryingRemote};
 
 use crate::{
@@ -50,6 +55,23 @@ pub trait Remote: Debug + Send + Sync {
 
     /// The versions of a package; `None` where there is no such package.
     fn index<'a>(&'a self, package: &'a PackageName) -> Answer<'a, Option<PackageIndex>>;
+
+    /// What the place was at its first answer, where it keeps a history: a commit.
+    fn revision(&self) -> Option<String> {
+        None
+    }
+
+    /// The bundles of a place that has no releases; `None` everywhere else. Its [`index`](Self::index) has one version, whose digest is that of
+    /// the listing, and [`release`](Self::release) makes a release of all bundles.
+    fn collection(&self) -> Answer<'_, Option<Arc<Collection>>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    /// The canonical manifest of a release that has some bundles of the [`collection`](Self::collection), by id.
+    fn release_of<'a>(&'a self, _bundles: &'a BTreeSet<String>) -> Answer<'a, Vec<u8>> {
+        let url = self.url().to_string();
+        Box::pin(async move { Err(RemoteError::NotARegistry { url }) })
+    }
 
     /// The catalogue as it lies there, never derived anew, for verification; `None` where this kind of remote keeps none.
     ///
@@ -126,6 +148,8 @@ pub struct RemoteOptions {
     pub longest_wait: Duration,
     /// Whether the system's proxy settings hold.
     pub system_proxy: bool,
+    /// The Hub, and who is asking it.
+    pub hub: HubOptions,
 }
 
 impl Default for RemoteOptions {
@@ -137,8 +161,9 @@ impl Default for RemoteOptions {
             connect_timeout: Duration::from_secs(15),
             stall_timeout: Duration::from_secs(30),
             backoff: Duration::from_millis(500),
-            longest_wait: Duration::from_secs(60),
+            longest_wait: Duration::from_secs(300),
             system_proxy: true,
+            hub: HubOptions::default(),
         }
     }
 }
@@ -158,7 +183,7 @@ pub struct Scheme {
 }
 
 /// Every kind of remote.
-pub const SCHEMES: &[Scheme] = &[folder::SCHEME, http::SCHEME];
+pub const SCHEMES: &[Scheme] = &[folder::SCHEME, http::SCHEME, hub::SCHEME];
 
 /// Opens a remote, with retries around a limit of requests. Nothing is read or written yet.
 ///

@@ -149,6 +149,11 @@ impl PartialBlob {
         &self.digest
     }
 
+    /// The sparse file, which has its whole length from the start; it moves when the blob is finished.
+    pub fn path(&self) -> std::path::PathBuf {
+        self.store.layout().partial(&self.digest)
+    }
+
     /// The blob's length.
     pub fn size(&self) -> u64 {
         self.size
@@ -257,11 +262,11 @@ impl PartialBlob {
     }
 
     fn check_description(&self, blob: &Blob, hashed: &HashedBytes) -> Result<(), StoreError> {
-        if (hashed.size, hashed.blake3) != (blob.size, blob.blake3) {
+        if !blob.describes(hashed) {
             return Err(StoreError::WrongDescription {
                 digest: self.digest,
                 expected_size: blob.size,
-                expected: blob.blake3,
+                expected: blob.blake3.unwrap_or(hashed.blake3),
                 found_size: hashed.size,
                 found: hashed.blake3,
             });
@@ -405,7 +410,7 @@ mod tests {
         let partial = begin(&home.store, &digest, 1000);
         assert_eq!(partial.present(), [range(0, 999)], "an incomplete download stays");
         partial.write_at(999, &bytes[999..]).unwrap();
-        let lie = Blob { blake3: Blake3::of(b"lie"), ..blob.clone() };
+        let lie = Blob { blake3: Some(Blake3::of(b"lie")), ..blob.clone() };
         assert!(matches!(partial.finish(&lie), Err(StoreError::WrongDescription { .. })));
 
         let partial = begin(&home.store, &digest, 1000);

@@ -306,7 +306,7 @@ mod tests {
     fn segment(bytes: &[u8], segmentation: Segmentation, piece: usize) -> Result<Blob, SegmentError> {
         let mut segmenter = Segmenter::new(segmentation)?;
         bytes.chunks(piece).for_each(|piece| segmenter.update(piece));
-        let blob = Blob { size: bytes.len() as u64, blake3: Blake3::of(bytes), segments: segmenter.finish()? };
+        let blob = Blob { size: bytes.len() as u64, blake3: Some(Blake3::of(bytes)), segments: segmenter.finish()? };
         check(&blob).expect("what is made here is valid");
         for segment in &blob.segments {
             assert!(matches(segment, &bytes[segment.offset as usize..(segment.offset + segment.length) as usize]));

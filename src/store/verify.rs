@@ -261,9 +261,10 @@ fn verify_blob(digest: &Digest, path: &Path, described: &[(PathBuf, Blob)], repo
         return report.add(path, Problem::WrongContent, format!("sha256:{digest}{size}"), found);
     }
     for (manifest, blob) in described {
-        if (blob.size, blob.blake3) != (hashed.size, hashed.blake3) {
+        if !blob.describes(&hashed) {
             let expected = format!("blob {digest} of {} bytes with BLAKE3 {}", hashed.size, hashed.blake3);
-            report.add(manifest, Problem::WrongDescription, expected, format!("{} bytes with BLAKE3 {}", blob.size, blob.blake3));
+            let blake3 = blob.blake3.unwrap_or(hashed.blake3);
+            report.add(manifest, Problem::WrongDescription, expected, format!("{} bytes with BLAKE3 {blake3}", blob.size));
         }
     }
 }

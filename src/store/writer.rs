@@ -50,7 +50,7 @@ impl Digestion {
 
     fn finish(self) -> Result<StoredBlob, SegmentError> {
         let hashed = self.hasher.finish();
-        let blob = Blob { size: hashed.size, blake3: hashed.blake3, segments: self.segmenter.finish()? };
+        let blob = Blob { size: hashed.size, blake3: Some(hashed.blake3), segments: self.segmenter.finish()? };
         Ok(StoredBlob { digest: hashed.sha256, blob, is_new: false })
     }
 }
@@ -166,7 +166,8 @@ impl Store {
                 self.index_segments(&stored.digest, &stored.blob);
                 return Ok(stored);
             }
-            if let Some(copy) = self.copy_file(path, &stored.blob.blake3)? {
+            let copy = stored.blob.blake3.as_ref().map(|blake3| self.copy_file(path, blake3)).transpose()?.flatten();
+            if let Some(copy) = copy {
                 return self.settle_temporary(copy, stored);
             }
             source = File::open(path).map_err(StoreError::io("open", path))?;

@@ -147,6 +147,16 @@ pub fn write(path: &Path, tensors: &[(&str, &Tensor, DataType)], options: &Write
     atomic.commit().map_err(io)
 }
 
+/// The bytes of a `.png` of a tensor of rank 4.
+///
+/// # Errors
+/// When the tensor is no picture, or holds NaN.
+pub fn png(tensor: &Tensor, options: &PictureOptions) -> Result<Vec<u8>, PictureProblem> {
+    let mut bytes = Vec::new();
+    picture::write(&mut bytes, tensor, options)?;
+    Ok(bytes)
+}
+
 fn check_names(path: &Path, format: Format, tensors: &[(&str, &Tensor, DataType)]) -> Result<(), TensorFileError> {
     let mut seen = BTreeSet::new();
     for (name, ..) in tensors {

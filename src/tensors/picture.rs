@@ -40,6 +40,15 @@ pub enum ValueRange {
 }
 
 impl ValueRange {
+    /// The numbers of black and white.
+    pub fn limits(self) -> (f32, f32) {
+        match self {
+            Self::Unit => (0.0, 1.0),
+            Self::Signed => (-1.0, 1.0),
+            Self::Byte => (0.0, 255.0),
+        }
+    }
+
     /// The number of a sample of at most `max`.
     fn of_sample(self, sample: f32, max: f32) -> f32 {
         match self {

@@ -11,7 +11,7 @@ use tokio::runtime::{Builder, Runtime};
 use super::{Error, Progress, Silent};
 use crate::{
     base::RemoteUrl,
-    remote::{self, Remote, RemoteError, RemoteOptions},
+    remote::{self, Publication, Remote, RemoteError, RemoteOptions},
     store::Store,
 };
 
@@ -83,6 +83,22 @@ impl Context {
     /// Where its client cannot be set up.
     pub fn remote(&self, url: &RemoteUrl) -> Result<Arc<dyn Remote>, RemoteError> {
         remote::open(url, &self.remote_options)
+    }
+
+    /// Opens a repository to publish something into it.
+    ///
+    /// # Errors
+    /// Where its client cannot be set up.
+    pub fn publishing(&self, url: &RemoteUrl, publication: Arc<Publication>) -> Result<Arc<dyn Remote>, RemoteError> {
+        let mut options = self.remote_options.clone();
+        options.hub.publication = Some(publication);
+        remote::open(url, &options)
+    }
+
+    /// The remotes that may be asked: all but the Hub where its clients are told to stay offline.
+    pub(super) fn reachable<'a>(&self, urls: impl IntoIterator<Item = &'a RemoteUrl>) -> Vec<RemoteUrl> {
+        let is_off = |url: &RemoteUrl| matches!(url, RemoteUrl::Hub(_)) && self.remote_options.hub.offline;
+        urls.into_iter().filter(|url| !is_off(url)).cloned().collect()
     }
 
     /// Runs a future to its end, on a runtime that the first call starts.

@@ -4,7 +4,15 @@
 use std::{collections::BTreeSet, io, path::PathBuf};
 
 use super::{
-    app::AppError, build::BuildError, inspect::InspectError, link::LinkError, pin::PinError, run::RunError, show::ShowError,
+    app::AppError,
+    build::BuildError,
+    bundles::BundleError,
+    eval::EvaluationError,
+    inspect::InspectError,
+    link::LinkError,
+    pin::PinError,
+    run::{RunError, text::TextRunError},
+    show::ShowError,
     verify::VerifyError,
 };
 use crate::{base::PackageName, fetch::FetchError, manifest::ManifestError, publish::PublishError, remote::RemoteError, store::StoreError};
@@ -39,6 +47,15 @@ pub enum Error {
     /// Running.
     #[error(transparent)]
     Run(#[from] RunError),
+    /// Running a package on text.
+    #[error(transparent)]
+    TextRun(#[from] TextRunError),
+    /// Finding a bundle to run.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    /// Comparing numbers.
+    #[error(transparent)]
+    Evaluation(#[from] EvaluationError),
     /// Verifying.
     #[error(transparent)]
     Verify(#[from] VerifyError),
@@ -111,7 +128,9 @@ impl Error {
             Self::Fetch(error) => ErrorKind::of_fetch(error),
             Self::Publish(error) => ErrorKind::of_publish(error),
             Self::Link(LinkError::Damaged { .. }) => ErrorKind::Verification,
-            Self::Link(_) | Self::Pin(_) | Self::Run(_) | Self::Verify(_) => ErrorKind::Input,
+            Self::Link(_) | Self::Pin(_) | Self::Run(_) | Self::TextRun(_) | Self::Bundle(_) | Self::Evaluation(_) | Self::Verify(_) => {
+                ErrorKind::Input
+            }
             Self::Store(error) => ErrorKind::of_store(error),
             Self::Remote(error) => ErrorKind::of_remote(error),
             Self::Sources { failures, .. } => failures.iter().map(|(_, error)| error.kind()).max().unwrap_or(ErrorKind::Remote),
@@ -131,6 +150,9 @@ impl Error {
             Self::Link(error) => error.hint(),
             Self::Pin(error) => error.hint(),
             Self::Run(error) => error.hint(),
+            Self::TextRun(error) => error.hint(),
+            Self::Bundle(error) => error.hint(),
+            Self::Evaluation(error) => error.hint(),
             Self::Verify(error) => error.hint(),
             Self::Store(error) => error.hint(),
             Self::Remote(error) => error.hint(),
@@ -212,6 +234,7 @@ impl ErrorKind {
             | E::InvalidRelease { .. }
             | E::VersionExists { .. }
             | E::Sink { .. } => Self::Input,
+            E::Hub(error) if error.is_input() => Self::Input,
             E::WrongContent { .. } | E::WrongDigest { .. } | E::WrongManifest { .. } | E::WrongSize { .. } => Self::Verification,
             E::OutsideBlob { .. } | E::UnknownBlob { .. } => Self::Internal,
             _ => Self::Remote,

@@ -6,8 +6,10 @@
 
 pub mod app;
 pub mod build;
+pub mod bundles;
 mod context;
 mod error;
+pub mod eval;
 pub mod fetch;
 pub mod gc;
 pub mod inspect;

@@ -1,6 +1,10 @@
 //! `publish`: a release of the store becomes one of a remote. Blobs first, then the version, so that nobody sees half a release.
 
-use std::{collections::BTreeSet, path::PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use semver::{Version, VersionReq};
 use serde::Serialize;
@@ -10,12 +14,12 @@ use super::{
     build::{BuildOptions, build},
 };
 use crate::{
-    base::{Digest, PackageName, RemoteUrl},
+    base::{Digest, PackageName, RelativePath, RemoteUrl},
     fetch::Layout,
     manifest::{breaking_changes, may_break, release::Release},
-    publish::{PublishError, PublishPlan, check_local, upload},
-    remote::{Commit, Remote, RemoteError},
-    store::Origin,
+    publish::{ModelCard, Places, PublishError, PublishPlan, check_local, places, upload},
+    remote::{BlobFiles, Commit, Publication, Remote, RemoteError},
+    store::{Origin, Store},
 };
 
 /// What to publish.
@@ -40,6 +44,10 @@ pub struct PublishOptions {
     pub dry_run: bool,
     /// Why, for remotes that keep a history.
     pub message: Option<String>,
+    /// Whether a repository that has to be made is public.
+    pub public: bool,
+    /// How a repository that people browse holds the bundles.
+    pub layout: Layout,
 }
 
 /// How it ended.
@@ -75,8 +83,21 @@ pub struct PublishReport {
     pub uploaded_bytes: u64,
     /// What apps of the previous release notice, where the version allows it or the options do.
     pub breaking: Vec<String>,
+    /// The files of the release, for remotes that people browse; none for registries, which hold blobs.
+    pub files: Vec<PublishedFile>,
     /// What was planned.
     pub plan: PublishPlan,
+}
+
+/// A file of a repository.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PublishedFile {
+    /// Its path.
+    pub path: String,
+    /// Its length.
+    pub bytes: u64,
+    /// Whether its bytes had to be sent, or would have to be; of files with the same bytes, the first.
+    pub uploaded: bool,
 }
 
 /// Publishes a release.
@@ -90,16 +111,20 @@ pub fn publish(context: &Context, options: &PublishOptions) -> Result<PublishRep
         PublishSubject::Manifest(path) => built(context, path)?,
     };
     let (bytes, release) = find(context, &request)?;
-    let remote = context.remote(&options.to)?;
+    let publication = publication(context, options, &release, Digest::of(&bytes))?;
+    let remote = match &publication {
+        Some(publication) => context.publishing(&options.to, publication.clone())?,
+        None => context.remote(&options.to)?,
+    };
     let plan = context.block_on(plan(remote.as_ref(), &release, &bytes))??;
     let breaking = if plan.is_there { Vec::new() } else { gate(context, options, remote.as_ref(), &release)? };
-    let report = |options: &PublishOptions, status, plan| PublishReport { breaking, ..report(options, status, plan) };
+    let report = |status, plan| PublishReport { breaking, ..report(options, publication.as_deref(), status, plan) };
     if options.dry_run {
-        return Ok(report(options, PublishStatus::DryRun, plan));
+        return Ok(report(PublishStatus::DryRun, plan));
     }
     if plan.is_there {
         remember(context, options, &release, &bytes)?;
-        return Ok(report(options, PublishStatus::AlreadyThere, plan));
+        return Ok(report(PublishStatus::AlreadyThere, plan));
     }
     let _guard = context.store().writing()?;
     let name = format!("{}@{}", release.package, release.version);
@@ -113,11 +138,25 @@ pub fn publish(context: &Context, options: &PublishOptions) -> Result<PublishRep
     sending.finish(&format!("sent {} blobs", plan.missing.len()));
     remember(context, options, &release, &bytes)?;
     let status = if commit == Commit::New { PublishStatus::New } else { PublishStatus::AlreadyThere };
-    Ok(report(options, status, plan))
+    Ok(report(status, plan))
+}
+
+/// How the release is to look, where the remote is a repository that people browse.
+fn publication(context: &Context, options: &PublishOptions, release: &Release, digest: Digest) -> Result<Option<Arc<Publication>>, Error> {
+    let RemoteUrl::Hub(url) = &options.to else { return Ok(None) };
+    let Places { blobs, documents } = places(release, digest, options.layout)?;
+    Ok(Some(Arc::new(Publication {
+        public: options.public,
+        message: options.message.clone(),
+        places: blobs,
+        documents,
+        card: Arc::new(ModelCard::new(url.repository(), release, options.layout)),
+        blobs: Arc::new(context.store().clone()),
+    })))
 }
 
 /// Builds a manifest and names the release that it became.
-fn built(context: &Context, path: &std::path::Path) -> Result<PackageRequest, Error> {
+fn built(context: &Context, path: &Path) -> Result<PackageRequest, Error> {
     let options =
         BuildOptions { manifests: vec![path.to_owned()], variants: Vec::new(), out: None, layout: Layout::default(), force: false };
     let report = build(context, &options)?;
@@ -164,6 +203,12 @@ fn exactly(version: &Version) -> VersionReq {
     VersionReq { comparators: vec![comparator] }
 }
 
+impl BlobFiles for Store {
+    fn path(&self, blob: &Digest) -> PathBuf {
+        self.blob_path(blob)
+    }
+}
+
 /// The release of the store that a request means: its manifest's bytes, and what they say.
 pub(super) fn find(context: &Context, request: &PackageRequest) -> Result<(Vec<u8>, Release), Error> {
     let store = context.store();
@@ -200,8 +245,21 @@ fn remember(context: &Context, options: &PublishOptions, release: &Release, byte
     Ok(())
 }
 
-fn report(options: &PublishOptions, status: PublishStatus, plan: PublishPlan) -> PublishReport {
+/// The files of a publication. Bytes that several files have are sent once.
+fn files(publication: &Publication, plan: &PublishPlan) -> Vec<PublishedFile> {
+    let mut missing = plan.missing.clone();
+    let bytes = |digest: &Digest| plan.missing.get(digest).or_else(|| plan.present.get(digest)).copied().unwrap_or_default();
+    let file = |(path, digest): (&RelativePath, &Digest)| PublishedFile {
+        path: path.to_string(),
+        bytes: bytes(digest),
+        uploaded: missing.remove(digest).is_some(),
+    };
+    publication.places.iter().map(file).collect()
+}
+
+fn report(options: &PublishOptions, publication: Option<&Publication>, status: PublishStatus, plan: PublishPlan) -> PublishReport {
     PublishReport {
+        files: publication.map_or_else(Vec::new, |publication| files(publication, &plan)),
         package: plan.package.clone(),
         version: plan.version.clone(),
         release: plan.release,

@@ -7,6 +7,7 @@ mod autoencoders;
 mod errors;
 mod imports;
 mod releases;
+mod text;
 
 use std::{
     fs,

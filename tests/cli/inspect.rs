@@ -80,6 +80,8 @@ fn a_package_shows_features_operators_and_weights() {
         "bundle  [DIR]/tae.mlpackage\n",
         "target  iOS18 (specification 9)\n",
         "author  someone\n",
+        "memory  weights 128 B, inputs 128 B, outputs 128 B, activations 128 B at add_2 (add); estimated without fusing\n",
+        "needs   iOS16 (declared for iOS18): float16 inputs, float16 outputs\n",
         "\nmain\tinput\tx float16[1,64]\n",
         "\nmain\toutput\ty float16[1,64]\n",
         "\nmain\tadd\t1\n",
@@ -96,7 +98,62 @@ fn the_document_has_the_same() {
     assert_eq!(document["weights"][0]["dtypes"]["float16"]["elements"], 64);
     assert_eq!(document["operations"][0]["operators"], serde_json::json!({ "add": 1 }));
     assert_eq!(document["files"], 3);
+    let memory = &document["memory"][0];
+    assert_eq!(memory["weights"], serde_json::json!({ "records": 1, "bytes": 128, "expanded": 0 }));
+    let peak = serde_json::json!({ "function": "main", "name": "add_2", "operator": "add" });
+    assert_eq!(memory["activations"], serde_json::json!({ "bytes": 128, "unknown": 0, "peak": peak }));
+    assert_eq!((document["needs"]["floor"].as_str(), document["needs"]["declared"].as_str()), (Some("iOS16"), Some("iOS18")));
+    assert_eq!(document["needs"]["reasons"][0], serde_json::json!({ "what": "float16 inputs", "target": "iOS16", "operations": [] }));
+    assert_eq!(document["warnings"], serde_json::json!([]));
     assert!(document.get("program").is_none());
+}
+
+/// A package that coremltools made.
+fn made_elsewhere(name: &str) -> String {
+    format!("{}/fixtures/models/{name}.mlpackage", env!("CARGO_MANIFEST_DIR"))
+}
+
+#[test]
+fn what_a_package_needs_is_said_with_its_reasons() {
+    let (sandbox, path) = (Sandbox::new(), made_elsewhere("language_int4_ios18"));
+    let run = sandbox.run(&["inspect", &path]);
+    let reasons =
+        "states, int4 weights (constexpr_blockwise_shift_scale), read_state, scaled_dot_product_attention, slice_update, write_state";
+    assert!(run.stdout.contains(&format!("\nneeds   iOS18: {reasons}\n")), "{run:?}");
+    let attention = "\tiOS18\tscaled_dot_product_attention\n";
+    assert!(!run.stdout.contains(attention), "{run:?}");
+    assert!(sandbox.run(&["inspect", &path, "-v"]).stdout.contains(attention));
+    let document = sandbox.run(&["inspect", &path, "--json"]).json("mlreg/cli/inspect/1");
+    let reasons = document["needs"]["reasons"].as_array().unwrap();
+    let attention = reasons.iter().find(|need| need["what"] == "scaled_dot_product_attention").unwrap();
+    assert_eq!((attention["target"].as_str(), attention["operations"].as_array().unwrap().len()), (Some("iOS18"), 2));
+}
+
+#[test]
+fn warnings_come_last_and_have_names() {
+    let (sandbox, path) = (Sandbox::new(), made_elsewhere("language_int4_ios18"));
+    let run = sandbox.run(&["inspect", &path]);
+    let states = "warning: the last dimension of states is no multiple of 32, to which the Neural Engine pads: `keys`, `values`\n";
+    assert!(run.code == Some(0) && run.stderr.ends_with(states), "{run:?}");
+    assert_eq!(sandbox.run(&["inspect", &path, "-q"]).stderr, "");
+    let document = sandbox.run(&["inspect", &path, "--json"]).json("mlreg/cli/inspect/1");
+    let rules: Vec<_> = document["warnings"].as_array().unwrap().iter().map(|warning| (&warning["rule"], &warning["names"])).collect();
+    let [flexible, states] = [serde_json::json!(["ids", "mask"]), serde_json::json!(["keys", "values"])];
+    assert_eq!(rules, [(&"flexible-shapes".into(), &flexible), (&"state-alignment".into(), &states)]);
+}
+
+#[test]
+fn functions_have_a_line_of_memory_each() {
+    let path = format!("{}/fixtures/packages/multifunction_ios18.mlpackage", env!("CARGO_MANIFEST_DIR"));
+    let run = Sandbox::new().run(&["inspect", &path]);
+    let line = |function: &str, input, output, name: &str| {
+        format!(
+            "memory  {function}: weights 160 B, inputs {input} B, outputs {output} B, activations {output} B at {name} (linear); estimated "
+        )
+    };
+    for line in [line("decode", 8, 32, "result"), line("prefill", 64, 256, "result"), "\nneeds   iOS18: several functions\n".to_owned()] {
+        assert!(run.stdout.contains(&line), "{line:?} is not in\n{}", run.stdout);
+    }
 }
 
 #[test]
@@ -127,6 +184,7 @@ fn a_compiled_model_tells_its_features() {
     fs::write(folder.join("metadata.json"), json).unwrap();
     let run = sandbox.run(&["inspect", "tae.mlmodelc"]);
     assert!(run.stdout.contains("\nmain\tinput\tlatent float16[1,16]\n"), "{run:?}");
+    assert!(!run.stdout.contains("\nmemory") && !run.stdout.contains("\nneeds"), "{run:?}");
     let program = sandbox.run(&["inspect", "tae.mlmodelc", "--program"]);
     assert_eq!(program.code, Some(1));
     assert!(program.stderr.ends_with("\n\nhint: inspect the .mlpackage that it was compiled from\n"), "{program:?}");

@@ -3,6 +3,7 @@
 
 mod app;
 mod budget;
+mod eval;
 mod fetch;
 #[path = "../support/http_server.rs"]
 mod http_server;
@@ -12,6 +13,7 @@ mod list;
 mod publish;
 mod reference;
 mod run;
+mod run_text;
 mod streams;
 mod verify;
 mod xcode;

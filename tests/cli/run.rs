@@ -72,11 +72,11 @@ fn what_is_missing_or_does_not_fit_is_named() {
     let bundle = "out/tae/decoder-64-float32-ios17.mlpackage";
     refused(&["tae"], "hint: name one: --variant 'decoder-64-float32-ios17'");
     refused(&["tae", "--variant", "encoder-*"], "`encoder-*` matches no variant of `tae`");
-    refused(&[bundle], "input `latent` is missing: expected tensor<fp32, [1, 16, 8, 8]>; the files hold nothing");
-    refused(&[bundle, "--input", &fixture("golden.safetensors")], "hint: name what is meant: --map decode0.in.latent=latent");
+    refused(&[bundle], "input `latent` (float32 [1, 16, 8, 8]) is missing, found nothing");
+    refused(&[bundle, "--input", &fixture("golden.safetensors")], "hint: `--map decode0.in.latent=latent` if that is what it is");
     let input = fixture("golden.safetensors");
     let map = ["--input", &input, "--map", "decode1.in.latent=latent"];
-    refused(&[&[bundle][..], &map].concat(), "input `latent` is F32 [1, 16, 6, 10], expected tensor<fp32, [1, 16, 8, 8]>");
+    refused(&[&[bundle][..], &map].concat(), "input `latent` has the shape [1, 16, 6, 10], expected float32 [1, 16, 8, 8]");
     refused(&[bundle, "--function", "other"], "has no function `other`: expected one of main");
     refused(&["nothing.mlpackage"], "cannot open the bundle `nothing.mlpackage`");
     assert_eq!(sandbox.run(&["run", bundle, "--map", "x"]).code, Some(2));

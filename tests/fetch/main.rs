@@ -245,7 +245,15 @@ impl Scene {
 
     fn publish_options(&self, version: &str) -> PublishOptions {
         let subject = PublishSubject::Package(format!("tae@{version}").parse().unwrap());
-        PublishOptions { subject, to: RemoteUrl::Folder(self.registry()), allow_breaking: true, dry_run: false, message: None }
+        PublishOptions {
+            subject,
+            to: RemoteUrl::Folder(self.registry()),
+            allow_breaking: true,
+            dry_run: false,
+            message: None,
+            public: false,
+            layout: Layout::Linked,
+        }
     }
 
     /// A machine with an empty home and an empty destination.

@@ -43,7 +43,7 @@ impl Fixture {
         for bytes in blobs {
             let hashed = BlobHasher::hash(bytes);
             fs::write(folder.path().join(hashed.sha256.to_string()), bytes).unwrap();
-            release.blobs.insert(hashed.sha256, Blob { size: hashed.size, blake3: hashed.blake3, segments: Vec::new() });
+            release.blobs.insert(hashed.sha256, Blob { size: hashed.size, blake3: Some(hashed.blake3), segments: Vec::new() });
         }
         let bytes = serde_json::to_vec(&serde_json::to_value(&release).unwrap()).unwrap();
         Self { folder, release, bytes }

@@ -58,6 +58,8 @@ pub enum Fault {
     ExtraBytes(usize),
     /// The first byte of the body is another one.
     Corrupt,
+    /// The request is carried out, and the connection closes without an answer.
+    LoseAnswer,
 }
 
 impl Fault {
@@ -99,6 +101,8 @@ pub struct Request {
     pub target: String,
     /// Headers with lower-case names.
     pub headers: BTreeMap<String, String>,
+    /// What came with it.
+    pub body: Vec<u8>,
 }
 
 struct Rule {
@@ -108,11 +112,14 @@ struct Rule {
     seen: usize,
 }
 
+/// Answers requests instead of a folder.
+pub type Handler = Arc<dyn Fn(&Request) -> Answer + Send + Sync>;
 type Hook = Arc<dyn Fn(&str, u64) + Send + Sync>;
 
 #[derive(Default)]
 struct Shared {
     root: PathBuf,
+    handler: Option<Handler>,
     stopping: AtomicBool,
     rules: Mutex<Vec<Rule>>,
     log: Mutex<Vec<Request>>,
@@ -136,9 +143,18 @@ pub struct HttpServer {
 impl HttpServer {
     /// Serves `root` on a free port of 127.0.0.1.
     pub fn start(root: &Path) -> Self {
+        Self::start_with(Shared { root: root.to_owned(), ..Shared::default() })
+    }
+
+    /// Lets `handler` answer on a free port of 127.0.0.1; faults, counts and throttle are the same.
+    pub fn answering(handler: Handler) -> Self {
+        Self::start_with(Shared { handler: Some(handler), ..Shared::default() })
+    }
+
+    fn start_with(shared: Shared) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
         let address = listener.local_addr().expect("a bound socket has an address");
-        let shared = Arc::new(Shared { root: root.to_owned(), ..Shared::default() });
+        let shared = Arc::new(shared);
         let accepting = thread::spawn({
             let shared = shared.clone();
             move || accept(&listener, &shared)
@@ -267,12 +283,32 @@ fn read_request(reader: &mut impl BufRead) -> io::Result<Option<Request>> {
         let Some((name, value)) = line.trim_end().split_once(':') else { break };
         headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
     }
+    let body = read_body(reader, &headers)?;
     let (path, query) = target.split_once('?').map_or((target.as_str(), None), |(path, query)| (path, Some(query.to_owned())));
-    Ok(Some(Request { method, path: decode(path.trim_start_matches('/')), query, target, headers }))
+    Ok(Some(Request { method, path: decode(path.trim_start_matches('/')), query, target, headers, body }))
+}
+
+fn read_body(reader: &mut impl BufRead, headers: &BTreeMap<String, String>) -> io::Result<Vec<u8>> {
+    let mut body = Vec::new();
+    if headers.get("transfer-encoding").is_some_and(|value| value == "chunked") {
+        loop {
+            let mut line = String::new();
+            reader.read_line(&mut line)?;
+            let length = u64::from_str_radix(line.trim(), 16).map_err(io::Error::other)?;
+            reader.by_ref().take(length).read_to_end(&mut body)?;
+            reader.read_line(&mut line)?;
+            if length == 0 {
+                return Ok(body);
+            }
+        }
+    }
+    let length: u64 = headers.get("content-length").and_then(|value| value.parse().ok()).unwrap_or(0);
+    reader.take(length).read_to_end(&mut body)?;
+    if body.len() as u64 == length { Ok(body) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }
 
 /// Percent-decoding; what is no escape stays.
-fn decode(text: &str) -> String {
+pub fn decode(text: &str) -> String {
     let mut bytes = Vec::new();
     let mut rest = text.as_bytes();
     while let Some((&first, tail)) = rest.split_first() {
@@ -324,15 +360,18 @@ impl Shared {
 }
 
 /// An answer before it is sent.
-struct Answer {
-    status: u16,
-    headers: BTreeMap<String, String>,
+pub struct Answer {
+    /// The status code.
+    pub status: u16,
+    /// Headers with lower-case names.
+    pub headers: BTreeMap<String, String>,
     body: Box<dyn Read>,
     length: u64,
 }
 
 impl Answer {
-    fn of_bytes(status: u16, bytes: Vec<u8>) -> Self {
+    /// An answer with that body.
+    pub fn of_bytes(status: u16, bytes: Vec<u8>) -> Self {
         let length = bytes.len() as u64;
         Self { status, headers: BTreeMap::new(), body: Box::new(io::Cursor::new(bytes)), length }
     }
@@ -375,7 +414,10 @@ impl Connection<'_> {
                 _ => {}
             }
         }
-        let mut answer = planned(&self.shared.root, request, faults)?;
+        let mut answer = planned(self.shared, request, faults)?;
+        if faults.iter().any(|fault| matches!(fault, Fault::LoseAnswer)) {
+            return Ok(false);
+        }
         for fault in faults {
             match fault {
                 Fault::Header(name, value) => drop(answer.headers.insert((*name).to_owned(), value.clone())),
@@ -448,7 +490,7 @@ impl Connection<'_> {
 }
 
 /// The answer of an honest server, or the one that a fault puts in its place.
-fn planned(root: &Path, request: &Request, faults: &[Fault]) -> io::Result<Answer> {
+fn planned(shared: &Shared, request: &Request, faults: &[Fault]) -> io::Result<Answer> {
     let replaced = faults.iter().find_map(|fault| match fault {
         Fault::Status(code, headers) => Some(Answer { headers: headers.iter().cloned().collect(), ..Answer::of_bytes(*code, Vec::new()) }),
         Fault::HtmlPage => {
@@ -458,9 +500,15 @@ fn planned(root: &Path, request: &Request, faults: &[Fault]) -> io::Result<Answe
         }
         _ => None,
     });
-    let mut answer = match replaced {
-        Some(answer) => answer,
-        None => file_answer(root, request, faults)?,
+    let mut answer = match (replaced, &shared.handler) {
+        (Some(answer), _) => answer,
+        (None, Some(handler)) if faults.iter().any(|fault| matches!(fault, Fault::IgnoreRange)) => {
+            let mut request = request.clone();
+            request.headers.remove("range");
+            handler(&request)
+        }
+        (None, Some(handler)) => handler(request),
+        (None, None) => file_answer(&shared.root, request, faults)?,
     };
     answer.headers.insert("content-length".to_owned(), answer.length.to_string());
     Ok(answer)
@@ -503,7 +551,7 @@ fn file_answer(root: &Path, request: &Request, faults: &[Fault]) -> io::Result<A
 }
 
 /// One range, last byte inclusive and inside the file where the first one is; several ranges are ignored, as servers may.
-fn parse_range(value: &str, size: u64) -> Option<(u64, u64)> {
+pub fn parse_range(value: &str, size: u64) -> Option<(u64, u64)> {
     let (first, last) = value.strip_prefix("bytes=")?.split_once('-')?;
     match (first, last) {
         ("", count) => Some((size.saturating_sub(count.parse().ok()?), size.saturating_sub(1))),

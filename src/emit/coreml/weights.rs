@@ -11,8 +11,10 @@ use crate::{
     mil::{Constant, Literal, Recipe},
 };
 
-/// The only weight file, as long as no family needs two.
+/// The weight file of a component.
 const WEIGHT_FILE: &str = "weight.bin";
+/// The weight file that several components have.
+const SHARED_FILE: &str = "shared.bin";
 
 /// Where a component's constants lie.
 #[derive(Debug, Clone, Default)]
@@ -41,26 +43,40 @@ impl WeightPlan {
     /// # Errors
     /// For constants that a weight file cannot hold.
     pub fn new(constants: &[Constant]) -> Result<Self, BlobError> {
+        Self::with_shared(constants, &[])
+    }
+
+    /// [`new`](Self::new), but for the constants in `shared`, which lie in their own order in a file `shared.bin`. It is the same for every
+    /// component that has all of them.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn with_shared(constants: &[Constant], shared: &[Constant]) -> Result<Self, BlobError> {
         let mut plan = Self::default();
-        let mut file = WeightFile { name: WEIGHT_FILE.to_owned(), constants: Vec::new(), layout: BlobLayout::new() };
-        for constant in constants {
-            let key = constant.key();
-            if !belongs_in_weight_file(constant) {
-                let new = constant.as_literal().is_none() && !plan.inline.iter().any(|other| other.key() == key);
-                plan.inline.extend(new.then(|| constant.clone()));
-                continue;
+        for (name, constants) in [(SHARED_FILE, shared), (WEIGHT_FILE, constants)] {
+            let mut file = WeightFile { name: name.to_owned(), constants: Vec::new(), layout: BlobLayout::new() };
+            for constant in constants {
+                plan.add(&mut file, constant)?;
             }
-            if plan.places.contains_key(&key) {
-                continue;
+            if !file.constants.is_empty() {
+                plan.files.push(file);
             }
-            let offset = file.layout.add(constant.dtype(), constant.elements().ok_or(BlobError::TooLarge)?)?;
-            plan.places.insert(key, (0, offset));
-            file.constants.push(constant.clone());
-        }
-        if !file.constants.is_empty() {
-            plan.files.push(file);
         }
         Ok(plan)
+    }
+
+    /// Gives a constant its place in the file that is filled now, unless it has one.
+    fn add(&mut self, file: &mut WeightFile, constant: &Constant) -> Result<(), BlobError> {
+        let key = constant.key();
+        if !belongs_in_weight_file(constant) {
+            let new = constant.as_literal().is_none() && !self.inline.iter().any(|other| other.key() == key);
+            self.inline.extend(new.then(|| constant.clone()));
+        } else if !self.places.contains_key(&key) {
+            let offset = file.layout.add(constant.dtype(), constant.elements().ok_or(BlobError::TooLarge)?)?;
+            self.places.insert(key, (self.files.len(), offset));
+            file.constants.push(constant.clone());
+        }
+        Ok(())
     }
 
     /// The weight files; none where every constant stands in the programs.
@@ -131,6 +147,20 @@ mod tests {
         assert_eq!((plan.location(&short), plan.values(&short)), (None, None));
         plan.set_values(&short, vec![0; 36]);
         assert_eq!(plan.values(&short), Some(Literal::Packed(vec![0; 36])));
+    }
+
+    #[test]
+    fn shared_constants_have_a_file_of_their_own() {
+        let recipe = |name: &str| Recipe::source(name, DataType::Float16, &[10]);
+        let plan = |own: &str| WeightPlan::with_shared(&[recipe(own), recipe("b"), recipe("a")], &[recipe("a"), recipe("b")]).unwrap();
+        let (one, other) = (plan("c"), plan("d"));
+        let names: Vec<&str> = one.files().iter().map(|file| file.name.as_str()).collect();
+        assert_eq!(names, ["shared.bin", "weight.bin"]);
+        assert_eq!(one.files()[0].key(), other.files()[0].key());
+        assert_ne!(one.files()[1].key(), other.files()[1].key());
+        let place = |name: &str| one.location(&recipe(name)).unwrap();
+        assert_eq!((place("b").file.as_str(), place("b").offset), ("@model_path/weights/shared.bin", 192));
+        assert_eq!((place("c").file.as_str(), place("c").offset), ("@model_path/weights/weight.bin", 64));
     }
 
     #[test]

@@ -38,6 +38,11 @@ impl NameMap {
         }
         Ok(Self(map))
     }
+
+    /// Their names, and ours.
+    pub fn pairs(&self) -> &BTreeMap<String, String> {
+        &self.0
+    }
 }
 
 /// Whether a tensor goes in or comes out.

@@ -65,7 +65,7 @@ impl GoldenError {
 #[derive(Debug, thiserror::Error)]
 pub enum Misfit {
     /// An input that the case does not have.
-    #[error("input `{name}` ({expected}) is missing, the case has {}", list(.found))]
+    #[error("input `{name}` ({expected}) is missing, found {}", list(.found))]
     MissingInput {
         /// The input.
         name: String,
@@ -146,6 +146,7 @@ impl Misfit {
             Self::MissingInput { name, candidate: Some(candidate), .. } => {
                 Some(format!("`--map {candidate}={name}` if that is what it is"))
             }
+            Self::MissingInput { found, .. } if found.is_empty() => Some("give a file with --input".to_owned()),
             Self::NoOutputs { candidate: Some((theirs, ours)), .. } => Some(format!("`--map {theirs}={ours}` if that is what it is")),
             _ => None,
         }

@@ -91,6 +91,15 @@ pub fn fit_all(cases: &[Case], interface: &Interface, options: FitOptions) -> Re
 /// # Errors
 /// When the case does not fit.
 pub fn fit(case: &Case, interface: &Interface, options: FitOptions) -> Result<FittedCase, Misfit> {
+    let fitted = fit_inputs(case, interface, options)?;
+    if fitted.outputs.is_empty() { Err(no_outputs(case, interface)) } else { Ok(fitted) }
+}
+
+/// As [`fit`], of a case that need not say what comes out.
+///
+/// # Errors
+/// When the case does not fit.
+pub fn fit_inputs(case: &Case, interface: &Interface, options: FitOptions) -> Result<FittedCase, Misfit> {
     let mut fit = Fit { case, interface, options, turns: possible_turns(case, interface), paddings: Vec::new() };
     let mut inputs = fit.given_inputs()?;
     fit.make_missing(&mut inputs)?;
@@ -272,25 +281,27 @@ impl Fit<'_> {
             }
             outputs.insert(feature.name.clone(), tensor);
         }
-        if outputs.is_empty() { Err(self.no_outputs()) } else { Ok(outputs) }
-    }
-
-    fn no_outputs(&self) -> Misfit {
-        let features = &self.interface.outputs;
-        let candidate = features.iter().find_map(|feature| {
-            let (theirs, _) = self.case.outputs.iter().find(|(_, tensor)| could_be(feature, tensor))?;
-            Some((theirs.clone(), feature.name.clone()))
-        });
-        let expected = features.iter().map(|feature| feature.name.clone()).collect();
-        Misfit::NoOutputs { expected, found: self.case.outputs.keys().cloned().collect(), candidate }
+        Ok(outputs)
     }
 }
 
-fn is_mask(feature: &Feature) -> bool {
+fn no_outputs(case: &Case, interface: &Interface) -> Misfit {
+    let features = &interface.outputs;
+    let candidate = features.iter().find_map(|feature| {
+        let (theirs, _) = case.outputs.iter().find(|(_, tensor)| could_be(feature, tensor))?;
+        Some((theirs.clone(), feature.name.clone()))
+    });
+    let expected = features.iter().map(|feature| feature.name.clone()).collect();
+    Misfit::NoOutputs { expected, found: case.outputs.keys().cloned().collect(), candidate }
+}
+
+/// Whether an input says which places of a sequence count.
+pub(crate) fn is_mask(feature: &Feature) -> bool {
     feature.name == "mask" || feature.name.ends_with("_mask")
 }
 
-fn starts_empty(feature: &Feature) -> bool {
+/// Whether an input is made where a case does not have it: a position of 0, an empty cache.
+pub(crate) fn starts_empty(feature: &Feature) -> bool {
     feature.name == "position" || feature.name.ends_with("_cache")
 }
 

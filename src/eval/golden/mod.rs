@@ -10,7 +10,8 @@ mod layout;
 
 pub use cases::{Case, NameMap, cases};
 pub use error::{GoldenError, Misfit};
-pub use fit::{FitOptions, FittedCase, Fitting, Padding, fit, fit_all};
+pub use fit::{FitOptions, FittedCase, Fitting, Padding, fit, fit_all, fit_inputs};
+pub(crate) use fit::{is_mask, starts_empty};
 
 #[cfg(test)]
 mod tests;

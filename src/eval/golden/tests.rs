@@ -135,7 +135,7 @@ fn caches_start_empty_and_other_inputs_are_missed() {
     assert_eq!((ints(&found.inputs["position"]), found.inputs["key_cache"].dtype()), (vec![0], DType::F32));
     lm.inputs.push(feature("token_type_ids", "int32", &[1, 4]));
     let misfit = fit(&case, &lm, FitOptions::default()).unwrap_err();
-    assert_eq!(misfit.to_string(), "input `token_type_ids` (int32 [1, 4]) is missing, the case has `input_ids`, `kinds`");
+    assert_eq!(misfit.to_string(), "input `token_type_ids` (int32 [1, 4]) is missing, found `input_ids`, `kinds`");
     assert_eq!(misfit.hint().unwrap(), "`--map kinds=token_type_ids` if that is what it is");
     lm.inputs[3].optional = true;
     assert!(!fitted(&case, &lm).inputs.contains_key("token_type_ids"));
@@ -191,8 +191,8 @@ fn a_golden_without_a_case_that_fits_says_why_for_each() {
     let error = fit_all(&golden(&file, &[]).unwrap(), &program, FitOptions::default()).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "no case fits: case `decode0`: input `latent` (float32 [1, 8, 8, 16]) is missing, the case has `latents_nchw`; \
-         case `encode0`: input `latent` (float32 [1, 8, 8, 16]) is missing, the case has `image`"
+        "no case fits: case `decode0`: input `latent` (float32 [1, 8, 8, 16]) is missing, found `latents_nchw`; \
+         case `encode0`: input `latent` (float32 [1, 8, 8, 16]) is missing, found `image`"
     );
     assert_eq!(error.hint().unwrap(), "`--map latents_nchw=latent` if that is what it is");
     let error = fit_all(&golden(&file, &["latents_nchw=latent"]).unwrap(), &program, FitOptions::default()).unwrap_err();

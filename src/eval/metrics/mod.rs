@@ -148,7 +148,7 @@ pub enum Failure {
         expected: usize,
     },
     /// Errors above the tolerance.
-    #[error("{violations} of {count} numbers are off by more than {atol} + {rtol} * |expected|, at most by {max_abs}")]
+    #[error("{violations} of {count} numbers are off by more than {atol:e} + {rtol:e} * |expected|, at most by {max_abs:.3e}")]
     Tolerance {
         /// How many are outside.
         violations: usize,
@@ -456,7 +456,7 @@ fn log_sum_exp<T: Number>(row: &[T]) -> f64 {
 }
 
 /// JSON has no infinities.
-fn number<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn number<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
     if value.is_finite() {
         serializer.serialize_f64(*value)
     } else if value.is_nan() {

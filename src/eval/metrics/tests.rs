@@ -128,7 +128,7 @@ fn thresholds_say_why_numbers_fail() {
     assert_eq!(fail(Thresholds { atol: Some(0.05), rtol: Some(0.1), min_psnr: Some(15.0) }), []);
     let tolerance = Failure::Tolerance { violations: 1, count: 2, atol: 0.2, rtol: 0.0, max_abs: 0.25 };
     assert_eq!(fail(Thresholds { atol: Some(0.2), ..none }), [tolerance]);
-    assert_eq!(tolerance.to_string(), "1 of 2 numbers are off by more than 0.2 + 0 * |expected|, at most by 0.25");
+    assert_eq!(tolerance.to_string(), "1 of 2 numbers are off by more than 2e-1 + 0e0 * |expected|, at most by 2.500e-1");
     let psnr = fail(Thresholds { min_psnr: Some(45.0), ..none });
     assert_eq!(psnr[0].to_string(), "the peak signal to noise ratio is 15.05 dB, at least 45 dB are asked for");
 }

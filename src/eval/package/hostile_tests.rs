@@ -12,8 +12,12 @@ use proptest::{prelude::*, sample::Index};
 
 use super::*;
 use crate::{
-    eval::{Limits, Mode, storage_type},
-    mil::{Binding, Block, DataType, Dimension, Function, Literal, Operation, Value, ValueId, ValueInfo, ValueType, verify},
+    base::Target,
+    eval::{Limits, Mode, storage_type, types_of},
+    mil::{
+        Binding, Block, DataType, Dimension, Function, Known, Literal, Operation, Value, ValueId, ValueInfo, ValueType, peak, refusal,
+        verify,
+    },
     ops,
 };
 
@@ -53,14 +57,26 @@ fn inputs(function: &Function) -> Option<BTreeMap<String, Tensor>> {
     given.map(one).collect()
 }
 
-/// Verifies and runs every function; what comes out does not matter.
+/// Verifies, weighs and runs every function; what comes out does not matter.
 fn exercise(program: &Program, weights: &dyn ConstantSource) {
     let _ = verify(program, ops::find);
+    program.functions.values().for_each(weigh);
     let interpreter = Interpreter::new(program, ops::OPERATORS, weights).limited(LIMITS);
     for (name, function) in &program.functions {
         if let Some(inputs) = inputs(function) {
             let _ = interpreter.run(Some(name), inputs, Mode::Declared);
         }
+    }
+}
+
+/// Infers lengths from inputs of length 2, looks for the peak, and asks every target about every operation.
+fn weigh(function: &Function) {
+    let twos = |id: ValueId| Some((id, vec![2; function.value(id).ty.tensor()?.rank().min(8)]));
+    let shapes = function.inputs.iter().filter_map(|&id| twos(id)).collect();
+    let _ = peak(function, &types_of(function, &shapes, ops::OPERATORS));
+    let known = Known::of(function);
+    for operation in function.operations() {
+        Target::all().for_each(|target| drop(refusal(function, &known, operation, target, ops::find)));
     }
 }
 

@@ -9,12 +9,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use bytes::Bytes;
 use memmap2::Mmap;
 
 use super::{ConstantSource, Interpreter, Operators, SourceError};
 use crate::{
     base::{RelativePath, map_file},
-    emit::coreml::{BlobError, BlobRecord, CoreMlError, ModelMetadata, PackageManifest, WeightRecords, blob, decode},
+    emit::coreml::{
+        BlobError, BlobRecord, CoreMlError, ModelMetadata, PackageManifest, WeightRecords, blob, decode, describe_specification,
+    },
+    manifest::release::Interface,
     mil::{Program, Recipe, RecipeKind},
 };
 
@@ -59,6 +63,7 @@ pub enum PackageError {
 pub struct Package {
     program: Program,
     metadata: ModelMetadata,
+    interface: Interface,
     weights: MappedWeights,
 }
 
@@ -90,13 +95,25 @@ impl Package {
         let model = manifest.specification().ok_or_else(|| PackageError::NoSpecification { path: manifest_path.clone() })?;
         let bytes = read(&model)?;
         let weights = MappedWeights::beside(&model, files)?;
-        let (program, metadata) = decode(bytes.into(), &weights).map_err(|source| content(&model.below(name), source))?;
-        Ok(Self { program, metadata, weights })
+        let bytes = Bytes::from(bytes);
+        let interface = describe_specification(bytes.clone()).map_err(|source| content(&model.below(name), source))?.interface;
+        let (mut program, metadata) = decode(bytes, &weights).map_err(|source| content(&model.below(name), source))?;
+        tables::put_in_place(&mut program, &weights);
+        Ok(Self { program, metadata, interface, weights })
     }
 
     /// The program.
     pub fn program(&self) -> &Program {
         &self.program
+    }
+
+    /// What a function (without a name: the one that runs by default) takes and gives; `None` where there is no such function.
+    pub fn interface(&self, function: Option<&str>) -> Option<&Interface> {
+        match function {
+            Some(name) if !self.interface.functions.is_empty() => self.interface.functions.get(name),
+            Some(name) if !self.program.functions.contains_key(name) => None,
+            _ => Some(&self.interface),
+        }
     }
 
     /// What the package says besides its program.
@@ -176,6 +193,8 @@ impl ConstantSource for MappedWeights {
         Ok(Cow::Borrowed(&map[record.data.offset() as usize..record.data.end() as usize]))
     }
 }
+
+mod tables;
 
 #[cfg(test)]
 mod hostile_tests;

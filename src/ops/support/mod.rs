@@ -3,7 +3,9 @@
 pub(super) mod argument;
 pub(super) mod binary;
 pub(super) mod blocks;
+pub(super) mod convolution;
 pub(super) mod defaults;
+pub(super) mod dot;
 pub(super) mod grid_sample;
 pub(super) mod indexing;
 pub(super) mod lists;
@@ -17,6 +19,7 @@ pub(super) mod reduce;
 pub(super) mod sampling;
 pub(super) mod scatter;
 pub(super) mod shapes;
+pub(super) mod shifted;
 pub(super) mod sort;
 #[cfg(test)]
 pub(super) mod testing;

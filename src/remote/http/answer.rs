@@ -9,17 +9,17 @@ use crate::base::ByteRange;
 
 /// What was asked for.
 #[derive(Debug)]
-pub(super) struct Wanted {
-    pub(super) url: String,
-    pub(super) range: ByteRange,
-    pub(super) size: u64,
+pub(in crate::remote) struct Wanted {
+    pub(in crate::remote) url: String,
+    pub(in crate::remote) range: ByteRange,
+    pub(in crate::remote) size: u64,
     /// The ETag of the bytes before, where this goes on after a break.
-    pub(super) before: Option<HeaderValue>,
+    pub(in crate::remote) before: Option<HeaderValue>,
 }
 
 /// What the body begins with.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Body {
+pub(in crate::remote) enum Body {
     /// The first byte of the range.
     Part,
     /// The first byte of the blob.
@@ -27,13 +27,13 @@ pub(super) enum Body {
 }
 
 impl Wanted {
-    pub(super) fn is_whole(&self) -> bool {
+    pub(in crate::remote) fn is_whole(&self) -> bool {
         self.range.length() == self.size
     }
 }
 
 /// Decides what to make of an answer with a successful status or 416.
-pub(super) fn check(wanted: &Wanted, status: u16, headers: &HeaderMap) -> Result<Body, RemoteError> {
+pub(in crate::remote) fn check(wanted: &Wanted, status: u16, headers: &HeaderMap) -> Result<Body, RemoteError> {
     let url = || wanted.url.clone();
     if let (Some(before), Some(now)) = (&wanted.before, etag(headers))
         && *before != now
@@ -79,12 +79,12 @@ fn check_whole(wanted: &Wanted, headers: &HeaderMap) -> Result<Body, RemoteError
     }
 }
 
-pub(super) fn is_html(headers: &HeaderMap) -> bool {
+pub(in crate::remote) fn is_html(headers: &HeaderMap) -> bool {
     let kind = text(headers, CONTENT_TYPE).and_then(|value| value.split(';').next()).unwrap_or("").trim();
     kind.eq_ignore_ascii_case("text/html") || kind.eq_ignore_ascii_case("application/xhtml+xml")
 }
 
-pub(super) fn etag(headers: &HeaderMap) -> Option<HeaderValue> {
+pub(in crate::remote) fn etag(headers: &HeaderMap) -> Option<HeaderValue> {
     headers.get(ETAG).cloned()
 }
 

@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use reqwest::{
-    Response, StatusCode, Url,
+    Method, RequestBuilder, Response, StatusCode, Url,
     header::{ACCEPT_ENCODING, CONTENT_ENCODING, DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
     redirect,
 };
@@ -19,24 +19,34 @@ use super::{
 };
 use crate::base::RemoteUrl;
 
-const REDIRECTS: usize = 10;
+/// How many redirects are followed.
+pub(in crate::remote) const REDIRECTS: usize = 10;
 
 /// An HTTP client with this room's rules.
 #[derive(Debug)]
-pub(super) struct Client {
+pub(in crate::remote) struct Client {
     inner: reqwest::Client,
     stall_timeout: Duration,
 }
 
 impl Client {
     pub(super) fn new(options: &RemoteOptions) -> Result<Self, RemoteError> {
+        Self::with_policy(options, redirect::Policy::custom(follow))
+    }
+
+    /// A client that hands out redirects as they are.
+    pub(in crate::remote) fn without_redirects(options: &RemoteOptions) -> Result<Self, RemoteError> {
+        Self::with_policy(options, redirect::Policy::none())
+    }
+
+    fn with_policy(options: &RemoteOptions, policy: redirect::Policy) -> Result<Self, RemoteError> {
         // reqwest takes the process's provider. One that was installed before stays, and the error says no more than that.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let builder = reqwest::Client::builder()
             .user_agent(&options.user_agent)
             .connect_timeout(options.connect_timeout)
             .read_timeout(options.stall_timeout)
-            .redirect(redirect::Policy::custom(follow))
+            .redirect(policy)
             .default_headers(HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static("identity"))]))
             // The address of the page before may carry a signature.
             .referer(false);
@@ -45,10 +55,19 @@ impl Client {
         Ok(Self { inner, stall_timeout: options.stall_timeout })
     }
 
+    /// A request that [`send`](Self::send) takes.
+    pub(in crate::remote) fn request(&self, method: Method, url: Url) -> RequestBuilder {
+        self.inner.request(method, url)
+    }
+
+    /// Whatever the server answers to a request for `place`.
+    pub(in crate::remote) async fn send(&self, place: &str, request: RequestBuilder) -> Result<Response, RemoteError> {
+        request.send().await.map_err(|error| self.failure(place, error))
+    }
+
     /// A successful answer (2xx) or 416, without content encoding.
     pub(super) async fn get(&self, url: Url, headers: HeaderMap) -> Result<Response, RemoteError> {
-        let place = shown(&url);
-        let response = self.inner.get(url.clone()).headers(headers).send().await.map_err(|e| self.failure(&place, e))?;
+        let response = self.send(&shown(&url), self.inner.get(url.clone()).headers(headers)).await?;
         let place = answered(&url, &response);
         let status = response.status();
         match status {
@@ -59,12 +78,8 @@ impl Client {
             }
             _ => {}
         }
-        match text(response.headers(), CONTENT_ENCODING) {
-            Some(encoding) if !encoding.trim().is_empty() && !encoding.trim().eq_ignore_ascii_case("identity") => {
-                Err(RemoteError::Encoded { url: place, encoding: encoding.chars().take(80).collect() })
-            }
-            _ => Ok(response),
-        }
+        check_encoding(&place, response.headers())?;
+        Ok(response)
     }
 
     /// A whole JSON document of at most `limit` bytes.
@@ -77,23 +92,33 @@ impl Client {
         if answer::is_html(response.headers()) {
             return Err(RemoteError::HtmlPage { url: place });
         }
+        let bytes = self.body(&place, &mut response, limit).await?;
+        if looks_like_html(&bytes) { Err(RemoteError::HtmlPage { url: place }) } else { Ok(bytes) }
+    }
+
+    /// A whole body of at most `limit` bytes.
+    pub(in crate::remote) async fn body(&self, place: &str, response: &mut Response, limit: u64) -> Result<Vec<u8>, RemoteError> {
         let expected = response.content_length();
         let mut bytes = Vec::new();
         loop {
             if expected.unwrap_or(0).max(bytes.len() as u64) > limit {
-                return Err(RemoteError::TooLarge { url: place, limit });
+                return Err(RemoteError::TooLarge { url: place.to_owned(), limit });
             }
-            match self.next(&place, &mut response, bytes.len() as u64, expected).await? {
+            match self.next(place, response, bytes.len() as u64, expected).await? {
                 Some(chunk) => bytes.extend_from_slice(&chunk),
-                None => break,
+                None => return Ok(bytes),
             }
         }
-        let is_page = bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'<');
-        if is_page { Err(RemoteError::HtmlPage { url: place }) } else { Ok(bytes) }
     }
 
     /// The next bytes of a body of which `received` came and `expected` are needed; its end is an error.
-    pub(super) async fn chunk(&self, place: &str, response: &mut Response, received: u64, expected: u64) -> Result<Bytes, RemoteError> {
+    pub(in crate::remote) async fn chunk(
+        &self,
+        place: &str,
+        response: &mut Response,
+        received: u64,
+        expected: u64,
+    ) -> Result<Bytes, RemoteError> {
         let ended = || RemoteError::Truncated { url: place.to_owned(), expected: Some(expected), received, source: None };
         self.next(place, response, received, Some(expected)).await?.ok_or_else(ended)
     }
@@ -114,6 +139,21 @@ impl Client {
             None => RemoteError::Unreachable { url, source: error.without_url() },
         }
     }
+}
+
+/// Refuses compressed answers: their lengths and hashes are not those of the file.
+pub(in crate::remote) fn check_encoding(place: &str, headers: &HeaderMap) -> Result<(), RemoteError> {
+    match text(headers, CONTENT_ENCODING) {
+        Some(encoding) if !encoding.trim().is_empty() && !encoding.trim().eq_ignore_ascii_case("identity") => {
+            Err(RemoteError::Encoded { url: place.to_owned(), encoding: encoding.chars().take(80).collect() })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether a document is a page for people, whatever its type says.
+pub(in crate::remote) fn looks_like_html(bytes: &[u8]) -> bool {
+    bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'<')
 }
 
 /// A redirect that the policy does not follow.
@@ -141,7 +181,7 @@ fn follow(attempt: redirect::Attempt<'_>) -> redirect::Action {
     if attempt.previous().len() > REDIRECTS { attempt.error(Refused::TooMany) } else { attempt.follow() }
 }
 
-fn is_safe(from: &str, to: &str) -> bool {
+pub(in crate::remote) fn is_safe(from: &str, to: &str) -> bool {
     to == "https" || (to == "http" && from == "http")
 }
 
@@ -151,22 +191,22 @@ fn refused<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Refused> {
 }
 
 /// The address without credentials and query.
-pub(super) fn shown(url: &Url) -> String {
+pub(in crate::remote) fn shown(url: &Url) -> String {
     RemoteUrl::Http(url.clone()).to_string()
 }
 
 /// The address, with the one that answered where a redirect led elsewhere.
-pub(super) fn answered(asked: &Url, response: &Response) -> String {
+pub(in crate::remote) fn answered(asked: &Url, response: &Response) -> String {
     let (asked, answering) = (shown(asked), shown(response.url()));
     if asked == answering { asked } else { format!("{asked} (redirected to {answering})") }
 }
 
-pub(super) fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+pub(in crate::remote) fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
 /// Seconds, or a date as seen from the answer's own date (this machine's clock where it has none).
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+pub(in crate::remote) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let value = text(headers, RETRY_AFTER)?.trim();
     if let Ok(seconds) = value.parse() {
         return Some(Duration::from_secs(seconds));

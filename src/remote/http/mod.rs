@@ -3,9 +3,10 @@
 //! A server is believed only as far as status, lengths and content type agree (RFC 9110); every other answer is an error that names it.
 //! Retries and the limit on requests are layers, see [`crate::remote::open`].
 
-mod answer;
-mod client;
+pub(in crate::remote) mod answer;
+pub(in crate::remote) mod client;
 mod date;
+pub(in crate::remote) mod deliver;
 
 use std::{
     collections::HashMap,
@@ -17,12 +18,16 @@ use std::{
 };
 
 use reqwest::{
-    Response, Url,
+    Url,
     header::{CACHE_CONTROL, HeaderMap, HeaderValue, IF_RANGE, RANGE},
 };
 use semver::Version;
 
-use self::{answer::Body, client::Client};
+use self::{
+    answer::Body,
+    client::Client,
+    deliver::{Break, deliver},
+};
 use super::{Answer, INDEX_LIMIT, RELEASE_LIMIT, Remote, RemoteError, RemoteOptions, Scheme, Sink, documents, layout, size_around};
 use crate::{
     base::{ByteRange, Digest, PackageName, RemoteUrl},
@@ -142,51 +147,16 @@ impl HttpRemote {
         if !wanted.is_whole() {
             self.has_ranges.store(body == Body::Part, Ordering::Relaxed);
         }
-        self.deliver(&wanted, response, body, sink).await
+        deliver(&self.client, &wanted, response, body, sink).await
     }
 
     fn broken(&self) -> MutexGuard<'_, HashMap<Place, HeaderValue>> {
         self.broken.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    /// Gives the range's bytes to `sink`, skipping what comes before it and leaving what comes after it.
-    async fn deliver(&self, wanted: &answer::Wanted, mut response: Response, body: Body, sink: Sink<'_>) -> Result<(), Break> {
-        let etag = answer::etag(response.headers());
-        let skip = if body == Body::Whole { wanted.range.offset() } else { 0 };
-        let end = skip + wanted.range.length();
-        let mut received = 0;
-        while received < end {
-            let broken = |error| Break { error, delivered: received.saturating_sub(skip), etag: etag.clone() };
-            let chunk = self.client.chunk(&wanted.url, &mut response, received, end).await.map_err(broken)?;
-            let length = chunk.len() as u64;
-            let first = skip.saturating_sub(received).min(length);
-            let last = (end - received).min(length);
-            if first < last {
-                // Both are at most the chunk's length.
-                let bytes = &chunk[first as usize..last as usize];
-                sink(bytes).map_err(|source| broken(RemoteError::Sink { url: wanted.url.clone(), source }))?;
-            }
-            received += length;
-        }
-        Ok(())
-    }
-}
-
-/// A reading that ended early: after how many bytes, and the ETag they belong to.
-struct Break {
-    error: RemoteError,
-    delivered: u64,
-    etag: Option<HeaderValue>,
-}
-
-impl From<RemoteError> for Break {
-    fn from(error: RemoteError) -> Self {
-        Self { error, delivered: 0, etag: None }
-    }
 }
 
 /// A whole blob is asked for plainly, which caches know best.
-fn range_headers(range: ByteRange, size: u64, before: Option<&HeaderValue>) -> HeaderMap {
+pub(in crate::remote) fn range_headers(range: ByteRange, size: u64, before: Option<&HeaderValue>) -> HeaderMap {
     let mut headers = HeaderMap::new();
     if range.length() < size {
         headers.insert(RANGE, HeaderValue::try_from(range.to_string()).expect("digits and `bytes=-` are header characters"));

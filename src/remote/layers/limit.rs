@@ -1,6 +1,6 @@
 //! At most so many operations of a remote at once; the others wait their turn, first come first served.
 
-use std::{path::Path, sync::Arc};
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use semver::Version;
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -8,7 +8,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use crate::{
     base::{ByteRange, Digest, PackageName, RemoteUrl},
     manifest::release::Release,
-    remote::{Answer, Catalogue, Commit, PackageIndex, Remote, Sent, Sink},
+    remote::{Answer, Catalogue, Collection, Commit, PackageIndex, Remote, Sent, Sink},
 };
 
 /// A remote with bounded concurrency.
@@ -45,6 +45,24 @@ impl Remote for LimitedRemote {
         Box::pin(async move {
             let _turn = self.turn().await;
             self.inner.index(package).await
+        })
+    }
+
+    fn revision(&self) -> Option<String> {
+        self.inner.revision()
+    }
+
+    fn collection(&self) -> Answer<'_, Option<Arc<Collection>>> {
+        Box::pin(async move {
+            let _turn = self.turn().await;
+            self.inner.collection().await
+        })
+    }
+
+    fn release_of<'a>(&'a self, bundles: &'a BTreeSet<String>) -> Answer<'a, Vec<u8>> {
+        Box::pin(async move {
+            let _turn = self.turn().await;
+            self.inner.release_of(bundles).await
         })
     }
 

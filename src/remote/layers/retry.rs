@@ -3,6 +3,7 @@
 //! A range goes on where it broke, so that no byte is given to the sink twice. Damaged documents get one more try.
 
 use std::{
+    collections::BTreeSet,
     path::Path,
     sync::{
         Arc,
@@ -16,7 +17,7 @@ use semver::Version;
 use crate::{
     base::{ByteRange, Digest, PackageName, RemoteUrl},
     manifest::release::Release,
-    remote::{Answer, Catalogue, Commit, PackageIndex, Remote, RemoteError, RemoteOptions, Retry, Sent, Sink},
+    remote::{Answer, Catalogue, Collection, Commit, PackageIndex, Remote, RemoteError, RemoteOptions, Retry, Sent, Sink},
 };
 
 /// An attempt that brought at least this much was no failure: counting starts anew.
@@ -128,6 +129,18 @@ impl Remote for RetryingRemote {
 
     fn index<'a>(&'a self, package: &'a PackageName) -> Answer<'a, Option<PackageIndex>> {
         self.repeat(|| self.inner.index(package))
+    }
+
+    fn revision(&self) -> Option<String> {
+        self.inner.revision()
+    }
+
+    fn collection(&self) -> Answer<'_, Option<Arc<Collection>>> {
+        self.repeat(|| self.inner.collection())
+    }
+
+    fn release_of<'a>(&'a self, bundles: &'a BTreeSet<String>) -> Answer<'a, Vec<u8>> {
+        self.repeat(|| self.inner.release_of(bundles))
     }
 
     fn written_catalogue(&self) -> Answer<'_, Option<Catalogue>> {
@@ -248,7 +261,7 @@ mod tests {
     }
 
     fn release() -> Release {
-        let blob = Blob { size: BLOB.len() as u64, blake3: Blake3::of(BLOB), segments: Vec::new() };
+        let blob = Blob { size: BLOB.len() as u64, blake3: Some(Blake3::of(BLOB)), segments: Vec::new() };
         let blobs = [(BlobHasher::hash(BLOB).sha256, blob)].into();
         Release {
             schema: SCHEMA.to_owned(),

@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::{
     AppError,
     project::Project,
-    resolve::{Frozen, Policy, Resolver},
+    resolve::{Frozen, Policy, Resolver, locked_sources},
 };
 use crate::{
     app::{AppPackage, Lock, LockedPackage},
@@ -168,7 +168,7 @@ impl Run<'_> {
         Ok(Job {
             package: name.clone(),
             which: self.which(entry, target),
-            sources: package.sources.iter().filter(|_| !self.options.offline).map(|source| source.url.clone()).collect(),
+            sources: locked_sources(self.context, package, entry, self.options.offline),
             floor: target,
             changes_floor: exact && self.options.floor.is_none() && package.target.is_some(),
             platform: floor.map(|floor| floor.platform),

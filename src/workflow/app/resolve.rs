@@ -2,7 +2,7 @@
 
 use super::{AppError, Staleness, project::Project};
 use crate::{
-    app::{AppPackage, ChoiceError, Lock, LockedPackage},
+    app::{AppPackage, ChoiceError, Lock, LockedPackage, Source},
     base::{PackageName, RemoteUrl},
     fetch::FetchError,
     store::Origin,
@@ -84,8 +84,8 @@ impl Resolver<'_> {
 
     /// The entry, after its variants were compared with what the manifest selects now.
     fn confirm(&self, name: &PackageName, package: &AppPackage, entry: &LockedPackage) -> Result<LockedPackage, Error> {
-        let sources = self.sources(package);
-        let found = Finder::new(self.context, name, &sources).pinned(&entry.version, entry.release)?;
+        let sources = locked_sources(self.context, package, entry, self.policy.offline);
+        let found = Finder::new(self.context, name, &sources, &package.wanted).pinned(&entry.version, entry.release)?;
         let fresh = LockedPackage { revision: entry.revision.clone(), ..self.entry(name, package, &found, &entry.source)? };
         if fresh != *entry {
             self.thaw(Staleness::Variants(name.clone()))?;
@@ -97,7 +97,7 @@ impl Resolver<'_> {
     /// The highest release that will do, of the first source that answers.
     pub(super) fn newest(&self, name: &PackageName, package: &AppPackage) -> Result<LockedPackage, Error> {
         let sources = self.sources(package);
-        let found = Finder::new(self.context, name, &sources).highest(&package.requirement, None)?;
+        let found = Finder::new(self.context, name, &sources, &package.wanted).highest(&package.requirement, None)?;
         let old = self.project.lock.packages.get(name);
         let known = old.filter(|old| package.sources.iter().any(|source| source.name == old.source));
         let source = match found.named_by {
@@ -110,14 +110,19 @@ impl Resolver<'_> {
                 AppError::Rewritten { package, version, source_name: source.clone(), pinned: old.release, found: found.digest }.into()
             );
         }
-        let entry = self.entry(name, package, &found, source)?;
+        let entry = LockedPackage { revision: found.revision.clone(), ..self.entry(name, package, &found, source)? };
         self.remember(&sources, &found)?;
         Ok(entry)
     }
 
     fn entry(&self, name: &PackageName, package: &AppPackage, found: &Found, source: &str) -> Result<LockedPackage, Error> {
         let floor = package.target.map(|target| target.target()).transpose().map_err(FetchError::from)?;
-        let chosen = LockedPackage::new(&found.release, found.digest, source, &package.wanted, floor);
+        let mut wanted = package.wanted.clone();
+        if found.is_chosen {
+            // Its globs may have meant paths, which the release does not know.
+            wanted.variants.clear();
+        }
+        let chosen = LockedPackage::new(&found.release, found.digest, source, &wanted, floor);
         let release = format!("{name}@{}", found.release.version);
         let platform = package.target.map(|target| target.platform);
         Ok(chosen.map_err(|error| match error {
@@ -127,7 +132,7 @@ impl Resolver<'_> {
     }
 
     fn sources(&self, package: &AppPackage) -> Vec<RemoteUrl> {
-        package.sources.iter().filter(|_| !self.policy.offline).map(|source| source.url.clone()).collect()
+        self.context.reachable(package.sources.iter().filter(|_| !self.policy.offline).map(|source| &source.url))
     }
 
     /// Keeps the manifest of a release that a remote has named.
@@ -146,4 +151,14 @@ impl Resolver<'_> {
             None => Ok(()),
         }
     }
+}
+
+/// Where a locked release may come from: its own source at the revision that the lock pins, and the others as they are.
+pub(super) fn locked_sources(context: &Context, package: &AppPackage, entry: &LockedPackage, offline: bool) -> Vec<RemoteUrl> {
+    let pinned = |source: &Source| match &entry.revision {
+        Some(revision) if source.name == entry.source => source.url.at(revision),
+        _ => source.url.clone(),
+    };
+    let urls: Vec<RemoteUrl> = package.sources.iter().filter(|_| !offline).map(pinned).collect();
+    context.reachable(&urls)
 }

@@ -11,11 +11,11 @@ use serde::Serialize;
 use super::{
     AppError,
     project::Project,
-    resolve::{Policy, Resolver},
+    resolve::{Policy, Resolver, locked_sources},
 };
 use crate::{
     app::{AppPackage, Lock, LockedPackage, PhasePaths, SCRIPT_NAME, phase_files, phase_steps},
-    base::{AtomicFile, OsFloor, PackageName, RemoteUrl, Target},
+    base::{AtomicFile, OsFloor, PackageName, Target},
     fetch::{FetchError, Named, Proof},
     manifest::select,
     workflow::{Context, Error, fetch::Finder},
@@ -107,9 +107,12 @@ impl Phase<'_> {
     }
 
     fn paths(&self, name: &PackageName, package: &AppPackage, entry: &LockedPackage, floor: Target) -> Result<BTreeSet<String>, Error> {
-        let sources: Vec<RemoteUrl> = package.sources.iter().filter(|_| !self.options.offline).map(|source| source.url.clone()).collect();
-        let found = Finder::new(self.context, name, &sources).pinned(&entry.version, entry.release)?;
-        let selection = package.wanted.selection(Some(floor)).map_err(FetchError::from)?;
+        let sources = locked_sources(self.context, package, entry, self.options.offline);
+        let found = Finder::new(self.context, name, &sources, &package.wanted).pinned(&entry.version, entry.release)?;
+        let mut selection = package.wanted.selection(Some(floor)).map_err(FetchError::from)?;
+        if found.is_chosen {
+            selection.variants.clear();
+        }
         let release = format!("{name}@{}", entry.version);
         let platform = self.options.floor.or(package.target).map(|floor| floor.platform);
         let chosen = select(&found.release, &selection).map_err(|source| FetchError::Selection { release, platform, source })?;

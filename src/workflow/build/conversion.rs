@@ -1,6 +1,6 @@
 //! Components that are converted from a checkpoint.
 //!
-//! Per precision the network is read once and its weights are planned once; per variant a program is built, verified, encoded, read back
+//! The network is read once and its weights are planned once per precision (and where it depends on the cache); per variant a program is built, verified, encoded, read back
 //! and verified again, all before a weight is converted. Then the weight file is streamed once, and every variant names it.
 
 use std::{
@@ -14,17 +14,27 @@ use std::{
 use bytes::Bytes;
 use rayon::prelude::*;
 
-use super::{Made, error::BuildError, shelf::Shelf};
+use super::{
+    Made,
+    error::BuildError,
+    hub::{self, HubCheckpoint},
+    shared::SharedTensors,
+    shelf::Shelf,
+};
 use crate::{
-    arch::{self, ArchError, Architecture, Feature, Form, ImageLayout, LoadOptions, Network},
-    base::{Blake3, Digest},
+    arch::{
+        self, ArchError, Architecture, AttentionForm, CacheForm, Documents, Feature, Form, ImageLayout, LinearForm, LoadOptions,
+        LogitsForm, Network,
+    },
+    base::{Blake3, Digest, Target},
     checkpoint::{Checkpoint, CheckpointError, ConvertError, Weights, evaluate, evaluate_to_vec},
     emit::coreml::{
         BlobPiece, FeatureNote, FunctionNotes, ModelMetadata, PackageSource, WeightFile, WeightPlan, decode, describe_specification,
         encode, package_files,
     },
     manifest::{
-        self, Axes, Axis, Compression, Content, Format, Layout, PackageHeader, PictureRange, Precision, VariantPlan,
+        self, Attention, Axes, Cache, Compression, Content, Format, Layout, Linear, Logits, PackageHeader, PictureRange, Precision,
+        VariantPlan,
         release::{FileEntry, Interface, Other, Source, TensorLabel},
     },
     mil::{self, Constant, DataType},
@@ -40,11 +50,21 @@ pub(super) struct Conversion<'a> {
     path: PathBuf,
     architecture: &'static dyn Architecture,
     checkpoint: Checkpoint,
+    /// Where it comes from, when that is the Hub.
+    hub: Option<HubCheckpoint>,
+    documents: Documents,
     files: Vec<String>,
     digests: BTreeMap<String, Digest>,
 }
 
-/// A precision's network and where its constants lie.
+/// Variants that one network makes.
+struct Group<'p> {
+    options: LoadOptions,
+    precision: Precision,
+    plans: Vec<(&'p VariantPlan, &'p Axes)>,
+}
+
+/// A group's network and where its constants lie.
 struct Converter {
     network: Network,
     weights: Arc<dyn Weights>,
@@ -64,7 +84,8 @@ impl<'a> Conversion<'a> {
         if let Some(what) = unsupported(settings) {
             return Err(BuildError::Unsupported { component: component.to_owned(), what }.into());
         }
-        let path = folder.join(&settings.checkpoint);
+        let hub = hub::address(&settings.checkpoint).transpose()?.map(|url| HubCheckpoint::open(context, &url)).transpose()?;
+        let path = hub.as_ref().map_or_else(|| folder.join(&settings.checkpoint), |hub| hub.path().to_owned());
         let in_checkpoint = |source| BuildError::Checkpoint { component: component.to_owned(), source };
         let checkpoint = Checkpoint::open(&path).map_err(in_checkpoint)?;
         let architecture = match &settings.architecture {
@@ -77,14 +98,31 @@ impl<'a> Conversion<'a> {
             source,
         })?;
         let part = part(component, settings, architecture);
+        if let Some(hub) = &hub {
+            match checkpoint.default_files() {
+                Ok(files) => hub.describe(&files)?,
+                Err(_) => hub.describe(checkpoint.weight_files())?,
+            }
+        }
         let files = weight_files(&checkpoint, architecture, part.as_deref()).map_err(in_checkpoint)?;
+        if let Some(hub) = &hub {
+            hub.describe(&files)?;
+        }
         let mut digests = BTreeMap::new();
         for file in checkpoint.used_files(&files).map_err(in_checkpoint)? {
             let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
             // What is missing is reported, with its name, by whoever reads it.
-            digests.insert(name, context.store().file_digest(&file)?.0);
+            let digest = match hub.as_ref().and_then(|hub| hub.digest(&name)) {
+                Some(known) => known,
+                None => context.store().file_digest(&file)?.0,
+            };
+            digests.insert(name, digest);
         }
-        Ok(Self { component, settings, path, architecture, checkpoint, files, digests })
+        let documents = documents(&checkpoint, hub.as_ref(), architecture, &in_checkpoint)?;
+        for name in documents.others.keys() {
+            digests.insert(name.clone(), context.store().file_digest(&checkpoint.path(name))?.0);
+        }
+        Ok(Self { component, settings, path, architecture, checkpoint, hub, documents, files, digests })
     }
 
     /// What a release says about where the component is from.
@@ -92,17 +130,43 @@ impl<'a> Conversion<'a> {
         Source {
             architecture: Some(self.architecture.name().to_owned()),
             files: self.digests.clone(),
-            revision: None,
+            repository: self.hub.as_ref().map(|hub| hub.repository().to_owned()),
+            revision: self.hub.as_ref().map(|hub| hub.commit().to_owned()),
             other: Other::default(),
         }
     }
 
     /// Gives everything that identifies the checkpoint.
     pub(super) fn feed(&self, feed: &mut impl FnMut(&[u8])) {
+        if let Some(hub) = &self.hub {
+            feed(hub.repository().as_bytes());
+            feed(hub.commit().as_bytes());
+        }
         for (name, digest) in &self.digests {
             feed(name.as_bytes());
             feed(digest.as_bytes());
         }
+    }
+
+    /// Whether tensors that other components have, too, go into a weight file of their own.
+    pub(super) fn is_shared(&self) -> bool {
+        self.settings.shared
+    }
+
+    /// The component's name.
+    pub(super) fn component(&self) -> &'a str {
+        self.component
+    }
+
+    /// What identifies the checkpoint.
+    pub(super) fn digests(&self) -> &BTreeMap<String, Digest> {
+        &self.digests
+    }
+
+    /// The constants of every network that the variants have, with its precision.
+    pub(super) fn constants(&self, plans: &[&VariantPlan]) -> Result<Vec<(Precision, Vec<Constant>)>, Error> {
+        let groups = self.groups(plans).into_iter();
+        groups.map(|group| Ok((group.precision, self.network(&group.options)?.0.constants()))).collect()
     }
 
     /// Makes the variants of the component.
@@ -112,16 +176,11 @@ impl<'a> Conversion<'a> {
         shelf: &Shelf<'_>,
         header: &PackageHeader,
         plans: &[&'a VariantPlan],
+        shared: &SharedTensors,
     ) -> Result<Vec<Made>, Error> {
-        let mut by_precision: BTreeMap<Precision, Vec<(&VariantPlan, &Axes)>> = BTreeMap::new();
-        for plan in plans {
-            if let Content::Converted(axes) = &plan.content {
-                by_precision.entry(axes.precision).or_default().push((plan, axes));
-            }
-        }
         let mut made = Vec::new();
-        for (precision, plans) in by_precision {
-            let converter = self.converter(precision)?;
+        for Group { options, precision, plans } in self.groups(plans) {
+            let converter = self.converter(&options, shared.of(self, precision))?;
             let specifications: Result<Vec<_>, BuildError> =
                 plans.into_par_iter().map(|(plan, axes)| self.specification(&converter, header, plan, axes)).collect();
             let specifications = specifications?;
@@ -136,19 +195,55 @@ impl<'a> Conversion<'a> {
         Ok(made)
     }
 
-    fn converter(&self, precision: Precision) -> Result<Converter, BuildError> {
+    /// Variants with equal options have one network and one plan of weights.
+    fn groups<'p>(&self, plans: &[&'p VariantPlan]) -> Vec<Group<'p>> {
+        let mut groups: Vec<Group<'p>> = Vec::new();
+        for plan in plans {
+            let Content::Converted(axes) = &plan.content else { continue };
+            let options = self.options(axes);
+            match groups.iter_mut().find(|group| group.options == options) {
+                Some(group) => group.plans.push((plan, axes)),
+                None => groups.push(Group { options, precision: axes.precision, plans: vec![(plan, axes)] }),
+            }
+        }
+        groups
+    }
+
+    fn options(&self, axes: &Axes) -> LoadOptions {
+        let settings = self.settings;
+        let lengths = settings.sequences.iter().chain(&settings.encoder_sequences).chain(&settings.contexts);
+        LoadOptions {
+            part: part(self.component, settings, self.architecture),
+            compute: data_type(axes.precision),
+            signed_range: settings.range == PictureRange::Signed,
+            clamp: settings.clamp,
+            positions: lengths.copied().max().unwrap_or(0).into(),
+            cache: cache_form(axes.cache),
+            several_functions: axes.target.is_some_and(|target| target >= Target::Ios18),
+        }
+    }
+
+    fn network(&self, options: &LoadOptions) -> Result<(Network, Arc<dyn Weights>), Error> {
         let component = || self.component.to_owned();
-        let weights = self.checkpoint.weights(&self.files).map_err(|source| BuildError::Checkpoint { component: component(), source })?;
-        let options = LoadOptions {
-            part: part(self.component, self.settings, self.architecture),
-            compute: data_type(precision),
-            signed_range: self.settings.range == PictureRange::Signed,
-            clamp: self.settings.clamp,
+        let weights = match &self.hub {
+            Some(hub) => hub.weights(&self.checkpoint, &self.files),
+            None => self.checkpoint.weights(&self.files),
         };
-        let network = self.architecture.load(self.checkpoint.config(), &weights, &options);
+        let weights = weights.map_err(|source| BuildError::Checkpoint { component: component(), source })?;
+        let network = self.architecture.load(&self.documents, &weights, options);
         let network =
             network.map_err(|source| BuildError::Architecture { component: component(), checkpoint: self.path.clone(), source })?;
-        let mut plan = WeightPlan::new(&network.constants()).map_err(|source| BuildError::Weights { component: component(), source })?;
+        if let Some(hub) = &self.hub {
+            hub.settle(&self.files)?;
+        }
+        Ok((network, weights))
+    }
+
+    fn converter(&self, options: &LoadOptions, shared: &[Constant]) -> Result<Converter, Error> {
+        let component = || self.component.to_owned();
+        let (network, weights) = self.network(options)?;
+        let plan = WeightPlan::with_shared(&network.constants(), shared);
+        let mut plan = plan.map_err(|source| BuildError::Weights { component: component(), source })?;
         for constant in plan.inline().to_vec() {
             let values = evaluate_to_vec(&constant, weights.as_ref());
             plan.set_values(&constant, values.map_err(|source| BuildError::Convert { component: component(), source })?);
@@ -182,27 +277,46 @@ impl<'a> Conversion<'a> {
 
     fn form(&self, axes: &Axes) -> Result<Form, BuildError> {
         let component = || self.component.to_owned();
-        let image = match axes.shapes.as_slice() {
-            [manifest::Shape::Image(size)] => *size,
-            [] | [manifest::Shape::None] => {
-                return Err(BuildError::Shape { component: component(), architecture: self.architecture.name(), key: "size" });
-            }
-            _ => {
-                let what = axes.value(Axis::Sequence).map_or("context".to_owned(), |value| format!("sequence = {value}"));
-                return Err(BuildError::Unsupported { component: component(), what });
-            }
-        };
+        let target = axes.target;
+        let target =
+            target.ok_or_else(|| BuildError::Unsupported { component: component(), what: format!("format = \"{}\"", axes.format) });
         Ok(Form {
-            target: axes
-                .target
-                .ok_or_else(|| BuildError::Unsupported { component: component(), what: format!("format = \"{}\"", axes.format) })?,
-            shape: arch::Shape::Image { width: image.width.into(), height: image.height.into() },
+            target: target?,
+            shape: self.shape(axes)?,
             layout: match axes.layout {
                 Layout::Nchw => ImageLayout::Nchw,
                 Layout::Nhwc => ImageLayout::Nhwc,
             },
             io: data_type(axes.io_precision),
+            linear: match axes.linear {
+                Linear::Linear => LinearForm::Linear,
+                Linear::Conv => LinearForm::Conv,
+            },
+            cache: cache_form(axes.cache),
+            logits: match axes.logits {
+                Logits::All => LogitsForm::All,
+                Logits::Last => LogitsForm::Last,
+            },
+            attention: match self.settings.attention {
+                Attention::Auto => AttentionForm::Auto,
+                Attention::Fused => AttentionForm::Fused,
+                Attention::Explicit => AttentionForm::Explicit,
+            },
         })
+    }
+
+    fn shape(&self, axes: &Axes) -> Result<arch::Shape, BuildError> {
+        let key = self.architecture.shape_key();
+        let missing = || BuildError::Shape { component: self.component.to_owned(), architecture: self.architecture.name(), key };
+        match axes.shapes.as_slice() {
+            [manifest::Shape::Image(size)] => Ok(arch::Shape::Image { width: size.width.into(), height: size.height.into() }),
+            [manifest::Shape::Text(text)] => {
+                let sequence = text.sequence.ok_or_else(missing)?.into();
+                let encoder_sequence = text.encoder_sequence.map_or(sequence, u64::from);
+                Ok(arch::Shape::Text(arch::TextShape { sequence, encoder_sequence, context: text.context.map_or(0, u64::from) }))
+            }
+            _ => Err(missing()),
+        }
     }
 
     /// Writes a weight file, unless an earlier build did.
@@ -276,12 +390,39 @@ fn weight_files(checkpoint: &Checkpoint, architecture: &dyn Architecture, part: 
 fn unsupported(settings: &manifest::Conversion) -> Option<String> {
     let compression = settings.compressions.iter().find(|it| **it != Compression::None).map(|it| format!("compress = \"{it}\""));
     let format = settings.formats.iter().find(|it| **it != Format::MlPackage).map(|it| format!("format = \"{it}\""));
-    let hub = settings.checkpoint.starts_with("hf://").then(|| format!("checkpoint = \"{}\"", settings.checkpoint));
     let batch = (settings.batch != 1).then(|| format!("batch = {}", settings.batch));
-    let flags = [("multifunction", settings.multifunction), ("shared", settings.shared), ("window-cache", settings.window_cache)];
+    let flags = [("multifunction", settings.multifunction), ("window-cache", settings.window_cache)];
     let flag = flags.iter().find(|(_, set)| *set).map(|(key, _)| format!("{key} = true"));
     let chunks = settings.chunks.map(|chunks| format!("chunks = {chunks}"));
-    [hub, compression, format, batch, flag, chunks].into_iter().flatten().next()
+    [compression, format, batch, flag, chunks].into_iter().flatten().next()
+}
+
+/// The documents beside the weights that count for the architecture. Those of the Hub come when they are asked for.
+fn documents(
+    checkpoint: &Checkpoint,
+    hub: Option<&HubCheckpoint>,
+    architecture: &dyn Architecture,
+    in_checkpoint: &dyn Fn(CheckpointError) -> BuildError,
+) -> Result<Documents, Error> {
+    let bring = |path: &str| hub.map_or(Ok(()), |hub| hub.bring_document(path));
+    // What cannot be had is missed below.
+    let read = |path: &str| bring(path).ok().and_then(|()| checkpoint.document(path).ok().flatten());
+    let mut documents = Documents { config: checkpoint.config().cloned(), others: BTreeMap::new() };
+    for path in architecture.documents(&read) {
+        bring(&path)?;
+        if let Some(document) = checkpoint.document(&path).map_err(in_checkpoint)? {
+            documents.others.insert(path, document);
+        }
+    }
+    Ok(documents)
+}
+
+fn cache_form(cache: Cache) -> CacheForm {
+    match cache {
+        Cache::None => CacheForm::None,
+        Cache::State => CacheForm::State,
+        Cache::Inputs => CacheForm::Inputs,
+    }
 }
 
 fn data_type(precision: Precision) -> DataType {
@@ -300,16 +441,19 @@ fn label(constant: &Constant) -> TensorLabel {
 
 /// The texts that Xcode shows.
 fn metadata(header: &PackageHeader, network: &Network, form: &Form) -> Result<ModelMetadata, ArchError> {
-    let features = (network.inputs)(form)?.into_iter().chain((network.outputs)(form)?);
-    let note = |feature: Feature| (feature.name, FeatureNote { description: feature.description, ..FeatureNote::default() });
-    let notes = FunctionNotes { features: features.map(note).collect(), ..FunctionNotes::default() };
+    let note =
+        |feature: &Feature| (feature.name.clone(), FeatureNote { description: feature.description.clone(), ..FeatureNote::default() });
+    let functions = (network.interfaces)(form)?.into_iter().map(|interface| {
+        let features = interface.features().map(note).collect();
+        (interface.name, FunctionNotes { features, ..FunctionNotes::default() })
+    });
     Ok(ModelMetadata {
         author: header.author.clone().unwrap_or_default(),
         license: header.license.clone().unwrap_or_default(),
         version: header.version.to_string(),
         description: header.description.clone().unwrap_or_else(|| network.description.clone()),
-        user_defined: BTreeMap::new(),
-        functions: BTreeMap::from([("main".to_owned(), notes)]),
+        user_defined: network.notes.iter().map(|(topic, note)| (format!("dev.mlreg.{topic}"), note.clone())).collect(),
+        functions: functions.collect(),
     })
 }
 

@@ -7,10 +7,10 @@ use std::{
 
 use crate::{
     arch::ArchError,
-    base::PathError,
+    base::{PathError, UrlError},
     checkpoint::{CheckpointError, ConvertError},
     emit::coreml::{BlobError, CoreMlError},
-    manifest::{GlobError, ManifestError, ReleaseError},
+    manifest::{GlobError, ManifestError, Precision, ReleaseError},
     mil::VerifyError,
     workflow::ErrorKind,
 };
@@ -26,6 +26,12 @@ pub enum BuildError {
         /// What the system says.
         #[source]
         source: io::Error,
+    },
+    /// An address that is none.
+    #[error(transparent)]
+    Address {
+        /// What is wrong with it.
+        source: UrlError,
     },
     /// The package manifest.
     #[error(transparent)]
@@ -98,6 +104,14 @@ pub enum BuildError {
         /// Why.
         #[source]
         source: BlobError,
+    },
+    /// Components that are to share tensors and have none in common.
+    #[error("`shared = true`: {} {} no tensor in common at {precision}", .components.join(", "), if .components.len() == 1 { "alone has" } else { "have" })]
+    NothingShared {
+        /// The components of one checkpoint that ask for it.
+        components: Vec<String>,
+        /// The precision at which they have none.
+        precision: Precision,
     },
     /// The program of a variant.
     #[error("variant `{id}` cannot be built")]
@@ -207,6 +221,10 @@ impl BuildError {
             Self::Unsupported { .. } => Some("leave it out, or import a bundle that was made elsewhere with `import`".to_owned()),
             Self::Shape { key: "size", .. } => {
                 Some("add the size of pictures in pixels, e.g. size = 1024 or size = [[768, 1024]]".to_owned())
+            }
+            Self::Shape { key: "sequence", .. } => Some("add the number of tokens of one call, e.g. sequence = [128, 512]".to_owned()),
+            Self::NothingShared { .. } => {
+                Some("`shared` is for components of one checkpoint that hold the same tensors, such as an encoder and a decoder".to_owned())
             }
             Self::Checkpoint { source, .. } => source.hint(),
             Self::Architecture { source, .. } | Self::Program { source, .. } => source.hint(),

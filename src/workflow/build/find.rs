@@ -5,8 +5,18 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{error::BuildError, tree::Tree};
-use crate::manifest::{FoundBundle, Import, ImportPattern, release::BundleKind};
+use tempfile::TempDir;
+
+use super::{
+    error::BuildError,
+    hub::{HubBundles, address},
+    tree::Tree,
+};
+use crate::{
+    base::HubUrl,
+    manifest::{FoundBundle, Import, ImportPattern, release::BundleKind},
+    workflow::{Context, Error},
+};
 
 /// Deeper folders are not looked at, where the pattern has no depth of its own.
 const DEEPEST: usize = 32;
@@ -19,7 +29,25 @@ pub(super) struct Found {
 }
 
 /// The bundles that match, sorted by path; `folder` is the manifest's.
-pub(super) fn bundles(folder: &Path, import: &Import) -> Result<Vec<Found>, BuildError> {
+///
+/// Those of the Hub are brought here, and stay as long as the folder that comes with them.
+pub(super) fn bundles(context: &Context, folder: &Path, import: &Import) -> Result<(Vec<Found>, Option<TempDir>), Error> {
+    match address(import.pattern.as_str()) {
+        Some(url) => in_repository(context, &url?, &import.pattern),
+        None => Ok((in_folder(folder, import)?, None)),
+    }
+}
+
+fn in_repository(context: &Context, url: &HubUrl, pattern: &ImportPattern) -> Result<(Vec<Found>, Option<TempDir>), Error> {
+    // What the pattern says of the path in the repository comes last, and its letters are those of the address.
+    let path = url.path().unwrap_or_default();
+    let prefix = pattern.as_str().strip_suffix(path).unwrap_or(pattern.as_str());
+    let HubBundles { folder, bundles } = HubBundles::fetch(context, url, prefix, |path| pattern.matches(path).is_some())?;
+    let found = bundles.into_iter().map(|(path, place)| describe(&place, path)).collect::<Result<_, _>>()?;
+    Ok((found, Some(folder)))
+}
+
+fn in_folder(folder: &Path, import: &Import) -> Result<Vec<Found>, BuildError> {
     let pattern = &import.pattern;
     let text = pattern.as_str();
     let depth = if text.contains("**") { DEEPEST } else { text.matches('/').count() };
@@ -28,11 +56,11 @@ pub(super) fn bundles(folder: &Path, import: &Import) -> Result<Vec<Found>, Buil
     let from = if start.is_empty() { 0 } else { start.trim_end_matches('/').matches('/').count() + 1 };
     walk.folder(start, depth.saturating_sub(from))?;
     walk.paths.sort();
-    walk.paths.into_iter().map(|path| describe(folder, path)).collect()
+    walk.paths.into_iter().map(|path| describe(&folder.join(&path), path)).collect()
 }
 
-fn describe(folder: &Path, path: String) -> Result<Found, BuildError> {
-    let tree = Tree::of_bundle(&folder.join(&path))?;
+fn describe(place: &Path, path: String) -> Result<Found, BuildError> {
+    let tree = Tree::of_bundle(place)?;
     let kind = BundleKind::of_file_name(path.rsplit('/').next().unwrap_or(&path));
     let needs = tree.describe(kind)?.and_then(|description| description.target);
     Ok(Found { bundle: FoundBundle { path, needs }, tree })

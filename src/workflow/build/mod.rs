@@ -9,6 +9,8 @@
 mod conversion;
 mod error;
 mod find;
+mod hub;
+mod shared;
 mod shelf;
 mod tree;
 
@@ -21,10 +23,11 @@ use std::{
 
 use semver::Version;
 use serde::Serialize;
+use tempfile::TempDir;
 
 pub use error::BuildError;
 
-use self::{conversion::Conversion, shelf::Shelf, tree::Tree};
+use self::{conversion::Conversion, shared::SharedTensors, shelf::Shelf, tree::Tree};
 use super::{Context, Error};
 use crate::{
     base::{Blake3, Digest, PackageName},
@@ -205,8 +208,12 @@ struct Package<'a> {
 
 enum Input<'a> {
     Checkpoint(Box<Conversion<'a>>),
-    /// By the path that the variant's plan has.
-    Bundles(BTreeMap<String, Tree>),
+    Bundles {
+        /// By the path that the variant's plan has.
+        trees: BTreeMap<String, Tree>,
+        /// What keeps those of the Hub on this machine.
+        _links: Option<TempDir>,
+    },
     Files(Tree),
 }
 
@@ -253,7 +260,7 @@ impl<'a> Package<'a> {
         for input in &self.inputs {
             match input {
                 Input::Checkpoint(conversion) => conversion.feed(&mut feed),
-                Input::Bundles(trees) => trees.iter().for_each(|(path, tree)| {
+                Input::Bundles { trees, .. } => trees.iter().for_each(|(path, tree)| {
                     feed(path.as_bytes());
                     tree.feed(&mut feed);
                 }),
@@ -277,6 +284,7 @@ impl<'a> Package<'a> {
             blobs: BTreeMap::new(),
             other: Other::default(),
         };
+        let shared = SharedTensors::find(&self.inputs, &self.plans)?;
         for (component, input) in self.manifest.components.iter().zip(&self.inputs) {
             let plans: Vec<&VariantPlan> =
                 chosen.iter().map(|index| &self.plans[*index]).filter(|plan| plan.component == component.name).collect();
@@ -286,7 +294,7 @@ impl<'a> Package<'a> {
             if let Some(source) = input.source() {
                 release.sources.insert(component.name.clone(), source);
             }
-            for mut made in input.make(context, shelf, self.manifest, &plans)? {
+            for mut made in input.make(context, shelf, self.manifest, &plans, &shared)? {
                 self.assign(&mut made.variant);
                 release.variants.push(made.variant);
                 release.blobs.append(&mut made.blobs);
@@ -315,11 +323,12 @@ fn look<'a>(context: &Context, component: &'a Component, folder: &Path) -> Resul
         }
         ComponentKind::Import(import) => {
             let (mut bundles, mut trees) = (Vec::new(), BTreeMap::new());
-            for found in find::bundles(folder, import)? {
+            let (found, links) = find::bundles(context, folder, import)?;
+            for found in found {
                 trees.insert(found.bundle.path.clone(), found.tree.hashed(context.store())?);
                 bundles.push(found.bundle);
             }
-            (Input::Bundles(trees), import.variants(&bundles).map_err(BuildError::from)?)
+            (Input::Bundles { trees, _links: links }, import.variants(&bundles).map_err(BuildError::from)?)
         }
         ComponentKind::Files(files) => {
             let plans = component.variants().map_err(BuildError::from)?;
@@ -332,14 +341,21 @@ impl Input<'_> {
     fn source(&self) -> Option<Source> {
         match self {
             Self::Checkpoint(conversion) => Some(conversion.source()),
-            Self::Bundles(_) | Self::Files(_) => None,
+            Self::Bundles { .. } | Self::Files(_) => None,
         }
     }
 
-    fn make(&self, context: &Context, shelf: &Shelf<'_>, manifest: &PackageManifest, plans: &[&VariantPlan]) -> Result<Vec<Made>, Error> {
+    fn make(
+        &self,
+        context: &Context,
+        shelf: &Shelf<'_>,
+        manifest: &PackageManifest,
+        plans: &[&VariantPlan],
+        shared: &SharedTensors,
+    ) -> Result<Vec<Made>, Error> {
         match self {
-            Self::Checkpoint(conversion) => conversion.convert(context, shelf, &manifest.package, plans),
-            Self::Bundles(trees) => plans.iter().filter_map(|plan| Some(tree_of(trees, plan)?.store(shelf, plan))).collect(),
+            Self::Checkpoint(conversion) => conversion.convert(context, shelf, &manifest.package, plans, shared),
+            Self::Bundles { trees, .. } => plans.iter().filter_map(|plan| Some(tree_of(trees, plan)?.store(shelf, plan))).collect(),
             Self::Files(tree) => plans.iter().map(|plan| tree.store(shelf, plan)).collect(),
         }
     }

@@ -1,7 +1,7 @@
 //! Which release: one that a lock pins, from whoever has those bytes; else the highest that will do, of the first source that answers.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -9,9 +9,9 @@ use semver::{Version, VersionReq};
 
 use crate::{
     base::{Digest, PackageName, RemoteUrl},
-    fetch::FetchError,
-    manifest::{choose_version, release::Release},
-    remote::Remote,
+    fetch::{FetchError, Proof, Wanted},
+    manifest::{GlobError, VariantGlob, choose_version, release::Release},
+    remote::{CollectedBundle, Collection, Remote},
     store::Store,
     workflow::{Context, Error, ErrorKind},
 };
@@ -27,6 +27,10 @@ pub(in crate::workflow) struct Found {
     pub(in crate::workflow) release: Arc<Release>,
     /// The index of the source that has just named it; none where the store did.
     pub(in crate::workflow) named_by: Option<usize>,
+    /// What that source was then, where it keeps a history.
+    pub(in crate::workflow) revision: Option<String>,
+    /// Whether it has what is asked for and nothing else: it was made of a collection.
+    pub(in crate::workflow) is_chosen: bool,
 }
 
 /// Looks for releases of a package in the store and in its sources, in their order.
@@ -35,13 +39,22 @@ pub(in crate::workflow) struct Finder<'a> {
     context: &'a Context,
     package: &'a PackageName,
     sources: &'a [RemoteUrl],
+    /// Of a collection, only what these globs mean and what is in place becomes a release.
+    globs: &'a BTreeSet<String>,
+    placed: BTreeSet<String>,
     opened: Mutex<BTreeMap<usize, Arc<dyn Remote>>>,
 }
 
 impl<'a> Finder<'a> {
     /// With no `sources` the store alone is asked.
-    pub(in crate::workflow) fn new(context: &'a Context, package: &'a PackageName, sources: &'a [RemoteUrl]) -> Self {
-        Self { context, package, sources, opened: Mutex::default() }
+    pub(in crate::workflow) fn new(context: &'a Context, package: &'a PackageName, sources: &'a [RemoteUrl], wanted: &'a Wanted) -> Self {
+        Self { context, package, sources, globs: &wanted.variants, placed: BTreeSet::new(), opened: Mutex::default() }
+    }
+
+    /// Bundles in place are wanted, too.
+    pub(super) fn with_placed(self, proof: Option<&Proof>) -> Self {
+        let placed = proof.into_iter().flat_map(|proof| proof.bundles.values()).map(|bundle| bundle.variant.clone()).collect();
+        Self { placed, ..self }
     }
 
     pub(super) fn sources(&self) -> &'a [RemoteUrl] {
@@ -92,9 +105,22 @@ impl<'a> Finder<'a> {
         }
         self.first(|index| {
             let remote = self.remote(index)?;
-            let bytes = self.context.block_on(remote.release(self.package, version, &digest))??;
+            let bytes = self.context.block_on(self.pinned_at(remote.as_ref(), version, digest))??;
             self.found(version, digest, bytes, Some(index))
         })
+    }
+
+    /// The manifest that a source has for a pinned release; that of a collection is made again.
+    async fn pinned_at(&self, remote: &dyn Remote, version: &Version, digest: Digest) -> Result<Vec<u8>, Error> {
+        let collection = remote.collection().await?.filter(|it| it.package == *self.package && it.version == *version);
+        let Some(collection) = collection else { return Ok(remote.release(self.package, version, &digest).await?) };
+        let bytes = remote.release_of(&self.choose_bundles(&collection)?).await?;
+        let received = Digest::of(&bytes);
+        if received == digest {
+            return Ok(bytes);
+        }
+        let (size, remote) = (bytes.len() as u64, remote.url().to_string());
+        Err(FetchError::DamagedBlob { expected: digest, received, size, remote }.into())
     }
 
     /// The highest release of the store that will do.
@@ -124,6 +150,11 @@ impl<'a> Finder<'a> {
             Some((version, _)) => version.clone(),
             None => self.choose_version(versions.keys().cloned().collect(), requirement, &url)?,
         };
+        if let Some(collection) = remote.collection().await?.filter(|it| it.package == *self.package && it.version == version) {
+            let bytes = remote.release_of(&self.choose_bundles(&collection)?).await?;
+            let found = self.found(&version, Digest::of(&bytes), bytes, Some(index))?;
+            return Ok(Found { revision: remote.revision(), is_chosen: true, ..found });
+        }
         let digest = versions[&version].release;
         // What is here need not be asked for.
         let here = self.store().release(self.package, &version).ok().flatten().filter(|(found, _)| *found == digest);
@@ -131,7 +162,28 @@ impl<'a> Finder<'a> {
             Some((_, bytes)) => bytes,
             None => remote.release(self.package, &version, &digest).await?,
         };
-        self.found(&version, digest, bytes, Some(index))
+        Ok(Found { revision: remote.revision(), ..self.found(&version, digest, bytes, Some(index))? })
+    }
+
+    /// The bundles of a collection that are asked for, by id, and those in place. Globs may mean the path in the repository, too, and case
+    /// does not count, since these names are not of mlreg's making.
+    fn choose_bundles(&self, collection: &Collection) -> Result<BTreeSet<String>, FetchError> {
+        let globs: Vec<VariantGlob> = self.globs.iter().map(|glob| glob.to_lowercase().parse()).collect::<Result<_, GlobError>>()?;
+        let matching = |glob: &VariantGlob| {
+            let fits = |(id, bundle): &(&String, &CollectedBundle)| names(id, bundle).iter().any(|name| glob.is_match(name));
+            collection.bundles.iter().filter(fits).map(|(id, _)| id.clone()).collect::<BTreeSet<_>>()
+        };
+        let mut chosen: BTreeSet<String> = if globs.is_empty() { collection.bundles.keys().cloned().collect() } else { BTreeSet::new() };
+        for glob in &globs {
+            let found = matching(glob);
+            if found.is_empty() {
+                let ids = collection.bundles.keys().cloned().collect();
+                return Err(FetchError::NoBundle { glob: glob.to_string(), package: collection.package.clone(), ids });
+            }
+            chosen.extend(found);
+        }
+        chosen.extend(self.placed.iter().filter(|id| collection.bundles.contains_key(*id)).cloned());
+        Ok(chosen)
     }
 
     fn no_package(&self, origin: impl ToString) -> FetchError {
@@ -159,8 +211,17 @@ impl<'a> Finder<'a> {
             let origin = named_by.map_or_else(|| self.store().home().display().to_string(), |index| self.sources[index].to_string());
             return Err(FetchError::WrongRelease { origin, expected, found }.into());
         }
-        Ok(Found { digest, bytes, release: Arc::new(release), named_by })
+        // Releases are made of collections without the BLAKE3 of their blobs.
+        let is_chosen = release.blobs.values().any(|blob| blob.blake3.is_none());
+        Ok(Found { digest, bytes, release: Arc::new(release), named_by, revision: None, is_chosen })
     }
+}
+
+/// What a glob may mean a bundle of a collection by.
+fn names(id: &str, bundle: &CollectedBundle) -> [String; 5] {
+    let (path, file) = (bundle.path.as_str(), bundle.path.file_name());
+    let plain = path.strip_suffix(bundle.kind.extension()).unwrap_or(path);
+    [id, path, plain, file, bundle.stem()].map(str::to_lowercase)
 }
 
 /// Whether a mirror may have what this source has not, has wrongly, or does not give.

@@ -128,7 +128,7 @@ pub fn fetch(context: &Context, options: &FetchOptions) -> Result<FetchReport, E
         let job = Job {
             package: request.package.clone(),
             which: Which::Open(request.requirement.clone()),
-            sources: options.from.iter().filter(|_| !options.offline).cloned().collect(),
+            sources: context.reachable(options.from.iter().filter(|_| !options.offline)),
             floor,
             changes_floor: false,
             platform: options.floor.map(|floor| floor.platform),

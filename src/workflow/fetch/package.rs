@@ -71,7 +71,7 @@ pub(in crate::workflow) struct Fetch<'a> {
 
 impl<'a> Fetch<'a> {
     pub(in crate::workflow) fn new(context: &'a Context, job: &'a Job) -> Self {
-        Self { context, job, finder: Finder::new(context, &job.package, &job.sources) }
+        Self { context, job, finder: Finder::new(context, &job.package, &job.sources, &job.wanted) }
     }
 
     /// Does it, unless everything is in place.
@@ -186,7 +186,8 @@ impl<'a> Fetch<'a> {
         if let Some(found) = standing.map(|proof| self.standing(proof)).transpose()?.flatten() {
             return Ok(found);
         }
-        self.finder.highest(requirement, standing.map(|proof| (&proof.version, proof.release)))
+        let finder = Finder::new(self.context, &self.job.package, &self.job.sources, &self.job.wanted).with_placed(standing);
+        finder.highest(requirement, standing.map(|proof| (&proof.version, proof.release)))
     }
 
     /// The release in place, if the store has it and it came from where it is asked from.
@@ -202,7 +203,9 @@ impl<'a> Fetch<'a> {
         if !same_source {
             return Ok(None);
         }
-        self.finder.found(&proof.version, digest, bytes, None).map(Some)
+        let found = self.finder.found(&proof.version, digest, bytes, None)?;
+        // A release that was made of some bundles of a collection may lack those that are asked for now.
+        Ok((self.job.sources.is_empty() || !found.is_chosen).then_some(found))
     }
 
     /// Keeps the manifest of a release that a remote has named.
@@ -229,7 +232,11 @@ impl<'a> Fetch<'a> {
             let folder = destination.folder().to_owned();
             return Err(FetchError::SecondFloor { folder, placed: proof.floor, asked: self.job.floor }.into());
         }
-        let selection = self.job.wanted.selection(self.job.floor).map_err(FetchError::from)?;
+        let mut selection = self.job.wanted.selection(self.job.floor).map_err(FetchError::from)?;
+        // What a glob meant in a repository, the release that was made of it does not know.
+        if found.is_chosen && (found.named_by.is_some() || matches!(self.job.which, Which::Locked { .. })) {
+            selection.variants.clear();
+        }
         let narrowed = self.job.narrowed.selection(None).map_err(FetchError::from)?;
         let release = format!("{}@{}", found.release.package, found.release.version);
         let refused = |source| FetchError::Selection { release: release.clone(), platform: self.job.platform, source };

@@ -3,14 +3,19 @@
 use std::{
     collections::BTreeMap,
     fs::{self, File},
-    io,
+    io::{self, Read, Seek, SeekFrom},
     path::{Path, PathBuf},
 };
 
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::{Counts, InspectError, NoProgram};
+use super::{
+    Counts, InspectError, NoProgram,
+    memory::{FunctionMemory, memory},
+    needs::{Needs, needs},
+    rules::{Subject, Warning, warnings},
+};
 use crate::{
     base::{RelativePath, Target},
     emit::coreml::{
@@ -19,6 +24,7 @@ use crate::{
     },
     manifest::release::{BundleKind, Interface},
     mil::{self, Program},
+    ops,
 };
 
 /// How a model's type is called that has a program.
@@ -47,6 +53,12 @@ pub struct BundleReport {
     pub operations: Vec<OperationCount>,
     /// Its weight files, by path.
     pub weights: Vec<WeightFile>,
+    /// What each function takes in memory, estimated without fusing; empty where there is no readable program.
+    pub memory: Vec<FunctionMemory>,
+    /// What the program needs; `None` where there is no readable one.
+    pub needs: Option<Needs>,
+    /// What is worth knowing before a device sees it.
+    pub warnings: Vec<Warning>,
     /// Number of files.
     pub files: u64,
     /// Bytes of all files.
@@ -162,15 +174,25 @@ fn inspect_model(
         let why = NoProgram::Type(model_type);
         return if wants_program { Err(InspectError::NoProgram { path: path.to_owned(), why }) } else { Ok(report) };
     }
-    match decode(bytes, &BundleWeights { root: &tree.root, specification }) {
-        Ok((program, _)) => {
-            report.operations = operations(&program);
-            report.program = wants_program.then(|| mil::print(&program));
-        }
+    let data = BundleWeights { root: &tree.root, specification };
+    match decode(bytes, &data) {
+        Ok((program, _)) if wants_program => report.program = Some(mil::print(&program)),
+        Ok((program, metadata)) => analyze(&mut report, &program, &metadata, data),
         Err(source) if wants_program => return Err(InspectError::model(&specification.below(&tree.root))(source)),
         Err(error) => report.problems.push(format!("the program cannot be read: {error}")),
     }
     Ok(report)
+}
+
+/// Adds what the program tells to its bundle's report.
+fn analyze(report: &mut BundleReport, program: &Program, metadata: &ModelMetadata, data: BundleWeights<'_>) {
+    let registry = ops::find;
+    let needs = needs(program, metadata, registry);
+    let subject = Subject { program, interface: &report.interface, needs: &needs, weights: &report.weights, data, registry };
+    report.warnings = warnings(&subject);
+    report.operations = operations(program);
+    report.memory = memory(program, &report.interface, ops::OPERATORS);
+    report.needs = Some(needs);
 }
 
 fn inspect_compiled(path: &Path, wants_program: bool) -> Result<BundleReport, InspectError> {
@@ -203,6 +225,9 @@ fn report(path: &Path, kind: BundleKind, tree: &Tree, description: ModelDescript
         texts: Texts { author, license, version, description, user_defined },
         operations: Vec::new(),
         weights: tree.weights(),
+        memory: Vec::new(),
+        needs: None,
+        warnings: Vec::new(),
         files: tree.files.len() as u64,
         bytes: tree.files.values().fold(0, |sum, size| sum.saturating_add(*size)),
         problems: Vec::new(),
@@ -261,9 +286,20 @@ fn totals(path: &Path) -> Option<BTreeMap<String, WeightTotal>> {
 }
 
 /// The weight files of a bundle on disk.
-struct BundleWeights<'a> {
-    root: &'a Path,
-    specification: &'a RelativePath,
+pub(super) struct BundleWeights<'a> {
+    pub(super) root: &'a Path,
+    pub(super) specification: &'a RelativePath,
+}
+
+impl BundleWeights<'_> {
+    /// The data of the record at `offset`; `None` where it cannot be read.
+    pub(super) fn data(&self, file: &str, offset: u64) -> Option<impl Read> {
+        let path = resolve_weight_file(self.specification, file).ok()?;
+        let mut file = File::open(path.below(self.root)).ok()?;
+        let data = blob::record_at(&file, offset).ok()?.data;
+        file.seek(SeekFrom::Start(data.offset())).ok()?;
+        Some(file.take(data.length()))
+    }
 }
 
 impl WeightRecords for BundleWeights<'_> {

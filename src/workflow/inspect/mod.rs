@@ -5,6 +5,9 @@
 
 mod bundle;
 mod checkpoint;
+mod memory;
+mod needs;
+mod rules;
 
 use std::{
     collections::BTreeMap,
@@ -16,6 +19,9 @@ use serde::Serialize;
 
 pub use bundle::{BundleReport, OperationCount, Texts, WeightFile, WeightTotal};
 pub use checkpoint::{CheckpointFile, CheckpointReport, CheckpointTensor};
+pub use memory::{Activations, Extent, FunctionMemory, WeightMemory};
+pub use needs::{Need, Needs, OperationPlace};
+pub use rules::Warning;
 
 use super::{Context, Error, ErrorKind};
 use crate::{checkpoint::CheckpointError, emit::coreml::CoreMlError};
@@ -136,3 +142,6 @@ pub fn inspect(context: &Context, options: &InspectOptions) -> Result<InspectRep
 
 /// Counts by name.
 type Counts = BTreeMap<String, u64>;
+
+#[cfg(test)]
+mod tests;

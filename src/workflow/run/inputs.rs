@@ -1,63 +1,54 @@
-//! Input tensors from files, fitted to what a function declares.
+//! Input tensors from files, fitted to what a function takes.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use candle_core::Tensor;
 
-use super::{ReadOptions, RunError, RunOptions};
+use super::{ReadOptions, RunError, RunOptions, ValueRange};
 use crate::{
-    mil::{Function, TensorType, ValueType},
+    eval::golden::{Case, FitOptions, fit_inputs},
+    manifest::release::Interface,
     tensors::{self, PictureOptions},
 };
 
-/// The inputs of a function. A file's only tensor goes to the function's only input, whatever its name; pictures and other tensors of rank 4
-/// whose channels stand elsewhere are permuted.
-pub(super) fn read(directory: &Path, options: &RunOptions, function: &Function) -> Result<BTreeMap<String, Tensor>, RunError> {
+/// The inputs of a function, in the form that it takes. A file's only tensor goes to the function's only input, whatever its name.
+pub(super) fn read(
+    directory: &Path,
+    options: &RunOptions,
+    bundle: &str,
+    interface: &Interface,
+) -> Result<BTreeMap<String, Tensor>, RunError> {
+    let mut inputs = given(directory, &options.inputs, &options.names, options.range)?;
+    if let ([feature], true) = (interface.inputs.as_slice(), inputs.len() == 1)
+        && let Some((_, tensor)) = inputs.pop_first()
+    {
+        inputs.insert(feature.name.clone(), tensor);
+    }
+    let case = Case { name: String::new(), inputs, outputs: BTreeMap::new() };
+    let fitted = fit_inputs(&case, interface, FitOptions::default());
+    Ok(fitted.map_err(|source| RunError::Inputs { bundle: bundle.to_owned(), source })?.inputs)
+}
+
+/// The tensors of files, under the names that are meant.
+pub(in crate::workflow) fn given(
+    directory: &Path,
+    files: &[PathBuf],
+    names: &BTreeMap<String, String>,
+    range: ValueRange,
+) -> Result<BTreeMap<String, Tensor>, RunError> {
     let mut given: BTreeMap<String, Tensor> = BTreeMap::new();
-    let picture = PictureOptions { range: options.range, ..PictureOptions::default() };
-    for path in &options.inputs {
+    let picture = PictureOptions { range, ..PictureOptions::default() };
+    for path in files {
         let tensors = tensors::read(&directory.join(path), &ReadOptions { name: None, picture })?;
         for (name, tensor) in tensors {
-            let name = options.names.get(&name).cloned().unwrap_or(name);
+            let name = names.get(&name).cloned().unwrap_or(name);
             if given.insert(name.clone(), tensor).is_some() {
                 return Err(RunError::Repeated { name, path: path.clone() });
             }
         }
     }
-    let declared = function.inputs.iter().map(|&id| function.value(id));
-    let declared: Vec<(&str, &TensorType)> = declared
-        .filter_map(|value| match &value.ty {
-            ValueType::Tensor(ty) => Some((value.name.as_str(), ty)),
-            _ => None,
-        })
-        .collect();
-    if let ([(name, _)], true) = (declared.as_slice(), given.len() == 1)
-        && let Some((_, tensor)) = given.pop_first()
-    {
-        given.insert((*name).to_owned(), tensor);
-    }
-    let mut inputs = BTreeMap::new();
-    for (name, ty) in declared {
-        let missing = || RunError::Missing { name: name.to_owned(), ty: ty.to_string(), given: given.keys().cloned().collect() };
-        let tensor = given.get(name).cloned().ok_or_else(missing)?;
-        let fitted = fitted(tensor, ty).map_err(|source| RunError::Result { name: name.to_owned(), source })?;
-        inputs.insert(name.to_owned(), fitted);
-    }
-    Ok(inputs)
-}
-
-/// The tensor with its channels where `ty` has them, if that makes it fit.
-fn fitted(tensor: Tensor, ty: &TensorType) -> candle_core::Result<Tensor> {
-    let Some(shape) = ty.fixed_shape() else { return Ok(tensor) };
-    let fits = |dims: &[usize]| dims.iter().map(|&n| n as u64).eq(shape.iter().copied());
-    if tensor.rank() != 4 || fits(tensor.dims()) {
-        return Ok(tensor);
-    }
-    for order in [(0, 2, 3, 1), (0, 3, 1, 2)] {
-        let permuted = tensor.permute(order)?;
-        if fits(permuted.dims()) {
-            return permuted.contiguous();
-        }
-    }
-    Ok(tensor)
+    Ok(given)
 }

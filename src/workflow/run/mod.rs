@@ -3,7 +3,8 @@
 //! A bundle is a folder, or a variant of a release in the store, which is run from its blobs without being placed anywhere.
 
 mod error;
-mod inputs;
+pub(super) mod inputs;
+pub mod text;
 
 use std::{
     collections::BTreeMap,
@@ -16,29 +17,22 @@ use serde::Serialize;
 
 pub use error::RunError;
 
-use super::{Context, Error, PackageRequest, publish};
+use super::{
+    Context, Error,
+    bundles::{self, Bundle, BundleSubject},
+};
 use crate::{
-    eval::{Files, Mode, Package},
-    manifest::{VariantGlob, nearest, release::Variant},
-    mil::{self, DataType, Function, Operation, Program, ValueType},
+    eval::{Mode, NotFinite},
+    mil::{DataType, Function, Operation, Program},
     ops,
     tensors::{self, Format, PictureOptions, ReadOptions, ValueRange, WriteOptions},
 };
-
-/// What to run.
-#[derive(Debug, Clone)]
-pub enum RunSubject {
-    /// A `.mlpackage` folder.
-    Bundle(PathBuf),
-    /// A release of the store; the highest version that will do.
-    Package(PackageRequest),
-}
 
 /// What to run, with what.
 #[derive(Debug, Clone)]
 pub struct RunOptions {
     /// The subject.
-    pub subject: RunSubject,
+    pub subject: BundleSubject,
     /// Of a package: a glob that leaves one variant.
     pub variant: Option<String>,
     /// The function; none for the one that runs by default.
@@ -91,34 +85,23 @@ pub struct OutputReport {
     pub not_finite: u64,
 }
 
-/// Where numbers stop being finite.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct NotFinite {
-    /// The operation.
-    pub operation: String,
-    /// Its operator.
-    pub operator: String,
-    /// The constants that it works with, which are named after the checkpoint's tensors.
-    pub constants: Vec<String>,
-}
-
 /// Runs a bundle.
 ///
 /// # Errors
 /// When there is no such bundle, it is damaged, inputs are missing or do not fit, or an operation cannot be run.
 pub fn run(context: &Context, options: &RunOptions) -> Result<RunReport, Error> {
-    let (name, package) = open(context, options)?;
-    mil::verify(package.program(), ops::find).map_err(|source| RunError::Unsound { bundle: name.clone(), source: Box::new(source) })?;
-    let (function_name, function) = function(package.program(), options.function.as_deref(), &name)?;
-    let inputs = inputs::read(context.directory(), options, function)?;
     // What cannot be written is said before minutes of work.
     let files = options.outputs.iter().map(|path| Ok((context.directory().join(path), Format::of(path)?)));
     let files = files.collect::<Result<Vec<_>, RunError>>()?;
+    let Bundle { name, package, .. } = bundles::find_one(context, &options.subject, options.variant.as_deref())?;
+    let (function_name, function) = function(package.program(), options.function.as_deref(), &name)?;
+    let interface = package.interface(Some(&function_name)).cloned().unwrap_or_default();
+    let inputs = inputs::read(context.directory(), options, &name, &interface)?;
     let start = Instant::now();
     let mut not_finite = None;
     let mut watch = |operation: &Operation, _: &str, tensor: &Tensor| {
-        if not_finite.is_none() && has_wrong(tensor) {
-            not_finite = Some(NotFinite::of(operation, function));
+        if not_finite.is_none() {
+            not_finite = NotFinite::of(function, operation, tensor);
         }
     };
     let interpreter = package.interpreter(ops::OPERATORS);
@@ -131,41 +114,6 @@ pub fn run(context: &Context, options: &RunOptions) -> Result<RunReport, Error> 
     let outputs = results.iter().map(|(name, tensor)| report(name, tensor, function)).collect::<Result<_, RunError>>()?;
     let written = files.into_iter().map(|(path, _)| path).collect();
     Ok(RunReport { bundle: name, function: function_name, outputs, not_finite, written, seconds })
-}
-
-fn open(context: &Context, options: &RunOptions) -> Result<(String, Package), Error> {
-    let request = match &options.subject {
-        RunSubject::Bundle(path) => {
-            let name = path.display().to_string();
-            let opened = Package::open(&context.directory().join(path));
-            return Ok((name.clone(), opened.map_err(|source| RunError::Open { bundle: name, source })?));
-        }
-        RunSubject::Package(request) => request,
-    };
-    let (_, release) = publish::find(context, request)?;
-    let variant = choose(&release.variants, options.variant.as_deref(), request)?;
-    let store = context.store();
-    let files: Files = variant.files.iter().map(|file| (file.path.clone(), store.blob_path(&file.sha256))).collect();
-    let opened = Package::of_files(Path::new(&variant.id), &files);
-    Ok((variant.id.clone(), opened.map_err(|source| RunError::Open { bundle: variant.id.clone(), source })?))
-}
-
-/// The only variant that the glob leaves.
-fn choose<'v>(variants: &'v [Variant], glob: Option<&str>, request: &PackageRequest) -> Result<&'v Variant, RunError> {
-    let parsed: Option<VariantGlob> = glob.map(str::parse).transpose()?;
-    let fitting: Vec<&Variant> = variants.iter().filter(|it| parsed.as_ref().is_none_or(|glob| glob.is_match(&it.id))).collect();
-    match fitting.as_slice() {
-        [variant] => Ok(variant),
-        [] => {
-            let glob = glob.unwrap_or("*").to_owned();
-            let nearest = nearest(&glob, variants.iter().map(|variant| variant.id.as_str()), 3).into_iter().map(str::to_owned).collect();
-            Err(RunError::NoVariant { package: request.to_string(), glob, nearest })
-        }
-        several => {
-            let ids = several.iter().map(|variant| variant.id.clone()).collect();
-            Err(RunError::Variants { package: request.to_string(), ids })
-        }
-    }
 }
 
 fn function<'p>(program: &'p Program, name: Option<&str>, bundle: &str) -> Result<(String, &'p Function), RunError> {
@@ -203,11 +151,6 @@ fn write(path: &Path, format: Format, results: &BTreeMap<String, Tensor>, functi
     Ok(tensors::write(path, &chosen, &WriteOptions { picture })?)
 }
 
-fn has_wrong(tensor: &Tensor) -> bool {
-    tensor.dtype() == DType::F32
-        && crate::eval::view(tensor, |values: &[f32]| values.iter().any(|value| !value.is_finite())).unwrap_or(false)
-}
-
 fn report(name: &str, tensor: &Tensor, function: &Function) -> Result<OutputReport, RunError> {
     let dtype = declared(function, name);
     let wrong = |source| RunError::Result { name: name.to_owned(), source };
@@ -223,20 +166,4 @@ fn report(name: &str, tensor: &Tensor, function: &Function) -> Result<OutputRepo
         mean: (count > 0).then(|| finite().sum::<f64>() / count as f64),
         not_finite: (values.len() - count) as u64,
     })
-}
-
-impl NotFinite {
-    fn of(operation: &Operation, function: &Function) -> Self {
-        let constants = operation.inputs.values().flatten().filter_map(|binding| match binding {
-            mil::Binding::Value(id) => Some(function.value(*id)),
-            mil::Binding::Literal(_) => None,
-        });
-        let is_constant = |value: &&mil::ValueInfo| {
-            let made = function.block.operations.iter().find(|other| other.outputs.iter().any(|&id| function.value(id).name == value.name));
-            made.is_some_and(|other| other.kind == "const" || other.kind.starts_with("constexpr_"))
-        };
-        let large = |value: &&mil::ValueInfo| matches!(&value.ty, ValueType::Tensor(ty) if ty.rank() > 0 && ty.dtype.is_float());
-        let constants = constants.filter(is_constant).filter(large).map(|value| value.name.clone()).collect();
-        Self { operation: operation.name.clone(), operator: operation.kind.clone(), constants }
-    }
 }

@@ -1,0 +1,267 @@
+//! `mlreg eval`.
+
+use std::path::PathBuf;
+
+use clap::{ArgGroup, Args};
+
+use super::{
+    CommandError, Exit, Session, bundle_subject,
+    printer::{Printer, Table, Verbosity, count},
+    run::RangeChoice,
+};
+use crate::{
+    eval::{Mode, metrics::Thresholds},
+    workflow::{
+        bundles::BundleSubject,
+        eval::{EvalOptions, EvalReference, EvalReport, eval},
+    },
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  mlreg eval flux-1-tae --golden golden.safetensors --min-psnr 45
+  mlreg eval decoder-int8.mlpackage --against decoder.mlpackage --samples 8
+  mlreg eval decoder-int8.mlpackage --against decoder.mlpackage --per-op
+  mlreg eval flux-1-tae --against flux-1-tae --report out.html
+  mlreg eval flux-1-tae --roundtrip photo.png --pictures out
+  mlreg eval encoder.mlpackage --input photo.png --expect latent.npy --atol 1e-3";
+
+/// How many operations the table of `--per-op` shows without `-v`.
+const LARGEST: usize = 10;
+
+/// Compare numbers with recorded tensors, another bundle or a picture.
+///
+/// Runs ML Programs in an interpreter, as `mlreg run` does, and measures how far their results are from the reference. Numbers that are
+/// not as near as --atol, --rtol and --min-psnr ask for, and NaN anywhere, end in exit code 3.
+#[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
+#[command(override_usage = "mlreg eval <BUNDLE|PACKAGE>... <--golden FILE|--against BUNDLE|--expect FILE|--roundtrip PNG> [OPTIONS]")]
+#[command(group = ArgGroup::new("reference").required(true).multiple(true).args(["golden", "against", "expect", "roundtrip"]))]
+pub(super) struct EvalArguments {
+    /// .mlpackage folders, or packages of the store
+    #[arg(value_name = "BUNDLE|PACKAGE", required = true, value_parser = bundle_subject)]
+    subject: Vec<BundleSubject>,
+    /// Of packages: compare the variants whose ids match
+    #[arg(long, value_name = "GLOB")]
+    variant: Vec<String>,
+    /// Run this function
+    #[arg(long, value_name = "NAME")]
+    function: Option<String>,
+    /// Compare with the tensors that FILE recorded
+    ///
+    /// A .safetensors or .npz file of tensors called `CASE.in.NAME` and `CASE.out.NAME`, or without a case. Ids that are shorter than
+    /// a bundle's fixed length are padded and masked; the valid part is compared. With --against, only its inputs are used.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["expect", "roundtrip"])]
+    golden: Option<PathBuf>,
+    /// Compare with another bundle
+    ///
+    /// Of a package, every variant is compared with the variant of the same id; in one package with the most precise variant of its
+    /// component and shape.
+    #[arg(long, value_name = "BUNDLE|PACKAGE", value_parser = bundle_subject, conflicts_with_all = ["expect", "roundtrip"])]
+    against: Option<BundleSubject>,
+    /// Of --against: variants whose ids match
+    #[arg(long, value_name = "GLOB", requires = "against")]
+    against_variant: Vec<String>,
+    /// Compare with what FILE says should come out
+    ///
+    /// Of --input. A .safetensors, .npz, .npy or .png file.
+    #[arg(long, value_name = "FILE", requires = "input", conflicts_with = "roundtrip")]
+    expect: Vec<PathBuf>,
+    /// Compare a picture with what encoder and decoder give back
+    ///
+    /// The picture is resampled where bundles have other sizes.
+    #[arg(long, value_name = "PNG", conflicts_with_all = ["input", "per_op"])]
+    roundtrip: Option<PathBuf>,
+    /// Take input tensors from FILE instead of making them
+    #[arg(long, value_name = "FILE", conflicts_with = "golden")]
+    input: Vec<PathBuf>,
+    /// How many inputs are made
+    #[arg(long, value_name = "N", default_value = "1", hide_default_value = true, requires = "against")]
+    samples: u32,
+    /// What made inputs come from
+    #[arg(long, value_name = "N", default_value = "0", hide_default_value = true)]
+    seed: u64,
+    /// Compare operations: where do they start to differ?
+    #[arg(long, requires = "against")]
+    per_op: bool,
+    /// What a name in files means: latents_nchw=latent
+    #[arg(long, value_name = "NAME=NAME")]
+    map: Vec<String>,
+    /// Largest absolute error that passes
+    ///
+    /// With --rtol: |found - expected| <= ATOL + RTOL * |expected|.
+    #[arg(long, value_name = "NUMBER", value_parser = tolerance, allow_negative_numbers = true)]
+    atol: Option<f64>,
+    /// Largest relative error that passes
+    #[arg(long, value_name = "NUMBER", value_parser = tolerance, allow_negative_numbers = true)]
+    rtol: Option<f64>,
+    /// Lowest peak signal to noise ratio that passes, in dB
+    #[arg(long, value_name = "DB", value_parser = finite, allow_negative_numbers = true)]
+    min_psnr: Option<f64>,
+    /// Numbers of pictures: unit, signed or byte [default: unit]
+    #[arg(long, default_value = "unit", hide_possible_values = true, hide_default_value = true)]
+    range: RangeChoice,
+    /// Compute in float32 throughout
+    #[arg(long)]
+    float32: bool,
+    /// Write pictures into DIR: expected, found, difference
+    #[arg(long, value_name = "DIR")]
+    pictures: Option<PathBuf>,
+    /// Write a page with numbers, plots and pictures
+    #[arg(long, value_name = "HTML")]
+    report: Option<PathBuf>,
+}
+
+/// A number that is none, or none of the allowed ones.
+#[derive(Debug, thiserror::Error)]
+enum NumberError {
+    #[error("expected a number")]
+    NotANumber,
+    #[error("expected a number that is not negative")]
+    Negative,
+}
+
+fn finite(text: &str) -> Result<f64, NumberError> {
+    text.parse().ok().filter(|value: &f64| value.is_finite()).ok_or(NumberError::NotANumber)
+}
+
+fn tolerance(text: &str) -> Result<f64, NumberError> {
+    finite(text).and_then(|value| if value >= 0.0 { Ok(value) } else { Err(NumberError::Negative) })
+}
+
+impl EvalArguments {
+    fn reference(&self) -> EvalReference {
+        match (&self.against, &self.roundtrip, &self.golden) {
+            (Some(subject), ..) => {
+                EvalReference::Bundle { subject: subject.clone(), variants: self.against_variant.clone(), golden: self.golden.clone() }
+            }
+            (None, Some(picture), _) => EvalReference::Roundtrip(picture.clone()),
+            (None, None, Some(golden)) => EvalReference::Golden(golden.clone()),
+            (None, None, None) => EvalReference::Expected(self.expect.clone()),
+        }
+    }
+}
+
+pub(super) fn run(arguments: &EvalArguments, session: &Session) -> Result<Exit, CommandError> {
+    let options = EvalOptions {
+        subjects: arguments.subject.clone(),
+        variants: arguments.variant.clone(),
+        function: arguments.function.clone(),
+        reference: arguments.reference(),
+        inputs: arguments.input.clone(),
+        names: arguments.map.clone(),
+        samples: arguments.samples,
+        seed: arguments.seed,
+        per_operation: arguments.per_op,
+        mode: if arguments.float32 { Mode::Float32 } else { Mode::Declared },
+        range: arguments.range.into(),
+        thresholds: Thresholds { atol: arguments.atol, rtol: arguments.rtol, min_psnr: arguments.min_psnr },
+        pictures: arguments.pictures.clone(),
+        report: arguments.report.clone(),
+    };
+    let report = eval(&session.context, &options)?;
+    session.printer.report("eval", &report, |printer| print(&report, printer))?;
+    say(&report, &session.printer);
+    Ok(if report.passed { Exit::Ok } else { Exit::Verification })
+}
+
+fn print(report: &EvalReport, printer: &Printer) -> Result<(), CommandError> {
+    printer.table(&outputs(report))?;
+    let table = operations(report, printer.verbosity());
+    if !table.is_empty() {
+        printer.gap()?;
+        printer.table(&table)?;
+    }
+    Ok(())
+}
+
+fn outputs(report: &EvalReport) -> Table {
+    let headings = ["BUNDLE", "CASE", "OUTPUT", ">MAX ABS", ">MAE", ">RMSE", ">PSNR", ">SNR", ">COSINE", ">ARGMAX", ">KL", "RESULT"];
+    let mut table = Table::new(headings);
+    let small = |value: f64| format!("{value:.2e}");
+    let decibels = |value: f64| format!("{value:.2}");
+    for (bundle, case, output) in report.outputs() {
+        let metrics = &output.metrics;
+        let [agreement, divergence] = match &metrics.logits {
+            Some(logits) => [format!("{:.2} %", logits.argmax_agreement * 100.0), small(logits.kl_mean)],
+            None => ["-".to_owned(), "-".to_owned()],
+        };
+        table.row([
+            bundle.bundle.clone(),
+            dash(&case.case).to_owned(),
+            output.name.clone(),
+            small(metrics.max_abs),
+            small(metrics.mae),
+            small(metrics.rmse),
+            decibels(metrics.psnr),
+            decibels(metrics.snr),
+            format!("{:.8}", metrics.cosine),
+            agreement,
+            divergence,
+            report.verdict(metrics.failures.is_empty()).unwrap_or("-").to_owned(),
+        ]);
+    }
+    table
+}
+
+/// The operations that add most error of their own, or with `-v` all.
+fn operations(report: &EvalReport, verbosity: Verbosity) -> Table {
+    let mut table = Table::new(["BUNDLE", "CASE", "RESULT", "OPERATOR", ">RELATIVE", ">CAME IN", ">MAX ABS", ">COSINE"]);
+    for (bundle, case) in report.cases() {
+        let Some(operations) = &case.operations else { continue };
+        let shown = match verbosity {
+            Verbosity::Verbose => operations.distances.iter().collect(),
+            _ => operations.largest(LARGEST),
+        };
+        for distance in shown {
+            let [relative, inherited, max_abs] =
+                [distance.relative, distance.inherited, distance.max_abs].map(|value| format!("{value:.2e}"));
+            let names = [bundle.bundle.as_str(), dash(&case.case), &distance.name, &distance.operator].map(str::to_owned);
+            let [bundle, case, name, operator] = names;
+            table.row([bundle, case, name, operator, relative, inherited, max_abs, format!("{:.8}", distance.cosine)]);
+        }
+    }
+    table
+}
+
+/// The name of a case; the only one of a file has none.
+fn dash(case: &str) -> &str {
+    if case.is_empty() { "-" } else { case }
+}
+
+/// What a table has no room for.
+fn say(report: &EvalReport, printer: &Printer) {
+    for (bundle, case) in report.cases() {
+        match case.operations.as_ref().map(|operations| operations.first_difference.as_deref()) {
+            Some(Some(first)) => {
+                printer.summary(format_args!("`{}` starts to differ from `{}` at `{first}`", bundle.bundle, bundle.reference))
+            }
+            Some(None) => printer.summary(format_args!("no operation of `{}` differs from `{}`", bundle.bundle, bundle.reference)),
+            None => {}
+        }
+        if let Some(first) = &case.not_finite {
+            let with = if first.constants.is_empty() { String::new() } else { format!(", with {}", first.constants.join(", ")) };
+            printer.warning(format_args!(
+                "`{}`: `{}` ({}{with}) is the first whose result is not finite",
+                bundle.bundle, first.operation, first.operator
+            ));
+        }
+    }
+    for skipped in &report.skipped {
+        printer.warning(format_args!("`{}` was not compared: {}", skipped.name, skipped.why));
+    }
+    for misfit in report.bundles.iter().flat_map(|bundle| &bundle.misfits) {
+        printer.detail(format_args!("case `{}` was left out: {}", misfit.name, misfit.why));
+    }
+    report.written.iter().for_each(|path| printer.summary(format_args!("wrote `{}`", path.display())));
+    let failed = report.outputs().filter(|(.., output)| !output.metrics.failures.is_empty());
+    for (bundle, case, output) in failed {
+        for failure in &output.metrics.failures {
+            let case = if case.case.is_empty() { String::new() } else { format!(", case `{}`", case.case) };
+            printer.failure(format_args!("`{}`{case}, `{}`: {failure}", bundle.bundle, output.name));
+        }
+    }
+    let compared = count(report.bundles.len(), "bundle");
+    let verdict = report.verdict(report.passed).map_or(String::new(), |verdict| format!(": {verdict}"));
+    printer.summary(format_args!("compared {compared} with `{}`{verdict}", report.reference));
+}

@@ -1,0 +1,296 @@
+//! The model card: the README.md that people see in a repository. mlreg writes the part between its two marks and a few keys of the front
+//! matter; everything else belongs to the authors and stays, and so does a key that they changed.
+
+mod front;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write,
+};
+
+use self::front::FrontMatter;
+use crate::{
+    fetch::Layout,
+    manifest::release::{Release, Variant},
+    remote::Card,
+};
+
+/// Licences that the Hub knows by the lower-case form of their SPDX identifier.
+const LICENSES: &[&str] = &[
+    "afl-3.0",
+    "agpl-3.0",
+    "apache-2.0",
+    "artistic-2.0",
+    "bsd-2-clause",
+    "bsd-3-clause",
+    "bsd-3-clause-clear",
+    "bsl-1.0",
+    "cc-by-2.0",
+    "cc-by-2.5",
+    "cc-by-3.0",
+    "cc-by-4.0",
+    "cc-by-nc-2.0",
+    "cc-by-nc-3.0",
+    "cc-by-nc-4.0",
+    "cc-by-nc-nd-3.0",
+    "cc-by-nc-nd-4.0",
+    "cc-by-nc-sa-2.0",
+    "cc-by-nc-sa-3.0",
+    "cc-by-nc-sa-4.0",
+    "cc-by-nd-4.0",
+    "cc-by-sa-3.0",
+    "cc-by-sa-4.0",
+    "cc0-1.0",
+    "ecl-2.0",
+    "epl-1.0",
+    "epl-2.0",
+    "eupl-1.1",
+    "eupl-1.2",
+    "gpl-2.0",
+    "gpl-3.0",
+    "isc",
+    "lgpl-2.1",
+    "lgpl-3.0",
+    "lppl-1.3c",
+    "mit",
+    "mpl-2.0",
+    "ms-pl",
+    "ncsa",
+    "odbl-1.0",
+    "ofl-1.1",
+    "osl-3.0",
+    "postgresql",
+    "unlicense",
+    "wtfpl",
+    "zlib",
+];
+
+/// Which task of the Hub an architecture is for, by the beginning of its name.
+const TASKS: &[(&str, &str)] = &[
+    ("autoencoder", "image-to-image"),
+    ("t5", "translation"),
+    ("bert", "sentence-similarity"),
+    ("sentence", "sentence-similarity"),
+    ("exaone", "text-generation"),
+    ("gpt", "text-generation"),
+    ("llama", "text-generation"),
+    ("mistral", "text-generation"),
+    ("qwen", "text-generation"),
+    ("smollm", "text-generation"),
+];
+
+/// What a card says of a release.
+#[derive(Debug)]
+pub struct ModelCard {
+    package: String,
+    title: String,
+    keys: BTreeMap<&'static str, String>,
+    section: String,
+}
+
+impl ModelCard {
+    /// The card of a release in the repository `ORG/REPO`.
+    pub fn new(repository: &str, release: &Release, layout: Layout) -> Self {
+        Self {
+            package: release.package.to_string(),
+            title: repository.rsplit('/').next().unwrap_or(repository).to_owned(),
+            keys: keys(release),
+            section: section(repository, release, layout),
+        }
+    }
+
+    fn begin(&self) -> String {
+        format!("<!-- mlreg:begin {} -->", self.package)
+    }
+
+    fn end(&self) -> String {
+        format!("<!-- mlreg:end {} -->", self.package)
+    }
+
+    /// The part between the marks. It remembers the keys, so that one that somebody changed is told from one that is old.
+    fn part(&self) -> String {
+        let keys: Vec<String> = self.keys.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        format!("{}\n<!-- mlreg:keys {} -->\n{}{}", self.begin(), keys.join("; "), self.section, self.end())
+    }
+
+    fn recorded(part: &str) -> BTreeMap<String, String> {
+        let line = part.lines().find_map(|line| line.trim().strip_prefix("<!-- mlreg:keys ")?.strip_suffix(" -->"));
+        let pairs = line.unwrap_or_default().split("; ").filter_map(|pair| pair.split_once('='));
+        pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+    }
+}
+
+impl Card for ModelCard {
+    fn render(&self, existing: Option<&str>) -> String {
+        let (mut front, body) = FrontMatter::split(existing.unwrap_or_default());
+        let span = span(body, &self.begin(), &self.end());
+        let recorded = span.map_or_else(BTreeMap::new, |(begin, end)| Self::recorded(&body[begin..end]));
+        for (key, value) in &self.keys {
+            front.set(key, value, recorded.get(*key).map(String::as_str));
+        }
+        for (key, value) in recorded.iter().filter(|(key, _)| !self.keys.contains_key(key.as_str())) {
+            front.remove(key, value);
+        }
+        front.add_tags(&["coreml", "mlreg"]);
+        let body = match span {
+            Some((begin, end)) => format!("{}{}{}", &body[..begin], self.part(), &body[end..]),
+            None if body.trim().is_empty() => format!("\n# {}\n\n{}\n", self.title, self.part()),
+            None => format!("{}\n\n{}\n", body.trim_end(), self.part()),
+        };
+        format!("{front}{body}")
+    }
+}
+
+/// From the beginning of one mark to the end of the other.
+fn span(text: &str, begin: &str, end: &str) -> Option<(usize, usize)> {
+    let start = text.find(begin)?;
+    let length = text[start..].find(end)? + end.len();
+    Some((start, start + length))
+}
+
+fn keys(release: &Release) -> BTreeMap<&'static str, String> {
+    let mut keys = BTreeMap::from([("library_name", "coreml".to_owned())]);
+    if let Some(license) = &release.license {
+        match license_of(license) {
+            Some(known) => _ = keys.insert("license", known),
+            None => {
+                keys.insert("license", "other".to_owned());
+                keys.insert("license_name", slug(license));
+            }
+        }
+    }
+    let sources: BTreeSet<&str> = release.sources.values().filter_map(|source| source.repository.as_deref()).collect();
+    if !sources.is_empty() {
+        let names: Vec<&str> = sources.into_iter().collect();
+        keys.insert("base_model", if let [one] = names[..] { one.to_owned() } else { format!("[{}]", names.join(", ")) });
+        keys.insert("base_model_relation", "quantized".to_owned());
+    }
+    let tasks: BTreeSet<&str> = release.sources.values().filter_map(|source| task_of(source.architecture.as_deref()?)).collect();
+    if let [task] = tasks.into_iter().collect::<Vec<_>>()[..] {
+        keys.insert("pipeline_tag", task.to_owned());
+    }
+    keys
+}
+
+fn license_of(spdx: &str) -> Option<String> {
+    let lower = spdx.trim().to_lowercase();
+    let plain = lower.strip_suffix("-only").or_else(|| lower.strip_suffix("-or-later")).unwrap_or(&lower);
+    LICENSES.contains(&plain).then(|| plain.to_owned())
+}
+
+fn slug(text: &str) -> String {
+    let dashed: String = text.to_lowercase().chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' }).collect();
+    dashed.trim_matches('-').to_owned()
+}
+
+fn task_of(architecture: &str) -> Option<&'static str> {
+    TASKS.iter().find(|(prefix, _)| architecture.starts_with(prefix)).map(|(_, task)| *task)
+}
+
+fn section(repository: &str, release: &Release, layout: Layout) -> String {
+    let Release { package, version, .. } = release;
+    let mut text = format!("\n## {package} {version}\n\n");
+    if let Some(description) = &release.description {
+        // A mark inside it would end the part.
+        let _ = writeln!(text, "{}\n", description.replace("<!--", "").replace("-->", ""));
+    }
+    text.push_str("| variant | loads on | delivery | size |\n|---|---|---|---:|\n");
+    for variant in &release.variants {
+        let loads_on = variant.target.map_or_else(|| "any".to_owned(), |target| format!("{target}"));
+        let delivery = serde_json::to_value(variant.delivery).ok().and_then(|it| it.as_str().map(str::to_owned)).unwrap_or_default();
+        let _ =
+            writeln!(text, "| `{}{}` | {loads_on} | {delivery} | {} |", variant.id, variant.kind.extension(), size(variant_bytes(variant)));
+    }
+    let stored = release.blobs.values().map(|blob| blob.size).fold(0, u64::saturating_add);
+    let _ = writeln!(text, "\nEqual files are stored once: all variants together have {}.\n", size(stored));
+    let _ = writeln!(text, "```sh\nmlreg fetch {package}@{version} --from hf://{repository} --out Models");
+    if let (Some(first), true) = (release.variants.first(), layout != Layout::Shared) {
+        let _ = writeln!(text, "hf download {repository} {package}/{}{}/", first.id, first.kind.extension());
+    }
+    text.push_str("```\n\n");
+    text
+}
+
+fn variant_bytes(variant: &Variant) -> u64 {
+    variant.files.iter().map(|file| file.size).fold(0, u64::saturating_add)
+}
+
+/// Decimal units, as the Hub shows them.
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..1_000 => format!("{bytes} B"),
+        1_000..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),
+        _ => format!("{:.2} GB", bytes as f64 / 1e9),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn release(version: &str, license: &str) -> Release {
+        let variant = json!({
+            "id": "decoder-768-float16-ios18", "name": "decoder-768-float16", "component": "decoder", "target": "iOS18", "kind": "mlpackage",
+            "delivery": "initial", "files": [{ "path": "Manifest.json", "sha256": crate::base::Digest::of(b"x"), "size": 1_500 }],
+        });
+        let source = json!({ "architecture": "autoencoder-tiny", "repository": "acme/taef1" });
+        serde_json::from_value(json!({
+            "schema": "mlreg/release/1", "package": "tae", "version": version, "license": license, "description": "Tiny.",
+            "variants": [variant], "blobs": {}, "sources": { "decoder": source },
+        }))
+        .unwrap()
+    }
+
+    fn card(version: &str, license: &str) -> ModelCard {
+        ModelCard::new("acme/tae", &release(version, license), Layout::Linked)
+    }
+
+    #[test]
+    fn a_new_card_says_what_it_is() {
+        let text = card("1.0.0", "MIT").render(None);
+        let front = "---\nbase_model: acme/taef1\nbase_model_relation: quantized\nlibrary_name: coreml\nlicense: mit\n\
+                     pipeline_tag: image-to-image\ntags:\n- coreml\n- mlreg\n---\n\n# tae\n\n<!-- mlreg:begin tae -->\n";
+        assert!(text.starts_with(front), "{text}");
+        assert!(text.contains("| `decoder-768-float16-ios18.mlpackage` | iOS18 | initial | 1.5 kB |\n"), "{text}");
+        assert!(text.contains("\nmlreg fetch tae@1.0.0 --from hf://acme/tae --out Models\n"), "{text}");
+        assert!(text.contains("\nhf download acme/tae tae/decoder-768-float16-ios18.mlpackage/\n"), "{text}");
+        assert!(text.ends_with("<!-- mlreg:end tae -->\n"), "{text}");
+        assert_eq!(card("1.0.0", "MIT").render(Some(&text)), text);
+    }
+
+    #[test]
+    fn what_the_authors_wrote_stays() {
+        let first = card("1.0.0", "MIT").render(None);
+        let edited = first
+            .replace("# tae\n", "# Our decoder\n\nPlease cite us.\n")
+            .replace("pipeline_tag: image-to-image", "pipeline_tag: text-to-image")
+            .replace("- coreml\n", "- coreml\n- ours\n")
+            + "\n## Thanks\n";
+        let second = card("1.1.0", "Apache-2.0").render(Some(&edited));
+        for kept in ["# Our decoder\n\nPlease cite us.\n", "pipeline_tag: text-to-image\n", "- ours\n", "\n## Thanks\n"] {
+            assert!(second.contains(kept), "{kept}: {second}");
+        }
+        assert!(second.contains("license: apache-2.0\n") && second.contains("## tae 1.1.0"), "{second}");
+        assert!(!second.contains("1.0.0"), "{second}");
+    }
+
+    #[test]
+    fn a_card_without_our_part_gets_one_at_its_end() {
+        let text = card("1.0.0", "MIT").render(Some("---\nlicense: gpl-3.0\ntags: [vae]\n---\n# Mine\n"));
+        assert!(text.starts_with("---\nlicense: gpl-3.0\ntags: [vae, coreml, mlreg]\n"), "{text}");
+        assert!(text.contains("\n# Mine\n\n<!-- mlreg:begin tae -->\n"), "{text}");
+        let plain = card("1.0.0", "MIT").render(Some("Hello"));
+        assert!(plain.contains("---\nHello\n\n<!-- mlreg:begin"), "{plain}");
+    }
+
+    #[test]
+    fn licences_of_the_hub_and_others() {
+        assert_eq!(license_of("GPL-3.0-or-later").unwrap(), "gpl-3.0");
+        assert_eq!(license_of("MIT OR Apache-2.0"), None);
+        let text = card("1.0.0", "FLUX.1 [dev] Non-Commercial").render(None);
+        assert!(text.contains("license: other\nlicense_name: flux.1--dev--non-commercial\n"), "{text}");
+    }
+}

@@ -1,0 +1,58 @@
+//! The cache of the Hub's own clients, looked into and never written:
+//! `models--org--name/{blobs/<sha256 or git sha1>, refs/<revision>, snapshots/<commit>/<path>}`.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use super::tree::Commit;
+
+/// A repository's folder in the cache.
+#[derive(Debug, Clone)]
+pub(super) struct HubCache {
+    folder: PathBuf,
+}
+
+impl HubCache {
+    pub(super) fn new(cache: &Path, repository: &str) -> Self {
+        Self { folder: cache.join(format!("models--{}", repository.replace('/', "--"))) }
+    }
+
+    /// The file that has a hash for its name, if it is as long as expected. Its bytes are not looked at.
+    pub(super) fn blob(&self, id: &str, size: u64) -> Option<PathBuf> {
+        let plain = !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let path = self.folder.join("blobs").join(id);
+        (plain && fs::metadata(&path).is_ok_and(|metadata| metadata.is_file() && metadata.len() == size)).then_some(path)
+    }
+
+    /// The commit that a revision stood for when it was last downloaded, and the folder with its files.
+    pub(super) fn snapshot(&self, revision: &str) -> Option<(Commit, PathBuf)> {
+        // Addresses with a `..` are refused before, so that this stays in the folder.
+        let known = || fs::read_to_string(self.folder.join("refs").join(revision)).ok().and_then(|text| Commit::parse(text.trim()));
+        let commit = Commit::parse(revision).or_else(known)?;
+        let folder = self.folder.join("snapshots").join(commit.as_str());
+        folder.is_dir().then_some((commit, folder))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_other_clients_left_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("models--acme--tae");
+        let commit = "ab".repeat(20);
+        for (path, text) in [("blobs/abc0", "four"), ("refs/main", commit.as_str()), (&format!("snapshots/{commit}/config.json"), "{}")] {
+            fs::create_dir_all(root.join(path).parent().unwrap()).unwrap();
+            fs::write(root.join(path), text).unwrap();
+        }
+        let cache = HubCache::new(folder.path(), "acme/tae");
+        assert_eq!(cache.blob("abc0", 4).unwrap(), root.join("blobs/abc0"));
+        assert!(cache.blob("abc0", 5).is_none() && cache.blob("../refs", 4).is_none());
+        assert_eq!(cache.snapshot("main").unwrap().1, cache.snapshot(&commit).unwrap().1);
+        assert!(cache.snapshot("dev").is_none());
+    }
+}

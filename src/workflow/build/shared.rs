@@ -1,0 +1,69 @@
+//! Tensors that lie in a weight file of their own, because several components have them and ask for it: the same file in each of their bundles.
+//!
+//! What lies there is what every bundle of every such component of the checkpoint has at a precision, so that each of them refers to all of it.
+
+use std::collections::{BTreeMap, HashSet};
+
+use super::{Input, conversion::Conversion, error::BuildError};
+use crate::{
+    base::Digest,
+    manifest::{Precision, VariantPlan},
+    mil::Constant,
+    workflow::Error,
+};
+
+/// The shared tensors of a package, by checkpoint and precision.
+#[derive(Debug, Default)]
+pub(super) struct SharedTensors(Vec<Group>);
+
+#[derive(Debug)]
+struct Group {
+    digests: BTreeMap<String, Digest>,
+    precision: Precision,
+    components: Vec<String>,
+    /// In the order of the first component.
+    constants: Vec<Constant>,
+}
+
+impl SharedTensors {
+    /// Looks at every variant of the components that ask for it, whichever are built now: files do not depend on that.
+    pub(super) fn find(inputs: &[Input<'_>], plans: &[VariantPlan]) -> Result<Self, Error> {
+        let mut found = Self::default();
+        for input in inputs {
+            let Input::Checkpoint(conversion) = input else { continue };
+            if conversion.is_shared() {
+                let plans: Vec<&VariantPlan> = plans.iter().filter(|plan| plan.component == conversion.component()).collect();
+                for (precision, constants) in conversion.constants(&plans)? {
+                    found.add(conversion, precision, constants);
+                }
+            }
+        }
+        match found.0.iter().find(|group| group.components.len() < 2 || group.constants.is_empty()) {
+            Some(Group { components, precision, .. }) => {
+                Err(BuildError::NothingShared { components: components.clone(), precision: *precision }.into())
+            }
+            None => Ok(found),
+        }
+    }
+
+    fn add(&mut self, conversion: &Conversion<'_>, precision: Precision, constants: Vec<Constant>) {
+        let component = conversion.component();
+        let known = self.0.iter_mut().find(|group| group.precision == precision && group.digests == *conversion.digests());
+        let Some(group) = known else {
+            let (digests, components) = (conversion.digests().clone(), vec![component.to_owned()]);
+            return self.0.push(Group { digests, precision, components, constants });
+        };
+        let keys: HashSet<_> = constants.iter().map(|constant| constant.key()).collect();
+        group.constants.retain(|constant| keys.contains(&constant.key()));
+        if !group.components.iter().any(|known| known == component) {
+            group.components.push(component.to_owned());
+        }
+    }
+
+    /// What a component shares at a precision; nothing where it does not ask for it.
+    pub(super) fn of(&self, conversion: &Conversion<'_>, precision: Precision) -> &[Constant] {
+        let is_own = |group: &&Group| group.precision == precision && group.digests == *conversion.digests();
+        let group = self.0.iter().find(is_own).filter(|_| conversion.is_shared());
+        group.map_or(&[], |group| &group.constants)
+    }
+}

@@ -1,0 +1,328 @@
+//! A bundle against cases, or against another bundle.
+
+use std::{collections::BTreeMap, time::Instant};
+
+use candle_core::Tensor;
+
+use super::{
+    BundleResult, CaseResult, EvalReport, Evaluation, EvaluationError, OperationsResult, Outcome, OutputResult, Skipped,
+    pictures::{self, Strip},
+    reference::{Inputs, Reference, counterpart, named},
+};
+use crate::{
+    eval::{
+        EvalError, Mode, NotFinite,
+        golden::{Case, FitOptions, FittedCase, GoldenError, Misfit, Padding, fit, fit_all, fit_inputs},
+        lockstep::{LockstepError, Side, lockstep},
+        metrics::{MeasureOptions, MetricsError, Peak, measure},
+    },
+    manifest::release::Interface,
+    mil::{Function, Operation},
+    ops,
+    workflow::{
+        Amount, Error,
+        bundles::{self, Bundle, BundleSubject, Found},
+    },
+};
+
+/// What is known of a bundle that is judged.
+pub(super) struct Subject<'b> {
+    pub(super) bundle: &'b Bundle,
+    pub(super) name: String,
+    pub(super) function: &'b Function,
+    pub(super) interface: &'b Interface,
+}
+
+/// What a run gave.
+pub(super) struct Ran {
+    pub(super) outputs: BTreeMap<String, Tensor>,
+    pub(super) not_finite: Option<NotFinite>,
+    pub(super) seconds: f64,
+}
+
+/// Why a bundle was not compared: something that is said of it, or an error.
+enum Missed {
+    Skipped(Option<GoldenError>, String),
+    Failed(Error),
+}
+
+impl<E: Into<Error>> From<E> for Missed {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl Evaluation<'_> {
+    pub(super) fn comparison(&self) -> Result<Outcome, Error> {
+        let reference = self.reference()?;
+        let mut outcome = Outcome { report: self.empty_report(reference.name()), strips: Vec::new() };
+        let mut hint = None;
+        for (found, explicit) in self.subjects()? {
+            let bundle = found.open(self.context)?;
+            let task = self.context.progress().begin(&format!("comparing {}", bundle.name), Amount::Unknown);
+            match self.judge(&bundle, &reference, &mut outcome) {
+                Ok(result) => outcome.report.bundles.push(result),
+                Err(Missed::Failed(error)) => return Err(error),
+                Err(Missed::Skipped(Some(source), _)) if explicit => {
+                    return Err(EvaluationError::NoFit { bundle: bundle.name, source }.into());
+                }
+                Err(Missed::Skipped(source, why)) => {
+                    hint = hint.or(source.and_then(|source| source.hint()));
+                    outcome.report.skipped.push(Skipped { name: bundle.name, why });
+                }
+            }
+            task.finish("compared");
+        }
+        if outcome.report.bundles.is_empty() {
+            let skipped = outcome.report.skipped.into_iter().map(|skipped| (skipped.name, skipped.why)).collect();
+            return Err(EvaluationError::Nothing { skipped, hint }.into());
+        }
+        Ok(outcome)
+    }
+
+    pub(super) fn empty_report(&self, reference: String) -> EvalReport {
+        let mode = if self.options.mode == Mode::Float32 { "float32" } else { "declared" };
+        let thresholds = self.options.thresholds;
+        EvalReport { reference, mode, thresholds, bundles: Vec::new(), skipped: Vec::new(), written: Vec::new(), passed: true }
+    }
+
+    /// What is to be judged, and whether it was asked for by itself.
+    pub(super) fn subjects(&self) -> Result<Vec<(Found, bool)>, Error> {
+        let mut found = Vec::new();
+        for subject in &self.options.subjects {
+            let explicit = matches!(subject, BundleSubject::Folder(_)) || !self.options.variants.is_empty();
+            found.extend(bundles::find(self.context, subject, &self.options.variants)?.into_iter().map(|found| (found, explicit)));
+        }
+        Ok(found)
+    }
+
+    fn judge(&self, bundle: &Bundle, reference: &Reference, outcome: &mut Outcome) -> Result<BundleResult, Missed> {
+        let subject = self.subject(bundle, self.options.function.as_deref())?;
+        match reference {
+            Reference::Cases { name, cases, inputs } => {
+                let given = match inputs {
+                    Inputs::Given(case) => vec![self.expected(case, &subject)?],
+                    _ => Vec::new(),
+                };
+                let cases = if given.is_empty() { cases } else { &given };
+                self.against_cases(&subject, name, cases, outcome)
+            }
+            Reference::Bundles { candidates, inputs, .. } => {
+                let found = counterpart(bundle, candidates).map_err(|why| Missed::Skipped(None, why))?;
+                let other = found.clone().open(self.context)?;
+                let wanted = self.options.function.as_deref().filter(|name| other.package.program().functions.contains_key(*name));
+                self.against_bundle(&subject, &self.subject(&other, wanted)?, inputs, outcome)
+            }
+        }
+    }
+
+    /// The case of files for a bundle.
+    fn expected(&self, case: &Case, subject: &Subject<'_>) -> Result<Case, EvaluationError> {
+        let case = named(case, subject.interface);
+        let outputs: Vec<String> = subject.interface.outputs.iter().map(|feature| feature.name.clone()).collect();
+        if case.outputs.keys().any(|name| outputs.contains(name)) {
+            return Ok(case);
+        }
+        Err(EvaluationError::NoOutput { bundle: subject.bundle.name.clone(), given: case.outputs.into_keys().collect(), outputs })
+    }
+
+    /// The function of a bundle that is run.
+    pub(super) fn subject<'b>(&self, bundle: &'b Bundle, wanted: Option<&str>) -> Result<Subject<'b>, EvaluationError> {
+        let program = bundle.package.program();
+        let found = match wanted {
+            None => program.main(),
+            Some(name) => program.functions.get_key_value(name).map(|(name, function)| (name.as_str(), function)),
+        };
+        let missing = || EvaluationError::Function {
+            bundle: bundle.name.clone(),
+            function: wanted.unwrap_or("main").to_owned(),
+            known: program.functions.keys().cloned().collect(),
+        };
+        let (name, function) = found.ok_or_else(missing)?;
+        let interface = bundle.package.interface(Some(name)).ok_or_else(missing)?;
+        Ok(Subject { bundle, name: name.to_owned(), function, interface })
+    }
+
+    fn against_cases(&self, subject: &Subject<'_>, name: &str, cases: &[Case], outcome: &mut Outcome) -> Result<BundleResult, Missed> {
+        let fitting = fit_all(cases, subject.interface, FitOptions::default()).map_err(|error| {
+            let why = error.to_string();
+            Missed::Skipped(Some(error), why)
+        })?;
+        let mut result =
+            BundleResult { bundle: subject.bundle.name.clone(), reference: name.to_owned(), cases: Vec::new(), misfits: Vec::new() };
+        for fitted in fitting.fitted {
+            let ran = self.run(subject, fitted.inputs.clone()).map_err(|source| subject.cannot_run(source))?;
+            result.cases.push(self.measured(subject, &fitted, ran, None, outcome)?);
+        }
+        let misfit = |(name, misfit): (String, Misfit)| Skipped { name, why: misfit.to_string() };
+        result.misfits = fitting.misfits.into_iter().map(misfit).collect();
+        Ok(result)
+    }
+
+    fn against_bundle(
+        &self,
+        subject: &Subject<'_>,
+        other: &Subject<'_>,
+        inputs: &Inputs,
+        outcome: &mut Outcome,
+    ) -> Result<BundleResult, Missed> {
+        let (bundle, reference) = (subject.bundle.name.clone(), other.bundle.name.clone());
+        let mut result = BundleResult { bundle, reference, cases: Vec::new(), misfits: Vec::new() };
+        let mut first = None;
+        for case in inputs.cases(other.bundle, other.function, other.interface)? {
+            let fitted = fit_inputs(&case, other.interface, FitOptions::default());
+            match fitted.and_then(|theirs| Ok((theirs, fit_inputs(&case, subject.interface, FitOptions::default())?))) {
+                Ok((theirs, own)) => result.cases.push(self.pair(subject, other, &case, theirs, own, outcome)?),
+                Err(misfit) => {
+                    result.misfits.push(Skipped { name: case.name.clone(), why: misfit.to_string() });
+                    first = first.or(Some((case.name, misfit)));
+                }
+            }
+        }
+        match first {
+            Some(misfit) if result.cases.is_empty() => {
+                let error = GoldenError::NoFit { misfits: vec![misfit] };
+                let why = error.to_string();
+                Err(Missed::Skipped(Some(error), why))
+            }
+            _ => Ok(result),
+        }
+    }
+
+    /// Runs both on a case, and measures.
+    fn pair(
+        &self,
+        subject: &Subject<'_>,
+        other: &Subject<'_>,
+        case: &Case,
+        theirs: FittedCase,
+        own: FittedCase,
+        outcome: &mut Outcome,
+    ) -> Result<CaseResult, Error> {
+        let (expected, ran, operations) = if self.options.per_operation {
+            self.run_both(subject, other, own.inputs, theirs.inputs)?
+        } else {
+            let expected = self.run(other, theirs.inputs).map_err(|source| other.cannot_run(source))?;
+            (expected.outputs, self.run(subject, own.inputs).map_err(|source| subject.cannot_run(source))?, None)
+        };
+        let recorded = recorded(case, other.interface, expected, &theirs.paddings)?;
+        let fitted = fit(&recorded, subject.interface, FitOptions::default());
+        let fitted = fitted.map_err(|source| EvaluationError::Misfit { bundle: subject.bundle.name.clone(), source })?;
+        Ok(self.measured(subject, &fitted, ran, operations, outcome)?)
+    }
+
+    #[expect(
+        clippy::type_complexity,
+        reason = "what two runs give: the reference's results, the other's, and how far operations are apart"
+    )]
+    fn run_both(
+        &self,
+        subject: &Subject<'_>,
+        other: &Subject<'_>,
+        own: BTreeMap<String, Tensor>,
+        theirs: BTreeMap<String, Tensor>,
+    ) -> Result<(BTreeMap<String, Tensor>, Ran, Option<OperationsResult>), EvaluationError> {
+        let start = Instant::now();
+        let both = lockstep(subject.side(own), other.side(theirs), ops::OPERATORS, self.options.mode).map_err(|error| match error {
+            LockstepError::Actual(source) => subject.cannot_run(source),
+            LockstepError::Expected(source) => other.cannot_run(source),
+        })?;
+        let differs = both.operations.iter().find(|distance| distance.max_abs != 0.0);
+        let operations = OperationsResult {
+            first_difference: differs.map(|distance| distance.name.clone()),
+            unmatched: both.unmatched,
+            distances: both.operations,
+        };
+        let ran = Ran { outputs: both.actual, not_finite: both.not_finite, seconds: start.elapsed().as_secs_f64() };
+        Ok((both.expected, ran, Some(operations)))
+    }
+
+    pub(super) fn run(&self, subject: &Subject<'_>, inputs: BTreeMap<String, Tensor>) -> Result<Ran, EvalError> {
+        let start = Instant::now();
+        let mut not_finite = None;
+        let mut watch = |operation: &Operation, _: &str, tensor: &Tensor| {
+            if not_finite.is_none() {
+                not_finite = NotFinite::of(subject.function, operation, tensor);
+            }
+        };
+        let interpreter = subject.bundle.package.interpreter(ops::OPERATORS);
+        let outputs = interpreter.run_watched(Some(&subject.name), inputs, &mut BTreeMap::new(), self.options.mode, &mut watch)?;
+        Ok(Ran { outputs, not_finite, seconds: start.elapsed().as_secs_f64() })
+    }
+
+    /// Compares the results of a run with what a case says.
+    fn measured(
+        &self,
+        subject: &Subject<'_>,
+        case: &FittedCase,
+        ran: Ran,
+        operations: Option<OperationsResult>,
+        outcome: &mut Outcome,
+    ) -> Result<CaseResult, EvaluationError> {
+        let mut outputs = Vec::new();
+        for (name, expected) in &case.outputs {
+            let Some(actual) = ran.outputs.get(name) else { continue };
+            let misfit = |source| EvaluationError::Misfit { bundle: subject.bundle.name.clone(), source };
+            let actual = case.valid_part(name, actual).map_err(misfit)?;
+            outputs.push(self.measured_output(&subject.bundle.name, &case.name, name, (&actual, expected), outcome)?);
+        }
+        let Ran { not_finite, seconds, .. } = ran;
+        Ok(CaseResult { case: case.name.clone(), seconds, outputs, unchecked: case.unchecked.clone(), not_finite, operations })
+    }
+
+    /// Compares an output, and keeps a picture of it where it is one.
+    pub(super) fn measured_output(
+        &self,
+        bundle: &str,
+        case: &str,
+        name: &str,
+        (actual, expected): (&Tensor, &Tensor),
+        outcome: &mut Outcome,
+    ) -> Result<OutputResult, EvaluationError> {
+        let (black, white) = self.options.range.limits();
+        let is_picture = pictures::is_picture(name, actual.dims());
+        let options = MeasureOptions {
+            peak: if is_picture { Peak::Value(f64::from(white - black)) } else { Peak::ReferenceRange },
+            logits: name.contains("logits"),
+            thresholds: self.options.thresholds,
+        };
+        let wrong = |source: MetricsError| EvaluationError::Compare { bundle: bundle.to_owned(), output: name.to_owned(), source };
+        let metrics = measure(actual, expected, &options).map_err(wrong)?;
+        if is_picture && (self.options.pictures.is_some() || self.options.report.is_some()) {
+            let strip = Strip::new([bundle, case, name], (actual, expected), (black, white));
+            outcome.keep(strip, self)?;
+        }
+        Ok(OutputResult { name: name.to_owned(), shape: actual.dims().to_vec(), metrics })
+    }
+}
+
+impl<'b> Subject<'b> {
+    fn side(&self, inputs: BTreeMap<String, Tensor>) -> Side<'_> {
+        Side { package: &self.bundle.package, function: Some(&self.name), inputs }
+    }
+
+    pub(super) fn cannot_run(&self, source: EvalError) -> EvaluationError {
+        EvaluationError::Run { bundle: self.bundle.name.clone(), source }
+    }
+}
+
+/// The case with what the reference gave for it, over the part that was not padded.
+fn recorded(case: &Case, interface: &Interface, expected: BTreeMap<String, Tensor>, paddings: &[Padding]) -> Result<Case, EvaluationError> {
+    let mut inputs = case.inputs.clone();
+    for feature in &interface.inputs {
+        if let (false, Some(tensor)) = (inputs.contains_key(&feature.name), case.outputs.get(&feature.name)) {
+            inputs.insert(feature.name.clone(), tensor.clone());
+        }
+    }
+    let valid = |(name, mut tensor): (String, Tensor)| {
+        for padding in paddings {
+            if tensor.dims().get(padding.axis) == Some(&padding.to) {
+                tensor = tensor.narrow(padding.axis, 0, padding.from)?;
+            }
+        }
+        Ok((name, tensor))
+    };
+    let outputs: candle_core::Result<BTreeMap<String, Tensor>> = expected.into_iter().map(valid).collect();
+    let outputs = outputs.map_err(|source| EvaluationError::Misfit { bundle: case.name.clone(), source: Misfit::Tensor(source) })?;
+    Ok(Case { name: case.name.clone(), inputs, outputs })
+}

@@ -1,0 +1,160 @@
+//! What can go wrong when numbers are compared. Numbers that are far apart are no error.
+
+use std::{io, path::PathBuf};
+
+use crate::{
+    eval::{
+        EvalError,
+        golden::{GoldenError, Misfit},
+        metrics::MetricsError,
+        samples::SampleError,
+    },
+    tensors::{PictureProblem, TensorFileError},
+    workflow::run::RunError,
+};
+
+/// Why there is nothing to say about numbers.
+#[derive(Debug, thiserror::Error)]
+pub enum EvaluationError {
+    /// A golden file.
+    #[error("cannot use the golden `{}`", path.display())]
+    Golden {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: GoldenError,
+    },
+    /// Names that are mapped.
+    #[error(transparent)]
+    Names(GoldenError),
+    /// A tensor file.
+    #[error(transparent)]
+    File(#[from] TensorFileError),
+    /// Inputs.
+    #[error(transparent)]
+    Inputs(#[from] RunError),
+    /// No case that fits a bundle that was asked for.
+    #[error("cannot compare `{bundle}`")]
+    NoFit {
+        /// The bundle.
+        bundle: String,
+        /// Why not.
+        #[source]
+        source: GoldenError,
+    },
+    /// Nothing that fits anything.
+    #[error("nothing was compared: {}", .skipped.iter().map(|(name, why)| format!("`{name}`: {why}")).collect::<Vec<_>>().join("; "))]
+    Nothing {
+        /// What was left out, and why.
+        skipped: Vec<(String, String)>,
+        /// The next step.
+        hint: Option<String>,
+    },
+    /// Inputs that do not fit.
+    #[error("the inputs do not fit `{bundle}`")]
+    Misfit {
+        /// The bundle.
+        bundle: String,
+        /// Why.
+        #[source]
+        source: Misfit,
+    },
+    /// Inputs that cannot be made.
+    #[error("cannot make inputs for `{bundle}`")]
+    Sample {
+        /// The bundle.
+        bundle: String,
+        /// Why.
+        #[source]
+        source: SampleError,
+    },
+    /// No such function.
+    #[error("`{bundle}` has no function `{function}`: expected one of {}", known.join(", "))]
+    Function {
+        /// The bundle.
+        bundle: String,
+        /// What was asked for.
+        function: String,
+        /// What there is.
+        known: Vec<String>,
+    },
+    /// A file of one tensor that could be any output.
+    #[error("the expected tensors {} are none of the outputs of `{bundle}`: {}", given.join(", "), outputs.join(", "))]
+    NoOutput {
+        /// The bundle.
+        bundle: String,
+        /// Names in the files.
+        given: Vec<String>,
+        /// Outputs of the bundle.
+        outputs: Vec<String>,
+    },
+    /// A bundle cannot be run.
+    #[error("cannot run `{bundle}`")]
+    Run {
+        /// The bundle.
+        bundle: String,
+        /// Why, and where.
+        #[source]
+        source: EvalError,
+    },
+    /// Outputs cannot be compared.
+    #[error("cannot compare the output `{output}` of `{bundle}`")]
+    Compare {
+        /// The bundle.
+        bundle: String,
+        /// The output.
+        output: String,
+        /// Why.
+        #[source]
+        source: MetricsError,
+    },
+    /// A round trip without an encoder and a decoder that belong together.
+    #[error("no encoder and decoder belong together among {}", bundles.join(", "))]
+    NoPairs {
+        /// The bundles.
+        bundles: Vec<String>,
+    },
+    /// Tensors that are no picture.
+    #[error("`{}` holds no picture", path.display())]
+    NotAPicture {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A picture that cannot be made.
+    #[error("cannot make a picture of `{name}`")]
+    Picture {
+        /// The tensor.
+        name: String,
+        /// Why.
+        #[source]
+        source: PictureProblem,
+    },
+    /// A file that cannot be written.
+    #[error("cannot write `{}`", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl EvaluationError {
+    /// The next step, where there is one.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Golden { source, .. } | Self::NoFit { source, .. } => source.hint(),
+            Self::Inputs(error) => error.hint(),
+            Self::Nothing { hint, .. } => hint.clone(),
+            Self::Misfit { source, .. } => source.hint(),
+            Self::NoOutput { given, outputs, .. } => Some(format!("name what is meant: --map {}={}", given.first()?, outputs.first()?)),
+            Self::Sample { .. } => Some("give inputs with --input or --golden".to_owned()),
+            Self::NoPairs { .. } => {
+                Some("a round trip needs an encoder (`image` to `latent`) and a decoder (`latent` to `image`) of one size".to_owned())
+            }
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Which bundles of a package are run: what they do is seen from their inputs and outputs.
+//!
+//! Of several that do the same, cached decoders come before others, float32 before float16 (which is no faster here), `linear` before `conv`, later
+//! targets before earlier ones. Lengths are chosen when the texts are known.
+
+use std::{cmp::Reverse, path::Path};
+
+use super::{TextOptions, TextRunError};
+use crate::{
+    base::Target,
+    manifest::release::{BundleKind, Feature, Interface, Release, Variant},
+    text::Tokenizer,
+    workflow::{
+        Context, Error,
+        bundles::{self, Bundle, BundleSubject, Found},
+        publish,
+    },
+};
+
+/// A bundle that may be run.
+#[derive(Debug, Clone)]
+pub(super) struct Candidate {
+    found: Found,
+    pub interface: Interface,
+    order: (bool, bool, Reverse<Option<Target>>),
+}
+
+/// What makes vectors from text, in every length there is.
+#[derive(Debug)]
+pub(super) enum Encoder {
+    Sentences(Vec<Candidate>),
+    Tokens(Vec<Candidate>),
+}
+
+/// The bundles of a package, by what they do, the preferred ones first.
+#[derive(Debug)]
+pub(super) struct Chosen {
+    /// The package, or the bundle.
+    pub name: String,
+    pub encoder: Encoder,
+    pub decoders: Vec<Candidate>,
+    pub crosses: Vec<Candidate>,
+    release: Option<Release>,
+}
+
+pub(super) fn has(features: &[Feature], name: &str) -> bool {
+    features.iter().any(|feature| feature.name == name)
+}
+
+/// A length in a feature's shape; 0 where there is none.
+pub(super) fn length(features: &[Feature], name: &str, axis: usize) -> usize {
+    let feature = features.iter().find(|feature| feature.name == name);
+    feature.and_then(|feature| feature.shape.get(axis)).and_then(|&n| usize::try_from(n).ok()).unwrap_or(0)
+}
+
+impl Candidate {
+    fn of(found: Found, interface: Interface, variant: Option<&Variant>) -> Self {
+        let is = |axis: &str, value: &str| variant.and_then(|variant| variant.axes.get(axis)).is_some_and(|found| found == value);
+        let order = (!is("precision", "float32"), is("linear", "conv"), Reverse(variant.and_then(|variant| variant.target)));
+        Self { found, interface, order }
+    }
+
+    pub(super) fn open(&self, context: &Context) -> Result<Bundle, Error> {
+        Ok(self.found.clone().open(context)?)
+    }
+
+    pub(super) fn is_cached(&self) -> bool {
+        has(&self.interface.inputs, "position")
+    }
+}
+
+/// Finds what there is.
+pub(super) fn choose(context: &Context, options: &TextOptions) -> Result<Chosen, Error> {
+    let globs: Vec<String> = options.variant.iter().cloned().collect();
+    let release = match &options.subject {
+        BundleSubject::Folder(_) => None,
+        BundleSubject::Package(request) => Some(publish::find(context, request)?.1),
+    };
+    let mut candidates = Vec::new();
+    for found in bundles::find(context, &options.subject, &globs)? {
+        let (interface, variant) = match &found {
+            Found::Variant(variant) => (variant.interface.clone(), Some(variant.clone())),
+            Found::Folder(_) => (found.clone().open(context)?.package.interface(None).cloned(), None),
+        };
+        candidates.extend(interface.map(|interface| Candidate::of(found, interface, variant.as_deref())));
+    }
+    candidates.sort_by_key(|candidate| candidate.order);
+    let with = |output: &str| candidates.iter().filter(|it| has(&it.interface.outputs, output)).cloned().collect::<Vec<_>>();
+    let (sentences, tokens) = (with("sentence_embedding"), with("hidden_states"));
+    let decoders = candidates.iter().filter(|it| has(&it.interface.inputs, "decoder_input_ids")).cloned().collect();
+    let name = options.subject.to_string();
+    let encoder = match (sentences.is_empty(), tokens.is_empty()) {
+        (false, _) => Encoder::Sentences(sentences),
+        (true, false) => Encoder::Tokens(tokens),
+        _ => return Err(TextRunError::Missing { package: name, missing: "encoder of text" }.into()),
+    };
+    Ok(Chosen { name, encoder, decoders, crosses: with("cross_key_cache"), release })
+}
+
+/// The tokenizer that is named, or the one among the package's plain files; `tokenizer.json` before others.
+pub(super) fn tokenizer(context: &Context, options: &TextOptions, chosen: &Chosen) -> Result<Tokenizer, TextRunError> {
+    if let Some(path) = &options.tokenizer {
+        return Ok(Tokenizer::open(&context.directory().join(path))?);
+    }
+    let variants = chosen.release.iter().flat_map(|release| &release.variants).filter(|variant| variant.kind == BundleKind::Files);
+    let files = variants.flat_map(|variant| &variant.files).filter(|file| Tokenizer::is_one(file.path.file_name()));
+    let file = files.min_by_key(|file| (!file.path.as_str().ends_with(".json"), file.path.clone()));
+    let file = file.ok_or_else(|| TextRunError::NoTokenizer { package: chosen.name.clone() })?;
+    let path = context.store().blob_path(&file.sha256);
+    let bytes = std::fs::read(&path).map_err(|source| TextRunError::Read { path, source })?;
+    Ok(Tokenizer::read(Path::new(file.path.as_str()), &bytes, file.path.as_str().ends_with(".json"))?)
+}
+
+/// Of candidates that can take `wanted` tokens the shortest, else the longest; equal ones in their order.
+pub(super) fn fitting(candidates: &[Candidate], wanted: usize, length: impl Fn(&Candidate) -> usize) -> Option<&Candidate> {
+    let enough = candidates.iter().filter(|candidate| length(candidate) >= wanted).min_by_key(|candidate| length(candidate));
+    enough.or_else(|| candidates.iter().min_by_key(|candidate| Reverse(length(candidate))))
+}

@@ -1,0 +1,77 @@
+//! What can go wrong between text and text.
+
+use std::{io, path::PathBuf};
+
+use crate::{eval::EvalError, text::TextError};
+
+/// Why a package cannot be run on text.
+#[derive(Debug, thiserror::Error)]
+pub enum TextRunError {
+    /// The file of texts.
+    #[error("cannot read `{}`", path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// A package without the bundles that make text from text.
+    #[error("`{package}` has no {missing}")]
+    Missing {
+        /// The package, or the bundle.
+        package: String,
+        /// What is not there.
+        missing: &'static str,
+    },
+    /// A package without a tokenizer.
+    #[error("`{package}` has no tokenizer: expected a plain file `tokenizer.json` or `*.model`")]
+    NoTokenizer {
+        /// The package, or the bundle.
+        package: String,
+    },
+    /// A tokenizer that wants to know the languages.
+    #[error("the tokenizer marks languages, but none are given")]
+    NoLanguages,
+    /// A decoder that does not say where texts begin and end.
+    #[error("`{bundle}` does not say with which tokens texts begin and end")]
+    NoTokens {
+        /// The bundle.
+        bundle: String,
+    },
+    /// A tokenizer.
+    #[error(transparent)]
+    Text(#[from] TextError),
+    /// A bundle that fails.
+    #[error("cannot run `{bundle}`")]
+    Run {
+        /// Which.
+        bundle: String,
+        /// Why, and where.
+        #[source]
+        source: EvalError,
+    },
+    /// A tensor that cannot be made or looked at.
+    #[error("cannot use a tensor of `{bundle}`")]
+    Tensor {
+        /// Whose.
+        bundle: String,
+        /// Why.
+        #[source]
+        source: candle_core::Error,
+    },
+}
+
+impl TextRunError {
+    /// The next step, where there is one.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoTokenizer { .. } => {
+                Some("add a component with `files = [\"tokenizer.json\"]` to the package, or name one with --tokenizer".to_owned())
+            }
+            Self::NoLanguages => Some("add --source-language and --target-language, e.g. en and de".to_owned()),
+            Self::Text(error) => error.hint(),
+            _ => None,
+        }
+    }
+}

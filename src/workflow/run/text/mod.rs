@@ -1,0 +1,182 @@
+//! `run --text`: text in, text out through the encoder and decoder of a package, or how alike sentences are.
+//!
+//! Which bundles of a package do what is seen from their inputs and outputs; the tokenizer is one of its plain files.
+
+mod choice;
+mod error;
+mod sentences;
+mod translator;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use serde::Serialize;
+
+pub use error::TextRunError;
+
+use self::{choice::Chosen, sentences::SentenceEncoder, translator::Translator};
+use crate::{
+    eval::Mode,
+    text::{Limits, Strategy, Tokenizer, generate},
+    workflow::{Amount, Context, Error, bundles::BundleSubject},
+};
+
+/// What to run, on which texts.
+#[derive(Debug, Clone)]
+pub struct TextOptions {
+    /// The package, or the bundle of a sentence encoder.
+    pub subject: BundleSubject,
+    /// A glob over the variants that may be run.
+    pub variant: Option<String>,
+    /// The texts.
+    pub texts: Vec<String>,
+    /// A file with a text in every line, instead.
+    pub file: Option<PathBuf>,
+    /// A tokenizer that is not in the package.
+    pub tokenizer: Option<PathBuf>,
+    /// The languages of source and target, where the tokenizer has tokens for them, e.g. `en`.
+    pub languages: Option<(String, String)>,
+    /// How tokens are chosen.
+    pub strategy: Strategy,
+    /// The most tokens of a result.
+    pub most_tokens: usize,
+    /// How numbers are kept between operations.
+    pub mode: Mode,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Serialize)]
+pub struct TextReport {
+    /// The bundles that were run.
+    pub bundles: Vec<String>,
+    /// The texts, in their order.
+    pub texts: Vec<TextResult>,
+    /// Cosines between the sentences, where there are sentences.
+    pub similarities: Option<Vec<Vec<f64>>>,
+    /// How long it took.
+    pub seconds: f64,
+    /// Tokens generated per second, where there are some.
+    pub tokens_per_second: Option<f64>,
+}
+
+/// A text and what it became.
+#[derive(Debug, Clone, Serialize)]
+pub struct TextResult {
+    /// The text.
+    pub text: String,
+    /// The text that was generated.
+    pub output: Option<String>,
+    /// Its tokens.
+    pub ids: Vec<u32>,
+    /// Whether it ended by itself, and not at the limit.
+    pub ended: Option<bool>,
+    /// How many tokens of the source were left out, since no encoder is so long.
+    pub cut: usize,
+    /// The vector of a sentence.
+    pub embedding: Option<Vec<f32>>,
+}
+
+/// Runs a package on texts. `watch` sees pieces of results as they come, with the index of their text.
+///
+/// # Errors
+/// When the package has no such bundles or no tokenizer, or one of them cannot be run.
+pub fn run_text(context: &Context, options: &TextOptions, watch: &mut dyn FnMut(usize, &str)) -> Result<TextReport, Error> {
+    let texts = texts(context.directory(), options)?;
+    let chosen = choice::choose(context, options)?;
+    let tokenizer = choice::tokenizer(context, options, &chosen)?;
+    let start = Instant::now();
+    let mut report = match &chosen.encoder {
+        choice::Encoder::Sentences(_) => sentences(context, &chosen, &tokenizer, options, texts)?,
+        choice::Encoder::Tokens(_) => translate(context, &chosen, &tokenizer, options, texts, watch)?,
+    };
+    report.seconds = start.elapsed().as_secs_f64();
+    let tokens: usize = report.texts.iter().map(|text| text.ids.len()).sum();
+    let generated = report.texts.iter().any(|text| text.output.is_some());
+    report.tokens_per_second = generated.then(|| tokens as f64 / report.seconds.max(1e-9));
+    Ok(report)
+}
+
+fn texts(directory: &Path, options: &TextOptions) -> Result<Vec<String>, TextRunError> {
+    let Some(file) = &options.file else { return Ok(options.texts.clone()) };
+    let content = fs::read_to_string(directory.join(file)).map_err(|source| TextRunError::Read { path: file.clone(), source })?;
+    Ok(content.lines().map(str::to_owned).collect())
+}
+
+fn sentences(
+    context: &Context,
+    chosen: &Chosen,
+    tokenizer: &Tokenizer,
+    options: &TextOptions,
+    texts: Vec<String>,
+) -> Result<TextReport, Error> {
+    let ids: Vec<Vec<u32>> = texts.iter().map(|text| tokenizer.encode(text, true)).collect::<Result<_, _>>().map_err(TextRunError::from)?;
+    let encoder = SentenceEncoder::open(context, chosen, longest(&ids), options.mode)?;
+    let task = context.progress().begin("reading sentences", Amount::Items(texts.len() as u64));
+    let mut results = Vec::with_capacity(texts.len());
+    for (text, ids) in texts.into_iter().zip(ids) {
+        let (embedding, cut) = encoder.embed(&ids)?;
+        results.push(TextResult { text, output: None, ids, ended: None, cut, embedding: Some(embedding) });
+        task.advance(1);
+    }
+    task.finish("read the sentences");
+    let vectors: Vec<&[f32]> = results.iter().filter_map(|result| result.embedding.as_deref()).collect();
+    let row = |a: &&[f32]| vectors.iter().map(|b| sentences::cosine(a, b)).collect();
+    let similarities = Some(vectors.iter().map(row).collect());
+    Ok(TextReport { bundles: vec![encoder.name], texts: results, similarities, seconds: 0.0, tokens_per_second: None })
+}
+
+fn longest(ids: &[Vec<u32>]) -> usize {
+    ids.iter().map(Vec::len).max().unwrap_or(0)
+}
+
+fn translate(
+    context: &Context,
+    chosen: &Chosen,
+    tokenizer: &Tokenizer,
+    options: &TextOptions,
+    texts: Vec<String>,
+    watch: &mut dyn FnMut(usize, &str),
+) -> Result<TextReport, Error> {
+    let sources: Vec<translator::Source> =
+        texts.iter().map(|text| translator::Source::new(tokenizer, text, options.languages.as_ref())).collect::<Result<_, _>>()?;
+    let length = sources.iter().map(|source| source.ids.len()).max().unwrap_or(0);
+    let translator = Translator::open(context, chosen, length, options.mode)?;
+    let task = context.progress().begin("generating texts", Amount::Items(texts.len() as u64));
+    let mut results = Vec::with_capacity(texts.len());
+    for (index, (text, source)) in texts.into_iter().zip(&sources).enumerate() {
+        let (encoded, cut) = translator.encode(source)?;
+        let limits = Limits { most: options.most_tokens.min(translator.most_tokens()), ..translator.limits()? };
+        let mut stream = Stream { tokenizer, ids: Vec::new(), shown: 0 };
+        let generated = generate(&encoded, &limits, options.strategy, &mut |id| {
+            if let Some(piece) = stream.push(id) {
+                watch(index, &piece);
+            }
+        })?;
+        let output = tokenizer.decode(&generated.ids).map_err(TextRunError::from)?;
+        let (ids, ended) = (generated.ids, Some(generated.ended));
+        results.push(TextResult { text, output: Some(output), ids, ended, cut, embedding: None });
+        task.advance(1);
+    }
+    task.finish("generated the texts");
+    Ok(TextReport { bundles: translator.names(), texts: results, similarities: None, seconds: 0.0, tokens_per_second: None })
+}
+
+/// Text as it comes: what further tokens could still change is held back.
+struct Stream<'a> {
+    tokenizer: &'a Tokenizer,
+    ids: Vec<u32>,
+    shown: usize,
+}
+
+impl Stream<'_> {
+    fn push(&mut self, id: u32) -> Option<String> {
+        self.ids.push(id);
+        let text = self.tokenizer.decode(&self.ids).ok()?;
+        let piece = text.get(self.shown..).filter(|piece| !piece.is_empty() && !piece.ends_with('\u{fffd}'))?.to_owned();
+        self.shown = text.len();
+        Some(piece)
+    }
+}

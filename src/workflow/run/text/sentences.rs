@@ -1,0 +1,86 @@
+//! Sentences as vectors.
+
+use std::collections::BTreeMap;
+
+use candle_core::{Device, Tensor};
+
+use super::{
+    TextRunError,
+    choice::{Chosen, Encoder, fitting, has, length},
+};
+use crate::{
+    eval::{Mode, Package},
+    ops,
+    workflow::{Context, Error},
+};
+
+/// A sentence encoder that was opened.
+#[derive(Debug)]
+pub(super) struct SentenceEncoder {
+    pub name: String,
+    package: Package,
+    length: usize,
+    has_types: bool,
+    mode: Mode,
+}
+
+/// Ids and their mask, cut or padded to `length`; the last `tail` tokens are never cut. Also how many were.
+pub(super) fn padded(ids: &[u32], length: usize, tail: usize) -> (Vec<i64>, Vec<i64>, usize) {
+    let cut = ids.len().saturating_sub(length);
+    let tail = tail.min(length).min(ids.len());
+    let kept = ids[..ids.len() - tail - cut.min(ids.len() - tail)].iter().chain(&ids[ids.len() - tail..]);
+    let mut kept: Vec<i64> = kept.map(|&id| i64::from(id)).collect();
+    kept.truncate(length);
+    let mut mask = vec![1; kept.len()];
+    kept.resize(length, 0);
+    mask.resize(length, 0);
+    (kept, mask, cut)
+}
+
+/// The cosine of two vectors; 0 where one of them is 0.
+pub(super) fn cosine(a: &[f32], b: &[f32]) -> f64 {
+    let product = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>();
+    let lengths = (product(a, a) * product(b, b)).sqrt();
+    if lengths > 0.0 { product(a, b) / lengths } else { 0.0 }
+}
+
+impl SentenceEncoder {
+    pub(super) fn open(context: &Context, chosen: &Chosen, wanted: usize, mode: Mode) -> Result<Self, Error> {
+        let Encoder::Sentences(candidates) = &chosen.encoder else { unreachable!("sentences were asked for") };
+        let size = |interface: &crate::manifest::release::Interface| length(&interface.inputs, "input_ids", 1);
+        let missing = || TextRunError::Missing { package: chosen.name.clone(), missing: "sentence encoder" };
+        let candidate = fitting(candidates, wanted, |candidate| size(&candidate.interface)).ok_or_else(missing)?;
+        let bundle = candidate.open(context)?;
+        let has_types = has(&candidate.interface.inputs, "token_type_ids");
+        Ok(Self { name: bundle.name, package: bundle.package, length: size(&candidate.interface), has_types, mode })
+    }
+
+    /// The sentence's vector, and how many tokens were left out.
+    pub(super) fn embed(&self, ids: &[u32]) -> Result<(Vec<f32>, usize), TextRunError> {
+        let (ids, mask, cut) = padded(ids, self.length, 1);
+        let tensor = |source| TextRunError::Tensor { bundle: self.name.clone(), source };
+        let row = |values: Vec<i64>| Tensor::from_vec(values, (1, self.length), &Device::Cpu).map_err(tensor);
+        let mut inputs = BTreeMap::from([("input_ids".to_owned(), row(ids)?), ("attention_mask".to_owned(), row(mask)?)]);
+        if self.has_types {
+            inputs.insert("token_type_ids".to_owned(), row(vec![0; self.length])?);
+        }
+        let results = self.package.interpreter(ops::OPERATORS).run(None, inputs, self.mode);
+        let results = results.map_err(|source| TextRunError::Run { bundle: self.name.clone(), source })?;
+        let embedding = results["sentence_embedding"].flatten_all().and_then(|it| it.to_vec1()).map_err(tensor)?;
+        Ok((embedding, cut))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_text_is_never_cut() {
+        assert_eq!(padded(&[5, 6, 7, 1], 6, 1), (vec![5, 6, 7, 1, 0, 0], vec![1, 1, 1, 1, 0, 0], 0));
+        assert_eq!(padded(&[5, 6, 7, 1], 3, 1), (vec![5, 6, 1], vec![1; 3], 1));
+        assert_eq!(padded(&[5, 6, 7, 8, 9], 3, 3), (vec![7, 8, 9], vec![1; 3], 2));
+        assert_eq!(padded(&[5, 6], 1, 3), (vec![6], vec![1], 1));
+        assert_eq!(padded(&[], 2, 1), (vec![0, 0], vec![0, 0], 0));
+    }
+}
