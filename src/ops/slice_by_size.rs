@@ -60,7 +60,7 @@ fn length(dimension: Dimension, begin: Option<i64>, size: Option<i64>) -> Result
         _ => return Ok(UNKNOWN),
     };
     let outside = begin.zip(known).is_some_and(|(begin, length)| begin < 0 || count > length - begin);
-    if count < 1 || outside {
+    if count < 0 || outside {
         let begin = begin.map_or_else(|| "?".to_owned(), |begin| begin.to_string());
         return Err(InferError::rule("size", format!("there are no {count} elements from {begin} on in a dimension of {dimension}")));
     }

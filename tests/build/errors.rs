@@ -28,7 +28,16 @@ fn manifests_are_refused_with_place_and_next_step() {
     let text = refused(&project, &decoder("taef1", &format!("{KEYS}\ncompress = \"linear:int8\"")));
     assert!(text.contains("component `decoder`: `compress = \"linear:int8\"` is not built by this version of mlreg"), "{text}");
     let text = refused(&project, &decoder("taef1", "part = \"decoder\"\nsequence = 64\ntarget = \"iOS18\""));
-    assert!(text.contains("`sequence = 64` is not built"), "{text}");
+    assert!(text.contains("component `decoder`: `autoencoder-tiny` needs `size`"), "{text}");
+    let bert = "[[component]]\nname = \"encoder\"\ncheckpoint = ";
+    let bert = format!("{bert}\"{}\"\ntarget = \"iOS17\"", super::toml_path(&fixtures().join("bert/minilm")));
+    let text = refused(&project, &format!("{bert}\nsize = 64"));
+    assert!(text.contains("component `encoder`: `bert` needs `sequence` | add the number of tokens"), "{text}");
+    let text = refused(&project, &format!("{bert}\nsequence = 128"));
+    assert!(
+        text.contains("`encoder-s128-float16-ios17` cannot be built; sequence 128 does not fit: this model has 64 positions"),
+        "{text}"
+    );
     let text = refused(&project, &decoder("taef1", "part = \"decoder\"\ntarget = \"iOS18\""));
     assert!(text.contains("component `decoder`: `autoencoder-tiny` needs `size`") && text.contains("| add the size"), "{text}");
     let text = refused(&project, &decoder("taef1", "part = \"decoder\"\nsize = 100\ntarget = \"iOS18\""));

@@ -70,7 +70,7 @@ impl KeyValueCache {
         }
     }
 
-    /// Makes what the layers need to update their parts; `first` is the position of the first of `count` tokens, an int32 [1].
+    /// Makes what the layers need to update their parts; `first` is the position of the first of `count` tokens, an int32 `[1]`.
     ///
     /// # Errors
     /// When more tokens come than the context has slots, or `first` is no int32.

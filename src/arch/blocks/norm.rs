@@ -22,7 +22,7 @@ pub struct RmsNorm {
 }
 
 impl RmsNorm {
-    /// Reads `<stage>.<name>.weight`, [`width`]; without a stage `<name>.weight`.
+    /// Reads `<stage>.<name>.weight`, `[width]`; without a stage `<name>.weight`.
     ///
     /// # Errors
     /// When it is missing or has another shape.
@@ -76,7 +76,7 @@ pub struct LayerNorm {
 }
 
 impl LayerNorm {
-    /// Reads `<stage>.<name>.weight` and `.bias`, [`width`] each.
+    /// Reads `<stage>.<name>.weight` and `.bias`, `[width]` each.
     ///
     /// # Errors
     /// When they are missing or have another shape.

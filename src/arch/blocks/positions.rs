@@ -10,7 +10,7 @@ use crate::{
 pub enum Positions {
     /// 0, 1, ... up to a length.
     FromStart(u64),
-    /// `count` positions from `first` on, an int32 [1].
+    /// `count` positions from `first` on, an int32 `[1]`.
     From {
         /// Position of the first token.
         first: Var,
@@ -27,7 +27,7 @@ impl Positions {
         }
     }
 
-    /// The positions as int32 [count].
+    /// The positions as int32 `[count]`.
     ///
     /// # Errors
     /// When `first` is no int32.

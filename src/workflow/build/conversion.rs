@@ -309,8 +309,10 @@ impl<'a> Conversion<'a> {
         let key = self.architecture.shape_key();
         let missing = || BuildError::Shape { component: self.component.to_owned(), architecture: self.architecture.name(), key };
         match axes.shapes.as_slice() {
-            [manifest::Shape::Image(size)] => Ok(arch::Shape::Image { width: size.width.into(), height: size.height.into() }),
-            [manifest::Shape::Text(text)] => {
+            [manifest::Shape::Image(size)] if key == "size" => {
+                Ok(arch::Shape::Image { width: size.width.into(), height: size.height.into() })
+            }
+            [manifest::Shape::Text(text)] if key == "sequence" => {
                 let sequence = text.sequence.ok_or_else(missing)?.into();
                 let encoder_sequence = text.encoder_sequence.map_or(sequence, u64::from);
                 Ok(arch::Shape::Text(arch::TextShape { sequence, encoder_sequence, context: text.context.map_or(0, u64::from) }))
