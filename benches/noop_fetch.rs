@@ -1,9 +1,12 @@
-//! What a fetch costs that finds everything in place, as in every build of an app: 12 bundles that share a weight file.
+//! What a fetch costs that finds everything in place, as in every build of an app: 12 bundles that share a weight file, and an app with
+//! 20 packages of 50 files each.
 //!
 //! `cargo bench --bench noop_fetch`. The call of the library, whole processes, and what one costs that does nothing.
 
 use std::{
-    path::Path,
+    fmt::Write,
+    fs,
+    path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
 };
@@ -34,6 +37,31 @@ fn main() {
     println!("fetch of what is there, a call     {:8.2} ms", milliseconds(median(called)));
     println!("fetch of what is there, a process  {:8.2} ms", milliseconds(median(again)));
     println!("  of that, a process that starts   {:8.2} ms", milliseconds(median(nothing)));
+    let app = app(folder.path());
+    let whole: Vec<Duration> = (0..RUNS).map(|_| mlreg(&app, &["fetch"])).collect();
+    println!("an app of 20 packages, 1000 files  {:8.2} ms", milliseconds(median(whole)));
+}
+
+/// An app with 20 packages of ten bundles of five files, fetched.
+fn app(folder: &Path) -> PathBuf {
+    let app = folder.join("app");
+    fs::create_dir(&app).unwrap();
+    let mut manifest = "[defaults]\ntarget = \"iOS17\"\nout = \"Models\"\nfrom = \"registry\"\n[packages]\n".to_owned();
+    for package in 0..20 {
+        let name = format!("package-{package}");
+        let mut text = format!("[package]\nname = \"{name}\"\nversion = \"1.0.0\"\nlicense = \"MIT\"\n");
+        for component in 0..10 {
+            let files: Vec<String> = (0..5).map(|file| format!("{package}-{component}-{file}.bin")).collect();
+            files.iter().for_each(|file| fs::write(app.join(file), file).unwrap());
+            write!(text, "[[component]]\nname = \"part-{component}\"\nfiles = {files:?}\n").unwrap();
+        }
+        fs::write(app.join(format!("{name}.toml")), text).unwrap();
+        mlreg(&app, &["publish", &format!("{name}.toml"), "--to", "registry"]);
+        writeln!(manifest, "{name} = \"1\"").unwrap();
+    }
+    fs::write(app.join("mlreg.toml"), manifest).unwrap();
+    mlreg(&app, &["fetch"]);
+    app
 }
 
 /// The same fetch as a call, with nothing opened before.
@@ -51,6 +79,8 @@ fn call(folder: &Path) -> Duration {
         layout: Layout::default(),
         offline: false,
         upgrade: false,
+        verify: false,
+        staging: Default::default(),
         dry_run: false,
     };
     let start = Instant::now();

@@ -2,6 +2,7 @@
 //!
 //! Rooms, in reading order; ARCHITECTURE.md says who may lean on whom.
 
+pub mod app;
 pub mod arch;
 pub mod base;
 pub mod checkpoint;

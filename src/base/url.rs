@@ -132,6 +132,14 @@ impl fmt::Display for HubUrl {
 }
 
 impl RemoteUrl {
+    /// The same place at a revision, where it keeps a history and the address names no revision.
+    pub fn at(&self, revision: &str) -> Self {
+        match self {
+            Self::Hub(url) if url.revision.is_none() => Self::Hub(HubUrl { revision: Some(revision.to_owned()), ..url.clone() }),
+            other => other.clone(),
+        }
+    }
+
     /// Reads an address; a text without a scheme is a folder relative to `directory`.
     ///
     /// # Errors
@@ -209,6 +217,15 @@ mod tests {
         assert_eq!(parse("registry").unwrap(), RemoteUrl::Folder("/project/registry".into()));
         assert_eq!(parse("file:///a/b").unwrap(), RemoteUrl::Folder("/a/b".into()));
         assert_eq!(parse("http://host/registry").unwrap().to_string(), "http://host/registry/");
+    }
+
+    #[test]
+    fn a_revision_is_for_places_with_a_history() {
+        let at = |text: &str| parse(text).unwrap().at("abc").to_string();
+        assert_eq!(
+            [at("hf://acme/tae"), at("hf://acme/tae@main"), at("http://host/r")],
+            ["hf://acme/tae@abc", "hf://acme/tae@main", "http://host/r/"]
+        );
     }
 
     #[test]

@@ -28,6 +28,14 @@ pub enum CommandError {
     /// The environment.
     #[error(transparent)]
     Settings(#[from] SettingsError),
+    /// Flags that do not go together in a way that their declarations cannot say.
+    #[error("{message}")]
+    Usage {
+        /// What is wrong.
+        message: &'static str,
+        /// What would be right.
+        hint: &'static str,
+    },
     /// Standard output cannot be written.
     #[error("cannot write to standard output")]
     Output(#[source] io::Error),
@@ -57,7 +65,7 @@ impl CommandError {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::Workflow(error) => error.kind(),
-            Self::Settings(_) | Self::Output(_) | Self::Threads { .. } => ErrorKind::Input,
+            Self::Settings(_) | Self::Usage { .. } | Self::Output(_) | Self::Threads { .. } => ErrorKind::Input,
         }
     }
 
@@ -65,6 +73,7 @@ impl CommandError {
         match self {
             Self::Workflow(error) => error.hints(),
             Self::Settings(error) => error.hint().into_iter().collect(),
+            Self::Usage { hint, .. } => vec![(*hint).to_owned()],
             Self::Output(_) | Self::Threads { .. } => Vec::new(),
         }
     }

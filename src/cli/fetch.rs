@@ -1,36 +1,45 @@
 //! `mlreg fetch`.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use clap::{Args, ValueEnum};
+use semver::VersionReq;
 
 use super::{
     CommandError, Exit, LayoutChoice, Session,
-    printer::{Table, bytes, count},
-    remote_url,
+    printer::{Printer, Table, bytes, count},
+    remote_url, show,
 };
 use crate::{
+    app::LOCK_NAME,
     base::{OsFloor, RemoteUrl, Tag},
+    fetch::{Staging, Wanted},
     manifest::release::Delivery,
     workflow::{
         PackageRequest,
+        app::{AppFetchOptions, AppFetchReport, LockChange, fetch_app, lists},
         fetch::{FetchOptions, FetchStatus, FetchedPackage, fetch},
     },
 };
 
 const EXAMPLES: &str = "\
 Examples:
+  mlreg fetch
+  mlreg fetch --locked --offline
   mlreg fetch flux-1-tae --from https://models.acme.dev/registry --target iOS17 --out Models
   mlreg fetch flux-1-tae@1 --from /srv/registry --variant 'decoder-1024-*' --layout copied
   mlreg fetch flux-1-tae --from /srv/registry --delivery initial --tag preview --dry-run
   mlreg fetch flux-1-tae --from hf://acme/flux-1-tae --variant 'decoder-1024-*' --out Models
   mlreg fetch flux-1-tae --offline";
 
-/// Fetch the part of a package that an app needs.
+/// Fetch the part of packages that an app needs, or all of mlreg.toml.
 ///
 /// Downloads what is missing, verifies it, and places it in a folder. Several values of one flag are alternatives, different flags narrow: (variant A or B) and (tag P or Q). With a target there is one
 /// bundle for each variant, the one for the highest target that is not above it; the bundle's name then has no target in it. Without any
 /// target all of them are placed. In a build phase of Xcode the target is the deployment target.
+///
+/// Without a package and a remote, `mlreg.toml` is looked for in the working directory and above it; folders become what it says, and
+/// `mlreg.lock` is followed, or written where it does not fit. A build phase of Xcode never writes it. Flags that narrow add to what is there.
 ///
 /// A folder that satisfies the request already is left alone, and nothing is asked of the remote; `--upgrade` looks for something newer.
 #[derive(Debug, Args)]
@@ -40,10 +49,10 @@ pub(super) struct FetchArguments {
     ///
     /// Requirements are cargo's: `tae@1.2` is 1.2.0 or any later version below 2.0.0. The highest that matches is taken; pre-releases
     /// only where the requirement names one.
-    #[arg(value_name = "PACKAGE[@REQ]", required = true)]
+    #[arg(value_name = "PACKAGE[@REQ]")]
     packages: Vec<PackageRequest>,
     /// The remote: a folder, file://, http(s):// or hf://ORG/REPO[@REVISION]
-    #[arg(long, value_name = "URL", value_parser = remote_url, required_unless_present = "offline")]
+    #[arg(long, value_name = "URL", value_parser = remote_url)]
     from: Option<RemoteUrl>,
     /// Lowest OS version that the app supports, e.g. iOS17.2
     #[arg(long, value_name = "OS")]
@@ -61,20 +70,26 @@ pub(super) struct FetchArguments {
     #[arg(long, value_name = "WHEN", hide_possible_values = true)]
     delivery: Vec<DeliveryChoice>,
     /// Place the bundles in DIR/<package>
-    #[arg(long, value_name = "DIR", default_value = ".")]
-    out: PathBuf,
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
     /// How to place: linked, shared or copied
     ///
     /// `linked`: complete bundles, whose equal files are links to one file. `shared`: equal weight files are lifted out into the package's
     /// folder. `copied`: complete bundles without links.
-    #[arg(long, default_value = "linked", hide_possible_values = true)]
-    layout: LayoutChoice,
+    #[arg(long, hide_possible_values = true)]
+    layout: Option<LayoutChoice>,
+    /// Fail where mlreg.lock would have to change
+    #[arg(long)]
+    locked: bool,
     /// Use the store alone
     #[arg(long, conflicts_with = "upgrade")]
     offline: bool,
     /// Look for a newer version than the one in place
     #[arg(long)]
     upgrade: bool,
+    /// Hash every file that is in place
+    #[arg(long)]
+    verify: bool,
     /// Only say what would be downloaded and placed
     #[arg(long)]
     dry_run: bool,
@@ -102,38 +117,158 @@ impl From<DeliveryChoice> for Delivery {
 }
 
 pub(super) fn run(arguments: &FetchArguments, session: &Session) -> Result<Exit, CommandError> {
-    let floor = match arguments.target {
-        Some(floor) => Some(floor),
-        None => session.settings.floor()?,
-    };
+    if arguments.is_of_the_app(session) { app(arguments, session) } else { packages(arguments, session) }
+}
+
+impl FetchArguments {
+    /// Without a remote, packages are the app's, if it names them.
+    fn is_of_the_app(&self, session: &Session) -> bool {
+        let named = || self.packages.iter().all(|request| request.requirement == VersionReq::STAR);
+        let listed = || lists(session.context.directory(), self.packages.iter().map(|request| &request.package));
+        self.packages.is_empty() || (self.from.is_none() && !self.upgrade && named() && listed())
+    }
+
+    fn deliveries(&self) -> impl Iterator<Item = Delivery> {
+        self.delivery.iter().map(|&choice| choice.into())
+    }
+}
+
+/// Packages from a remote, or from the store alone.
+fn packages(arguments: &FetchArguments, session: &Session) -> Result<Exit, CommandError> {
+    if arguments.from.is_none() && !arguments.offline {
+        let (message, hint) = ("no remote is given, and no `mlreg.toml` names these packages", "say where they come from: `--from URL`");
+        return Err(CommandError::Usage { message, hint });
+    }
+    if arguments.locked {
+        let hint = "leave `--from` out to fetch what `mlreg.toml` names, or `--locked`";
+        return Err(CommandError::Usage { message: "`--locked` is about packages of an `mlreg.toml`", hint });
+    }
     let options = FetchOptions {
         requests: arguments.packages.clone(),
         from: arguments.from.clone(),
-        floor,
+        floor: floor(arguments, session)?,
         variants: arguments.variant.clone(),
         components: arguments.component.clone(),
         tags: arguments.tag.clone(),
-        deliveries: arguments.delivery.iter().map(|&choice| choice.into()).collect(),
-        out: arguments.out.clone(),
-        layout: arguments.layout.into(),
+        deliveries: arguments.deliveries().collect(),
+        out: arguments.out.clone().unwrap_or_default(),
+        layout: arguments.layout.map(Into::into).unwrap_or_default(),
         offline: arguments.offline,
         upgrade: arguments.upgrade,
+        verify: arguments.verify,
+        staging: if session.settings.xcode { Staging::Home } else { Staging::Beside },
         dry_run: arguments.dry_run,
     };
     let report = fetch(&session.context, &options)?;
     session.printer.report("fetch", &report, |printer| {
-        if arguments.dry_run {
-            printer.table(&plan(&report.packages))?;
-        }
-        for package in &report.packages {
-            for variant in &package.variants {
-                printer.detail(format_args!("  {}  {}", variant.name, bytes(variant.bytes)));
-            }
-            printer.summary(summary(package));
-        }
+        print(printer, &report.packages, arguments.dry_run)?;
+        report.packages.iter().for_each(|package| printer.summary(summary(package)));
         Ok(())
     })?;
     Ok(Exit::Ok)
+}
+
+fn floor(arguments: &FetchArguments, session: &Session) -> Result<Option<OsFloor>, CommandError> {
+    Ok(match arguments.target {
+        Some(floor) => Some(floor),
+        None => session.settings.floor()?,
+    })
+}
+
+/// What the app's manifest names.
+fn app(arguments: &FetchArguments, session: &Session) -> Result<Exit, CommandError> {
+    if arguments.from.is_some() {
+        let hint = "name packages, or write the remote into `mlreg.toml`: `mlreg add PACKAGE --from URL`";
+        return Err(CommandError::Usage { message: "`--from` needs a package", hint });
+    }
+    if arguments.upgrade {
+        return Err(CommandError::Usage { message: "`--upgrade` needs a package", hint: "`mlreg update` moves the lock of an app" });
+    }
+    let narrowed = Wanted {
+        variants: arguments.variant.iter().cloned().collect(),
+        components: arguments.component.iter().cloned().collect(),
+        tags: arguments.tag.iter().cloned().collect(),
+        deliveries: arguments.deliveries().collect(),
+        rename: BTreeMap::new(),
+    };
+    let options = AppFetchOptions {
+        packages: arguments.packages.iter().map(|request| request.package.clone()).collect(),
+        floor: arguments.target,
+        built_for: session.settings.floor()?,
+        narrowed,
+        out: arguments.out.clone(),
+        layout: arguments.layout.map(Into::into),
+        locked: arguments.locked,
+        xcode: session.settings.xcode,
+        offline: arguments.offline,
+        verify: arguments.verify,
+        dry_run: arguments.dry_run,
+    };
+    let report = fetch_app(&session.context, &options)?;
+    session.printer.report("fetch", &report, |printer| {
+        report.warnings.iter().for_each(|warning| printer.warning(warning));
+        print(printer, &report.packages, arguments.dry_run)?;
+        report.packages.iter().filter(|_| report.packages.len() > 1).for_each(|package| printer.detail(summary(package)));
+        printer.summary(app_summary(&report));
+        Ok(())
+    })?;
+    Ok(Exit::Ok)
+}
+
+fn print(printer: &Printer, packages: &[FetchedPackage], dry_run: bool) -> Result<(), CommandError> {
+    if dry_run {
+        printer.table(&plan(packages))?;
+        let costs = costs(packages);
+        if !costs.is_empty() {
+            printer.gap()?;
+            printer.table(&costs)?;
+        }
+    }
+    for variant in packages.iter().flat_map(|package| &package.variants) {
+        printer.detail(format_args!("  {}  {}", variant.name, bytes(variant.bytes)));
+    }
+    Ok(())
+}
+
+/// One line about everything.
+fn app_summary(report: &AppFetchReport) -> String {
+    let mut text = match &report.packages[..] {
+        [] => format!("`{}` names no packages", report.manifest.display()),
+        [package] => summary(package),
+        packages => {
+            let sum = |amount: fn(&FetchedPackage) -> u64| packages.iter().map(amount).fold(0, u64::saturating_add);
+            let costs = format!("{} downloaded, {} reused", bytes(sum(|it| it.downloaded_bytes)), bytes(sum(|it| it.reused_bytes)));
+            let changed = packages.iter().filter(|package| package.status != FetchStatus::UpToDate).count();
+            match packages.iter().any(|package| package.status == FetchStatus::DryRun) {
+                true => format!("would fetch {}: {} to download", count(changed, "package"), bytes(sum(|it| it.downloaded_bytes))),
+                false if changed == 0 => format!("{} are up to date", count(packages.len(), "package")),
+                false => format!("fetched {changed} of {}: {costs}", count(packages.len(), "package")),
+            }
+        }
+    };
+    if report.lock == LockChange::Written && !report.packages.iter().any(|package| package.status == FetchStatus::DryRun) {
+        text += &format!("; wrote `{LOCK_NAME}`");
+    }
+    if !report.removed.is_empty() {
+        text += &format!("; removed {}", count(report.removed.len(), "folder"));
+    }
+    text
+}
+
+/// What every delivery category and tag would cost.
+fn costs(packages: &[FetchedPackage]) -> Table {
+    let mut table = Table::new(["PACKAGE", "KIND", "NAME", ">VARIANTS", ">SIZE", ">DOWNLOAD"]);
+    for package in packages {
+        for cost in &package.costs {
+            let (kind, name) = match (&cost.tag, cost.delivery) {
+                (Some(tag), _) => ("tag", tag.to_string()),
+                (None, delivery) => ("delivery", delivery.map(show::delivery).unwrap_or_default().to_owned()),
+            };
+            let (size, download) = (bytes(cost.bytes), bytes(cost.download_bytes));
+            table.row([package.package.to_string(), kind.to_owned(), name, cost.variants.to_string(), size, download]);
+        }
+    }
+    table
 }
 
 fn plan(packages: &[FetchedPackage]) -> Table {

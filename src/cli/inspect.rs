@@ -175,7 +175,7 @@ fn features(interface: &Interface) -> Table {
     let mut rows = |function: &str, interface: &Interface| {
         let roles = [("input", &interface.inputs), ("output", &interface.outputs), ("state", &interface.states)];
         for (role, features) in roles {
-            let mut row = |feature: &Feature| table.row([function.to_owned(), role.to_owned(), show::feature(feature)]);
+            let mut row = |feature: &Feature| table.row([function.to_owned(), role.to_owned(), feature.to_string()]);
             features.iter().for_each(&mut row);
         }
     };

@@ -9,6 +9,7 @@
 //!
 //! A command knows no more than options in, report out; the rest belongs to `workflow`.
 
+mod add;
 mod bars;
 mod build;
 mod diagnostic;
@@ -17,7 +18,9 @@ mod exit;
 mod fetch;
 mod gc;
 mod inspect;
+mod link;
 mod list;
+mod pin;
 mod printer;
 mod publish;
 mod run;
@@ -25,6 +28,7 @@ mod run_text;
 mod settings;
 mod show;
 mod verify;
+mod xcode;
 
 use std::{
     num::NonZeroUsize,
@@ -133,6 +137,9 @@ impl From<LayoutChoice> for Layout {
 enum Command {
     Build(build::BuildArguments),
     Publish(publish::PublishArguments),
+    Add(add::AddArguments),
+    Remove(add::RemoveArguments),
+    Update(add::UpdateArguments),
     Fetch(fetch::FetchArguments),
     List(list::ListArguments),
     Show(show::ShowArguments),
@@ -140,6 +147,10 @@ enum Command {
     Run(run::RunArguments),
     Eval(eval::EvalArguments),
     Verify(verify::VerifyArguments),
+    Xcode(xcode::XcodeArguments),
+    Link(link::LinkArguments),
+    Pin(pin::PinArguments),
+    Unpin(pin::UnpinArguments),
     Gc(gc::GcArguments),
 }
 
@@ -184,7 +195,7 @@ fn fail(printer: &Printer, error: &CommandError) -> Exit {
     let diagnostic = Diagnostic::of(error);
     // The exit code tells scripts of the failure that a closed standard output cannot.
     let _ = printer.error(&diagnostic);
-    diagnostic.kind.into()
+    if matches!(error, CommandError::Usage { .. }) { Exit::Usage } else { diagnostic.kind.into() }
 }
 
 fn session(global: &Global, settings: Settings, printer: Printer) -> Result<Session, CommandError> {
@@ -215,6 +226,9 @@ impl Command {
         match self {
             Self::Build(arguments) => build::run(arguments, session),
             Self::Publish(arguments) => publish::run(arguments, session),
+            Self::Add(arguments) => add::run(arguments, session),
+            Self::Remove(arguments) => add::run_remove(arguments, session),
+            Self::Update(arguments) => add::run_update(arguments, session),
             Self::Fetch(arguments) => fetch::run(arguments, session),
             Self::List(arguments) => list::run(arguments, session),
             Self::Show(arguments) => show::run(arguments, session),
@@ -222,6 +236,10 @@ impl Command {
             Self::Run(arguments) => run::run(arguments, session),
             Self::Eval(arguments) => eval::run(arguments, session),
             Self::Verify(arguments) => verify::run(arguments, session),
+            Self::Xcode(arguments) => xcode::run(arguments, session),
+            Self::Link(arguments) => link::run(arguments, session),
+            Self::Pin(arguments) => pin::run(arguments, session),
+            Self::Unpin(arguments) => pin::run_unpin(arguments, session),
             Self::Gc(arguments) => gc::run(arguments, session),
         }
     }

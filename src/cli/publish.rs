@@ -51,6 +51,12 @@ pub(super) struct PublishArguments {
     /// `shared` lifts equal weight files out: bundles without weights, the weight files beside them, and a `layout.json`.
     #[arg(long, default_value = "linked", hide_possible_values = true)]
     layout: LayoutChoice,
+    /// Publish what breaks apps under a compatible version
+    ///
+    /// Without it, changed inputs, outputs, states or functions, a raised deployment target and vanished variants need another major
+    /// version than that of the release before.
+    #[arg(long)]
+    allow_breaking: bool,
     /// Only say what would be uploaded
     #[arg(long)]
     dry_run: bool,
@@ -78,6 +84,7 @@ pub(super) fn run(arguments: &PublishArguments, session: &Session) -> Result<Exi
         subject: arguments.subject.clone(),
         // The group asks for one of the two.
         to: arguments.to.clone().or_else(|| arguments.hf.clone()).expect("clap requires --to or --hf"),
+        allow_breaking: arguments.allow_breaking,
         dry_run: arguments.dry_run,
         message: arguments.message.clone(),
         public: arguments.public,
@@ -85,6 +92,7 @@ pub(super) fn run(arguments: &PublishArguments, session: &Session) -> Result<Exi
     };
     let report = publish(&session.context, &options)?;
     session.printer.report("publish", &report, |printer| {
+        report.breaking.iter().for_each(|change| printer.detail(format_args!("  {change}")));
         if arguments.dry_run && !report.files.is_empty() {
             printer.table(&files(&report))?;
         }

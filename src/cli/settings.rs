@@ -23,6 +23,10 @@ pub const NO_COLOR: &str = "NO_COLOR";
 pub const TERM: &str = "TERM";
 /// Set by Xcode in build phases: diagnostics then have Xcode's form.
 pub const XCODE_VERSION_ACTUAL: &str = "XCODE_VERSION_ACTUAL";
+/// Set by Xcode's build system in every build phase, as is [`SRCROOT`]: what is done, e.g. `build`.
+pub const ACTION: &str = "ACTION";
+/// Set by Xcode's build system: the project's folder.
+pub const SRCROOT: &str = "SRCROOT";
 /// Set by Xcode: the name of the variable that has the deployment target, e.g. `IPHONEOS_DEPLOYMENT_TARGET`.
 pub const DEPLOYMENT_TARGET_SETTING_NAME: &str = "DEPLOYMENT_TARGET_SETTING_NAME";
 /// Set by Xcode: what is built for, e.g. `iphonesimulator`.
@@ -181,13 +185,14 @@ impl Settings {
     fn read(variable: impl Fn(&str) -> Option<OsString>, user: Option<&Path>) -> Self {
         let raw = |name: &str| variable(name).filter(|value| !value.is_empty());
         let text = |name: &str| raw(name).and_then(|value| value.into_string().ok());
+        let xcode = raw(XCODE_VERSION_ACTUAL).is_some() || (raw(ACTION).is_some() && raw(SRCROOT).is_some());
         Self {
             hub: HubSettings::read(raw, text, user),
             home: raw(MLREG_HOME).map(PathBuf::from),
             no_color: raw(NO_COLOR).is_some(),
             plain_terminal: text(TERM).is_some_and(|term| term == "dumb"),
-            xcode: raw(XCODE_VERSION_ACTUAL).is_some(),
-            deployment_target: deployment_target(text),
+            xcode,
+            deployment_target: deployment_target(text, xcode),
         }
     }
 
@@ -219,7 +224,7 @@ pub fn working_directory() -> Result<PathBuf, SettingsError> {
     std::env::current_dir().map_err(SettingsError::NoDirectory)
 }
 
-fn deployment_target(text: impl Fn(&str) -> Option<String>) -> Option<(&'static str, Platform, String)> {
+fn deployment_target(text: impl Fn(&str) -> Option<String>, xcode: bool) -> Option<(&'static str, Platform, String)> {
     let (named, sdk) = (text(DEPLOYMENT_TARGET_SETTING_NAME), text(PLATFORM_NAME));
     let by_name = |row: &&(&str, Platform, &[&str])| named.as_deref() == Some(row.0);
     let by_sdk = |row: &&(&str, Platform, &[&str])| sdk.as_deref().is_some_and(|sdk| row.2.contains(&sdk));
@@ -227,10 +232,18 @@ fn deployment_target(text: impl Fn(&str) -> Option<String>) -> Option<(&'static 
     let row = match named {
         Some(_) => DEPLOYMENT_TARGETS.iter().find(by_name)?,
         None if catalyst => &DEPLOYMENT_TARGETS[0],
-        None => DEPLOYMENT_TARGETS.iter().find(by_sdk)?,
+        None if sdk.is_some() => DEPLOYMENT_TARGETS.iter().find(by_sdk)?,
+        None => only_target(&text, xcode)?,
     };
     let platform = if catalyst && row.1 == Platform::Ios { Platform::MacCatalyst } else { row.1 };
     Some((row.0, platform, text(row.0)?))
+}
+
+/// The deployment target that is set where only one is. That of macOS is often set for compilers, so that it counts in builds of Xcode alone.
+fn only_target(text: impl Fn(&str) -> Option<String>, xcode: bool) -> Option<&'static (&'static str, Platform, &'static [&'static str])> {
+    let mut set = DEPLOYMENT_TARGETS.iter().filter(|row| text(row.0).is_some());
+    let only = set.next().filter(|row| xcode || row.1 != Platform::MacOs);
+    only.filter(|_| set.next().is_none())
 }
 
 #[cfg(test)]
@@ -255,6 +268,9 @@ mod tests {
         assert_eq!(with(&[(PLATFORM_NAME, "macosx")]).unwrap(), "macOS14");
         assert_eq!(with(&[(PLATFORM_NAME, "macosx"), (EFFECTIVE_PLATFORM_NAME, "-maccatalyst")]).unwrap(), "macCatalyst17.2");
         assert_eq!(with(&[(PLATFORM_NAME, "macosx"), (DEPLOYMENT_TARGET_SETTING_NAME, IPHONEOS_DEPLOYMENT_TARGET)]).unwrap(), "iOS17.2");
+        assert_eq!(floor(&[(WATCHOS_DEPLOYMENT_TARGET, "10.0")]).unwrap(), "watchOS10");
+        assert_eq!(floor(&[(MACOSX_DEPLOYMENT_TARGET, "14.0")]), None);
+        assert_eq!(floor(&[(MACOSX_DEPLOYMENT_TARGET, "14.0"), (ACTION, "build"), (SRCROOT, "/app")]).unwrap(), "macOS14");
         assert_eq!(with(&[(PLATFORM_NAME, "xros")]), None);
         assert_eq!(with(&[(DEPLOYMENT_TARGET_SETTING_NAME, "DRIVERKIT_DEPLOYMENT_TARGET")]), None);
     }

@@ -133,7 +133,7 @@ pub(super) fn kind(kind: BundleKind) -> &'static str {
     }
 }
 
-fn delivery(delivery: Delivery) -> &'static str {
+pub(super) fn delivery(delivery: Delivery) -> &'static str {
     match delivery {
         Delivery::Initial => "initial",
         Delivery::Prefetch => "prefetch",
@@ -143,24 +143,7 @@ fn delivery(delivery: Delivery) -> &'static str {
 
 /// `latent float16[1,16,96,96], ...`
 pub(super) fn features(features: &[Feature]) -> String {
-    or_dash(features.iter().map(feature).collect::<Vec<_>>().join(", "))
-}
-
-/// `name dtype[shape]`; a flexible dimension is `low..high` or `low..`, enumerated shapes stand one after another.
-pub(super) fn feature(feature: &Feature) -> String {
-    let shape = |shape: &[u64]| format!("[{}]", shape.iter().map(u64::to_string).collect::<Vec<_>>().join(","));
-    let range = |(low, high): &(u64, Option<u64>)| match high {
-        Some(high) if high == low => low.to_string(),
-        Some(high) => format!("{low}..{high}"),
-        None => format!("{low}.."),
-    };
-    let shapes = match (&feature.enumerated, &feature.ranges) {
-        (Some(shapes), _) => shapes.iter().map(|one| shape(one)).collect::<Vec<_>>().join("|"),
-        (None, Some(ranges)) => format!("[{}]", ranges.iter().map(range).collect::<Vec<_>>().join(",")),
-        (None, None) if feature.shape.is_empty() => String::new(),
-        (None, None) => shape(&feature.shape),
-    };
-    format!("{}{} {}{shapes}", feature.name, if feature.optional { "?" } else { "" }, feature.dtype)
+    or_dash(features.iter().map(Feature::to_string).collect::<Vec<_>>().join(", "))
 }
 
 fn dash() -> String {

@@ -9,7 +9,7 @@ use std::{
 use semver::{Version, VersionReq};
 
 use crate::{
-    base::{Blake3, Digest, PackageName, Target, TargetError},
+    base::{Blake3, Digest, PackageName, Platform, Target, TargetError},
     manifest::{GlobError, ReleaseError, SelectError},
     remote::RemoteError,
     store::{SegmentError, StoreError},
@@ -36,9 +36,17 @@ pub enum FetchError {
     Selection {
         /// Package and version.
         release: String,
+        /// What it was chosen for, where that is known.
+        platform: Option<Platform>,
         /// What is wrong with it.
         #[source]
         source: SelectError,
+    },
+    /// A narrower selection without a match.
+    #[error("`{release}` has no variant that is wanted here and that was asked for")]
+    NothingNarrowed {
+        /// Package and version.
+        release: String,
     },
     /// A manifest that cannot be used although its bytes are what was published.
     #[error("the release `{release}` cannot be used")]
@@ -66,6 +74,16 @@ pub enum FetchError {
         package: PackageName,
         /// Where it was looked for.
         origin: String,
+    },
+    /// A release that a lock pins, and that may not be asked for.
+    #[error("`{package}@{version}` (sha256:{release}) is not in the store, and no remote may be asked")]
+    NoRelease {
+        /// The package.
+        package: PackageName,
+        /// The version.
+        version: Box<Version>,
+        /// The sha256 of its manifest.
+        release: Digest,
     },
     /// None of its versions will do.
     #[error("no version of `{package}` in `{origin}` matches `{requirement}`: there is {}", join(versions))]
@@ -213,6 +231,13 @@ pub enum FetchError {
     },
 }
 
+/// The floor that would fit, as the platform at hand counts it.
+fn floor_hint(error: &SelectError, platform: Option<Platform>) -> Option<String> {
+    let (SelectError::Floor { fits, .. }, Some(platform)) = (error, platform) else { return None };
+    let os = fits.floor_on(platform).filter(|os| os.to_string() != fits.name())?;
+    Some(format!("the floor {os} ({fits}) fits; or select other variants"))
+}
+
 fn join(versions: &[Version]) -> String {
     versions.iter().map(Version::to_string).collect::<Vec<_>>().join(", ")
 }
@@ -241,7 +266,7 @@ impl FetchError {
         match self {
             Self::Store(error) => error.hint(),
             Self::Remote(error) => error.hint(),
-            Self::Selection { source, .. } => source.hint(),
+            Self::Selection { source, platform, .. } => floor_hint(source, *platform).or_else(|| source.hint()),
             Self::Release { source, .. } => source.hint(),
             Self::NoVersion { package, versions, .. } => {
                 let version = versions.iter().max().filter(|version| !version.pre.is_empty())?;
@@ -253,11 +278,12 @@ impl FetchError {
             Self::DamagedSegment { remote, .. } | Self::DamagedBlob { remote, .. } | Self::KeepsChanging { remote, .. } => {
                 Some(format!("the wrong bytes were discarded; `mlreg verify {remote}` checks the remote"))
             }
+            Self::NoRelease { .. } => Some("fetch it once without `--offline`".to_owned()),
             Self::NotHere { .. } => Some("fetch without `--offline`, or ask for fewer variants".to_owned()),
             Self::InTheWay { path } => Some(format!("move `{}` away, or choose another `--out`", path.display())),
             Self::SecondFloor { placed, .. } => {
                 let again = placed.map_or_else(|| "leave `--target` out".to_owned(), |target| format!("ask for `--target {target}`"));
-                Some(format!("{again}, or choose another `out`"))
+                Some(format!("{again}, choose another `out`, or remove the folder"))
             }
             _ => None,
         }

@@ -224,6 +224,18 @@ impl Proof {
         self.bundles.keys().chain(self.files.keys()).map(String::as_str).chain([PROOF_NAME])
     }
 
+    /// Every file and folder that a fetch writes, the proof too, by `/`-separated path from the package's folder.
+    pub fn paths(&self) -> BTreeSet<String> {
+        let entries = self.entries().into_values().flat_map(|entry| entry.files.into_keys().chain(entry.folders));
+        entries.chain([PROOF_NAME.to_owned()]).collect()
+    }
+
+    /// The blobs that the folder holds, sorted.
+    pub(super) fn blobs(&self) -> Vec<Digest> {
+        let files = self.bundles.values().flat_map(|bundle| bundle.files.values()).chain(self.files.values());
+        files.map(|file| file.sha256).collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
     /// The bytes of `layout.json`, where the layout has one.
     pub fn layout_document(&self) -> Option<Vec<u8>> {
         if self.layout != Layout::Shared {

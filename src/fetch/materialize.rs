@@ -1,4 +1,7 @@
-//! Placing bundles into `DIR/<package>`: built beside their place and renamed into it, so that nothing torn is ever visible.
+//! Placing bundles into `DIR/<package>`: built elsewhere and renamed into it, so that nothing torn is ever visible.
+//!
+//! "Elsewhere" is a temporary folder beside them, or, where only what was announced may be written (Xcode's sandbox), one in the store's
+//! home; should that be on another file system, files are then copied straight to their places.
 //!
 //! A bundle that is as it should be is left alone, also its times. A damaged one is replaced as a whole: everything in a bundle's folder
 //! belongs to mlreg. Beside the bundles nothing is touched that mlreg did not place. Before the first change the store's record says
@@ -7,7 +10,7 @@
 //! Files are not synced one by one: links and clones share the store's bytes, which are; plain copies are synced.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     io,
     path::{Path, PathBuf},
@@ -19,7 +22,8 @@ use tempfile::TempDir;
 
 use super::{
     FetchError,
-    layout::{Entry, LAYOUT_NAME, Layout, PROOF_NAME, PlacedBundle, PlacedFile, Proof},
+    fill::Filler,
+    layout::{Entry, LAYOUT_NAME, PROOF_NAME, PlacedFile, Proof},
     scan::{HAS_EXECUTABLES, Scan, Stat},
     state::{FetchRequest, Journal, destination},
 };
@@ -30,6 +34,16 @@ use crate::{
 
 const TEMPORARY: &str = ".mlreg-tmp-";
 
+/// Where bundles are built before they are moved into place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Staging {
+    /// In the package's folder, which is always on the same file system.
+    #[default]
+    Beside,
+    /// In the store's home: nothing but bundles and the proof is ever written to the package's folder.
+    Home,
+}
+
 /// The folder of a package, where bundles are placed.
 #[derive(Debug)]
 pub struct Destination<'a> {
@@ -39,6 +53,7 @@ pub struct Destination<'a> {
     placed: Option<Proof>,
     /// Names that belong to mlreg.
     owned: BTreeSet<String>,
+    staging: Staging,
     /// Held as long as this lives.
     _lock: Option<File>,
 }
@@ -47,7 +62,7 @@ pub struct Destination<'a> {
 #[derive(Debug, Clone, Default)]
 pub struct Survey {
     /// Bundles and files that are as they should be.
-    intact: BTreeSet<String>,
+    pub(super) intact: BTreeSet<String>,
     /// What is there and belongs to mlreg, and is not what should be there.
     damaged: BTreeSet<String>,
     /// What has to be built.
@@ -99,15 +114,15 @@ impl<'a> Destination<'a> {
     ///
     /// # Errors
     /// What the file system says.
-    pub fn lock(store: &'a Store, out: &Path, package: &PackageName) -> Result<Self, FetchError> {
+    pub fn lock(store: &'a Store, out: &Path, package: &PackageName, staging: Staging) -> Result<Self, FetchError> {
         let folder = destination(out, package)?;
-        let locks = store.home().join("locks");
-        fs::create_dir_all(&locks).map_err(FetchError::io("make", &locks))?;
-        let path = locks.join(Blake3::of(folder.as_os_str().as_encoded_bytes()).short());
-        let open = File::options().read(true).write(true).create(true).truncate(false).open(&path);
-        let lock = open.and_then(|file| file.lock().map(|()| file)).map_err(FetchError::io("lock", &path))?;
-        remove_leftovers(&folder).map_err(FetchError::io("clean up in", &folder))?;
-        Ok(Self { _lock: Some(lock), ..Self::look(store, out, package)? })
+        let lock = lock_path(store, &folder)?;
+        if staging == Staging::Beside {
+            remove_leftovers(&folder).map_err(FetchError::io("clean up in", &folder))?;
+        }
+        let stage = stage_in_home(store, &folder);
+        remove_dir_all_writable(&stage).map_err(FetchError::io("clean up", &stage))?;
+        Ok(Self { _lock: Some(lock), staging, ..Self::look(store, out, package)? })
     }
 
     /// Only looks at `DIR/<package>`, which need not exist.
@@ -126,7 +141,12 @@ impl<'a> Destination<'a> {
         // The proof in the folder travels with it, so it knows best what is there. A folder without any trace was emptied on purpose.
         let has_trace = |proof: &Proof| proof.names().any(|name| folder.join(name).exists());
         let placed = written.or_else(|| recorded.filter(has_trace));
-        Ok(Self { store, folder, journal, placed, owned, _lock: None })
+        Ok(Self { store, folder, journal, placed, owned, staging: Staging::default(), _lock: None })
+    }
+
+    /// Believes no recorded times: the next survey hashes every file.
+    pub fn distrust(&mut self) {
+        self.journal.iter_mut().for_each(|journal| journal.scan = Scan::default());
     }
 
     /// The folder.
@@ -172,7 +192,10 @@ impl<'a> Destination<'a> {
             return Ok(());
         }
         if !found.is_empty() {
-            if !owned {
+            // Xcode makes the folders of announced outputs before the phase runs.
+            let is_skeleton = found.files.is_empty() && found.others.is_empty() && found.folders.is_subset(&expected.folders);
+            let is_ours = owned || (is_skeleton && self.staging == Staging::Home);
+            if !is_ours {
                 return Err(FetchError::InTheWay { path: self.folder.join(name) });
             }
             survey.damaged.insert(name.to_owned());
@@ -220,8 +243,7 @@ impl<'a> Destination<'a> {
         if !survey.pending.is_empty() || !survey.unwanted.is_empty() || !proven {
             fs::create_dir_all(&self.folder).map_err(FetchError::io("make", &self.folder))?;
             self.announce(wanted)?;
-            self.change(wanted, survey)?;
-            self.write(&path, &proof)?;
+            self.change(wanted, survey, &proof)?;
         }
         self.record(wanted, request)?;
         Ok(survey.report())
@@ -234,16 +256,24 @@ impl<'a> Destination<'a> {
         journal.write(self.store, &self.folder, Some(wanted.release))
     }
 
-    fn change(&self, wanted: &Proof, survey: &Survey) -> Result<(), FetchError> {
-        let making = |source| FetchError::io("make a folder in", &self.folder)(source);
-        let temporary = tempfile::Builder::new().prefix(TEMPORARY).tempdir_in(&self.folder).map_err(making)?;
+    fn stage(&self) -> Result<TempDir, FetchError> {
+        let parent = match self.staging {
+            Staging::Beside => self.folder.clone(),
+            Staging::Home => stage_in_home(self.store, &self.folder),
+        };
+        fs::create_dir_all(&parent).map_err(FetchError::io("make", &parent))?;
+        tempfile::Builder::new().prefix(TEMPORARY).tempdir_in(&parent).map_err(FetchError::io("make a folder in", &parent))
+    }
+
+    fn change(&self, wanted: &Proof, survey: &Survey, proof: &[u8]) -> Result<(), FetchError> {
+        let temporary = self.stage()?;
         let mut filler = Filler::new(self.store, wanted.layout, &self.folder, wanted, survey);
         let old = OldThings::new(&temporary, &self.folder)?;
         for name in &survey.pending {
             let new = temporary.path().join(name);
             match (wanted.bundles.get(name), wanted.files.get(name)) {
                 (Some(bundle), _) => filler.build(bundle, &new)?,
-                (None, Some(_)) if name == LAYOUT_NAME => self.write(&new, &wanted.layout_document().unwrap_or_default())?,
+                (None, Some(_)) if name == LAYOUT_NAME => write(&new, &wanted.layout_document().unwrap_or_default())?,
                 (None, Some(file)) => filler.put(file, &new)?,
                 (None, None) => continue,
             }
@@ -251,26 +281,65 @@ impl<'a> Destination<'a> {
                 old.take(name)?;
             }
             let place = self.folder.join(name);
-            fs::rename(&new, &place).map_err(FetchError::io("move a finished bundle to", &place))?;
+            move_into_place(&new, &place).map_err(FetchError::io("move a finished bundle to", &place))?;
             filler.settle(&new, &place);
         }
         survey.unwanted.iter().try_for_each(|name| old.take(name))?;
-        temporary.close().map_err(FetchError::io("remove temporary files in", &self.folder))
-    }
-
-    fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), FetchError> {
-        AtomicFile::write(path, bytes).map_err(FetchError::io("write", path))
+        let (new, place) = (temporary.path().join(PROOF_NAME), self.folder.join(PROOF_NAME));
+        write(&new, proof)?;
+        move_into_place(&new, &place).map_err(FetchError::io("write", &place))?;
+        temporary.close().map_err(FetchError::io("remove temporary files of", &self.folder))
     }
 
     /// Remembers how everything looks now.
     fn record(&self, wanted: &Proof, request: Option<FetchRequest>) -> Result<(), FetchError> {
         let scan = Scan::of(&self.folder, wanted.names()).map_err(FetchError::io("look at", &self.folder))?;
-        let standing = |proof: &Proof| (proof.release, proof.layout, proof.floor) == (wanted.release, wanted.layout, wanted.floor);
-        let journal = self.journal.as_ref().filter(|journal| journal.proof.as_ref().is_some_and(standing));
-        let mut requests = journal.map_or_else(Vec::new, |journal| journal.requests.clone());
+        let mut requests = self.journal.as_ref().map_or_else(Vec::new, |journal| journal.standing_requests(wanted));
         requests.extend(request.filter(|request| !requests.contains(request)));
         Journal { proof: Some(wanted.clone()), scan, requests, names: BTreeSet::new() }.write(self.store, &self.folder, None)
     }
+}
+
+/// Waits until nobody else has the destination `folder`.
+fn lock_path(store: &Store, folder: &Path) -> Result<File, FetchError> {
+    let locks = store.home().join("locks");
+    fs::create_dir_all(&locks).map_err(FetchError::io("make", &locks))?;
+    let path = locks.join(key_of(folder));
+    let open = File::options().read(true).write(true).create(true).truncate(false).open(&path);
+    open.and_then(|file| file.lock().map(|()| file)).map_err(FetchError::io("lock", &path))
+}
+
+fn key_of(folder: &Path) -> String {
+    Blake3::of(folder.as_os_str().as_encoded_bytes()).short()
+}
+
+/// Where the store's home has what is built for `folder`.
+fn stage_in_home(store: &Store, folder: &Path) -> PathBuf {
+    store.home().join("tmp").join(format!("place-{}", key_of(folder)))
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), FetchError> {
+    AtomicFile::write(path, bytes).map_err(FetchError::io("write", path))
+}
+
+/// Renames, or, from another file system, copies file by file without any other name.
+fn move_into_place(new: &Path, place: &Path) -> io::Result<()> {
+    match fs::rename(new, place) {
+        Err(error) if error.kind() == io::ErrorKind::CrossesDevices => copy_tree(new, place),
+        other => other,
+    }
+}
+
+fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
+    if !from.is_dir() {
+        return fs::copy(from, to).map(drop);
+    }
+    fs::create_dir(to)?;
+    for entry in fs::read_dir(from)? {
+        let name = entry?.file_name();
+        copy_tree(&from.join(&name), &to.join(&name))?;
+    }
+    Ok(())
 }
 
 /// What a proof says about a path in the folder.
@@ -329,106 +398,11 @@ impl<'a> OldThings<'a> {
 
     fn take(&self, name: &str) -> Result<(), FetchError> {
         let place = self.folder.join(name);
-        fs::rename(&place, self.away.join(name)).map_err(FetchError::io("move away", &place))
+        let moved = match fs::rename(&place, self.away.join(name)) {
+            Err(error) if error.kind() == io::ErrorKind::CrossesDevices && place.is_dir() => remove_dir_all_writable(&place),
+            Err(error) if error.kind() == io::ErrorKind::CrossesDevices => fs::remove_file(&place),
+            other => other,
+        };
+        moved.map_err(FetchError::io("move away", &place))
     }
-}
-
-/// Writes files with the bytes of blobs.
-struct Filler<'a> {
-    store: &'a Store,
-    layout: Layout,
-    /// `linked`: a file in the folder for every content that is there, and whether it is executable.
-    pool: HashMap<(Digest, bool), PathBuf>,
-    clones: bool,
-}
-
-impl<'a> Filler<'a> {
-    fn new(store: &'a Store, layout: Layout, folder: &Path, wanted: &Proof, survey: &Survey) -> Self {
-        let mut pool = HashMap::new();
-        let intact = wanted.bundles.iter().filter(|(name, _)| layout == Layout::Linked && survey.intact.contains(*name));
-        for (name, bundle) in intact {
-            for (path, file) in &bundle.files {
-                pool.entry((file.sha256, file.executable)).or_insert_with(|| path.below(&folder.join(name)));
-            }
-        }
-        Self { store, layout, pool, clones: true }
-    }
-
-    fn build(&mut self, bundle: &PlacedBundle, target: &Path) -> Result<(), FetchError> {
-        fs::create_dir(target).map_err(FetchError::io("make", target))?;
-        for folder in bundle.all_folders() {
-            let folder = folder.below(target);
-            fs::create_dir_all(&folder).map_err(FetchError::io("make", &folder))?;
-        }
-        bundle.files.iter().try_for_each(|(path, file)| self.put(file, &path.below(target)))
-    }
-
-    fn put(&mut self, file: &PlacedFile, target: &Path) -> Result<(), FetchError> {
-        let key = (file.sha256, file.executable);
-        if let Some(twin) = self.pool.get(&key) {
-            // File systems without links, or with too many of one file, get another file.
-            if fs::hard_link(twin, target).is_ok() {
-                return Ok(());
-            }
-        }
-        self.take_from_store(file, target).map_err(FetchError::io("write", target))?;
-        if self.layout == Layout::Linked {
-            self.pool.insert(key, target.to_owned());
-        }
-        Ok(())
-    }
-
-    /// A clone where the file system has such, else a link where the layout wants one, else a copy.
-    fn take_from_store(&mut self, file: &PlacedFile, target: &Path) -> io::Result<()> {
-        let blob = self.store.blob_path(&file.sha256);
-        if self.clones {
-            match reflink_copy::reflink(&blob, target) {
-                Ok(()) => return set_mode(target, file.executable),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(error),
-                Err(_) => self.clones = false,
-            }
-        }
-        // A link has the blob's mode.
-        let linked = self.layout != Layout::Copied && !file.executable && is_read_only(&blob)? && fs::hard_link(&blob, target).is_ok();
-        if linked {
-            return Ok(());
-        }
-        fs::copy(&blob, target)?;
-        set_mode(target, file.executable)?;
-        File::options().write(true).open(target)?.sync_data()
-    }
-
-    /// A bundle was moved: its files are elsewhere now.
-    fn settle(&mut self, from: &Path, to: &Path) {
-        for path in self.pool.values_mut() {
-            if let Ok(rest) = path.strip_prefix(from) {
-                *path = if rest.as_os_str().is_empty() { to.to_owned() } else { to.join(rest) };
-            }
-        }
-    }
-}
-
-/// Whether the blob has the mode that the store gave it, which a link to it may have changed.
-#[cfg(unix)]
-fn is_read_only(blob: &Path) -> io::Result<bool> {
-    Ok(std::os::unix::fs::PermissionsExt::mode(&fs::metadata(blob)?.permissions()) & 0o777 == 0o444)
-}
-
-#[cfg(not(unix))]
-fn is_read_only(blob: &Path) -> io::Result<bool> {
-    Ok(fs::metadata(blob)?.permissions().readonly())
-}
-
-#[cfg(unix)]
-fn set_mode(path: &Path, executable: bool) -> io::Result<()> {
-    let mode = if executable { 0o755 } else { 0o644 };
-    fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode))
-}
-
-#[cfg(not(unix))]
-fn set_mode(path: &Path, _: bool) -> io::Result<()> {
-    let mut permissions = fs::metadata(path)?.permissions();
-    #[expect(clippy::permissions_set_readonly_false, reason = "this is not Unix, where that would mean writable by everybody")]
-    permissions.set_readonly(false);
-    fs::set_permissions(path, permissions)
 }

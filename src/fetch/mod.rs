@@ -9,6 +9,8 @@
 
 mod download;
 mod error;
+mod fill;
+mod forget;
 mod layout;
 mod materialize;
 mod pace;
@@ -20,8 +22,9 @@ mod verify;
 
 pub use download::{DownloadReport, download};
 pub use error::FetchError;
+pub use forget::forget_others;
 pub use layout::{LAYOUT_NAME, LAYOUT_SCHEMA, Layout, LayoutDocument, Named, PROOF_NAME, PROOF_SCHEMA, PlacedBundle, PlacedFile, Proof};
-pub use materialize::{Destination, PlaceReport, Survey};
+pub use materialize::{Destination, PlaceReport, Staging, Survey};
 pub use plan::{BlobPlan, BlobWork, Facts, FetchPlan, Totals};
-pub use state::{FetchRequest, distrust, unchanged};
+pub use state::{FetchRequest, Owner, RequestedRelease, Wanted, distrust, unchanged};
 pub use verify::{PlacedFinding, PlacedProblem, PlacedReport, is_placed, verify_placed};

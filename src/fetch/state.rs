@@ -2,7 +2,7 @@
 //! requests that satisfied. A second run reads this record, looks at the folder, and is done: no database, no network, no hashing.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
@@ -15,9 +15,9 @@ use super::{
     scan::Scan,
 };
 use crate::{
-    base::{Digest, PackageName, Tag, Target},
-    manifest::release::Delivery,
-    store::{Placement, Store, StoreError},
+    base::{Blake3, Digest, PackageName, Tag, Target},
+    manifest::{GlobError, Selection, release::Delivery},
+    store::{Placement, Store},
 };
 
 /// What somebody asked for: two equal requests are satisfied by the same folder.
@@ -25,14 +25,23 @@ use crate::{
 pub struct FetchRequest {
     /// The package.
     pub package: PackageName,
-    /// Which versions will do, as text.
-    pub requirement: String,
-    /// The remote without credentials; none is the store.
-    pub source: Option<String>,
+    /// Which release.
+    pub release: RequestedRelease,
     /// The lowest OS of the app.
     pub floor: Option<Target>,
     /// How bundles are placed.
     pub layout: Layout,
+    /// What of it.
+    pub wanted: Wanted,
+    /// Of that, only this.
+    pub narrowed: Wanted,
+    /// The app whose folder this is: then nothing else may be in it.
+    pub owner: Option<Owner>,
+}
+
+/// A selection as people write it. An empty set does not narrow.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wanted {
     /// Globs over variants.
     pub variants: BTreeSet<String>,
     /// Components.
@@ -41,12 +50,75 @@ pub struct FetchRequest {
     pub tags: BTreeSet<Tag>,
     /// Delivery categories.
     pub deliveries: BTreeSet<Delivery>,
+    /// Globs over variants by the new name that the one match gets.
+    pub rename: BTreeMap<String, String>,
+}
+
+impl Wanted {
+    /// The selection for a floor.
+    ///
+    /// # Errors
+    /// For texts that are no globs.
+    pub fn selection(&self, floor: Option<Target>) -> Result<Selection, GlobError> {
+        let named = |(name, glob): (&String, &String)| Ok((name.clone(), glob.parse()?));
+        Ok(Selection {
+            variants: self.variants.iter().map(|glob| glob.parse()).collect::<Result<_, _>>()?,
+            components: self.components.iter().cloned().collect(),
+            tags: self.tags.iter().cloned().collect(),
+            deliveries: self.deliveries.iter().copied().collect(),
+            floor,
+            rename: self.rename.iter().map(named).collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// Whether it takes everything as it is.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Which release somebody asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum RequestedRelease {
+    /// Any that will do.
+    Open {
+        /// Which versions will do, as text.
+        requirement: String,
+        /// The remote without credentials; none is the store.
+        source: Option<String>,
+    },
+    /// One that a lock pins, whoever has it.
+    Locked {
+        /// The sha256 of its manifest.
+        release: Digest,
+        /// The variants that the lock pins.
+        variants: BTreeSet<String>,
+    },
+}
+
+/// The app that a folder belongs to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    /// The folder of its `mlreg.toml`.
+    pub project: PathBuf,
+    /// The BLAKE3 of everything that the app places, by folder: when a package joins or leaves, every folder is looked at again.
+    pub members: Blake3,
 }
 
 impl FetchRequest {
     /// Whether a folder that satisfies this satisfies `other`, too: who asks no remote takes what any of them gave.
     fn covers(&self, other: &Self) -> bool {
-        self == other || (other.source.is_none() && Self { source: None, ..self.clone() } == *other)
+        self == other || (other.asks_nobody() && self.without_source().as_ref() == Some(other))
+    }
+
+    fn asks_nobody(&self) -> bool {
+        matches!(self.release, RequestedRelease::Open { source: None, .. })
+    }
+
+    fn without_source(&self) -> Option<Self> {
+        let RequestedRelease::Open { requirement, .. } = &self.release else { return None };
+        Some(Self { release: RequestedRelease::Open { requirement: requirement.clone(), source: None }, ..self.clone() })
     }
 }
 
@@ -66,16 +138,24 @@ pub(super) struct Journal {
 impl Journal {
     /// The record of a folder; `None` where there is none that this mlreg can read.
     pub(super) fn read(store: &Store, folder: &Path) -> Option<Self> {
-        let placement = store.placement(folder).ok()??;
-        serde_json::from_value(placement.body).ok()
+        Some(store.placement(folder).ok()??.body)
+    }
+
+    /// The requests that stay satisfied when the folder becomes what `wanted` says: all of them when nothing changes, those without an
+    /// owner when bundles only join.
+    pub(super) fn standing_requests(&self, wanted: &Proof) -> Vec<FetchRequest> {
+        let Some(proof) = &self.proof else { return Vec::new() };
+        let same = (proof.release, proof.layout, proof.floor) == (wanted.release, wanted.layout, wanted.floor);
+        let grows = same && proof.bundles.iter().all(|(name, bundle)| wanted.bundles.get(name) == Some(bundle));
+        let stands = |request: &&FetchRequest| grows && (request.owner.is_none() || proof == wanted);
+        self.requests.iter().filter(stands).cloned().collect()
     }
 
     /// Keeps the record. `other` is a further release that must not be collected.
     pub(super) fn write(&self, store: &Store, folder: &Path, other: Option<Digest>) -> Result<(), FetchError> {
         let releases: BTreeSet<_> = self.proof.iter().map(|proof| proof.release).chain(other).collect();
-        let path = folder.to_owned();
-        let body = serde_json::to_value(self).map_err(|source| StoreError::Encode { path: path.clone(), source })?;
-        Ok(store.put_placement(&Placement { folder: path, releases: releases.into_iter().collect(), body })?)
+        let held = self.proof.as_ref().filter(|_| other.is_none()).map(Proof::blobs);
+        Ok(store.put_placement(&Placement { folder: folder.to_owned(), releases: releases.into_iter().collect(), held, body: self })?)
     }
 }
 

@@ -14,40 +14,40 @@ use super::{
 
 /// A place in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Place {
+pub(crate) struct Place {
     /// Line, from 1.
-    pub(super) line: usize,
+    pub(crate) line: usize,
     /// Column in characters, from 1.
-    pub(super) column: usize,
+    pub(crate) column: usize,
 }
 
 impl Place {
-    pub(super) fn error(self, file: &str, problem: Problem) -> ManifestError {
+    pub(crate) fn error(self, file: &str, problem: Problem) -> ManifestError {
         ManifestError { file: file.to_owned(), line: self.line, column: self.column, problem: Box::new(problem) }
     }
 }
 
 /// A file's name and text.
 #[derive(Debug)]
-pub(super) struct Document<'t> {
+pub(crate) struct Document<'t> {
     file: &'t str,
     text: &'t str,
 }
 
 impl<'t> Document<'t> {
-    pub(super) fn place(&self, span: &Range<usize>) -> Place {
+    pub(crate) fn place(&self, span: &Range<usize>) -> Place {
         let before = self.text.get(..span.start).unwrap_or(self.text);
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
         Place { line: before.matches('\n').count() + 1, column: before[line_start..].chars().count() + 1 }
     }
 
-    pub(super) fn error(&self, span: &Range<usize>, problem: Problem) -> ManifestError {
+    pub(crate) fn error(&self, span: &Range<usize>, problem: Problem) -> ManifestError {
         self.place(span).error(self.file, problem)
     }
 }
 
 /// Parses a file; `known` are its top-level keys.
-pub(super) fn parse<'t>(text: &'t str, file: &'t str, known: &[&'static str]) -> Result<Table<'t>, ManifestError> {
+pub(crate) fn parse<'t>(text: &'t str, file: &'t str, known: &[&'static str]) -> Result<Table<'t>, ManifestError> {
     let document = Rc::new(Document { file, text });
     let table = DeTable::parse(text).map_err(|error| {
         let message = error.message().split('\n').map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(", ");
@@ -58,7 +58,7 @@ pub(super) fn parse<'t>(text: &'t str, file: &'t str, known: &[&'static str]) ->
 
 /// A table, some of whose entries were taken.
 #[derive(Debug)]
-pub(super) struct Table<'t> {
+pub(crate) struct Table<'t> {
     document: Rc<Document<'t>>,
     label: String,
     span: Range<usize>,
@@ -97,41 +97,41 @@ impl<'t> Table<'t> {
     }
 
     /// Takes the value of `key`, if there is one.
-    pub(super) fn take(&mut self, key: &str) -> Option<Item<'t>> {
+    pub(crate) fn take(&mut self, key: &str) -> Option<Item<'t>> {
         self.entries.remove(key)
     }
 
     /// Takes the value of `key`, which has to be there.
-    pub(super) fn need(&mut self, key: &'static str) -> Result<Item<'t>, ManifestError> {
+    pub(crate) fn need(&mut self, key: &'static str) -> Result<Item<'t>, ManifestError> {
         self.take(key).ok_or_else(|| self.document.error(&self.span, Problem::MissingKey { table: self.label.clone(), key }))
     }
 
     /// What was not taken, in the order of the file.
-    pub(super) fn rest(self) -> Vec<Item<'t>> {
+    pub(crate) fn rest(self) -> Vec<Item<'t>> {
         let mut rest: Vec<Item<'t>> = self.entries.into_values().collect();
         rest.sort_by_key(|item| item.key_span.start);
         rest
     }
 
-    pub(super) fn error(&self, problem: Problem) -> ManifestError {
+    pub(crate) fn error(&self, problem: Problem) -> ManifestError {
         self.document.error(&self.span, problem)
     }
 
-    pub(super) fn place(&self) -> Place {
+    pub(crate) fn place(&self) -> Place {
         self.document.place(&self.span)
     }
 
     /// Says in messages which table this is.
-    pub(super) fn relabel(&mut self, label: String) {
+    pub(crate) fn relabel(&mut self, label: String) {
         self.label = label;
     }
 }
 
 /// A value with its key.
 #[derive(Debug, Clone)]
-pub(super) struct Item<'t> {
+pub(crate) struct Item<'t> {
     document: Rc<Document<'t>>,
-    pub(super) key: String,
+    pub(crate) key: String,
     key_span: Range<usize>,
     span: Range<usize>,
     value: DeValue<'t>,
@@ -139,21 +139,32 @@ pub(super) struct Item<'t> {
 
 impl<'t> Item<'t> {
     /// An error about the value.
-    pub(super) fn error(&self, problem: Problem) -> ManifestError {
+    pub(crate) fn error(&self, problem: Problem) -> ManifestError {
         self.document.error(&self.span, problem)
     }
 
     /// An error about the key.
-    pub(super) fn key_error(&self, problem: Problem) -> ManifestError {
+    pub(crate) fn key_error(&self, problem: Problem) -> ManifestError {
         self.document.error(&self.key_span, problem)
     }
 
-    pub(super) fn place(&self) -> Place {
+    pub(crate) fn place(&self) -> Place {
         self.document.place(&self.span)
     }
 
+    /// Line and column of the key, from 1.
+    pub(crate) fn key_place(&self) -> (usize, usize) {
+        let Place { line, column } = self.document.place(&self.key_span);
+        (line, column)
+    }
+
+    /// Whether the value is a string.
+    pub(crate) fn is_text(&self) -> bool {
+        matches!(self.value, DeValue::String(_))
+    }
+
     /// "found this, expected that".
-    pub(super) fn unexpected(&self, expected: impl Into<String>) -> ManifestError {
+    pub(crate) fn unexpected(&self, expected: impl Into<String>) -> ManifestError {
         self.error(Problem::Value { key: self.key.clone(), found: self.shown(), expected: expected.into(), nearest: None })
     }
 
@@ -172,7 +183,7 @@ impl<'t> Item<'t> {
     }
 
     /// A string that is not empty.
-    pub(super) fn text(&self, expected: &str) -> Result<&str, ManifestError> {
+    pub(crate) fn text(&self, expected: &str) -> Result<&str, ManifestError> {
         match &self.value {
             DeValue::String(text) if !text.is_empty() => Ok(text),
             _ => Err(self.unexpected(expected)),
@@ -180,12 +191,12 @@ impl<'t> Item<'t> {
     }
 
     /// A string that `parse` accepts; the error says what was expected.
-    pub(super) fn parsed<T, E: std::fmt::Display>(&self, expected: &str, parse: impl Fn(&str) -> Result<T, E>) -> Result<T, ManifestError> {
+    pub(crate) fn parsed<T, E: std::fmt::Display>(&self, expected: &str, parse: impl Fn(&str) -> Result<T, E>) -> Result<T, ManifestError> {
         parse(self.text(expected)?).map_err(|_| self.unexpected(expected))
     }
 
     /// One of `words`.
-    pub(super) fn word<T: Copy>(&self, words: &[T], name: impl Fn(T) -> &'static str) -> Result<T, ManifestError> {
+    pub(crate) fn word<T: Copy>(&self, words: &[T], name: impl Fn(T) -> &'static str) -> Result<T, ManifestError> {
         let names: Vec<&str> = words.iter().map(|word| name(*word)).collect();
         let expected = || one_of(&names);
         let text = self.text(&expected())?;
@@ -196,7 +207,7 @@ impl<'t> Item<'t> {
     }
 
     /// A whole number from 1 to `limit`.
-    pub(super) fn number(&self, limit: u32) -> Result<u32, ManifestError> {
+    pub(crate) fn number(&self, limit: u32) -> Result<u32, ManifestError> {
         self.as_number()
             .filter(|number| (1..=limit).contains(number))
             .ok_or_else(|| self.unexpected(format!("a whole number from 1 to {limit}")))
@@ -209,7 +220,7 @@ impl<'t> Item<'t> {
         }
     }
 
-    pub(super) fn boolean(&self) -> Result<bool, ManifestError> {
+    pub(crate) fn boolean(&self) -> Result<bool, ManifestError> {
         match self.value {
             DeValue::Boolean(value) => Ok(value),
             _ => Err(self.unexpected("`true` or `false`")),
@@ -217,7 +228,7 @@ impl<'t> Item<'t> {
     }
 
     /// Two whole numbers up to `limit`, where the value is a list.
-    pub(super) fn pair(&self, limit: u32) -> Option<Result<(u32, u32), ManifestError>> {
+    pub(crate) fn pair(&self, limit: u32) -> Option<Result<(u32, u32), ManifestError>> {
         let DeValue::Array(_) = self.value else { return None };
         let numbers: Vec<u32> = self.items().iter().filter_map(|item| item.as_number().filter(|n| (1..=limit).contains(n))).collect();
         let pair = <[u32; 2]>::try_from(numbers).ok().filter(|_| self.items().len() == 2);
@@ -225,7 +236,7 @@ impl<'t> Item<'t> {
     }
 
     /// The items of a list; of anything else, itself.
-    pub(super) fn items(&self) -> Vec<Item<'t>> {
+    pub(crate) fn items(&self) -> Vec<Item<'t>> {
         match &self.value {
             DeValue::Array(items) => items
                 .iter()
@@ -252,7 +263,7 @@ impl<'t> Item<'t> {
     }
 
     /// One value or a list of them, each read by `read`: not empty, none twice.
-    pub(super) fn one_or_list<T: PartialEq>(&self, read: impl Fn(&Item<'t>) -> Result<T, ManifestError>) -> Result<Vec<T>, ManifestError> {
+    pub(crate) fn one_or_list<T: PartialEq>(&self, read: impl Fn(&Item<'t>) -> Result<T, ManifestError>) -> Result<Vec<T>, ManifestError> {
         let mut values = Vec::new();
         for item in self.items() {
             let value = read(&item)?;
@@ -265,7 +276,7 @@ impl<'t> Item<'t> {
     }
 
     /// A table with the keys `known`.
-    pub(super) fn table(self, label: String, known: &[&'static str]) -> Result<Table<'t>, ManifestError> {
+    pub(crate) fn table(self, label: String, known: &[&'static str]) -> Result<Table<'t>, ManifestError> {
         match self.value {
             DeValue::Table(table) => Table::new(&self.document, label, self.span, table, known),
             _ => Err(self.unexpected("a table")),
@@ -273,7 +284,7 @@ impl<'t> Item<'t> {
     }
 
     /// A table whose keys are names.
-    pub(super) fn names(self, label: String) -> Result<Table<'t>, ManifestError> {
+    pub(crate) fn names(self, label: String) -> Result<Table<'t>, ManifestError> {
         match self.value {
             DeValue::Table(table) => Ok(Table::open(&self.document, label, self.span, table)),
             _ => Err(self.unexpected("a table")),
@@ -281,7 +292,7 @@ impl<'t> Item<'t> {
     }
 
     /// Items of a list that has to be one.
-    pub(super) fn list(&self, expected: &str) -> Result<Vec<Item<'t>>, ManifestError> {
+    pub(crate) fn list(&self, expected: &str) -> Result<Vec<Item<'t>>, ManifestError> {
         if matches!(self.value, DeValue::Array(_)) { Ok(self.items()) } else { Err(self.unexpected(expected)) }
     }
 }

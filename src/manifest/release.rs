@@ -3,7 +3,10 @@
 //! It covers what the bytes are: files, segments, interface. Tool versions, locations and quality reports are side documents.
 //! Readers keep fields that they do not know (`other`), so that a newer release passes through an older mlreg unharmed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -179,6 +182,25 @@ pub struct Feature {
     /// Whether it may be left out.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub optional: bool,
+}
+
+/// `name dtype[shape]`; a flexible dimension is `low..high` or `low..`, enumerated shapes stand one after another, `?` is optional.
+impl fmt::Display for Feature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shape = |shape: &[u64]| format!("[{}]", shape.iter().map(u64::to_string).collect::<Vec<_>>().join(","));
+        let range = |(low, high): &(u64, Option<u64>)| match high {
+            Some(high) if high == low => low.to_string(),
+            Some(high) => format!("{low}..{high}"),
+            None => format!("{low}.."),
+        };
+        let shapes = match (&self.enumerated, &self.ranges) {
+            (Some(shapes), _) => shapes.iter().map(|one| shape(one)).collect::<Vec<_>>().join("|"),
+            (None, Some(ranges)) => format!("[{}]", ranges.iter().map(range).collect::<Vec<_>>().join(",")),
+            (None, None) if self.shape.is_empty() => String::new(),
+            (None, None) => shape(&self.shape),
+        };
+        write!(f, "{}{} {}{shapes}", self.name, if self.optional { "?" } else { "" }, self.dtype)
+    }
 }
 
 /// The bytes of a file, and how to check parts of them.

@@ -209,7 +209,8 @@ fn matches(glob: &VariantGlob, variant: &Variant) -> bool {
 }
 
 impl Selection {
-    fn wants(&self, variant: &Variant) -> bool {
+    /// Whether a variant is among what is wanted; floor and new names aside.
+    pub fn wants(&self, variant: &Variant) -> bool {
         any(&self.variants, |glob| matches(glob, variant))
             && any(&self.components, |component| *component == variant.component)
             && any(&self.tags, |tag| variant.tags.contains(tag))

@@ -2,7 +2,7 @@
 
 use crate::{
     base::{Digest, PackageName},
-    manifest::ReleaseError,
+    manifest::{Breaking, ReleaseError},
     remote::RemoteError,
     store::StoreError,
 };
@@ -34,6 +34,27 @@ pub enum PublishError {
         #[source]
         source: ReleaseError,
     },
+    /// A release that breaks apps without saying so in its version.
+    #[error("`{release}` breaks apps that use {previous}:{}", listed(changes))]
+    Breaking {
+        /// Package and version.
+        release: String,
+        /// The version that the remote has.
+        previous: semver::Version,
+        /// What is different.
+        changes: Vec<Breaking>,
+        /// The lowest version that may do so.
+        needs: semver::Version,
+    },
+    /// The release before this one, whose manifest cannot be read.
+    #[error("the release `{release}` at the remote cannot be used")]
+    Previous {
+        /// Package and version.
+        release: String,
+        /// What is wrong with it.
+        #[source]
+        source: ReleaseError,
+    },
     /// Blobs that the remote lacks and the store does not have either.
     #[error("`{release}` has {} neither in the store nor at the remote, e.g. sha256:{first}", counted(*count, "blob"))]
     Missing {
@@ -56,6 +77,15 @@ pub enum PublishError {
     },
 }
 
+fn listed(changes: &[Breaking]) -> String {
+    const LISTED: usize = 20;
+    let mut text: String = changes.iter().take(LISTED).map(|change| format!("\n- {change}")).collect();
+    if changes.len() > LISTED {
+        text += &format!("\n- {} more", changes.len() - LISTED);
+    }
+    text
+}
+
 fn counted(count: usize, thing: &str) -> String {
     format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
 }
@@ -68,6 +98,10 @@ impl PublishError {
             Self::Remote(error) => error.hint(),
             Self::Release { source, .. } => source.hint(),
             Self::NoRelease { .. } => Some("`mlreg build` makes one; `mlreg list` shows what is there".to_owned()),
+            Self::Breaking { needs, .. } => {
+                Some(format!("raise the version to {needs}, or publish it nevertheless with `--allow-breaking`"))
+            }
+            Self::Previous { source, .. } => source.hint(),
             Self::Missing { .. } | Self::Damaged { .. } => Some("build or fetch the release again".to_owned()),
         }
     }

@@ -56,6 +56,11 @@ pub trait Remote: Debug + Send + Sync {
     /// The versions of a package; `None` where there is no such package.
     fn index<'a>(&'a self, package: &'a PackageName) -> Answer<'a, Option<PackageIndex>>;
 
+    /// What the place was at its first answer, where it keeps a history: a commit.
+    fn revision(&self) -> Option<String> {
+        None
+    }
+
     /// The bundles of a place that has no releases; `None` everywhere else. Its [`index`](Self::index) has one version, whose digest is that of
     /// the listing, and [`release`](Self::release) makes a release of all bundles.
     fn collection(&self) -> Answer<'_, Option<Arc<Collection>>> {

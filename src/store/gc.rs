@@ -1,10 +1,11 @@
 //! Collecting what nobody needs: first a plan that can be shown, then its execution under the exclusive lock.
 //!
-//! Roots are the releases that were built here and the fetched ones that an existing placement still names. A manifest or placement
-//! that cannot be read stops the plan, because what it needs is not known.
+//! Roots are the releases that were built here, and the fetched ones that an existing placement names or a pin holds. With a budget the
+//! rest stays as a cache, variant by variant, as far as the budget allows. A manifest or placement that cannot be read stops the plan,
+//! because what it needs is not known.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     ffi::OsStr,
     fs::{self, Metadata},
     path::{Path, PathBuf},
@@ -12,16 +13,16 @@ use std::{
 };
 
 use semver::Version;
-use serde::{Deserialize, de::IgnoredAny};
 
 use crate::base::{Digest, PackageName};
 
 use super::{
-    Store, StoreError,
-    error::RecordDamage,
+    Pins, Store, StoreError,
+    evict::evict,
     io::links,
     layout::origin_version,
     releases::{list, remove_optional},
+    units::{Fetched, Named, units},
 };
 
 /// Temporary files older than this belong to nobody.
@@ -34,6 +35,19 @@ const PARTIAL_AGE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 pub struct GcOptions {
     /// The time by which the age of temporary files and downloads is told.
     pub now: SystemTime,
+    /// How many bytes of blobs may stay; none: what nobody needs goes.
+    pub budget: Option<u64>,
+}
+
+/// A variant that a budget has no room for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Evicted {
+    /// The package.
+    pub package: PackageName,
+    /// Its version.
+    pub version: Version,
+    /// The variant's id.
+    pub variant: String,
 }
 
 /// A blob that no root needs.
@@ -54,6 +68,8 @@ pub struct GcPlan {
     pub options: GcOptions,
     /// Fetched releases that no placement names, in order.
     pub releases: BTreeMap<(PackageName, Version), Digest>,
+    /// Variants of fetched releases that the budget has no room for, the first to go first.
+    pub evicted: Vec<Evicted>,
     /// Folders that are gone; their placements are forgotten.
     pub placements: BTreeSet<PathBuf>,
     /// Blobs that no root needs.
@@ -105,8 +121,12 @@ impl GcPlan {
 }
 
 /// What the placements say.
-struct Roots {
-    placed: HashSet<Digest>,
+#[derive(Default)]
+pub(super) struct Roots {
+    pub(super) placed: HashSet<Digest>,
+    /// Releases of which all blobs count as placed.
+    pub(super) whole: HashSet<Digest>,
+    pub(super) held: HashSet<Digest>,
     gone: BTreeSet<PathBuf>,
 }
 
@@ -117,26 +137,59 @@ impl Store {
     /// `DamagedRecord` where it cannot be told what is needed, or what the file system says.
     pub fn gc_plan(&self, options: &GcOptions) -> Result<GcPlan, StoreError> {
         let roots = self.roots()?;
-        let (mut releases, mut needed) = (BTreeMap::new(), HashSet::new());
+        let pins = self.pins()?;
+        let (mut needed, mut fetched) = (BTreeSet::new(), Vec::new());
         for (package, version) in self.all_releases()? {
             let Some(stored) = self.stored_release(&package, &version)? else { continue };
-            if stored.origin.is_built() || roots.placed.contains(&stored.digest) {
-                needed.extend(named_blobs(&stored.bytes, &self.layout().manifest(&package, &version))?);
+            let named = Named::parse(&stored.bytes, &self.layout().manifest(&package, &version))?;
+            if stored.origin.is_built() {
+                needed.extend(named.blobs.into_keys());
             } else {
-                releases.insert((package, version), stored.digest);
+                fetched.push(Fetched { package, version, digest: stored.digest, named });
             }
         }
         let mut plan = GcPlan {
             options: *options,
-            releases,
-            placements: roots.gone,
+            releases: BTreeMap::new(),
+            evicted: Vec::new(),
+            placements: roots.gone.clone(),
             blobs: BTreeSet::new(),
             files: self.stale_files(options.now)?,
             kept_blobs: 0,
             kept_bytes: 0,
         };
+        match options.budget {
+            None => keep_roots(&fetched, &roots, &pins, &mut needed, &mut plan),
+            Some(budget) => self.keep_within(budget, &fetched, &roots, &pins, &mut needed, &mut plan)?,
+        }
         self.sort_blobs(&needed, &mut plan)?;
         Ok(plan)
+    }
+
+    /// Keeps what is held, and of the rest what the budget has room for.
+    fn keep_within(
+        &self,
+        budget: u64,
+        fetched: &[Fetched],
+        roots: &Roots,
+        pins: &Pins,
+        needed: &mut BTreeSet<Digest>,
+        plan: &mut GcPlan,
+    ) -> Result<(), StoreError> {
+        let sizes: HashMap<Digest, u64> =
+            self.all_blobs()?.into_iter().filter_map(|(digest, path)| Some((digest, fs::metadata(path).ok()?.len()))).collect();
+        needed.extend(roots.held.iter().copied());
+        let units = units(fetched, roots, pins, &self.uses()?, &sizes);
+        let evicted = evict(&units, needed, &sizes, budget);
+        let mut kept = BTreeSet::new();
+        for unit in units.iter().filter(|unit| !evicted.contains(&unit.key)) {
+            needed.extend(&unit.blobs);
+            kept.insert((&unit.key.package, &unit.key.version));
+        }
+        let is_gone = |release: &&Fetched| !kept.contains(&(&release.package, &release.version)) && !roots.placed.contains(&release.digest);
+        plan.releases = fetched.iter().filter(is_gone).map(Fetched::entry).collect();
+        plan.evicted = evicted;
+        Ok(())
     }
 
     /// Removes what the plan says, except for what has become needed since.
@@ -156,6 +209,7 @@ impl Store {
             let key = folder.to_str().unwrap_or_default();
             remove_optional(&self.layout().placement(key))?;
         }
+        self.forget_uses()?;
         self.remove_blobs(&current.blobs)?;
         for path in current.files.keys() {
             remove_optional(path)?;
@@ -183,18 +237,31 @@ impl Store {
     }
 
     fn roots(&self) -> Result<Roots, StoreError> {
-        let mut roots = Roots { placed: HashSet::new(), gone: BTreeSet::new() };
+        let mut roots = Roots::default();
         for placement in self.placements()? {
-            if placement.folder.is_dir() {
-                roots.placed.extend(placement.releases);
-            } else {
+            if !placement.folder.is_dir() {
                 roots.gone.insert(placement.folder);
+                continue;
             }
+            match placement.held {
+                Some(held) => roots.held.extend(held),
+                None => roots.whole.extend(&placement.releases),
+            }
+            roots.placed.extend(placement.releases);
         }
         Ok(roots)
     }
 
-    fn sort_blobs(&self, needed: &HashSet<Digest>, plan: &mut GcPlan) -> Result<(), StoreError> {
+    /// Forgets in which order variants were used whose releases are gone.
+    fn forget_uses(&self) -> Result<(), StoreError> {
+        let mut kept = BTreeSet::new();
+        for (package, version) in self.all_releases()? {
+            kept.extend(self.release(&package, &version)?.map(|(digest, _)| digest));
+        }
+        self.retain_uses(&kept)
+    }
+
+    fn sort_blobs(&self, needed: &BTreeSet<Digest>, plan: &mut GcPlan) -> Result<(), StoreError> {
         for (digest, path) in self.all_blobs()? {
             let Ok(metadata) = fs::metadata(&path) else { continue };
             if needed.contains(&digest) {
@@ -264,16 +331,16 @@ pub(super) fn is_atomic_temporary(name: &OsStr) -> bool {
     name.to_str().is_some_and(|name| name.starts_with(".mlreg-") && name.ends_with(".tmp"))
 }
 
-/// The blobs that a manifest names; what else it says may be of a newer schema.
-fn named_blobs(bytes: &[u8], path: &Path) -> Result<Vec<Digest>, StoreError> {
-    #[derive(Deserialize)]
-    struct Named {
-        blobs: BTreeMap<Digest, IgnoredAny>,
+/// Keeps whole releases that a placement names or a pin holds a part of.
+fn keep_roots(fetched: &[Fetched], roots: &Roots, pins: &Pins, needed: &mut BTreeSet<Digest>, plan: &mut GcPlan) {
+    let pinned: BTreeSet<Digest> = pins.held().into_iter().map(|key| key.release).collect();
+    for release in fetched {
+        if roots.placed.contains(&release.digest) || pinned.contains(&release.digest) {
+            needed.extend(release.named.blobs.keys());
+        } else {
+            plan.releases.extend([release.entry()]);
+        }
     }
-    let named: Result<Named, _> = serde_json::from_slice(bytes);
-    let named = named
-        .map_err(|_| StoreError::DamagedRecord { path: path.to_owned(), why: RecordDamage::Form { expected: "a release manifest" } })?;
-    Ok(named.blobs.into_keys().collect())
 }
 
 #[cfg(test)]
@@ -289,7 +356,7 @@ mod tests {
     }
 
     fn days_from_now(days: u64) -> GcOptions {
-        GcOptions { now: SystemTime::now() + Duration::from_secs(days * 24 * 60 * 60) }
+        GcOptions { now: SystemTime::now() + Duration::from_secs(days * 24 * 60 * 60), budget: None }
     }
 
     fn collect(home: &Home, days: u64) -> GcReport {
@@ -300,7 +367,7 @@ mod tests {
     fn place(home: &Home, name: &str, releases: Vec<Digest>) -> PathBuf {
         let folder = home.folder.path().join(name);
         fs::create_dir_all(&folder).unwrap();
-        home.store.put_placement(&Placement { folder: folder.clone(), releases, body: serde_json::Value::Null }).unwrap();
+        home.store.put_placement(&Placement { folder: folder.clone(), releases, held: None, body: serde_json::Value::Null }).unwrap();
         folder
     }
 

@@ -81,6 +81,22 @@ impl Layout {
         self.placements().join(format!("{}.json", &key[..16]))
     }
 
+    pub(super) fn pins(&self) -> PathBuf {
+        self.home.join("pins.json")
+    }
+
+    pub(super) fn pins_lock(&self) -> PathBuf {
+        self.home.join("pins.lock")
+    }
+
+    pub(super) fn uses(&self) -> PathBuf {
+        self.home.join("uses.json")
+    }
+
+    pub(super) fn uses_lock(&self) -> PathBuf {
+        self.home.join("uses.lock")
+    }
+
     pub(super) fn index(&self) -> PathBuf {
         self.home.join("index.sqlite")
     }

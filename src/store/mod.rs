@@ -9,6 +9,7 @@
 //!   partial/<hex>.part, <hex>.ranges         a download under way and the journal of what arrived
 //!   tmp/                                     files that are being written
 //!   placements/<16 hex digits>.json          folders that were placed
+//!   pins.json, uses.json                     who holds what, and in which order variants were used
 //!   index.sqlite                             derived; may be deleted at any moment
 //!   index.lock                               held while a damaged index is replaced
 //!   lock                                     shared by everybody who writes, exclusive for gc
@@ -21,17 +22,21 @@
 
 mod blobs;
 mod error;
+mod evict;
 mod gc;
 mod index;
 mod io;
 mod layout;
 mod lock;
 mod partial;
+mod pins;
 mod placements;
 mod ranges;
 mod record;
 mod releases;
 pub mod segments;
+mod units;
+mod uses;
 mod verify;
 mod writer;
 
@@ -41,10 +46,11 @@ use std::{
 };
 
 pub use error::StoreError;
-pub use gc::{GcBlob, GcOptions, GcPlan, GcReport};
+pub use gc::{Evicted, GcBlob, GcOptions, GcPlan, GcReport};
 pub use index::Location;
 pub use lock::WriteGuard;
 pub use partial::{Download, PartialBlob};
+pub use pins::{Pin, Pins, Priority, Subject, VariantKey};
 pub use placements::Placement;
 pub use releases::Origin;
 pub use segments::{Cut, SegmentError, Segmentation};
@@ -108,5 +114,7 @@ impl Store {
     }
 }
 
+#[cfg(test)]
+mod schedules;
 #[cfg(test)]
 mod tests;

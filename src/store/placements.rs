@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::base::Digest;
 
@@ -13,13 +13,16 @@ use super::{
 
 /// A folder that holds parts of releases.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Placement {
+pub struct Placement<B = serde_json::Value> {
     /// The folder, absolute.
     pub folder: PathBuf,
     /// The releases that it holds parts of; `gc` keeps their blobs while the folder exists.
     pub releases: Vec<Digest>,
+    /// The blobs of them that it holds; `None`: not known, so that a budget spares all that the releases name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<Vec<Digest>>,
     /// What the writer wants to know later; the store does not look at it.
-    pub body: serde_json::Value,
+    pub body: B,
 }
 
 impl Store {
@@ -27,7 +30,7 @@ impl Store {
     ///
     /// # Errors
     /// `PlacementPath` for a folder that is relative or not Unicode, or what the file system says.
-    pub fn put_placement(&self, placement: &Placement) -> Result<(), StoreError> {
+    pub fn put_placement<B: Serialize>(&self, placement: &Placement<B>) -> Result<(), StoreError> {
         let path = self.placement_path(&placement.folder)?;
         let _guard = self.writing()?;
         record::write(&path, placement)
@@ -36,9 +39,9 @@ impl Store {
     /// The placement of a folder, if there is one.
     ///
     /// # Errors
-    /// `PlacementPath`, `DamagedRecord`, or what the file system says.
-    pub fn placement(&self, folder: &Path) -> Result<Option<Placement>, StoreError> {
-        let found: Option<Placement> = record::read(&self.placement_path(folder)?)?;
+    /// `PlacementPath`, `DamagedRecord` also for a body of another form, or what the file system says.
+    pub fn placement<B: DeserializeOwned>(&self, folder: &Path) -> Result<Option<Placement<B>>, StoreError> {
+        let found: Option<Placement<B>> = record::read(&self.placement_path(folder)?)?;
         Ok(found.filter(|placement| placement.folder == folder))
     }
 
@@ -86,15 +89,20 @@ mod tests {
     #[test]
     fn placements_are_kept_by_folder() {
         let home = home();
-        let place = |folder: &Path, body: f64| Placement { folder: folder.to_owned(), releases: vec![Digest::of(b"r")], body: body.into() };
+        let place = |folder: &Path, body: f64| Placement {
+            folder: folder.to_owned(),
+            releases: vec![Digest::of(b"r")],
+            held: None,
+            body: body.into(),
+        };
         let (one, two) = (home.folder.path().join("one"), home.folder.path().join("two"));
         home.store.put_placement(&place(&two, 1.0)).unwrap();
         home.store.put_placement(&place(&one, 2.0)).unwrap();
         home.store.put_placement(&place(&one, 0.1)).unwrap();
         assert_eq!(home.other().placements().unwrap(), [place(&one, 0.1), place(&two, 1.0)]);
-        assert_eq!(home.store.placement(&one).unwrap(), Some(place(&one, 0.1)));
+        assert_eq!(home.store.placement::<f64>(&one).unwrap().map(|found| found.body), Some(0.1));
         assert!(home.store.remove_placement(&one).unwrap() && !home.store.remove_placement(&one).unwrap());
-        assert_eq!(home.store.placement(&one).unwrap(), None);
+        assert!(home.store.placement::<f64>(&one).unwrap().is_none());
         assert!(matches!(home.store.put_placement(&place(Path::new("relative"), 0.0)), Err(StoreError::PlacementPath { .. })));
     }
 }

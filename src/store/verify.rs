@@ -290,7 +290,8 @@ mod tests {
         let empty = home.store.put(b"", Segmentation::Whole).unwrap();
         home.store.put_release(&manifest("a", "1.0.0", &[&weights, &program, &empty]), built()).unwrap();
         let digest = home.store.put_release(&manifest("b", "2.0.0", &[&program]), fetched()).unwrap();
-        let placement = Placement { folder: home.folder.path().to_owned(), releases: vec![digest], body: serde_json::json!({ "n": 1 }) };
+        let placement =
+            Placement { folder: home.folder.path().to_owned(), releases: vec![digest], held: None, body: serde_json::json!({ "n": 1 }) };
         home.store.put_placement(&placement).unwrap();
         home
     }

@@ -95,6 +95,12 @@ impl Context {
         remote::open(url, &options)
     }
 
+    /// The remotes that may be asked: all but the Hub where its clients are told to stay offline.
+    pub(super) fn reachable<'a>(&self, urls: impl IntoIterator<Item = &'a RemoteUrl>) -> Vec<RemoteUrl> {
+        let is_off = |url: &RemoteUrl| matches!(url, RemoteUrl::Hub(_)) && self.remote_options.hub.offline;
+        urls.into_iter().filter(|url| !is_off(url)).cloned().collect()
+    }
+
     /// Runs a future to its end, on a runtime that the first call starts.
     ///
     /// # Errors

@@ -1,22 +1,28 @@
 //! What can go wrong in a verb, sorted by who can do something about it. Rules: a verb's own mistakes are a variant or an enum of
 //! their own; errors of the rooms below pass through unchanged, with their sources and hints.
 
-use std::{io, path::PathBuf};
+use std::{collections::BTreeSet, io, path::PathBuf};
 
 use super::{
+    app::AppError,
     build::BuildError,
     bundles::BundleError,
     eval::EvaluationError,
     inspect::InspectError,
+    link::LinkError,
+    pin::PinError,
     run::{RunError, text::TextRunError},
     show::ShowError,
     verify::VerifyError,
 };
-use crate::{fetch::FetchError, manifest::ManifestError, publish::PublishError, remote::RemoteError, store::StoreError};
+use crate::{base::PackageName, fetch::FetchError, manifest::ManifestError, publish::PublishError, remote::RemoteError, store::StoreError};
 
 /// Why a verb failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// An app's manifest and lock.
+    #[error(transparent)]
+    App(#[from] AppError),
     /// Building.
     #[error(transparent)]
     Build(#[from] BuildError),
@@ -32,6 +38,12 @@ pub enum Error {
     /// Publishing.
     #[error(transparent)]
     Publish(#[from] PublishError),
+    /// Linking.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// Pinning.
+    #[error(transparent)]
+    Pin(#[from] PinError),
     /// Running.
     #[error(transparent)]
     Run(#[from] RunError),
@@ -53,6 +65,14 @@ pub enum Error {
     /// A remote.
     #[error(transparent)]
     Remote(#[from] RemoteError),
+    /// None of a package's sources could be used.
+    #[error("none of the {} sources of `{package}` could be used: {}", failures.len(), told(failures))]
+    Sources {
+        /// The package.
+        package: PackageName,
+        /// Every source, in order, and why not.
+        failures: Vec<(String, Error)>,
+    },
     /// No threads for the network.
     #[error("cannot start the runtime for network requests")]
     Runtime {
@@ -63,7 +83,7 @@ pub enum Error {
 }
 
 /// Who can do something about an error.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ErrorKind {
     /// The user: arguments, manifests, files, this machine.
@@ -87,18 +107,33 @@ pub struct Place {
     pub column: usize,
 }
 
+fn told(failures: &[(String, Error)]) -> String {
+    let whole = |error: &Error| {
+        let chain = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
+        chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    };
+    failures.iter().map(|(source, error)| format!("\n`{source}`: {}", whole(error))).collect()
+}
+
 impl Error {
     /// Who can do something about it.
     pub fn kind(&self) -> ErrorKind {
         match self {
+            Self::App(AppError::Package { source, .. }) => source.kind(),
+            Self::App(AppError::Rewritten { .. }) => ErrorKind::Verification,
+            Self::App(_) => ErrorKind::Input,
             Self::Build(error) => error.kind(),
             Self::Show(error) => error.kind(),
             Self::Inspect(error) => error.kind(),
             Self::Fetch(error) => ErrorKind::of_fetch(error),
             Self::Publish(error) => ErrorKind::of_publish(error),
-            Self::Run(_) | Self::TextRun(_) | Self::Bundle(_) | Self::Evaluation(_) | Self::Verify(_) => ErrorKind::Input,
+            Self::Link(LinkError::Damaged { .. }) => ErrorKind::Verification,
+            Self::Link(_) | Self::Pin(_) | Self::Run(_) | Self::TextRun(_) | Self::Bundle(_) | Self::Evaluation(_) | Self::Verify(_) => {
+                ErrorKind::Input
+            }
             Self::Store(error) => ErrorKind::of_store(error),
             Self::Remote(error) => ErrorKind::of_remote(error),
+            Self::Sources { failures, .. } => failures.iter().map(|(_, error)| error.kind()).max().unwrap_or(ErrorKind::Remote),
             Self::Runtime { .. } => ErrorKind::Input,
         }
     }
@@ -106,11 +141,14 @@ impl Error {
     /// Next steps, where there are some.
     pub fn hints(&self) -> Vec<String> {
         let hint = match self {
+            Self::App(error) => return error.hints(),
             Self::Build(error) => error.hint(),
             Self::Show(error) => error.hint(),
             Self::Inspect(error) => error.hint(),
             Self::Fetch(error) => error.hint(),
             Self::Publish(error) => error.hint(),
+            Self::Link(error) => error.hint(),
+            Self::Pin(error) => error.hint(),
             Self::Run(error) => error.hint(),
             Self::TextRun(error) => error.hint(),
             Self::Bundle(error) => error.hint(),
@@ -118,6 +156,9 @@ impl Error {
             Self::Verify(error) => error.hint(),
             Self::Store(error) => error.hint(),
             Self::Remote(error) => error.hint(),
+            Self::Sources { failures, .. } => {
+                return failures.iter().flat_map(|(_, error)| error.hints()).collect::<BTreeSet<_>>().into_iter().collect();
+            }
             Self::Runtime { .. } => None,
         };
         hint.into_iter().collect()
@@ -126,7 +167,9 @@ impl Error {
     /// Where the mistake stands, if it stands in a file that a person wrote.
     pub fn place(&self) -> Option<Place> {
         match self {
-            Self::Build(BuildError::Manifest(ManifestError { file, line, column, .. })) => {
+            Self::App(AppError::Package { file, line, column, .. }) => Some(Place { path: file.clone(), line: *line, column: *column }),
+            Self::App(AppError::Manifest(ManifestError { file, line, column, .. }))
+            | Self::Build(BuildError::Manifest(ManifestError { file, line, column, .. })) => {
                 Some(Place { path: file.into(), line: *line, column: *column })
             }
             _ => None,
@@ -175,7 +218,7 @@ impl ErrorKind {
         match error {
             PublishError::Store(error) => Self::of_store(error),
             PublishError::Remote(error) => Self::of_remote(error),
-            PublishError::Damaged { .. } | PublishError::Release { .. } => Self::Verification,
+            PublishError::Damaged { .. } | PublishError::Previous { .. } | PublishError::Release { .. } => Self::Verification,
             _ => Self::Input,
         }
     }

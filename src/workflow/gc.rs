@@ -16,6 +16,8 @@ use crate::{
 pub struct GcOptions {
     /// Only say what would be removed.
     pub dry_run: bool,
+    /// How many bytes of blobs may stay; none: what nobody needs goes.
+    pub budget: Option<u64>,
     /// The time by which the age of temporary files and downloads is told.
     pub now: SystemTime,
 }
@@ -27,6 +29,8 @@ pub struct GcReport {
     pub dry_run: bool,
     /// Fetched releases that no placed folder names.
     pub releases: Vec<CollectedRelease>,
+    /// Variants that the budget has no room for, the first to go first.
+    pub evicted: Vec<EvictedVariant>,
     /// Number of blobs.
     pub blobs: u64,
     /// Number of temporary files and given-up downloads.
@@ -41,6 +45,19 @@ pub struct GcReport {
     pub kept_blobs: u64,
     /// Their bytes.
     pub kept_bytes: u64,
+    /// By how much they are over the budget: all of them are built here, placed or pinned.
+    pub over_budget_bytes: u64,
+}
+
+/// A variant that goes although its release may stay.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct EvictedVariant {
+    /// The package.
+    pub package: PackageName,
+    /// Its version.
+    pub version: Version,
+    /// The variant's id.
+    pub variant: String,
 }
 
 /// A release that goes.
@@ -60,7 +77,7 @@ pub struct CollectedRelease {
 /// What the store says, e.g. that another process writes to it.
 pub fn gc(context: &Context, options: &GcOptions) -> Result<GcReport, Error> {
     let store = context.store();
-    let plan = store.gc_plan(&store::GcOptions { now: options.now })?;
+    let plan = store.gc_plan(&store::GcOptions { now: options.now, budget: options.budget })?;
     let done = if options.dry_run { expected(&plan) } else { store.gc_run(&plan)? };
     let collected = |((package, version), release): (&(PackageName, Version), &Digest)| CollectedRelease {
         package: package.clone(),
@@ -70,6 +87,7 @@ pub fn gc(context: &Context, options: &GcOptions) -> Result<GcReport, Error> {
     Ok(GcReport {
         dry_run: options.dry_run,
         releases: plan.releases.iter().map(collected).collect(),
+        evicted: plan.evicted.iter().map(evicted).collect(),
         blobs: done.blobs,
         files: done.files,
         placements: done.placements,
@@ -77,7 +95,12 @@ pub fn gc(context: &Context, options: &GcOptions) -> Result<GcReport, Error> {
         linked_bytes: done.linked_bytes,
         kept_blobs: plan.kept_blobs,
         kept_bytes: plan.kept_bytes,
+        over_budget_bytes: options.budget.map_or(0, |budget| plan.kept_bytes.saturating_sub(budget)),
     })
+}
+
+fn evicted(evicted: &store::Evicted) -> EvictedVariant {
+    EvictedVariant { package: evicted.package.clone(), version: evicted.version.clone(), variant: evicted.variant.clone() }
 }
 
 fn expected(plan: &store::GcPlan) -> store::GcReport {

@@ -4,6 +4,7 @@
 //! [`PackageRequest`] and fail with [`Error`], which knows the [`ErrorKind`] that an exit code is made from. Reports serialize to the
 //! documents that `--json` prints. Nothing here prints or reads the environment.
 
+pub mod app;
 pub mod build;
 pub mod bundles;
 mod context;
@@ -12,7 +13,9 @@ pub mod eval;
 pub mod fetch;
 pub mod gc;
 pub mod inspect;
+pub mod link;
 pub mod list;
+pub mod pin;
 mod progress;
 pub mod publish;
 pub mod run;

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     base::{Digest, PackageName, RelativePath, RemoteUrl},
     fetch::Layout,
-    manifest::release::Release,
+    manifest::{breaking_changes, may_break, release::Release},
     publish::{ModelCard, Places, PublishError, PublishPlan, check_local, places, upload},
     remote::{BlobFiles, Commit, Publication, Remote, RemoteError},
     store::{Origin, Store},
@@ -38,6 +38,8 @@ pub struct PublishOptions {
     pub subject: PublishSubject,
     /// The remote.
     pub to: RemoteUrl,
+    /// Publish a release that breaks apps under a version that promises not to.
+    pub allow_breaking: bool,
     /// Only say what would be sent.
     pub dry_run: bool,
     /// Why, for remotes that keep a history.
@@ -79,6 +81,8 @@ pub struct PublishReport {
     pub uploaded_blobs: u64,
     /// Their bytes.
     pub uploaded_bytes: u64,
+    /// What apps of the previous release notice, where the version allows it or the options do.
+    pub breaking: Vec<String>,
     /// The files of the release, for remotes that people browse; none for registries, which hold blobs.
     pub files: Vec<PublishedFile>,
     /// What was planned.
@@ -112,8 +116,9 @@ pub fn publish(context: &Context, options: &PublishOptions) -> Result<PublishRep
         Some(publication) => context.publishing(&options.to, publication.clone())?,
         None => context.remote(&options.to)?,
     };
-    let report = |status, plan| report(options, publication.as_deref(), status, plan);
     let plan = context.block_on(plan(remote.as_ref(), &release, &bytes))??;
+    let breaking = if plan.is_there { Vec::new() } else { gate(context, options, remote.as_ref(), &release)? };
+    let report = |status, plan| PublishReport { breaking, ..report(options, publication.as_deref(), status, plan) };
     if options.dry_run {
         return Ok(report(PublishStatus::DryRun, plan));
     }
@@ -158,6 +163,33 @@ fn built(context: &Context, path: &Path) -> Result<PackageRequest, Error> {
     // One manifest is one package.
     let package = report.packages.into_iter().next().expect("a build reports every manifest");
     Ok(PackageRequest { requirement: exactly(&package.version), package: package.package })
+}
+
+/// What apps of the previous release would notice; an error where the version promises that there is nothing.
+fn gate(context: &Context, options: &PublishOptions, remote: &dyn Remote, release: &Release) -> Result<Vec<String>, Error> {
+    let Some((version, bytes)) = context.block_on(previous(context, remote, release))?? else { return Ok(Vec::new()) };
+    let name = |version: &Version| format!("{}@{version}", release.package);
+    let before = Release::parse(&bytes).map_err(|source| PublishError::Previous { release: name(&version), source })?;
+    let changes = breaking_changes(&before, release);
+    if changes.is_empty() || options.allow_breaking || may_break(&version, &release.version) {
+        return Ok(changes.iter().map(ToString::to_string).collect());
+    }
+    let needs = if version.major > 0 { Version::new(version.major + 1, 0, 0) } else { Version::new(0, version.minor + 1, 0) };
+    Err(PublishError::Breaking { release: name(&release.version), previous: version, changes, needs }.into())
+}
+
+/// The highest version of the remote below this one, pre-releases aside, and its manifest.
+async fn previous(context: &Context, remote: &dyn Remote, release: &Release) -> Result<Option<(Version, Vec<u8>)>, RemoteError> {
+    let package = &release.package;
+    let Some(index) = remote.index(package).await? else { return Ok(None) };
+    let before = index.versions.iter().filter(|(version, _)| **version < release.version && version.pre.is_empty());
+    let Some((version, entry)) = before.max_by_key(|(version, _)| *version) else { return Ok(None) };
+    let here = context.store().release(package, version).ok().flatten().filter(|(digest, _)| *digest == entry.release);
+    let bytes = match here {
+        Some((_, bytes)) => bytes,
+        None => remote.release(package, version, &entry.release).await?,
+    };
+    Ok(Some((version.clone(), bytes)))
 }
 
 fn exactly(version: &Version) -> VersionReq {
@@ -236,6 +268,7 @@ fn report(options: &PublishOptions, publication: Option<&Publication>, status: P
         blobs: (plan.missing.len() + plan.present.len()) as u64,
         uploaded_blobs: plan.missing.len() as u64,
         uploaded_bytes: plan.upload_bytes(),
+        breaking: Vec::new(),
         plan,
     }
 }

@@ -74,6 +74,18 @@ fn the_layout_of_the_hand_off_has_one_weight_file() {
     assert_eq!(weights, [Path::new("weight.bin")]);
     assert!(found.contains(Path::new("layout.json")));
     assert_eq!(found.iter().filter(|path| path.ends_with("model.mlmodel")).count(), 12);
+    let said = |stderr: &str| sandbox.run(&["link", "Models"]).stderr == stderr;
+    assert!(said("12 bundles complete: 12 files linked, 0 there already\n"));
+    assert!(said("12 bundles complete: 0 files linked, 12 there already\n"));
+    let bundle = sandbox.path("Models/flux-1-tae/decoder-1024-nhwc-float16-ios18.mlpackage");
+    assert_eq!(sandbox.run(&["inspect", bundle.to_str().unwrap()]).code, Some(0));
+    fs::write(
+        sandbox.path("Models/flux-1-tae/layout.json"),
+        r#"{"schema":"mlreg/layout/1","package":"x","version":"1.0.0","bundles":{"../x":{}},"files":{}}"#,
+    )
+    .unwrap();
+    let run = sandbox.run(&["link", "Models"]);
+    assert!(run.code == Some(1) && run.stderr.contains("`../x` is not the name of a file"), "{run:?}");
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! The real binary: help, exit codes, what goes to which stream, documents of `--json`. A few cases per command prove the wiring; what
 //! verbs do is tested in their rooms. Every test has its own home and an empty environment.
 
+mod app;
+mod budget;
 mod eval;
 mod fetch;
 #[path = "../support/http_server.rs"]
@@ -14,6 +16,7 @@ mod run;
 mod run_text;
 mod streams;
 mod verify;
+mod xcode;
 
 use std::{
     collections::BTreeSet,
@@ -104,6 +107,28 @@ impl Sandbox {
                 "delivery": "initial", "files": files,
             }));
         }
+        let release = json!({ "schema": "mlreg/release/1", "package": "tae", "version": version, "variants": variants, "blobs": blobs });
+        store.put_release(&serde_json::to_vec(&release).unwrap(), Origin::Built { published_to: BTreeSet::new() }).unwrap();
+        self
+    }
+
+    /// Puts a release of `tae` with all its bytes into the home: a variant of 2000 bytes with the tag `small`, one of 5000 with `large`.
+    fn with_tags(self, version: &str) -> Self {
+        let store = Store::open(&self.home()).unwrap();
+        let mut blobs = serde_json::Map::new();
+        let variants: Vec<Value> = [("small", 2000), ("large", 5000)]
+            .map(|(tag, size)| {
+                let stored = store.put(&vec![size as u8; size], Segmentation::Whole).unwrap();
+                blobs.insert(stored.digest.to_string(), serde_json::to_value(&stored.blob).unwrap());
+                json!({
+                    "id": format!("decoder-{tag}-ios18"), "name": format!("decoder-{tag}"), "component": "decoder", "target": "iOS18",
+                    "kind": "mlpackage", "delivery": "initial", "tags": [tag],
+                    "files": [{ "path": "weights/weight.bin", "sha256": stored.digest, "size": size }],
+                })
+            })
+            .into();
+        let mut variants = variants;
+        variants.sort_by_key(|variant| variant["id"].as_str().unwrap().to_owned());
         let release = json!({ "schema": "mlreg/release/1", "package": "tae", "version": version, "variants": variants, "blobs": blobs });
         store.put_release(&serde_json::to_vec(&release).unwrap(), Origin::Built { published_to: BTreeSet::new() }).unwrap();
         self

@@ -248,6 +248,7 @@ impl Scene {
         PublishOptions {
             subject,
             to: RemoteUrl::Folder(self.registry()),
+            allow_breaking: true,
             dry_run: false,
             message: None,
             public: false,
@@ -289,6 +290,8 @@ impl Client {
             layout: Layout::Linked,
             offline: false,
             upgrade: false,
+            verify: false,
+            staging: Default::default(),
             dry_run: false,
         }
     }

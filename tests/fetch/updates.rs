@@ -66,7 +66,10 @@ fn a_second_floor_names_out() {
         error.to_string(),
         format!("`{folder}` was placed for `iOS17`, and is now asked for `iOS18`: a destination has one deployment target")
     );
-    assert_eq!((error.kind(), error.hints()), (ErrorKind::Input, vec!["ask for `--target iOS17`, or choose another `out`".to_owned()]));
+    assert_eq!(
+        (error.kind(), error.hints()),
+        (ErrorKind::Input, vec!["ask for `--target iOS17`, choose another `out`, or remove the folder".to_owned()])
+    );
     let error = client.try_fetch(|_| ()).unwrap_err();
     assert!(error.to_string().ends_with("is now asked for every deployment target: a destination has one deployment target"), "{error}");
     assert_eq!(tree(&client.folder()), before);

@@ -1,6 +1,7 @@
 //! The Hub from end to end: releases are published into a stand-in of it and fetched from there, with faults, rivals and strangers. What moves
 //! is counted at the server, and so is who got the token.
 
+mod apps;
 mod errors;
 mod faults;
 mod fetching;
@@ -178,6 +179,7 @@ impl User {
         let mut options = PublishOptions {
             subject: PublishSubject::Package(format!("tae@={version}").parse().unwrap()),
             to: hub_url(REPOSITORY),
+            allow_breaking: true,
             dry_run: false,
             message: None,
             public: false,
@@ -210,6 +212,8 @@ impl User {
             layout: Layout::Copied,
             offline: false,
             upgrade: true,
+            verify: false,
+            staging: Default::default(),
             dry_run: false,
         };
         change(&mut options);

@@ -306,6 +306,10 @@ impl Remote for HubRemote {
         Box::pin(self.package_names())
     }
 
+    fn revision(&self) -> Option<String> {
+        self.snapshot.get().map(|snapshot| snapshot.commit.as_str().to_owned())
+    }
+
     fn index<'a>(&'a self, package: &'a PackageName) -> Answer<'a, Option<PackageIndex>> {
         Box::pin(self.package_index(package))
     }

@@ -48,6 +48,10 @@ impl Remote for LimitedRemote {
         })
     }
 
+    fn revision(&self) -> Option<String> {
+        self.inner.revision()
+    }
+
     fn collection(&self) -> Answer<'_, Option<Arc<Collection>>> {
         Box::pin(async move {
             let _turn = self.turn().await;

@@ -131,6 +131,10 @@ impl Remote for RetryingRemote {
         self.repeat(|| self.inner.index(package))
     }
 
+    fn revision(&self) -> Option<String> {
+        self.inner.revision()
+    }
+
     fn collection(&self) -> Answer<'_, Option<Arc<Collection>>> {
         self.repeat(|| self.inner.collection())
     }

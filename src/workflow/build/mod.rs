@@ -31,7 +31,7 @@ use self::{conversion::Conversion, shared::SharedTensors, shelf::Shelf, tree::Tr
 use super::{Context, Error};
 use crate::{
     base::{Blake3, Digest, PackageName},
-    fetch::{Destination, FetchError, Layout, Named, Proof},
+    fetch::{Destination, FetchError, Layout, Named, Proof, Staging},
     manifest::{
         Assignment, Component, ComponentKind, Content, PackageManifest, Selection, VariantGlob, VariantPlan, nearest,
         release::{Blob, Delivery, Interface, Other, Release, SCHEMA, Source, Variant},
@@ -371,11 +371,11 @@ fn tree_of<'t>(trees: &'t BTreeMap<String, Tree>, plan: &VariantPlan) -> Option<
 /// Places everything that was built, under full ids.
 fn place(context: &Context, release: &Release, digest: Digest, out: &Path, layout: Layout) -> Result<(), Error> {
     let store = context.store();
-    let destination = Destination::lock(store, out, &release.package)?;
+    let destination = Destination::lock(store, out, &release.package, Staging::Beside)?;
     if let Some(placed) = destination.placed().filter(|proof| proof.floor.is_some()) {
         return Err(FetchError::SecondFloor { folder: destination.folder().to_owned(), placed: placed.floor, asked: None }.into());
     }
-    let refused = |source| FetchError::Selection { release: format!("{}@{}", release.package, release.version), source };
+    let refused = |source| FetchError::Selection { release: format!("{}@{}", release.package, release.version), platform: None, source };
     let chosen = select(release, &Selection::default()).map_err(refused)?;
     let named: Vec<Named<'_>> = chosen.iter().map(|it| Named { name: it.path.as_str(), variant: it.variant }).collect();
     let proof = Proof::new(release, digest, None, layout, &named)?;
