@@ -243,6 +243,13 @@ impl HubRemote {
         if let Some(places) = locked(&self.places).get(&key) {
             return Ok(places.clone());
         }
+        if index.is_none() && self.collected().await?.is_some_and(|it| it.package == *package && it.version == *version) {
+            // A release that was made here before: its bundles still lie where they lay.
+            self.collected_release(&release.variants.iter().map(|variant| variant.id.clone()).collect()).await?;
+            if let Some(places) = locked(&self.places).get(&key) {
+                return Ok(places.clone());
+            }
+        }
         let paths = match entry.and_then(|entry| entry.locations) {
             None => layout::one_of_each(&default_places(release)),
             Some(digest) => self.locations(commit, package, version, &digest).await?.blobs,

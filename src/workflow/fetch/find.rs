@@ -41,20 +41,13 @@ pub(in crate::workflow) struct Finder<'a> {
     sources: &'a [RemoteUrl],
     /// Of a collection, only what these globs mean and what is in place becomes a release.
     globs: &'a BTreeSet<String>,
-    placed: BTreeSet<String>,
     opened: Mutex<BTreeMap<usize, Arc<dyn Remote>>>,
 }
 
 impl<'a> Finder<'a> {
     /// With no `sources` the store alone is asked.
     pub(in crate::workflow) fn new(context: &'a Context, package: &'a PackageName, sources: &'a [RemoteUrl], wanted: &'a Wanted) -> Self {
-        Self { context, package, sources, globs: &wanted.variants, placed: BTreeSet::new(), opened: Mutex::default() }
-    }
-
-    /// Bundles in place are wanted, too.
-    pub(super) fn with_placed(self, proof: Option<&Proof>) -> Self {
-        let placed = proof.into_iter().flat_map(|proof| proof.bundles.values()).map(|bundle| bundle.variant.clone()).collect();
-        Self { placed, ..self }
+        Self { context, package, sources, globs: &wanted.variants, opened: Mutex::default() }
     }
 
     pub(super) fn sources(&self) -> &'a [RemoteUrl] {
@@ -114,7 +107,7 @@ impl<'a> Finder<'a> {
     async fn pinned_at(&self, remote: &dyn Remote, version: &Version, digest: Digest) -> Result<Vec<u8>, Error> {
         let collection = remote.collection().await?.filter(|it| it.package == *self.package && it.version == *version);
         let Some(collection) = collection else { return Ok(remote.release(self.package, version, &digest).await?) };
-        let bytes = remote.release_of(&self.choose_bundles(&collection)?).await?;
+        let bytes = remote.release_of(&self.choose_bundles(&collection, None)?).await?;
         let received = Digest::of(&bytes);
         if received == digest {
             return Ok(bytes);
@@ -133,25 +126,26 @@ impl<'a> Finder<'a> {
         self.found(&version, digest, bytes, None)
     }
 
-    /// The highest release that will do, of the first source that answers; `standing` where that source still has it.
-    pub(in crate::workflow) fn highest(&self, requirement: &VersionReq, standing: Option<(&Version, Digest)>) -> Result<Found, Error> {
+    /// The highest release that will do, of the first source that answers; the `standing` one where that source still has it. What stands is
+    /// wanted of a collection, too.
+    pub(in crate::workflow) fn highest(&self, requirement: &VersionReq, standing: Option<&Proof>) -> Result<Found, Error> {
         if self.sources.is_empty() {
             return self.in_store(requirement);
         }
         self.first(|index| self.context.block_on(self.ask(index, requirement, standing))?)
     }
 
-    async fn ask(&self, index: usize, requirement: &VersionReq, standing: Option<(&Version, Digest)>) -> Result<Found, Error> {
+    async fn ask(&self, index: usize, requirement: &VersionReq, standing: Option<&Proof>) -> Result<Found, Error> {
         let remote = self.remote(index)?;
         let url = remote.url().to_string();
         let versions = remote.index(self.package).await?.ok_or_else(|| self.no_package(&url))?.versions;
-        let stands = |(version, digest): &(&Version, Digest)| versions.get(*version).is_some_and(|entry| entry.release == *digest);
+        let stands = |proof: &&Proof| versions.get(&proof.version).is_some_and(|entry| entry.release == proof.release);
         let version = match standing.filter(stands) {
-            Some((version, _)) => version.clone(),
+            Some(proof) => proof.version.clone(),
             None => self.choose_version(versions.keys().cloned().collect(), requirement, &url)?,
         };
         if let Some(collection) = remote.collection().await?.filter(|it| it.package == *self.package && it.version == version) {
-            let bytes = remote.release_of(&self.choose_bundles(&collection)?).await?;
+            let bytes = remote.release_of(&self.choose_bundles(&collection, standing)?).await?;
             let found = self.found(&version, Digest::of(&bytes), bytes, Some(index))?;
             return Ok(Found { revision: remote.revision(), is_chosen: true, ..found });
         }
@@ -167,7 +161,7 @@ impl<'a> Finder<'a> {
 
     /// The bundles of a collection that are asked for, by id, and those in place. Globs may mean the path in the repository, too, and case
     /// does not count, since these names are not of mlreg's making.
-    fn choose_bundles(&self, collection: &Collection) -> Result<BTreeSet<String>, FetchError> {
+    fn choose_bundles(&self, collection: &Collection, placed: Option<&Proof>) -> Result<BTreeSet<String>, FetchError> {
         let globs: Vec<VariantGlob> = self.globs.iter().map(|glob| glob.to_lowercase().parse()).collect::<Result<_, GlobError>>()?;
         let matching = |glob: &VariantGlob| {
             let fits = |(id, bundle): &(&String, &CollectedBundle)| names(id, bundle).iter().any(|name| glob.is_match(name));
@@ -182,7 +176,8 @@ impl<'a> Finder<'a> {
             }
             chosen.extend(found);
         }
-        chosen.extend(self.placed.iter().filter(|id| collection.bundles.contains_key(*id)).cloned());
+        let in_place = placed.into_iter().flat_map(|proof| proof.bundles.values()).map(|bundle| bundle.variant.clone());
+        chosen.extend(in_place.filter(|id| collection.bundles.contains_key(id)));
         Ok(chosen)
     }
 

@@ -186,8 +186,7 @@ impl<'a> Fetch<'a> {
         if let Some(found) = standing.map(|proof| self.standing(proof)).transpose()?.flatten() {
             return Ok(found);
         }
-        let finder = Finder::new(self.context, &self.job.package, &self.job.sources, &self.job.wanted).with_placed(standing);
-        finder.highest(requirement, standing.map(|proof| (&proof.version, proof.release)))
+        self.finder.highest(requirement, standing)
     }
 
     /// The release in place, if the store has it and it came from where it is asked from.
