@@ -28,5 +28,5 @@ pub use error::{EvalError, OperationError};
 pub use finite::NotFinite;
 pub use interpreter::{Interpreter, Limits, Mode, Operators, Watch};
 pub use kernel::{Arguments, Kernel, KernelError, storage_type, view};
-pub use package::{Files, MappedWeights, Package, PackageError};
+pub use package::{Files, MappedWeights, Package, PackageError, put_tables_in_place};
 pub use shapes::types_of;

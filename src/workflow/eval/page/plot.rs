@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::{Text, number};
 
 /// Units of the drawing from left to right.
-const WIDTH: f64 = 640.0;
+const WIDTH: f64 = 480.0;
 /// Height of a bar with its name.
 const ROW: f64 = 32.0;
 /// Room for the number behind the longest bar.
