@@ -300,7 +300,10 @@ fn packages_of_coremltools_need_no_more_than_they_declare() {
         assert_eq!(needs.declared, declared, "{name}");
         assert!(needs.floor.is_some_and(|floor| floor <= declared), "{name}: {:?}", needs.floor);
         assert!(needs.unknown_operators.is_empty(), "{name}");
-        assert!(!report.warnings.iter().any(|warning| ["undeclared-target", "float16-range", "rank"].contains(&warning.rule)), "{name}");
+        // The model behind `volumes` fills with infinities itself.
+        let rules = ["undeclared-target", "rank", "float16-range"];
+        let rules = &rules[..if name.starts_with("volumes_") { 2 } else { 3 }];
+        assert!(!report.warnings.iter().any(|warning| rules.contains(&warning.rule)), "{name}");
         let memory = &report.memory[0];
         assert!(memory.activations.extent.bytes >= memory.outputs.bytes && memory.weights.bytes < report.bytes, "{name}");
         // `volumes` looks for what is not zero: how much there is depends on its input.
