@@ -61,7 +61,10 @@ pub(crate) fn assert_close(what: &str, precision: &str, expected: &Tensor, found
     if what.ends_with("logits") {
         let largest = |row: &[f32]| (0..row.len()).max_by(|&a, &b| row[a].total_cmp(&row[b]));
         let rows = expected.len() / width;
-        let equal = expected.chunks(width).zip(found.chunks(width)).filter(|(a, b)| largest(a) == largest(b)).count();
+        // Scores that lie closer together than float16 can tell are one.
+        let step = |row: &[f32]| row.iter().fold(0.0f32, |most, x| most.max(x.abs())) / 512.0;
+        let names_it = |a: &[f32], b: &[f32]| largest(a).zip(largest(b)).is_some_and(|(best, named)| a[best] - a[named] <= step(a));
+        let equal = expected.chunks(width).zip(found.chunks(width)).filter(|(a, b)| names_it(a, b)).count();
         assert!(equal as f64 >= 0.99 * rows as f64, "{what}: {equal} of {rows} rows name the same token");
     }
 }
