@@ -3,7 +3,7 @@
 
 use std::{
     cell::RefCell,
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap},
 };
 
 use candle_core::{DType, Device, Tensor};
@@ -11,6 +11,7 @@ use candle_core::{DType, Device, Tensor};
 use super::{
     Arguments, ConstantSource, EvalError, Kernel, KernelError, OperationError, constant,
     decoded::Decoded,
+    plan::{Plans, Step},
     storage_type,
     value::{check_shape, conform, declares, held_type, readable, small},
     view,
@@ -54,20 +55,22 @@ pub struct Operators {
     pub kernels: fn(&str) -> Option<Kernel>,
 }
 
-/// Runs the functions of a program. Constants that are needed again, in loops or later runs, stay decoded.
+/// Runs the functions of a program. Constants that are needed again, in loops or later runs, stay decoded, so whoever runs a program
+/// repeatedly keeps its interpreter.
 #[derive(Debug, Clone)]
 pub struct Interpreter<'a> {
     program: &'a Program,
     operators: Operators,
     constants: &'a dyn ConstantSource,
     decoded: RefCell<Decoded>,
+    plans: Plans,
     limits: Limits,
 }
 
 impl<'a> Interpreter<'a> {
     /// An interpreter of `program` whose constants come from `constants`.
     pub fn new(program: &'a Program, operators: Operators, constants: &'a dyn ConstantSource) -> Self {
-        Self { program, operators, constants, decoded: RefCell::default(), limits: Limits::default() }
+        Self { program, operators, constants, decoded: RefCell::default(), plans: Plans::default(), limits: Limits::default() }
     }
 
     /// The same within other limits.
@@ -125,6 +128,7 @@ impl<'a> Interpreter<'a> {
             operators: self.operators,
             constants: self.constants,
             decoded: &self.decoded,
+            plans: &self.plans,
             mode,
             limits: self.limits,
             operations: 0,
@@ -162,6 +166,7 @@ struct Run<'a, 's> {
     operators: Operators,
     constants: &'a dyn ConstantSource,
     decoded: &'s RefCell<Decoded>,
+    plans: &'s Plans,
     mode: Mode,
     limits: Limits,
     /// How many operations were run.
@@ -237,18 +242,13 @@ impl<'a> Run<'a, '_> {
         tensor.map_err(|source| self.input_error(name, expected, source.to_string()))
     }
 
-    /// Runs the operations of a block. Values of the block itself are dropped after their last use, those of the blocks around it are not.
+    /// Runs the operations of a block, and drops values after their last use.
     fn block(&mut self, block: &'a Block) -> Result<(), EvalError> {
-        let last = block.last_uses();
-        let mut own: HashSet<ValueId> = block.inputs.iter().copied().collect();
-        let outermost = std::ptr::eq(block, &self.function.block);
-        for (index, operation) in block.operations.iter().enumerate() {
-            self.operation(operation).map_err(|source| self.located(index, operation, source))?;
-            own.extend(&operation.outputs);
-            for id in operation.uses().into_iter().chain(operation.outputs.iter().copied()) {
-                if (outermost || own.contains(&id)) && last.get(&id).is_none_or(|&last| last <= index) {
-                    self.values.remove(&id);
-                }
+        let plan = self.plans.get(block, std::ptr::eq(block, &self.function.block), self.operators);
+        for (index, (operation, step)) in block.operations.iter().zip(&plan.steps).enumerate() {
+            self.operation(operation, step).map_err(|source| self.located(index, operation, source))?;
+            for id in &step.releases {
+                self.values.remove(id);
             }
         }
         Ok(())
@@ -303,7 +303,7 @@ impl<'a> Run<'a, '_> {
         }
     }
 
-    fn operation(&mut self, operation: &'a Operation) -> Result<(), Failure> {
+    fn operation(&mut self, operation: &'a Operation, step: &Step) -> Result<(), Failure> {
         self.operations += 1;
         if self.operations > self.limits.operations {
             return Err(OperationError::Endless { limit: self.limits.operations }.into());
@@ -312,8 +312,7 @@ impl<'a> Run<'a, '_> {
             self.values.extend(operation.outputs.iter().map(|&id| (id, Slot::Constant(value, None))));
             return Ok(());
         }
-        let definition = (self.operators.definitions)(&operation.kind).ok_or(Failure::Unknown)?;
-        let kernel = (self.operators.kernels)(&operation.kind).ok_or(Failure::Unknown)?;
+        let (definition, kernel) = step.code.ok_or(Failure::Unknown)?;
         let mut call = Call::new(definition, self.function.opset)?;
         let mut tensors: BTreeMap<&str, Vec<Tensor>> = BTreeMap::new();
         for (parameter, operand) in self.operands(operation)? {
@@ -586,6 +585,35 @@ mod tests {
         let EvalError::Operation { op, source, .. } = &error else { panic!("{error}") };
         assert_eq!(op, "linear");
         assert!(source.to_string().ends_with("has 4 bytes, tensor<fp32, [1, 2]> takes 8"), "{source}");
+    }
+
+    /// Counts how often somebody asks.
+    #[derive(Debug, Default)]
+    struct Counted {
+        asked: std::cell::Cell<usize>,
+    }
+
+    impl ConstantSource for Counted {
+        fn bytes(&self, _: &Recipe) -> Result<std::borrow::Cow<'_, [u8]>, SourceError> {
+            self.asked.set(self.asked.get() + 1);
+            Ok([2f32, 3.0].map(f32::to_le_bytes).concat().into())
+        }
+    }
+
+    #[test]
+    fn an_interpreter_that_runs_again_and_again_asks_twice() {
+        let weight = Recipe::blob("@model_path/weights/weight.bin", 64, DataType::Float32, &[1, 2]);
+        let program = program(|builder| {
+            let x = builder.input("x", TensorType::new(DataType::Float32, &[2]));
+            vec![("y", builder.linear("y", x, &weight, None).unwrap())]
+        });
+        let source = Counted::default();
+        let interpreter = Interpreter::new(&program, ops::OPERATORS, &source);
+        for x in [1.0, 2.0, 3.0, 4.0] {
+            let outputs = interpreter.run(None, inputs(&[("x", [x, 1.0])]), Mode::Declared).unwrap();
+            assert_eq!(outputs["y"].to_vec1::<f32>().unwrap(), [2.0 * x + 3.0]);
+        }
+        assert_eq!(source.asked.get(), 2);
     }
 
     #[test]

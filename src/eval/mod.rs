@@ -18,6 +18,7 @@ pub mod lockstep;
 pub mod metrics;
 mod package;
 pub mod pictures;
+mod plan;
 pub mod samples;
 pub mod scores;
 mod shapes;

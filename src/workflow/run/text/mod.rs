@@ -4,6 +4,7 @@
 
 mod choice;
 mod error;
+mod opened;
 mod sentences;
 mod translator;
 
@@ -17,7 +18,7 @@ use serde::Serialize;
 
 pub use error::TextRunError;
 
-use self::{choice::Chosen, sentences::SentenceEncoder, translator::Translator};
+use self::{choice::Chosen, sentences::SentenceEncoder, translator::TranslatorBundles};
 use crate::{
     eval::Mode,
     text::{Limits, Strategy, Tokenizer, generate},
@@ -113,7 +114,8 @@ fn sentences(
     texts: Vec<String>,
 ) -> Result<TextReport, Error> {
     let ids: Vec<Vec<u32>> = texts.iter().map(|text| tokenizer.encode(text, true)).collect::<Result<_, _>>().map_err(TextRunError::from)?;
-    let encoder = SentenceEncoder::open(context, chosen, longest(&ids), options.mode)?;
+    let opened = sentences::open(context, chosen, longest(&ids))?;
+    let encoder = SentenceEncoder::new(&opened, options.mode);
     let task = context.progress().begin("reading sentences", Amount::Items(texts.len() as u64));
     let mut results = Vec::with_capacity(texts.len());
     for (text, ids) in texts.into_iter().zip(ids) {
@@ -125,7 +127,7 @@ fn sentences(
     let vectors: Vec<&[f32]> = results.iter().filter_map(|result| result.embedding.as_deref()).collect();
     let row = |a: &&[f32]| vectors.iter().map(|b| sentences::cosine(a, b)).collect();
     let similarities = Some(vectors.iter().map(row).collect());
-    Ok(TextReport { bundles: vec![encoder.name], texts: results, similarities, seconds: 0.0, tokens_per_second: None })
+    Ok(TextReport { bundles: vec![opened.bundle.name], texts: results, similarities, seconds: 0.0, tokens_per_second: None })
 }
 
 fn longest(ids: &[Vec<u32>]) -> usize {
@@ -143,7 +145,8 @@ fn translate(
     let sources: Vec<translator::Source> =
         texts.iter().map(|text| translator::Source::new(tokenizer, text, options.languages.as_ref())).collect::<Result<_, _>>()?;
     let length = sources.iter().map(|source| source.ids.len()).max().unwrap_or(0);
-    let translator = Translator::open(context, chosen, length, options.mode)?;
+    let bundles = TranslatorBundles::open(context, chosen, length)?;
+    let translator = bundles.translator(options.mode);
     let task = context.progress().begin("generating texts", Amount::Items(texts.len() as u64));
     let mut results = Vec::with_capacity(texts.len());
     for (index, (text, source)) in texts.into_iter().zip(&sources).enumerate() {
@@ -161,7 +164,7 @@ fn translate(
         task.advance(1);
     }
     task.finish("generated the texts");
-    Ok(TextReport { bundles: translator.names(), texts: results, similarities: None, seconds: 0.0, tokens_per_second: None })
+    Ok(TextReport { bundles: bundles.names(), texts: results, similarities: None, seconds: 0.0, tokens_per_second: None })
 }
 
 /// Text as it comes: what further tokens could still change is held back.
