@@ -13,7 +13,7 @@ use std::{
 
 use candle_core::{DType, Device, Tensor};
 use mlreg::{
-    eval::{Interpreter, Mode, Package},
+    eval::{Interpreter, Mode, Package, States},
     manifest::release::Feature,
     ops,
 };
@@ -61,14 +61,14 @@ fn generate(package: &Package, mode: Mode) -> Vec<Duration> {
     let mut inputs = interpreter.run(Some("cross"), ones(&cross.inputs, &[]), mode).unwrap();
     let main = package.interface(None).unwrap();
     inputs.extend(ones(&main.inputs, &inputs.keys().cloned().collect::<Vec<_>>()));
-    let mut states = BTreeMap::new();
+    let mut states = States::default();
     (0..TOKENS).map(|position| token(&interpreter, &mut inputs, &mut states, position, mode)).collect()
 }
 
 fn token(
     interpreter: &Interpreter<'_>,
     inputs: &mut BTreeMap<String, Tensor>,
-    states: &mut BTreeMap<String, Tensor>,
+    states: &mut States,
     position: usize,
     mode: Mode,
 ) -> Duration {

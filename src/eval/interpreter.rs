@@ -12,6 +12,7 @@ use super::{
     Arguments, ConstantSource, EvalError, Kernel, KernelError, OperationError, constant,
     decoded::Decoded,
     plan::{Plans, Step},
+    states::{Held, States, copied, share},
     storage_type,
     value::{check_shape, conform, declares, held_type, readable, small},
     view,
@@ -86,25 +87,25 @@ impl<'a> Interpreter<'a> {
     /// # Errors
     /// When inputs do not fit, an operator is unknown, or one fails; the error says which.
     pub fn run(&self, function: Option<&str>, inputs: BTreeMap<String, Tensor>, mode: Mode) -> Result<BTreeMap<String, Tensor>, EvalError> {
-        self.run_with_states(function, inputs, &mut BTreeMap::new(), mode)
+        self.run_with_states(function, inputs, &mut States::default(), mode)
     }
 
     /// [`run`](Self::run) with states that are read and updated; one that is missing starts at zero.
     ///
     /// # Errors
-    /// As there.
+    /// As there. The states may then be updated in part.
     pub fn run_with_states(
         &self,
         function: Option<&str>,
         inputs: BTreeMap<String, Tensor>,
-        states: &mut BTreeMap<String, Tensor>,
+        states: &mut States,
         mode: Mode,
     ) -> Result<BTreeMap<String, Tensor>, EvalError> {
-        self.run_watched(function, inputs, states, mode, &mut |_, _, _| ())
+        self.start(function, inputs, states, mode, None)
     }
 
-    /// [`run_with_states`](Self::run_with_states), during which `watch` sees every result as soon as it is there: the operation, the name
-    /// of the value, its tensor. Constants are no results.
+    /// [`run`](Self::run), during which `watch` sees every result as soon as it is there: the operation, the name of the value, its tensor.
+    /// Constants are no results.
     ///
     /// # Errors
     /// As there.
@@ -112,9 +113,19 @@ impl<'a> Interpreter<'a> {
         &self,
         function: Option<&str>,
         inputs: BTreeMap<String, Tensor>,
-        states: &mut BTreeMap<String, Tensor>,
         mode: Mode,
         watch: Watch<'_>,
+    ) -> Result<BTreeMap<String, Tensor>, EvalError> {
+        self.start(function, inputs, &mut States::default(), mode, Some(watch))
+    }
+
+    fn start<'s>(
+        &'s self,
+        function: Option<&str>,
+        inputs: BTreeMap<String, Tensor>,
+        states: &'s mut States,
+        mode: Mode,
+        watch: Option<Watch<'s>>,
     ) -> Result<BTreeMap<String, Tensor>, EvalError> {
         let (name, function) = match function {
             None => self.program.main().ok_or_else(|| EvalError::Function("main".to_owned()))?,
@@ -172,8 +183,9 @@ struct Run<'a, 's> {
     /// How many operations were run.
     operations: u64,
     values: HashMap<ValueId, Slot<'a>>,
-    states: &'s mut BTreeMap<String, Tensor>,
-    watch: Watch<'s>,
+    states: &'s mut States,
+    /// What it sees stays as it is, so nothing is changed in place before its eyes.
+    watch: Option<Watch<'s>>,
 }
 
 impl<'a> Run<'a, '_> {
@@ -200,8 +212,11 @@ impl<'a> Run<'a, '_> {
     }
 
     fn take_state(&mut self, name: &str, ty: &TensorType) -> Result<(), EvalError> {
-        let tensor = match self.states.remove(name) {
-            Some(tensor) => self.fitting(name, &ty.clone().into(), tensor)?,
+        let tensor = match self.states.take(name) {
+            Some(held) if held.mode == Some(self.mode) && declares(&ty.clone().into(), &held_type(&ty.clone().into(), &held.tensor)) => {
+                held.tensor
+            }
+            Some(held) => self.fitting(name, &ty.clone().into(), held.tensor)?,
             None => {
                 let error = |found: String| self.input_error(name, &ty.clone().into(), found);
                 let shape = ty.fixed_shape().filter(|_| ty.elements().is_some_and(|n| n <= self.limits.elements));
@@ -211,7 +226,7 @@ impl<'a> Run<'a, '_> {
                 Tensor::zeros(shape, dtype, &Device::Cpu).map_err(|source| error(source.to_string()))?
             }
         };
-        self.states.insert(name.to_owned(), tensor);
+        self.states.put(name, Held { tensor, mode: Some(self.mode) });
         Ok(())
     }
 
@@ -329,7 +344,8 @@ impl<'a> Run<'a, '_> {
         }
         let types = call.infer()?;
         self.check_sizes(&types)?;
-        let mut results = kernel(&Arguments::new(&call, &types, &tensors))?;
+        let in_place = step.changes.is_some_and(|id| self.is_own(id));
+        let mut results = kernel(&Arguments::new(&call, &types, &tensors).in_place(in_place))?;
         drop(tensors);
         if !operation.blocks.is_empty() {
             results = self.controlled(operation, results)?;
@@ -337,7 +353,16 @@ impl<'a> Run<'a, '_> {
         if operation.kind == "write_state" {
             return self.write_state(operation, results);
         }
-        self.keep(operation, &types, results)
+        // Parts that were rounded make a whole that is.
+        let rounded = in_place || operation.kind == "read_state";
+        self.keep(operation, &types, results, rounded)
+    }
+
+    /// Whether nothing but a state has its numbers where this value has them, and nobody watches.
+    fn is_own(&self, id: ValueId) -> bool {
+        let Some(Slot::Tensor(tensor)) = self.values.get(&id) else { return false };
+        let shares = |(other, slot): (&ValueId, &Slot<'_>)| *other != id && matches!(slot, Slot::Tensor(it) if share(it, tensor));
+        self.watch.is_none() && self.states.have(tensor) && !self.values.iter().any(shares)
     }
 
     /// Refuses results that are too large before they are computed.
@@ -378,7 +403,7 @@ impl<'a> Run<'a, '_> {
         let constants = self.constants;
         match self.values.get_mut(&id) {
             None => Err(OperationError::Undefined(info.name.clone())),
-            Some(Slot::State) => Ok(Operand { ty: info.ty.clone(), known: None, tensor: self.states.get(&info.name).cloned() }),
+            Some(Slot::State) => Ok(Operand { ty: info.ty.clone(), known: None, tensor: self.states.tensor(&info.name).cloned() }),
             Some(Slot::Constant(value, decoded)) => {
                 if decoded.is_none() {
                     *decoded = self.decoded.borrow_mut().get(value, || constant_tensor(&info.name, value, constants))?;
@@ -399,8 +424,8 @@ impl<'a> Run<'a, '_> {
         Ok(Operand { ty: value.value_type(), known: Some(readable(value, tensor.as_ref())), tensor })
     }
 
-    /// Checks results against inference and declaration, rounds them and keeps them.
-    fn keep(&mut self, operation: &Operation, types: &[ValueType], results: Vec<Tensor>) -> Result<(), Failure> {
+    /// Checks results against inference and declaration, rounds them unless they are `rounded`, and keeps them.
+    fn keep(&mut self, operation: &Operation, types: &[ValueType], results: Vec<Tensor>, rounded: bool) -> Result<(), Failure> {
         for (i, &id) in operation.outputs.iter().enumerate() {
             let info = self.function.value(id);
             let (Some(ty), Some(tensor)) = (types.get(i), results.get(i)) else {
@@ -413,8 +438,11 @@ impl<'a> Run<'a, '_> {
             }
             let element = ty.tensor().map_or(DataType::Float32, |ty| ty.dtype);
             let mode = if operation.is_constexpr() { Mode::Declared } else { self.mode };
-            let tensor = conform(tensor.clone(), element, mode).map_err(KernelError::from)?;
-            (self.watch)(operation, &info.name, &tensor);
+            let tensor = if rounded { Ok(tensor.clone()) } else { conform(tensor.clone(), element, mode) };
+            let tensor = tensor.map_err(KernelError::from)?;
+            if let Some(watch) = &mut self.watch {
+                watch(operation, &info.name, &tensor);
+            }
             self.values.insert(id, Slot::Tensor(tensor));
         }
         Ok(())
@@ -425,8 +453,10 @@ impl<'a> Run<'a, '_> {
         let Some(Binding::Value(id)) = state else { return Err(InferError::Missing("input".to_owned()).into()) };
         let info = self.function.value(*id);
         if let (ValueType::State(ty), Some(tensor)) = (&info.ty, results.into_iter().next()) {
-            let tensor = conform(tensor, ty.dtype, self.mode).map_err(KernelError::from)?;
-            self.states.insert(info.name.clone(), tensor);
+            // Numbers that were changed in place are there already; others get a place that is the state's alone.
+            let own = self.states.tensor(&info.name).is_some_and(|state| share(state, &tensor) && state.dims() == tensor.dims());
+            let tensor = if own { tensor } else { copied(&conform(tensor, ty.dtype, self.mode).map_err(KernelError::from)?) };
+            self.states.put(&info.name, Held { tensor, mode: Some(self.mode) });
         }
         Ok(())
     }
@@ -438,6 +468,7 @@ impl<'a> Run<'a, '_> {
                 let name = self.function.value(id).name.clone();
                 let tensor = self.operand(id).ok().and_then(|operand| operand.tensor);
                 let tensor = tensor.ok_or_else(|| EvalError::Result { function: self.name.to_owned(), name: name.clone() })?;
+                let tensor = if self.states.have(&tensor) { copied(&tensor) } else { tensor };
                 Ok((name, tensor))
             })
             .collect()

@@ -22,6 +22,7 @@ mod plan;
 pub mod samples;
 pub mod scores;
 mod shapes;
+mod states;
 mod value;
 
 pub use constant::{ConstantSource, Literals, SourceError, decode, literal_bytes};
@@ -31,3 +32,4 @@ pub use interpreter::{Interpreter, Limits, Mode, Operators, Watch};
 pub use kernel::{Arguments, Kernel, KernelError, storage_type, view};
 pub use package::{Files, MappedWeights, Package, PackageError};
 pub use shapes::types_of;
+pub use states::States;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{Kernel, Operators};
-use crate::mil::{Block, OpDef, Operation, ValueId};
+use crate::mil::{Binding, Block, OpDef, Operation, ValueId};
 
 /// A block that is ready to be run.
 #[derive(Debug)]
@@ -23,6 +23,8 @@ pub(super) struct Step {
     pub code: Option<(&'static OpDef, Kernel)>,
     /// The values that nobody needs afterwards.
     pub releases: Vec<ValueId>,
+    /// What is read from a state, changed here, and written back before anybody reads the state again.
+    pub changes: Option<ValueId>,
 }
 
 impl BlockPlan {
@@ -36,10 +38,28 @@ impl BlockPlan {
             releases.extend(&operation.outputs);
             releases.retain(|id| (outermost || own.contains(id)) && last.get(id).is_none_or(|&last| last <= index));
             let code = (operators.definitions)(&operation.kind).zip((operators.kernels)(&operation.kind));
-            Step { code, releases }
+            let changes = changed(block, index, operation).filter(|id| releases.contains(id));
+            Step { code, releases, changes }
         };
         Self { steps: block.operations.iter().enumerate().map(&mut step).collect() }
     }
+}
+
+/// What `operation` updates, where it is what a state holds and the next to use the state writes the result to it.
+fn changed(block: &Block, index: usize, operation: &Operation) -> Option<ValueId> {
+    let value = |operation: &Operation, name: &str| match operation.inputs.get(name).map(Vec::as_slice) {
+        Some([Binding::Value(id)]) => Some(*id),
+        _ => None,
+    };
+    if operation.kind != "slice_update" {
+        return None;
+    }
+    let x = value(operation, "x")?;
+    let read = block.operations[..index].iter().rfind(|read| read.outputs == [x] && read.kind == "read_state")?;
+    let state = value(read, "input")?;
+    let next = block.operations[index + 1..].iter().find(|next| next.uses().contains(&state))?;
+    let written = next.kind == "write_state" && value(next, "input") == Some(state);
+    (written && operation.outputs == [value(next, "data")?]).then_some(x)
 }
 
 /// The plans of the blocks of one program, which are known by where they stand in it.

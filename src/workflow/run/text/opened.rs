@@ -6,7 +6,7 @@ use candle_core::Tensor;
 
 use super::{TextRunError, choice::Candidate};
 use crate::{
-    eval::{Interpreter, Mode},
+    eval::{Interpreter, Mode, States},
     manifest::release::Interface,
     ops,
     workflow::{Context, Error, bundles::Bundle},
@@ -54,7 +54,7 @@ impl<'a> Runner<'a> {
         &self,
         function: Option<&str>,
         inputs: BTreeMap<String, Tensor>,
-        states: &mut BTreeMap<String, Tensor>,
+        states: &mut States,
     ) -> Result<BTreeMap<String, Tensor>, TextRunError> {
         let results = self.interpreter.run_with_states(function, inputs, states, self.mode);
         results.map_err(|source| TextRunError::Run { bundle: self.name().to_owned(), source })

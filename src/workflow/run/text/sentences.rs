@@ -10,7 +10,7 @@ use super::{
     opened::{Opened, Runner},
 };
 use crate::{
-    eval::Mode,
+    eval::{Mode, States},
     workflow::{Context, Error},
 };
 
@@ -65,7 +65,7 @@ impl<'a> SentenceEncoder<'a> {
         if self.has_types {
             inputs.insert("token_type_ids".to_owned(), row(vec![0; self.length])?);
         }
-        let results = self.runner.run(None, inputs, &mut BTreeMap::new())?;
+        let results = self.runner.run(None, inputs, &mut States::default())?;
         let embedding = results["sentence_embedding"].flatten_all().and_then(|it| it.to_vec1()).map_err(tensor)?;
         Ok((embedding, cut))
     }

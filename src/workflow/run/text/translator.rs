@@ -11,7 +11,7 @@ use super::{
     sentences::padded,
 };
 use crate::{
-    eval::Mode,
+    eval::{Mode, States},
     manifest::release::Feature,
     text::{Limits, NextToken, Tokenizer},
     workflow::{Context, Error},
@@ -68,11 +68,11 @@ pub(super) struct Encoded<'a> {
     inputs: BTreeMap<String, Tensor>,
 }
 
-/// What a decoder remembers. Tensors are never changed in place, so copies cost nothing.
+/// What a decoder remembers.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Memory {
     tokens: Vec<i64>,
-    states: BTreeMap<String, Tensor>,
+    states: States,
     caches: BTreeMap<String, Tensor>,
 }
 
@@ -149,15 +149,15 @@ impl Translator<'_> {
             Tensor::from_vec(values, (1, length), &Device::Cpu).map_err(|source| encoder.wrong_tensor(source))
         };
         let inputs = BTreeMap::from([("input_ids".to_owned(), row(ids, own)?), ("attention_mask".to_owned(), row(mask.clone(), own)?)]);
-        let hidden = encoder.run(None, inputs, &mut BTreeMap::new())?.remove("hidden_states");
+        let hidden = encoder.run(None, inputs, &mut States::default())?.remove("hidden_states");
         let hidden = hidden.ok_or_else(|| encoder.missing("result `hidden_states`"))?;
         let kept = hidden.narrow(1, 0, own.min(other)).and_then(|it| it.pad_with_zeros(1, 0, other.saturating_sub(own)));
         let kept = kept.map_err(|source| encoder.wrong_tensor(source))?;
         let hidden = BTreeMap::from([("encoder_hidden_states".to_owned(), kept)]);
         let mut inputs = match (&self.cross, self.cached) {
             (_, false) => hidden,
-            (Some(cross), true) => cross.run(None, hidden, &mut BTreeMap::new())?,
-            (None, true) => self.decoder.run(Some("cross"), hidden, &mut BTreeMap::new())?,
+            (Some(cross), true) => cross.run(None, hidden, &mut States::default())?,
+            (None, true) => self.decoder.run(Some("cross"), hidden, &mut States::default())?,
         };
         inputs.insert("encoder_attention_mask".to_owned(), row(mask, other)?);
         Ok((Encoded { translator: self, inputs }, cut))
