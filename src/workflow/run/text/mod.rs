@@ -30,8 +30,8 @@ use crate::{
 pub struct TextOptions {
     /// The package, or the bundle of a sentence encoder.
     pub subject: BundleSubject,
-    /// A glob over the variants that may be run.
-    pub variant: Option<String>,
+    /// Globs over the variants that may be run; none for all.
+    pub variants: Vec<String>,
     /// The texts.
     pub texts: Vec<String>,
     /// A file with a text in every line, instead.
@@ -89,15 +89,43 @@ pub fn run_text(context: &Context, options: &TextOptions, watch: &mut dyn FnMut(
     let chosen = choice::choose(context, options)?;
     let tokenizer = choice::tokenizer(context, options, &chosen)?;
     let start = Instant::now();
-    let mut report = match &chosen.encoder {
+    let report = match &chosen.encoder {
         choice::Encoder::Sentences(_) => sentences(context, &chosen, &tokenizer, options, texts)?,
         choice::Encoder::Tokens(_) => translate(context, &chosen, &tokenizer, options, texts, watch)?,
     };
-    report.seconds = start.elapsed().as_secs_f64();
-    let tokens: usize = report.texts.iter().map(|text| text.ids.len()).sum();
-    let generated = report.texts.iter().any(|text| text.output.is_some());
-    report.tokens_per_second = generated.then(|| tokens as f64 / report.seconds.max(1e-9));
-    Ok(report)
+    Ok(report.timed(start))
+}
+
+/// Runs a package's translator on texts as often as there are ways in which its decoders were made (precision, compression), the most
+/// precise first; each has a name.
+///
+/// # Errors
+/// When the package has no translator or no tokenizer, or a bundle cannot be run.
+pub(in crate::workflow) fn translate_each(context: &Context, options: &TextOptions) -> Result<Vec<(String, TextReport)>, Error> {
+    let texts = texts(context.directory(), options)?;
+    let chosen = choice::choose(context, options)?;
+    let makings = chosen.by_making();
+    if makings.is_empty() || matches!(chosen.encoder, choice::Encoder::Sentences(_)) {
+        return Err(TextRunError::Missing { package: chosen.name, missing: "translator" }.into());
+    }
+    let tokenizer = choice::tokenizer(context, options, &chosen)?;
+    let report = |(name, made): (String, Chosen)| {
+        let start = Instant::now();
+        let report = translate(context, &made, &tokenizer, options, texts.clone(), &mut |_, _| ())?;
+        Ok((name, report.timed(start)))
+    };
+    makings.into_iter().map(report).collect()
+}
+
+impl TextReport {
+    /// With what the clock says.
+    fn timed(mut self, start: Instant) -> Self {
+        self.seconds = start.elapsed().as_secs_f64();
+        let tokens: usize = self.texts.iter().map(|text| text.ids.len()).sum();
+        let generated = self.texts.iter().any(|text| text.output.is_some());
+        self.tokens_per_second = generated.then(|| tokens as f64 / self.seconds.max(1e-9));
+        self
+    }
 }
 
 fn texts(directory: &Path, options: &TextOptions) -> Result<Vec<String>, TextRunError> {
