@@ -18,9 +18,11 @@ pub mod lockstep;
 pub mod metrics;
 mod package;
 pub mod pictures;
+mod plan;
 pub mod samples;
 pub mod scores;
 mod shapes;
+mod states;
 mod value;
 
 pub use constant::{ConstantSource, Literals, SourceError, decode, literal_bytes};
@@ -30,3 +32,4 @@ pub use interpreter::{Interpreter, Limits, Mode, Operators, Watch};
 pub use kernel::{Arguments, Kernel, KernelError, storage_type, view};
 pub use package::{Files, MappedWeights, Package, PackageError, put_tables_in_place};
 pub use shapes::types_of;
+pub use states::States;

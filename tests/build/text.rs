@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use candle_core::Tensor;
 use mlreg::{
     eval::{
-        Mode, Package,
+        Mode, Package, States,
         golden::{Case, FitOptions, NameMap, cases, fit_all},
     },
     manifest::release::Variant,
@@ -150,7 +150,7 @@ struct Generation<'a> {
     decoder: &'a Package,
     /// The bundle that has the keys and values, where the decoder has no function for them.
     cross: Option<&'a Package>,
-    states: BTreeMap<String, Tensor>,
+    states: States,
     inputs: BTreeMap<String, Tensor>,
     mode: Mode,
 }
@@ -175,7 +175,7 @@ impl<'a> Generation<'a> {
                 inputs.insert(name.to_owned(), Tensor::zeros(shape(name), candle_core::DType::F32, &candle_core::Device::Cpu).unwrap());
             }
         }
-        Self { decoder, cross, states: BTreeMap::new(), inputs, mode }
+        Self { decoder, cross, states: States::default(), inputs, mode }
     }
 
     /// The rows of logits of these tokens, which are padded to what the decoder takes.
