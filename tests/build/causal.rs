@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Tensor};
 use mlreg::{
-    eval::{Mode, Package, golden::Case},
+    eval::{Interpreter, Mode, Package, States, golden::Case},
     manifest::release::{Feature, Variant},
     ops,
 };
@@ -60,27 +60,29 @@ fn shape(features: &[Feature], name: &str) -> Vec<usize> {
     feature.shape.iter().map(|&n| n as usize).collect()
 }
 
-/// The bundles of one form: each is a chain of chunks with the function that is run, for some number of tokens.
+/// A chunk, and the function of it that is run.
+type Part<'a> = (&'a Package, &'a Interpreter<'a>, Option<&'a str>);
+
+/// The bundles of one form: a chain of chunks for each number of tokens of a call.
 struct Runner<'a> {
-    /// By tokens of a call.
-    calls: BTreeMap<usize, Vec<(&'a Package, Option<String>)>>,
-    states: Vec<BTreeMap<String, Tensor>>,
+    calls: &'a BTreeMap<usize, Vec<Part<'a>>>,
+    states: Vec<States>,
     caches: Vec<BTreeMap<String, Tensor>>,
     mode: Mode,
 }
 
 impl<'a> Runner<'a> {
-    fn new(calls: BTreeMap<usize, Vec<(&'a Package, Option<String>)>>, mode: Mode) -> Self {
+    fn new(calls: &'a BTreeMap<usize, Vec<Part<'a>>>, mode: Mode) -> Self {
         let chunks = calls.values().next().unwrap().len();
-        Self { calls, states: vec![BTreeMap::new(); chunks], caches: vec![BTreeMap::new(); chunks], mode }
+        Self { calls, states: (0..chunks).map(|_| States::default()).collect(), caches: vec![BTreeMap::new(); chunks], mode }
     }
 
     /// Logits of tokens that stand behind `position` others.
     fn step(&mut self, tokens: &[i64], position: usize) -> Tensor {
         let (&length, chain) = self.calls.range(tokens.len()..).next().unwrap();
         let mut handed = ("input_ids", row(tokens, length));
-        for (index, (package, function)) in chain.iter().enumerate() {
-            let interface = package.interface(function.as_deref()).unwrap();
+        for (index, &(package, interpreter, function)) in chain.iter().enumerate() {
+            let interface = package.interface(function).unwrap();
             let mut inputs = BTreeMap::from([
                 (handed.0.to_owned(), handed.1.clone()),
                 ("position".to_owned(), Tensor::from_vec(vec![position as i64], 1, &Device::Cpu).unwrap()),
@@ -89,8 +91,7 @@ impl<'a> Runner<'a> {
                 let zeros = || Tensor::zeros(shape(&interface.inputs, &feature.name), DType::F32, &Device::Cpu).unwrap();
                 inputs.insert(feature.name.clone(), self.caches[index].get(&feature.name).cloned().unwrap_or_else(zeros));
             }
-            let interpreter = package.interpreter(ops::OPERATORS);
-            let results = interpreter.run_with_states(function.as_deref(), inputs, &mut self.states[index], self.mode).unwrap();
+            let results = interpreter.run_with_states(function, inputs, &mut self.states[index], self.mode).unwrap();
             for (name, tensor) in results {
                 match name.strip_suffix("_out") {
                     Some(cache) => drop(self.caches[index].insert(cache.to_owned(), tensor)),
@@ -208,8 +209,10 @@ fn check_release(fixture: &str, keys: &str) {
         let precision = variants[0].axes["precision"].as_str();
         // States hold float16 whatever the program computes in; without that rounding it must be exact.
         let mode = if precision == "float32" { Mode::Float32 } else { Mode::Declared };
-        let calls: BTreeMap<_, _> = packages.iter().map(|(length, package)| (*length, vec![(package, None)])).collect();
-        check(&|| Runner::new(calls.clone(), mode), fixture, &variants[0].id, precision);
+        let interpreters: Vec<_> = packages.iter().map(|(_, package)| package.interpreter(ops::OPERATORS)).collect();
+        let parts = packages.iter().zip(&interpreters);
+        let calls = parts.map(|((length, package), interpreter)| (*length, vec![(package, interpreter, None)])).collect();
+        check(&|| Runner::new(&calls, mode), fixture, &variants[0].id, precision);
     }
 }
 
