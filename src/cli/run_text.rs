@@ -20,8 +20,8 @@ use crate::{
 pub(super) struct TextArguments {
     /// Run the package on TEXT
     ///
-    /// A translator generates text with its encoder and decoder, a sentence encoder says how alike two sentences are (repeat the option). The
-    /// tokenizer is one of the package's plain files.
+    /// A language model goes on with it, a translator generates text with its encoder and decoder, a sentence encoder says how alike two sentences are
+    /// (repeat the option). The tokenizer is one of the package's plain files.
     #[arg(long, value_name = "TEXT")]
     text: Vec<String>,
     /// Run the package on every line of FILE
@@ -29,6 +29,15 @@ pub(super) struct TextArguments {
     text_file: Option<PathBuf>,
     #[command(flatten)]
     generation: GenerationArguments,
+    /// Ask a language model, instead of having it go on with the text
+    ///
+    /// The text becomes what a user says, as the chat template beside the tokenizer writes it (chat_template.jinja or
+    /// tokenizer_config.json among the package's plain files).
+    #[arg(long)]
+    chat: bool,
+    /// Of --chat: what the system is told
+    #[arg(long, value_name = "TEXT", requires = "chat")]
+    system: Option<String>,
     /// Choose tokens by chance
     ///
     /// Above 1 more evenly, below 1 more certainly, 0 not at all.
@@ -127,6 +136,8 @@ pub(super) fn run(
         file: arguments.text_file.clone(),
         tokenizer: arguments.generation.tokenizer.clone(),
         languages: arguments.generation.languages(),
+        system: arguments.system.clone(),
+        chat: arguments.chat,
         strategy: arguments.strategy(),
         most_tokens: arguments.generation.max_tokens,
         mode,

@@ -34,6 +34,9 @@ pub enum TextError {
     /// A text that cannot be tokenized, or ids that are no text.
     #[error("the tokenizer fails")]
     Tokenizer(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A chat template that is damaged, or that refuses a conversation.
+    #[error("the chat template fails")]
+    Template(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A token that the vocabulary does not have.
     #[error("the tokenizer has no token `{token}`")]
     NoToken {
@@ -46,6 +49,7 @@ impl TextError {
     /// The next step, where there is one.
     pub fn hint(&self) -> Option<String> {
         match self {
+            Self::Template(_) => Some("without --chat the model goes on with the text as it stands".to_owned()),
             Self::Kind { .. } => Some("use the checkpoint's tokenizer.json".to_owned()),
             _ => None,
         }

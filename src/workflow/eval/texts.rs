@@ -207,6 +207,8 @@ fn translated(context: &Context, options: &TextEvalOptions, subject: &BundleSubj
         file: None,
         tokenizer: options.model_tokenizer.clone(),
         languages: options.languages.clone(),
+        system: None,
+        chat: false,
         strategy: options.strategy,
         most_tokens: options.most_tokens,
         mode: options.mode,

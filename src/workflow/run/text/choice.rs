@@ -5,11 +5,11 @@
 
 use std::{cmp::Reverse, path::Path};
 
-use super::{TextOptions, TextRunError};
+use super::{TextOptions, TextRunError, language};
 use crate::{
     base::Target,
     manifest::release::{BundleKind, Feature, Interface, Release, Variant},
-    text::Tokenizer,
+    text::{ChatTemplate, Tokenizer},
     workflow::{
         Context, Error,
         bundles::{self, Bundle, BundleSubject, Found},
@@ -23,6 +23,7 @@ pub(super) struct Candidate {
     found: Found,
     pub interface: Interface,
     making: Making,
+    component: String,
     order: (bool, bool, Reverse<Option<Target>>),
 }
 
@@ -54,6 +55,8 @@ impl Making {
 pub(super) enum Encoder {
     Sentences(Vec<Candidate>),
     Tokens(Vec<Candidate>),
+    /// A language model has none: these are its own bundles.
+    Language(Vec<Candidate>),
 }
 
 /// The bundles of a package, by what they do, the preferred ones first.
@@ -72,7 +75,8 @@ impl Chosen {
     /// only where there is none of that making: then of its precision, then any.
     pub(super) fn by_making(&self) -> Vec<(String, Self)> {
         let mut makings: Vec<&Making> = Vec::new();
-        for decoder in &self.decoders {
+        let language: &[Candidate] = if let Encoder::Language(bundles) = &self.encoder { bundles } else { &[] };
+        for decoder in self.decoders.iter().chain(language) {
             if !makings.contains(&&decoder.making) {
                 makings.push(&decoder.making);
             }
@@ -89,6 +93,7 @@ impl Chosen {
         let encoder = match &self.encoder {
             Encoder::Sentences(candidates) => Encoder::Sentences(of(candidates)),
             Encoder::Tokens(candidates) => Encoder::Tokens(of(candidates)),
+            Encoder::Language(candidates) => Encoder::Language(of(candidates)),
         };
         let decoders = self.decoders.iter().filter(|decoder| decoder.making == *making).cloned().collect();
         Self { name: self.name.clone(), encoder, decoders, crosses: of(&self.crosses), release: self.release.clone() }
@@ -109,7 +114,23 @@ impl Candidate {
     fn of(found: Found, interface: Interface, variant: Option<&Variant>) -> Self {
         let is = |axis: &str, value: &str| variant.and_then(|variant| variant.axes.get(axis)).is_some_and(|found| found == value);
         let order = (!is("precision", "float32"), is("linear", "conv"), Reverse(variant.and_then(|variant| variant.target)));
-        Self { found, interface, making: Making::of(variant), order }
+        let component = variant.map_or_else(String::new, |variant| variant.component.clone());
+        Self { found, interface, making: Making::of(variant), component, order }
+    }
+
+    /// The preferred ones come first.
+    pub(super) fn order(&self) -> impl Ord + use<> {
+        self.order
+    }
+
+    /// Whether two bundles were made in the same way.
+    pub(super) fn is_made_as(&self, other: &Self) -> bool {
+        self.making == other.making && self.order.2 == other.order.2
+    }
+
+    /// Which chunk of a model it is, from 1 on: the number that its component's name ends in.
+    pub(super) fn chunk(&self) -> Option<usize> {
+        self.component.rsplit_once("chunk-")?.1.parse().ok()
     }
 
     pub(super) fn open(&self, context: &Context) -> Result<Bundle, Error> {
@@ -138,9 +159,13 @@ pub(super) fn choose(context: &Context, options: &TextOptions) -> Result<Chosen,
     candidates.sort_by_key(|candidate| candidate.order);
     let with = |output: &str| candidates.iter().filter(|it| has(&it.interface.outputs, output)).cloned().collect::<Vec<_>>();
     let (sentences, tokens) = (with("sentence_embedding"), with("hidden_states"));
+    let later = candidates.iter().any(|it| language::is_later_chunk(&it.interface));
+    let whole = |it: &&Candidate| language::is_language_model(&it.interface) && (later || has(&it.interface.outputs, "logits"));
+    let language: Vec<Candidate> = candidates.iter().filter(whole).cloned().collect();
     let decoders = candidates.iter().filter(|it| has(&it.interface.inputs, "decoder_input_ids")).cloned().collect();
     let name = options.subject.to_string();
     let encoder = match (sentences.is_empty(), tokens.is_empty()) {
+        _ if !language.is_empty() => Encoder::Language(language),
         (false, _) => Encoder::Sentences(sentences),
         (true, false) => Encoder::Tokens(tokens),
         _ => return Err(TextRunError::Missing { package: name, missing: "encoder of text" }.into()),
@@ -160,6 +185,20 @@ pub(super) fn tokenizer(context: &Context, options: &TextOptions, chosen: &Chose
     let path = context.store().blob_path(&file.sha256);
     let bytes = std::fs::read(&path).map_err(|source| TextRunError::Read { path, source })?;
     Ok(Tokenizer::read(Path::new(file.path.as_str()), &bytes, file.path.as_str().ends_with(".json"))?)
+}
+
+/// The chat template that belongs to the tokenizer: among the package's plain files, or beside the tokenizer that was named.
+pub(super) fn chat_template(context: &Context, options: &TextOptions, chosen: &Chosen) -> Option<ChatTemplate> {
+    let read = |name: &str| match &options.tokenizer {
+        Some(path) => std::fs::read_to_string(context.directory().join(path).with_file_name(name)).ok(),
+        None => {
+            let variants = chosen.release.iter().flat_map(|release| &release.variants).filter(|variant| variant.kind == BundleKind::Files);
+            let file = variants.flat_map(|variant| &variant.files).find(|file| file.path.file_name() == name)?;
+            std::fs::read_to_string(context.store().blob_path(&file.sha256)).ok()
+        }
+    };
+    let config = read("tokenizer_config.json").and_then(|text| serde_json::from_str(&text).ok());
+    ChatTemplate::find(read("chat_template.jinja"), config.as_ref())
 }
 
 /// Of candidates that can take `wanted` tokens the shortest, else the longest; equal ones in their order.

@@ -39,6 +39,24 @@ pub enum TextRunError {
         /// The bundle.
         bundle: String,
     },
+    /// A package without a chat template.
+    #[error("`{package}` has no chat template: expected a plain file `chat_template.jinja`, or one in `tokenizer_config.json`")]
+    NoChatTemplate {
+        /// The package, or the bundle.
+        package: String,
+    },
+    /// A prompt that is longer than what the model can read.
+    #[error("text {} has {tokens} tokens, and the longest prompt of `{package}` has {most}", index + 1)]
+    TooLong {
+        /// The package, or the bundle.
+        package: String,
+        /// Which text, from 0 on.
+        index: usize,
+        /// Its tokens.
+        tokens: usize,
+        /// How many there may be.
+        most: usize,
+    },
     /// A tokenizer.
     #[error(transparent)]
     Text(#[from] TextError),
@@ -70,6 +88,8 @@ impl TextRunError {
                 Some("add a component with `files = [\"tokenizer.json\"]` to the package, or name one with --tokenizer".to_owned())
             }
             Self::NoLanguages => Some("add --source-language and --target-language, e.g. en and de".to_owned()),
+            Self::NoChatTemplate { .. } => Some("add the file beside tokenizer.json to the package, or leave out --chat".to_owned()),
+            Self::TooLong { .. } => Some("shorten the text, or build a variant with a longer context".to_owned()),
             Self::Text(error) => error.hint(),
             _ => None,
         }

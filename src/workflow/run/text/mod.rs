@@ -1,9 +1,10 @@
-//! `run --text`: text in, text out through the encoder and decoder of a package, or how alike sentences are.
+//! `run --text`: text in, text out through a language model or the encoder and decoder of a package, or how alike sentences are.
 //!
 //! Which bundles of a package do what is seen from their inputs and outputs; the tokenizer is one of its plain files.
 
 mod choice;
 mod error;
+mod language;
 mod opened;
 mod sentences;
 mod translator;
@@ -18,10 +19,15 @@ use serde::Serialize;
 
 pub use error::TextRunError;
 
-use self::{choice::Chosen, sentences::SentenceEncoder, translator::TranslatorBundles};
+use self::{
+    choice::Chosen,
+    language::{LanguageBundles, Memory, Prompted},
+    sentences::SentenceEncoder,
+    translator::TranslatorBundles,
+};
 use crate::{
     eval::Mode,
-    text::{Limits, Strategy, Tokenizer, generate},
+    text::{ChatTemplate, Limits, Strategy, Tokenizer, generate},
     workflow::{Amount, Context, Error, bundles::BundleSubject},
 };
 
@@ -40,6 +46,10 @@ pub struct TextOptions {
     pub tokenizer: Option<PathBuf>,
     /// The languages of source and target, where the tokenizer has tokens for them, e.g. `en`.
     pub languages: Option<(String, String)>,
+    /// What a chat template is told about the system.
+    pub system: Option<String>,
+    /// Whether a language model is asked by its chat template, instead of going on with the text.
+    pub chat: bool,
     /// How tokens are chosen.
     pub strategy: Strategy,
     /// The most tokens of a result.
@@ -61,6 +71,8 @@ pub struct TextReport {
     pub seconds: f64,
     /// Tokens generated per second, where there are some.
     pub tokens_per_second: Option<f64>,
+    /// Tokens of prompts read per second, of a language model.
+    pub prompt_tokens_per_second: Option<f64>,
 }
 
 /// A text and what it became.
@@ -92,6 +104,15 @@ pub fn run_text(context: &Context, options: &TextOptions, watch: &mut dyn FnMut(
     let report = match &chosen.encoder {
         choice::Encoder::Sentences(_) => sentences(context, &chosen, &tokenizer, options, texts)?,
         choice::Encoder::Tokens(_) => translate(context, &chosen, &tokenizer, options, texts, watch)?,
+        choice::Encoder::Language(candidates) => {
+            let bundles = LanguageBundles::open(context, &chosen.name, candidates)?;
+            let template = options.chat.then(|| choice::chat_template(context, options, &chosen));
+            if matches!(template, Some(None)) {
+                return Err(TextRunError::NoChatTemplate { package: chosen.name }.into());
+            }
+            let template = template.flatten();
+            return Ok(Completion { context, options, tokenizer: &tokenizer, template }.run(&bundles, texts, watch)?);
+        }
     };
     Ok(report.timed(start))
 }
@@ -105,7 +126,7 @@ pub(in crate::workflow) fn translate_each(context: &Context, options: &TextOptio
     let texts = texts(context.directory(), options)?;
     let chosen = choice::choose(context, options)?;
     let makings = chosen.by_making();
-    if makings.is_empty() || matches!(chosen.encoder, choice::Encoder::Sentences(_)) {
+    if makings.is_empty() || !matches!(chosen.encoder, choice::Encoder::Tokens(_)) {
         return Err(TextRunError::Missing { package: chosen.name, missing: "translator" }.into());
     }
     let tokenizer = choice::tokenizer(context, options, &chosen)?;
@@ -155,7 +176,14 @@ fn sentences(
     let vectors: Vec<&[f32]> = results.iter().filter_map(|result| result.embedding.as_deref()).collect();
     let row = |a: &&[f32]| vectors.iter().map(|b| sentences::cosine(a, b)).collect();
     let similarities = Some(vectors.iter().map(row).collect());
-    Ok(TextReport { bundles: vec![opened.bundle.name], texts: results, similarities, seconds: 0.0, tokens_per_second: None })
+    Ok(TextReport {
+        bundles: vec![opened.bundle.name],
+        texts: results,
+        similarities,
+        seconds: 0.0,
+        tokens_per_second: None,
+        prompt_tokens_per_second: None,
+    })
 }
 
 fn longest(ids: &[Vec<u32>]) -> usize {
@@ -192,7 +220,80 @@ fn translate(
         task.advance(1);
     }
     task.finish("generated the texts");
-    Ok(TextReport { bundles: bundles.names(), texts: results, similarities: None, seconds: 0.0, tokens_per_second: None })
+    Ok(TextReport {
+        bundles: bundles.names(),
+        texts: results,
+        similarities: None,
+        seconds: 0.0,
+        tokens_per_second: None,
+        prompt_tokens_per_second: None,
+    })
+}
+
+/// Texts that a language model goes on with.
+struct Completion<'a> {
+    context: &'a Context,
+    options: &'a TextOptions,
+    tokenizer: &'a Tokenizer,
+    template: Option<ChatTemplate>,
+}
+
+impl Completion<'_> {
+    fn prompt(&self, text: &str) -> Result<Vec<u32>, TextRunError> {
+        Ok(match &self.template {
+            Some(template) => self.tokenizer.encode(&template.render(self.options.system.as_deref(), text)?, false)?,
+            None => self.tokenizer.encode(text, true)?,
+        })
+    }
+
+    fn run(&self, bundles: &LanguageBundles, texts: Vec<String>, watch: &mut dyn FnMut(usize, &str)) -> Result<TextReport, TextRunError> {
+        let model = bundles.model(self.options.mode);
+        let start = Instant::now();
+        let (mut reading, mut read) = (0.0, 0);
+        let task = self.context.progress().begin("generating texts", Amount::Items(texts.len() as u64));
+        let mut results = Vec::with_capacity(texts.len());
+        for (index, text) in texts.into_iter().enumerate() {
+            let prompt = self.prompt(&text)?;
+            let most = model.context().saturating_sub(1);
+            let (&last, before) = match prompt.split_last() {
+                Some(split) if prompt.len() <= most => split,
+                Some(_) => {
+                    let package = self.options.subject.to_string();
+                    return Err(TextRunError::TooLong { package, index, tokens: prompt.len(), most });
+                }
+                None => return Err(TextRunError::Missing { package: format!("text {}", index + 1), missing: "tokens" }),
+            };
+            let (asked, mut memory) = (Instant::now(), Memory::default());
+            if model.reads_ahead() {
+                model.read(&mut memory, before)?;
+            } else {
+                memory.recall(before);
+            }
+            (reading, read) = (reading + asked.elapsed().as_secs_f64(), read + before.len());
+            let limits = Limits { start: last, ends: model.ends(), most: self.options.most_tokens.min(model.context() - before.len()) };
+            let mut stream = Stream { tokenizer: self.tokenizer, ids: Vec::new(), shown: 0 };
+            let generated = generate(&Prompted { model: &model, memory }, &limits, self.options.strategy, &mut |id| {
+                if let Some(piece) = stream.push(id) {
+                    watch(index, &piece);
+                }
+            })?;
+            let output = Some(self.tokenizer.decode(&generated.ids)?);
+            results.push(TextResult { text, output, ids: generated.ids, ended: Some(generated.ended), cut: 0, embedding: None });
+            task.advance(1);
+        }
+        task.finish("generated the texts");
+        let seconds = start.elapsed().as_secs_f64();
+        let tokens: usize = results.iter().map(|result| result.ids.len()).sum();
+        let speed = |count: usize, seconds: f64| (count > 0).then(|| count as f64 / seconds.max(1e-9));
+        Ok(TextReport {
+            bundles: bundles.names(),
+            texts: results,
+            similarities: None,
+            seconds,
+            tokens_per_second: speed(tokens, seconds - reading),
+            prompt_tokens_per_second: speed(read, reading).filter(|_| model.reads_ahead()),
+        })
+    }
 }
 
 /// Text as it comes: what further tokens could still change is held back.
