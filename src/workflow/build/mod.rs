@@ -6,6 +6,7 @@
 //! ```
 //! `conversion` makes variants from checkpoints, `tree` takes bundles and files as they are.
 
+mod compiled;
 mod conversion;
 mod error;
 mod find;
@@ -132,6 +133,7 @@ impl Made {
             tags: BTreeSet::new(),
             delivery: Delivery::default(),
             interface,
+            compiled: None,
             files: Vec::new(),
             folders: Vec::new(),
             other: Other::default(),
