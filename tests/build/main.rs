@@ -4,6 +4,7 @@
 mod package;
 
 mod autoencoders;
+mod compiled;
 mod errors;
 mod imports;
 mod releases;

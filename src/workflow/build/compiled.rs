@@ -4,11 +4,13 @@
 //! other one refuses, and gets a package in a folder of its own. No bundle is run here: releases say so.
 
 use std::{
+    collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
 };
 
+use super::{Made, error::BuildError, hub, shelf::Shelf, tree::Tree};
 use crate::{
     base::RelativePath,
     emit::coreml::{COMPILER, CoreMlError, PackageSource, compiled_files},
@@ -17,9 +19,9 @@ use crate::{
         release::{Compiled, Other},
     },
     mil::Program,
+    store::StoredBlob,
+    workflow::Error,
 };
-
-use super::error::BuildError;
 
 /// Apple's tool and its sub-tool.
 const XCRUN: &str = "xcrun";
@@ -52,18 +54,29 @@ fn refusal(plan: &VariantPlan, source: CoreMlError) -> BuildError {
     BuildError::Compile { id: plan.id.clone(), component: plan.component.clone(), source }
 }
 
-/// What a release says of a bundle that `compiler` made.
-pub(super) fn record(compiler: &str) -> Compiled {
-    Compiled { compiler: compiler.to_owned(), run_on_device: false, other: Other::default() }
-}
-
 impl Compilation {
-    /// What a release says of it.
-    pub(super) fn record(&self) -> Compiled {
-        match self {
-            Self::Done(_) => record(COMPILER),
-            Self::Apple(_) => record(COREMLCOMPILER),
-        }
+    /// Puts the bundle into the store; `package` makes the package in a folder, for Apple's compiler, and says where it is.
+    ///
+    /// # Errors
+    /// When Apple's compiler fails, or the store does.
+    pub(super) fn store(
+        self,
+        shelf: &Shelf<'_>,
+        plan: &VariantPlan,
+        weights: &BTreeMap<&str, StoredBlob>,
+        package: impl FnOnce(&Path) -> Result<PathBuf, BuildError>,
+    ) -> Result<Made, Error> {
+        let (mut made, compiler) = match self {
+            Self::Done(files) => (Made::of_files(shelf, plan, files, weights)?, COMPILER),
+            Self::Apple(compiler) => {
+                let folder = hub::scratch(shelf.store())?;
+                let package = package(folder.path())?;
+                let compiled = compiler.compile(&plan.id, &package, &folder.path().join("out"))?;
+                (Tree::of_bundle(&compiled)?.store(shelf, plan)?, COREMLCOMPILER)
+            }
+        };
+        made.variant.compiled = Some(Compiled { compiler: compiler.to_owned(), run_on_device: false, other: Other::default() });
+        Ok(made)
     }
 }
 
@@ -105,12 +118,12 @@ fn said(output: &Output) -> String {
     if lines.is_empty() { output.status.to_string() } else { lines.join("; ") }
 }
 
-/// Writes the package of `files` into `folder`; `weights` says where a weight file is, which is linked where that can be.
+/// Writes a package to `folder` and says where it is; `weights` says where a weight file is, which is linked where that can be.
 pub(super) fn write_package(
     folder: &Path,
     files: &[(RelativePath, PackageSource)],
     weights: impl Fn(&str) -> PathBuf,
-) -> Result<(), BuildError> {
+) -> Result<PathBuf, BuildError> {
     for (path, source) in files {
         let file = path.below(folder);
         let parent = file.parent().unwrap_or(folder);
@@ -120,7 +133,7 @@ pub(super) fn write_package(
         });
         written.map_err(BuildError::read(&file))?;
     }
-    Ok(())
+    Ok(folder.to_owned())
 }
 
 fn link_or_copy(from: &Path, to: &Path) -> io::Result<()> {

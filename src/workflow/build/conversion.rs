@@ -21,7 +21,6 @@ use super::{
     hub::{self, HubCheckpoint},
     shared::SharedTensors,
     shelf::Shelf,
-    tree::Tree,
 };
 use crate::{
     arch::{
@@ -37,11 +36,11 @@ use crate::{
     manifest::{
         self, Attention, Axes, Cache, Compression, Content, Format, Layout, Linear, Logits, PackageHeader, PictureRange, Precision,
         VariantPlan,
-        release::{FileEntry, Interface, Other, Source, TensorLabel},
+        release::{Interface, Other, Source, TensorLabel},
     },
     mil::{self, Constant, DataType},
     ops,
-    store::{Cut, Segmentation, Store, StoredBlob},
+    store::{Cut, Segmentation, StoredBlob},
     workflow::{Amount, Context, Error},
 };
 
@@ -193,8 +192,7 @@ impl<'a> Conversion<'a> {
             for file in converter.plan.files() {
                 files.insert(file.name.as_str(), self.weight_file(context, shelf, &converter, file, precision)?);
             }
-            let bundles: Result<Vec<_>, Error> =
-                drafts.into_par_iter().map(|draft| bundle(context.store(), shelf, draft, &files)).collect();
+            let bundles: Result<Vec<_>, Error> = drafts.into_par_iter().map(|draft| bundle(shelf, draft, &files)).collect();
             made.extend(bundles?);
         }
         Ok(made)
@@ -471,38 +469,15 @@ fn metadata(header: &PackageHeader, network: &Network, form: &Form) -> Result<Mo
 }
 
 /// Puts the files of a variant into the store.
-fn bundle(store: &Store, shelf: &Shelf<'_>, draft: Draft<'_>, weights: &BTreeMap<&str, StoredBlob>) -> Result<Made, Error> {
+fn bundle(shelf: &Shelf<'_>, draft: Draft<'_>, weights: &BTreeMap<&str, StoredBlob>) -> Result<Made, Error> {
     let Draft { plan, interface, files, compilation } = draft;
-    let compiled = compilation.as_ref().map(Compilation::record);
+    let blob = |name: &str| shelf.store().blob_path(&weights[name].digest);
     let mut made = match compilation {
-        None => stored(shelf, plan, files, weights)?,
-        Some(Compilation::Done(files)) => stored(shelf, plan, files, weights)?,
-        Some(Compilation::Apple(compiler)) => {
-            let folder = hub::scratch(store)?;
-            let package = folder.path().join(&plan.name).with_extension("mlpackage");
-            compiled::write_package(&package, &files, |name| store.blob_path(&weights[name].digest))?;
-            Tree::of_bundle(&compiler.compile(&plan.id, &package, &folder.path().join("out"))?)?.store(shelf, plan)?
+        None => Made::of_files(shelf, plan, files, weights)?,
+        Some(compilation) => {
+            compilation.store(shelf, plan, weights, |folder| compiled::write_package(&folder.join("model.mlpackage"), &files, blob))?
         }
     };
     made.variant.interface = Some(interface);
-    made.variant.compiled = compiled;
-    Ok(made)
-}
-
-fn stored(
-    shelf: &Shelf<'_>,
-    plan: &VariantPlan,
-    files: Vec<(RelativePath, PackageSource)>,
-    weights: &BTreeMap<&str, StoredBlob>,
-) -> Result<Made, Error> {
-    let mut made = Made::new(plan, None);
-    for (path, source) in files {
-        let stored = match source {
-            PackageSource::Bytes(bytes) => shelf.bytes(&bytes)?,
-            PackageSource::WeightFile(name) => weights[name.as_str()].clone(),
-        };
-        made.variant.files.push(FileEntry { path, sha256: stored.digest, size: stored.blob.size, executable: false });
-        made.blobs.insert(stored.digest, stored.blob);
-    }
     Ok(made)
 }

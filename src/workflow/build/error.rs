@@ -200,6 +200,12 @@ pub enum BuildError {
         /// The bundle.
         path: PathBuf,
     },
+    /// A package without the program that is to be compiled.
+    #[error("`{}` is no Core ML package: it has no `Manifest.json` that names a specification", path.display())]
+    NoSpecification {
+        /// The bundle.
+        path: PathBuf,
+    },
     /// A model that cannot be described.
     #[error("cannot read the model `{}`", path.display())]
     Model {
