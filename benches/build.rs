@@ -10,8 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-#[path = "decoder/mod.rs"]
-mod decoder;
+#[path = "made_up/mod.rs"]
+mod made_up;
 
 const MANIFEST: &str = r#"
 [package]
@@ -33,7 +33,7 @@ const RUNS: usize = 5;
 fn main() {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("checkpoint")).unwrap();
-    fs::write(folder.path().join("checkpoint/model.safetensors"), decoder::checkpoint(64, 16)).unwrap();
+    fs::write(folder.path().join("checkpoint/model.safetensors"), made_up::image_decoder(64, 16)).unwrap();
     fs::write(folder.path().join("decoder.toml"), MANIFEST).unwrap();
     let empty = best(|run| mlreg(folder.path(), &format!("home-{run}")));
     let again = best(|_| mlreg(folder.path(), "home-0"));

@@ -19,8 +19,8 @@ use mlreg::{
     ops::{self, ConvOptions},
 };
 
-#[path = "decoder/mod.rs"]
-mod decoder;
+#[path = "made_up/mod.rs"]
+mod made_up;
 
 const MANIFEST: &str = r#"
 [package]
@@ -89,7 +89,7 @@ fn best(interpreter: &Interpreter<'_>, input: &str, shape: &[u64], mode: Mode) -
 
 fn build(folder: &Path) {
     fs::create_dir(folder.join("checkpoint")).unwrap();
-    fs::write(folder.join("checkpoint/model.safetensors"), decoder::checkpoint(64, 16)).unwrap();
+    fs::write(folder.join("checkpoint/model.safetensors"), made_up::image_decoder(64, 16)).unwrap();
     fs::write(folder.join("decoder.toml"), MANIFEST).unwrap();
     let arguments = ["--quiet", "build", "decoder.toml", "--home", "home", "--out", "out"];
     let status = Command::new(env!("CARGO_BIN_EXE_mlreg")).args(arguments).current_dir(folder).status().unwrap();

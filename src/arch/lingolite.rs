@@ -12,7 +12,7 @@ use super::{
     ArchError, Architecture, CacheForm, Config, Documents, LoadOptions, Network, Tensors,
     blocks::{
         Activation, CrossAttention, Embedding, FeedForward, Heads, KeyValueCache, LayerCache, Linear, PreNormLayer, RmsNorm, Rotary, Scale,
-        SelfAttention,
+        SelfAttention, layer::BIAS,
     },
     translator::{self, Entry, Exit, PARTS, Part, Side},
 };
@@ -168,9 +168,18 @@ impl Reader<'_> {
     fn attention(&self, layer: &str, index: u64, cached: bool) -> Result<SelfAttention, ArchError> {
         let heads = self.sizes.heads;
         let [query, key, value, output] = self.products(layer, "self_attn")?;
-        let cache = KeyValueCache { layers: self.sizes.decoder_layers, heads: heads.key_value, size: heads.size };
+        let cache = KeyValueCache { layers: self.sizes.decoder_layers, heads: heads.key_value, size: heads.size, ring: None };
         let cache = cached.then_some(LayerCache { cache, layer: index });
-        Ok(SelfAttention { heads, inputs: [query, key, value], output, scale: Scale::InverseRoot, cache })
+        Ok(SelfAttention {
+            heads,
+            inputs: [query, key, value],
+            output,
+            scale: Scale::InverseRoot,
+            head_norms: None,
+            rotary: true,
+            bias: BIAS,
+            cache,
+        })
     }
 
     fn cross(&self, layer: &str, index: u64, cached: bool) -> Result<CrossAttention, ArchError> {

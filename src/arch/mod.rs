@@ -8,6 +8,7 @@ pub mod blocks;
 
 mod autoencoder_tiny;
 mod bert;
+mod causal;
 mod config;
 mod error;
 mod lingolite;
@@ -33,7 +34,18 @@ pub use tensors::Tensors;
 use crate::{checkpoint::Weights, mil::DataType};
 
 /// Every architecture. Adding one: its file, and its word here.
-pub const ARCHITECTURES: &[&dyn Architecture] = &[&autoencoder_tiny::AutoencoderTiny, &bert::Bert, &lingolite::LingoLite, &t5::T5];
+pub const ARCHITECTURES: &[&dyn Architecture] = &[
+    &autoencoder_tiny::AutoencoderTiny,
+    &bert::Bert,
+    &causal::EXAONE4,
+    &causal::LLAMA,
+    &causal::MISTRAL,
+    &causal::PHI3,
+    &causal::QWEN2,
+    &causal::QWEN3,
+    &lingolite::LingoLite,
+    &t5::T5,
+];
 
 /// What a component's manifest says about how to read a checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,10 +60,44 @@ pub struct LoadOptions {
     pub clamp: bool,
     /// The longest sequence or context of the component, in tokens: how far tables of positions must reach.
     pub positions: u64,
+    /// The longest sequence of one call, in tokens.
+    pub longest: u64,
     /// Where a decoder keeps its cache.
     pub cache: CacheForm,
+    /// Whether layers with a window keep the window alone.
+    pub window_cache: bool,
+    /// Which run of layers, where they are split.
+    pub chunk: Option<Chunk>,
     /// Whether bundles may have several functions (from iOS18 on).
     pub several_functions: bool,
+}
+
+/// A run of layers of a network that is split into several.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Chunk {
+    /// Which one, from 0 on.
+    pub index: u64,
+    /// How many there are.
+    pub count: u64,
+}
+
+impl Chunk {
+    /// Its layers, of `layers` in all: as even as can be, the longer ones first.
+    pub fn layers(&self, layers: u64) -> std::ops::Range<u64> {
+        let (least, longer) = (layers / self.count, layers % self.count);
+        let start = |index: u64| index * least + index.min(longer);
+        start(self.index)..start(self.index + 1)
+    }
+
+    /// Whether it has the embedding.
+    pub fn is_first(&self) -> bool {
+        self.index == 0
+    }
+
+    /// Whether it has the head.
+    pub fn is_last(&self) -> bool {
+        self.index + 1 == self.count
+    }
 }
 
 /// What a checkpoint says beside its tensors.

@@ -14,7 +14,7 @@ use super::{
     ArchError, Architecture, CacheForm, Config, Documents, LoadOptions, Network, Tensors,
     blocks::{
         Activation, Buckets, CrossAttention, Embedding, FeedForward, Heads, KeyValueCache, LayerCache, Linear, PreNormLayer, RelativeBias,
-        RmsNorm, Scale, SelfAttention,
+        RmsNorm, Scale, SelfAttention, layer::BIAS,
     },
     translator::{self, Entry, Exit, PARTS, Part, Side},
 };
@@ -204,12 +204,15 @@ impl Reader<'_> {
     fn attention(&self, layer: &str, index: u64, cached: bool) -> Result<SelfAttention, ArchError> {
         let heads = self.sizes.heads;
         let product = |name: &str| self.product(layer, &format!("layer.0.SelfAttention.{name}"));
-        let cache = KeyValueCache { layers: self.sizes.decoder_layers, heads: heads.key_value, size: heads.size };
+        let cache = KeyValueCache { layers: self.sizes.decoder_layers, heads: heads.key_value, size: heads.size, ring: None };
         Ok(SelfAttention {
             heads,
             inputs: [product("q")?, product("k")?, product("v")?],
             output: self.output(layer, "layer.0.SelfAttention.o")?,
+            head_norms: None,
+            rotary: false,
             scale: Scale::One,
+            bias: BIAS,
             cache: cached.then_some(LayerCache { cache, layer: index }),
         })
     }

@@ -9,7 +9,7 @@ use super::{
     ArchError, CacheForm, Feature, Flow, Form, Interface, Interfaces, LoadOptions, LogitsForm, Network, Stage, TextShape,
     blocks::{
         CrossAttention, Embedding, Heads, KeyValueCache, Linear, Positions, PreNormLayer, RelativeBias, RmsNorm, Rotary, causal_bias,
-        from_layout,
+        from_layout, key_positions,
         layer::{BIAS, COS, CROSS_BIAS, CROSS_KEYS, CROSS_SEEING, CROSS_VALUES, ENCODED, HIDDEN, SEEING, SIN},
         padding_bias, seeing, stricter, to_layout,
     },
@@ -64,7 +64,7 @@ pub(super) struct Side {
 
 impl Side {
     fn cache(&self) -> KeyValueCache {
-        KeyValueCache { layers: self.layers, heads: self.heads.key_value, size: self.heads.size }
+        KeyValueCache { layers: self.layers, heads: self.heads.key_value, size: self.heads.size, ring: None }
     }
 
     fn check(&self, form: &Form) -> Result<TextShape, ArchError> {
@@ -221,7 +221,7 @@ impl Entry {
         let (positions, keys) = self.positions(flow, form)?;
         let mut mask = None;
         if self.side.part == Part::Decoder {
-            mask = Some(causal_bias(builder, "causal", positions, keys, self.compute())?);
+            mask = Some(causal_bias(builder, "causal", positions, key_positions(keys), self.compute())?);
         }
         let name = if self.side.part == Part::Encoder { "attention_mask" } else { "decoder_attention_mask" };
         if flow.has(name) {

@@ -134,12 +134,25 @@ impl Blake3 {
     }
 }
 
-/// sha256, BLAKE3 and length of a byte stream, computed in one pass.
-#[derive(Debug, Clone, Default)]
+/// sha256, BLAKE3 and length of a byte stream, computed in one pass. The sha256 of long streams is ring's, which is the faster one where the
+/// processor has no instructions for it.
+#[derive(Clone)]
 pub struct BlobHasher {
-    sha256: sha2::Sha256,
+    sha256: ring::digest::Context,
     blake3: blake3::Hasher,
     length: u64,
+}
+
+impl fmt::Debug for BlobHasher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BlobHasher").field("length", &self.length).finish_non_exhaustive()
+    }
+}
+
+impl Default for BlobHasher {
+    fn default() -> Self {
+        Self { sha256: ring::digest::Context::new(&ring::digest::SHA256), blake3: blake3::Hasher::new(), length: 0 }
+    }
 }
 
 /// What a [`BlobHasher`] has seen.
@@ -169,7 +182,9 @@ impl BlobHasher {
 
     /// The digests of everything seen.
     pub fn finish(self) -> HashedBytes {
-        HashedBytes { sha256: Digest(self.sha256.finalize().into()), blake3: Blake3(*self.blake3.finalize().as_bytes()), size: self.length }
+        let mut sha256 = [0; 32];
+        sha256.copy_from_slice(self.sha256.finish().as_ref());
+        HashedBytes { sha256: Digest(sha256), blake3: Blake3(*self.blake3.finalize().as_bytes()), size: self.length }
     }
 
     /// The digests of `bytes`.

@@ -6,6 +6,7 @@ use clap::{ArgGroup, Args};
 
 use super::{
     CommandError, Exit, Session, bundle_subject,
+    eval_texts::{self, Common, TextEvalArguments},
     printer::{Printer, Table, Verbosity, count},
     run::RangeChoice,
 };
@@ -24,22 +25,29 @@ Examples:
   mlreg eval decoder-int8.mlpackage --against decoder.mlpackage --per-op
   mlreg eval flux-1-tae --against flux-1-tae --report out.html
   mlreg eval flux-1-tae --roundtrip photo.png --pictures out
-  mlreg eval encoder.mlpackage --input photo.png --expect latent.npy --atol 1e-3";
+  mlreg eval encoder.mlpackage --input photo.png --expect latent.npy --atol 1e-3
+  mlreg eval flan-t5-base --source test.en --reference test.de --min-bleu 20
+  mlreg eval --hypothesis out.de --reference test.de --tokenize intl";
 
 /// How many operations the table of `--per-op` shows without `-v`.
 const LARGEST: usize = 10;
 
-/// Compare numbers with recorded tensors, another bundle or a picture.
+/// Compare numbers with recorded tensors, another bundle or a picture; score texts.
 ///
 /// Runs ML Programs in an interpreter, as `mlreg run` does, and measures how far their results are from the reference. Numbers that are
 /// not as near as --atol, --rtol and --min-psnr ask for, and NaN anywhere, end in exit code 3.
+/// Translations are scored as sacrebleu does, with BLEU, chrF and chrF++.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
-#[command(override_usage = "mlreg eval <BUNDLE|PACKAGE>... <--golden FILE|--against BUNDLE|--expect FILE|--roundtrip PNG> [OPTIONS]")]
-#[command(group = ArgGroup::new("reference").required(true).multiple(true).args(["golden", "against", "expect", "roundtrip"]))]
+#[command(
+    override_usage = "mlreg eval <BUNDLE|PACKAGE>... <--golden FILE|--against BUNDLE|--expect FILE|--roundtrip PNG|--source FILE --reference FILE> [OPTIONS]"
+)]
+#[command(group = ArgGroup::new("compared").required(true).multiple(true).args(["golden", "against", "expect", "roundtrip", "text_reference"]))]
+#[command(group = ArgGroup::new("numbers").multiple(true).args(["golden", "against", "expect", "roundtrip"]).conflicts_with("texts"))]
+#[command(group = ArgGroup::new("texts").multiple(true).args(["source", "hypothesis"]))]
 pub(super) struct EvalArguments {
     /// .mlpackage folders, or packages of the store
-    #[arg(value_name = "BUNDLE|PACKAGE", required = true, value_parser = bundle_subject)]
+    #[arg(value_name = "BUNDLE|PACKAGE", required_unless_present = "hypothesis", value_parser = bundle_subject)]
     subject: Vec<BundleSubject>,
     /// Of packages: compare the variants whose ids match
     #[arg(long, value_name = "GLOB")]
@@ -110,18 +118,20 @@ pub(super) struct EvalArguments {
     /// Write a page with numbers, plots and pictures
     #[arg(long, value_name = "HTML")]
     report: Option<PathBuf>,
+    #[command(flatten)]
+    texts: TextEvalArguments,
 }
 
 /// A number that is none, or none of the allowed ones.
 #[derive(Debug, thiserror::Error)]
-enum NumberError {
+pub(super) enum NumberError {
     #[error("expected a number")]
     NotANumber,
     #[error("expected a number that is not negative")]
     Negative,
 }
 
-fn finite(text: &str) -> Result<f64, NumberError> {
+pub(super) fn finite(text: &str) -> Result<f64, NumberError> {
     text.parse().ok().filter(|value: &f64| value.is_finite()).ok_or(NumberError::NotANumber)
 }
 
@@ -143,6 +153,11 @@ impl EvalArguments {
 }
 
 pub(super) fn run(arguments: &EvalArguments, session: &Session) -> Result<Exit, CommandError> {
+    let mode = if arguments.float32 { Mode::Float32 } else { Mode::Declared };
+    if arguments.texts.is_asked_for() {
+        let (subjects, variants) = (arguments.subject.clone(), arguments.variant.clone());
+        return eval_texts::run(&arguments.texts, Common { subjects, variants, mode, report: arguments.report.clone() }, session);
+    }
     let options = EvalOptions {
         subjects: arguments.subject.clone(),
         variants: arguments.variant.clone(),
@@ -153,7 +168,7 @@ pub(super) fn run(arguments: &EvalArguments, session: &Session) -> Result<Exit, 
         samples: arguments.samples,
         seed: arguments.seed,
         per_operation: arguments.per_op,
-        mode: if arguments.float32 { Mode::Float32 } else { Mode::Declared },
+        mode,
         range: arguments.range.into(),
         thresholds: Thresholds { atol: arguments.atol, rtol: arguments.rtol, min_psnr: arguments.min_psnr },
         pictures: arguments.pictures.clone(),

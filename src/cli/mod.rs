@@ -14,6 +14,7 @@ mod bars;
 mod build;
 mod diagnostic;
 mod eval;
+mod eval_texts;
 mod exit;
 mod fetch;
 mod gc;

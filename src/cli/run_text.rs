@@ -27,11 +27,36 @@ pub(super) struct TextArguments {
     /// Run the package on every line of FILE
     #[arg(long, value_name = "FILE", conflicts_with_all = ["text", "input", "output", "function"])]
     text_file: Option<PathBuf>,
+    #[command(flatten)]
+    generation: GenerationArguments,
+    /// Choose tokens by chance
+    ///
+    /// Above 1 more evenly, below 1 more certainly, 0 not at all.
+    #[arg(long, value_name = "T", value_parser = temperature, conflicts_with = "beams")]
+    temperature: Option<f32>,
+    /// Choose by chance among the N best tokens
+    #[arg(long, value_name = "N", conflicts_with = "beams")]
+    top_k: Option<usize>,
+    /// Choose by chance among the likeliest tokens up to P
+    ///
+    /// As few as have the probability P together.
+    #[arg(long, value_name = "P", value_parser = probability, conflicts_with = "beams")]
+    top_p: Option<f32>,
+    /// Where chance begins
+    ///
+    /// The same seed chooses the same tokens.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+}
+
+/// How text is generated, by whatever command.
+#[derive(Debug, Args)]
+pub(super) struct GenerationArguments {
     /// Take the tokenizer from FILE
     ///
     /// A `tokenizer.json`, or a sentencepiece model. Default: the one among the package's plain files.
     #[arg(long, value_name = "FILE")]
-    tokenizer: Option<PathBuf>,
+    pub(super) tokenizer: Option<PathBuf>,
     /// Language of the texts, where the tokenizer marks it, e.g. en
     #[arg(long, value_name = "LANGUAGE", requires = "target_language")]
     source_language: Option<String>,
@@ -40,28 +65,21 @@ pub(super) struct TextArguments {
     target_language: Option<String>,
     /// Generate at most N tokens
     #[arg(long, value_name = "N", default_value_t = 256)]
-    max_tokens: usize,
+    pub(super) max_tokens: usize,
     /// Follow the N best beginnings at once
-    #[arg(long, value_name = "N", conflicts_with_all = ["temperature", "top_k", "top_p"])]
-    beams: Option<usize>,
-    /// Choose tokens by chance
-    ///
-    /// Above 1 more evenly, below 1 more certainly, 0 not at all.
-    #[arg(long, value_name = "T", value_parser = temperature)]
-    temperature: Option<f32>,
-    /// Choose by chance among the N best tokens
     #[arg(long, value_name = "N")]
-    top_k: Option<usize>,
-    /// Choose by chance among the likeliest tokens up to P
-    ///
-    /// As few as have the probability P together.
-    #[arg(long, value_name = "P", value_parser = probability)]
-    top_p: Option<f32>,
-    /// Where chance begins
-    ///
-    /// The same seed chooses the same tokens.
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    seed: u64,
+    pub(super) beams: Option<usize>,
+}
+
+impl GenerationArguments {
+    pub(super) fn languages(&self) -> Option<(String, String)> {
+        self.source_language.clone().zip(self.target_language.clone())
+    }
+
+    /// Beams where they are asked for.
+    pub(super) fn strategy(&self) -> Option<Strategy> {
+        self.beams.map(|beams| if beams > 1 { Strategy::Beam(beams) } else { Strategy::Greedy })
+    }
 }
 
 /// A number that is out of its range.
@@ -85,13 +103,13 @@ impl TextArguments {
     fn strategy(&self) -> Strategy {
         let by_chance = self.temperature.is_some() || self.top_k.is_some() || self.top_p.is_some();
         let temperature = self.temperature.unwrap_or(1.0);
-        match self.beams {
-            Some(beams) if beams > 1 => Strategy::Beam(beams),
-            None if by_chance && temperature > 0.0 => {
-                Strategy::Sample(Sampling { temperature, top_k: self.top_k, top_p: self.top_p, seed: self.seed })
-            }
-            _ => Strategy::Greedy,
+        if let Some(beams) = self.generation.strategy() {
+            return beams;
         }
+        if !by_chance || temperature == 0.0 {
+            return Strategy::Greedy;
+        }
+        Strategy::Sample(Sampling { temperature, top_k: self.top_k, top_p: self.top_p, seed: self.seed })
     }
 }
 
@@ -104,13 +122,13 @@ pub(super) fn run(
 ) -> Result<Exit, CommandError> {
     let options = TextOptions {
         subject,
-        variant,
+        variants: variant.into_iter().collect(),
         texts: arguments.text.clone(),
         file: arguments.text_file.clone(),
-        tokenizer: arguments.tokenizer.clone(),
-        languages: arguments.source_language.clone().zip(arguments.target_language.clone()),
+        tokenizer: arguments.generation.tokenizer.clone(),
+        languages: arguments.generation.languages(),
         strategy: arguments.strategy(),
-        most_tokens: arguments.max_tokens,
+        most_tokens: arguments.generation.max_tokens,
         mode,
     };
     // On a terminal a single text appears as it is made.

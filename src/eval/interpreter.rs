@@ -3,7 +3,7 @@
 
 use std::{
     cell::RefCell,
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap},
 };
 
 use candle_core::{DType, Device, Tensor};
@@ -11,6 +11,8 @@ use candle_core::{DType, Device, Tensor};
 use super::{
     Arguments, ConstantSource, EvalError, Kernel, KernelError, OperationError, constant,
     decoded::Decoded,
+    plan::{Plans, Step},
+    states::{Held, States, copied, share},
     storage_type,
     value::{check_shape, conform, declares, held_type, readable, small},
     view,
@@ -54,20 +56,22 @@ pub struct Operators {
     pub kernels: fn(&str) -> Option<Kernel>,
 }
 
-/// Runs the functions of a program. Constants that are needed again, in loops or later runs, stay decoded.
+/// Runs the functions of a program. Constants that are needed again, in loops or later runs, stay decoded, so whoever runs a program
+/// repeatedly keeps its interpreter.
 #[derive(Debug, Clone)]
 pub struct Interpreter<'a> {
     program: &'a Program,
     operators: Operators,
     constants: &'a dyn ConstantSource,
     decoded: RefCell<Decoded>,
+    plans: Plans,
     limits: Limits,
 }
 
 impl<'a> Interpreter<'a> {
     /// An interpreter of `program` whose constants come from `constants`.
     pub fn new(program: &'a Program, operators: Operators, constants: &'a dyn ConstantSource) -> Self {
-        Self { program, operators, constants, decoded: RefCell::default(), limits: Limits::default() }
+        Self { program, operators, constants, decoded: RefCell::default(), plans: Plans::default(), limits: Limits::default() }
     }
 
     /// The same within other limits.
@@ -83,25 +87,25 @@ impl<'a> Interpreter<'a> {
     /// # Errors
     /// When inputs do not fit, an operator is unknown, or one fails; the error says which.
     pub fn run(&self, function: Option<&str>, inputs: BTreeMap<String, Tensor>, mode: Mode) -> Result<BTreeMap<String, Tensor>, EvalError> {
-        self.run_with_states(function, inputs, &mut BTreeMap::new(), mode)
+        self.run_with_states(function, inputs, &mut States::default(), mode)
     }
 
     /// [`run`](Self::run) with states that are read and updated; one that is missing starts at zero.
     ///
     /// # Errors
-    /// As there.
+    /// As there. The states may then be updated in part.
     pub fn run_with_states(
         &self,
         function: Option<&str>,
         inputs: BTreeMap<String, Tensor>,
-        states: &mut BTreeMap<String, Tensor>,
+        states: &mut States,
         mode: Mode,
     ) -> Result<BTreeMap<String, Tensor>, EvalError> {
-        self.run_watched(function, inputs, states, mode, &mut |_, _, _| ())
+        self.start(function, inputs, states, mode, None)
     }
 
-    /// [`run_with_states`](Self::run_with_states), during which `watch` sees every result as soon as it is there: the operation, the name
-    /// of the value, its tensor. Constants are no results.
+    /// [`run`](Self::run), during which `watch` sees every result as soon as it is there: the operation, the name of the value, its tensor.
+    /// Constants are no results.
     ///
     /// # Errors
     /// As there.
@@ -109,9 +113,19 @@ impl<'a> Interpreter<'a> {
         &self,
         function: Option<&str>,
         inputs: BTreeMap<String, Tensor>,
-        states: &mut BTreeMap<String, Tensor>,
         mode: Mode,
         watch: Watch<'_>,
+    ) -> Result<BTreeMap<String, Tensor>, EvalError> {
+        self.start(function, inputs, &mut States::default(), mode, Some(watch))
+    }
+
+    fn start<'s>(
+        &'s self,
+        function: Option<&str>,
+        inputs: BTreeMap<String, Tensor>,
+        states: &'s mut States,
+        mode: Mode,
+        watch: Option<Watch<'s>>,
     ) -> Result<BTreeMap<String, Tensor>, EvalError> {
         let (name, function) = match function {
             None => self.program.main().ok_or_else(|| EvalError::Function("main".to_owned()))?,
@@ -125,6 +139,7 @@ impl<'a> Interpreter<'a> {
             operators: self.operators,
             constants: self.constants,
             decoded: &self.decoded,
+            plans: &self.plans,
             mode,
             limits: self.limits,
             operations: 0,
@@ -162,13 +177,15 @@ struct Run<'a, 's> {
     operators: Operators,
     constants: &'a dyn ConstantSource,
     decoded: &'s RefCell<Decoded>,
+    plans: &'s Plans,
     mode: Mode,
     limits: Limits,
     /// How many operations were run.
     operations: u64,
     values: HashMap<ValueId, Slot<'a>>,
-    states: &'s mut BTreeMap<String, Tensor>,
-    watch: Watch<'s>,
+    states: &'s mut States,
+    /// What it sees stays as it is, so nothing is changed in place before its eyes.
+    watch: Option<Watch<'s>>,
 }
 
 impl<'a> Run<'a, '_> {
@@ -195,8 +212,11 @@ impl<'a> Run<'a, '_> {
     }
 
     fn take_state(&mut self, name: &str, ty: &TensorType) -> Result<(), EvalError> {
-        let tensor = match self.states.remove(name) {
-            Some(tensor) => self.fitting(name, &ty.clone().into(), tensor)?,
+        let tensor = match self.states.take(name) {
+            Some(held) if held.mode == Some(self.mode) && declares(&ty.clone().into(), &held_type(&ty.clone().into(), &held.tensor)) => {
+                held.tensor
+            }
+            Some(held) => self.fitting(name, &ty.clone().into(), held.tensor)?,
             None => {
                 let error = |found: String| self.input_error(name, &ty.clone().into(), found);
                 let shape = ty.fixed_shape().filter(|_| ty.elements().is_some_and(|n| n <= self.limits.elements));
@@ -206,7 +226,7 @@ impl<'a> Run<'a, '_> {
                 Tensor::zeros(shape, dtype, &Device::Cpu).map_err(|source| error(source.to_string()))?
             }
         };
-        self.states.insert(name.to_owned(), tensor);
+        self.states.put(name, Held { tensor, mode: Some(self.mode) });
         Ok(())
     }
 
@@ -237,18 +257,13 @@ impl<'a> Run<'a, '_> {
         tensor.map_err(|source| self.input_error(name, expected, source.to_string()))
     }
 
-    /// Runs the operations of a block. Values of the block itself are dropped after their last use, those of the blocks around it are not.
+    /// Runs the operations of a block, and drops values after their last use.
     fn block(&mut self, block: &'a Block) -> Result<(), EvalError> {
-        let last = block.last_uses();
-        let mut own: HashSet<ValueId> = block.inputs.iter().copied().collect();
-        let outermost = std::ptr::eq(block, &self.function.block);
-        for (index, operation) in block.operations.iter().enumerate() {
-            self.operation(operation).map_err(|source| self.located(index, operation, source))?;
-            own.extend(&operation.outputs);
-            for id in operation.uses().into_iter().chain(operation.outputs.iter().copied()) {
-                if (outermost || own.contains(&id)) && last.get(&id).is_none_or(|&last| last <= index) {
-                    self.values.remove(&id);
-                }
+        let plan = self.plans.get(block, std::ptr::eq(block, &self.function.block), self.operators);
+        for (index, (operation, step)) in block.operations.iter().zip(&plan.steps).enumerate() {
+            self.operation(operation, step).map_err(|source| self.located(index, operation, source))?;
+            for id in &step.releases {
+                self.values.remove(id);
             }
         }
         Ok(())
@@ -303,7 +318,7 @@ impl<'a> Run<'a, '_> {
         }
     }
 
-    fn operation(&mut self, operation: &'a Operation) -> Result<(), Failure> {
+    fn operation(&mut self, operation: &'a Operation, step: &Step) -> Result<(), Failure> {
         self.operations += 1;
         if self.operations > self.limits.operations {
             return Err(OperationError::Endless { limit: self.limits.operations }.into());
@@ -312,8 +327,7 @@ impl<'a> Run<'a, '_> {
             self.values.extend(operation.outputs.iter().map(|&id| (id, Slot::Constant(value, None))));
             return Ok(());
         }
-        let definition = (self.operators.definitions)(&operation.kind).ok_or(Failure::Unknown)?;
-        let kernel = (self.operators.kernels)(&operation.kind).ok_or(Failure::Unknown)?;
+        let (definition, kernel) = step.code.ok_or(Failure::Unknown)?;
         let mut call = Call::new(definition, self.function.opset)?;
         let mut tensors: BTreeMap<&str, Vec<Tensor>> = BTreeMap::new();
         for (parameter, operand) in self.operands(operation)? {
@@ -330,7 +344,8 @@ impl<'a> Run<'a, '_> {
         }
         let types = call.infer()?;
         self.check_sizes(&types)?;
-        let mut results = kernel(&Arguments::new(&call, &types, &tensors))?;
+        let in_place = step.changes.is_some_and(|id| self.is_own(id));
+        let mut results = kernel(&Arguments::new(&call, &types, &tensors).in_place(in_place))?;
         drop(tensors);
         if !operation.blocks.is_empty() {
             results = self.controlled(operation, results)?;
@@ -338,7 +353,16 @@ impl<'a> Run<'a, '_> {
         if operation.kind == "write_state" {
             return self.write_state(operation, results);
         }
-        self.keep(operation, &types, results)
+        // Parts that were rounded make a whole that is.
+        let rounded = in_place || operation.kind == "read_state";
+        self.keep(operation, &types, results, rounded)
+    }
+
+    /// Whether nothing but a state has its numbers where this value has them, and nobody watches.
+    fn is_own(&self, id: ValueId) -> bool {
+        let Some(Slot::Tensor(tensor)) = self.values.get(&id) else { return false };
+        let shares = |(other, slot): (&ValueId, &Slot<'_>)| *other != id && matches!(slot, Slot::Tensor(it) if share(it, tensor));
+        self.watch.is_none() && self.states.have(tensor) && !self.values.iter().any(shares)
     }
 
     /// Refuses results that are too large before they are computed.
@@ -379,7 +403,7 @@ impl<'a> Run<'a, '_> {
         let constants = self.constants;
         match self.values.get_mut(&id) {
             None => Err(OperationError::Undefined(info.name.clone())),
-            Some(Slot::State) => Ok(Operand { ty: info.ty.clone(), known: None, tensor: self.states.get(&info.name).cloned() }),
+            Some(Slot::State) => Ok(Operand { ty: info.ty.clone(), known: None, tensor: self.states.tensor(&info.name).cloned() }),
             Some(Slot::Constant(value, decoded)) => {
                 if decoded.is_none() {
                     *decoded = self.decoded.borrow_mut().get(value, || constant_tensor(&info.name, value, constants))?;
@@ -400,8 +424,8 @@ impl<'a> Run<'a, '_> {
         Ok(Operand { ty: value.value_type(), known: Some(readable(value, tensor.as_ref())), tensor })
     }
 
-    /// Checks results against inference and declaration, rounds them and keeps them.
-    fn keep(&mut self, operation: &Operation, types: &[ValueType], results: Vec<Tensor>) -> Result<(), Failure> {
+    /// Checks results against inference and declaration, rounds them unless they are `rounded`, and keeps them.
+    fn keep(&mut self, operation: &Operation, types: &[ValueType], results: Vec<Tensor>, rounded: bool) -> Result<(), Failure> {
         for (i, &id) in operation.outputs.iter().enumerate() {
             let info = self.function.value(id);
             let (Some(ty), Some(tensor)) = (types.get(i), results.get(i)) else {
@@ -414,8 +438,11 @@ impl<'a> Run<'a, '_> {
             }
             let element = ty.tensor().map_or(DataType::Float32, |ty| ty.dtype);
             let mode = if operation.is_constexpr() { Mode::Declared } else { self.mode };
-            let tensor = conform(tensor.clone(), element, mode).map_err(KernelError::from)?;
-            (self.watch)(operation, &info.name, &tensor);
+            let tensor = if rounded { Ok(tensor.clone()) } else { conform(tensor.clone(), element, mode) };
+            let tensor = tensor.map_err(KernelError::from)?;
+            if let Some(watch) = &mut self.watch {
+                watch(operation, &info.name, &tensor);
+            }
             self.values.insert(id, Slot::Tensor(tensor));
         }
         Ok(())
@@ -426,8 +453,10 @@ impl<'a> Run<'a, '_> {
         let Some(Binding::Value(id)) = state else { return Err(InferError::Missing("input".to_owned()).into()) };
         let info = self.function.value(*id);
         if let (ValueType::State(ty), Some(tensor)) = (&info.ty, results.into_iter().next()) {
-            let tensor = conform(tensor, ty.dtype, self.mode).map_err(KernelError::from)?;
-            self.states.insert(info.name.clone(), tensor);
+            // Numbers that were changed in place are there already; others get a place that is the state's alone.
+            let own = self.states.tensor(&info.name).is_some_and(|state| share(state, &tensor) && state.dims() == tensor.dims());
+            let tensor = if own { tensor } else { copied(&conform(tensor, ty.dtype, self.mode).map_err(KernelError::from)?) };
+            self.states.put(&info.name, Held { tensor, mode: Some(self.mode) });
         }
         Ok(())
     }
@@ -439,6 +468,7 @@ impl<'a> Run<'a, '_> {
                 let name = self.function.value(id).name.clone();
                 let tensor = self.operand(id).ok().and_then(|operand| operand.tensor);
                 let tensor = tensor.ok_or_else(|| EvalError::Result { function: self.name.to_owned(), name: name.clone() })?;
+                let tensor = if self.states.have(&tensor) { copied(&tensor) } else { tensor };
                 Ok((name, tensor))
             })
             .collect()
@@ -586,6 +616,35 @@ mod tests {
         let EvalError::Operation { op, source, .. } = &error else { panic!("{error}") };
         assert_eq!(op, "linear");
         assert!(source.to_string().ends_with("has 4 bytes, tensor<fp32, [1, 2]> takes 8"), "{source}");
+    }
+
+    /// Counts how often somebody asks.
+    #[derive(Debug, Default)]
+    struct Counted {
+        asked: std::cell::Cell<usize>,
+    }
+
+    impl ConstantSource for Counted {
+        fn bytes(&self, _: &Recipe) -> Result<std::borrow::Cow<'_, [u8]>, SourceError> {
+            self.asked.set(self.asked.get() + 1);
+            Ok([2f32, 3.0].map(f32::to_le_bytes).concat().into())
+        }
+    }
+
+    #[test]
+    fn an_interpreter_that_runs_again_and_again_asks_twice() {
+        let weight = Recipe::blob("@model_path/weights/weight.bin", 64, DataType::Float32, &[1, 2]);
+        let program = program(|builder| {
+            let x = builder.input("x", TensorType::new(DataType::Float32, &[2]));
+            vec![("y", builder.linear("y", x, &weight, None).unwrap())]
+        });
+        let source = Counted::default();
+        let interpreter = Interpreter::new(&program, ops::OPERATORS, &source);
+        for x in [1.0, 2.0, 3.0, 4.0] {
+            let outputs = interpreter.run(None, inputs(&[("x", [x, 1.0])]), Mode::Declared).unwrap();
+            assert_eq!(outputs["y"].to_vec1::<f32>().unwrap(), [2.0 * x + 3.0]);
+        }
+        assert_eq!(source.asked.get(), 2);
     }
 
     #[test]

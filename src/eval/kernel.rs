@@ -49,12 +49,24 @@ pub struct Arguments<'a> {
     /// The types of the results as inferred from the shapes at run time.
     pub results: &'a [ValueType],
     tensors: &'a BTreeMap<&'a str, Vec<Tensor>>,
+    in_place: bool,
 }
 
 impl<'a> Arguments<'a> {
     /// Arguments with their tensors; strings have none.
     pub fn new(call: &'a Call<'a>, results: &'a [ValueType], tensors: &'a BTreeMap<&'a str, Vec<Tensor>>) -> Self {
-        Self { call, results, tensors }
+        Self { call, results, tensors, in_place: false }
+    }
+
+    /// The same; whether the numbers of `x` may be changed, since nobody else needs them.
+    pub fn in_place(mut self, in_place: bool) -> Self {
+        self.in_place = in_place;
+        self
+    }
+
+    /// Whether the numbers of `x` may be changed.
+    pub fn may_change_x(&self) -> bool {
+        self.in_place
     }
 
     /// An argument, where it was given.

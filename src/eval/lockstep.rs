@@ -104,12 +104,12 @@ pub fn lockstep(actual: Side<'_>, expected: Side<'_>, operators: Operators, mode
                 }
             };
             let interpreter = expected.package.interpreter(operators);
-            interpreter.run_watched(expected.function, expected.inputs, &mut BTreeMap::new(), mode, &mut watch)
+            interpreter.run_watched(expected.function, expected.inputs, mode, &mut watch)
         });
         let mut listener = Listener::new(own, common, receiver);
         let mut watch = |operation: &Operation, name: &str, tensor: &Tensor| listener.hear(operation, name, tensor);
         let interpreter = actual.package.interpreter(operators);
-        let results = interpreter.run_watched(actual.function, actual.inputs, &mut BTreeMap::new(), mode, &mut watch);
+        let results = interpreter.run_watched(actual.function, actual.inputs, mode, &mut watch);
         let Listener { operations, unmatched, not_finite, receiver, .. } = listener;
         drop(receiver);
         let expected = run.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));

@@ -268,7 +268,8 @@ impl Downloader<'_> {
     async fn receive(&self, digest: &Digest, range: ByteRange, receiver: &mut Receiver<'_>) -> Result<(), FetchError> {
         let mut next = Some(range);
         while let Some(rest) = next {
-            let piece = if self.is_paced && self.remote.has_ranges() { self.pace.piece(rest) } else { rest };
+            let piece =
+                if self.is_paced && self.remote.has_ranges() { self.pace.piece(rest, self.received.load(Ordering::Relaxed)) } else { rest };
             let asked = Instant::now();
             let mut answered = false;
             let mut sink = |bytes: &[u8]| {

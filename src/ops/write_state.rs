@@ -60,7 +60,7 @@ mod tests {
 
     use crate::{
         base::Target,
-        eval::{Interpreter, Literals, Mode},
+        eval::{Interpreter, Literals, Mode, States},
         mil::{Builder, DataType, Program, TensorType, verify},
         ops,
     };
@@ -84,7 +84,7 @@ mod tests {
         let program = counter();
         verify(&program, ops::find).unwrap();
         let interpreter = Interpreter::new(&program, ops::OPERATORS, &Literals);
-        let mut states = BTreeMap::new();
+        let mut states = States::default();
         let mut held = Vec::new();
         for _ in 0..3 {
             let x = Tensor::new(&[1f32, 0.5], &Device::Cpu).unwrap();
@@ -93,6 +93,6 @@ mod tests {
             held.push(outputs["held"].to_vec1::<f32>().unwrap());
         }
         assert_eq!(held, [[0.0, 0.0], [1.0, 0.5], [2.0, 1.0]]);
-        assert_eq!(states["memory"].to_vec1::<f32>().unwrap(), [3.0, 1.5]);
+        assert_eq!(states.get("memory").unwrap().to_vec1::<f32>().unwrap(), [3.0, 1.5]);
     }
 }

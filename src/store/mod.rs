@@ -20,6 +20,7 @@
 //! not synced for each blob: a name that is lost costs only that the next run writes it again. A release syncs its folder, which on
 //! journaling file systems carries the earlier renames with it.
 
+mod ahead;
 mod blobs;
 mod error;
 mod evict;

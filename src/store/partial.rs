@@ -6,8 +6,8 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Read, Seek},
-    sync::{Mutex, MutexGuard, PoisonError},
+    io::{self, Read},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use crate::{
@@ -17,7 +17,8 @@ use crate::{
 
 use super::{
     Location, Store, StoreError, WriteGuard,
-    io::{hash_rest, read_at, write_at},
+    ahead::HashAhead,
+    io::{read_at, write_at},
     ranges::RangeSet,
 };
 
@@ -39,9 +40,27 @@ pub struct PartialBlob {
     store: Store,
     digest: Digest,
     size: u64,
+    content: Arc<Content>,
+    _guard: WriteGuard,
+}
+
+/// What threads share that write it and hash it.
+#[derive(Debug)]
+struct Content {
     file: File,
     journal: Mutex<Journal>,
-    _guard: WriteGuard,
+    ahead: HashAhead,
+}
+
+impl Content {
+    fn journal(&self) -> MutexGuard<'_, Journal> {
+        self.journal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many bytes are there without a hole.
+    fn beginning(&self) -> u64 {
+        self.journal().present.iter().next().filter(|first| first.offset() == 0).map_or(0, |first| first.end())
+    }
 }
 
 #[derive(Debug)]
@@ -94,7 +113,8 @@ impl Store {
             file.set_len(0).and_then(|()| file.set_len(size)).map_err(StoreError::io("make room in", &path))?;
         }
         let journal = Journal::load(journal, size).map_err(StoreError::io("read", &journal_path))?;
-        Ok(PartialBlob { store: self.clone(), digest, size, file, journal: Mutex::new(journal), _guard: guard })
+        let content = Content { file, journal: Mutex::new(journal), ahead: HashAhead::default() };
+        Ok(PartialBlob { store: self.clone(), digest, size, content: Arc::new(content), _guard: guard })
     }
 }
 
@@ -161,7 +181,7 @@ impl PartialBlob {
 
     /// What arrived, in order, neighbours merged. The bytes are not checked.
     pub fn present(&self) -> Vec<ByteRange> {
-        self.journal().present.iter().collect()
+        self.content.journal().present.iter().collect()
     }
 
     /// Writes bytes that arrived, then journals them. Several threads may write at once.
@@ -170,10 +190,15 @@ impl PartialBlob {
     /// `OutOfBounds`, or what the file system says.
     pub fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
         let Some(range) = self.range(offset, bytes.len() as u64)? else { return Ok(()) };
-        write_at(&self.file, bytes, offset).map_err(StoreError::io("write", &self.store.layout().partial(&self.digest)))?;
-        let mut journal = self.journal();
+        write_at(&self.content.file, bytes, offset).map_err(StoreError::io("write", &self.store.layout().partial(&self.digest)))?;
+        let content = &self.content;
+        content.ahead.changed(offset);
+        let mut journal = content.journal();
         journal.append(range, 0).map_err(StoreError::io("write", &self.store.layout().journal(&self.digest)))?;
         journal.present.insert(range);
+        drop(journal);
+        let shared = content.clone();
+        content.ahead.arrived(content.beginning(), move || shared.ahead.run(&shared.file, || shared.beginning()));
         Ok(())
     }
 
@@ -183,9 +208,11 @@ impl PartialBlob {
     /// `OutOfBounds`, or what the file system says.
     pub fn forget(&self, range: ByteRange) -> Result<(), StoreError> {
         self.range(range.offset(), range.length())?;
-        let mut journal = self.journal();
+        let mut journal = self.content.journal();
         journal.append(range, FORGOTTEN).map_err(StoreError::io("write", &self.store.layout().journal(&self.digest)))?;
         journal.present.remove(range);
+        drop(journal);
+        self.content.ahead.changed(range.offset());
         Ok(())
     }
 
@@ -196,7 +223,8 @@ impl PartialBlob {
     pub fn read(&self, range: ByteRange) -> Result<Vec<u8>, StoreError> {
         self.range(range.offset(), range.length())?;
         let mut bytes = vec![0; range.length() as usize];
-        read_at(&self.file, &mut bytes, range.offset()).map_err(StoreError::io("read", &self.store.layout().partial(&self.digest)))?;
+        read_at(&self.content.file, &mut bytes, range.offset())
+            .map_err(StoreError::io("read", &self.store.layout().partial(&self.digest)))?;
         Ok(bytes)
     }
 
@@ -228,22 +256,21 @@ impl PartialBlob {
     ///
     /// # Errors
     /// `Incomplete`, `WrongBytes`, `WrongDescription`, `Segments`, or what the file system says.
-    pub fn finish(mut self, blob: &Blob) -> Result<(), StoreError> {
+    pub fn finish(self, blob: &Blob) -> Result<(), StoreError> {
         super::segments::check(blob).map_err(|source| StoreError::Segments { what: self.digest.to_string(), source })?;
-        let missing = self.size - self.journal().present.total();
+        let missing = self.size - self.content.journal().present.total();
         if missing > 0 {
             return Err(StoreError::Incomplete { digest: self.digest, missing, size: self.size });
         }
         let path = self.store.layout().partial(&self.digest);
-        let rewound = self.file.rewind().and_then(|()| hash_rest(&mut self.file, &|_| ()));
-        let hashed = rewound.map_err(StoreError::io("read", &path))?;
+        let hashed = self.content.ahead.finish(&self.content.file).map_err(StoreError::io("read", &path))?;
         if hashed.sha256 != self.digest {
             let expected = self.digest;
             self.discard()?;
             return Err(StoreError::WrongBytes { expected, received: hashed.sha256 });
         }
         self.check_description(blob, &hashed)?;
-        if !self.store.settle(&self.file, &path, &self.digest, self.size)? {
+        if !self.store.settle(&self.content.file, &path, &self.digest, self.size)? {
             fs::remove_file(&path).map_err(StoreError::io("remove", &path))?;
         }
         self.remove_journal()?;
@@ -280,10 +307,6 @@ impl PartialBlob {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::io("remove", &path)(error)),
             _ => Ok(()),
         }
-    }
-
-    fn journal(&self) -> MutexGuard<'_, Journal> {
-        self.journal.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The range, if it is inside the blob; `None` where it is empty.

@@ -4,6 +4,7 @@
 mod package;
 
 mod autoencoders;
+mod causal;
 mod compiled;
 mod errors;
 mod imports;

@@ -4,6 +4,7 @@
 mod app;
 mod budget;
 mod eval;
+mod eval_texts;
 mod fetch;
 #[path = "../support/http_server.rs"]
 mod http_server;

@@ -46,6 +46,11 @@ impl Attention {
     pub fn lies(form: &Form) -> bool {
         form.linear == LinearForm::Conv
     }
+
+    /// The axis of a head's channels where heads are made anew.
+    pub fn channel_axis(form: &Form) -> i32 {
+        if Self::lies(form) { 2 } else { 3 }
+    }
 }
 
 fn dimensions(shape: &[u64]) -> Vec<i32> {

@@ -3,6 +3,9 @@
 //! As states (iOS18) a call writes its rows in place. As inputs, before, shapes must not be dynamic: rows are placed by a product with a
 //! matrix of zeros and ones, which is exact, and the updated caches are the outputs `key_cache_out` and `value_cache_out`. Rows of padding that
 //! would lie behind the end are not written, whichever way.
+//!
+//! Layers that see a window alone may keep only that: `window_key_cache` and `window_value_cache` are rings, whose slot `p mod slots` holds
+//! position `p`. A call writes first and attends then, rows of padding included, so a ring has `window + tokens - 1` slots for the longest call.
 
 use super::{Attention, Positions, layer::layer_of};
 use crate::{
@@ -11,12 +14,17 @@ use crate::{
 };
 
 const NAMES: [&str; 2] = ["key_cache", "value_cache"];
+const RING_NAMES: [&str; 2] = ["window_key_cache", "window_value_cache"];
 /// Names in the flow of what all layers share.
 const FIRST: &str = "cache.first";
 const STALE: &str = "cache.stale";
 const ROWS: &str = "cache.rows";
 const PLACES: &str = "cache.places";
 const WRITTEN: &str = "cache.written";
+const RING_ROWS: &str = "ring.rows";
+const RING_WRITTEN: &str = "ring.written";
+/// The position of a slot that nothing was written to: behind every token.
+const NOWHERE: i32 = i32::MAX / 2;
 
 /// The shape of a decoder's cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +35,8 @@ pub struct KeyValueCache {
     pub heads: u64,
     /// Channels of a head.
     pub size: u64,
+    /// The slots of a ring; none where every position of the context has its own.
+    pub ring: Option<u64>,
 }
 
 /// One layer's part.
@@ -51,12 +61,21 @@ fn range(builder: &mut Builder, name: &str, count: u64) -> Var {
 impl KeyValueCache {
     /// The shape of either cache.
     pub fn shape(&self, context: u64) -> [u64; 5] {
-        [self.layers, 1, self.heads, context, self.size]
+        [self.layers, 1, self.heads, self.slots(context), self.size]
+    }
+
+    fn slots(&self, context: u64) -> u64 {
+        self.ring.map_or(context, |ring| ring.min(context))
+    }
+
+    fn names(&self) -> [&'static str; 2] {
+        if self.ring.is_some() { RING_NAMES } else { NAMES }
     }
 
     /// Adds the caches to a function.
     pub fn declare(&self, interface: &mut Interface, form: &Form, context: u64) {
-        for (name, what) in NAMES.iter().zip(["keys", "values"]) {
+        for (name, what) in self.names().iter().zip(["keys", "values"]) {
+            let what = if self.ring.is_some() { format!("{what} of layers with a window") } else { what.to_owned() };
             let feature = |name: &str, description: &str| Feature::float(name, description, &self.shape(context));
             match form.cache {
                 CacheForm::None => {}
@@ -82,9 +101,33 @@ impl KeyValueCache {
         }
         match form.cache {
             CacheForm::None => Ok(()),
+            _ if self.ring.is_some() => Ok(()),
             CacheForm::State => Self::enter_states(builder, flow, first, count, context),
             CacheForm::Inputs => Self::enter_inputs(builder, flow, first, count, context),
         }
+    }
+
+    /// Makes what layers need to update their parts of a ring; gives the position of every slot, as int32 `[slots]`, after the call wrote its rows.
+    ///
+    /// # Errors
+    /// When `first` is no int32.
+    pub fn enter_ring(&self, builder: &mut Builder, flow: &mut Flow, first: Var, count: u64, form: &Form) -> Result<Var, ArchError> {
+        let slots = int(self.slots(form.text()?.context));
+        let all = range(builder, "ring_slots", slots as u64);
+        // How many slots behind that of the first row.
+        let start = builder.op1("mod", "ring_start", &[("x", first.into()), ("y", slots.into())])?;
+        let ahead = builder.sub("ring_apart", all, start)?;
+        let ahead = builder.add("ring_ahead", ahead, slots)?;
+        let ahead = builder.op1("mod", "ring_rows", &[("x", ahead.into()), ("y", slots.into())])?;
+        let written = builder.op1("less", "ring_written", &[("x", ahead.into()), ("y", int(count).into())])?;
+        flow.put(RING_ROWS, builder.minimum("ring_rows_or_last", ahead, int(count) - 1)?);
+        flow.put(RING_WRITTEN, builder.reshape("ring_written_slots", written, &[1, 1, slots, 1])?);
+        let new = builder.add("ring_new_positions", first, ahead)?;
+        let old = builder.sub("ring_old_positions", new, slots)?;
+        let never = builder.op1("less", "ring_empty", &[("x", old.into()), ("y", 0.into())])?;
+        let nowhere = builder.constant("ring_nowhere", Value::ints(&vec![NOWHERE; slots as usize]));
+        let old = builder.select("ring_kept_positions", never, nowhere, old)?;
+        Ok(builder.select("ring_positions", written, new, old)?)
     }
 
     /// Where padding would lie behind the end, the rows begin earlier, and those before the first token keep what is there.
@@ -124,8 +167,8 @@ impl KeyValueCache {
     /// # Errors
     /// When a layer did not update its part.
     pub fn leave(&self, builder: &mut Builder, flow: &mut Flow, form: &Form) -> Result<(), ArchError> {
-        if form.cache == CacheForm::Inputs {
-            for name in NAMES {
+        if form.cache == CacheForm::Inputs && self.layers > 0 {
+            for name in self.names() {
                 let parts: Vec<Var> = (0..self.layers).map(|layer| flow.get(&format!("{name}.{layer}"))).collect();
                 flow.put(&format!("{name}_out"), builder.stack(&format!("{name}_all"), &parts, 0)?);
             }
@@ -141,12 +184,13 @@ impl LayerCache {
     /// When they do not fit.
     pub fn update(&self, builder: &mut Builder, flow: &mut Flow, key: Var, value: Var, form: &Form) -> Result<Attention, ArchError> {
         let mut updated = [key, value];
-        for (name, var) in NAMES.iter().zip(&mut updated) {
+        for (name, var) in self.cache.names().iter().zip(&mut updated) {
             let dtype = builder.ty(*var).dtype;
             if form.linear == LinearForm::Conv {
                 *var = builder.transpose(&format!("{name}_rows"), *var, &[0, 1, 3, 2])?;
             }
             *var = match form.cache {
+                _ if self.cache.ring.is_some() => self.update_ring(builder, flow, name, *var, form)?,
                 CacheForm::State => self.update_state(builder, flow, name, *var, form)?,
                 _ => self.update_input(builder, flow, name, *var)?,
             };
@@ -179,6 +223,27 @@ impl LayerCache {
         let after = builder.read_state(&part("after"), state)?;
         debug_assert_eq!(builder.shape(after), self.cache.shape(context));
         layer_of(builder, name, after, self.layer)
+    }
+
+    fn update_ring(&self, builder: &mut Builder, flow: &mut Flow, name: &str, rows: Var, form: &Form) -> Result<Var, ArchError> {
+        let part = |part: &str| format!("{name}_{part}");
+        let is_state = form.cache == CacheForm::State;
+        let all = if is_state { builder.read_state(&part("before"), flow.get(name))? } else { flow.get(name) };
+        let rows = builder.cast(&part("rows_stored"), rows, builder.ty(all).dtype)?;
+        let before = layer_of(builder, name, all, self.layer)?;
+        let placed = builder.gather(&part("placed"), rows, flow.get(RING_ROWS), 2)?;
+        let after = builder.select(&part("after"), flow.get(RING_WRITTEN), placed, before)?;
+        if !is_state {
+            flow.put(&format!("{name}.{}", self.layer), after);
+            return Ok(after);
+        }
+        let whole = builder.expand_dims(&part("whole"), after, &[0])?;
+        let shape = builder.shape(whole);
+        let begin = Value::ints(&[int(self.layer), 0, 0, 0, 0]);
+        let end: Vec<i32> = std::iter::once(int(self.layer) + 1).chain(shape[1..].iter().map(|&n| int(n))).collect();
+        let updated = builder.slice_update(&part("updated"), all, whole, begin, Value::ints(&end))?;
+        builder.write_state(&part("write"), flow.get(name), updated)?;
+        Ok(after)
     }
 
     fn update_input(&self, builder: &mut Builder, flow: &mut Flow, name: &str, rows: Var) -> Result<Var, ArchError> {

@@ -1,4 +1,4 @@
-//! A layer that normalizes before each part and adds to the residual stream: attention to itself, attention to an encoder in some, feed-forward.
+//! Layers: attention to itself, attention to an encoder in some, feed-forward. Most normalize before each part, some behind it.
 //!
 //! Values that all layers share come through the flow, under the names below: whoever enters the stack puts them there.
 
@@ -12,6 +12,8 @@ use crate::{
 pub const HIDDEN: &str = "hidden";
 /// What is added to the scores of attention to itself, as [`Heads::bias`] makes it.
 pub const BIAS: &str = "bias";
+/// The same of attention to the last tokens alone.
+pub const WINDOW_BIAS: &str = "window_bias";
 /// What is added to the scores of attention to the encoder.
 pub const CROSS_BIAS: &str = "cross_bias";
 /// 0 for queries that see no key, whose result then is 0; 1 for the others. Not there where every query sees a key.
@@ -38,8 +40,14 @@ pub struct SelfAttention {
     pub inputs: [Linear; 3],
     /// The last product.
     pub output: Linear,
+    /// Norms of every head's queries and keys, before they are turned.
+    pub head_norms: Option<[RmsNorm; 2]>,
+    /// Whether queries and keys are turned by the rows of the rotary table, where the flow has them.
+    pub rotary: bool,
     /// What scores are multiplied with.
     pub scale: Scale,
+    /// The name in the flow of what is added to scores, where it is there.
+    pub bias: &'static str,
     /// Its part of the cache, where there is one.
     pub cache: Option<LayerCache>,
 }
@@ -82,7 +90,23 @@ fn only_seeing(builder: &mut Builder, flow: &Flow, name: &str, found: Var) -> Re
 impl SelfAttention {
     /// Queries, keys, values, output.
     pub fn constants(&self) -> Vec<Constant> {
-        self.inputs.iter().chain([&self.output]).flat_map(Linear::constants).collect()
+        let norms = self.head_norms.iter().flatten().flat_map(RmsNorm::constants);
+        self.inputs.iter().chain([&self.output]).flat_map(Linear::constants).chain(norms).collect()
+    }
+
+    /// Queries and keys, normalized and turned.
+    fn prepare(&self, builder: &mut Builder, flow: &Flow, parts: [Var; 2], form: &Form) -> Result<[Var; 2], ArchError> {
+        let mut parts = parts;
+        for (index, name) in ["query", "key"].into_iter().enumerate() {
+            if let Some(norms) = &self.head_norms {
+                parts[index] = norms[index].build_at(builder, &format!("{name}_norm"), parts[index], Attention::channel_axis(form))?;
+            }
+            if self.rotary && flow.has(COS) {
+                let rows = RotaryRows { cos: flow.get(COS), sin: flow.get(SIN) };
+                parts[index] = rows.apply(builder, &format!("{name}_turned"), parts[index], form)?;
+            }
+        }
+        Ok(parts)
     }
 
     /// Of activations in the form's layout.
@@ -97,18 +121,13 @@ impl SelfAttention {
             let all = linear.build(builder, x, form)?;
             parts.push(heads.split(builder, name, all, count, form)?);
         }
-        if flow.has(COS) {
-            let rows = RotaryRows { cos: flow.get(COS), sin: flow.get(SIN) };
-            for (name, part) in ["query_turned", "key_turned"].into_iter().zip(&mut parts) {
-                *part = rows.apply(builder, name, *part, form)?;
-            }
-        }
-        let (query, key, value) = (parts[0], parts[1], parts[2]);
+        let [query, key] = self.prepare(builder, flow, [parts[0], parts[1]], form)?;
+        let value = parts[2];
         let keys = match &self.cache {
             Some(cache) => cache.update(builder, flow, key, value, form)?,
             None => Attention { key, value, channels_first: Attention::lies(form) },
         };
-        let bias = flow.has(BIAS).then(|| flow.get(BIAS));
+        let bias = flow.has(self.bias).then(|| flow.get(self.bias));
         let found = heads.attend(builder, query, keys, bias, self.scale, form)?;
         let found = only_seeing(builder, flow, SEEING, found)?;
         let found = heads.join(builder, "joined", found, form)?;
@@ -190,6 +209,43 @@ impl Stage for PreNormLayer {
         let normed = norm.build(builder, x, form)?;
         let inner = feed_forward.build(builder, normed, form)?;
         flow.put(HIDDEN, builder.add("sum", x, inner)?);
+        Ok(())
+    }
+}
+
+/// A layer that normalizes what each part gives before it is added to the residual stream: attention to itself, feed-forward.
+#[derive(Debug, Clone)]
+pub struct PostNormLayer {
+    /// Its name in the checkpoint.
+    pub name: String,
+    /// Attention, and what comes behind it.
+    pub attention: (SelfAttention, RmsNorm),
+    /// The feed-forward part, and what comes behind it.
+    pub feed_forward: (FeedForward, RmsNorm),
+}
+
+impl Stage for PostNormLayer {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn constants(&self) -> Vec<Constant> {
+        let (attention, norm) = &self.attention;
+        let own = attention.constants().into_iter().chain(norm.constants());
+        let (feed_forward, norm) = &self.feed_forward;
+        own.chain(feed_forward.constants()).chain(norm.constants()).collect()
+    }
+
+    fn build(&self, builder: &mut Builder, flow: &mut Flow, form: &Form) -> Result<(), ArchError> {
+        let x = flow.get(HIDDEN);
+        let (attention, norm) = &self.attention;
+        let found = builder.scope("attention", |builder| attention.build(builder, flow, x, form))?;
+        let normed = norm.build(builder, found, form)?;
+        let x = builder.add("attention_sum", x, normed)?;
+        let (feed_forward, norm) = &self.feed_forward;
+        let inner = feed_forward.build(builder, x, form)?;
+        let normed = norm.build(builder, inner, form)?;
+        flow.put(HIDDEN, builder.add("sum", x, normed)?);
         Ok(())
     }
 }

@@ -6,7 +6,7 @@
 use super::Positions;
 use crate::{
     arch::{ArchError, Form, LinearForm},
-    mil::{Builder, DataType, Value, Var},
+    mil::{Argument, Builder, DataType, Value, Var},
 };
 
 /// Added to the score of a key that is not seen.
@@ -23,17 +23,43 @@ pub fn padding_bias(builder: &mut Builder, name: &str, keep: Var, compute: DataT
     Ok(builder.expand_dims(name, bias, &[1, 2])?)
 }
 
-/// [1, 1, queries, keys]: each query sees the keys up to its own position; key `i` stands at position `i`.
+/// [1, 1, queries, keys]: each query sees the keys up to its own position; `keys` are their positions, int32.
 ///
 /// # Errors
 /// When the positions are no integers.
-pub fn causal_bias(builder: &mut Builder, name: &str, positions: Positions, keys: u64, compute: DataType) -> Result<Var, ArchError> {
+pub fn causal_bias(builder: &mut Builder, name: &str, positions: Positions, keys: Argument, compute: DataType) -> Result<Var, ArchError> {
     let queries = positions.indices(builder)?;
     let queries = builder.expand_dims(&format!("{name}_queries"), queries, &[1])?;
-    let keys: Vec<i32> = (0..i32::try_from(keys).unwrap_or(i32::MAX)).collect();
-    let later = builder.op1("greater", &format!("{name}_later"), &[("x", Value::ints(&keys).into()), ("y", queries.into())])?;
+    let later = builder.op1("greater", &format!("{name}_later"), &[("x", keys), ("y", queries.into())])?;
     let later = builder.cast(&format!("{name}_later_float"), later, compute)?;
     let bias = builder.mul(&format!("{name}_flat"), later, UNSEEN)?;
+    Ok(builder.expand_dims(name, bias, &[0, 1])?)
+}
+
+/// Positions of keys that stand at 0, 1, ...
+pub fn key_positions(count: u64) -> Argument {
+    let positions: Vec<i32> = (0..i32::try_from(count).unwrap_or(i32::MAX)).collect();
+    Value::ints(&positions).into()
+}
+
+/// [1, 1, queries, keys]: no query sees a key that is `window` positions or more before its own.
+///
+/// # Errors
+/// When the positions are no integers.
+pub fn window_bias(
+    builder: &mut Builder,
+    name: &str,
+    positions: Positions,
+    keys: Argument,
+    window: u64,
+    compute: DataType,
+) -> Result<Var, ArchError> {
+    let queries = positions.indices(builder)?;
+    let oldest = builder.sub(&format!("{name}_oldest"), queries, i32::try_from(window).unwrap_or(i32::MAX))?;
+    let oldest = builder.expand_dims(&format!("{name}_queries"), oldest, &[1])?;
+    let earlier = builder.op1("less_equal", &format!("{name}_earlier"), &[("x", keys), ("y", oldest.into())])?;
+    let earlier = builder.cast(&format!("{name}_earlier_float"), earlier, compute)?;
+    let bias = builder.mul(&format!("{name}_flat"), earlier, UNSEEN)?;
     Ok(builder.expand_dims(name, bias, &[0, 1])?)
 }
 

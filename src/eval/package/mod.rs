@@ -98,7 +98,7 @@ impl Package {
         let bytes = Bytes::from(bytes);
         let mut interface = describe_specification(bytes.clone()).map_err(|source| content(&model.below(name), source))?.interface;
         let (mut program, metadata) = decode(bytes, &weights).map_err(|source| content(&model.below(name), source))?;
-        tables::put_in_place(&mut program, &weights);
+        put_tables_in_place(&mut program, &weights);
         images::as_tensors(&mut interface, &program);
         Ok(Self { program, metadata, interface, weights })
     }
@@ -198,6 +198,8 @@ impl ConstantSource for MappedWeights {
 
 mod images;
 mod tables;
+
+pub use tables::put_tables_in_place;
 
 #[cfg(test)]
 mod hostile_tests;

@@ -3,23 +3,22 @@
 //! From iOS18 on coremltools writes constants of ten elements and more into the weight file, whatever they mean: the pad of a tensor of rank 5 or
 //! the lengths of ten pieces too. Such numbers decide types, so they have to be known before anything runs. Weights stay where they are.
 
-use super::MappedWeights;
 use crate::{
     eval::{
-        constant,
+        ConstantSource, constant,
         value::{MOST_NUMBERS, readable},
     },
     mil::{Binding, Block, DataType, Operation, Program, Value},
 };
 
-/// Replaces every short vector of integers by its values. One that cannot be read stays: running says why.
-pub(super) fn put_in_place(program: &mut Program, weights: &MappedWeights) {
+/// Replaces every short vector of 32-bit integers that is no literal by its values. One that cannot be read stays: running says why.
+pub fn put_tables_in_place(program: &mut Program, weights: &dyn ConstantSource) {
     for function in program.functions.values_mut() {
         in_block(&mut function.block, weights);
     }
 }
 
-fn in_block(block: &mut Block, weights: &MappedWeights) {
+fn in_block(block: &mut Block, weights: &dyn ConstantSource) {
     for operation in &mut block.operations {
         for value in constants(operation) {
             replace(value, weights);
@@ -40,7 +39,7 @@ fn constants(operation: &mut Operation) -> impl Iterator<Item = &mut Value> {
     given.into_iter().chain(arguments)
 }
 
-fn replace(value: &mut Value, weights: &MappedWeights) {
+fn replace(value: &mut Value, weights: &dyn ConstantSource) {
     let Some(recipe) = value.tensor().filter(|recipe| recipe.as_literal().is_none()) else { return };
     let short = recipe.shape().len() <= 1 && recipe.elements().is_some_and(|count| count <= MOST_NUMBERS as u64);
     if recipe.dtype() == DataType::Int32

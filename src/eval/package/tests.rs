@@ -9,7 +9,7 @@ use super::*;
 use crate::{
     base::Target,
     emit::coreml::{Unchecked, encode},
-    eval::{Limits, Literals, Mode},
+    eval::{Limits, Literals, Mode, States},
     mil::{Argument, Builder, DataType, Literal, TensorType, Value, verify},
     ops,
 };
@@ -84,7 +84,7 @@ fn worst(path: &Path, mode: Mode) -> f64 {
     let golden: Golden = serde_json::from_str(&golden).unwrap();
     let package = Package::open(path).unwrap_or_else(|error| panic!("{name}: {}", chain(&error)));
     verify(package.program(), ops::find).unwrap_or_else(|error| panic!("{name}: {}", chain(&error)));
-    let mut states = BTreeMap::new();
+    let mut states = States::default();
     let mut worst: f64 = 0.0;
     for (i, run) in golden.runs.iter().enumerate() {
         let inputs = run.inputs.iter().map(|(name, array)| (name.clone(), array.tensor())).collect();

@@ -221,7 +221,10 @@ impl<'a> Conversion<'a> {
             signed_range: settings.range == PictureRange::Signed,
             clamp: settings.clamp,
             positions: lengths.copied().max().unwrap_or(0).into(),
+            longest: settings.sequences.iter().copied().max().unwrap_or(0).into(),
             cache: cache_form(axes.cache),
+            window_cache: settings.window_cache,
+            chunk: None,
             several_functions: axes.target.is_some_and(|target| target >= Target::Ios18),
         }
     }
@@ -402,8 +405,7 @@ fn unsupported(settings: &manifest::Conversion) -> Option<String> {
     let compression = settings.compressions.iter().find(|it| **it != Compression::None).map(|it| format!("compress = \"{it}\""));
     let format = settings.formats.iter().find(|it| **it == Format::Onnx).map(|it| format!("format = \"{it}\""));
     let batch = (settings.batch != 1).then(|| format!("batch = {}", settings.batch));
-    let flags = [("multifunction", settings.multifunction), ("window-cache", settings.window_cache)];
-    let flag = flags.iter().find(|(_, set)| *set).map(|(key, _)| format!("{key} = true"));
+    let flag = settings.multifunction.then(|| "multifunction = true".to_owned());
     let chunks = settings.chunks.map(|chunks| format!("chunks = {chunks}"));
     [compression, format, batch, flag, chunks].into_iter().flatten().next()
 }

@@ -246,7 +246,7 @@ impl Evaluation<'_> {
             }
         };
         let interpreter = subject.bundle.package.interpreter(ops::OPERATORS);
-        let outputs = interpreter.run_watched(Some(&subject.name), inputs, &mut BTreeMap::new(), self.options.mode, &mut watch)?;
+        let outputs = interpreter.run_watched(Some(&subject.name), inputs, self.options.mode, &mut watch)?;
         Ok(Ran { outputs, not_finite, seconds: start.elapsed().as_secs_f64() })
     }
 

@@ -8,6 +8,7 @@ use crate::{
         golden::{GoldenError, Misfit},
         metrics::MetricsError,
         samples::SampleError,
+        scores::ScoreError,
     },
     tensors::{PictureProblem, TensorFileError},
     workflow::run::RunError,
@@ -130,6 +131,18 @@ pub enum EvaluationError {
         #[source]
         source: PictureProblem,
     },
+    /// A file of texts that cannot be read.
+    #[error("cannot read `{}`", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Texts that cannot be scored.
+    #[error(transparent)]
+    Scores(#[from] ScoreError),
     /// A file that cannot be written.
     #[error("cannot write `{}`", path.display())]
     Write {
@@ -147,6 +160,7 @@ impl EvaluationError {
         match self {
             Self::Golden { source, .. } | Self::NoFit { source, .. } => source.hint(),
             Self::Inputs(error) => error.hint(),
+            Self::Scores(error) => error.hint(),
             Self::Nothing { hint, .. } => hint.clone(),
             Self::Misfit { source, .. } => source.hint(),
             Self::NoOutput { given, outputs, .. } => Some(format!("name what is meant: --map {}={}", given.first()?, outputs.first()?)),

@@ -1,7 +1,7 @@
 //! `eval`: how far the numbers of bundles are from a reference: recorded tensors, another bundle, or the picture that went in.
 //!
 //! Every comparison is made of cases (what goes in, what should come out), which are fitted to each bundle's interface, run in the interpreter
-//! and measured. A bundle that no case fits says why.
+//! and measured. A bundle that no case fits says why. Texts are translated and scored apart ([`eval_texts`]).
 
 mod compare;
 mod error;
@@ -10,11 +10,13 @@ mod pictures;
 mod reference;
 mod report;
 mod roundtrip;
+mod texts;
 
 use std::path::PathBuf;
 
 pub use error::EvaluationError;
 pub use report::{BundleResult, CaseResult, EvalReport, OperationsResult, OutputResult, Skipped};
+pub use texts::{Difference, System, TextEvalOptions, TextEvalReport, TextThresholds, Translation, eval_texts};
 
 use self::pictures::Strip;
 use super::{Context, Error, bundles::BundleSubject};

@@ -1,6 +1,7 @@
 //! Core ML bundles: packages, compiled models, bare specifications.
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     fs::{self, File},
     io::{self, Read, Seek, SeekFrom},
@@ -13,7 +14,7 @@ use serde::Serialize;
 use super::{
     Counts, InspectError, NoProgram,
     memory::{FunctionMemory, memory},
-    needs::{Needs, needs},
+    needs::{Needs, features, needs},
     rules::{Subject, Warning, warnings},
 };
 use crate::{
@@ -22,8 +23,9 @@ use crate::{
         BlobError, BlobRecord, CoreMlError, ModelDescription, ModelMetadata, PackageManifest, blob, decode, describe_compiled,
         describe_specification, resolve_weight_file, spec::WeightRecords,
     },
+    eval::{ConstantSource, SourceError, put_tables_in_place},
     manifest::release::{BundleKind, Interface},
-    mil::{self, Program},
+    mil::{self, Program, Recipe, RecipeKind},
     ops,
 };
 
@@ -177,7 +179,7 @@ fn inspect_model(
     let data = BundleWeights { root: &tree.root, specification };
     match decode(bytes, &data) {
         Ok((program, _)) if wants_program => report.program = Some(mil::print(&program)),
-        Ok((program, metadata)) => analyze(&mut report, &program, &metadata, data),
+        Ok((program, metadata)) => analyze(&mut report, program, &metadata, data),
         Err(source) if wants_program => return Err(InspectError::model(&specification.below(&tree.root))(source)),
         Err(error) => report.problems.push(format!("the program cannot be read: {error}")),
     }
@@ -185,9 +187,12 @@ fn inspect_model(
 }
 
 /// Adds what the program tells to its bundle's report.
-fn analyze(report: &mut BundleReport, program: &Program, metadata: &ModelMetadata, data: BundleWeights<'_>) {
+fn analyze(report: &mut BundleReport, mut program: Program, metadata: &ModelMetadata, data: BundleWeights<'_>) {
     let registry = ops::find;
-    let needs = needs(program, metadata, registry);
+    let features = features(&program, metadata);
+    put_tables_in_place(&mut program, &data);
+    let program = &program;
+    let needs = needs(program, features, registry);
     let subject = Subject { program, interface: &report.interface, needs: &needs, weights: &report.weights, data, registry };
     report.warnings = warnings(&subject);
     report.operations = operations(program);
@@ -286,6 +291,7 @@ fn totals(path: &Path) -> Option<BTreeMap<String, WeightTotal>> {
 }
 
 /// The weight files of a bundle on disk.
+#[derive(Debug)]
 pub(super) struct BundleWeights<'a> {
     pub(super) root: &'a Path,
     pub(super) specification: &'a RelativePath,
@@ -299,6 +305,20 @@ impl BundleWeights<'_> {
         let data = blob::record_at(&file, offset).ok()?.data;
         file.seek(SeekFrom::Start(data.offset())).ok()?;
         Some(file.take(data.length()))
+    }
+}
+
+/// A weight that is not where the program says.
+#[derive(Debug, thiserror::Error)]
+#[error("the weight file does not hold it")]
+struct NotThere;
+
+impl ConstantSource for BundleWeights<'_> {
+    fn bytes(&self, recipe: &Recipe) -> Result<Cow<'_, [u8]>, SourceError> {
+        let RecipeKind::Blob { file, offset } = recipe.kind() else { return Err(NotThere.into()) };
+        let mut bytes = Vec::new();
+        self.data(file, *offset).ok_or(NotThere)?.read_to_end(&mut bytes)?;
+        Ok(bytes.into())
     }
 }
 

@@ -77,9 +77,13 @@ fn targets() -> impl DoubleEndedIterator<Item = Target> {
     Target::all().filter(|target| target.opset().is_some())
 }
 
-/// Looks for the floor of `program`.
-pub(super) fn needs(program: &Program, metadata: &ModelMetadata, registry: Registry) -> Needs {
-    let features: BTreeMap<String, Target> = FEATURES.iter().flat_map(|feature| feature(program, metadata)).collect();
+/// What `program`, as it was read, has beside its operations: each feature with the target that it came with.
+pub(super) fn features(program: &Program, metadata: &ModelMetadata) -> BTreeMap<String, Target> {
+    FEATURES.iter().flat_map(|feature| feature(program, metadata)).collect()
+}
+
+/// Looks for the floor of `program`, whose integer tables stand in place, and of its features.
+pub(super) fn needs(program: &Program, features: BTreeMap<String, Target>, registry: Registry) -> Needs {
     let mut unknown_operators = BTreeSet::new();
     let mut judged = Vec::new();
     let known: Vec<Known<'_>> = program.functions.values().map(Known::of).collect();

@@ -7,7 +7,7 @@ use half::f16;
 use super::{
     bundle::{self, BundleReport, BundleWeights, WeightFile},
     memory::{Extent, FunctionMemory, memory},
-    needs::{Needs, needs},
+    needs::{Needs, features, needs},
     rules::{Subject, Warning, warnings},
 };
 use crate::{
@@ -55,7 +55,7 @@ fn relu(builder: &mut Builder, ty: TensorType) -> Result<Var, BuildError> {
 }
 
 fn needs_of(program: &Program) -> Needs {
-    needs(program, &ModelMetadata::default(), ops::find)
+    needs(program, features(program, &ModelMetadata::default()), ops::find)
 }
 
 /// Floor and reasons, as `what: target`.
@@ -169,11 +169,10 @@ fn constants_and_descriptions_have_needs_too() {
     let flexibility = Some(Flexibility::Enumerated(vec![vec![2], vec![2]]));
     let array = ArrayFeature { dtype: DataType::Float32, shape: vec![2], flexibility, default: None };
     let note = FeatureNote { ty: Some(FeatureType::Array(array)), ..FeatureNote::default() };
-    let features = ["a", "b"].map(|name| (name.to_owned(), note.clone())).into();
-    let notes = FunctionNotes { features, ..FunctionNotes::default() };
+    let notes = FunctionNotes { features: ["a", "b"].map(|name| (name.to_owned(), note.clone())).into(), ..FunctionNotes::default() };
     let metadata = ModelMetadata { functions: [("main".to_owned(), notes)].into(), ..ModelMetadata::default() };
     let expected = vec!["several inputs of enumerated shapes: iOS18".to_owned()];
-    assert_eq!(reasons(&needs(&pair, &metadata, ops::find)), (Some(Target::Ios18), expected));
+    assert_eq!(reasons(&needs(&pair, features(&pair, &metadata), ops::find)), (Some(Target::Ios18), expected));
 }
 
 #[test]
@@ -294,18 +293,22 @@ fn packages_of_coremltools_need_no_more_than_they_declare() {
     let names = fs::read_dir(folder).unwrap().filter_map(|entry| entry.unwrap().file_name().into_string().ok());
     let names: Vec<String> = names.filter_map(|name| name.strip_suffix(".mlpackage").map(str::to_owned)).collect();
     assert!(names.len() >= 32, "{names:?}");
-    // Integer parameters of `volumes` lie in its weight file, which is not read for this.
-    for name in names.into_iter().filter(|name| !name.starts_with("volumes_")) {
+    for name in names {
         let report = fixture(&name);
         let needs = report.needs.unwrap();
         let declared: Target = name.rsplit_once('_').unwrap().1.parse().unwrap();
         assert_eq!(needs.declared, declared, "{name}");
         assert!(needs.floor.is_some_and(|floor| floor <= declared), "{name}: {:?}", needs.floor);
         assert!(needs.unknown_operators.is_empty(), "{name}");
-        assert!(!report.warnings.iter().any(|warning| ["undeclared-target", "float16-range", "rank"].contains(&warning.rule)), "{name}");
+        // The model behind `volumes` fills with infinities itself.
+        let rules = ["undeclared-target", "rank", "float16-range"];
+        let rules = &rules[..if name.starts_with("volumes_") { 2 } else { 3 }];
+        assert!(!report.warnings.iter().any(|warning| rules.contains(&warning.rule)), "{name}");
         let memory = &report.memory[0];
         assert!(memory.activations.extent.bytes >= memory.outputs.bytes && memory.weights.bytes < report.bytes, "{name}");
-        assert_eq!((memory.activations.extent.unknown, memory.outputs.unknown), (0, 0), "{name}: every length is known");
+        // `volumes` looks for what is not zero: how much there is depends on its input.
+        let open = name.starts_with("volumes_");
+        assert!((open || memory.activations.extent.unknown == 0) && memory.outputs.unknown == 0, "{name}: every length is known");
     }
 }
 

@@ -105,7 +105,7 @@ pub fn run(context: &Context, options: &RunOptions) -> Result<RunReport, Error> 
         }
     };
     let interpreter = package.interpreter(ops::OPERATORS);
-    let results = interpreter.run_watched(Some(&function_name), inputs, &mut BTreeMap::new(), options.mode, &mut watch);
+    let results = interpreter.run_watched(Some(&function_name), inputs, options.mode, &mut watch);
     let results = results.map_err(|source| RunError::Run { bundle: name.clone(), source })?;
     let seconds = start.elapsed().as_secs_f64();
     for (path, format) in &files {

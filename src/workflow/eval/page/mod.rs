@@ -3,6 +3,7 @@
 //! Plots are SVG, pictures are embedded; there is no script. All text from files is escaped.
 
 mod plot;
+pub(super) mod texts;
 
 use std::{
     fmt::{self, Write},
@@ -23,11 +24,15 @@ const STYLE: &str = include_str!("style.css");
 const LARGEST: usize = 12;
 
 pub(super) fn write(path: &Path, report: &EvalReport, strips: &[Strip]) -> Result<(), EvaluationError> {
+    save(path, &render(report, strips))
+}
+
+fn save(path: &Path, page: &str) -> Result<(), EvaluationError> {
     let error = |source| EvaluationError::Write { path: path.to_owned(), source };
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).map_err(error)?;
     }
-    AtomicFile::write(path, render(report, strips).as_bytes()).map_err(error)
+    AtomicFile::write(path, page.as_bytes()).map_err(error)
 }
 
 /// Text that means nothing to HTML.
@@ -87,12 +92,23 @@ impl Page {
         let allowed: Vec<String> = allowed.into_iter().filter_map(|(name, value)| Some(format!("{name} {}", value?))).collect();
         let allowed = if allowed.is_empty() { "no thresholds".to_owned() } else { allowed.join(", ") };
         let arithmetic = if report.mode == "float32" { "float32 throughout" } else { "every result rounded to its declared type" };
+        self.begin(&report.reference, format_args!("{verdict}{arithmetic}; {allowed}"));
+    }
+
+    fn begin(&mut self, reference: &str, summary: fmt::Arguments<'_>) {
         self.push(format_args!(
             "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
              <title>mlreg eval: {reference}</title><style>{STYLE}</style></head><body><main>\
-             <h1>Compared with {reference}</h1><p>{verdict}{arithmetic}; {allowed}</p>",
-            reference = Text(&report.reference),
+             <h1>Compared with {reference}</h1><p>{summary}</p>",
+            reference = Text(reference),
         ));
+    }
+
+    /// The beginning of a table; its rows follow.
+    fn table(&mut self, title: &str, headings: &[&str]) {
+        let headings: String = headings.iter().map(|heading| format!("<th>{heading}</th>")).collect();
+        let title = Text(title);
+        self.push(format_args!("<h2>{title}</h2><div class=\"wide\"><table><thead><tr>{headings}</tr></thead><tbody>"));
     }
 
     /// What a reader has to know first: failures, and where numbers stopped being finite.
@@ -125,8 +141,7 @@ impl Page {
         let logits = report.outputs().any(|(.., output)| output.metrics.logits.is_some());
         let mut headings = vec!["Bundle", "Output", "Max abs", "MAE", "RMSE", "PSNR dB", "SNR dB", "Cosine"];
         headings.extend(logits.then_some(["Argmax", "KL nats"]).into_iter().flatten());
-        let headings: String = headings.into_iter().map(|heading| format!("<th>{heading}</th>")).collect();
-        self.push(format_args!("<h2>Outputs</h2><div class=\"wide\"><table><thead><tr>{headings}</tr></thead><tbody>"));
+        self.table("Outputs", &headings);
         for (bundle, case, output) in report.outputs() {
             let metrics = &output.metrics;
             let class = if metrics.failures.is_empty() { "" } else { " class=\"failed\"" };

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::{Text, number};
 
 /// Units of the drawing from left to right.
-const WIDTH: f64 = 640.0;
+const WIDTH: f64 = 480.0;
 /// Height of a bar with its name.
 const ROW: f64 = 32.0;
 /// Room for the number behind the longest bar.
@@ -95,12 +95,12 @@ mod tests {
     fn bars_are_as_long_as_their_numbers() {
         let bar = |value| Bar { label: "a".to_owned(), value, failed: value > 1.0 };
         let svg = bars(&[bar(1.0), bar(2.0), bar(f64::INFINITY), bar(0.0)], Scale::Linear);
-        for width in ["width=\"280.0\"", "width=\"560.0\"", "width=\"0.0\""] {
+        for width in ["width=\"200.0\"", "width=\"400.0\"", "width=\"0.0\""] {
             assert!(svg.contains(width), "{width}: {svg}");
         }
         assert_eq!(svg.matches("bar bad").count(), 2);
         let svg = bars(&[bar(1e-6), bar(1.0)], Scale::Logarithmic);
-        assert!(svg.contains("width=\"80.0\"") && svg.contains("width=\"560.0\""), "{svg}");
+        assert!(svg.contains("width=\"57.1\"") && svg.contains("width=\"400.0\""), "{svg}");
     }
 
     #[test]

@@ -22,7 +22,31 @@ use crate::{
 pub(super) struct Candidate {
     found: Found,
     pub interface: Interface,
+    making: Making,
     order: (bool, bool, Reverse<Option<Target>>),
+}
+
+/// How the numbers of a bundle were made. Bundles of one making belong together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Making {
+    linear: String,
+    precision: String,
+    compression: String,
+}
+
+impl Making {
+    fn of(variant: Option<&Variant>) -> Self {
+        let axis = |name: &str| variant.and_then(|variant| variant.axes.get(name)).cloned().unwrap_or_default();
+        Self { linear: axis("linear"), precision: axis("precision"), compression: axis("compression") }
+    }
+
+    /// As variants are named: without what is at its default.
+    fn name(&self) -> String {
+        let Self { linear, precision, compression } = self;
+        let parts = [(linear, "linear"), (precision, ""), (compression, "none")];
+        let parts: Vec<&str> = parts.into_iter().filter(|(value, default)| value != default).map(|(value, _)| value.as_str()).collect();
+        parts.into_iter().filter(|value| !value.is_empty()).collect::<Vec<_>>().join("-")
+    }
 }
 
 /// What makes vectors from text, in every length there is.
@@ -43,6 +67,34 @@ pub(super) struct Chosen {
     release: Option<Release>,
 }
 
+impl Chosen {
+    /// A choice for each way in which decoders were made, by its name, the most precise first. Encoders of other makings are taken
+    /// only where there is none of that making: then of its precision, then any.
+    pub(super) fn by_making(&self) -> Vec<(String, Self)> {
+        let mut makings: Vec<&Making> = Vec::new();
+        for decoder in &self.decoders {
+            if !makings.contains(&&decoder.making) {
+                makings.push(&decoder.making);
+            }
+        }
+        makings.into_iter().map(|making| (making.name(), self.made(making))).collect()
+    }
+
+    fn made(&self, making: &Making) -> Self {
+        let of = |candidates: &[Candidate]| -> Vec<Candidate> {
+            let some = |fits: &dyn Fn(&Making) -> bool| candidates.iter().filter(|it| fits(&it.making)).cloned().collect::<Vec<_>>();
+            let [same, similar] = [some(&|other| other == making), some(&|other| other.precision == making.precision)];
+            [same, similar].into_iter().find(|found| !found.is_empty()).unwrap_or_else(|| candidates.to_vec())
+        };
+        let encoder = match &self.encoder {
+            Encoder::Sentences(candidates) => Encoder::Sentences(of(candidates)),
+            Encoder::Tokens(candidates) => Encoder::Tokens(of(candidates)),
+        };
+        let decoders = self.decoders.iter().filter(|decoder| decoder.making == *making).cloned().collect();
+        Self { name: self.name.clone(), encoder, decoders, crosses: of(&self.crosses), release: self.release.clone() }
+    }
+}
+
 pub(super) fn has(features: &[Feature], name: &str) -> bool {
     features.iter().any(|feature| feature.name == name)
 }
@@ -57,7 +109,7 @@ impl Candidate {
     fn of(found: Found, interface: Interface, variant: Option<&Variant>) -> Self {
         let is = |axis: &str, value: &str| variant.and_then(|variant| variant.axes.get(axis)).is_some_and(|found| found == value);
         let order = (!is("precision", "float32"), is("linear", "conv"), Reverse(variant.and_then(|variant| variant.target)));
-        Self { found, interface, order }
+        Self { found, interface, making: Making::of(variant), order }
     }
 
     pub(super) fn open(&self, context: &Context) -> Result<Bundle, Error> {
@@ -71,13 +123,12 @@ impl Candidate {
 
 /// Finds what there is.
 pub(super) fn choose(context: &Context, options: &TextOptions) -> Result<Chosen, Error> {
-    let globs: Vec<String> = options.variant.iter().cloned().collect();
     let release = match &options.subject {
         BundleSubject::Folder(_) => None,
         BundleSubject::Package(request) => Some(publish::find(context, request)?.1),
     };
     let mut candidates = Vec::new();
-    for found in bundles::find(context, &options.subject, &globs)? {
+    for found in bundles::find(context, &options.subject, &options.variants)? {
         let (interface, variant) = match &found {
             Found::Variant(variant) => (variant.interface.clone(), Some(variant.clone())),
             Found::Folder(_) => (found.clone().open(context)?.package.interface(None).cloned(), None),

@@ -4,6 +4,7 @@
 
 mod choice;
 mod error;
+mod opened;
 mod sentences;
 mod translator;
 
@@ -17,7 +18,7 @@ use serde::Serialize;
 
 pub use error::TextRunError;
 
-use self::{choice::Chosen, sentences::SentenceEncoder, translator::Translator};
+use self::{choice::Chosen, sentences::SentenceEncoder, translator::TranslatorBundles};
 use crate::{
     eval::Mode,
     text::{Limits, Strategy, Tokenizer, generate},
@@ -29,8 +30,8 @@ use crate::{
 pub struct TextOptions {
     /// The package, or the bundle of a sentence encoder.
     pub subject: BundleSubject,
-    /// A glob over the variants that may be run.
-    pub variant: Option<String>,
+    /// Globs over the variants that may be run; none for all.
+    pub variants: Vec<String>,
     /// The texts.
     pub texts: Vec<String>,
     /// A file with a text in every line, instead.
@@ -88,15 +89,43 @@ pub fn run_text(context: &Context, options: &TextOptions, watch: &mut dyn FnMut(
     let chosen = choice::choose(context, options)?;
     let tokenizer = choice::tokenizer(context, options, &chosen)?;
     let start = Instant::now();
-    let mut report = match &chosen.encoder {
+    let report = match &chosen.encoder {
         choice::Encoder::Sentences(_) => sentences(context, &chosen, &tokenizer, options, texts)?,
         choice::Encoder::Tokens(_) => translate(context, &chosen, &tokenizer, options, texts, watch)?,
     };
-    report.seconds = start.elapsed().as_secs_f64();
-    let tokens: usize = report.texts.iter().map(|text| text.ids.len()).sum();
-    let generated = report.texts.iter().any(|text| text.output.is_some());
-    report.tokens_per_second = generated.then(|| tokens as f64 / report.seconds.max(1e-9));
-    Ok(report)
+    Ok(report.timed(start))
+}
+
+/// Runs a package's translator on texts as often as there are ways in which its decoders were made (precision, compression), the most
+/// precise first; each has a name.
+///
+/// # Errors
+/// When the package has no translator or no tokenizer, or a bundle cannot be run.
+pub(in crate::workflow) fn translate_each(context: &Context, options: &TextOptions) -> Result<Vec<(String, TextReport)>, Error> {
+    let texts = texts(context.directory(), options)?;
+    let chosen = choice::choose(context, options)?;
+    let makings = chosen.by_making();
+    if makings.is_empty() || matches!(chosen.encoder, choice::Encoder::Sentences(_)) {
+        return Err(TextRunError::Missing { package: chosen.name, missing: "translator" }.into());
+    }
+    let tokenizer = choice::tokenizer(context, options, &chosen)?;
+    let report = |(name, made): (String, Chosen)| {
+        let start = Instant::now();
+        let report = translate(context, &made, &tokenizer, options, texts.clone(), &mut |_, _| ())?;
+        Ok((name, report.timed(start)))
+    };
+    makings.into_iter().map(report).collect()
+}
+
+impl TextReport {
+    /// With what the clock says.
+    fn timed(mut self, start: Instant) -> Self {
+        self.seconds = start.elapsed().as_secs_f64();
+        let tokens: usize = self.texts.iter().map(|text| text.ids.len()).sum();
+        let generated = self.texts.iter().any(|text| text.output.is_some());
+        self.tokens_per_second = generated.then(|| tokens as f64 / self.seconds.max(1e-9));
+        self
+    }
 }
 
 fn texts(directory: &Path, options: &TextOptions) -> Result<Vec<String>, TextRunError> {
@@ -113,7 +142,8 @@ fn sentences(
     texts: Vec<String>,
 ) -> Result<TextReport, Error> {
     let ids: Vec<Vec<u32>> = texts.iter().map(|text| tokenizer.encode(text, true)).collect::<Result<_, _>>().map_err(TextRunError::from)?;
-    let encoder = SentenceEncoder::open(context, chosen, longest(&ids), options.mode)?;
+    let opened = sentences::open(context, chosen, longest(&ids))?;
+    let encoder = SentenceEncoder::new(&opened, options.mode);
     let task = context.progress().begin("reading sentences", Amount::Items(texts.len() as u64));
     let mut results = Vec::with_capacity(texts.len());
     for (text, ids) in texts.into_iter().zip(ids) {
@@ -125,7 +155,7 @@ fn sentences(
     let vectors: Vec<&[f32]> = results.iter().filter_map(|result| result.embedding.as_deref()).collect();
     let row = |a: &&[f32]| vectors.iter().map(|b| sentences::cosine(a, b)).collect();
     let similarities = Some(vectors.iter().map(row).collect());
-    Ok(TextReport { bundles: vec![encoder.name], texts: results, similarities, seconds: 0.0, tokens_per_second: None })
+    Ok(TextReport { bundles: vec![opened.bundle.name], texts: results, similarities, seconds: 0.0, tokens_per_second: None })
 }
 
 fn longest(ids: &[Vec<u32>]) -> usize {
@@ -143,7 +173,8 @@ fn translate(
     let sources: Vec<translator::Source> =
         texts.iter().map(|text| translator::Source::new(tokenizer, text, options.languages.as_ref())).collect::<Result<_, _>>()?;
     let length = sources.iter().map(|source| source.ids.len()).max().unwrap_or(0);
-    let translator = Translator::open(context, chosen, length, options.mode)?;
+    let bundles = TranslatorBundles::open(context, chosen, length)?;
+    let translator = bundles.translator(options.mode);
     let task = context.progress().begin("generating texts", Amount::Items(texts.len() as u64));
     let mut results = Vec::with_capacity(texts.len());
     for (index, (text, source)) in texts.into_iter().zip(&sources).enumerate() {
@@ -161,7 +192,7 @@ fn translate(
         task.advance(1);
     }
     task.finish("generated the texts");
-    Ok(TextReport { bundles: translator.names(), texts: results, similarities: None, seconds: 0.0, tokens_per_second: None })
+    Ok(TextReport { bundles: bundles.names(), texts: results, similarities: None, seconds: 0.0, tokens_per_second: None })
 }
 
 /// Text as it comes: what further tokens could still change is held back.

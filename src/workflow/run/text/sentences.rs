@@ -7,21 +7,19 @@ use candle_core::{Device, Tensor};
 use super::{
     TextRunError,
     choice::{Chosen, Encoder, fitting, has, length},
+    opened::{Opened, Runner},
 };
 use crate::{
-    eval::{Mode, Package},
-    ops,
+    eval::{Mode, States},
     workflow::{Context, Error},
 };
 
-/// A sentence encoder that was opened.
+/// A sentence encoder that is ready.
 #[derive(Debug)]
-pub(super) struct SentenceEncoder {
-    pub name: String,
-    package: Package,
+pub(super) struct SentenceEncoder<'a> {
+    runner: Runner<'a>,
     length: usize,
     has_types: bool,
-    mode: Mode,
 }
 
 /// Ids and their mask, cut or padded to `length`; the last `tail` tokens are never cut. Also how many were.
@@ -44,28 +42,30 @@ pub(super) fn cosine(a: &[f32], b: &[f32]) -> f64 {
     if lengths > 0.0 { product(a, b) / lengths } else { 0.0 }
 }
 
-impl SentenceEncoder {
-    pub(super) fn open(context: &Context, chosen: &Chosen, wanted: usize, mode: Mode) -> Result<Self, Error> {
-        let Encoder::Sentences(candidates) = &chosen.encoder else { unreachable!("sentences were asked for") };
-        let size = |interface: &crate::manifest::release::Interface| length(&interface.inputs, "input_ids", 1);
-        let missing = || TextRunError::Missing { package: chosen.name.clone(), missing: "sentence encoder" };
-        let candidate = fitting(candidates, wanted, |candidate| size(&candidate.interface)).ok_or_else(missing)?;
-        let bundle = candidate.open(context)?;
-        let has_types = has(&candidate.interface.inputs, "token_type_ids");
-        Ok(Self { name: bundle.name, package: bundle.package, length: size(&candidate.interface), has_types, mode })
+/// Opens the sentence encoder that fits sentences of `wanted` tokens best.
+pub(super) fn open(context: &Context, chosen: &Chosen, wanted: usize) -> Result<Opened, Error> {
+    let Encoder::Sentences(candidates) = &chosen.encoder else { unreachable!("sentences were asked for") };
+    let missing = || TextRunError::Missing { package: chosen.name.clone(), missing: "sentence encoder" };
+    let candidate = fitting(candidates, wanted, |candidate| length(&candidate.interface.inputs, "input_ids", 1));
+    Opened::new(context, candidate.ok_or_else(missing)?)
+}
+
+impl<'a> SentenceEncoder<'a> {
+    pub(super) fn new(opened: &'a Opened, mode: Mode) -> Self {
+        let inputs = &opened.interface.inputs;
+        Self { runner: opened.runner(mode), length: length(inputs, "input_ids", 1), has_types: has(inputs, "token_type_ids") }
     }
 
     /// The sentence's vector, and how many tokens were left out.
     pub(super) fn embed(&self, ids: &[u32]) -> Result<(Vec<f32>, usize), TextRunError> {
         let (ids, mask, cut) = padded(ids, self.length, 1);
-        let tensor = |source| TextRunError::Tensor { bundle: self.name.clone(), source };
+        let tensor = |source| self.runner.wrong_tensor(source);
         let row = |values: Vec<i64>| Tensor::from_vec(values, (1, self.length), &Device::Cpu).map_err(tensor);
         let mut inputs = BTreeMap::from([("input_ids".to_owned(), row(ids)?), ("attention_mask".to_owned(), row(mask)?)]);
         if self.has_types {
             inputs.insert("token_type_ids".to_owned(), row(vec![0; self.length])?);
         }
-        let results = self.package.interpreter(ops::OPERATORS).run(None, inputs, self.mode);
-        let results = results.map_err(|source| TextRunError::Run { bundle: self.name.clone(), source })?;
+        let results = self.runner.run(None, inputs, &mut States::default())?;
         let embedding = results["sentence_embedding"].flatten_all().and_then(|it| it.to_vec1()).map_err(tensor)?;
         Ok((embedding, cut))
     }

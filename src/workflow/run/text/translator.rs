@@ -7,14 +7,14 @@ use candle_core::{DType, Device, Tensor};
 use super::{
     TextRunError,
     choice::{Candidate, Chosen, Encoder, fitting, has, length},
+    opened::{Opened, Runner},
     sentences::padded,
 };
 use crate::{
-    eval::Mode,
-    manifest::release::{Feature, Interface},
-    ops,
+    eval::{Mode, States},
+    manifest::release::Feature,
     text::{Limits, NextToken, Tokenizer},
-    workflow::{Context, Error, bundles::Bundle},
+    workflow::{Context, Error},
 };
 
 const CACHES: [&str; 2] = ["key_cache", "value_cache"];
@@ -43,34 +43,42 @@ impl Source {
     }
 }
 
-/// A translator that was opened.
+/// The bundles of a translator.
 #[derive(Debug)]
-pub(super) struct Translator {
-    encoder: (Bundle, Interface),
-    decoder: (Bundle, Interface),
+pub(super) struct TranslatorBundles {
+    encoder: Opened,
+    decoder: Opened,
     /// A bundle that makes keys and values, where the decoder has no function for it.
-    cross: Option<Bundle>,
+    cross: Option<Opened>,
     cached: bool,
-    mode: Mode,
+}
+
+/// A translator that is ready.
+#[derive(Debug)]
+pub(super) struct Translator<'a> {
+    encoder: Runner<'a>,
+    decoder: Runner<'a>,
+    cross: Option<Runner<'a>>,
+    cached: bool,
 }
 
 /// A text that was encoded: what the decoder is given with every call.
 pub(super) struct Encoded<'a> {
-    translator: &'a Translator,
+    translator: &'a Translator<'a>,
     inputs: BTreeMap<String, Tensor>,
 }
 
-/// What a decoder remembers. Tensors are never changed in place, so copies cost nothing.
+/// What a decoder remembers.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Memory {
     tokens: Vec<i64>,
-    states: BTreeMap<String, Tensor>,
+    states: States,
     caches: BTreeMap<String, Tensor>,
 }
 
-impl Translator {
+impl TranslatorBundles {
     /// Opens what fits texts of `wanted` tokens best.
-    pub(super) fn open(context: &Context, chosen: &Chosen, wanted: usize, mode: Mode) -> Result<Self, Error> {
+    pub(super) fn open(context: &Context, chosen: &Chosen, wanted: usize) -> Result<Self, Error> {
         let missing = |missing| TextRunError::Missing { package: chosen.name.clone(), missing };
         let Encoder::Tokens(encoders) = &chosen.encoder else { unreachable!("text was asked for") };
         let encoded = |candidate: &Candidate| length(&candidate.interface.inputs, "encoder_attention_mask", 1);
@@ -93,34 +101,37 @@ impl Translator {
         let decoder = fitting(&decoders, wanted, encoded).ok_or_else(|| missing("decoder"))?;
         let own = |candidate: &Candidate| length(&candidate.interface.inputs, "input_ids", 1);
         let encoder = fitting(encoders, wanted.min(encoded(decoder)), own).ok_or_else(|| missing("encoder"))?;
-        let cross = cross_of(decoder).filter(|_| !is_whole(decoder)).map(|cross| cross.open(context)).transpose()?;
-        Ok(Self {
-            encoder: (encoder.open(context)?, encoder.interface.clone()),
-            decoder: (decoder.open(context)?, decoder.interface.clone()),
-            cross,
-            cached,
-            mode,
-        })
+        let cross = cross_of(decoder).filter(|_| !is_whole(decoder)).map(|cross| Opened::new(context, cross)).transpose()?;
+        Ok(Self { encoder: Opened::new(context, encoder)?, decoder: Opened::new(context, decoder)?, cross, cached })
     }
 
     /// The bundles that are run.
     pub(super) fn names(&self) -> Vec<String> {
-        [&self.encoder.0].into_iter().chain(&self.cross).chain([&self.decoder.0]).map(|bundle| bundle.name.clone()).collect()
+        [&self.encoder].into_iter().chain(&self.cross).chain([&self.decoder]).map(|opened| opened.bundle.name.clone()).collect()
     }
 
+    /// Makes it ready to be run.
+    pub(super) fn translator(&self, mode: Mode) -> Translator<'_> {
+        let cross = self.cross.as_ref().map(|cross| cross.runner(mode));
+        Translator { encoder: self.encoder.runner(mode), decoder: self.decoder.runner(mode), cross, cached: self.cached }
+    }
+}
+
+impl Translator<'_> {
     fn inputs(&self) -> &[Feature] {
-        &self.decoder.1.inputs
+        &self.decoder.interface().inputs
     }
 
     /// Tokens that one text may have.
     pub(super) fn most_tokens(&self) -> usize {
-        let features = if self.decoder.1.states.is_empty() { self.inputs() } else { &self.decoder.1.states };
-        if self.cached { length(features, CACHES[0], 3) } else { length(self.inputs(), "decoder_input_ids", 1) }
+        let states = &self.decoder.interface().states;
+        let caches = if states.is_empty() { self.inputs() } else { states };
+        if self.cached { length(caches, CACHES[0], 3) } else { length(self.inputs(), "decoder_input_ids", 1) }
     }
 
     /// The tokens around a text, as the decoder's bundle notes them.
     pub(super) fn limits(&self) -> Result<Limits, TextRunError> {
-        let bundle = &self.decoder.0;
+        let bundle = self.decoder.bundle();
         let note = |topic: &str| bundle.package.metadata().user_defined.get(&format!("dev.mlreg.{topic}"))?.parse::<u32>().ok();
         match (note("start-token"), note("end-token")) {
             (Some(start), Some(end)) => Ok(Limits { start, ends: vec![end], most: self.most_tokens() }),
@@ -128,37 +139,25 @@ impl Translator {
         }
     }
 
-    fn run(
-        &self,
-        bundle: &Bundle,
-        function: Option<&str>,
-        inputs: BTreeMap<String, Tensor>,
-        states: &mut BTreeMap<String, Tensor>,
-    ) -> Result<BTreeMap<String, Tensor>, TextRunError> {
-        let interpreter = bundle.package.interpreter(ops::OPERATORS);
-        let results = interpreter.run_with_states(function, inputs, states, self.mode);
-        results.map_err(|source| TextRunError::Run { bundle: bundle.name.clone(), source })
-    }
-
     /// Encodes a text; also says how many of its tokens were left out.
     pub(super) fn encode(&self, source: &Source) -> Result<(Encoded<'_>, usize), TextRunError> {
-        let (encoder, interface) = &self.encoder;
-        let (own, other) = (length(&interface.inputs, "input_ids", 1), length(self.inputs(), "encoder_attention_mask", 1));
+        let encoder = &self.encoder;
+        let (own, other) = (length(&encoder.interface().inputs, "input_ids", 1), length(self.inputs(), "encoder_attention_mask", 1));
         let (ids, mask, cut) = padded(&source.ids, own.min(other), source.tail);
-        let tensor = |source| TextRunError::Tensor { bundle: encoder.name.clone(), source };
         let row = |mut values: Vec<i64>, length: usize| {
             values.resize(length, 0);
-            Tensor::from_vec(values, (1, length), &Device::Cpu).map_err(tensor)
+            Tensor::from_vec(values, (1, length), &Device::Cpu).map_err(|source| encoder.wrong_tensor(source))
         };
         let inputs = BTreeMap::from([("input_ids".to_owned(), row(ids, own)?), ("attention_mask".to_owned(), row(mask.clone(), own)?)]);
-        let hidden = self.run(encoder, None, inputs, &mut BTreeMap::new())?.remove("hidden_states");
-        let hidden = hidden.ok_or_else(|| TextRunError::Missing { package: encoder.name.clone(), missing: "result `hidden_states`" })?;
-        let kept = hidden.narrow(1, 0, own.min(other)).and_then(|it| it.pad_with_zeros(1, 0, other.saturating_sub(own))).map_err(tensor)?;
+        let hidden = encoder.run(None, inputs, &mut States::default())?.remove("hidden_states");
+        let hidden = hidden.ok_or_else(|| encoder.missing("result `hidden_states`"))?;
+        let kept = hidden.narrow(1, 0, own.min(other)).and_then(|it| it.pad_with_zeros(1, 0, other.saturating_sub(own)));
+        let kept = kept.map_err(|source| encoder.wrong_tensor(source))?;
         let hidden = BTreeMap::from([("encoder_hidden_states".to_owned(), kept)]);
         let mut inputs = match (&self.cross, self.cached) {
             (_, false) => hidden,
-            (Some(cross), true) => self.run(cross, None, hidden, &mut BTreeMap::new())?,
-            (None, true) => self.run(&self.decoder.0, Some("cross"), hidden, &mut BTreeMap::new())?,
+            (Some(cross), true) => cross.run(None, hidden, &mut States::default())?,
+            (None, true) => self.decoder.run(Some("cross"), hidden, &mut States::default())?,
         };
         inputs.insert("encoder_attention_mask".to_owned(), row(mask, other)?);
         Ok((Encoded { translator: self, inputs }, cut))
@@ -210,17 +209,16 @@ impl NextToken for Encoded<'_> {
     }
 
     fn next(&self, memory: &mut Memory, token: u32) -> Result<Vec<f32>, TextRunError> {
-        let bundle = &self.translator.decoder.0;
-        let tensor = |source| TextRunError::Tensor { bundle: bundle.name.clone(), source };
+        let decoder = &self.translator.decoder;
         memory.tokens.push(i64::from(token));
-        let inputs = self.call(memory).map_err(tensor)?;
-        let mut results = self.translator.run(bundle, None, inputs, &mut memory.states)?;
+        let inputs = self.call(memory).map_err(|source| decoder.wrong_tensor(source))?;
+        let mut results = decoder.run(None, inputs, &mut memory.states)?;
         for name in CACHES {
             if let Some(cache) = results.remove(&format!("{name}_out")) {
                 memory.caches.insert(name.to_owned(), cache);
             }
         }
-        let missing = || TextRunError::Missing { package: bundle.name.clone(), missing: "result `logits`" };
-        self.scores(memory, &results.remove("logits").ok_or_else(missing)?).map_err(tensor)
+        let logits = results.remove("logits").ok_or_else(|| decoder.missing("result `logits`"))?;
+        self.scores(memory, &logits).map_err(|source| decoder.wrong_tensor(source))
     }
 }

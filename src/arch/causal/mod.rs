@@ -1,0 +1,88 @@
+//! Causal language models: decoders alone, whose families differ in norms, biases, windows and the shape of their checkpoints.
+//!
+//! A [`Family`] is a file that makes [`Settings`] from a config; everything else is shared. Adding one: its file, and its word in [`FAMILIES`].
+
+mod exaone4;
+mod llama;
+mod mistral;
+mod phi3;
+mod qwen2;
+mod qwen3;
+mod reader;
+mod rope;
+mod settings;
+mod stack;
+
+use std::sync::Arc;
+
+use serde_json::Value as Json;
+
+use self::{reader::Reader, settings::Settings};
+use super::{ArchError, Architecture, Config, Documents, LoadOptions, Network, Tensors};
+use crate::checkpoint::Weights;
+
+const PARTS: &[&str] = &["decoder"];
+const GENERATION: &str = "generation_config.json";
+
+/// A family of causal language models.
+#[derive(Debug)]
+pub(super) struct Family {
+    /// Its name in package manifests, which is `model_type` in configs.
+    name: &'static str,
+    /// The class that configs list.
+    class: &'static str,
+    /// What a config of the family says.
+    settings: fn(Config<'_>) -> Result<Settings, ArchError>,
+}
+
+/// Llama 2 and 3, SmolLM.
+pub(super) static LLAMA: Family = llama::FAMILY;
+/// Mistral.
+pub(super) static MISTRAL: Family = mistral::FAMILY;
+/// Qwen2 and 2.5.
+pub(super) static QWEN2: Family = qwen2::FAMILY;
+/// Qwen3.
+pub(super) static QWEN3: Family = qwen3::FAMILY;
+/// Phi-3 and 4.
+pub(super) static PHI3: Family = phi3::FAMILY;
+/// EXAONE 4.0.
+pub(super) static EXAONE4: Family = exaone4::FAMILY;
+
+impl Architecture for Family {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn parts(&self) -> &'static [&'static str] {
+        PARTS
+    }
+
+    fn detects(&self, config: &Json) -> bool {
+        let listed = config.get("architectures").and_then(|listed| listed.get(0)?.as_str());
+        match config.get("model_type").and_then(Json::as_str) {
+            Some(kind) => kind == self.name && listed.is_none_or(|class| class == self.class),
+            None => listed == Some(self.class),
+        }
+    }
+
+    fn documents(&self, _read: &dyn Fn(&str) -> Option<Json>) -> Vec<String> {
+        vec![GENERATION.to_owned()]
+    }
+
+    fn holds(&self, weights: &dyn Weights, _part: Option<&str>) -> bool {
+        weights.info("model.embed_tokens.weight").is_some()
+    }
+
+    fn load(&self, documents: &Documents, weights: &Arc<dyn Weights>, options: &LoadOptions) -> Result<Network, ArchError> {
+        if options.part.as_deref().is_some_and(|part| !PARTS.contains(&part)) {
+            return Err(ArchError::Part { architecture: self.name, parts: PARTS, found: options.part.clone() });
+        }
+        let config = documents.config.as_ref().ok_or(ArchError::NeedsConfig { architecture: self.name })?;
+        let settings = (self.settings)(Config::new(config))?;
+        let ends = settings::end_tokens(Config::new(config), documents.others.get(GENERATION))?;
+        let tensors = Tensors::new(weights.as_ref(), "", options.compute);
+        let network = Reader { tensors: &tensors, settings: &settings, options }.network(&ends)?;
+        tensors.all_used(self.name)?;
+        Ok(network)
+    }
+}

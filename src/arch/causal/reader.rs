@@ -1,0 +1,189 @@
+//! From tensors to stages: names are those of transformers, for every family.
+
+use std::collections::BTreeMap;
+
+use super::{
+    settings::{NormPlace, Settings},
+    stack::{Caches, Entry, Exit, interfaces},
+};
+use crate::arch::{
+    ArchError, CacheForm, Chunk, LoadOptions, Network, Stage, Tensors,
+    blocks::{
+        Embedding, FeedForward, Heads, KeyValueCache, Linear, PostNormLayer, PreNormLayer, RmsNorm, Rotary, Scale, SelfAttention,
+        layer::{BIAS, WINDOW_BIAS},
+    },
+};
+
+const EMBEDDING: &str = "model.embed_tokens";
+const HEAD: &str = "lm_head.weight";
+/// Rings have a multiple of so many slots, which the Neural Engine wants.
+const SLOTS: u64 = 32;
+
+/// Reads a model, or a chunk of it.
+pub(super) struct Reader<'a> {
+    pub tensors: &'a Tensors<'a>,
+    pub settings: &'a Settings,
+    pub options: &'a LoadOptions,
+}
+
+impl Reader<'_> {
+    pub(super) fn network(&self, ends: &[u64]) -> Result<Network, ArchError> {
+        let count = self.settings.layers.len() as u64;
+        let chunk = self.options.chunk.unwrap_or(Chunk { index: 0, count: 1 });
+        if chunk.count > count {
+            let why = format!("this model has {count} layers");
+            return Err(ArchError::Form { axis: "chunks", found: chunk.count.to_string(), why });
+        }
+        let own = chunk.layers(count);
+        let caches = self.caches(own.clone());
+        let entry = Entry {
+            settings: self.settings.clone(),
+            layers: self.settings.layers[own.start as usize..own.end as usize].to_vec(),
+            embedding: chunk.is_first().then(|| self.embedding()).transpose()?,
+            rotary: self.rotary().filter(|_| self.settings.layers[own.start as usize..own.end as usize].iter().any(|layer| layer.rotary)),
+            compute: self.options.compute,
+            caches,
+        };
+        let exit = Exit { head: chunk.is_last().then(|| self.head()).transpose()?, caches };
+        let mut stages: Vec<Box<dyn Stage>> = vec![Box::new(entry)];
+        let mut places = (0, 0);
+        for index in own {
+            stages.push(self.layer(index, caches, &mut places)?);
+        }
+        stages.push(Box::new(exit));
+        self.skip_the_rest(chunk, count);
+        let interfaces = interfaces(self.settings.width, self.settings.vocabulary, chunk, caches, stages.len());
+        let mut notes = BTreeMap::new();
+        if !ends.is_empty() {
+            notes.insert("end-token".to_owned(), ends.iter().map(u64::to_string).collect::<Vec<_>>().join(","));
+        }
+        let description = match self.options.chunk {
+            None => "Language model: scores the next token of a text".to_owned(),
+            Some(Chunk { index, count }) => format!("Language model, part {} of {count}", index + 1),
+        };
+        Ok(Network { description, interfaces, stages, compute: self.options.compute, notes })
+    }
+
+    /// The caches of the layers `own`.
+    fn caches(&self, own: std::ops::Range<u64>) -> Caches {
+        let Heads { key_value: heads, size, .. } = self.settings.heads;
+        let cache = |layers: usize, ring| KeyValueCache { layers: layers as u64, heads, size, ring };
+        let ring = match (self.options.window_cache, self.settings.window) {
+            (true, Some(window)) => Some((window + self.options.longest.max(1) - 1).next_multiple_of(SLOTS)),
+            _ => None,
+        };
+        let layers = &self.settings.layers[own.start as usize..own.end as usize];
+        let in_ring = layers.iter().filter(|layer| layer.sliding && ring.is_some()).count();
+        Caches { all: cache(layers.len() - in_ring, None), ring: ring.map(|ring| cache(in_ring, Some(ring))) }
+    }
+
+    fn embedding(&self) -> Result<Embedding, ArchError> {
+        Embedding::read(self.tensors, EMBEDDING, self.settings.vocabulary, self.settings.width, 1.0)
+    }
+
+    fn rotary(&self) -> Option<Rotary> {
+        let rope = &self.settings.rope;
+        Rotary::new(&rope.frequencies, self.options.positions, rope.magnitude, self.options.compute)
+    }
+
+    /// The last norm and the head, which in tied models is the embedding.
+    fn head(&self) -> Result<(RmsNorm, Linear), ArchError> {
+        let Settings { width, vocabulary, tied, epsilon, .. } = *self.settings;
+        let norm = RmsNorm::read(self.tensors, "model", "norm", width, epsilon)?;
+        let weight = match tied {
+            true => self.embedding()?.table().clone(),
+            false => self.tensors.get_shaped(HEAD, &[vocabulary, width])?,
+        };
+        Ok((norm, Linear::new("lm_head", weight, None)))
+    }
+
+    fn layer(&self, index: u64, caches: Caches, places: &mut (u64, u64)) -> Result<Box<dyn Stage>, ArchError> {
+        let name = format!("model.layers.{index}");
+        let norm = |part: &str| RmsNorm::read(self.tensors, &name, part, self.settings.width, self.settings.epsilon);
+        let attention = self.attention(&name, index, caches, places)?;
+        let feed_forward = self.feed_forward(&name)?;
+        Ok(match self.settings.norms {
+            NormPlace::Before => Box::new(PreNormLayer {
+                attention: (norm("input_layernorm")?, attention),
+                cross: None,
+                feed_forward: (norm("post_attention_layernorm")?, feed_forward),
+                name,
+            }),
+            NormPlace::Behind => Box::new(PostNormLayer {
+                attention: (attention, norm("post_attention_layernorm")?),
+                feed_forward: (feed_forward, norm("post_feedforward_layernorm")?),
+                name,
+            }),
+        })
+    }
+
+    fn attention(&self, layer: &str, index: u64, caches: Caches, places: &mut (u64, u64)) -> Result<SelfAttention, ArchError> {
+        let Settings { width, heads, biases, fused, .. } = *self.settings;
+        let kind = self.settings.layers[index as usize];
+        let [query, key_value] = [heads.query, heads.key_value].map(|count| count * heads.size);
+        let name = |part: &str| format!("self_attn.{part}");
+        let inputs = if fused {
+            let rows = [("q_proj", query), ("k_proj", key_value), ("v_proj", key_value)];
+            self.rows(layer, &name("qkv_proj"), width, rows.map(|(part, rows)| (name(part), rows)))?
+        } else {
+            [("q_proj", query), ("k_proj", key_value), ("v_proj", key_value)]
+                .map(|(part, rows)| self.linear(layer, &name(part), width, rows, biases.query_key_value))
+                .into_iter()
+                .collect::<Result<Vec<_>, _>>()?
+        };
+        let inputs = <[Linear; 3]>::try_from(inputs).expect("three products were made");
+        let output = self.linear(layer, &name("o_proj"), query, width, biases.output)?;
+        let norm = |part: &str| RmsNorm::read(self.tensors, layer, &name(part), heads.size, self.settings.epsilon);
+        let head_norms = self.settings.head_norms.then(|| Ok::<_, ArchError>([norm("q_norm")?, norm("k_norm")?])).transpose()?;
+        let bias = if kind.sliding { WINDOW_BIAS } else { BIAS };
+        let cache = (self.options.cache != CacheForm::None).then(|| caches.take(kind.sliding, places));
+        Ok(SelfAttention { heads, inputs, output, head_norms, rotary: kind.rotary, scale: Scale::InverseRoot, bias, cache })
+    }
+
+    fn feed_forward(&self, layer: &str) -> Result<FeedForward, ArchError> {
+        let Settings { width, inner, biases, activation, .. } = *self.settings;
+        let linear = |part: &str, input, output| self.linear(layer, &format!("mlp.{part}"), input, output, biases.feed_forward);
+        let (gate, up) = if self.settings.fused {
+            let names = ["mlp.gate_proj", "mlp.up_proj"].map(|name| (name.to_owned(), inner));
+            let mut both = self.rows(layer, "mlp.gate_up_proj", width, names)?.into_iter();
+            (both.next(), both.next())
+        } else {
+            (Some(linear("gate_proj", width, inner)?), Some(linear("up_proj", width, inner)?))
+        };
+        let up = up.expect("two products were made");
+        Ok(FeedForward { gate, up, down: linear("down_proj", inner, width)?, activation })
+    }
+
+    fn linear(&self, layer: &str, name: &str, input: u64, output: u64, bias: bool) -> Result<Linear, ArchError> {
+        let weight = self.tensors.get_shaped(&format!("{layer}.{name}.weight"), &[output, input])?;
+        let bias = bias.then(|| self.tensors.get_shaped(&format!("{layer}.{name}.bias"), &[output])).transpose()?;
+        Ok(Linear::new(name, weight, bias))
+    }
+
+    /// Products whose weights are rows of one tensor.
+    fn rows<const N: usize>(&self, layer: &str, name: &str, input: u64, parts: [(String, u64); N]) -> Result<Vec<Linear>, ArchError> {
+        let total = parts.iter().map(|(_, rows)| rows).sum();
+        let all = self.tensors.get_shaped(&format!("{layer}.{name}.weight"), &[total, input])?;
+        let mut first = 0;
+        let take = |(part, rows): (String, u64)| {
+            let weight = all.slice(0, first, rows).expect("the rows add up to the tensor");
+            first += rows;
+            Linear::new(&part, weight, None)
+        };
+        Ok(parts.into_iter().map(take).collect())
+    }
+
+    /// What other chunks have, the copy of a tied head, and tables that old checkpoints hold.
+    fn skip_the_rest(&self, chunk: Chunk, count: u64) {
+        let own = chunk.layers(count);
+        let elsewhere = |name: &str| match name.strip_prefix("model.layers.") {
+            Some(rest) => {
+                rest.split('.').next().and_then(|index| index.parse().ok()).is_some_and(|index| index < count && !own.contains(&index))
+            }
+            None if name == HEAD => self.settings.tied || !chunk.is_last(),
+            None if name == "model.norm.weight" => !chunk.is_last(),
+            None => name == "model.embed_tokens.weight" && !chunk.is_first() && !(chunk.is_last() && self.settings.tied),
+        };
+        self.tensors.skip(|name| elsewhere(name) || name.ends_with(".rotary_emb.inv_freq"));
+    }
+}
