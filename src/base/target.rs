@@ -212,6 +212,11 @@ impl Platform {
         }
     }
 
+    /// Every platform.
+    pub fn all() -> impl Iterator<Item = Platform> {
+        Self::NAMES.iter().map(|(platform, _)| *platform)
+    }
+
     /// The platform's name as Apple writes it.
     pub fn name(self) -> &'static str {
         Self::NAMES[self as usize].1

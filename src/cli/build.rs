@@ -67,6 +67,12 @@ pub(super) fn run(arguments: &BuildArguments, session: &Session) -> Result<Exit,
             printer.table(&table)?;
         }
         report.packages.iter().for_each(|package| printer.summary(summary(package)));
+        let unproven = report.packages.iter().filter(|package| package.status != BuildStatus::Unchanged);
+        let unproven = unproven.flat_map(|package| &package.variants).filter_map(|variant| variant.compiled.as_ref());
+        let unproven = unproven.filter(|compiled| !compiled.run_on_device).count() as u64;
+        if unproven > 0 {
+            printer.summary(format_args!("{} not run on a device", count(unproven, "compiled bundle")));
+        }
         if let Some(folder) = &report.placed {
             printer.summary(format_args!("placed in `{}`", folder.display()));
         }

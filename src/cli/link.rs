@@ -15,7 +15,7 @@ Examples:
 /// Make bundles of the layout `shared` complete, by links.
 ///
 /// Every bundle that lacks its weight files gets hard links to those beside it, after they were hashed. Frameworks load complete bundles
-/// alone. A later `mlreg fetch` of the folder takes the links out again: link what ships, or after every fetch.
+/// alone. Later fetches and `mlreg verify` take the links for what they are.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct LinkArguments {

@@ -1,5 +1,7 @@
 //! `mlreg show`.
 
+use std::collections::BTreeSet;
+
 use clap::Args;
 
 use super::{
@@ -62,6 +64,7 @@ fn print(report: &ShowReport, printer: &Printer) -> Result<(), CommandError> {
         bytes(report.bytes)
     );
     fields.push(("size", size));
+    fields.extend(compiled(report).map(|text| ("compiled", text)));
     printer.fields(&fields)?;
     printer.gap()?;
     printer.table(&variants(report))?;
@@ -92,6 +95,15 @@ fn variants(report: &ShowReport) -> Table {
         ]);
     }
     table
+}
+
+/// Who compiled bundles, and that nobody ran them.
+fn compiled(report: &ShowReport) -> Option<String> {
+    let compiled: Vec<_> = report.variants.iter().filter_map(|variant| variant.compiled.as_ref()).collect();
+    let compilers: BTreeSet<&str> = compiled.iter().map(|compiled| compiled.compiler.as_str()).collect();
+    let note = if compiled.iter().all(|compiled| compiled.run_on_device) { "" } else { "; not run on a device" };
+    let by = compilers.into_iter().collect::<Vec<_>>().join(" and ");
+    (!compiled.is_empty()).then(|| format!("{} by {by}{note}", count(compiled.len() as u64, "variant")))
 }
 
 fn interfaces(report: &ShowReport) -> Table {

@@ -268,6 +268,9 @@ impl FetchError {
             Self::Remote(error) => error.hint(),
             Self::Selection { source, platform, .. } => floor_hint(source, *platform).or_else(|| source.hint()),
             Self::Release { source, .. } => source.hint(),
+            Self::Floor(TargetError::TooOld { lowest, .. }) => {
+                Some(format!("the floor {lowest} fits, if the package has bundles for it: `mlreg show PACKAGE` lists what there is"))
+            }
             Self::NoVersion { package, versions, .. } => {
                 let version = versions.iter().max().filter(|version| !version.pre.is_empty())?;
                 Some(format!("pre-releases are taken where they are asked for: `{package}@{version}`"))

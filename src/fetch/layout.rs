@@ -133,6 +133,16 @@ pub struct LayoutDocument {
 pub(super) struct Entry {
     pub(super) files: BTreeMap<String, PlacedFile>,
     pub(super) folders: BTreeSet<String>,
+    /// Files that were lifted out of the bundle, and may be there all the same: whoever links them completes it.
+    lifted: BTreeMap<String, PlacedFile>,
+}
+
+impl Entry {
+    /// The files that should be there, with those that may be, where `is_there` has them.
+    pub(super) fn files_with(&self, is_there: impl Fn(&str) -> bool) -> BTreeMap<String, PlacedFile> {
+        let completing = self.lifted.iter().filter(|(path, _)| is_there(path));
+        self.files.iter().chain(completing).map(|(path, file)| (path.clone(), *file)).collect()
+    }
 }
 
 /// The document with the key that makes every changed byte show.
@@ -214,9 +224,9 @@ impl Proof {
 
     /// Everything in the folder except for the proof itself, by name.
     pub(super) fn entries(&self) -> BTreeMap<&str, Entry> {
-        let file = |(name, file): (&'_ String, &PlacedFile)| Entry { files: [(name.clone(), *file)].into(), folders: BTreeSet::new() };
+        let file = |(name, file): (&'_ String, &PlacedFile)| Entry { files: [(name.clone(), *file)].into(), ..Entry::default() };
         let files = self.files.iter().map(|(name, placed)| (name.as_str(), file((name, placed))));
-        self.bundles.iter().map(|(name, bundle)| (name.as_str(), bundle.entry(name))).chain(files).collect()
+        self.bundles.iter().map(|(name, bundle)| (name.as_str(), bundle.entry(name, &self.files))).chain(files).collect()
     }
 
     /// The names of everything in the folder that belongs to mlreg, the proof too.
@@ -289,10 +299,11 @@ impl PlacedBundle {
         }
     }
 
-    fn entry(&self, name: &str) -> Entry {
+    fn entry(&self, name: &str, beside: &BTreeMap<String, PlacedFile>) -> Entry {
         let files = self.files.iter().map(|(path, file)| (format!("{name}/{path}"), *file)).collect();
         let folders = self.all_folders().iter().map(|folder| format!("{name}/{folder}")).chain([name.to_owned()]).collect();
-        Entry { files, folders }
+        let lifted = self.lifted.iter().filter_map(|(path, source)| Some((format!("{name}/{path}"), *beside.get(source)?))).collect();
+        Entry { files, folders, lifted }
     }
 
     /// Every folder in it, those that have files in them too.

@@ -182,10 +182,11 @@ impl<'a> Destination<'a> {
 
     /// Sorts one bundle or file into intact, damaged or missing.
     fn judge(&self, name: &str, found: &Scan, expected: &Entry, relaid: bool, survey: &mut Survey) -> Result<(), FetchError> {
-        let right = self.right_files(&found.files, &expected.files)?;
-        survey.sources.extend(right.iter().map(|path| (expected.files[path].sha256, self.folder.join(path))));
-        let same_names = found.folders == expected.folders && found.files.keys().eq(expected.files.keys());
-        let whole = found.others.is_empty() && same_names && right.len() == expected.files.len();
+        let files = expected.files_with(|path| found.files.contains_key(path));
+        let right = self.right_files(&found.files, &files)?;
+        survey.sources.extend(right.iter().map(|path| (files[path].sha256, self.folder.join(path))));
+        let same_names = found.folders == expected.folders && found.files.keys().eq(files.keys());
+        let whole = found.others.is_empty() && same_names && right.len() == files.len();
         let owned = self.owned.contains(name);
         if whole && !(relaid && owned) {
             survey.intact.insert(name.to_owned());
@@ -345,7 +346,10 @@ fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
 /// What a proof says about a path in the folder.
 fn file_in(proof: &Proof, path: &str) -> Option<PlacedFile> {
     match path.split_once('/') {
-        Some((name, rest)) => proof.bundles.get(name)?.files.get(&rest.parse().ok()?).copied(),
+        Some((name, rest)) => {
+            let (bundle, path) = (proof.bundles.get(name)?, rest.parse().ok()?);
+            bundle.files.get(&path).or_else(|| proof.files.get(bundle.lifted.get(&path)?)).copied()
+        }
         None => proof.files.get(path).copied(),
     }
 }

@@ -69,14 +69,14 @@ impl Scan {
     pub(super) fn of<'a>(folder: &Path, names: impl IntoIterator<Item = &'a str>) -> io::Result<Self> {
         let mut scan = Self::default();
         for name in names {
-            scan.look(folder, name.to_owned())?;
+            let place = folder.join(name);
+            scan.look(&place, name.to_owned(), fs::symlink_metadata(&place))?;
         }
         Ok(scan)
     }
 
-    fn look(&mut self, folder: &Path, path: String) -> io::Result<()> {
-        let place = folder.join(&path);
-        let metadata = match fs::symlink_metadata(&place) {
+    fn look(&mut self, place: &Path, path: String, metadata: io::Result<Metadata>) -> io::Result<()> {
+        let metadata = match metadata {
             Ok(metadata) => metadata,
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(()),
             Err(error) => return Err(error),
@@ -84,10 +84,12 @@ impl Scan {
         if metadata.is_file() {
             self.files.insert(path, Stat::of(&metadata));
         } else if metadata.is_dir() {
-            for entry in fs::read_dir(&place)? {
-                let name = entry?.file_name();
+            for entry in fs::read_dir(place)? {
+                let entry = entry?;
                 // A name that is not Unicode was not placed by mlreg; its replacement characters are no name that was, either.
-                self.look(folder, format!("{path}/{}", name.to_string_lossy()))?;
+                let below = format!("{path}/{}", entry.file_name().to_string_lossy());
+                // Asked of the folder that is open, which spares the system the way to it.
+                self.look(&entry.path(), below, entry.metadata())?;
             }
             self.folders.insert(path);
         } else {

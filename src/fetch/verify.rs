@@ -1,13 +1,17 @@
 //! Checking a placed folder byte for byte against its proof. Only looks.
 
-use std::{fs, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
 
 use rayon::prelude::*;
 use serde::Serialize;
 
 use super::{
     FetchError,
-    layout::{Entry, PROOF_NAME, PlacedFile, Proof},
+    layout::{PROOF_NAME, PlacedFile, Proof},
     materialize::hash_file,
     scan::{HAS_EXECUTABLES, Scan, Stat},
     state::Journal,
@@ -92,12 +96,11 @@ pub fn verify_placed(store: &Store, folder: &Path) -> Result<PlacedReport, Fetch
 }
 
 fn compare(folder: &Path, proof: &Proof, scan: &Scan, report: &mut PlacedReport) {
-    let mut expected = Entry::default();
+    let (mut files, mut folders) = (BTreeMap::new(), BTreeSet::new());
     for entry in proof.entries().into_values() {
-        expected.files.extend(entry.files);
-        expected.folders.extend(entry.folders);
+        files.extend(entry.files_with(|path| scan.files.contains_key(path)));
+        folders.extend(entry.folders);
     }
-    let Entry { files, folders } = expected;
     for missing in folders.iter().filter(|path| !scan.folders.contains(*path)) {
         report.add(missing, PlacedProblem::Missing, "a folder", "nothing");
     }

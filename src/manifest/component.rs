@@ -43,6 +43,9 @@ pub(super) const KEYS: &[&str] = &[
     "exclude",
 ];
 
+/// What an imported bundle may be, or become.
+const IMPORTED: &[Format] = &[Format::MlPackage, Format::MlModelC];
+
 /// A part of a package that is loaded by itself.
 #[derive(Debug, Clone)]
 pub struct Component {
@@ -213,6 +216,7 @@ fn import(component: &str, source: &Item<'_>, table: &mut Table<'_>, file: &str)
     let text = source.text("a path with `{axis}` placeholders, or a glob")?;
     let pattern = ImportPattern::parse(text).map_err(|why| source.error(Problem::Pattern { pattern: text.to_owned(), why }))?;
     let target = table.take("target").map(|item| the_one(&item, target)).transpose()?;
+    let formats = table.take("format").map(|item| item.one_or_list(|item| item.word(IMPORTED, Format::name))).transpose()?;
     let mut stated = BTreeMap::new();
     let described = Axis::ALL.iter().filter(|axis| !matches!(axis, Axis::Target | Axis::Format));
     for (axis, item) in described.filter_map(|axis| Some((*axis, table.take(axis.name())?))) {
@@ -228,7 +232,8 @@ fn import(component: &str, source: &Item<'_>, table: &mut Table<'_>, file: &str)
             source.error(Problem::Pattern { pattern: text.to_owned(), why: "`target` stands in the pattern and beside it".to_owned() })
         );
     }
-    Ok(Import { component: component.to_owned(), pattern, target, stated, file: file.to_owned(), place: source.place() })
+    let formats = formats.unwrap_or_default();
+    Ok(Import { component: component.to_owned(), pattern, target, formats, stated, file: file.to_owned(), place: source.place() })
 }
 
 /// The value that all bundles of an import have.

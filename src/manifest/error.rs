@@ -216,6 +216,16 @@ pub enum Problem {
         /// The pattern.
         pattern: String,
     },
+    /// An imported bundle that cannot become what the manifest asks for.
+    #[error("component `{component}`: `{path}` cannot become a `{format}`: only a .mlpackage can become anything else, a .mlmodelc")]
+    ImportFormat {
+        /// The component.
+        component: String,
+        /// The bundle.
+        path: String,
+        /// What it is to become.
+        format: &'static str,
+    },
     /// An imported bundle that needs a later OS than the manifest says.
     #[error("component `{component}`: `{path}` needs {needs}, but the manifest says {stated}")]
     ImportTarget {

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use globset::{GlobBuilder, GlobMatcher};
 
 use super::{
-    axes::{Axes, Axis, Cache, LENGTH_LIMIT, Layout, Linear, Logits, Precision, Size},
+    axes::{Axes, Axis, Cache, Format, LENGTH_LIMIT, Layout, Linear, Logits, Precision, Size},
     compression::Compression,
     error::{ManifestError, Problem},
     nearest::meant,
@@ -26,6 +26,8 @@ pub struct Import {
     pub pattern: ImportPattern,
     /// Their deployment target, where the manifest says it.
     pub target: Option<Target>,
+    /// What they become: packages can be compiled. Empty: they stay what they are.
+    pub formats: Vec<Format>,
     /// Axes that the manifest says all of them have.
     pub stated: BTreeMap<Axis, String>,
     pub(super) component: String,
@@ -40,6 +42,17 @@ pub struct FoundBundle {
     pub path: String,
     /// The lowest target that loads it, as the bundle itself says, where it does.
     pub needs: Option<Target>,
+}
+
+impl FoundBundle {
+    fn file_name(&self) -> &str {
+        self.path.rsplit('/').next().unwrap_or(&self.path)
+    }
+
+    /// What kind of bundle it is, by its name.
+    pub fn kind(&self) -> BundleKind {
+        BundleKind::of_file_name(self.file_name())
+    }
 }
 
 /// Which paths an import means.
@@ -221,12 +234,14 @@ impl Import {
         let mut plans: Vec<VariantPlan> = Vec::new();
         for bundle in found {
             let Some(captured) = self.pattern.matches(&bundle.path) else { continue };
-            let plan = self.variant(bundle, captured)?;
-            if let Some(other) = plans.iter().find(|other| other.id == plan.id) {
-                let problem = Problem::SameId { id: plan.id.clone(), first: other.describe(), second: plan.describe() };
-                return Err(self.error(problem));
+            for kind in self.kinds(bundle)? {
+                let plan = self.variant(bundle, captured.clone(), kind)?;
+                if let Some(other) = plans.iter().find(|other| other.id == plan.id) {
+                    let problem = Problem::SameId { id: plan.id.clone(), first: other.describe(), second: plan.describe() };
+                    return Err(self.error(problem));
+                }
+                plans.push(plan);
             }
-            plans.push(plan);
         }
         if plans.is_empty() {
             let problem = Problem::ImportsNothing { component: self.component.clone(), pattern: self.pattern.text.clone() };
@@ -239,11 +254,26 @@ impl Import {
         self.place.error(&self.file, problem)
     }
 
-    fn variant(&self, bundle: &FoundBundle, captured: BTreeMap<Axis, String>) -> Result<VariantPlan, ManifestError> {
-        let file_name = bundle.path.rsplit('/').next().unwrap_or(&bundle.path);
-        let kind = BundleKind::of_file_name(file_name);
+    /// What a bundle becomes.
+    fn kinds(&self, bundle: &FoundBundle) -> Result<Vec<BundleKind>, ManifestError> {
+        let own = bundle.kind();
+        if self.formats.is_empty() {
+            return Ok(vec![own]);
+        }
+        let becomes = |format: &Format| match format.kind() {
+            kind if kind == own || (own, kind) == (BundleKind::MlPackage, BundleKind::MlModelC) => Ok(kind),
+            _ => Err(self.error(Problem::ImportFormat {
+                component: self.component.clone(),
+                path: bundle.path.clone(),
+                format: format.name(),
+            })),
+        };
+        self.formats.iter().map(becomes).collect()
+    }
+
+    fn variant(&self, bundle: &FoundBundle, captured: BTreeMap<Axis, String>, kind: BundleKind) -> Result<VariantPlan, ManifestError> {
         let target = self.target_of(bundle, &captured)?;
-        let parts = if captured.is_empty() { vec![self.stem(file_name, kind)] } else { self.parts(&captured, target) };
+        let parts = if captured.is_empty() { vec![self.stem(bundle.file_name(), bundle.kind())] } else { self.parts(&captured, target) };
         let axes = captured.into_iter().chain(self.stated.clone()).collect();
         let plan = VariantPlan::named(&self.component, parts, target, kind, Content::Imported { path: bundle.path.clone(), axes });
         let problem = || Problem::Id { component: self.component.clone(), id: plan.id.chars().take(300).collect() };
@@ -349,6 +379,20 @@ mod tests {
         assert_eq!((plan.id.as_str(), plan.target), ("a-ios17", Some(Target::Ios17)));
         let error = import("import = \"a.mlpackage\"\ntarget = \"iOS16\"").unwrap().variants(&bundle).unwrap_err();
         assert_eq!(error.to_string(), "x.toml:6:10: component `vendor`: `a.mlpackage` needs iOS17, but the manifest says iOS16");
+    }
+
+    #[test]
+    fn packages_can_be_compiled_and_nothing_else_can() {
+        let both = "import = \"out/*\"\ntarget = \"iOS17\"\nformat = [\"mlpackage\", \"mlmodelc\"]";
+        assert_eq!(ids(both, &["out/a.mlpackage"]), ["a-ios17", "a-ios17-mlmodelc"]);
+        assert_eq!(ids("import = \"out/*\"\nformat = \"mlmodelc\"", &["out/a.mlpackage", "out/b.mlmodelc"]), ["a-mlmodelc", "b-mlmodelc"]);
+        let error = import(both).unwrap().variants(&found(&["out/a.mlmodelc"])).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "x.toml:6:10: component `vendor`: `out/a.mlmodelc` cannot become a `mlpackage`: only a .mlpackage can become anything else, a .mlmodelc"
+        );
+        let error = import("import = \"x\"\nformat = \"onnx\"").unwrap_err();
+        assert_eq!(error.to_string(), "x.toml:7:10: `format` is \"onnx\", expected `mlpackage` or `mlmodelc`");
     }
 
     #[test]

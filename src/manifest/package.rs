@@ -217,10 +217,7 @@ exclude = [{ precision = "float32", compress = "palettize:4:group=16" }]
                 "tae.toml:8:1: component `decoder` has `checkpoint` and `files`: expected exactly one of `checkpoint`, `import` and `files`",
             ),
             ("files = \"x\"\nsize = 7", "tae.toml:8:1: `size` has no meaning for component `decoder`, which is made from `files`"),
-            (
-                "import = \"x\"\nformat = \"onnx\"",
-                "tae.toml:8:1: `format` has no meaning for component `decoder`, which is made from `import`",
-            ),
+            ("import = \"x\"\nchunks = 4", "tae.toml:8:1: `chunks` has no meaning for component `decoder`, which is made from `import`"),
             ("files = [\"a/x\", \"b/X\"]", "tae.toml:7:9: `files` has the file name `x` twice"),
             ("checkpoint = \"x\"", "tae.toml:5:1: component `decoder` has no `target`"),
             ("checkpoint = \"x\"\nlayout = \"nhcw\"", "tae.toml:8:10: `layout` is \"nhcw\", expected `nchw` or `nhwc`"),

@@ -122,11 +122,26 @@ pub struct Variant {
     /// Inputs, outputs and states, where they are known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interface: Option<Interface>,
+    /// How it was compiled, where mlreg did it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compiled: Option<Compiled>,
     /// Its files, sorted by path.
     pub files: Vec<FileEntry>,
     /// Folders without files in them, sorted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub folders: Vec<RelativePath>,
+    /// Fields of a newer schema.
+    #[serde(flatten)]
+    pub other: Other,
+}
+
+/// How a compiled bundle came about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Compiled {
+    /// Which compiler made it: `mlmodelc-export`, or Apple's `coremlcompiler`.
+    pub compiler: String,
+    /// Whether it was run on a device before it was released.
+    pub run_on_device: bool,
     /// Fields of a newer schema.
     #[serde(flatten)]
     pub other: Other,

@@ -334,6 +334,7 @@ mod tests {
             tags: BTreeSet::from([format!("s{size}").parse().unwrap()]),
             delivery: if size == 1024 { Delivery::Initial } else { Delivery::OnDemand },
             interface: None,
+            compiled: None,
             files: vec![FileEntry { path: "x".parse().unwrap(), sha256: DIGEST, size: 1, executable: false }],
             folders: Vec::new(),
             other: serde_json::Map::new(),

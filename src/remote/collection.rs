@@ -128,6 +128,7 @@ impl CollectedBundle {
             tags: BTreeSet::new(),
             delivery: Delivery::default(),
             interface: None,
+            compiled: None,
             files,
             folders: Vec::new(),
             other: Default::default(),

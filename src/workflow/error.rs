@@ -66,7 +66,7 @@ pub enum Error {
     #[error(transparent)]
     Remote(#[from] RemoteError),
     /// None of a package's sources could be used.
-    #[error("none of the {} sources of `{package}` could be used: {}", failures.len(), told(failures))]
+    #[error("none of the {} sources of `{package}` could be used:{}", failures.len(), told(failures))]
     Sources {
         /// The package.
         package: PackageName,

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::{Context, Error, ErrorKind, PackageRequest};
 use crate::{
     base::{Digest, PackageName, RemoteUrl, Tag, Target},
-    manifest::release::{BundleKind, Delivery, Interface, Release, Source, Variant},
+    manifest::release::{BundleKind, Compiled, Delivery, Interface, Release, Source, Variant},
 };
 
 /// What to show.
@@ -64,6 +64,9 @@ pub struct ShownVariant {
     pub tags: BTreeSet<Tag>,
     /// When it is wanted.
     pub delivery: Delivery,
+    /// How it was compiled, where mlreg did it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compiled: Option<Compiled>,
     /// Inputs, outputs and states.
     pub interface: Option<Interface>,
     /// Number of files.
@@ -240,6 +243,7 @@ fn shown(variant: Variant, users: &BTreeMap<Digest, usize>) -> ShownVariant {
         axes: variant.axes,
         tags: variant.tags,
         delivery: variant.delivery,
+        compiled: variant.compiled,
         interface: variant.interface,
     }
 }

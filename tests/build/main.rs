@@ -5,6 +5,7 @@ mod package;
 
 mod autoencoders;
 mod causal;
+mod compiled;
 mod errors;
 mod imports;
 mod releases;

@@ -1,6 +1,6 @@
 //! An app with `mlreg.toml` and `mlreg.lock`: `add`, `fetch`, `update`, `remove`.
 
-use std::fs;
+use std::{fs, process::Stdio};
 
 use serde_json::Value;
 
@@ -204,6 +204,7 @@ fn floors_come_from_the_manifest_and_the_build() {
     fs::write(app.path("mlreg.toml"), read(&app, "mlreg.toml").replace("{ ", "{ target = \"iOS14\", ")).unwrap();
     let run = app.run(&["fetch"]);
     assert!(run.stderr.contains("iOS14 is older than every target that mlreg knows: the lowest is iOS15"), "{run:?}");
+    assert!(run.stderr.contains("hint: the floor iOS15 fits, if the package has bundles for it"), "{run:?}");
 }
 
 #[test]
@@ -375,13 +376,72 @@ fn without_a_manifest_there_is_a_way_out() {
     assert_eq!(app.run(&["add"]).code, Some(2));
 }
 
+/// Several targets of a project run the same phase at once, while others look at the files.
 #[test]
 fn builds_at_once_share_a_store_and_a_destination() {
     let (_publisher, app) = app(&["1.0.0"], &[]);
-    let children: Vec<_> = (0..6).map(|_| app.command(&["fetch"]).spawn().unwrap()).collect();
-    for mut child in children {
-        assert!(child.wait().unwrap().success());
+    let weights = app.path(BUNDLE).join("weights/weight.bin");
+    for round in 0..4 {
+        match round {
+            0 => {}
+            1 => fs::remove_dir_all(app.path("Models")).unwrap(),
+            2 => fs::remove_dir_all(app.path(BUNDLE)).unwrap(),
+            _ => fs::remove_dir_all(app.home()).unwrap(),
+        }
+        let phase = |number: u32| {
+            let mut command = app.command(&["fetch"]);
+            // Xcode's phases build in the store's home, others beside the bundles.
+            if number.is_multiple_of(2) { command.env("XCODE_VERSION_ACTUAL", "1700") } else { &mut command }.stderr(Stdio::piped());
+            command.spawn().unwrap()
+        };
+        let mut children: Vec<_> = (0..6).map(phase).collect();
+        // A file is there whole, or not at all.
+        while children.iter_mut().any(|child| child.try_wait().unwrap().is_none()) {
+            if let Ok(bytes) = fs::read(&weights) {
+                assert!(bytes == [7; 2000], "a torn file of {} bytes", bytes.len());
+            }
+        }
+        for child in children {
+            let output = child.wait_with_output().unwrap();
+            assert!(output.status.success(), "round {round}: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        assert_eq!(app.succeed(&["verify", "Models"]).code, Some(0));
+        assert!(app.succeed(&["fetch", "--locked"]).stderr.contains("up to date"));
+        assert_eq!(fs::read_dir(app.path("Models")).unwrap().count(), 1, "nothing is left behind");
     }
-    assert_eq!(app.succeed(&["verify", "Models"]).code, Some(0));
-    assert!(app.succeed(&["fetch", "--locked"]).stderr.contains("up to date"));
+}
+
+#[test]
+fn what_the_store_has_is_asked_of_nobody() {
+    let (publisher, app) = published(&["1.0.0"]);
+    let server = HttpServer::start(&publisher.path("registry"));
+    app.succeed(&["add", "tae", "--from", &server.url(), "--target", "iOS17", "--out", "Models"]);
+    app.succeed(&["fetch"]);
+    let asked = server.requests("");
+    assert!(asked > 0);
+    for flags in [&["fetch", "--locked"][..], &["fetch"], &["fetch", "--locked", "--offline"], &["fetch", "--locked", "--layout", "shared"]]
+    {
+        fs::remove_dir_all(app.path("Models")).unwrap();
+        app.succeed(flags);
+        assert_eq!(server.requests(""), asked, "{flags:?}");
+    }
+    // Offline is everything that the store can answer: tags, verification, the build phase, its files.
+    drop(server);
+    fs::remove_dir_all(app.path("Models")).unwrap();
+    for arguments in [
+        &["fetch"][..],
+        &["fetch", "--verify", "--offline"],
+        &["fetch", "--dry-run", "--offline"],
+        &["xcode", "--offline"],
+        &["update", "--offline"],
+        &["pin", "--package", "tae"],
+        &["unpin", "--package", "tae"],
+        &["gc", "--budget", "1GB"],
+        &["show", "tae"],
+        &["list"],
+        &["verify", "Models"],
+        &["fetch", "--locked"],
+    ] {
+        app.succeed(arguments);
+    }
 }

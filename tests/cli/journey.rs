@@ -79,6 +79,18 @@ fn the_layout_of_the_hand_off_has_one_weight_file() {
     assert!(said("12 bundles complete: 0 files linked, 12 there already\n"));
     let bundle = sandbox.path("Models/flux-1-tae/decoder-1024-nhwc-float16-ios18.mlpackage");
     assert_eq!(sandbox.run(&["inspect", bundle.to_str().unwrap()]).code, Some(0));
+    // Whoever looks after the folder takes the links for what they are, and another file for damage.
+    let place = ["build", &manifest("flux_1_tae.toml"), "--out", "Models", "--layout", "shared"];
+    assert_eq!(sandbox.run(&["verify", "Models"]).code, Some(0));
+    assert_eq!(sandbox.run(&place).code, Some(0));
+    assert!(said("12 bundles complete: 0 files linked, 12 there already\n"));
+    let linked = bundle.join("Data/com.apple.CoreML/weights/weight.bin");
+    fs::remove_file(&linked).unwrap();
+    fs::write(&linked, "other").unwrap();
+    let run = sandbox.run(&["verify", "Models"]);
+    assert!(run.code == Some(3) && run.stdout.contains("weights/weight.bin"), "{run:?}");
+    assert_eq!(sandbox.run(&place).code, Some(0));
+    assert!(said("12 bundles complete: 1 file linked, 11 there already\n"));
     fs::write(
         sandbox.path("Models/flux-1-tae/layout.json"),
         r#"{"schema":"mlreg/layout/1","package":"x","version":"1.0.0","bundles":{"../x":{}},"files":{}}"#,

@@ -99,6 +99,7 @@ impl Bundle {
             tags: BTreeSet::new(),
             delivery: Delivery::default(),
             interface: None,
+            compiled: None,
             files: Vec::new(),
             folders: Vec::new(),
             other: Default::default(),

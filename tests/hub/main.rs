@@ -109,6 +109,7 @@ fn put_release(store: &Store, version: &str, bundles: &[Bundle]) -> Release {
             tags: BTreeSet::new(),
             delivery: Delivery::default(),
             interface: None,
+            compiled: None,
             files,
             folders: Vec::new(),
             other: Default::default(),

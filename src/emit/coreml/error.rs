@@ -98,6 +98,9 @@ pub enum CoreMlError {
     /// A compiled model that says nothing about itself.
     #[error("the compiled model has neither a readable `coremldata.bin` nor a `metadata.json`")]
     CompiledSilent,
+    /// A program that the compiler gave up on.
+    #[error("the program cannot be compiled without Apple's tools")]
+    Compiler(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// Something in the program or its description.
     #[error(transparent)]
     Program(Box<ProgramError>),
@@ -286,6 +289,9 @@ pub enum Problem {
         /// The program's type.
         ty: String,
     },
+    /// Something that only Apple's compiler can compile.
+    #[error("{0} cannot be compiled without Apple's tools")]
+    AppleOnly(String),
     /// A program whose default function is not there or not named.
     #[error("the default function is not one of the program's functions")]
     DefaultFunction,

@@ -5,12 +5,14 @@
 //! | [`blob`] | weight files: offsets before data exists, records of existing files |
 //! | [`package`] | `Manifest.json`, the file tree, names of weight files |
 //! | [`spec`] | programs to and from the `Model` message |
+//! | [`compile`] | programs as compiled models, without Apple's tools |
 //! | [`WeightPlan`] | which constants lie where, before any program exists |
 //! | [`describe`] | inputs, outputs, target and texts of any model, compiled or not |
 //!
 //! Weights are never touched: the spec refers to places in weight files that a [`WeightLookup`] knows.
 
 pub mod blob;
+pub mod compile;
 mod compiled;
 pub mod describe;
 mod error;
@@ -19,6 +21,7 @@ pub mod spec;
 mod weights;
 
 pub use blob::{BlobError, BlobLayout, BlobPiece, BlobRecord};
+pub use compile::{COMPILER, compiled_files};
 pub use describe::{ModelDescription, describe_compiled, describe_specification};
 pub use error::{CoreMlError, Place, Problem};
 pub use package::{PackageItem, PackageManifest, PackageSource, is_lfs_pointer, package_files, resolve_weight_file, weight_reference};

@@ -127,7 +127,7 @@ impl PackageManifest {
     }
 }
 
-fn fixed(path: &str) -> RelativePath {
+pub(super) fn fixed(path: &str) -> RelativePath {
     path.parse().expect("the names of a package's own files are safe")
 }
 
@@ -157,14 +157,19 @@ pub fn package_files(specification: Vec<u8>, weight_files: &[&str]) -> Result<Ve
         (fixed("Manifest.json"), PackageSource::Bytes(manifest.to_json().into_bytes())),
         (fixed(&format!("Data/{AUTHOR}/{}", MODEL.0)), PackageSource::Bytes(specification)),
     ];
-    let folder = fixed(&format!("Data/{AUTHOR}/{}", WEIGHTS.0));
+    let folder = fixed(&format!("Data/{AUTHOR}"));
     for &name in weight_files {
-        let plain = name.parse::<RelativePath>().ok().filter(|path| path.parent().is_none());
-        let path = plain.ok_or_else(|| CoreMlError::WeightPath { file: name.to_owned() })?;
-        files.push((folder.join(&path), PackageSource::WeightFile(name.to_owned())));
+        files.push((folder.join(&weight_path(name)?), PackageSource::WeightFile(name.to_owned())));
     }
     files.sort_by(|a, b| a.0.cmp(&b.0));
     Ok(files)
+}
+
+/// Where the weight file `name` lies beside its program: `weights/<name>`.
+pub(super) fn weight_path(name: &str) -> Result<RelativePath, CoreMlError> {
+    let plain = name.parse::<RelativePath>().ok().filter(|path| path.parent().is_none());
+    let path = plain.ok_or_else(|| CoreMlError::WeightPath { file: name.to_owned() })?;
+    Ok(fixed(WEIGHTS.0).join(&path))
 }
 
 /// How programs name the weight file `name` of their package: `@model_path/weights/<name>`.

@@ -201,6 +201,9 @@ fn section(repository: &str, release: &Release, layout: Layout) -> String {
         let _ =
             writeln!(text, "| `{}{}` | {loads_on} | {delivery} | {} |", variant.id, variant.kind.extension(), size(variant_bytes(variant)));
     }
+    if release.variants.iter().filter_map(|variant| variant.compiled.as_ref()).any(|compiled| !compiled.run_on_device) {
+        text.push_str("\nThe `.mlmodelc` bundles were compiled by mlreg and not run on a device.\n");
+    }
     let stored = release.blobs.values().map(|blob| blob.size).fold(0, u64::saturating_add);
     let _ = writeln!(text, "\nEqual files are stored once: all variants together have {}.\n", size(stored));
     let _ = writeln!(text, "```sh\nmlreg fetch {package}@{version} --from hf://{repository} --out Models");

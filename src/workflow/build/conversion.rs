@@ -16,6 +16,7 @@ use rayon::prelude::*;
 
 use super::{
     Made,
+    compiled::{self, Compilation},
     error::BuildError,
     hub::{self, HubCheckpoint},
     shared::SharedTensors,
@@ -26,7 +27,7 @@ use crate::{
         self, ArchError, Architecture, AttentionForm, CacheForm, Documents, Feature, Form, ImageLayout, LinearForm, LoadOptions,
         LogitsForm, Network,
     },
-    base::{Blake3, Digest, Target},
+    base::{Blake3, Digest, RelativePath, Target},
     checkpoint::{Checkpoint, CheckpointError, ConvertError, Weights, evaluate, evaluate_to_vec},
     emit::coreml::{
         BlobPiece, FeatureNote, FunctionNotes, ModelMetadata, PackageSource, WeightFile, WeightPlan, decode, describe_specification,
@@ -35,7 +36,7 @@ use crate::{
     manifest::{
         self, Attention, Axes, Cache, Compression, Content, Format, Layout, Linear, Logits, PackageHeader, PictureRange, Precision,
         VariantPlan,
-        release::{FileEntry, Interface, Other, Source, TensorLabel},
+        release::{Interface, Other, Source, TensorLabel},
     },
     mil::{self, Constant, DataType},
     ops,
@@ -71,11 +72,14 @@ struct Converter {
     plan: WeightPlan,
 }
 
-/// A variant's specification, checked.
-struct Specification<'a> {
+/// A variant whose program is checked; its weight files are not there yet.
+struct Draft<'a> {
     plan: &'a VariantPlan,
-    bytes: Vec<u8>,
     interface: Interface,
+    /// Those of its package.
+    files: Vec<(RelativePath, PackageSource)>,
+    /// How it is compiled, where it is.
+    compilation: Option<Compilation>,
 }
 
 impl<'a> Conversion<'a> {
@@ -181,15 +185,14 @@ impl<'a> Conversion<'a> {
         let mut made = Vec::new();
         for Group { options, precision, plans } in self.groups(plans) {
             let converter = self.converter(&options, shared.of(self, precision))?;
-            let specifications: Result<Vec<_>, BuildError> =
-                plans.into_par_iter().map(|(plan, axes)| self.specification(&converter, header, plan, axes)).collect();
-            let specifications = specifications?;
+            let drafts: Result<Vec<_>, BuildError> =
+                plans.into_par_iter().map(|(plan, axes)| self.draft(&converter, header, plan, axes)).collect();
+            let drafts = drafts?;
             let mut files = BTreeMap::new();
             for file in converter.plan.files() {
                 files.insert(file.name.as_str(), self.weight_file(context, shelf, &converter, file, precision)?);
             }
-            let bundles: Result<Vec<_>, Error> =
-                specifications.into_par_iter().map(|specification| bundle(shelf, specification, &files)).collect();
+            let bundles: Result<Vec<_>, Error> = drafts.into_par_iter().map(|draft| bundle(shelf, draft, &files)).collect();
             made.extend(bundles?);
         }
         Ok(made)
@@ -255,13 +258,13 @@ impl<'a> Conversion<'a> {
     }
 
     /// The program of a variant as Core ML reads it. It is read back, so that what is checked is what is written.
-    fn specification<'p>(
+    fn draft<'p>(
         &self,
         converter: &Converter,
         header: &PackageHeader,
         plan: &'p VariantPlan,
         axes: &Axes,
-    ) -> Result<Specification<'p>, BuildError> {
+    ) -> Result<Draft<'p>, BuildError> {
         let id = || plan.id.clone();
         let unsound = |source| BuildError::Unsound { id: id(), source: Box::new(source) };
         let emit = |source| BuildError::Emit { id: id(), source };
@@ -275,7 +278,13 @@ impl<'a> Conversion<'a> {
         let (read, _) = decode(shared.clone(), &converter.plan).map_err(emit)?;
         mil::verify(&read, ops::find).map_err(unsound)?;
         let interface = describe_specification(shared.clone()).map_err(emit)?.interface;
-        Ok(Specification { plan, bytes: shared.into(), interface })
+        let weights: Vec<&str> = converter.plan.files().iter().map(|file| file.name.as_str()).collect();
+        let compilation = match axes.format {
+            Format::MlModelC => Some(compiled::compile(plan, &shared, &read, &weights)?),
+            Format::MlPackage | Format::Onnx => None,
+        };
+        let files = package_files(shared.into(), &weights).map_err(emit)?;
+        Ok(Draft { plan, interface, files, compilation })
     }
 
     fn form(&self, axes: &Axes) -> Result<Form, BuildError> {
@@ -394,7 +403,7 @@ fn weight_files(checkpoint: &Checkpoint, architecture: &dyn Architecture, part: 
 /// The first thing that the manifest asks for and that is not built.
 fn unsupported(settings: &manifest::Conversion) -> Option<String> {
     let compression = settings.compressions.iter().find(|it| **it != Compression::None).map(|it| format!("compress = \"{it}\""));
-    let format = settings.formats.iter().find(|it| **it != Format::MlPackage).map(|it| format!("format = \"{it}\""));
+    let format = settings.formats.iter().find(|it| **it == Format::Onnx).map(|it| format!("format = \"{it}\""));
     let batch = (settings.batch != 1).then(|| format!("batch = {}", settings.batch));
     let flag = settings.multifunction.then(|| "multifunction = true".to_owned());
     let chunks = settings.chunks.map(|chunks| format!("chunks = {chunks}"));
@@ -462,18 +471,15 @@ fn metadata(header: &PackageHeader, network: &Network, form: &Form) -> Result<Mo
 }
 
 /// Puts the files of a variant into the store.
-fn bundle(shelf: &Shelf<'_>, specification: Specification<'_>, weights: &BTreeMap<&str, StoredBlob>) -> Result<Made, Error> {
-    let Specification { plan, bytes, interface } = specification;
-    let names: Vec<&str> = weights.keys().copied().collect();
-    let files = package_files(bytes, &names).map_err(|source| BuildError::Emit { id: plan.id.clone(), source })?;
-    let mut made = Made::new(plan, Some(interface));
-    for (path, source) in files {
-        let stored = match source {
-            PackageSource::Bytes(bytes) => shelf.bytes(&bytes)?,
-            PackageSource::WeightFile(name) => weights[name.as_str()].clone(),
-        };
-        made.variant.files.push(FileEntry { path, sha256: stored.digest, size: stored.blob.size, executable: false });
-        made.blobs.insert(stored.digest, stored.blob);
-    }
+fn bundle(shelf: &Shelf<'_>, draft: Draft<'_>, weights: &BTreeMap<&str, StoredBlob>) -> Result<Made, Error> {
+    let Draft { plan, interface, files, compilation } = draft;
+    let blob = |name: &str| shelf.store().blob_path(&weights[name].digest);
+    let mut made = match compilation {
+        None => Made::of_files(shelf, plan, files, weights)?,
+        Some(compilation) => {
+            compilation.store(shelf, plan, weights, |folder| compiled::write_package(&folder.join("model.mlpackage"), &files, blob))?
+        }
+    };
+    made.variant.interface = Some(interface);
     Ok(made)
 }

@@ -131,6 +131,25 @@ pub enum BuildError {
         #[source]
         source: CoreMlError,
     },
+    /// A program that only Apple's compiler takes, on a machine without it.
+    #[error("variant `{id}` cannot be compiled to a .mlmodelc here")]
+    Compile {
+        /// The variant.
+        id: String,
+        /// Its component.
+        component: String,
+        /// What cannot be compiled, and where it stands.
+        #[source]
+        source: CoreMlError,
+    },
+    /// Apple's compiler failed.
+    #[error("variant `{id}`: Apple's compiler failed: {said}")]
+    AppleCompiler {
+        /// The variant.
+        id: String,
+        /// What it said.
+        said: String,
+    },
     /// A package that does not say what it should.
     #[error("the program of variant `{id}` is not sound")]
     Unsound {
@@ -178,6 +197,12 @@ pub enum BuildError {
     /// A bundle without files.
     #[error("the bundle `{}` holds no files", path.display())]
     Empty {
+        /// The bundle.
+        path: PathBuf,
+    },
+    /// A package without the program that is to be compiled.
+    #[error("`{}` is no Core ML package: it has no `Manifest.json` that names a specification", path.display())]
+    NoSpecification {
         /// The bundle.
         path: PathBuf,
     },
@@ -230,6 +255,9 @@ impl BuildError {
             Self::Architecture { source, .. } | Self::Program { source, .. } => source.hint(),
             Self::Convert { source, .. } => source.hint(),
             Self::Emit { source, .. } | Self::Model { source, .. } => source.hint(),
+            Self::Compile { component, .. } => Some(format!(
+                "build it on a Mac with Xcode, whose compiler is used there; or leave \"mlmodelc\" out of the formats of `{component}`: Xcode compiles a .mlpackage that is part of an app's target"
+            )),
             Self::LfsPointer { .. } => Some("fetch the real bytes with `git lfs pull`".to_owned()),
             Self::Link { .. } => Some("copy the file into the bundle".to_owned()),
             Self::Release { source, .. } => source.hint(),

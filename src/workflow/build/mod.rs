@@ -6,6 +6,7 @@
 //! ```
 //! `conversion` makes variants from checkpoints, `tree` takes bundles and files as they are.
 
+mod compiled;
 mod conversion;
 mod error;
 mod find;
@@ -30,14 +31,15 @@ pub use error::BuildError;
 use self::{conversion::Conversion, shared::SharedTensors, shelf::Shelf, tree::Tree};
 use super::{Context, Error};
 use crate::{
-    base::{Blake3, Digest, PackageName},
+    base::{Blake3, Digest, PackageName, RelativePath},
+    emit::coreml::PackageSource,
     fetch::{Destination, FetchError, Layout, Named, Proof, Staging},
     manifest::{
         Assignment, Component, ComponentKind, Content, PackageManifest, Selection, VariantGlob, VariantPlan, nearest,
-        release::{Blob, Delivery, Interface, Other, Release, SCHEMA, Source, Variant},
+        release::{Blob, Compiled, Delivery, FileEntry, Interface, Other, Release, SCHEMA, Source, Variant},
         select,
     },
-    store::{Origin, Store, StoreError},
+    store::{Origin, Store, StoreError, StoredBlob},
 };
 
 /// Raised whenever the same manifest and sources would give another release than before.
@@ -112,6 +114,9 @@ pub struct VariantReport {
     pub unique_bytes: u64,
     /// Number of its files.
     pub files: u64,
+    /// How it was compiled, where it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compiled: Option<Compiled>,
 }
 
 /// A variant whose files are in the store.
@@ -132,11 +137,31 @@ impl Made {
             tags: BTreeSet::new(),
             delivery: Delivery::default(),
             interface,
+            compiled: None,
             files: Vec::new(),
             folders: Vec::new(),
             other: Other::default(),
         };
         Self { variant, blobs: BTreeMap::new() }
+    }
+
+    /// The variant of these files; `weights` are what lies in its weight files, by name.
+    fn of_files(
+        shelf: &Shelf<'_>,
+        plan: &VariantPlan,
+        files: Vec<(RelativePath, PackageSource)>,
+        weights: &BTreeMap<&str, StoredBlob>,
+    ) -> Result<Self, StoreError> {
+        let mut made = Self::new(plan, None);
+        for (path, source) in files {
+            let stored = match source {
+                PackageSource::Bytes(bytes) => shelf.bytes(&bytes)?,
+                PackageSource::WeightFile(name) => weights[name.as_str()].clone(),
+            };
+            made.variant.files.push(FileEntry { path, sha256: stored.digest, size: stored.blob.size, executable: false });
+            made.blobs.insert(stored.digest, stored.blob);
+        }
+        Ok(made)
     }
 }
 
@@ -355,7 +380,7 @@ impl Input<'_> {
     ) -> Result<Vec<Made>, Error> {
         match self {
             Self::Checkpoint(conversion) => conversion.convert(context, shelf, &manifest.package, plans, shared),
-            Self::Bundles { trees, .. } => plans.iter().filter_map(|plan| Some(tree_of(trees, plan)?.store(shelf, plan))).collect(),
+            Self::Bundles { trees, .. } => plans.iter().filter_map(|plan| Some(tree_of(trees, plan)?.import(shelf, plan))).collect(),
             Self::Files(tree) => plans.iter().map(|plan| tree.store(shelf, plan)).collect(),
         }
     }
@@ -402,6 +427,7 @@ fn report(release: &Release, digest: Digest, status: BuildStatus, new_bytes: u64
             bytes: variant.files.iter().map(|file| file.size).fold(0, u64::saturating_add),
             unique_bytes: own.values().copied().fold(0, u64::saturating_add),
             files: variant.files.len() as u64,
+            compiled: variant.compiled.clone(),
         }
     };
     PackageReport {

@@ -31,6 +31,10 @@ impl<'a> Shelf<'a> {
         Self { store, new: Mutex::default() }
     }
 
+    pub(super) fn store(&self) -> &'a Store {
+        self.store
+    }
+
     /// Bytes of blobs that were not there before.
     pub(super) fn new_bytes(&self) -> u64 {
         self.new.lock().unwrap_or_else(PoisonError::into_inner).values().sum()

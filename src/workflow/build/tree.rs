@@ -10,15 +10,15 @@ use std::{
 use bytes::Bytes;
 use rayon::prelude::*;
 
-use super::{Made, error::BuildError, shelf::Shelf};
+use super::{Made, compiled, error::BuildError, shelf::Shelf};
 use crate::{
     base::{Digest, RelativePath},
     emit::coreml::{
-        ModelDescription, PackageManifest, Unchecked, blob, decode, describe_compiled, describe_specification, is_lfs_pointer,
-        resolve_weight_file,
+        CoreMlError, ModelDescription, PackageManifest, Unchecked, blob, decode, describe_compiled, describe_specification, is_lfs_pointer,
+        resolve_weight_file, weight_reference,
     },
     manifest::{
-        VariantPlan,
+        Content, VariantPlan,
         release::{BundleKind, FileEntry, TensorLabel},
     },
     mil::{Binding, Program, RecipeKind, Value},
@@ -168,6 +168,37 @@ impl Tree {
             }
             BundleKind::AiModel | BundleKind::Onnx | BundleKind::Files => Ok(None),
         }
+    }
+
+    /// Stores the tree as the variant that is asked for: as it is, or compiled.
+    pub(super) fn import(&self, shelf: &Shelf<'_>, plan: &VariantPlan) -> Result<Made, Error> {
+        let Content::Imported { path, .. } = &plan.content else { return self.store(shelf, plan) };
+        if BundleKind::of_file_name(path) == plan.kind { self.store(shelf, plan) } else { self.store_compiled(shelf, plan) }
+    }
+
+    /// Stores what the package compiles to.
+    fn store_compiled(&self, shelf: &Shelf<'_>, plan: &VariantPlan) -> Result<Made, Error> {
+        let wrong = |source| BuildError::Model { path: self.root.clone(), source };
+        let (path, specification) = self.specification()?.ok_or_else(|| BuildError::NoSpecification { path: self.root.clone() })?;
+        let (program, _) = decode(specification.clone(), &Unchecked).map_err(wrong)?;
+        let interface = describe_specification(specification.clone()).map_err(wrong)?.interface;
+        let labels = self.labels()?;
+        let mut weights = BTreeMap::new();
+        for file in &self.files {
+            let name = file.path.file_name();
+            if resolve_weight_file(&path, &weight_reference(name)).is_ok_and(|weight| weight == file.path) {
+                weights.insert(name, shelf.file(&file.source, || segmentation(file, labels.get(&file.path)))?);
+            }
+        }
+        let missing = |file: &&RelativePath| !weights.contains_key(file.file_name()) || self.file(file.as_str()).is_none();
+        if let Some(file) = labels.keys().find(missing) {
+            return Err(wrong(CoreMlError::WeightPath { file: file.to_string() }).into());
+        }
+        let names: Vec<&str> = weights.keys().copied().collect();
+        let compilation = compiled::compile(plan, &specification, &program, &names)?;
+        let mut made = compilation.store(shelf, plan, &weights, |_| Ok(self.root.clone()))?;
+        made.variant.interface = Some(interface);
+        Ok(made)
     }
 
     /// Stores the tree as it is.
