@@ -1,6 +1,6 @@
 //! Files mapped into memory: what keeps memory flat where files are large. The one place that maps.
 
-use std::{fs::File, io, path::Path};
+use std::{fs::File, io, ops::Range, path::Path};
 
 use memmap2::Mmap;
 
@@ -13,4 +13,34 @@ pub fn map_file(path: &Path) -> io::Result<Mmap> {
     #[expect(unsafe_code, reason = "mapping has no safe form: whoever cuts a mapped file short ends the process, and nobody here does")]
     let map = unsafe { Mmap::map(&file) }?;
     Ok(map)
+}
+
+/// Tells the system that a part of a mapped file is not needed soon, so that it takes no memory until somebody looks at it again. What lies
+/// outside of the map is left out; where the system has no such advice, nothing happens.
+pub fn release_mapped(map: &Mmap, range: Range<usize>) {
+    let range = range.start.min(map.len())..range.end.min(map.len());
+    #[cfg(unix)]
+    if !range.is_empty() {
+        #[expect(unsafe_code, reason = "pages of a read-only map of a file come back from the file, with the same bytes")]
+        // Advice that is not taken does no harm.
+        let _ = unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, range.start, range.len()) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn released_bytes_come_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let bytes: Vec<u8> = (0..100_000u32).map(|n| (n % 251) as u8).collect();
+        std::fs::write(&path, &bytes).unwrap();
+        let map = map_file(&path).unwrap();
+        assert_eq!(&map[..], bytes);
+        release_mapped(&map, 5000..200_000);
+        release_mapped(&map, 7..7);
+        assert_eq!(&map[..], bytes);
+    }
 }

@@ -3,6 +3,7 @@
 use std::{
     borrow::Cow,
     collections::{BTreeMap, BTreeSet},
+    ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -50,6 +51,12 @@ impl Weights for Merged {
     fn data(&self, name: &str) -> Result<Cow<'_, [u8]>, CheckpointError> {
         let &file = self.places.get(name).ok_or_else(|| CheckpointError::NoTensor { name: name.to_owned() })?;
         self.files[file].data(name)
+    }
+
+    fn release(&self, name: &str, bytes: Range<u64>) {
+        if let Some(&file) = self.places.get(name) {
+            self.files[file].release(name, bytes);
+        }
     }
 }
 

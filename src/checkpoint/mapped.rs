@@ -4,13 +4,14 @@ use std::{
     borrow::Cow,
     collections::BTreeMap,
     fmt,
+    ops::Range,
     path::{Path, PathBuf},
 };
 
 use memmap2::Mmap;
 
 use super::{CheckpointError, TensorInfo, Weights, strided};
-use crate::base::map_file;
+use crate::base::{map_file, release_mapped};
 
 /// How every Git LFS pointer starts.
 pub(super) const LFS_POINTER: &[u8] = b"version https://git-lfs";
@@ -66,6 +67,12 @@ impl Weights for MappedFile {
     fn data(&self, name: &str) -> Result<Cow<'_, [u8]>, CheckpointError> {
         let tensor = self.tensors.get(name).ok_or_else(|| CheckpointError::NoTensor { name: name.to_owned() })?;
         Ok(tensor.data(&self.map))
+    }
+
+    fn release(&self, name: &str, bytes: Range<u64>) {
+        let Some(tensor) = self.tensors.get(name).filter(|tensor| tensor.strides.is_none()) else { return };
+        let place = |offset: u64| tensor.begin.saturating_add(offset.min(tensor.info.bytes().unwrap_or(0))) as usize;
+        release_mapped(&self.map, place(bytes.start)..place(bytes.end));
     }
 }
 

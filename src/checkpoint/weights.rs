@@ -1,6 +1,6 @@
 //! Tensors by name, wherever they lie.
 
-use std::{borrow::Cow, collections::BTreeMap, fmt};
+use std::{borrow::Cow, collections::BTreeMap, fmt, ops::Range};
 
 use super::CheckpointError;
 use crate::mil::DataType;
@@ -119,6 +119,9 @@ pub trait Weights: fmt::Debug + Send + Sync {
     /// # Errors
     /// When there is no such tensor, or it cannot be read.
     fn data(&self, name: &str) -> Result<Cow<'_, [u8]>, CheckpointError>;
+
+    /// Says that these bytes of a tensor's data are not needed soon. A hint: they can still be read.
+    fn release(&self, _name: &str, _bytes: Range<u64>) {}
 }
 
 /// Tensors in memory, for tests.

@@ -32,7 +32,7 @@ Examples:
 /// How many operations the table of `--per-op` shows without `-v`.
 const LARGEST: usize = 10;
 
-/// Compare numbers with recorded tensors, another bundle or a picture; score texts.
+/// Compare numbers with recorded tensors, another bundle or a picture, texts with references.
 ///
 /// Runs ML Programs in an interpreter, as `mlreg run` does, and measures how far their results are from the reference. Numbers that are
 /// not as near as --atol, --rtol and --min-psnr ask for, and NaN anywhere, end in exit code 3.

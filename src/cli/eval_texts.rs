@@ -30,13 +30,15 @@ pub(super) struct TextEvalArguments {
     /// With the package's encoder and decoder, once for every precision and compression that it has.
     #[arg(long, value_name = "FILE", requires = "text_reference")]
     source: Option<PathBuf>,
-    /// What translations should be, line by line; repeat it for several references
+    /// What lines should be translated to; may be repeated
     #[arg(long = "reference", id = "text_reference", value_name = "FILE", requires = "texts")]
     reference: Vec<PathBuf>,
     /// Score translations that are there, line by line
     #[arg(long, value_name = "FILE", requires = "text_reference", conflicts_with = "subject")]
     hypothesis: Vec<PathBuf>,
-    /// How BLEU cuts lines into tokens: 13a, intl, char, zh or none [default: 13a]
+    /// Words of BLEU: 13a, intl, char, zh, none [default: 13a]
+    ///
+    /// The names are sacrebleu's.
     #[arg(long, value_name = "NAME", default_value = "13a", hide_default_value = true, value_parser = tokenizer)]
     tokenize: Tokenizer,
     /// Score without regard to capital letters

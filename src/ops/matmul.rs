@@ -4,6 +4,7 @@
 //! `transpose_y` swap the last two dimensions first. The result has the element type of `x`. iOS17: `y` may have another element type.
 
 use candle_core::{DType, Device, Tensor};
+use rayon::prelude::*;
 
 use super::{
     Op,
@@ -100,18 +101,34 @@ pub(super) fn product(x: &Tensor, y: &Tensor) -> Result<Tensor, KernelError> {
         let wide = x.to_dtype(DType::F64)?.broadcast_matmul(&y.to_dtype(DType::F64)?)?;
         return Ok(wide.to_dtype(x.dtype())?);
     }
-    let length = x.dims()[x.rank() - 1];
-    if length > 0 && y.rank() == 2 && x.elem_count() <= FEW_ROWS * length && y.t()?.is_contiguous() {
-        let values = view(x, |x: &[f32]| view(&y.t()?, |y: &[f32]| products(x, y, length)))??;
-        let shape = [&x.dims()[..x.rank() - 1], &y.dims()[1..]].concat();
-        return Ok(Tensor::from_vec(values, shape, &Device::Cpu)?);
+    match few_rows(x, y)? {
+        Some(result) => Ok(result),
+        None => Ok(x.broadcast_matmul(y)?),
     }
-    Ok(x.broadcast_matmul(y)?)
+}
+
+/// The product of few rows with a transposed matrix, or with one for each batch: what a model does with weights and keys for one token.
+fn few_rows(x: &Tensor, y: &Tensor) -> Result<Option<Tensor>, KernelError> {
+    let (outer, transposed) = (&x.dims()[..x.rank() - 1], y.t()?);
+    let (length, columns) = (x.dims()[x.rank() - 1], y.dims()[y.rank() - 1]);
+    let rows: usize = if y.rank() == 2 { outer.iter().product() } else { outer[outer.len() - 1] };
+    let same_batches = y.rank() == 2 || outer[..outer.len() - 1] == y.dims()[..y.rank() - 2];
+    if rows > FEW_ROWS || !same_batches || !transposed.is_contiguous() || x.elem_count() * y.elem_count() == 0 {
+        return Ok(None);
+    }
+    let batch = |(x, y): (&[f32], &[f32])| products(x, y, length);
+    let values = view(x, |x: &[f32]| {
+        view(&transposed, |y: &[f32]| {
+            x.par_chunks(rows * length).zip(y.par_chunks(columns * length)).flat_map_iter(batch).collect::<Vec<f32>>()
+        })
+    })??;
+    Ok(Some(Tensor::from_vec(values, [outer, &[columns]].concat(), &Device::Cpu)?))
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::{base::Target, ops::support::testing};
+    use super::*;
+    use crate::ops::support::testing;
 
     #[test]
     fn agrees_with_the_reference() {
@@ -132,5 +149,19 @@ mod tests {
     fn unknown_lengths_stay_unknown() {
         let arguments = [("x", testing::flexible(&[2, 0, 3])), ("y", testing::float32(&[3, 4]))];
         testing::accepts("matmul", Target::Ios15, &arguments, "tensor<fp32, [2, ?, 4]>");
+    }
+
+    #[test]
+    fn few_rows_of_every_batch_are_multiplied_alike() {
+        for (x, y) in [(&[2, 3, 1, 5][..], &[2, 3, 7, 5][..]), (&[3, 4, 8], &[3, 2, 8]), (&[2, 1, 6], &[9, 6]), (&[1, 1, 2], &[1, 0, 2])] {
+            let number = |count: usize| (0..count).map(|i| ((i * 31) % 17) as f32 - 8.0).collect::<Vec<f32>>();
+            let tensor = |shape: &[usize]| Tensor::from_vec(number(shape.iter().product()), shape, &Device::Cpu).unwrap();
+            let (x, y) = (tensor(x), tensor(y).t().unwrap());
+            let expected = x.contiguous().unwrap().broadcast_matmul(&y.contiguous().unwrap()).unwrap();
+            let found = product(&x, &y).unwrap();
+            assert_eq!(found.dims(), expected.dims());
+            let values = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            assert_eq!(values(&found), values(&expected));
+        }
     }
 }

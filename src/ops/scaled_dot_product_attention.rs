@@ -7,6 +7,7 @@ use candle_core::{DType, Tensor};
 
 use super::{
     Op,
+    matmul::product,
     softmax::softmax,
     support::{
         shapes::{rank_between, single},
@@ -87,7 +88,7 @@ fn kernel(arguments: &Arguments<'_>) -> Result<Vec<Tensor>, KernelError> {
     let (query, key, value) = (arguments.tensor("query")?, arguments.tensor("key")?, arguments.tensor("value")?);
     let rank = query.rank();
     let scale = 1.0 / (query.dims()[rank - 1] as f64).sqrt();
-    let mut scores = (query * scale)?.matmul(&key.transpose(rank - 2, rank - 1)?.contiguous()?)?;
+    let mut scores = product(&(query * scale)?, &key.contiguous()?.t()?)?;
     if let Some(mask) = arguments.given("attn_mask") {
         let mask = if mask.dtype() == DType::U8 {
             map_elements(mask, |seen: u8| if seen == 0 { f32::NEG_INFINITY } else { 0.0 })?

@@ -55,6 +55,73 @@ fn every_decoder_generates_the_same_text() {
     assert_eq!(plain.stdout, format!("{}\n", document["texts"][0]["output"].as_str().unwrap()));
 }
 
+/// What `fixtures/t5/make_beams.py` found with transformers.
+#[derive(serde::Deserialize)]
+struct Beams {
+    most_tokens: usize,
+    cases: Vec<BeamCase>,
+}
+
+#[derive(Debug, serde::Deserialize)]
+struct BeamCase {
+    end: u32,
+    text: String,
+    beams: usize,
+    ids: Vec<u32>,
+    ended: bool,
+}
+
+/// A copy of a checkpoint whose texts end with another token.
+fn ending_with(sandbox: &Sandbox, checkpoint: &str, end: u32) -> String {
+    let folder = sandbox.path(&format!("end-{end}"));
+    fs::create_dir(&folder).unwrap();
+    fs::copy(fixture(&format!("{checkpoint}/model.safetensors")), folder.join("model.safetensors")).unwrap();
+    let config = fs::read_to_string(fixture(&format!("{checkpoint}/config.json"))).unwrap();
+    let mut config: serde_json::Value = serde_json::from_str(&config).unwrap();
+    config["eos_token_id"] = end.into();
+    fs::write(folder.join("config.json"), config.to_string()).unwrap();
+    folder.display().to_string()
+}
+
+fn beams_are_those_of_transformers(checkpoint: &str) {
+    let sandbox = Sandbox::new();
+    let golden: Beams = serde_json::from_str(&fs::read_to_string(fixture(&format!("{checkpoint}/beams.json"))).unwrap()).unwrap();
+    let ends: std::collections::BTreeSet<u32> = golden.cases.iter().map(|case| case.end).collect();
+    assert!(golden.cases.iter().any(|case| case.ended), "some of them end");
+    let most = golden.most_tokens.to_string();
+    for end in ends {
+        let folder = ending_with(&sandbox, checkpoint, end);
+        let cached = "part = \"decoder\"\nsequence = 1\nencoder-sequence = 32\ncontext = 16\ncache = \"state\"\ntarget = \"iOS18\"";
+        let name = format!("t5-{end}");
+        build(&sandbox, &name, &[("encoder", &folder, "sequence = 32\ntarget = \"iOS18\""), ("decoder", &folder, cached)], &[]);
+        let tokenizer = fixture(&format!("{checkpoint}/tokenizer.json"));
+        let of_end = || golden.cases.iter().filter(|case| case.end == end);
+        for beams in of_end().map(|case| case.beams).collect::<std::collections::BTreeSet<usize>>() {
+            let cases: Vec<&BeamCase> = of_end().filter(|case| case.beams == beams).collect();
+            let texts: Vec<&str> = cases.iter().map(|case| case.text.as_str()).collect();
+            fs::write(sandbox.path("texts.txt"), texts.join("\n")).unwrap();
+            let beams = beams.to_string();
+            let arguments = ["run", &name, "--text-file", "texts.txt", "--beams", &beams, "--max-tokens", &most, "--tokenizer", &tokenizer];
+            // States are float16; without that rounding the search is the reference's.
+            let document = sandbox.succeed(&[&arguments[..], &["--float32", "--json"]].concat()).json("mlreg/cli/run/1");
+            for (case, found) in cases.into_iter().zip(document["texts"].as_array().unwrap()) {
+                let ids: Vec<u32> = serde_json::from_value(found["ids"].clone()).unwrap();
+                assert_eq!((ids, found["ended"].as_bool().unwrap()), (case.ids.clone(), case.ended), "{case:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn beams_of_a_gated_t5_are_those_of_transformers() {
+    beams_are_those_of_transformers("t5/overflow");
+}
+
+#[test]
+fn beams_of_a_tied_t5_are_those_of_transformers() {
+    beams_are_those_of_transformers("t5/v10_tied");
+}
+
 #[test]
 fn lines_of_a_file_become_lines() {
     let sandbox = Sandbox::new();

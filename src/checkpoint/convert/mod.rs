@@ -149,8 +149,10 @@ pub fn evaluate(recipe: &Recipe, weights: &dyn Weights, out: &mut dyn FnMut(&[u8
         for piece in pieces {
             out(&piece?).map_err(ConvertError::Write)?;
         }
+        node.release(weights, Some(begin..end));
         begin = end;
     }
+    node.release(weights, None);
     Ok(())
 }
 
@@ -170,13 +172,13 @@ pub fn evaluate_to_vec(recipe: &Recipe, weights: &dyn Weights) -> Result<Vec<u8>
 
 /// A recipe that can be read at any range of elements.
 enum Node<'a> {
-    Source { data: Cow<'a, [u8]>, width: usize, recipe: &'a Recipe },
+    Source { tensor: &'a str, data: Cow<'a, [u8]>, width: usize, recipe: &'a Recipe },
     Literal { data: Cow<'a, [u8]>, width: usize },
     Cast { input: Box<Node<'a>>, from: DataType, recipe: &'a Recipe },
     Scale { input: Box<Node<'a>>, factor: f64, recipe: &'a Recipe },
     Slice { input: Box<Node<'a>>, rows: Rows },
     Concat { inputs: Vec<(Node<'a>, u64)>, row: u64 },
-    Transpose { data: Cow<'a, [u8]>, width: usize, strides: Vec<u64>, recipe: &'a Recipe },
+    Transpose { tensor: Option<&'a str>, data: Cow<'a, [u8]>, width: usize, strides: Vec<u64>, recipe: &'a Recipe },
 }
 
 /// A slice in terms of rows: of every `from` consecutive elements, the `length` from `begin` on.
@@ -236,16 +238,23 @@ impl<'a> Node<'a> {
                 Self::Concat { inputs: inputs.iter().map(node).collect::<Result<_, ConvertError>>()?, row: row_length(recipe, *axis) }
             }
             RecipeKind::Transpose { input: from, perm } => {
-                let data = match input(from, "transposed")? {
-                    Self::Source { data, .. } | Self::Literal { data, .. } => data,
-                    _ => Cow::Owned(evaluate_to_vec(from, weights)?),
+                let (tensor, data) = match input(from, "transposed")? {
+                    Self::Source { tensor, data, .. } => (Some(tensor), data),
+                    Self::Literal { data, .. } => (None, data),
+                    _ => (None, Cow::Owned(evaluate_to_vec(from, weights)?)),
                 };
-                Self::Transpose { data, width: width(from.dtype(), "transposed")?, strides: permuted_strides(from.shape(), perm), recipe }
+                Self::Transpose {
+                    tensor,
+                    data,
+                    width: width(from.dtype(), "transposed")?,
+                    strides: permuted_strides(from.shape(), perm),
+                    recipe,
+                }
             }
         })
     }
 
-    fn source(tensor: &str, recipe: &'a Recipe, weights: &'a dyn Weights) -> Result<Self, ConvertError> {
+    fn source(tensor: &'a str, recipe: &'a Recipe, weights: &'a dyn Weights) -> Result<Self, ConvertError> {
         let missing = || CheckpointError::NoTensor { name: tensor.to_owned() };
         let info = weights.info(tensor).ok_or_else(missing)?;
         let expected = TensorType::new(recipe.dtype(), recipe.shape());
@@ -253,13 +262,29 @@ impl<'a> Node<'a> {
         if expected != found {
             return Err(ConvertError::Type { tensor: tensor.to_owned(), expected, found });
         }
-        Ok(Self::Source { data: weights.data(tensor)?, width: width(recipe.dtype(), "read")?, recipe })
+        Ok(Self::Source { tensor, data: weights.data(tensor)?, width: width(recipe.dtype(), "read")?, recipe })
+    }
+
+    /// Lets go of what was read for these elements, as far as nothing else is read from it; without a range of everything.
+    fn release(&self, weights: &dyn Weights, range: Option<Range<u64>>) {
+        match self {
+            Self::Literal { .. } => {}
+            Self::Source { tensor, width, .. } => {
+                let bytes = range.map_or(0..u64::MAX, |range| range.start * *width as u64..range.end * *width as u64);
+                weights.release(tensor, bytes);
+            }
+            Self::Cast { input, .. } | Self::Scale { input, .. } => input.release(weights, range),
+            _ if range.is_some() => {}
+            Self::Slice { input, .. } => input.release(weights, None),
+            Self::Concat { inputs, .. } => inputs.iter().for_each(|(input, _)| input.release(weights, None)),
+            Self::Transpose { tensor, .. } => tensor.iter().for_each(|tensor| weights.release(tensor, 0..u64::MAX)),
+        }
     }
 
     fn read(&self, range: Range<u64>) -> Result<Cow<'_, [u8]>, ConvertError> {
         match self {
             Self::Literal { data, width } => Ok(Cow::Borrowed(part(data, *width, &range))),
-            Self::Source { data, width, recipe } => {
+            Self::Source { data, width, recipe, .. } => {
                 let piece = part(data, *width, &range);
                 check_finite(piece, recipe, range.start)?;
                 Ok(Cow::Borrowed(piece))
@@ -287,7 +312,7 @@ impl<'a> Node<'a> {
                     (first < last).then(|| input.read(index * length + first - offset..index * length + last - offset))
                 })
             })),
-            Self::Transpose { data, width, strides, recipe } => {
+            Self::Transpose { data, width, strides, recipe, .. } => {
                 let piece = strided::gather(data, *width, recipe.shape(), strides, range.clone());
                 check_finite(&piece, recipe, range.start)?;
                 Ok(Cow::Owned(piece))

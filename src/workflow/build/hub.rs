@@ -8,6 +8,7 @@ use std::{
     borrow::Cow,
     collections::BTreeMap,
     fs, io,
+    ops::Range,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -352,6 +353,10 @@ impl Weights for HubWeights {
             file.fill(&self.handle, remote, *range).map_err(failed)?;
         }
         self.inner.data(name)
+    }
+
+    fn release(&self, name: &str, bytes: Range<u64>) {
+        self.inner.release(name, bytes);
     }
 }
 
