@@ -29,8 +29,8 @@ use crate::{
     base::{Blake3, Digest, Target},
     checkpoint::{Checkpoint, CheckpointError, ConvertError, Weights, evaluate, evaluate_to_vec},
     emit::coreml::{
-        BlobPiece, FeatureNote, FunctionNotes, ModelMetadata, PackageSource, WeightFile, WeightPlan, decode, describe_specification,
-        encode, package_files,
+        BlobPiece, FeatureNote, FunctionNotes, ModelMetadata, PackageSource, WEIGHT_FILE_LIMIT, WeightFile, WeightPlan, decode,
+        describe_specification, encode, package_files,
     },
     manifest::{
         self, Attention, Axes, Cache, Compression, Content, Format, Layout, Linear, Logits, PackageHeader, PictureRange, Precision,
@@ -250,7 +250,7 @@ impl<'a> Conversion<'a> {
     fn converter(&self, options: &LoadOptions, shared: &[Constant]) -> Result<Converter, Error> {
         let component = || self.component.to_owned();
         let (network, weights) = self.network(options)?;
-        let plan = WeightPlan::with_shared(&network.constants(), shared);
+        let plan = WeightPlan::new(&network.constants(), shared, WEIGHT_FILE_LIMIT);
         let mut plan = plan.map_err(|source| BuildError::Weights { component: component(), source })?;
         for constant in plan.inline().to_vec() {
             let values = evaluate_to_vec(&constant, weights.as_ref());
