@@ -24,7 +24,7 @@ use serde_json::Value as Json;
 
 pub use config::Config;
 pub use error::ArchError;
-pub use planner::program;
+pub use planner::{FunctionPlan, functions, program};
 pub use stage::{
     AttentionForm, CacheForm, Feature, Flow, Form, ImageLayout, Interface, Interfaces, LinearForm, LogitsForm, Network, Shape, Stage,
     TextShape,
@@ -123,6 +123,11 @@ pub trait Architecture: Sync {
     /// The key of a component that gives the shape.
     fn shape_key(&self) -> &'static str {
         "sequence"
+    }
+
+    /// Whether it can read a run of layers alone.
+    fn has_chunks(&self) -> bool {
+        false
     }
 
     /// The documents beside config.json that count, by path; `read` gives one, where it is there.

@@ -3,21 +3,58 @@
 use std::collections::BTreeMap;
 
 use super::{ArchError, Flow, Form, Interface, Network};
-use crate::mil::{Builder, DataType, Function, Program, Registry, TensorType, Var};
+use crate::{
+    base::Target,
+    mil::{Builder, DataType, Function, Program, Registry, TensorType, Var},
+};
 
-/// The program of `network` in `form`.
+/// The only function of a program that has one.
+const MAIN: &str = "main";
+
+/// A function of a program: what goes in and out, and the form that it has.
+#[derive(Debug, Clone)]
+pub struct FunctionPlan {
+    /// Inputs, outputs, states, stages, and its name in the program.
+    pub interface: Interface,
+    /// What it looks like.
+    pub form: Form,
+}
+
+/// The functions of a program that has `network` in every form; the first one runs by default. A network's function `main` gets the form's
+/// name, any other one stands behind it: `s1_c64`, `s1_c64_cross`; the form's name `main` alone changes nothing.
+///
+/// # Errors
+/// When the network cannot take a form.
+pub fn functions(network: &Network, forms: &[(String, Form)]) -> Result<Vec<FunctionPlan>, ArchError> {
+    let mut functions = Vec::new();
+    for (name, form) in forms {
+        for mut interface in (network.interfaces)(form)? {
+            interface.name = match (name.as_str(), interface.name.as_str()) {
+                (MAIN, _) => interface.name,
+                (_, MAIN) => name.clone(),
+                (name, own) => format!("{name}_{own}"),
+            };
+            functions.push(FunctionPlan { interface, form: *form });
+        }
+    }
+    Ok(functions)
+}
+
+/// The program of these functions.
 ///
 /// Floating point inputs and outputs have the form's `io` dtype; inside, everything has the network's compute dtype.
 ///
 /// # Errors
-/// When the network cannot take the form.
-pub fn program(network: &Network, form: &Form, registry: Registry) -> Result<Program, ArchError> {
-    let interfaces = (network.interfaces)(form)?;
-    let default_function = interfaces.first().filter(|_| interfaces.len() > 1).map(|first| first.name.clone());
-    let functions = interfaces.into_iter().map(|interface| Ok((interface.name.clone(), function(network, &interface, form, registry)?)));
+/// When the network cannot take a form.
+pub fn program(network: &Network, target: Target, functions: &[FunctionPlan], registry: Registry) -> Result<Program, ArchError> {
+    let names: Vec<&str> = functions.iter().map(|function| function.interface.name.as_str()).collect();
+    let default_function = names.first().filter(|_| names != [MAIN]).map(|first| (*first).to_owned());
+    let built = functions
+        .iter()
+        .map(|FunctionPlan { interface, form }| Ok((interface.name.clone(), function(network, interface, form, registry)?)));
     Ok(Program {
-        target: form.target,
-        functions: functions.collect::<Result<_, ArchError>>()?,
+        target,
+        functions: built.collect::<Result<_, ArchError>>()?,
         default_function,
         attributes: BTreeMap::new(),
         doc: String::new(),

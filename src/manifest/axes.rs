@@ -239,6 +239,12 @@ impl Shape {
         }
     }
 
+    /// The name of a function of this shape: an identifier, e.g. `s64_c2048` or `size_768x1024`; none where there is no shape.
+    pub fn function_name(&self) -> Option<String> {
+        let id = self.id()?.replace('-', "_");
+        Some(if matches!(self, Self::Image(_)) { format!("size_{id}") } else { id })
+    }
+
     fn value(&self, axis: Axis) -> Option<String> {
         let number = |length: Option<u32>| length.map(|length| length.to_string());
         match (self, axis) {
@@ -251,11 +257,22 @@ impl Shape {
     }
 }
 
+/// A run of a model's layers, which is a component by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Chunk {
+    /// Which one, from 1 on.
+    pub number: u32,
+    /// How many there are.
+    pub count: u32,
+}
+
 /// One value of every axis that a conversion has.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Axes {
     /// The shape; of a multifunction bundle one per function, in the manifest's order.
     pub shapes: Vec<Shape>,
+    /// Which run of layers, where they are split. Its component says it in the id.
+    pub chunk: Option<Chunk>,
     /// Order of picture dimensions.
     pub layout: Layout,
     /// Form of matrix products.
@@ -320,7 +337,7 @@ impl Axes {
     }
 
     /// What a release manifest says about the axes: shape, precision, dtype of inputs and outputs and compression always, the rest
-    /// where it fits the kind of shape or is not at its default. Target and format have fields of their own.
+    /// where it fits the kind of shape or is not at its default; of split layers `chunk`, from 1 on, and `chunks`. Target and format have fields of their own.
     pub fn labels(&self) -> BTreeMap<String, String> {
         let is_image = self.shapes.iter().any(|shape| matches!(shape, Shape::Image(_)));
         let is_text = self.shapes.iter().any(|shape| matches!(shape, Shape::Text(_)));
@@ -333,7 +350,9 @@ impl Axes {
             _ => true,
         };
         let axes = Axis::ALL.iter().filter(|axis| told(axis));
-        axes.filter_map(|axis| Some((axis.label().to_owned(), self.value(*axis)?))).collect()
+        let chunk = self.chunk.into_iter().flat_map(|Chunk { number, count }| [("chunk", number), ("chunks", count)]);
+        let chunk = chunk.map(|(label, number)| (label.to_owned(), number.to_string()));
+        axes.filter_map(|axis| Some((axis.label().to_owned(), self.value(*axis)?))).chain(chunk).collect()
     }
 }
 

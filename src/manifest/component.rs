@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    axes::{Attention, Axis, Cache, Format, LENGTH_LIMIT, Layout, Linear, Logits, PictureRange, Precision, SIZE_LIMIT, Size},
+    axes::{Attention, Axis, Cache, Chunk, Format, LENGTH_LIMIT, Layout, Linear, Logits, PictureRange, Precision, SIZE_LIMIT, Size},
     compression::Compression,
     error::{ManifestError, Problem},
     import::{Import, ImportPattern},
@@ -105,6 +105,8 @@ pub struct Conversion {
     pub formats: Vec<Format>,
     /// Number of bundles that the layers are split into.
     pub chunks: Option<u32>,
+    /// Which of those bundles the component is, where the layers are split.
+    pub chunk: Option<Chunk>,
     /// Batch size, 1 where nothing is said.
     pub batch: u32,
     /// How attention is written.
@@ -133,6 +135,25 @@ pub struct Exclusion {
 }
 
 impl Component {
+    /// How many components its layers are split into; none where it stays whole.
+    pub(super) fn split_count(&self) -> Option<u32> {
+        match &self.kind {
+            ComponentKind::Checkpoint(conversion) => conversion.chunks.filter(|count| *count > 1),
+            ComponentKind::Import(_) | ComponentKind::Files(_) => None,
+        }
+    }
+
+    /// A component `<stem>-<number>` for each run of its layers.
+    pub(super) fn split(&self, stem: &str, count: u32) -> impl Iterator<Item = Self> {
+        (1..=count).map(move |number| {
+            let mut chunk = Self { name: format!("{stem}-{number}"), ..self.clone() };
+            if let ComponentKind::Checkpoint(conversion) = &mut chunk.kind {
+                conversion.chunk = Some(Chunk { number, count });
+            }
+            chunk
+        })
+    }
+
     /// An error about the component as a whole.
     pub(super) fn error(&self, problem: Problem) -> ManifestError {
         self.place.error(&self.file, problem)
@@ -361,6 +382,7 @@ fn conversion(component: &str, source: &Item<'_>, table: &mut Table<'_>) -> Resu
         targets: keys.list("target", target)?,
         formats: keys.words("format", Format::ALL, Format::name)?,
         chunks: keys.one("chunks", |item| item.number(1024).map(Some))?,
+        chunk: None,
         batch: keys.one("batch", |item| item.number(SIZE_LIMIT).map(Some))?.unwrap_or(1),
         attention: keys.one("attention", |item| item.word(Attention::ALL, Attention::name))?,
         range: keys.one("range", |item| item.word(PictureRange::ALL, PictureRange::name))?,

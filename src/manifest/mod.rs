@@ -25,7 +25,7 @@ mod select;
 mod variants;
 
 pub use assign::Assignment;
-pub use axes::{Attention, Axes, Axis, Cache, Format, Layout, Linear, Logits, PictureRange, Precision, Shape, Size, TextShape};
+pub use axes::{Attention, Axes, Axis, Cache, Chunk, Format, Layout, Linear, Logits, PictureRange, Precision, Shape, Size, TextShape};
 pub use canonical::{CanonicalError, to_canonical};
 pub use check::{RELEASE_LIMIT, ReleaseError};
 pub use compat::{Breaking, Change, breaking_changes, may_break};

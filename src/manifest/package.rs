@@ -1,6 +1,8 @@
 //! The package manifest, `manifests/*.toml`: what a person writes. Parsing checks everything that one file can say; whether the
 //! checkpoint has the part, or Core ML the model, is for others.
 
+use std::collections::HashSet;
+
 use super::{
     assign::Assignments,
     component::{self, Component},
@@ -10,12 +12,16 @@ use super::{
 };
 use crate::base::PackageName;
 
+/// What components for runs of layers are called, before their numbers.
+const CHUNK: &str = "chunk";
+
 /// A parsed package manifest.
 #[derive(Debug, Clone)]
 pub struct PackageManifest {
     /// What `[package]` says.
     pub package: PackageHeader,
-    /// Every `[[component]]`, in the order of the file; names are unique.
+    /// Every `[[component]]`, in the order of the file; names are unique. One with `chunks = n` is n components: `chunk-1`, `chunk-2` and so
+    /// on, or `<component>-chunk-1` where several of the package are split.
     pub components: Vec<Component>,
     pub(super) assignments: Assignments,
     pub(super) file: String,
@@ -80,12 +86,31 @@ fn components(item: &Item<'_>, file: &str) -> Result<Vec<Component>, ManifestErr
     let mut components: Vec<Component> = Vec::new();
     for item in item.list("`[[component]]` tables")? {
         let component = component::parse(item.table("`[[component]]`".to_owned(), component::KEYS)?, file)?;
-        if components.iter().any(|other| other.name == component.name) {
-            return Err(component.error(Problem::DuplicateComponent { name: component.name.clone() }));
-        }
         components.push(component);
     }
+    check_names(&components)?;
+    let components = split(components);
+    check_names(&components)?;
     if components.is_empty() { Err(item.error(Problem::NoComponents)) } else { Ok(components) }
+}
+
+/// Puts a component for each run of layers in the place of one whose layers are split.
+fn split(components: Vec<Component>) -> Vec<Component> {
+    let several = components.iter().filter_map(Component::split_count).count() > 1;
+    let parts = |component: Component| match component.split_count() {
+        Some(count) if several => component.split(&format!("{}-{CHUNK}", component.name), count).collect(),
+        Some(count) => component.split(CHUNK, count).collect(),
+        None => vec![component],
+    };
+    components.into_iter().flat_map(parts).collect()
+}
+
+fn check_names(components: &[Component]) -> Result<(), ManifestError> {
+    let mut names = HashSet::new();
+    match components.iter().find(|component| !names.insert(&component.name)) {
+        Some(component) => Err(component.error(Problem::DuplicateComponent { name: component.name.clone() })),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -129,6 +154,29 @@ mod tests {
             count += 1;
         }
         assert!(count >= 3, "found {count} manifests");
+    }
+
+    #[test]
+    fn split_layers_are_components() {
+        let names = |components: &str| {
+            let text = HEAD.replace("[[component]]\nname = \"decoder\"\n", components);
+            let manifest = PackageManifest::parse(&text, "tae.toml")?;
+            Ok::<_, ManifestError>(manifest.components.into_iter().map(|component| component.name).collect::<Vec<_>>())
+        };
+        let lm = |name: &str, chunks: u32| {
+            format!("[[component]]\nname = \"{name}\"\ncheckpoint = \"x\"\nsequence = 8\ntarget = \"iOS18\"\nchunks = {chunks}\n")
+        };
+        let files = "[[component]]\nname = \"chunk-2\"\nfiles = \"x\"\n";
+        assert_eq!(names(&lm("lm", 3)).unwrap(), ["chunk-1", "chunk-2", "chunk-3"]);
+        assert_eq!(names(&lm("lm", 1)).unwrap(), ["lm"]);
+        assert_eq!(names(&(lm("lm", 2) + &lm("draft", 1))).unwrap(), ["chunk-1", "chunk-2", "draft"]);
+        let both = ["lm-chunk-1", "lm-chunk-2", "draft-chunk-1", "draft-chunk-2"];
+        assert_eq!(names(&(lm("lm", 2) + &lm("draft", 2))).unwrap(), both);
+        assert_eq!(names(&(lm("lm", 2) + files)).unwrap_err().to_string(), "tae.toml:11:1: two components are called `chunk-2`");
+        let manifest = PackageManifest::parse(&(HEAD.to_owned() + "checkpoint = \"x\"\ntarget = \"iOS18\"\nchunks = 2"), "x").unwrap();
+        let plan = manifest.variants().unwrap().remove(1);
+        assert_eq!((plan.id.as_str(), plan.component.as_str()), ("chunk-2-float16-ios18", "chunk-2"));
+        assert_eq!((plan.axes_map()["chunk"].as_str(), plan.axes_map()["chunks"].as_str()), ("2", "2"));
     }
 
     #[test]

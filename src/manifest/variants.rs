@@ -198,7 +198,8 @@ impl Component {
         expand(&mut drafts, &conversion.formats, |draft, value| draft.format = value);
         // Formats without a target come once, however many targets there are.
         let mut seen = HashSet::new();
-        Ok(drafts.into_iter().map(Draft::axes).filter(|axes| seen.insert(axes.clone())).collect())
+        let axes = |draft: Draft| Axes { chunk: conversion.chunk, ..draft.axes() };
+        Ok(drafts.into_iter().map(axes).filter(|axes| seen.insert(axes.clone())).collect())
     }
 }
 
@@ -229,7 +230,7 @@ impl Draft {
         let Self { layout, linear, cache, logits, precision, compression, format, .. } = self;
         let target = self.target.filter(|_| format != Format::Onnx);
         let io_precision = self.io_precision.unwrap_or(Axes::default_io(precision, target));
-        Axes { shapes: vec![self.shape], layout, linear, cache, logits, io_precision, precision, compression, target, format }
+        Axes { shapes: vec![self.shape], chunk: None, layout, linear, cache, logits, io_precision, precision, compression, target, format }
     }
 }
 

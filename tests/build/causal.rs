@@ -227,3 +227,137 @@ fn windows_may_be_all_that_is_kept() {
         }
     }
 }
+
+/// Prefill and decoding with the bundles (or functions) of one form, in float32; gives the logits of every case.
+fn logits_of(fixture: &str, calls: &BTreeMap<usize, Vec<Part<'_>>>) -> Vec<Vec<f32>> {
+    let run = |case: &Case| {
+        let (prompt, forced) = (ids(&case.inputs["input_ids"]), ids(&case.inputs["forced_ids"]));
+        floats(&Runner::new(calls, Mode::Declared).forced(&prompt, &forced))
+    };
+    cases(fixture).iter().map(run).collect()
+}
+
+/// The number of a chunk; 0 of a model that is whole.
+fn chunk(variant: &Variant) -> usize {
+    variant.axes.get("chunk").map_or(0, |number| number.parse().unwrap())
+}
+
+#[test]
+fn chunks_are_the_whole_model_bit_for_bit() {
+    for (fixture, count) in [(HYBRID, 3), ("qwen2_bias_tied_bf16", 2)] {
+        for (cache, targets) in FORMS.iter().chain(&[("none", "target = [\"iOS15\", \"iOS18\"]")]) {
+            let lengths = if *cache == "none" { "20".to_owned() } else { format!("[{PREFILL}, 1]\ncontext = {CONTEXT}") };
+            let keys = format!(
+                "sequence = {lengths}\ncache = \"{cache}\"\nwindow-cache = {}\nprecision = \"float32\"\n{targets}",
+                *cache != "none" && fixture == HYBRID
+            );
+            let project = built(
+                &[lm(fixture, &keys), component("split", &format!("causal/{fixture}"), &format!("{keys}\nchunks = {count}"))].concat(),
+            );
+            let release = project.release().1;
+            let components: std::collections::BTreeSet<&str> = release.variants.iter().map(|variant| variant.component.as_str()).collect();
+            assert_eq!(components.into_iter().collect::<Vec<_>>(), [&["chunk-1", "chunk-2", "chunk-3"][..count], &["lm"]].concat());
+            check_chunks(&project, &release.variants, fixture, cache, count);
+        }
+    }
+}
+
+fn check_chunks(project: &Project, variants: &[Variant], fixture: &str, cache: &str, count: usize) {
+    let targets: std::collections::BTreeSet<_> = variants.iter().map(|variant| variant.target).collect();
+    for target in targets {
+        let packages: Vec<(&Variant, Package)> =
+            variants.iter().filter(|variant| variant.target == target).map(|variant| (variant, open(project, variant))).collect();
+        let interpreters: Vec<_> = packages.iter().map(|(_, package)| package.interpreter(ops::OPERATORS)).collect();
+        let mut chains: [BTreeMap<usize, Vec<Part<'_>>>; 2] = Default::default();
+        let mut files = std::collections::BTreeSet::new();
+        // By id, so that chunks come in their order.
+        for ((variant, package), interpreter) in packages.iter().zip(&interpreters) {
+            let chain = chains[usize::from(chunk(variant) > 0)].entry(variant.axes["sequence"].parse().unwrap()).or_default();
+            chain.push((package, interpreter, None));
+            assert_eq!(chain.len(), chunk(variant).max(1));
+            files.insert(variant.files.iter().find(|file| file.path.as_str().ends_with("weight.bin")).unwrap().sha256);
+        }
+        assert_eq!(files.len(), count + 1, "each chunk has its own weight file, whatever its length");
+        let [whole, split] =
+            chains.map(|calls| if cache == "none" { whole_texts(fixture, &calls[&20]) } else { logits_of(fixture, &calls) });
+        assert!(whole == split, "{fixture} {cache} {target:?}");
+    }
+}
+
+/// The logits of whole texts through a chain of chunks without a cache.
+fn whole_texts(fixture: &str, chain: &[Part<'_>]) -> Vec<Vec<f32>> {
+    let run = |case: &Case| {
+        let tokens = whole(case).0;
+        let mask = Tensor::from_vec(vec![1i64; tokens.len()], (1, tokens.len()), &Device::Cpu).unwrap();
+        let mask = mask.pad_with_zeros(1, 0, 20 - tokens.len()).unwrap();
+        let mut handed = BTreeMap::from([("input_ids".to_owned(), row(&tokens, 20))]);
+        for (_, interpreter, function) in chain {
+            handed.insert("attention_mask".to_owned(), mask.clone());
+            handed = interpreter.run(*function, handed, Mode::Declared).unwrap();
+        }
+        let logits = handed["logits"].narrow(1, 0, tokens.len()).unwrap();
+        assert_close("chained logits", "float32", &whole(case).1, &logits);
+        floats(&logits)
+    };
+    cases(fixture).iter().map(run).collect()
+}
+
+#[test]
+fn chunks_that_cannot_be_are_refused() {
+    let refused = |components: &str| super::told(&Project::new().build(components).unwrap_err());
+    let keys = "sequence = 8\ntarget = \"iOS18\"\nchunks = 9";
+    let error = refused(&lm("llama_tied_f16", keys));
+    assert!(error.contains("component `chunk-1`") && error.contains("chunks 9 does not fit: this model has 2 layers"), "{error}");
+    let error = refused(&component("encoder", "bert/minilm", keys));
+    assert!(error.contains("chunks 9 does not fit: `bert` has no layers that can be bundles"), "{error}");
+}
+
+#[test]
+fn functions_are_the_separate_bundles_bit_for_bit() {
+    for (cache, linear, window) in [("state", "linear", false), ("state", "conv", true), ("inputs", "linear", true)] {
+        let keys = format!(
+            "sequence = [{PREFILL}, 1]\ncontext = 32\ncache = \"{cache}\"\nlinear = \"{linear}\"\nwindow-cache = {window}\nprecision = \"float32\"\ntarget = \"iOS18\""
+        );
+        let project =
+            built(&[lm(HYBRID, &keys), component("both", &format!("causal/{HYBRID}"), &format!("{keys}\nmultifunction = true"))].concat());
+        let release = project.release().1;
+        let (joined, alone): (Vec<&Variant>, Vec<&Variant>) = release.variants.iter().partition(|variant| variant.component == "both");
+        let weights = |variant: &Variant| variant.files.iter().find(|file| file.path.as_str().ends_with("weight.bin")).unwrap().sha256;
+        assert!(alone.iter().all(|variant| weights(variant) == weights(joined[0])));
+        let interface = joined[0].interface.as_ref().unwrap();
+        let names: Vec<&str> = interface.functions.keys().map(String::as_str).collect();
+        assert_eq!((joined.len(), names), (1, vec!["s1_c32", "s8_c32"]));
+        assert_eq!(shape(&interface.inputs, "input_ids"), [1, PREFILL], "the manifest's first shape runs by default");
+        assert_eq!(interface.functions["s1_c32"].states, interface.functions["s8_c32"].states);
+
+        let both = open(&project, joined[0]);
+        let packages: Vec<(usize, Package)> =
+            alone.iter().map(|variant| (variant.axes["sequence"].parse().unwrap(), open(&project, variant))).collect();
+        let interpreters: Vec<_> = packages.iter().map(|(_, package)| package.interpreter(ops::OPERATORS)).collect();
+        let separate = packages
+            .iter()
+            .zip(&interpreters)
+            .map(|((length, package), interpreter)| (*length, vec![(package, interpreter, None)]))
+            .collect();
+        let interpreter = both.interpreter(ops::OPERATORS);
+        let functions = [(1, "s1_c32"), (PREFILL, "s8_c32")].map(|(length, name)| (length, vec![(&both, &interpreter, Some(name))])).into();
+        assert!(logits_of(HYBRID, &functions) == logits_of(HYBRID, &separate), "{cache} {linear}");
+        check(&|| Runner::new(&functions, Mode::Float32), HYBRID, "functions", "float32");
+    }
+}
+
+#[test]
+fn chunks_have_functions_too() {
+    let keys = format!(
+        "sequence = [{PREFILL}, 1]\ncontext = {CONTEXT}\ncache = \"state\"\nprecision = \"float32\"\ntarget = \"iOS18\"\nchunks = 2\nmultifunction = true"
+    );
+    let project = built(&lm(HYBRID, &keys));
+    let release = project.release().1;
+    let ids: Vec<&str> = release.variants.iter().map(|variant| variant.id.as_str()).collect();
+    assert_eq!(ids, ["chunk-1-s8-c18+s1-c18-state-float32-ios18", "chunk-2-s8-c18+s1-c18-state-float32-ios18"]);
+    let packages: Vec<Package> = release.variants.iter().map(|variant| open(&project, variant)).collect();
+    let interpreters: Vec<_> = packages.iter().map(|package| package.interpreter(ops::OPERATORS)).collect();
+    let chain = |name| packages.iter().zip(&interpreters).map(|(package, interpreter)| (package, interpreter, Some(name))).collect();
+    let calls = BTreeMap::from([(1, chain("s1_c18")), (PREFILL, chain("s8_c18"))]);
+    check(&|| Runner::new(&calls, Mode::Float32), HYBRID, "chunks with functions", "float32");
+}

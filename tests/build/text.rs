@@ -275,6 +275,23 @@ fn cached_lingolite_decoders_agree_with_the_reference() {
     cached("lingolite/tied", LINGOLITE_DECODER);
 }
 
+#[test]
+fn cached_decoders_have_two_functions_for_each_length() {
+    let keys = "sequence = [6, 1]\nencoder-sequence = 48\ncontext = 41\ncache = \"state\"\nprecision = \"float32\"\ntarget = \"iOS18\"";
+    let joined = component("joined", "t5/v10_tied", &format!("{keys}\npart = \"decoder\"\nmultifunction = true"));
+    let project = built(&[component("decoder", "t5/v10_tied", keys), joined].concat());
+    let release = project.release().1;
+    let joined = release.variant("joined-s6-e48-c41+s1-e48-c41-state-float32-ios18").unwrap();
+    let names: Vec<&str> = joined.interface.as_ref().unwrap().functions.keys().map(String::as_str).collect();
+    assert_eq!(names, ["s1_e48_c41", "s1_e48_c41_cross", "s6_e48_c41", "s6_e48_c41_cross"]);
+    let package = Package::open(&bundle(&project, joined)).unwrap();
+    let alone = Package::open(&bundle(&project, release.variant("decoder-s1-e48-c41-state-float32-ios18").unwrap())).unwrap();
+    for (name, own) in [("s1_e48_c41", "main"), ("s1_e48_c41_cross", "cross")] {
+        let program = |package: &Package, name: &str| format!("{:?}", package.program().functions[name]);
+        assert_eq!(program(&package, name), program(&alone, own));
+    }
+}
+
 /// Names and digests of the weight files of a variant.
 fn weights_of(variant: &Variant) -> BTreeMap<&str, mlreg::base::Digest> {
     let name = |path: &str| path.rsplit_once("weights/").map(|(_, name)| name.to_owned());

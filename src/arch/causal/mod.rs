@@ -65,6 +65,10 @@ impl Architecture for Family {
         }
     }
 
+    fn has_chunks(&self) -> bool {
+        true
+    }
+
     fn documents(&self, _read: &dyn Fn(&str) -> Option<Json>) -> Vec<String> {
         vec![GENERATION.to_owned()]
     }

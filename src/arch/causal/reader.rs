@@ -57,6 +57,9 @@ impl Reader<'_> {
         if !ends.is_empty() {
             notes.insert("end-token".to_owned(), ends.iter().map(u64::to_string).collect::<Vec<_>>().join(","));
         }
+        if let Some(Chunk { index, count }) = self.options.chunk {
+            notes.insert("chunk".to_owned(), format!("{}/{count}", index + 1));
+        }
         let description = match self.options.chunk {
             None => "Language model: scores the next token of a text".to_owned(),
             Some(Chunk { index, count }) => format!("Language model, part {} of {count}", index + 1),

@@ -272,6 +272,11 @@ impl BlobLayout {
         self.records.last().map_or(ALIGNMENT, |record| record.data.end())
     }
 
+    /// Length of the file with another tensor of `bytes` bytes; none where it cannot be counted.
+    pub fn length_with(&self, bytes: u64) -> Option<u64> {
+        self.next_offset()?.checked_add(ALIGNMENT)?.checked_add(bytes)
+    }
+
     /// The 64 bytes at the start of the file.
     pub fn header(&self) -> [u8; ALIGNMENT as usize] {
         let mut bytes = [0; ALIGNMENT as usize];

@@ -29,4 +29,4 @@ pub use spec::{
     ArrayFeature, ColorSpace, DefaultValue, FeatureNote, FeatureType, Flexibility, FunctionNotes, ModelMetadata, Unchecked, WeightLocation,
     WeightLookup, WeightRecords, belongs_in_weight_file, decode, encode,
 };
-pub use weights::{WeightFile, WeightPlan};
+pub use weights::{WEIGHT_FILE_LIMIT, WeightFile, WeightPlan};

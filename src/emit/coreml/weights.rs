@@ -11,10 +11,13 @@ use crate::{
     mil::{Constant, Literal, Recipe},
 };
 
-/// The weight file of a component.
-const WEIGHT_FILE: &str = "weight.bin";
-/// The weight file that several components have.
-const SHARED_FILE: &str = "shared.bin";
+/// The weight files of a component.
+const WEIGHTS: &str = "weight";
+/// The weight files that several components have.
+const SHARED: &str = "shared";
+
+/// How many bytes a weight file has at most, unless one constant alone has more: some runtimes fail above 2 GB.
+pub const WEIGHT_FILE_LIMIT: u64 = 2_000_000_000;
 
 /// Where a component's constants lie.
 #[derive(Debug, Clone, Default)]
@@ -38,42 +41,38 @@ pub struct WeightFile {
 }
 
 impl WeightPlan {
-    /// One file `weight.bin` with `constants` in their order, each once. The values of [`inline`](Self::inline) ones are still to be given.
+    /// Files `weight.bin`, `weight_1.bin` and so on with `constants` in their order, each once. Those in `shared` lie in their own order in
+    /// files `shared.bin`, `shared_1.bin` and so on, which are the same for every component that has all of them. A file ends before the
+    /// constant with which it would have more than `limit` bytes. The values of [`inline`](Self::inline) constants are still to be given.
     ///
     /// # Errors
     /// For constants that a weight file cannot hold.
-    pub fn new(constants: &[Constant]) -> Result<Self, BlobError> {
-        Self::with_shared(constants, &[])
-    }
-
-    /// [`new`](Self::new), but for the constants in `shared`, which lie in their own order in a file `shared.bin`. It is the same for every
-    /// component that has all of them.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn with_shared(constants: &[Constant], shared: &[Constant]) -> Result<Self, BlobError> {
+    pub fn new(constants: &[Constant], shared: &[Constant], limit: u64) -> Result<Self, BlobError> {
         let mut plan = Self::default();
-        for (name, constants) in [(SHARED_FILE, shared), (WEIGHT_FILE, constants)] {
-            let mut file = WeightFile { name: name.to_owned(), constants: Vec::new(), layout: BlobLayout::new() };
+        for (stem, constants) in [(SHARED, shared), (WEIGHTS, constants)] {
+            let first = plan.files.len();
             for constant in constants {
-                plan.add(&mut file, constant)?;
-            }
-            if !file.constants.is_empty() {
-                plan.files.push(file);
+                plan.add(stem, first, constant, limit)?;
             }
         }
         Ok(plan)
     }
 
-    /// Gives a constant its place in the file that is filled now, unless it has one.
-    fn add(&mut self, file: &mut WeightFile, constant: &Constant) -> Result<(), BlobError> {
+    /// Gives a constant its place in the last of the files from `first` on, or in a new one, unless it has one.
+    fn add(&mut self, stem: &str, first: usize, constant: &Constant, limit: u64) -> Result<(), BlobError> {
         let key = constant.key();
         if !belongs_in_weight_file(constant) {
             let new = constant.as_literal().is_none() && !self.inline.iter().any(|other| other.key() == key);
             self.inline.extend(new.then(|| constant.clone()));
         } else if !self.places.contains_key(&key) {
+            let length = constant.byte_length().ok_or(BlobError::TooLarge)?;
+            if self.files.len() == first || self.files.last().is_some_and(|file| !file.has_room(length, limit)) {
+                self.files.push(WeightFile::new(stem, self.files.len() - first));
+            }
+            let index = self.files.len() - 1;
+            let file = &mut self.files[index];
             let offset = file.layout.add(constant.dtype(), constant.elements().ok_or(BlobError::TooLarge)?)?;
-            self.places.insert(key, (self.files.len(), offset));
+            self.places.insert(key, (index, offset));
             file.constants.push(constant.clone());
         }
         Ok(())
@@ -116,6 +115,16 @@ impl WeightRecords for WeightPlan {
 }
 
 impl WeightFile {
+    fn new(stem: &str, number: usize) -> Self {
+        let name = if number == 0 { format!("{stem}.bin") } else { format!("{stem}_{number}.bin") };
+        Self { name, constants: Vec::new(), layout: BlobLayout::new() }
+    }
+
+    /// Whether a constant of `length` bytes may stand in the file: always, if it is the first.
+    fn has_room(&self, length: u64, limit: u64) -> bool {
+        self.constants.is_empty() || self.layout.length_with(length).is_some_and(|total| total <= limit)
+    }
+
     /// Identifies the bytes of the file, together with the checkpoint: the recipes in their order.
     pub fn key(&self) -> Blake3 {
         let mut hasher = blake3::Hasher::new();
@@ -138,7 +147,8 @@ mod tests {
         let same = weight.reshape(&[16]).unwrap();
         let short = Recipe::source("a.bias", DataType::Float32, &[9]);
         let other = Recipe::source("b.weight", DataType::Float32, &[10]);
-        let mut plan = WeightPlan::new(&[weight.clone(), short.clone(), same.clone(), short.clone(), other.clone()]).unwrap();
+        let constants = [weight.clone(), short.clone(), same.clone(), short.clone(), other.clone()];
+        let mut plan = WeightPlan::new(&constants, &[], WEIGHT_FILE_LIMIT).unwrap();
         assert_eq!(plan.files()[0].constants, [weight.clone(), other.clone()]);
         assert_eq!(plan.inline(), std::slice::from_ref(&short));
         assert_eq!(plan.location(&same), plan.location(&weight));
@@ -152,7 +162,10 @@ mod tests {
     #[test]
     fn shared_constants_have_a_file_of_their_own() {
         let recipe = |name: &str| Recipe::source(name, DataType::Float16, &[10]);
-        let plan = |own: &str| WeightPlan::with_shared(&[recipe(own), recipe("b"), recipe("a")], &[recipe("a"), recipe("b")]).unwrap();
+        let plan = |own: &str| {
+            let constants = [recipe(own), recipe("b"), recipe("a")];
+            WeightPlan::new(&constants, &[recipe("a"), recipe("b")], WEIGHT_FILE_LIMIT).unwrap()
+        };
         let (one, other) = (plan("c"), plan("d"));
         let names: Vec<&str> = one.files().iter().map(|file| file.name.as_str()).collect();
         assert_eq!(names, ["shared.bin", "weight.bin"]);
@@ -164,9 +177,32 @@ mod tests {
     }
 
     #[test]
+    fn large_weights_are_spread_over_files() {
+        let recipe = |name: &str, length: u64| Recipe::source(name, DataType::Float16, &[length]);
+        let constants = [recipe("a", 32), recipe("b", 32), recipe("c", 33), recipe("d", 5000), recipe("e", 32), recipe("a", 32)];
+        // A header, and for each of two constants a record and 64 bytes.
+        let spread = |limit: u64| {
+            let plan = WeightPlan::new(&constants, &[recipe("s", 32), recipe("t", 32)], limit).unwrap();
+            let sources = |file: &WeightFile| file.constants.iter().map(|it| it.sources()[0].to_owned()).collect::<String>();
+            plan.files().iter().map(|file| format!("{}={}", file.name, sources(file))).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(spread(64 + 2 * 128), "shared.bin=st weight.bin=ab weight_1.bin=c weight_2.bin=d weight_3.bin=e");
+        assert_eq!(
+            spread(64 + 2 * 128 - 1),
+            "shared.bin=s shared_1.bin=t weight.bin=a weight_1.bin=b weight_2.bin=c weight_3.bin=d weight_4.bin=e"
+        );
+        assert_eq!(spread(WEIGHT_FILE_LIMIT), "shared.bin=st weight.bin=abcde");
+        let plan = WeightPlan::new(&constants, &[], 64 + 2 * 128).unwrap();
+        let place = plan.location(&recipe("e", 32)).unwrap();
+        assert_eq!((place.file.as_str(), place.offset), ("@model_path/weights/weight_3.bin", 64));
+        assert_eq!(plan.record(&place.file, place.offset).unwrap().unwrap().elements(), 32);
+        assert!(plan.files()[..2].iter().all(|file| file.layout.file_length() <= 64 + 2 * 128));
+    }
+
+    #[test]
     fn records_are_those_of_the_layout() {
         let weight = Recipe::source("a", DataType::Float16, &[10]);
-        let plan = WeightPlan::new(std::slice::from_ref(&weight)).unwrap();
+        let plan = WeightPlan::new(std::slice::from_ref(&weight), &[], WEIGHT_FILE_LIMIT).unwrap();
         let place = plan.location(&weight).unwrap();
         assert_eq!(plan.record(&place.file, place.offset).unwrap().unwrap().elements(), 10);
         assert!(matches!(plan.record(&place.file, 128), Err(BlobError::NoRecord { offset: 128 })));
@@ -176,7 +212,10 @@ mod tests {
     #[test]
     fn a_file_is_known_by_its_recipes() {
         let recipe = |name: &str| Recipe::source(name, DataType::Float16, &[10]);
-        let key = |names: &[&str]| WeightPlan::new(&names.iter().map(|name| recipe(name)).collect::<Vec<_>>()).unwrap().files()[0].key();
+        let key = |names: &[&str]| {
+            let constants: Vec<_> = names.iter().map(|name| recipe(name)).collect();
+            WeightPlan::new(&constants, &[], WEIGHT_FILE_LIMIT).unwrap().files()[0].key()
+        };
         assert_eq!(key(&["a", "b"]), key(&["a", "b", "a"]));
         assert_ne!(key(&["a", "b"]), key(&["b", "a"]));
     }

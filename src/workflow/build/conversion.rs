@@ -24,14 +24,14 @@ use super::{
 };
 use crate::{
     arch::{
-        self, ArchError, Architecture, AttentionForm, CacheForm, Documents, Feature, Form, ImageLayout, LinearForm, LoadOptions,
-        LogitsForm, Network,
+        self, ArchError, Architecture, AttentionForm, CacheForm, Chunk, Documents, Feature, Form, FunctionPlan, ImageLayout, LinearForm,
+        LoadOptions, LogitsForm, Network,
     },
     base::{Blake3, Digest, RelativePath, Target},
     checkpoint::{Checkpoint, CheckpointError, ConvertError, Weights, evaluate, evaluate_to_vec},
     emit::coreml::{
-        BlobPiece, FeatureNote, FunctionNotes, ModelMetadata, PackageSource, WeightFile, WeightPlan, decode, describe_specification,
-        encode, package_files,
+        BlobPiece, FeatureNote, FunctionNotes, ModelMetadata, PackageSource, WEIGHT_FILE_LIMIT, WeightFile, WeightPlan, decode,
+        describe_specification, encode, package_files,
     },
     manifest::{
         self, Attention, Axes, Cache, Compression, Content, Format, Layout, Linear, Logits, PackageHeader, PictureRange, Precision,
@@ -101,6 +101,11 @@ impl<'a> Conversion<'a> {
             checkpoint: path.clone(),
             source,
         })?;
+        if let Some(chunks) = settings.chunk.filter(|_| !architecture.has_chunks()) {
+            let why = format!("`{}` has no layers that can be bundles", architecture.name());
+            let source = ArchError::Form { axis: "chunks", found: chunks.count.to_string(), why };
+            return Err(BuildError::Architecture { component: component.to_owned(), checkpoint: path, source }.into());
+        }
         let part = part(component, settings, architecture);
         if let Some(hub) = &hub {
             match checkpoint.default_files() {
@@ -224,7 +229,7 @@ impl<'a> Conversion<'a> {
             longest: settings.sequences.iter().copied().max().unwrap_or(0).into(),
             cache: cache_form(axes.cache),
             window_cache: settings.window_cache,
-            chunk: None,
+            chunk: axes.chunk.map(chunk),
             several_functions: axes.target.is_some_and(|target| target >= Target::Ios18),
         }
     }
@@ -248,7 +253,7 @@ impl<'a> Conversion<'a> {
     fn converter(&self, options: &LoadOptions, shared: &[Constant]) -> Result<Converter, Error> {
         let component = || self.component.to_owned();
         let (network, weights) = self.network(options)?;
-        let plan = WeightPlan::with_shared(&network.constants(), shared);
+        let plan = WeightPlan::new(&network.constants(), shared, WEIGHT_FILE_LIMIT);
         let mut plan = plan.map_err(|source| BuildError::Weights { component: component(), source })?;
         for constant in plan.inline().to_vec() {
             let values = evaluate_to_vec(&constant, weights.as_ref());
@@ -268,11 +273,12 @@ impl<'a> Conversion<'a> {
         let id = || plan.id.clone();
         let unsound = |source| BuildError::Unsound { id: id(), source: Box::new(source) };
         let emit = |source| BuildError::Emit { id: id(), source };
-        let form = self.form(axes)?;
+        let forms = self.forms(axes)?;
         let refused = |source| BuildError::Program { id: id(), source };
-        let program = arch::program(&converter.network, &form, ops::find).map_err(refused)?;
+        let functions = arch::functions(&converter.network, &forms).map_err(refused)?;
+        let program = arch::program(&converter.network, forms[0].1.target, &functions, ops::find).map_err(refused)?;
         mil::verify(&program, ops::find).map_err(unsound)?;
-        let metadata = metadata(header, &converter.network, &form).map_err(refused)?;
+        let metadata = metadata(header, &converter.network, &functions);
         let bytes = encode(&program, &metadata, &converter.plan).map_err(emit)?;
         let shared = Bytes::from(bytes);
         let (read, _) = decode(shared.clone(), &converter.plan).map_err(emit)?;
@@ -287,14 +293,23 @@ impl<'a> Conversion<'a> {
         Ok(Draft { plan, interface, files, compilation })
     }
 
-    fn form(&self, axes: &Axes) -> Result<Form, BuildError> {
+    /// The forms of a variant's functions, with their names: one for each shape.
+    fn forms(&self, axes: &Axes) -> Result<Vec<(String, Form)>, BuildError> {
         let component = || self.component.to_owned();
         let target = axes.target;
         let target =
-            target.ok_or_else(|| BuildError::Unsupported { component: component(), what: format!("format = \"{}\"", axes.format) });
+            target.ok_or_else(|| BuildError::Unsupported { component: component(), what: format!("format = \"{}\"", axes.format) })?;
+        let named = |shape: &manifest::Shape| {
+            let name = shape.function_name().filter(|_| self.settings.multifunction);
+            Ok((name.unwrap_or_else(|| "main".to_owned()), self.form(axes, target, shape)?))
+        };
+        axes.shapes.iter().map(named).collect()
+    }
+
+    fn form(&self, axes: &Axes, target: Target, shape: &manifest::Shape) -> Result<Form, BuildError> {
         Ok(Form {
-            target: target?,
-            shape: self.shape(axes)?,
+            target,
+            shape: self.shape(shape)?,
             layout: match axes.layout {
                 Layout::Nchw => ImageLayout::Nchw,
                 Layout::Nhwc => ImageLayout::Nhwc,
@@ -317,14 +332,14 @@ impl<'a> Conversion<'a> {
         })
     }
 
-    fn shape(&self, axes: &Axes) -> Result<arch::Shape, BuildError> {
+    fn shape(&self, shape: &manifest::Shape) -> Result<arch::Shape, BuildError> {
         let key = self.architecture.shape_key();
         let missing = || BuildError::Shape { component: self.component.to_owned(), architecture: self.architecture.name(), key };
-        match axes.shapes.as_slice() {
-            [manifest::Shape::Image(size)] if key == "size" => {
+        match shape {
+            manifest::Shape::Image(size) if key == "size" => {
                 Ok(arch::Shape::Image { width: size.width.into(), height: size.height.into() })
             }
-            [manifest::Shape::Text(text)] if key == "sequence" => {
+            manifest::Shape::Text(text) if key == "sequence" => {
                 let sequence = text.sequence.ok_or_else(missing)?.into();
                 let encoder_sequence = text.encoder_sequence.map_or(sequence, u64::from);
                 Ok(arch::Shape::Text(arch::TextShape { sequence, encoder_sequence, context: text.context.map_or(0, u64::from) }))
@@ -405,9 +420,7 @@ fn unsupported(settings: &manifest::Conversion) -> Option<String> {
     let compression = settings.compressions.iter().find(|it| **it != Compression::None).map(|it| format!("compress = \"{it}\""));
     let format = settings.formats.iter().find(|it| **it == Format::Onnx).map(|it| format!("format = \"{it}\""));
     let batch = (settings.batch != 1).then(|| format!("batch = {}", settings.batch));
-    let flag = settings.multifunction.then(|| "multifunction = true".to_owned());
-    let chunks = settings.chunks.map(|chunks| format!("chunks = {chunks}"));
-    [compression, format, batch, flag, chunks].into_iter().flatten().next()
+    [compression, format, batch].into_iter().flatten().next()
 }
 
 /// The documents beside the weights that count for the architecture. Those of the Hub come when they are asked for.
@@ -428,6 +441,10 @@ fn documents(
         }
     }
     Ok(documents)
+}
+
+fn chunk(chunk: manifest::Chunk) -> Chunk {
+    Chunk { index: u64::from(chunk.number) - 1, count: chunk.count.into() }
 }
 
 fn cache_form(cache: Cache) -> CacheForm {
@@ -453,21 +470,21 @@ fn label(constant: &Constant) -> TensorLabel {
 }
 
 /// The texts that Xcode shows.
-fn metadata(header: &PackageHeader, network: &Network, form: &Form) -> Result<ModelMetadata, ArchError> {
+fn metadata(header: &PackageHeader, network: &Network, functions: &[FunctionPlan]) -> ModelMetadata {
     let note =
         |feature: &Feature| (feature.name.clone(), FeatureNote { description: feature.description.clone(), ..FeatureNote::default() });
-    let functions = (network.interfaces)(form)?.into_iter().map(|interface| {
+    let functions = functions.iter().map(|FunctionPlan { interface, .. }| {
         let features = interface.features().map(note).collect();
-        (interface.name, FunctionNotes { features, ..FunctionNotes::default() })
+        (interface.name.clone(), FunctionNotes { features, ..FunctionNotes::default() })
     });
-    Ok(ModelMetadata {
+    ModelMetadata {
         author: header.author.clone().unwrap_or_default(),
         license: header.license.clone().unwrap_or_default(),
         version: header.version.to_string(),
         description: header.description.clone().unwrap_or_else(|| network.description.clone()),
         user_defined: network.notes.iter().map(|(topic, note)| (format!("dev.mlreg.{topic}"), note.clone())).collect(),
         functions: functions.collect(),
-    })
+    }
 }
 
 /// Puts the files of a variant into the store.
