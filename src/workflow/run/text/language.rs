@@ -91,7 +91,7 @@ impl LanguageBundles {
         Err(TextRunError::Missing { package: name.to_owned(), missing: "language model whose chunks are all there" }.into())
     }
 
-    fn of(environment: &Context, (candidates, calls): (Vec<Candidate>, BTreeMap<usize, Vec<Step>>)) -> Result<Self, Error> {
+    fn of(environment: &Context, (candidates, calls): Chain) -> Result<Self, Error> {
         let cached = candidates.first().is_some_and(Candidate::is_cached);
         let slots = candidates.iter().map(|candidate| context(&candidate.interface)).min().unwrap_or(0);
         let longest = calls.keys().last().copied().unwrap_or(0);
@@ -110,8 +110,11 @@ impl LanguageBundles {
     }
 }
 
+/// Bundles, and the calls that they make by their tokens.
+type Chain = (Vec<Candidate>, BTreeMap<usize, Vec<Step>>);
+
 /// The calls that candidates of one kind and making can make; `None` where a chunk is missing.
-fn chain(candidates: &[&Candidate]) -> Option<(Vec<Candidate>, BTreeMap<usize, Vec<Step>>)> {
+fn chain(candidates: &[&Candidate]) -> Option<Chain> {
     let whole = candidates.iter().any(|it| has(&it.interface.inputs, "input_ids") && has(&it.interface.outputs, LOGITS));
     let mut steps: BTreeMap<usize, BTreeMap<usize, (usize, Step)>> = BTreeMap::new();
     for (bundle, candidate) in candidates.iter().enumerate() {
