@@ -14,6 +14,7 @@ mod bars;
 mod build;
 mod diagnostic;
 mod eval;
+mod eval_language;
 mod eval_texts;
 mod exit;
 mod fetch;
@@ -146,7 +147,7 @@ enum Command {
     Show(show::ShowArguments),
     Inspect(inspect::InspectArguments),
     Run(run::RunArguments),
-    Eval(eval::EvalArguments),
+    Eval(Box<eval::EvalArguments>),
     Verify(verify::VerifyArguments),
     Xcode(xcode::XcodeArguments),
     Link(link::LinkArguments),

@@ -59,7 +59,7 @@ struct Step {
 
 /// The bundles of one model, in one making.
 #[derive(Debug)]
-pub(super) struct LanguageBundles {
+pub(in crate::workflow) struct LanguageBundles {
     opened: Vec<Opened>,
     /// By the tokens of a call: a step per chunk.
     calls: BTreeMap<usize, Vec<Step>>,
@@ -100,12 +100,17 @@ impl LanguageBundles {
     }
 
     /// The bundles that are run.
-    pub(super) fn names(&self) -> Vec<String> {
+    pub(in crate::workflow) fn names(&self) -> Vec<String> {
         self.opened.iter().map(|opened| opened.bundle.name.clone()).collect()
     }
 
+    /// How many tokens fit, prompt and answer together.
+    pub(in crate::workflow) fn context(&self) -> usize {
+        self.context
+    }
+
     /// Makes it ready to be run.
-    pub(super) fn model(&self, mode: Mode) -> LanguageModel<'_> {
+    pub(in crate::workflow) fn model(&self, mode: Mode) -> LanguageModel<'_> {
         LanguageModel { bundles: self, runners: self.opened.iter().map(|opened| opened.runner(mode)).collect() }
     }
 }
@@ -147,14 +152,14 @@ fn chain(candidates: &[&Candidate]) -> Option<Chain> {
 
 /// A language model that is ready.
 #[derive(Debug)]
-pub(super) struct LanguageModel<'a> {
+pub(in crate::workflow) struct LanguageModel<'a> {
     bundles: &'a LanguageBundles,
     runners: Vec<Runner<'a>>,
 }
 
 /// What a model remembers of a text.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Memory {
+pub(in crate::workflow) struct Memory {
     tokens: Vec<u32>,
     /// Of each chunk.
     states: Vec<States>,
@@ -174,11 +179,6 @@ impl LanguageModel<'_> {
         self.bundles.cached
     }
 
-    /// How many tokens fit, prompt and answer together.
-    pub(super) fn context(&self) -> usize {
-        self.bundles.context
-    }
-
     /// The tokens that end a text, as the last bundle notes them.
     pub(super) fn ends(&self) -> Vec<u32> {
         let note = |runner: &Runner<'_>| runner.bundle().package.metadata().user_defined.get("dev.mlreg.end-token").cloned();
@@ -187,7 +187,7 @@ impl LanguageModel<'_> {
     }
 
     /// Scores after every one of `tokens`, which stand behind what is remembered: a row per token. Without a cache everything is read again.
-    pub(super) fn read(&self, memory: &mut Memory, tokens: &[u32]) -> Result<Vec<Vec<f32>>, TextRunError> {
+    pub(in crate::workflow) fn read(&self, memory: &mut Memory, tokens: &[u32]) -> Result<Vec<Vec<f32>>, TextRunError> {
         let mut rows = Vec::with_capacity(tokens.len());
         if !self.bundles.cached {
             let before = memory.tokens.len();
