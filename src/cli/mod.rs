@@ -146,7 +146,7 @@ enum Command {
     Show(show::ShowArguments),
     Inspect(inspect::InspectArguments),
     Run(run::RunArguments),
-    Eval(eval::EvalArguments),
+    Eval(Box<eval::EvalArguments>),
     Verify(verify::VerifyArguments),
     Xcode(xcode::XcodeArguments),
     Link(link::LinkArguments),
