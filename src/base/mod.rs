@@ -11,7 +11,7 @@ mod url;
 
 pub use digest::{Blake3, BlobHasher, Digest, DigestError, HashedBytes};
 pub use fs::{AtomicFile, remove_dir_all_writable, sync_parent};
-pub use mapped::map_file;
+pub use mapped::{map_file, release};
 pub use name::{NameError, PackageName, Tag};
 pub use path::{PathError, RelativePath};
 pub use range::ByteRange;

@@ -51,6 +51,10 @@ impl Weights for Merged {
         let &file = self.places.get(name).ok_or_else(|| CheckpointError::NoTensor { name: name.to_owned() })?;
         self.files[file].data(name)
     }
+
+    fn release(&self) {
+        self.files.iter().for_each(|file| file.release());
+    }
 }
 
 /// An index file: which shard holds which tensor.

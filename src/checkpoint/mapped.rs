@@ -10,7 +10,7 @@ use std::{
 use memmap2::Mmap;
 
 use super::{CheckpointError, TensorInfo, Weights, strided};
-use crate::base::map_file;
+use crate::base::{map_file, release};
 
 /// How every Git LFS pointer starts.
 pub(super) const LFS_POINTER: &[u8] = b"version https://git-lfs";
@@ -66,6 +66,10 @@ impl Weights for MappedFile {
     fn data(&self, name: &str) -> Result<Cow<'_, [u8]>, CheckpointError> {
         let tensor = self.tensors.get(name).ok_or_else(|| CheckpointError::NoTensor { name: name.to_owned() })?;
         Ok(tensor.data(&self.map))
+    }
+
+    fn release(&self) {
+        release(&self.map);
     }
 }
 

@@ -119,6 +119,9 @@ pub trait Weights: fmt::Debug + Send + Sync {
     /// # Errors
     /// When there is no such tensor, or it cannot be read.
     fn data(&self, name: &str) -> Result<Cow<'_, [u8]>, CheckpointError>;
+
+    /// Gives back the memory of data that was read of mapped files. Data stays valid; reading it again costs time.
+    fn release(&self) {}
 }
 
 /// Tensors in memory, for tests.

@@ -149,6 +149,8 @@ pub fn evaluate(recipe: &Recipe, weights: &dyn Weights, out: &mut dyn FnMut(&[u8
         for piece in pieces {
             out(&piece?).map_err(ConvertError::Write)?;
         }
+        // The pages of one large embedding alone are hundreds of MB.
+        weights.release();
         begin = end;
     }
     Ok(())

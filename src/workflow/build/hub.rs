@@ -353,6 +353,10 @@ impl Weights for HubWeights {
         }
         self.inner.data(name)
     }
+
+    fn release(&self) {
+        self.inner.release();
+    }
 }
 
 /// Bundles of a repository that match a pattern, as folders of links.
