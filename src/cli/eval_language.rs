@@ -20,7 +20,9 @@ pub(super) struct LanguageEvalArguments {
     /// Perplexity, and for every precision and compression the KL divergence and agreement of the next token with the most precise one.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["numbers", "texts", "input", "report", "pictures"])]
     text_file: Option<PathBuf>,
-    /// Cut the text into windows of N tokens [default: 512, or the shortest context]
+    /// Cut the text into windows of N tokens [default: 512]
+    ///
+    /// No window is longer than the shortest context of the models.
     #[arg(long, value_name = "N", requires = "text_file", value_parser = clap::value_parser!(u32).range(2..))]
     window: Option<u32>,
     /// Highest perplexity that passes

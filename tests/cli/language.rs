@@ -2,12 +2,18 @@
 
 use std::{fs, path::Path};
 
-use super::Sandbox;
+use super::{Run, Sandbox};
 
 const MODEL: &str = "causal/llama_tied_f16";
 
 fn fixture(name: &str) -> String {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name).display().to_string()
+}
+
+fn fails(sandbox: &Sandbox, arguments: &[&str], code: i32) -> Run {
+    let run = sandbox.run(arguments);
+    assert_eq!(run.code, Some(code), "{run:?}");
+    run
 }
 
 /// A package with these components of the model, and its tokenizer.
@@ -80,10 +86,10 @@ fn what_does_not_fit_is_said() {
     let sandbox = Sandbox::new();
     build(&sandbox, "lm", &[("lm", &format!("{CACHED}cache = \"state\""))]);
     let long = "word ".repeat(80);
-    let error = sandbox.fail(&["run", "lm", "--text", &long], 1);
+    let error = fails(&sandbox, &["run", "lm", "--text", &long], 1);
     assert!(error.stderr.contains("the longest prompt of `lm` has 63"), "{}", error.stderr);
     build(&sandbox, "chunks", &[("lm", &format!("{CACHED}cache = \"state\"\nchunks = 2"))]);
-    let error = sandbox.fail(&["run", "chunks", "--text", "Hi", "--variant", "chunk-2-*"], 1);
+    let error = fails(&sandbox, &["run", "chunks", "--text", "Hi", "--variant", "chunk-2-*"], 1);
     assert!(error.stderr.contains("language model whose chunks are all there"), "{}", error.stderr);
 }
 
@@ -103,8 +109,8 @@ fn perplexity_is_that_of_the_reference_and_precisions_are_compared() {
     assert!(models[0]["against_first"].is_null());
     let difference = &models[1]["against_first"];
     assert!(difference["kl"].as_f64().unwrap().abs() < 1e-3 && difference["agreement"].as_f64().unwrap() > 0.9, "{document}");
-    let output = sandbox.fail(&["eval", "lm", "--text-file", "text.txt", "--max-perplexity", "1.5"], 3);
+    let output = fails(&sandbox, &["eval", "lm", "--text-file", "text.txt", "--max-perplexity", "1.5"], 3);
     assert!(output.stderr.contains("at most 1.5 is asked for"), "{}", output.stderr);
     fs::write(sandbox.path("empty.txt"), "").unwrap();
-    sandbox.fail(&["eval", "lm", "--text-file", "empty.txt"], 1);
+    fails(&sandbox, &["eval", "lm", "--text-file", "empty.txt"], 1);
 }
