@@ -28,7 +28,9 @@ pub(super) struct LanguageEvalArguments {
     /// Highest perplexity that passes
     #[arg(long, value_name = "NUMBER", requires = "text_file", value_parser = super::eval::finite)]
     max_perplexity: Option<f64>,
-    /// Highest KL divergence from the most precise model that passes, in nats
+    /// Highest KL divergence that passes, in nats
+    ///
+    /// From the most precise model of the package.
     #[arg(long, value_name = "NUMBER", requires = "text_file", value_parser = super::eval::finite)]
     max_kl: Option<f64>,
 }

@@ -47,7 +47,7 @@ fn every_form_goes_on_with_a_text_alike() {
             ("whole", "sequence = 64\ntarget = \"iOS17\"\nprecision = \"float32\""),
         ],
     );
-    build(&sandbox, "chunks", &[("lm", &cache("state", "chunks = 2"))]);
+    build(&sandbox, "chunks", &[("lm", &cache("state", "chunks = 3"))]);
     let run = |package: &str, glob: &str| {
         let arguments = ["run", package, "--text", TEXT, "--max-tokens", "9", "--json", "--variant", glob, "--float32"];
         let document = sandbox.succeed(&arguments).json("mlreg/cli/run/1");
@@ -55,7 +55,7 @@ fn every_form_goes_on_with_a_text_alike() {
     };
     let (expected, _) = run("forms", "whole-*");
     assert!(expected.as_array().is_some_and(|ids| !ids.is_empty()), "{expected}");
-    for (package, glob, bundles) in [("forms", "state-*", 2), ("forms", "inputs-*", 2), ("forms", "functions-*", 1), ("chunks", "*", 4)] {
+    for (package, glob, bundles) in [("forms", "state-*", 2), ("forms", "inputs-*", 2), ("forms", "functions-*", 1), ("chunks", "*", 6)] {
         assert_eq!(run(package, glob), (expected.clone(), bundles), "{package} {glob}");
     }
     assert_eq!(run("forms", "state-s1-*"), (expected, 1), "token by token");

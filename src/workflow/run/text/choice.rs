@@ -128,6 +128,11 @@ impl Candidate {
         self.making == other.making && self.order.2 == other.order.2
     }
 
+    /// The component, or what chunks of one component have in common.
+    pub(super) fn model(&self) -> &str {
+        self.component.rsplit_once("chunk-").map_or(self.component.as_str(), |(model, _)| model)
+    }
+
     /// Which chunk of a model it is, from 1 on: the number that its component's name ends in.
     pub(super) fn chunk(&self) -> Option<usize> {
         self.component.rsplit_once("chunk-")?.1.parse().ok()
