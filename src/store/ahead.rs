@@ -63,9 +63,12 @@ impl HashAhead {
     /// Bytes at `offset` were changed or are not to be trusted.
     pub(super) fn changed(&self, offset: u64) {
         if offset < self.claimed.load(Ordering::Acquire) {
+            // Whoever is hashing has said so before it knew whether there is a piece.
             let mut state = self.state();
-            *state = State::default();
-            self.claimed.store(0, Ordering::Release);
+            if offset < state.hashed {
+                *state = State::default();
+                self.claimed.store(0, Ordering::Release);
+            }
         }
     }
 
@@ -113,6 +116,7 @@ mod tests {
         let mut bytes = noise(2, 3 * PIECE);
         let (ahead, file) = (HashAhead::default(), file(&bytes));
         ahead.run(&file, || 2 * PIECE as u64);
+        ahead.claimed.store(3 * PIECE as u64, Ordering::Release);
         ahead.changed(2 * PIECE as u64);
         assert_eq!(ahead.state().hashed, 2 * PIECE as u64, "nothing has looked there");
         bytes[7] ^= 1;
