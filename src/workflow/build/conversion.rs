@@ -6,9 +6,11 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
+    panic::resume_unwind,
     path::{Path, PathBuf},
     slice,
     sync::Arc,
+    thread,
 };
 
 use bytes::Bytes;
@@ -40,7 +42,7 @@ use crate::{
     },
     mil::{self, Constant, DataType},
     ops,
-    store::{Cut, Segmentation, StoredBlob},
+    store::{Cut, Segmentation, StoreError, StoredBlob},
     workflow::{Amount, Context, Error},
 };
 
@@ -117,16 +119,18 @@ impl<'a> Conversion<'a> {
         if let Some(hub) = &hub {
             hub.describe(&files)?;
         }
-        let mut digests = BTreeMap::new();
-        for file in checkpoint.used_files(&files).map_err(in_checkpoint)? {
+        let digest = |file: &PathBuf| {
             let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
             // What is missing is reported, with its name, by whoever reads it.
             let digest = match hub.as_ref().and_then(|hub| hub.digest(&name)) {
                 Some(known) => known,
-                None => context.store().file_digest(&file)?.0,
+                None => context.store().file_digest(file)?.0,
             };
-            digests.insert(name, digest);
-        }
+            Ok((name, digest))
+        };
+        let used = checkpoint.used_files(&files).map_err(in_checkpoint)?;
+        let digests: Vec<Result<_, StoreError>> = used.par_iter().map(digest).collect();
+        let mut digests: BTreeMap<String, Digest> = digests.into_iter().collect::<Result<_, _>>()?;
         let documents = documents(&checkpoint, hub.as_ref(), architecture, &in_checkpoint)?;
         for name in documents.others.keys() {
             digests.insert(name.clone(), context.store().file_digest(&checkpoint.path(name))?.0);
@@ -193,10 +197,7 @@ impl<'a> Conversion<'a> {
             let drafts: Result<Vec<_>, BuildError> =
                 plans.into_par_iter().map(|(plan, axes)| self.draft(&converter, header, plan, axes)).collect();
             let drafts = drafts?;
-            let mut files = BTreeMap::new();
-            for file in converter.plan.files() {
-                files.insert(file.name.as_str(), self.weight_file(context, shelf, &converter, file, precision)?);
-            }
+            let files = self.weight_files(context, shelf, &converter, precision)?;
             let bundles: Result<Vec<_>, Error> = drafts.into_par_iter().map(|draft| bundle(shelf, draft, &files)).collect();
             made.extend(bundles?);
         }
@@ -346,6 +347,26 @@ impl<'a> Conversion<'a> {
             }
             _ => Err(missing()),
         }
+    }
+
+    /// The weight files by name, two at a time, since each is bound by its sha256: one thread's work.
+    fn weight_files<'c>(
+        &self,
+        context: &Context,
+        shelf: &Shelf<'_>,
+        converter: &'c Converter,
+        precision: Precision,
+    ) -> Result<BTreeMap<&'c str, StoredBlob>, Error> {
+        let mut files = BTreeMap::new();
+        for two in converter.plan.files().chunks(2) {
+            let write = |file: &'c WeightFile| Ok((file.name.as_str(), self.weight_file(context, shelf, converter, file, precision)?));
+            let written: Vec<Result<_, Error>> = thread::scope(|scope| {
+                let threads: Vec<_> = two.iter().map(|file| scope.spawn(move || write(file))).collect();
+                threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
+            });
+            files.extend(written.into_iter().collect::<Result<Vec<_>, _>>()?);
+        }
+        Ok(files)
     }
 
     /// Writes a weight file, unless an earlier build did.
