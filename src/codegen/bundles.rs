@@ -8,7 +8,8 @@ use super::names::{Scope, literal};
 use crate::manifest::release::{self, BundleKind, Interface, Release, Variant};
 
 /// Names that have a meaning where a bundle's inputs are parameters.
-const PARAMETERS: &[&str] = &["bundle", "function", "inputs", "model", "models", "options", "outputs", "predict", "results", "state", "makeState"];
+const PARAMETERS: &[&str] =
+    &["bundle", "function", "inputs", "model", "models", "options", "outputs", "predict", "results", "state", "makeState"];
 
 /// A bundle, under every name that it may be placed as.
 #[derive(Debug, Clone, Serialize)]

@@ -155,7 +155,9 @@ pub(super) fn forms(bundles: &[Bundle]) -> Vec<Form> {
         let windows = makings.get(&Making { slots: None, ..making.clone() }).cloned().unwrap_or_default();
         for (tokens, parts) in windows {
             let chain = makings.entry(making.clone()).or_default().entry(tokens).or_default();
-            parts.into_iter().for_each(|(number, part)| drop(chain.entry(number).or_insert(part)));
+            for (number, part) in parts {
+                chain.entry(number).or_insert(part);
+            }
         }
     }
     let mut scope = Scope::default();

@@ -7,11 +7,7 @@ mod bundles;
 mod language;
 mod names;
 
-use minijinja::{
-    Environment, UndefinedBehavior, Value, context,
-    syntax::SyntaxConfig,
-    value::Serde,
-};
+use minijinja::{Environment, UndefinedBehavior, Value, context, syntax::SyntaxConfig, value::Serde};
 use serde::Serialize;
 
 use self::{

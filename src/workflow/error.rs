@@ -16,7 +16,10 @@ use super::{
     show::ShowError,
     verify::VerifyError,
 };
-use crate::{base::PackageName, codegen::CodegenError, fetch::FetchError, manifest::ManifestError, publish::PublishError, remote::RemoteError, store::StoreError};
+use crate::{
+    base::PackageName, codegen::CodegenError, fetch::FetchError, manifest::ManifestError, publish::PublishError, remote::RemoteError,
+    store::StoreError,
+};
 
 /// Why a verb failed.
 #[derive(Debug, thiserror::Error)]

@@ -132,9 +132,8 @@ fn encoders_and_translators_are_wrapped() {
 
 #[test]
 fn whatever_was_imported_has_names_of_swift() {
-    let imported = |folder: &str| {
-        format!("[[component]]\nname = \"{folder}\"\nimport = \"{}/{folder}/*.mlpackage\"\n", toml_path(&fixtures()))
-    };
+    let imported =
+        |folder: &str| format!("[[component]]\nname = \"{folder}\"\nimport = \"{}/{folder}/*.mlpackage\"\n", toml_path(&fixtures()));
     let files = checked(&built(&imported("packages")));
     let types = &files["P+Bundles.swift"];
     assert!(types.contains("CVPixelBuffer") && types.contains("imageBufferValue"), "{types}");
@@ -149,11 +148,15 @@ fn generator(keys: &str) -> BTreeMap<String, String> {
 
 #[test]
 fn every_form_of_cache_has_a_generator() {
-    let files = generator("sequence = [8, 1]\ncontext = 32\ncache = [\"state\", \"inputs\", \"none\"]\ntarget = [\"iOS15\", \"iOS18\"]\nexclude = [{ cache = \"state\", target = \"iOS15\" }]");
+    let files = generator(
+        "sequence = [8, 1]\ncontext = 32\ncache = [\"state\", \"inputs\", \"none\"]\ntarget = [\"iOS15\", \"iOS18\"]\nexclude = [{ cache = \"state\", target = \"iOS15\" }]",
+    );
     assert_eq!(names(&files), ["P+Generator.swift", "P+Models.swift", "P.swift"], "bundles of the model need no types of their own");
     let text = &files["P+Generator.swift"];
     assert!(text.contains("public static let all: [Self] = [lmC32StateFloat16, lmC32InputsFloat16, lmFloat16]"), "{text}");
-    assert!(text.contains("Call(tokens: 1, steps: [Step(.lmS1C32StateFloat16)]),\n            Call(tokens: 8, steps: [Step(.lmS8C32StateFloat16)])\n"));
+    assert!(text.contains(
+        "Call(tokens: 1, steps: [Step(.lmS1C32StateFloat16)]),\n            Call(tokens: 8, steps: [Step(.lmS8C32StateFloat16)])\n"
+    ));
     assert!(text.contains("context: 32,\n        isCached: true") && text.contains("context: 8,\n        isCached: false"), "{text}");
     assert!(text.contains("prediction(from: provider, using: state, options: options)"));
     let ends = text.lines().find(|line| line.contains("let endTokens")).unwrap();
