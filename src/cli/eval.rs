@@ -6,6 +6,7 @@ use clap::{ArgGroup, Args};
 
 use super::{
     CommandError, Exit, Session, bundle_subject,
+    eval_language::{self, LanguageEvalArguments},
     eval_texts::{self, Common, TextEvalArguments},
     printer::{Printer, Table, Verbosity, count},
     run::RangeChoice,
@@ -27,7 +28,8 @@ Examples:
   mlreg eval flux-1-tae --roundtrip photo.png --pictures out
   mlreg eval encoder.mlpackage --input photo.png --expect latent.npy --atol 1e-3
   mlreg eval flan-t5-base --source test.en --reference test.de --min-bleu 20
-  mlreg eval --hypothesis out.de --reference test.de --tokenize intl";
+  mlreg eval --hypothesis out.de --reference test.de --tokenize intl
+  mlreg eval exaone-4.0-1.2b --text-file wiki.txt";
 
 /// How many operations the table of `--per-op` shows without `-v`.
 const LARGEST: usize = 10;
@@ -36,13 +38,13 @@ const LARGEST: usize = 10;
 ///
 /// Runs ML Programs in an interpreter, as `mlreg run` does, and measures how far their results are from the reference. Numbers that are
 /// not as near as --atol, --rtol and --min-psnr ask for, and NaN anywhere, end in exit code 3.
-/// Translations are scored as sacrebleu does, with BLEU, chrF and chrF++.
+/// Translations are scored as sacrebleu does, with BLEU, chrF and chrF++; language models by the perplexity of a text.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 #[command(
-    override_usage = "mlreg eval <BUNDLE|PACKAGE>... <--golden FILE|--against BUNDLE|--expect FILE|--roundtrip PNG|--source FILE --reference FILE> [OPTIONS]"
+    override_usage = "mlreg eval <BUNDLE|PACKAGE>... <--golden FILE|--against BUNDLE|--expect FILE|--roundtrip PNG|--source FILE --reference FILE|--text-file FILE> [OPTIONS]"
 )]
-#[command(group = ArgGroup::new("compared").required(true).multiple(true).args(["golden", "against", "expect", "roundtrip", "text_reference"]))]
+#[command(group = ArgGroup::new("compared").required(true).multiple(true).args(["golden", "against", "expect", "roundtrip", "text_reference", "text_file"]))]
 #[command(group = ArgGroup::new("numbers").multiple(true).args(["golden", "against", "expect", "roundtrip"]).conflicts_with("texts"))]
 #[command(group = ArgGroup::new("texts").multiple(true).args(["source", "hypothesis"]))]
 pub(super) struct EvalArguments {
@@ -120,6 +122,8 @@ pub(super) struct EvalArguments {
     report: Option<PathBuf>,
     #[command(flatten)]
     texts: TextEvalArguments,
+    #[command(flatten)]
+    language: LanguageEvalArguments,
 }
 
 /// A number that is none, or none of the allowed ones.
@@ -154,6 +158,11 @@ impl EvalArguments {
 
 pub(super) fn run(arguments: &EvalArguments, session: &Session) -> Result<Exit, CommandError> {
     let mode = if arguments.float32 { Mode::Float32 } else { Mode::Declared };
+    if let Some(text) = arguments.language.text() {
+        let (subjects, variants) = (arguments.subject.clone(), arguments.variant.clone());
+        let common = Common { subjects, variants, mode, report: None };
+        return eval_language::run(&arguments.language, text, arguments.texts.tokenizer(), common, session);
+    }
     if arguments.texts.is_asked_for() {
         let (subjects, variants) = (arguments.subject.clone(), arguments.variant.clone());
         return eval_texts::run(&arguments.texts, Common { subjects, variants, mode, report: arguments.report.clone() }, session);

@@ -68,6 +68,10 @@ pub(super) struct Common {
 }
 
 impl TextEvalArguments {
+    pub(super) fn tokenizer(&self) -> Option<PathBuf> {
+        self.generation.tokenizer.clone()
+    }
+
     pub(super) fn is_asked_for(&self) -> bool {
         !self.reference.is_empty()
     }

@@ -15,6 +15,7 @@ mod build;
 mod codegen;
 mod diagnostic;
 mod eval;
+mod eval_language;
 mod eval_texts;
 mod exit;
 mod fetch;
@@ -147,7 +148,7 @@ enum Command {
     Show(show::ShowArguments),
     Inspect(inspect::InspectArguments),
     Run(run::RunArguments),
-    Eval(eval::EvalArguments),
+    Eval(Box<eval::EvalArguments>),
     Verify(verify::VerifyArguments),
     Xcode(xcode::XcodeArguments),
     Codegen(codegen::CodegenArguments),

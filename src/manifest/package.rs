@@ -213,12 +213,12 @@ exclude = [{ precision = "float32", compress = "palettize:4:group=16" }]
         assert_eq!((conversion.chunks, conversion.batch, conversion.clamp, conversion.shared), (Some(4), 2, true, true));
         assert_eq!(conversion.compressions, [Compression::None, "palettize:4:group=16".parse().unwrap()]);
         let ids: Vec<String> = manifest.variants().unwrap().into_iter().map(|plan| plan.id).collect();
-        let start = "decoder-s64-e128-c2048+s128-c2048-nhwc-conv-state-last";
+        let start = "chunk-4-s64-e128-c2048+s128-c2048-nhwc-conv-state-last";
         let expected = ["iofloat32-float16-ios18", "iofloat32-float16-ios18-mlmodelc", "iofloat32-float16-palettize4-group16-ios18"];
         for end in expected {
             assert!(ids.contains(&format!("{start}-{end}")), "{end} in {ids:?}");
         }
-        assert_eq!(ids.len(), 6);
+        assert_eq!(ids.len(), 4 * 6);
     }
 
     #[test]

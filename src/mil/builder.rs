@@ -444,6 +444,7 @@ impl Builder {
         if self.names.contains(name) {
             let moved = self.unique(&format!("{name}_value"));
             let other = self.values.iter().position(|value| value.name == name);
+            debug_assert!(!self.inputs.iter().any(|input| Some(input.0 as usize) == other), "`{name}` is the name of an input");
             if let Some(other) = other {
                 self.rename_to(ValueId(u32::try_from(other).expect("fewer than 2^32 values")), &moved);
             }

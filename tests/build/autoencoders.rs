@@ -6,9 +6,12 @@
 use std::{collections::BTreeMap, path::Path};
 
 use candle_core::Tensor;
-use mlreg::eval::{
-    Mode,
-    compare::{Comparison, compare_with_peak},
+use mlreg::{
+    eval::{
+        Mode, Package,
+        compare::{Comparison, compare_with_peak},
+    },
+    ops,
 };
 
 use super::{
@@ -55,6 +58,30 @@ fn compared(expected: &Tensor, found: &Tensor) -> Comparison {
     let (expected, found) = (values(expected), values(found));
     let peak = expected.iter().copied().fold(f32::MIN, f32::max) - expected.iter().copied().fold(f32::MAX, f32::min);
     compare_with_peak(&found, &expected, f64::from(peak)).unwrap()
+}
+
+#[test]
+fn sizes_are_functions_of_one_bundle() {
+    let project = Project::new();
+    let keys = "part = \"decoder\"\nsize = [[80, 48], 64]\nlayout = [\"nchw\", \"nhwc\"]\nprecision = \"float32\"\ntarget = \"iOS18\"";
+    let joined = decoder("taef1", &format!("{keys}\nmultifunction = true")).replacen("decoder", "joined", 1);
+    project.build_with(&(decoder("taef1", keys) + &joined), |options| options.out = Some("out".into())).unwrap();
+    let open = |id: &str| Package::open(&project.path("out/p").join(format!("{id}.mlpackage"))).unwrap();
+    let golden = tensors(&fixtures().join("taef1/golden.safetensors"));
+    let joined = open("joined-80x48+64-float32-ios18");
+    assert_eq!(joined.program().default_function.as_deref(), Some("size_80x48"));
+    for (size, case) in [("64", "decode0"), ("80x48", "decode1")] {
+        let decode = |package: &Package, function: Option<&str>| {
+            let inputs = BTreeMap::from([("latent".to_owned(), golden[&format!("{case}.in.latent")].clone())]);
+            let image = &package.interpreter(ops::OPERATORS).run(function, inputs, Mode::Declared).unwrap()["image"];
+            image.flatten_all().unwrap().to_vec1::<f32>().unwrap()
+        };
+        let function = format!("size_{size}");
+        assert!(decode(&joined, Some(&function)) == decode(&open(&format!("decoder-{size}-float32-ios18")), None));
+    }
+    let release = project.release().1;
+    let weights = release.variants.iter().flat_map(|variant| &variant.files).filter(|file| file.path.as_str().ends_with("weight.bin"));
+    assert_eq!(weights.map(|file| file.sha256).collect::<std::collections::BTreeSet<_>>().len(), 1);
 }
 
 #[test]

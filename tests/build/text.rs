@@ -208,7 +208,8 @@ fn cached(fixture: &str, decoder: &[&str]) {
     let keys =
         "precision = [\"float32\", \"float16\"]\nlinear = [\"linear\", \"conv\"]\nsequence = [1, 6]\nencoder-sequence = 48\ncontext = 41\n";
     let decoders = format!(
-        "{keys}cache = [\"state\", \"inputs\"]\ntarget = [\"iOS15\", \"iOS18\"]\nexclude = [{{ cache = \"state\", target = \"iOS15\" }}]"
+        "{keys}cache = [\"state\", \"inputs\"]\ntarget = [\"iOS15\", \"iOS18\"]\nexclude = [{{ cache = \"state\", target = \"iOS15\" }}, \
+         {{ linear = \"conv\", precision = \"float16\" }}]"
     );
     let none = "precision = [\"float32\", \"float16\"]\nsequence = 40\nencoder-sequence = 48\ntarget = \"iOS18\"\npart = \"decoder\"";
     let cross = "precision = [\"float32\", \"float16\"]\nsequence = 48\ntarget = \"iOS15\"";
@@ -232,7 +233,7 @@ fn cached(fixture: &str, decoder: &[&str]) {
             count += 1;
         }
     }
-    assert_eq!(count, 2 * 2 * 2 * 3 * golden(fixture, decoder).len());
+    assert_eq!(count, (2 + 1) * 2 * 3 * golden(fixture, decoder).len());
     assert_eq!(files.len(), 4, "{files:?}");
     for uncached in release.variants.iter().filter(|variant| variant.component == "uncached") {
         let weights = uncached.files.iter().find(|file| file.path.as_str().ends_with("weight.bin")).unwrap();

@@ -11,6 +11,7 @@ mod fetch;
 mod http_server;
 mod inspect;
 mod journey;
+mod language;
 mod list;
 mod publish;
 mod reference;

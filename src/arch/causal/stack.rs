@@ -1,6 +1,6 @@
 //! What stands around the layers: embedding, positions, masks and caches before them; the last norm and the head behind.
 //!
-//! Chunks hand on `hidden_states`; each makes masks and rotary rows for itself.
+//! Chunks hand on `hidden_states`, which a chunk in the middle gives as `hidden_states_out`; each makes masks and rotary rows for itself.
 
 use std::sync::Arc;
 
@@ -18,6 +18,8 @@ use crate::{
 };
 
 const STATES: &str = "hidden_states";
+/// What a chunk gives that takes `hidden_states`: no output can have the name of an input.
+const STATES_OUT: &str = "hidden_states_out";
 
 /// The caches of a chunk's layers.
 #[derive(Debug, Clone, Copy)]
@@ -71,7 +73,10 @@ pub(super) fn interfaces(width: u64, vocabulary: u64, chunk: Chunk, caches: Cach
         let rows = if form.logits == LogitsForm::Last { 1 } else { length };
         let output = match chunk.is_last() {
             true => Feature::float("logits", "scores of every next token", &[1, rows, vocabulary]),
-            false => Feature::float(STATES, "for the next chunk", &[1, length, width]),
+            false => {
+                let name = if chunk.is_first() { STATES } else { STATES_OUT };
+                Feature::float(name, "`hidden_states` of the next chunk", &[1, length, width])
+            }
         };
         let mut interface = Interface::main(inputs, vec![output], stages);
         for cache in caches.used() {
@@ -185,7 +190,9 @@ impl Stage for Exit {
         }
         let mut x = flow.get(HIDDEN);
         let Some((norm, head)) = &self.head else {
-            flow.put(STATES, from_layout(builder, "states", x, form)?);
+            let states = from_layout(builder, "states", x, form)?;
+            flow.put(STATES, states);
+            flow.put(STATES_OUT, states);
             return Ok(());
         };
         if form.logits == LogitsForm::Last && flow.has("attention_mask") {

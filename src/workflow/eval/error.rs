@@ -11,6 +11,7 @@ use crate::{
         scores::ScoreError,
     },
     tensors::{PictureProblem, TensorFileError},
+    text::TextError,
     workflow::run::RunError,
 };
 
@@ -140,6 +141,17 @@ pub enum EvaluationError {
         #[source]
         source: io::Error,
     },
+    /// A text that has no token behind another.
+    #[error("`{}` comes to {tokens} tokens, expected at least 2", path.display())]
+    ShortText {
+        /// The file.
+        path: PathBuf,
+        /// Its tokens, as far as a window takes them.
+        tokens: usize,
+    },
+    /// A tokenizer.
+    #[error(transparent)]
+    Text(#[from] TextError),
     /// Texts that cannot be scored.
     #[error(transparent)]
     Scores(#[from] ScoreError),
@@ -161,6 +173,7 @@ impl EvaluationError {
             Self::Golden { source, .. } | Self::NoFit { source, .. } => source.hint(),
             Self::Inputs(error) => error.hint(),
             Self::Scores(error) => error.hint(),
+            Self::Text(error) => error.hint(),
             Self::Nothing { hint, .. } => hint.clone(),
             Self::Misfit { source, .. } => source.hint(),
             Self::NoOutput { given, outputs, .. } => Some(format!("name what is meant: --map {}={}", given.first()?, outputs.first()?)),

@@ -1,10 +1,12 @@
 //! `eval`: how far the numbers of bundles are from a reference: recorded tensors, another bundle, or the picture that went in.
 //!
 //! Every comparison is made of cases (what goes in, what should come out), which are fitted to each bundle's interface, run in the interpreter
-//! and measured. A bundle that no case fits says why. Texts are translated and scored apart ([`eval_texts`]).
+//! and measured. A bundle that no case fits says why. Texts are translated and scored apart ([`eval_texts`]),
+//! and so are language models on a text ([`eval_language`]).
 
 mod compare;
 mod error;
+mod language;
 mod page;
 mod pictures;
 mod reference;
@@ -15,6 +17,7 @@ mod texts;
 use std::path::PathBuf;
 
 pub use error::EvaluationError;
+pub use language::{LanguageDifference, LanguageEvalOptions, LanguageEvalReport, LanguageResult, LanguageThresholds, eval_language};
 pub use report::{BundleResult, CaseResult, EvalReport, OperationsResult, OutputResult, Skipped};
 pub use texts::{Difference, System, TextEvalOptions, TextEvalReport, TextThresholds, Translation, eval_texts};
 

@@ -5,7 +5,7 @@
 
 use std::{cmp::Reverse, path::Path};
 
-use super::{TextOptions, TextRunError, language};
+use super::{TextChoice, TextRunError, language};
 use crate::{
     base::Target,
     manifest::release::{BundleKind, Feature, Interface, Release, Variant},
@@ -128,6 +128,11 @@ impl Candidate {
         self.making == other.making && self.order.2 == other.order.2
     }
 
+    /// The component, or what chunks of one component have in common.
+    pub(super) fn model(&self) -> &str {
+        self.component.rsplit_once("chunk-").map_or(self.component.as_str(), |(model, _)| model)
+    }
+
     /// Which chunk of a model it is, from 1 on: the number that its component's name ends in.
     pub(super) fn chunk(&self) -> Option<usize> {
         self.component.rsplit_once("chunk-")?.1.parse().ok()
@@ -143,13 +148,13 @@ impl Candidate {
 }
 
 /// Finds what there is.
-pub(super) fn choose(context: &Context, options: &TextOptions) -> Result<Chosen, Error> {
-    let release = match &options.subject {
+pub(super) fn choose(context: &Context, options: &TextChoice<'_>) -> Result<Chosen, Error> {
+    let release = match options.subject {
         BundleSubject::Folder(_) => None,
         BundleSubject::Package(request) => Some(publish::find(context, request)?.1),
     };
     let mut candidates = Vec::new();
-    for found in bundles::find(context, &options.subject, &options.variants)? {
+    for found in bundles::find(context, options.subject, options.variants)? {
         let (interface, variant) = match &found {
             Found::Variant(variant) => (variant.interface.clone(), Some(variant.clone())),
             Found::Folder(_) => (found.clone().open(context)?.package.interface(None).cloned(), None),
@@ -174,8 +179,8 @@ pub(super) fn choose(context: &Context, options: &TextOptions) -> Result<Chosen,
 }
 
 /// The tokenizer that is named, or the one among the package's plain files; `tokenizer.json` before others.
-pub(super) fn tokenizer(context: &Context, options: &TextOptions, chosen: &Chosen) -> Result<Tokenizer, TextRunError> {
-    if let Some(path) = &options.tokenizer {
+pub(super) fn tokenizer(context: &Context, options: &TextChoice<'_>, chosen: &Chosen) -> Result<Tokenizer, TextRunError> {
+    if let Some(path) = options.tokenizer {
         return Ok(Tokenizer::open(&context.directory().join(path))?);
     }
     let variants = chosen.release.iter().flat_map(|release| &release.variants).filter(|variant| variant.kind == BundleKind::Files);
@@ -188,8 +193,8 @@ pub(super) fn tokenizer(context: &Context, options: &TextOptions, chosen: &Chose
 }
 
 /// The chat template that belongs to the tokenizer: among the package's plain files, or beside the tokenizer that was named.
-pub(super) fn chat_template(context: &Context, options: &TextOptions, chosen: &Chosen) -> Option<ChatTemplate> {
-    let read = |name: &str| match &options.tokenizer {
+pub(super) fn chat_template(context: &Context, options: &TextChoice<'_>, chosen: &Chosen) -> Option<ChatTemplate> {
+    let read = |name: &str| match options.tokenizer {
         Some(path) => std::fs::read_to_string(context.directory().join(path).with_file_name(name)).ok(),
         None => {
             let variants = chosen.release.iter().flat_map(|release| &release.variants).filter(|variant| variant.kind == BundleKind::Files);

@@ -18,6 +18,8 @@ use crate::{
 };
 
 const STATES: &str = "hidden_states";
+/// The same of a chunk that takes such, too.
+const STATES_OUT: &str = "hidden_states_out";
 const LOGITS: &str = "logits";
 
 /// Whether a bundle is a language model, or a chunk of one.
@@ -29,7 +31,7 @@ pub(super) fn is_language_model(interface: &Interface) -> bool {
 
 /// Whether a bundle takes what a chunk before it gives.
 pub(super) fn is_later_chunk(interface: &Interface) -> bool {
-    has(&interface.inputs, STATES) && (has(&interface.outputs, STATES) || has(&interface.outputs, LOGITS))
+    has(&interface.inputs, STATES) && (has(&interface.outputs, STATES_OUT) || has(&interface.outputs, LOGITS))
 }
 
 fn is_first_chunk(interface: &Interface) -> bool {
@@ -59,7 +61,7 @@ struct Step {
 
 /// The bundles of one model, in one making.
 #[derive(Debug)]
-pub(super) struct LanguageBundles {
+pub(in crate::workflow) struct LanguageBundles {
     opened: Vec<Opened>,
     /// By the tokens of a call: a step per chunk.
     calls: BTreeMap<usize, Vec<Step>>,
@@ -67,21 +69,21 @@ pub(super) struct LanguageBundles {
     context: usize,
 }
 
-/// What belongs together: where the cache is, how long it is, whether there are chunks.
-type Kind = (bool, bool, usize, bool);
+/// What belongs together: of which component, where the cache is, how long it is, whether there are chunks.
+type Kind<'a> = (&'a str, bool, bool, usize, bool);
 
-fn kind(candidate: &Candidate) -> Kind {
+fn kind(candidate: &Candidate) -> Kind<'_> {
     let interface = &candidate.interface;
     let whole = has(&interface.inputs, "input_ids") && has(&interface.outputs, LOGITS);
     let length = if candidate.is_cached() { context(interface) } else { 0 };
-    (candidate.is_cached(), !interface.states.is_empty(), if whole { length } else { 0 }, whole)
+    (candidate.model(), candidate.is_cached(), !interface.states.is_empty(), if whole { length } else { 0 }, whole)
 }
 
 impl LanguageBundles {
     /// Opens the first kind of bundles that make a whole model, caches before others, states before inputs, long contexts before short ones.
     pub(super) fn open(context: &Context, name: &str, candidates: &[Candidate]) -> Result<Self, Error> {
-        let mut kinds: Vec<(&Candidate, Kind)> = candidates.iter().map(|candidate| (candidate, kind(candidate))).collect();
-        kinds.sort_by_key(|(candidate, (cached, states, length, _))| (!cached, candidate.order(), !states, std::cmp::Reverse(*length)));
+        let mut kinds: Vec<(&Candidate, Kind<'_>)> = candidates.iter().map(|candidate| (candidate, kind(candidate))).collect();
+        kinds.sort_by_key(|(candidate, (_, cached, states, length, _))| (!cached, candidate.order(), !states, std::cmp::Reverse(*length)));
         for (best, kind) in &kinds {
             let same = kinds.iter().filter(|(it, other)| other == kind && it.is_made_as(best)).map(|(it, _)| *it);
             if let Some(chosen) = chain(&same.collect::<Vec<_>>()) {
@@ -100,12 +102,17 @@ impl LanguageBundles {
     }
 
     /// The bundles that are run.
-    pub(super) fn names(&self) -> Vec<String> {
+    pub(in crate::workflow) fn names(&self) -> Vec<String> {
         self.opened.iter().map(|opened| opened.bundle.name.clone()).collect()
     }
 
+    /// How many tokens fit, prompt and answer together.
+    pub(in crate::workflow) fn context(&self) -> usize {
+        self.context
+    }
+
     /// Makes it ready to be run.
-    pub(super) fn model(&self, mode: Mode) -> LanguageModel<'_> {
+    pub(in crate::workflow) fn model(&self, mode: Mode) -> LanguageModel<'_> {
         LanguageModel { bundles: self, runners: self.opened.iter().map(|opened| opened.runner(mode)).collect() }
     }
 }
@@ -147,14 +154,14 @@ fn chain(candidates: &[&Candidate]) -> Option<Chain> {
 
 /// A language model that is ready.
 #[derive(Debug)]
-pub(super) struct LanguageModel<'a> {
+pub(in crate::workflow) struct LanguageModel<'a> {
     bundles: &'a LanguageBundles,
     runners: Vec<Runner<'a>>,
 }
 
 /// What a model remembers of a text.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Memory {
+pub(in crate::workflow) struct Memory {
     tokens: Vec<u32>,
     /// Of each chunk.
     states: Vec<States>,
@@ -174,11 +181,6 @@ impl LanguageModel<'_> {
         self.bundles.cached
     }
 
-    /// How many tokens fit, prompt and answer together.
-    pub(super) fn context(&self) -> usize {
-        self.bundles.context
-    }
-
     /// The tokens that end a text, as the last bundle notes them.
     pub(super) fn ends(&self) -> Vec<u32> {
         let note = |runner: &Runner<'_>| runner.bundle().package.metadata().user_defined.get("dev.mlreg.end-token").cloned();
@@ -187,7 +189,7 @@ impl LanguageModel<'_> {
     }
 
     /// Scores after every one of `tokens`, which stand behind what is remembered: a row per token. Without a cache everything is read again.
-    pub(super) fn read(&self, memory: &mut Memory, tokens: &[u32]) -> Result<Vec<Vec<f32>>, TextRunError> {
+    pub(in crate::workflow) fn read(&self, memory: &mut Memory, tokens: &[u32]) -> Result<Vec<Vec<f32>>, TextRunError> {
         let mut rows = Vec::with_capacity(tokens.len());
         if !self.bundles.cached {
             let before = memory.tokens.len();
@@ -222,8 +224,11 @@ impl LanguageModel<'_> {
             let inputs = self.inputs(step, memory, chunk, tokens, (position, length), handed.take());
             let inputs = inputs.map_err(|source| runner.wrong_tensor(source))?;
             let mut results = runner.run(step.function.as_deref(), inputs, &mut memory.states[chunk])?;
-            let name = if chunk + 1 == steps.len() { LOGITS } else { STATES };
-            handed = Some(results.remove(name).ok_or_else(|| runner.missing("result `logits` or `hidden_states`"))?);
+            let given = match chunk + 1 == steps.len() {
+                true => results.remove(LOGITS),
+                false => results.remove(STATES).or_else(|| results.remove(STATES_OUT)),
+            };
+            handed = Some(given.ok_or_else(|| runner.missing("result `logits` or `hidden_states`"))?);
             let caches = results.into_iter().filter_map(|(name, cache)| Some((name.strip_suffix("_out")?.to_owned(), cache)));
             memory.caches[chunk].extend(caches);
         }

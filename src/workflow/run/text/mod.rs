@@ -18,10 +18,11 @@ use std::{
 use serde::Serialize;
 
 pub use error::TextRunError;
+pub(in crate::workflow) use language::LanguageBundles;
 
 use self::{
     choice::Chosen,
-    language::{LanguageBundles, Memory, Prompted},
+    language::{Memory, Prompted},
     sentences::SentenceEncoder,
     translator::TranslatorBundles,
 };
@@ -98,15 +99,15 @@ pub struct TextResult {
 /// When the package has no such bundles or no tokenizer, or one of them cannot be run.
 pub fn run_text(context: &Context, options: &TextOptions, watch: &mut dyn FnMut(usize, &str)) -> Result<TextReport, Error> {
     let texts = texts(context.directory(), options)?;
-    let chosen = choice::choose(context, options)?;
-    let tokenizer = choice::tokenizer(context, options, &chosen)?;
+    let chosen = choice::choose(context, &options.choice())?;
+    let tokenizer = choice::tokenizer(context, &options.choice(), &chosen)?;
     let start = Instant::now();
     let report = match &chosen.encoder {
         choice::Encoder::Sentences(_) => sentences(context, &chosen, &tokenizer, options, texts)?,
         choice::Encoder::Tokens(_) => translate(context, &chosen, &tokenizer, options, texts, watch)?,
         choice::Encoder::Language(candidates) => {
             let bundles = LanguageBundles::open(context, &chosen.name, candidates)?;
-            let template = options.chat.then(|| choice::chat_template(context, options, &chosen));
+            let template = options.chat.then(|| choice::chat_template(context, &options.choice(), &chosen));
             if matches!(template, Some(None)) {
                 return Err(TextRunError::NoChatTemplate { package: chosen.name }.into());
             }
@@ -124,18 +125,55 @@ pub fn run_text(context: &Context, options: &TextOptions, watch: &mut dyn FnMut(
 /// When the package has no translator or no tokenizer, or a bundle cannot be run.
 pub(in crate::workflow) fn translate_each(context: &Context, options: &TextOptions) -> Result<Vec<(String, TextReport)>, Error> {
     let texts = texts(context.directory(), options)?;
-    let chosen = choice::choose(context, options)?;
+    let chosen = choice::choose(context, &options.choice())?;
     let makings = chosen.by_making();
     if makings.is_empty() || !matches!(chosen.encoder, choice::Encoder::Tokens(_)) {
         return Err(TextRunError::Missing { package: chosen.name, missing: "translator" }.into());
     }
-    let tokenizer = choice::tokenizer(context, options, &chosen)?;
+    let tokenizer = choice::tokenizer(context, &options.choice(), &chosen)?;
     let report = |(name, made): (String, Chosen)| {
         let start = Instant::now();
         let report = translate(context, &made, &tokenizer, options, texts.clone(), &mut |_, _| ())?;
         Ok((name, report.timed(start)))
     };
     makings.into_iter().map(report).collect()
+}
+
+/// Which language models are meant.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::workflow) struct TextChoice<'a> {
+    /// The package, or the bundle.
+    pub subject: &'a BundleSubject,
+    /// Globs over the variants that may be run; none for all.
+    pub variants: &'a [String],
+    /// A tokenizer that is not in the package.
+    pub tokenizer: Option<&'a Path>,
+}
+
+/// The tokenizer of a package, and its language model in every way in which it was made, the most precise first; each has a name.
+///
+/// # Errors
+/// When the package has no language model or no tokenizer, or a bundle cannot be opened.
+pub(in crate::workflow) fn language_models(
+    context: &Context,
+    choice: &TextChoice<'_>,
+) -> Result<(Tokenizer, Vec<(String, LanguageBundles)>), Error> {
+    let chosen = choice::choose(context, choice)?;
+    let open = |(name, made): (String, Chosen)| match &made.encoder {
+        choice::Encoder::Language(candidates) => Ok((name, LanguageBundles::open(context, &made.name, candidates)?)),
+        _ => Err(Error::from(TextRunError::Missing { package: made.name, missing: "language model" })),
+    };
+    let makings = chosen.by_making().into_iter().map(open).collect::<Result<Vec<_>, Error>>()?;
+    if makings.is_empty() {
+        return Err(TextRunError::Missing { package: chosen.name, missing: "language model" }.into());
+    }
+    Ok((choice::tokenizer(context, choice, &chosen)?, makings))
+}
+
+impl TextOptions {
+    fn choice(&self) -> TextChoice<'_> {
+        TextChoice { subject: &self.subject, variants: &self.variants, tokenizer: self.tokenizer.as_deref() }
+    }
 }
 
 impl TextReport {
@@ -254,7 +292,7 @@ impl Completion<'_> {
         let mut results = Vec::with_capacity(texts.len());
         for (index, text) in texts.into_iter().enumerate() {
             let prompt = self.prompt(&text)?;
-            let most = model.context().saturating_sub(1);
+            let most = bundles.context().saturating_sub(1);
             let (&last, before) = match prompt.split_last() {
                 Some(split) if prompt.len() <= most => split,
                 Some(_) => {
@@ -270,7 +308,7 @@ impl Completion<'_> {
                 memory.recall(before);
             }
             (reading, read) = (reading + asked.elapsed().as_secs_f64(), read + before.len());
-            let limits = Limits { start: last, ends: model.ends(), most: self.options.most_tokens.min(model.context() - before.len()) };
+            let limits = Limits { start: last, ends: model.ends(), most: self.options.most_tokens.min(bundles.context() - before.len()) };
             let mut stream = Stream { tokenizer: self.tokenizer, ids: Vec::new(), shown: 0 };
             let generated = generate(&Prompted { model: &model, memory }, &limits, self.options.strategy, &mut |id| {
                 if let Some(piece) = stream.push(id) {
