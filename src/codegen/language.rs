@@ -18,6 +18,8 @@ use crate::manifest::release::{Feature, Interface};
 
 const IDS: &str = "input_ids";
 const HIDDEN: &str = "hidden_states";
+/// The same of a chunk that takes such, too.
+const HIDDEN_OUT: &str = "hidden_states_out";
 const LOGITS: &str = "logits";
 const POSITION: &str = "position";
 
@@ -74,7 +76,8 @@ fn chunk(bundle: &Bundle) -> Option<(&str, Place)> {
 fn place<'a>(bundle: &'a Bundle, interface: &Interface) -> Option<(&'a str, Place)> {
     let is_masked = [POSITION, "attention_mask"].iter().any(|name| find(&interface.inputs, name).is_some());
     let [starts, goes_on] = [IDS, HIDDEN].map(|name| find(&interface.inputs, name).is_some());
-    let [ends, hands_on] = [LOGITS, HIDDEN].map(|name| find(&interface.outputs, name).is_some());
+    let [ends, hidden, hidden_out] = [LOGITS, HIDDEN, HIDDEN_OUT].map(|name| find(&interface.outputs, name).is_some());
+    let hands_on = hidden || hidden_out;
     let known = [IDS, HIDDEN, POSITION, "attention_mask"];
     let is_known = |feature: &Feature| known.contains(&feature.name.as_str()) || is_cache(feature);
     if !is_masked || !interface.inputs.iter().all(is_known) {
