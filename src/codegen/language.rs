@@ -132,7 +132,8 @@ impl Making {
         let family = if self.family.is_empty() { "chunks" } else { self.family.trim_end_matches('-') };
         let context = self.slots.map(|slots| format!("c{slots}"));
         let usual = ["none", "linear", "all"];
-        let axes = self.axes.values().filter(|value| !usual.contains(&value.as_str())).cloned();
+        let axes = self.axes.iter().filter(|(axis, value)| *axis != "io-precision" && !usual.contains(&value.as_str()));
+        let axes = axes.map(|(_, value)| value.clone());
         let parts: Vec<String> = std::iter::once(family.to_owned()).chain(context).chain(axes).collect();
         parts.join("-")
     }

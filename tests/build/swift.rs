@@ -140,7 +140,8 @@ fn whatever_was_imported_has_names_of_swift() {
         |folder: &str| format!("[[component]]\nname = \"{folder}\"\nimport = \"{}/{folder}/*.mlpackage\"\n", toml_path(&fixtures()));
     let files = checked(&built(&imported("packages")));
     let types = &files["P+Bundles.swift"];
-    assert!(types.contains("CVPixelBuffer") && types.contains("imageBufferValue"), "{types}");
+    assert!(types.contains("            picture: CVPixelBuffer,\n") && types.contains("MLFeatureValue(pixelBuffer: picture)"), "{types}");
+    assert!(types.contains("public let classLabel: String") && types.contains("public let classLabelProbs: MLFeatureValue"), "{types}");
     checked(&built(&imported("models")));
 }
 

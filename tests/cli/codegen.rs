@@ -2,23 +2,24 @@
 
 use std::{collections::BTreeSet, fs};
 
-use mlreg::store::{Origin, Store};
+use mlreg::store::{Origin, Segmentation, Store};
 use serde_json::json;
 
 use super::Sandbox;
 
 impl Sandbox {
-    /// Puts a release of `flux-1-tae` with a decoder into the home, without its bytes.
+    /// Puts a release of `flux-1-tae` with a decoder into the home.
     fn with_interface(self) -> Self {
         let feature = |name: &str, shape: [u64; 4]| json!({ "name": name, "dtype": "float16", "shape": shape });
         let interface = json!({ "inputs": [feature("latent", [1, 16, 96, 96])], "outputs": [feature("image", [1, 3, 768, 768])] });
+        let store = Store::open(&self.home()).unwrap();
+        let stored = store.put(b"model", Segmentation::Whole).unwrap();
         let variant = json!({
             "id": "decoder-768-float16-ios18", "name": "decoder-768-float16", "component": "decoder", "target": "iOS18", "kind": "mlpackage",
-            "delivery": "initial", "interface": interface, "files": [],
+            "delivery": "initial", "interface": interface, "files": [{ "path": "model.mlmodel", "sha256": stored.digest, "size": stored.blob.size }],
         });
-        let release =
-            json!({ "schema": "mlreg/release/1", "package": "flux-1-tae", "version": "1.0.0", "variants": [variant], "blobs": {} });
-        let store = Store::open(&self.home()).unwrap();
+        let release = json!({ "schema": "mlreg/release/1", "package": "flux-1-tae", "version": "1.0.0", "variants": [variant],
+            "blobs": { stored.digest.to_string(): stored.blob } });
         store.put_release(&serde_json::to_vec(&release).unwrap(), Origin::Built { published_to: BTreeSet::new() }).unwrap();
         self
     }
