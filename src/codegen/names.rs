@@ -5,122 +5,17 @@
 use std::collections::BTreeSet;
 
 /// Words that are identifiers only between backticks.
-const KEYWORDS: &[&str] = &[
-    "actor",
-    "any",
-    "as",
-    "associatedtype",
-    "async",
-    "await",
-    "borrowing",
-    "break",
-    "case",
-    "catch",
-    "class",
-    "consuming",
-    "continue",
-    "default",
-    "defer",
-    "deinit",
-    "do",
-    "else",
-    "enum",
-    "extension",
-    "fallthrough",
-    "false",
-    "fileprivate",
-    "for",
-    "func",
-    "get",
-    "guard",
-    "if",
-    "import",
-    "in",
-    "init",
-    "inout",
-    "internal",
-    "is",
-    "let",
-    "nil",
-    "open",
-    "operator",
-    "private",
-    "protocol",
-    "public",
-    "repeat",
-    "rethrows",
-    "return",
-    "self",
-    "set",
-    "some",
-    "static",
-    "struct",
-    "subscript",
-    "super",
-    "switch",
-    "throw",
-    "throws",
-    "true",
-    "try",
-    "typealias",
-    "var",
-    "where",
-    "while",
-];
+const KEYWORDS: &str = "\
+    actor any as associatedtype async await borrowing break case catch class consuming continue default defer deinit do else enum \
+    extension fallthrough false fileprivate for func get guard if import in init inout internal is let nil open operator private \
+    protocol public repeat rethrows return self set some static struct subscript super switch throw throws true try typealias var \
+    where while";
 /// Types that the templates name, or that mean something to the language: no generated type may hide them.
-const TYPES: &[&str] = &[
-    "Any",
-    "AnyObject",
-    "Array",
-    "AsyncThrowingStream",
-    "Bool",
-    "Call",
-    "CoreML",
-    "CVPixelBuffer",
-    "CancellationError",
-    "Dictionary",
-    "Double",
-    "Error",
-    "Failure",
-    "Feature",
-    "FileManager",
-    "Float",
-    "Form",
-    "Foundation",
-    "Function",
-    "Generator",
-    "Int",
-    "Int32",
-    "MLFeatureValue",
-    "MLModel",
-    "MLMultiArray",
-    "MLState",
-    "ModelBundle",
-    "Models",
-    "Never",
-    "Notification",
-    "NotificationCenter",
-    "Optional",
-    "Outputs",
-    "Protocol",
-    "Random",
-    "RandomNumberGenerator",
-    "Result",
-    "Sampling",
-    "Self",
-    "Sendable",
-    "Set",
-    "Step",
-    "String",
-    "Swift",
-    "Task",
-    "Type",
-    "UInt32",
-    "UInt64",
-    "UIKit",
-    "URL",
-    "Void",
-];
+const TYPES: &str = "\
+    Any AnyObject Array AsyncThrowingStream Bool Call CoreML CVPixelBuffer CancellationError Dictionary Double Error Failure Feature \
+    FileManager Float Form Foundation Function Generator Int Int32 MLFeatureValue MLModel MLMultiArray MLState ModelBundle Models \
+    Never Notification NotificationCenter Optional Outputs Protocol Random RandomNumberGenerator Result Sampling Self Sendable Set \
+    Step String Swift Task Type UInt32 UInt64 UIKit URL Void";
 
 /// Names that were given in one scope.
 #[derive(Debug, Default)]
@@ -136,7 +31,7 @@ impl Scope {
 
     /// A scope of types.
     pub(super) fn of_types() -> Self {
-        Self::with(TYPES)
+        Self { taken: TYPES.split(' ').map(str::to_owned).collect() }
     }
 
     /// A type's name, e.g. `Flux1Tae`.
@@ -153,7 +48,7 @@ impl Scope {
         let name = words.iter().skip(1).fold(first, |name, word| joined(name, &capitalized(word)));
         let name = if name.starts_with(|first: char| first.is_ascii_alphabetic()) { name } else { format!("value{name}") };
         let name = self.unique(name);
-        if KEYWORDS.contains(&name.as_str()) { format!("`{name}`") } else { name }
+        if KEYWORDS.split(' ').any(|word| word == name) { format!("`{name}`") } else { name }
     }
 
     fn unique(&mut self, name: String) -> String {
