@@ -124,7 +124,7 @@ pub(super) fn bundles(release: &Release) -> Vec<Bundle> {
             None => groups.push((stem(variant), vec![(variant, interface)])),
         }
     }
-    let (mut values, mut types) = (Scope::default(), Scope::of_types());
+    let (mut values, mut types) = (Scope::with(&["all"]), Scope::of_types());
     let mut found = Vec::new();
     for (name, mut members) in groups {
         members.sort_by_key(|(variant, _)| std::cmp::Reverse(variant.target));

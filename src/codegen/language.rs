@@ -164,7 +164,7 @@ pub(super) fn forms(bundles: &[Bundle]) -> Vec<Form> {
             }
         }
     }
-    let mut scope = Scope::default();
+    let mut scope = Scope::with(&["all"]);
     let mut forms: Vec<Form> = makings.iter().filter_map(|(making, chains)| form(making, chains, &mut scope)).collect();
     forms.sort_by_key(|form| form.order);
     forms
