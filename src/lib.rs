@@ -7,6 +7,7 @@ pub mod arch;
 pub mod base;
 pub mod checkpoint;
 pub mod cli;
+pub mod codegen;
 pub mod emit;
 pub mod eval;
 pub mod fetch;

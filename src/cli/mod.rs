@@ -12,6 +12,7 @@
 mod add;
 mod bars;
 mod build;
+mod codegen;
 mod diagnostic;
 mod eval;
 mod eval_language;
@@ -150,6 +151,7 @@ enum Command {
     Eval(Box<eval::EvalArguments>),
     Verify(verify::VerifyArguments),
     Xcode(xcode::XcodeArguments),
+    Codegen(codegen::CodegenArguments),
     Link(link::LinkArguments),
     Pin(pin::PinArguments),
     Unpin(pin::UnpinArguments),
@@ -239,6 +241,7 @@ impl Command {
             Self::Eval(arguments) => eval::run(arguments, session),
             Self::Verify(arguments) => verify::run(arguments, session),
             Self::Xcode(arguments) => xcode::run(arguments, session),
+            Self::Codegen(arguments) => codegen::run(arguments, session),
             Self::Link(arguments) => link::run(arguments, session),
             Self::Pin(arguments) => pin::run(arguments, session),
             Self::Unpin(arguments) => pin::run_unpin(arguments, session),

@@ -7,6 +7,7 @@ use super::{
     app::AppError,
     build::BuildError,
     bundles::BundleError,
+    codegen::CodegenWriteError,
     eval::EvaluationError,
     inspect::InspectError,
     link::LinkError,
@@ -15,7 +16,10 @@ use super::{
     show::ShowError,
     verify::VerifyError,
 };
-use crate::{base::PackageName, fetch::FetchError, manifest::ManifestError, publish::PublishError, remote::RemoteError, store::StoreError};
+use crate::{
+    base::PackageName, codegen::CodegenError, fetch::FetchError, manifest::ManifestError, publish::PublishError, remote::RemoteError,
+    store::StoreError,
+};
 
 /// Why a verb failed.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +33,9 @@ pub enum Error {
     /// Showing a release.
     #[error(transparent)]
     Show(#[from] ShowError),
+    /// Writing source code.
+    #[error(transparent)]
+    Codegen(#[from] CodegenWriteError),
     /// Looking into a bundle or checkpoint.
     #[error(transparent)]
     Inspect(#[from] InspectError),
@@ -124,6 +131,8 @@ impl Error {
             Self::App(_) => ErrorKind::Input,
             Self::Build(error) => error.kind(),
             Self::Show(error) => error.kind(),
+            Self::Codegen(CodegenWriteError::Codegen(CodegenError::Template { .. })) => ErrorKind::Internal,
+            Self::Codegen(_) => ErrorKind::Input,
             Self::Inspect(error) => error.kind(),
             Self::Fetch(error) => ErrorKind::of_fetch(error),
             Self::Publish(error) => ErrorKind::of_publish(error),
@@ -144,6 +153,7 @@ impl Error {
             Self::App(error) => return error.hints(),
             Self::Build(error) => error.hint(),
             Self::Show(error) => error.hint(),
+            Self::Codegen(error) => error.hint(),
             Self::Inspect(error) => error.hint(),
             Self::Fetch(error) => error.hint(),
             Self::Publish(error) => error.hint(),

@@ -7,6 +7,7 @@
 pub mod app;
 pub mod build;
 pub mod bundles;
+pub mod codegen;
 mod context;
 mod error;
 pub mod eval;

@@ -9,6 +9,7 @@ mod compiled;
 mod errors;
 mod imports;
 mod releases;
+mod swift;
 mod text;
 
 use std::{

@@ -3,6 +3,7 @@
 
 mod app;
 mod budget;
+mod codegen;
 mod eval;
 mod eval_texts;
 mod fetch;

@@ -1,0 +1,56 @@
+//! `mlreg codegen`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use super::{CommandError, Exit, Session, printer::count};
+use crate::workflow::{
+    PackageRequest,
+    codegen::{CodegenOptions, swift},
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  mlreg codegen swift flux-1-tae --out Sources
+  mlreg codegen swift exaone-4.0-1.2b@1.0 --out App/Sources/Models";
+
+/// Write source code that loads and runs the bundles of a package.
+///
+/// For every bundle a type that takes and gives what its release says, and an actor that loads bundles when they are needed and unloads them at a
+/// memory warning. For causal language models an actor that generates tokens: caches as states or as inputs, chunks, functions, sampling with a
+/// seed. Files that would not change stay untouched. The code needs iOS 16, for states and functions iOS 18; it was parsed, not run on a device.
+#[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
+pub(super) struct CodegenArguments {
+    /// The language: swift
+    #[arg(value_name = "LANGUAGE", hide_possible_values = true)]
+    language: Language,
+    /// The package in the store, e.g. `tae` or `tae@1.2`
+    #[arg(value_name = "PACKAGE[@REQ]")]
+    package: PackageRequest,
+    /// Write the files to DIR
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+}
+
+/// What code is written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Language {
+    Swift,
+}
+
+pub(super) fn run(arguments: &CodegenArguments, session: &Session) -> Result<Exit, CommandError> {
+    let options = CodegenOptions { request: arguments.package.clone(), out: arguments.out.clone() };
+    let report = match arguments.language {
+        Language::Swift => swift(&session.context, &options)?,
+    };
+    session.printer.report("codegen", &report, |printer| {
+        report.warnings.iter().for_each(|warning| printer.warning(warning));
+        let changed = report.files.values().filter(|changed| **changed).count();
+        let files = count(report.files.len() as u64, "file");
+        printer.summary(format_args!("wrote {changed} of {files} for `{}` to `{}`", report.release, arguments.out.display()));
+        Ok(())
+    })?;
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,164 @@
+//! The bundles of a release as an app sees them: what differs by target or compiler alone is one bundle, since one of them is placed.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::names::{Scope, literal};
+use crate::manifest::release::{self, BundleKind, Interface, Release, Variant};
+
+/// Names that have a meaning where a bundle's inputs are parameters.
+const PARAMETERS: &[&str] =
+    &["bundle", "function", "inputs", "model", "models", "options", "outputs", "predict", "results", "state", "makeState"];
+
+/// A bundle, under every name that it may be placed as.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Bundle {
+    /// Its name without the target.
+    pub name: String,
+    /// Of its constant.
+    pub value: String,
+    /// Literals of its names in a placed folder, without extension.
+    pub places: Vec<String>,
+    /// What it can do; the default alone has no name.
+    pub functions: Vec<Function>,
+    #[serde(skip)]
+    pub component: String,
+    #[serde(skip)]
+    pub axes: BTreeMap<String, String>,
+}
+
+/// What one function of a bundle takes and gives.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Function {
+    /// The type that wraps it.
+    pub wrapper: String,
+    pub name: Option<String>,
+    pub inputs: Vec<Feature>,
+    pub outputs: Vec<Feature>,
+    pub states: Vec<Feature>,
+    #[serde(skip)]
+    pub interface: Interface,
+}
+
+/// An input, output or state.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Feature {
+    /// A literal.
+    pub name: String,
+    pub value: String,
+    /// As `show` prints it.
+    pub told: String,
+    pub kind: &'static str,
+    /// A case of `MLMultiArrayDataType`.
+    pub data_type: Option<&'static str>,
+    pub shape: Vec<u64>,
+    pub flexible: bool,
+    pub optional: bool,
+}
+
+impl Feature {
+    fn of(feature: &release::Feature, scope: &mut Scope) -> Self {
+        let data_type = match feature.dtype.as_str() {
+            "float32" => Some("float32"),
+            "float16" => Some("float16"),
+            "float64" | "double" => Some("double"),
+            "int32" => Some("int32"),
+            _ => None,
+        };
+        let kind = match feature.dtype.as_str() {
+            _ if data_type.is_some() => "array",
+            "image" => "image",
+            "string" => "string",
+            _ => "value",
+        };
+        Self {
+            name: literal(&feature.name),
+            value: scope.value_name(&feature.name),
+            told: feature.to_string().escape_default().to_string(),
+            kind,
+            data_type,
+            shape: feature.shape.clone(),
+            flexible: feature.ranges.is_some() || feature.enumerated.is_some() || feature.shape.is_empty(),
+            optional: feature.optional,
+        }
+    }
+
+    fn all(features: &[release::Feature]) -> Vec<Self> {
+        let mut scope = Scope::with(PARAMETERS);
+        features.iter().map(|feature| Self::of(feature, &mut scope)).collect()
+    }
+}
+
+impl Function {
+    fn of(name: Option<&str>, interface: &Interface, wrapper: String) -> Self {
+        let [inputs, outputs, states] = [&interface.inputs, &interface.outputs, &interface.states].map(|features| Feature::all(features));
+        Self { wrapper, name: name.map(str::to_owned), inputs, outputs, states, interface: interface.clone() }
+    }
+}
+
+/// The name that variants share which differ by target or compiler.
+fn stem(variant: &Variant) -> &str {
+    let suffix = if variant.kind == BundleKind::MlModelC { "-mlmodelc" } else { "" };
+    variant.name.strip_suffix(suffix).unwrap_or(&variant.name)
+}
+
+/// Names and shapes; element types depend on the target and are asked of the model.
+fn shapes(interface: &Interface) -> impl PartialEq {
+    let plain = |features: &[release::Feature]| {
+        let plain = features.iter().map(|feature| release::Feature { dtype: String::new(), ..feature.clone() });
+        plain.collect::<Vec<_>>()
+    };
+    let of = |one: &Interface| (plain(&one.inputs), plain(&one.outputs), plain(&one.states));
+    (of(interface), interface.functions.iter().map(|(name, function)| (name.clone(), of(function))).collect::<Vec<_>>())
+}
+
+/// Every bundle with a known interface that Core ML can load, in the release's order.
+pub(super) fn bundles(release: &Release) -> Vec<Bundle> {
+    let is_model = |kind: BundleKind| matches!(kind, BundleKind::MlPackage | BundleKind::MlModelC);
+    let mut groups: Vec<(&str, Vec<(&Variant, &Interface)>)> = Vec::new();
+    for variant in release.variants.iter().filter(|variant| is_model(variant.kind)) {
+        let Some(interface) = &variant.interface else { continue };
+        match groups.iter_mut().find(|(name, _)| *name == stem(variant)) {
+            Some((_, members)) => members.push((variant, interface)),
+            None => groups.push((stem(variant), vec![(variant, interface)])),
+        }
+    }
+    let (mut values, mut types) = (Scope::with(&["all"]), Scope::of_types());
+    let mut found = Vec::new();
+    for (name, mut members) in groups {
+        members.sort_by_key(|(variant, _)| std::cmp::Reverse(variant.target));
+        if members.iter().all(|(_, interface)| shapes(interface) == shapes(members[0].1)) {
+            found.push(bundle(name, &members, &mut values, &mut types));
+        } else {
+            found.extend(members.iter().map(|member| bundle(&member.0.id, &[*member], &mut values, &mut types)));
+        }
+    }
+    found
+}
+
+/// One bundle of variants that look the same; the first is the one that most devices should have.
+fn bundle(name: &str, members: &[(&Variant, &Interface)], values: &mut Scope, types: &mut Scope) -> Bundle {
+    let (first, interface) = members[0];
+    let mut places: Vec<&str> = Vec::new();
+    for place in members.iter().map(|(variant, _)| variant.name.as_str()).chain(members.iter().map(|(variant, _)| variant.id.as_str())) {
+        if !places.contains(&place) {
+            places.push(place);
+        }
+    }
+    let functions = match interface.functions.is_empty() {
+        true => vec![Function::of(None, interface, types.type_name(name))],
+        false => {
+            let named = interface.functions.iter();
+            named.map(|(function, own)| Function::of(Some(function), own, types.type_name(&format!("{name}-{function}")))).collect()
+        }
+    };
+    Bundle {
+        name: name.to_owned(),
+        value: values.value_name(name),
+        places: places.into_iter().map(literal).collect(),
+        functions,
+        component: first.component.clone(),
+        axes: first.axes.clone(),
+    }
+}
