@@ -117,10 +117,10 @@ mod tests {
 
     #[test]
     fn paths_start_at_the_project() {
-        let from = |path: &str| relative(Path::new("/work/App"), Path::new(path));
+        let from = |path: &str| relative(Path::new("/code/App"), Path::new(path));
         assert_eq!(
-            [from("/work/App/Models/x"), from("/work/Models"), from("/work/App"), from("/tmp/x")],
-            ["Models/x", "../Models", ".", "/tmp/x"]
+            [from("/code/App/Models/x"), from("/code/Models"), from("/code/App"), from("/other/x")],
+            ["Models/x", "../Models", ".", "/other/x"]
         );
     }
 

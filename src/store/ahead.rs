@@ -28,6 +28,8 @@ pub(super) struct HashAhead {
 struct State {
     hasher: BlobHasher,
     hashed: u64,
+    /// Whether nobody wants to know more.
+    closed: bool,
 }
 
 impl HashAhead {
@@ -48,6 +50,9 @@ impl HashAhead {
 
     fn step(&self, file: &File, arrived: impl Fn() -> u64, buffer: &mut [u8]) -> io::Result<bool> {
         let mut state = self.state();
+        if state.closed {
+            return Ok(false);
+        }
         let end = state.hashed + buffer.len() as u64;
         self.claimed.store(end, Ordering::Release);
         if arrived() < end {
@@ -72,9 +77,18 @@ impl HashAhead {
         }
     }
 
-    /// The hashes of the whole file.
+    /// Ends the hashing in the background.
+    pub(super) fn close(&self) {
+        self.take();
+    }
+
+    fn take(&self) -> State {
+        std::mem::replace(&mut *self.state(), State { closed: true, ..State::default() })
+    }
+
+    /// The hashes of the whole file. Nothing is hashed in the background from then on.
     pub(super) fn finish(&self, mut file: &File) -> io::Result<HashedBytes> {
-        let State { mut hasher, hashed } = std::mem::take(&mut *self.state());
+        let State { mut hasher, hashed, .. } = self.take();
         file.seek(SeekFrom::Start(hashed))?;
         pump(&mut file.try_clone()?, |bytes| {
             hasher.update(bytes);
@@ -109,6 +123,8 @@ mod tests {
         assert_eq!(ahead.state().hashed, PIECE as u64, "whole pieces");
         super::super::io::write_at(&file, &[0; 10], 0).unwrap();
         assert_eq!(ahead.finish(&file).unwrap(), BlobHasher::hash(&bytes), "its beginning was hashed before");
+        ahead.run(&file, || bytes.len() as u64);
+        assert_eq!(ahead.state().hashed, 0, "what is finished is not hashed again");
     }
 
     #[test]

@@ -163,6 +163,12 @@ impl Journal {
     }
 }
 
+impl Drop for PartialBlob {
+    fn drop(&mut self) {
+        self.content.ahead.close();
+    }
+}
+
 impl PartialBlob {
     /// The blob's address.
     pub fn digest(&self) -> &Digest {
