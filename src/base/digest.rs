@@ -39,7 +39,12 @@ const NIBBLES: [u8; 256] = {
 };
 
 fn write_hex(bytes: &[u8; 32], f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    bytes.iter().try_for_each(|b| write!(f, "{b:02x}"))
+    let mut text = [0; 64];
+    for (pair, byte) in text.as_chunks_mut::<2>().0.iter_mut().zip(bytes) {
+        *pair = [byte >> 4, byte & 0xf].map(|nibble| b"0123456789abcdef"[nibble as usize]);
+    }
+    // They are digits.
+    f.write_str(std::str::from_utf8(&text).unwrap_or_default())
 }
 
 macro_rules! digest_type {

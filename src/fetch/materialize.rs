@@ -253,7 +253,7 @@ impl<'a> Destination<'a> {
     /// Says before the first change which names belong to mlreg, and that no request is satisfied for now.
     fn announce(&self, wanted: &Proof) -> Result<(), FetchError> {
         let names = self.owned.iter().cloned().chain(wanted.names().map(str::to_owned)).collect();
-        let journal = Journal { requests: Vec::new(), names, ..self.journal.clone().unwrap_or_default() };
+        let journal = self.journal.clone().unwrap_or_default().changing(names);
         journal.write(self.store, &self.folder, Some(wanted.release))
     }
 
@@ -297,7 +297,7 @@ impl<'a> Destination<'a> {
         let scan = Scan::of(&self.folder, wanted.names()).map_err(FetchError::io("look at", &self.folder))?;
         let mut requests = self.journal.as_ref().map_or_else(Vec::new, |journal| journal.standing_requests(wanted));
         requests.extend(request.filter(|request| !requests.contains(request)));
-        Journal { proof: Some(wanted.clone()), scan, requests, names: BTreeSet::new() }.write(self.store, &self.folder, None)
+        Journal::new(wanted.clone(), scan, requests).write(self.store, &self.folder, None)
     }
 }
 

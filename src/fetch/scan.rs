@@ -10,6 +10,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use crate::base::Blake3;
+
 /// What tells a file that was touched from one that was not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Stat {
@@ -69,13 +71,12 @@ impl Scan {
     pub(super) fn of<'a>(folder: &Path, names: impl IntoIterator<Item = &'a str>) -> io::Result<Self> {
         let mut scan = Self::default();
         for name in names {
-            let place = folder.join(name);
-            scan.look(&place, name.to_owned(), fs::symlink_metadata(&place))?;
+            scan.look(folder, name.to_owned(), fs::symlink_metadata(folder.join(name)))?;
         }
         Ok(scan)
     }
 
-    fn look(&mut self, place: &Path, path: String, metadata: io::Result<Metadata>) -> io::Result<()> {
+    fn look(&mut self, folder: &Path, path: String, metadata: io::Result<Metadata>) -> io::Result<()> {
         let metadata = match metadata {
             Ok(metadata) => metadata,
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(()),
@@ -84,12 +85,12 @@ impl Scan {
         if metadata.is_file() {
             self.files.insert(path, Stat::of(&metadata));
         } else if metadata.is_dir() {
-            for entry in fs::read_dir(place)? {
+            for entry in fs::read_dir(folder.join(&path))? {
                 let entry = entry?;
                 // A name that is not Unicode was not placed by mlreg; its replacement characters are no name that was, either.
-                let below = format!("{path}/{}", entry.file_name().to_string_lossy());
+                let below = [path.as_str(), "/", &entry.file_name().to_string_lossy()].concat();
                 // Asked of the folder that is open, which spares the system the way to it.
-                self.look(&entry.path(), below, entry.metadata())?;
+                self.look(folder, below, entry.metadata())?;
             }
             self.folders.insert(path);
         } else {
@@ -106,6 +107,24 @@ impl Scan {
             folders: self.folders.iter().filter(|path| below(path)).cloned().collect(),
             others: self.others.iter().filter(|path| below(path)).cloned().collect(),
         }
+    }
+
+    /// What equal scans have in common.
+    pub(super) fn digest(&self) -> Blake3 {
+        let mut text = Vec::new();
+        let mut name = |kind: u8, path: &String, stat: &[u8]| {
+            text.push(kind);
+            text.extend((path.len() as u64).to_le_bytes());
+            text.extend(path.as_bytes());
+            text.extend(stat);
+        };
+        for (path, Stat { size, modified, inode, executable }) in &self.files {
+            let numbers = [*size, modified.cast_unsigned(), *inode, u64::from(*executable)];
+            name(0, path, numbers.map(u64::to_le_bytes).as_flattened());
+        }
+        self.folders.iter().for_each(|path| name(1, path, &[]));
+        self.others.iter().for_each(|path| name(2, path, &[]));
+        Blake3::of(&text)
     }
 
     pub(super) fn is_empty(&self) -> bool {

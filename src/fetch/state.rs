@@ -7,11 +7,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use semver::Version;
 use serde::{Deserialize, Serialize};
 
 use super::{
     FetchError,
-    layout::{Layout, Proof},
+    layout::{Layout, PROOF_NAME, PlacedBundle, Proof},
     scan::Scan,
 };
 use crate::{
@@ -107,15 +108,13 @@ pub struct Owner {
 }
 
 impl FetchRequest {
-    /// Whether a folder that satisfies this satisfies `other`, too: who asks no remote takes what any of them gave.
-    fn covers(&self, other: &Self) -> bool {
-        self == other || (other.asks_nobody() && self.without_source().as_ref() == Some(other))
+    /// What equal requests have in common.
+    fn key(&self) -> Option<Blake3> {
+        // A path that is no text has no key, and nothing answers for it.
+        Some(Blake3::of(&serde_json::to_vec(self).ok()?))
     }
 
-    fn asks_nobody(&self) -> bool {
-        matches!(self.release, RequestedRelease::Open { source: None, .. })
-    }
-
+    /// What a folder that satisfies this satisfies, too: who asks no remote takes what any of them gave.
     fn without_source(&self) -> Option<Self> {
         let RequestedRelease::Open { requirement, .. } = &self.release else { return None };
         Some(Self { release: RequestedRelease::Open { requirement: requirement.clone(), source: None }, ..self.clone() })
@@ -135,7 +134,76 @@ pub(super) struct Journal {
     pub(super) names: BTreeSet<String>,
 }
 
+/// What a run that finds nothing to do has to know: the glance of the record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Seal {
+    /// The requests that are satisfied.
+    requests: BTreeSet<Blake3>,
+    /// How everything looked.
+    scan: Blake3,
+    outline: Outline,
+}
+
+/// A placed folder in little.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outline {
+    /// The version.
+    pub version: Version,
+    /// The sha256 of the release manifest.
+    pub release: Digest,
+    /// The bundles by the name of their folder.
+    pub bundles: BTreeMap<String, OutlinedBundle>,
+    /// The names of files beside the bundles, without the proof.
+    pub files: BTreeSet<String>,
+}
+
+/// A bundle of an outline.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutlinedBundle {
+    /// The variant's id.
+    pub variant: String,
+    /// How long its files are together, those beside it included.
+    pub bytes: u64,
+}
+
+impl Outline {
+    /// The outline of a proof.
+    pub fn of(proof: &Proof) -> Self {
+        let bundle = |bundle: &PlacedBundle| OutlinedBundle { variant: bundle.variant.clone(), bytes: bundle.bytes(&proof.files) };
+        Self {
+            version: proof.version.clone(),
+            release: proof.release,
+            bundles: proof.bundles.iter().map(|(name, it)| (name.clone(), bundle(it))).collect(),
+            files: proof.files.keys().cloned().collect(),
+        }
+    }
+
+    /// Everything that the folder has at its top.
+    fn names(&self) -> impl Iterator<Item = &str> {
+        self.bundles.keys().chain(&self.files).map(String::as_str).chain([PROOF_NAME])
+    }
+}
+
+impl Seal {
+    /// The seal of a record that knows how everything looked.
+    fn of(journal: &Journal) -> Option<Self> {
+        let proof = journal.proof.as_ref().filter(|_| !journal.scan.is_empty())?;
+        let keys = journal.requests.iter().flat_map(|known| [known.key(), known.without_source().and_then(|it| it.key())]);
+        Some(Self { requests: keys.flatten().collect(), scan: journal.scan.digest(), outline: Outline::of(proof) })
+    }
+}
+
 impl Journal {
+    /// A record of what was placed completely.
+    pub(super) fn new(proof: Proof, scan: Scan, requests: Vec<FetchRequest>) -> Self {
+        Self { proof: Some(proof), scan, requests, ..Self::default() }
+    }
+
+    /// The same record while a change is under way that concerns `names`: nobody's request is satisfied.
+    pub(super) fn changing(self, names: BTreeSet<String>) -> Self {
+        Self { requests: Vec::new(), names, ..self }
+    }
+
     /// The record of a folder; `None` where there is none that this mlreg can read.
     pub(super) fn read(store: &Store, folder: &Path) -> Option<Self> {
         Some(store.placement(folder).ok()??.body)
@@ -155,19 +223,23 @@ impl Journal {
     pub(super) fn write(&self, store: &Store, folder: &Path, other: Option<Digest>) -> Result<(), FetchError> {
         let releases: BTreeSet<_> = self.proof.iter().map(|proof| proof.release).chain(other).collect();
         let held = self.proof.as_ref().filter(|_| other.is_none()).map(Proof::blobs);
-        Ok(store.put_placement(&Placement { folder: folder.to_owned(), releases: releases.into_iter().collect(), held, body: self })?)
+        let placement = Placement { folder: folder.to_owned(), releases: releases.into_iter().collect(), held, body: self };
+        match Seal::of(self) {
+            Some(seal) => Ok(store.put_placement_with_glance(&placement, &seal)?),
+            None => Ok(store.put_placement(&placement)?),
+        }
     }
 }
 
 /// What lies in `DIR/<package>`, if it is exactly what an equal request has placed there.
 ///
 /// Notices files that were added, removed, resized or touched. Looks at names, lengths, times and modes alone.
-pub fn unchanged(store: &Store, out: &Path, request: &FetchRequest) -> Option<Proof> {
+pub fn unchanged(store: &Store, out: &Path, request: &FetchRequest) -> Option<Outline> {
     let folder = fs::canonicalize(out.join(request.package.as_str())).ok()?;
-    let journal = Journal::read(store, &folder)?;
-    let proof = journal.proof.filter(|_| journal.requests.iter().any(|known| known.covers(request)))?;
-    let scan = Scan::of(&folder, proof.names()).ok()?;
-    (scan == journal.scan).then_some(proof)
+    let seal: Option<Seal> = store.placement_glance(&folder).ok()?;
+    let Seal { scan, outline, .. } = seal.filter(|seal| request.key().is_some_and(|key| seal.requests.contains(&key)))?;
+    let found = Scan::of(&folder, outline.names()).ok()?;
+    (found.digest() == scan).then_some(outline)
 }
 
 /// Forgets how the files of a placed folder looked, so that the next fetch hashes them: for whoever found that times lie.

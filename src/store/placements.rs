@@ -25,6 +25,12 @@ pub struct Placement<B = serde_json::Value> {
     pub body: B,
 }
 
+#[derive(Serialize, Deserialize)]
+struct Glance<P, G> {
+    folder: P,
+    glance: G,
+}
+
 impl Store {
     /// Records a placement, in place of an earlier one of the same folder.
     ///
@@ -43,6 +49,25 @@ impl Store {
     pub fn placement<B: DeserializeOwned>(&self, folder: &Path) -> Result<Option<Placement<B>>, StoreError> {
         let found: Option<Placement<B>> = record::read(&self.placement_path(folder)?)?;
         Ok(found.filter(|placement| placement.folder == folder))
+    }
+
+    /// Records a placement as [`Store::put_placement`] does, with what is asked for often.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn put_placement_with_glance<B: Serialize, G: Serialize>(&self, placement: &Placement<B>, glance: &G) -> Result<(), StoreError> {
+        let path = self.placement_path(&placement.folder)?;
+        let _guard = self.writing()?;
+        record::write_with_glance(&path, placement, &Glance { folder: placement.folder.as_path(), glance })
+    }
+
+    /// The glance of a folder's placement, if it was recorded with one of this form. Reads no more than that.
+    ///
+    /// # Errors
+    /// `PlacementPath`, or what the file system says.
+    pub fn placement_glance<G: DeserializeOwned>(&self, folder: &Path) -> Result<Option<G>, StoreError> {
+        let found: Option<Glance<PathBuf, G>> = record::read_glance(&self.placement_path(folder)?)?;
+        Ok(found.filter(|found| found.folder == folder).map(|found| found.glance))
     }
 
     /// Forgets the placement of a folder; the folder itself stays. Says whether there was one.
@@ -101,6 +126,11 @@ mod tests {
         home.store.put_placement(&place(&one, 0.1)).unwrap();
         assert_eq!(home.other().placements().unwrap(), [place(&one, 0.1), place(&two, 1.0)]);
         assert_eq!(home.store.placement::<f64>(&one).unwrap().map(|found| found.body), Some(0.1));
+        assert_eq!(home.store.placement_glance::<u8>(&one).unwrap(), None);
+        home.store.put_placement_with_glance(&place(&one, 0.2), &7).unwrap();
+        assert_eq!(home.store.placement::<f64>(&one).unwrap().map(|found| found.body), Some(0.2));
+        assert_eq!(home.store.placement_glance::<u8>(&one).unwrap(), Some(7));
+        assert_eq!(home.store.placement_glance::<String>(&one).unwrap(), None);
         assert!(home.store.remove_placement(&one).unwrap() && !home.store.remove_placement(&one).unwrap());
         assert!(home.store.placement::<f64>(&one).unwrap().is_none());
         assert!(matches!(home.store.put_placement(&place(Path::new("relative"), 0.0)), Err(StoreError::PlacementPath { .. })));

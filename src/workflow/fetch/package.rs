@@ -16,8 +16,8 @@ use super::{
 use crate::{
     base::{Digest, PackageName, Platform, RemoteUrl, Target},
     fetch::{
-        Destination, DownloadReport, Facts, FetchError, FetchPlan, FetchRequest, Layout, Named, Owner, PlaceReport, PlacedBundle, Proof,
-        RequestedRelease, Staging, Survey, Totals, Wanted, download, unchanged,
+        Destination, DownloadReport, Facts, FetchError, FetchPlan, FetchRequest, Layout, Named, Outline, OutlinedBundle, Owner,
+        PlaceReport, PlacedBundle, Proof, RequestedRelease, Staging, Survey, Totals, Wanted, download, unchanged,
     },
     manifest::{
         release::{Release, SegmentContent, Variant},
@@ -104,7 +104,7 @@ impl<'a> Fetch<'a> {
         self.note_use(&found, &proof, &changes)?;
         let idle = changes.placed.is_empty() && changes.removed.is_empty();
         let status = if idle { FetchStatus::UpToDate } else { FetchStatus::Fetched };
-        let report = self.report(&proof, destination.folder(), status);
+        let report = self.report(Outline::of(&proof), destination.folder(), status);
         Ok(FetchedPackage { downloaded_bytes: received, reused_bytes: reused, plan, changes, ..report })
     }
 
@@ -116,7 +116,7 @@ impl<'a> Fetch<'a> {
         let is_here = |digest: &Digest, size| Ok(survey.source(digest).is_some() || self.store().blob_size(digest) == Some(size));
         let plan = self.plan(&found.release, &survey, is_here)?;
         let totals = plan.totals();
-        let mut report = self.report(&proof, destination.folder(), FetchStatus::DryRun);
+        let mut report = self.report(Outline::of(&proof), destination.folder(), FetchStatus::DryRun);
         for shown in &mut report.variants {
             let variant = found.release.variant(&shown.id);
             shown.download_bytes = variant.map_or(0, |variant| plan.totals_of_variant(variant).download);
@@ -149,26 +149,22 @@ impl<'a> Fetch<'a> {
 
     /// What there is to say if the folder is as this job wants it.
     pub(in crate::workflow) fn satisfied(&self) -> Option<FetchedPackage> {
-        let proof = if self.job.upgrade || self.job.verify { None } else { unchanged(self.store(), &self.job.out, &self.key()) }?;
-        let mut report = self.report(&proof, &self.job.out.join(self.job.package.as_str()), FetchStatus::UpToDate);
-        report.changes.kept = proof.bundles.keys().chain(proof.files.keys()).cloned().collect();
+        let outline = if self.job.upgrade || self.job.verify { None } else { unchanged(self.store(), &self.job.out, &self.key()) }?;
+        let kept = outline.bundles.keys().chain(&outline.files).cloned().collect();
+        let mut report = self.report(outline, &self.job.out.join(self.job.package.as_str()), FetchStatus::UpToDate);
+        report.changes.kept = kept;
         Some(report)
     }
 
-    fn report(&self, proof: &Proof, folder: &Path, status: FetchStatus) -> FetchedPackage {
-        let variant = |(name, bundle): (&String, &PlacedBundle)| FetchedVariant {
-            id: bundle.variant.clone(),
-            name: name.clone(),
-            bytes: bundle.bytes(&proof.files),
-            download_bytes: 0,
-        };
+    fn report(&self, outline: Outline, folder: &Path, status: FetchStatus) -> FetchedPackage {
+        let variant = |(name, OutlinedBundle { variant, bytes })| FetchedVariant { id: variant, name, bytes, download_bytes: 0 };
         FetchedPackage {
-            package: proof.package.clone(),
-            version: proof.version.clone(),
-            release: proof.release,
+            package: self.job.package.clone(),
+            version: outline.version,
+            release: outline.release,
             folder: folder.to_owned(),
             status,
-            variants: proof.bundles.iter().map(variant).collect(),
+            variants: outline.bundles.into_iter().map(variant).collect(),
             downloaded_bytes: 0,
             reused_bytes: 0,
             plan: Totals::default(),
