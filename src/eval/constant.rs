@@ -13,7 +13,7 @@ use crate::mil::{DataType, Literal, Recipe, TensorType};
 pub type SourceError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Makes the bytes of constants. Literals never get here.
-pub trait ConstantSource: std::fmt::Debug {
+pub trait ConstantSource: std::fmt::Debug + Sync {
     /// The bytes of `recipe`, laid out as in a weight file; borrowed where they are mapped.
     ///
     /// # Errors

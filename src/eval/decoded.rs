@@ -2,7 +2,10 @@
 //!
 //! What is needed once is not kept, so that a single run takes no more memory than its largest operation.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+};
 
 use candle_core::Tensor;
 
@@ -13,32 +16,38 @@ use crate::mil::Value;
 const MOST_BYTES: usize = 4 << 30;
 
 /// Constants of one program, which are known by where they stand in it.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Decoded {
-    /// Without a tensor: decoded once.
-    tensors: HashMap<*const Value, Option<Tensor>>,
+#[derive(Debug, Default)]
+pub(super) struct Decoded(Mutex<Kept>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    /// By address; without a tensor: decoded once.
+    tensors: HashMap<usize, Option<Tensor>>,
     bytes: usize,
 }
 
 impl Decoded {
     /// The tensor of a constant, decoded where it is not kept.
     pub(super) fn get(
-        &mut self,
+        &self,
         value: &Value,
         decode: impl FnOnce() -> Result<Option<Tensor>, OperationError>,
     ) -> Result<Option<Tensor>, OperationError> {
-        let kept = self.tensors.get(&std::ptr::from_ref(value));
+        let place = std::ptr::from_ref(value).addr();
+        // Nothing of what is kept is ever half-made.
+        let lock = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = lock().tensors.get(&place).cloned();
         if let Some(Some(tensor)) = kept {
-            return Ok(Some(tensor.clone()));
+            return Ok(Some(tensor));
         }
-        let again = kept.is_some();
         let tensor = decode()?;
         let bytes = tensor.as_ref().map_or(0, |tensor| tensor.elem_count() * tensor.dtype().size_in_bytes());
-        let keep = again && bytes <= MOST_BYTES - self.bytes;
+        let mut all = lock();
+        let keep = kept.is_some() && bytes <= MOST_BYTES - all.bytes;
         if keep {
-            self.bytes += bytes;
+            all.bytes += bytes;
         }
-        self.tensors.insert(value, tensor.clone().filter(|_| keep));
+        all.tensors.insert(place, tensor.clone().filter(|_| keep));
         Ok(tensor)
     }
 }
@@ -52,7 +61,7 @@ mod tests {
     #[test]
     fn what_is_needed_again_is_decoded_twice_and_not_more() {
         let (value, other) = (Value::int(1), Value::int(1));
-        let mut decoded = Decoded::default();
+        let decoded = Decoded::default();
         let mut count = 0;
         for _ in 0..5 {
             let mut decode = || {
@@ -61,8 +70,8 @@ mod tests {
             };
             assert!(decoded.get(&value, &mut decode).unwrap().is_some());
         }
-        assert_eq!((count, decoded.bytes), (2, 8));
+        assert_eq!((count, decoded.0.lock().unwrap().bytes), (2, 8));
         assert!(decoded.get(&other, || Ok(None)).unwrap().is_none());
-        assert_eq!(decoded.bytes, 8);
+        assert_eq!(decoded.0.lock().unwrap().bytes, 8);
     }
 }

@@ -1,10 +1,7 @@
 //! Walks a function, operation by operation. Shapes are inferred again from what is there, so every result is checked against its
 //! operator's contract; values and decoded constants are dropped after their last use.
 
-use std::{
-    cell::RefCell,
-    collections::{BTreeMap, HashMap},
-};
+use std::collections::{BTreeMap, HashMap};
 
 use candle_core::{DType, Device, Tensor};
 
@@ -58,12 +55,12 @@ pub struct Operators {
 
 /// Runs the functions of a program. Constants that are needed again, in loops or later runs, stay decoded, so whoever runs a program
 /// repeatedly keeps its interpreter.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Interpreter<'a> {
     program: &'a Program,
     operators: Operators,
     constants: &'a dyn ConstantSource,
-    decoded: RefCell<Decoded>,
+    decoded: Decoded,
     plans: Plans,
     limits: Limits,
 }
@@ -71,7 +68,7 @@ pub struct Interpreter<'a> {
 impl<'a> Interpreter<'a> {
     /// An interpreter of `program` whose constants come from `constants`.
     pub fn new(program: &'a Program, operators: Operators, constants: &'a dyn ConstantSource) -> Self {
-        Self { program, operators, constants, decoded: RefCell::default(), plans: Plans::default(), limits: Limits::default() }
+        Self { program, operators, constants, decoded: Decoded::default(), plans: Plans::default(), limits: Limits::default() }
     }
 
     /// The same within other limits.
@@ -101,7 +98,8 @@ impl<'a> Interpreter<'a> {
         states: &mut States,
         mode: Mode,
     ) -> Result<BTreeMap<String, Tensor>, EvalError> {
-        self.start(function, inputs, states, mode, None)
+        // On a thread of rayon's own, so that no operation waits until one wakes up.
+        rayon::scope(|_| self.start(function, inputs, states, mode, None))
     }
 
     /// [`run`](Self::run), during which `watch` sees every result as soon as it is there: the operation, the name of the value, its tensor.
@@ -176,7 +174,7 @@ struct Run<'a, 's> {
     function: &'a Function,
     operators: Operators,
     constants: &'a dyn ConstantSource,
-    decoded: &'s RefCell<Decoded>,
+    decoded: &'s Decoded,
     plans: &'s Plans,
     mode: Mode,
     limits: Limits,
@@ -354,7 +352,7 @@ impl<'a> Run<'a, '_> {
             return self.write_state(operation, results);
         }
         // Parts that were rounded make a whole that is.
-        let rounded = in_place || operation.kind == "read_state";
+        let rounded = in_place || step.moves;
         self.keep(operation, &types, results, rounded)
     }
 
@@ -406,7 +404,7 @@ impl<'a> Run<'a, '_> {
             Some(Slot::State) => Ok(Operand { ty: info.ty.clone(), known: None, tensor: self.states.tensor(&info.name).cloned() }),
             Some(Slot::Constant(value, decoded)) => {
                 if decoded.is_none() {
-                    *decoded = self.decoded.borrow_mut().get(value, || constant_tensor(&info.name, value, constants))?;
+                    *decoded = self.decoded.get(value, || constant_tensor(&info.name, value, constants))?;
                 }
                 Ok(Operand { ty: value.value_type(), known: Some(readable(value, decoded.as_ref())), tensor: decoded.clone() })
             }
@@ -420,7 +418,7 @@ impl<'a> Run<'a, '_> {
 
     fn literal(&mut self, name: &str, value: &'a Value) -> Result<Operand, OperationError> {
         let constants = self.constants;
-        let tensor = self.decoded.borrow_mut().get(value, || constant_tensor(name, value, constants))?;
+        let tensor = self.decoded.get(value, || constant_tensor(name, value, constants))?;
         Ok(Operand { ty: value.value_type(), known: Some(readable(value, tensor.as_ref())), tensor })
     }
 
@@ -514,6 +512,8 @@ fn declared_error(info: &ValueInfo, computed: &ValueType) -> OperationError {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering;
+
     use half::f16;
 
     use super::*;
@@ -621,12 +621,12 @@ mod tests {
     /// Counts how often somebody asks.
     #[derive(Debug, Default)]
     struct Counted {
-        asked: std::cell::Cell<usize>,
+        asked: std::sync::atomic::AtomicUsize,
     }
 
     impl ConstantSource for Counted {
         fn bytes(&self, _: &Recipe) -> Result<std::borrow::Cow<'_, [u8]>, SourceError> {
-            self.asked.set(self.asked.get() + 1);
+            self.asked.fetch_add(1, Ordering::Relaxed);
             Ok([2f32, 3.0].map(f32::to_le_bytes).concat().into())
         }
     }
@@ -644,7 +644,7 @@ mod tests {
             let outputs = interpreter.run(None, inputs(&[("x", [x, 1.0])]), Mode::Declared).unwrap();
             assert_eq!(outputs["y"].to_vec1::<f32>().unwrap(), [2.0 * x + 3.0]);
         }
-        assert_eq!(source.asked.get(), 2);
+        assert_eq!(source.asked.load(Ordering::Relaxed), 2);
     }
 
     #[test]

@@ -1,9 +1,8 @@
 //! What a block needs to know before it runs, found once: the code of its operations, and which values nobody needs after each.
 
 use std::{
-    cell::RefCell,
     collections::{HashMap, HashSet},
-    rc::Rc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use super::{Kernel, Operators};
@@ -23,9 +22,28 @@ pub(super) struct Step {
     pub code: Option<(&'static OpDef, Kernel)>,
     /// The values that nobody needs afterwards.
     pub releases: Vec<ValueId>,
+    /// Whether the results are numbers of `x` or of what is listed, in another place or order.
+    pub moves: bool,
     /// What is read from a state, changed here, and written back before anybody reads the state again.
     pub changes: Option<ValueId>,
 }
+
+/// Operators that move numbers: what was rounded stays so.
+const MOVING: [&str; 13] = [
+    "concat",
+    "expand_dims",
+    "gather",
+    "identity",
+    "read_state",
+    "reshape",
+    "slice_by_index",
+    "slice_by_size",
+    "split",
+    "squeeze",
+    "stack",
+    "tile",
+    "transpose",
+];
 
 impl BlockPlan {
     /// Values of the block itself are dropped after their last use; those of the blocks around it are not, unless it is the `outermost`.
@@ -39,7 +57,7 @@ impl BlockPlan {
             releases.retain(|id| (outermost || own.contains(id)) && last.get(id).is_none_or(|&last| last <= index));
             let code = (operators.definitions)(&operation.kind).zip((operators.kernels)(&operation.kind));
             let changes = changed(block, index, operation).filter(|id| releases.contains(id));
-            Step { code, releases, changes }
+            Step { code, releases, moves: MOVING.contains(&operation.kind.as_str()), changes }
         };
         Self { steps: block.operations.iter().enumerate().map(&mut step).collect() }
     }
@@ -63,13 +81,14 @@ fn changed(block: &Block, index: usize, operation: &Operation) -> Option<ValueId
 }
 
 /// The plans of the blocks of one program, which are known by where they stand in it.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Plans(RefCell<HashMap<*const Block, Rc<BlockPlan>>>);
+#[derive(Debug, Default)]
+pub(super) struct Plans(Mutex<HashMap<usize, Arc<BlockPlan>>>);
 
 impl Plans {
     /// The plan of a block, made where it is not there yet.
-    pub(super) fn get(&self, block: &Block, outermost: bool, operators: Operators) -> Rc<BlockPlan> {
-        let mut plans = self.0.borrow_mut();
-        Rc::clone(plans.entry(std::ptr::from_ref(block)).or_insert_with(|| Rc::new(BlockPlan::of(block, outermost, operators))))
+    pub(super) fn get(&self, block: &Block, outermost: bool, operators: Operators) -> Arc<BlockPlan> {
+        let mut plans = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = std::ptr::from_ref(block).addr();
+        Arc::clone(plans.entry(place).or_insert_with(|| Arc::new(BlockPlan::of(block, outermost, operators))))
     }
 }

@@ -10,7 +10,7 @@ use super::{
     Op,
     support::{
         defaults,
-        dot::products,
+        dot::{products, weighted_sums},
         shapes::single,
         types::{NUMBER, X, boolean, var},
     },
@@ -107,18 +107,24 @@ pub(super) fn product(x: &Tensor, y: &Tensor) -> Result<Tensor, KernelError> {
     }
 }
 
-/// The product of few rows with a transposed matrix, or with one for each batch: what a model does with weights and keys for one token.
+/// The product of few rows with a matrix that lies as it is multiplied or transposed, or with one for each batch: what a model does with
+/// weights, keys and values for one token.
 fn few_rows(x: &Tensor, y: &Tensor) -> Result<Option<Tensor>, KernelError> {
     let (outer, transposed) = (&x.dims()[..x.rank() - 1], y.t()?);
     let (length, columns) = (x.dims()[x.rank() - 1], y.dims()[y.rank() - 1]);
     let rows: usize = if y.rank() == 2 { outer.iter().product() } else { outer[outer.len() - 1] };
     let same_batches = y.rank() == 2 || outer[..outer.len() - 1] == y.dims()[..y.rank() - 2];
-    if rows > FEW_ROWS || !same_batches || !transposed.is_contiguous() || x.elem_count() * y.elem_count() == 0 {
+    if rows > FEW_ROWS || !same_batches || x.elem_count() * y.elem_count() == 0 {
         return Ok(None);
     }
-    let batch = |(x, y): (&[f32], &[f32])| products(x, y, length);
+    // A vector lies both ways.
+    let (turned, plain) = (transposed.is_contiguous(), y.is_contiguous());
+    if !turned && !plain {
+        return Ok(None);
+    }
+    let batch = |(x, y): (&[f32], &[f32])| if turned { products(x, y, length) } else { weighted_sums(x, y, length, columns) };
     let values = view(x, |x: &[f32]| {
-        view(&transposed, |y: &[f32]| {
+        view(if turned { &transposed } else { y }, |y: &[f32]| {
             x.par_chunks(rows * length).zip(y.par_chunks(columns * length)).flat_map_iter(batch).collect::<Vec<f32>>()
         })
     })??;
@@ -158,10 +164,12 @@ mod tests {
             let tensor = |shape: &[usize]| Tensor::from_vec(number(shape.iter().product()), shape, &Device::Cpu).unwrap();
             let (x, y) = (tensor(x), tensor(y).t().unwrap());
             let expected = x.contiguous().unwrap().broadcast_matmul(&y.contiguous().unwrap()).unwrap();
-            let found = product(&x, &y).unwrap();
-            assert_eq!(found.dims(), expected.dims());
             let values = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-            assert_eq!(values(&found), values(&expected));
+            for y in [&y, &y.contiguous().unwrap()] {
+                let found = product(&x, y).unwrap();
+                assert_eq!(found.dims(), expected.dims());
+                assert_eq!(values(&found), values(&expected));
+            }
         }
     }
 }

@@ -97,7 +97,7 @@ fn kernel(arguments: &Arguments<'_>) -> Result<Vec<Tensor>, KernelError> {
         };
         scores = scores.broadcast_add(&mask)?;
     }
-    Ok(vec![softmax(&scores, rank - 1)?.matmul(&value.contiguous()?)?])
+    Ok(vec![product(&softmax(&scores, rank - 1)?, &value.contiguous()?)?])
 }
 
 #[cfg(test)]

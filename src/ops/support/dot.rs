@@ -1,4 +1,5 @@
-//! Products of few rows with many: what a language model does with its weights for one token. Every weight is read once, by all processors.
+//! Products of few rows with matrices: what a language model does with its weights for one token. Every weight is read once, by all
+//! processors.
 
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
@@ -20,6 +21,63 @@ pub(in crate::ops) fn products(x: &[f32], y: &[f32], length: usize) -> Vec<f32> 
         return out;
     }
     (0..rows).flat_map(|row| out.iter().skip(row).step_by(rows)).copied().collect()
+}
+
+/// Every row of `x`, of `length`, times `y`, [length, columns]: [rows of x, columns]. What a model does with scores and values for one token.
+pub(in crate::ops) fn weighted_sums(x: &[f32], y: &[f32], length: usize, columns: usize) -> Vec<f32> {
+    let rows = x.len() / length.max(1);
+    if rows * columns == 0 {
+        return Vec::new();
+    }
+    let width = (BLOCK / length).max(64);
+    let part = |from: usize| {
+        let width = width.min(columns - from);
+        let mut out = vec![0.0; rows * width];
+        Arch::new().dispatch(Sums { x, y, length, columns, from, width, out: &mut out });
+        out
+    };
+    if columns <= width {
+        return part(0);
+    }
+    let parts: Vec<Vec<f32>> = (0..columns).into_par_iter().step_by(width).map(part).collect();
+    let row = |row: usize| parts.iter().flat_map(move |part| part.chunks_exact(part.len() / rows).nth(row).into_iter().flatten());
+    (0..rows).flat_map(row).copied().collect()
+}
+
+/// The columns `from..from + width`: [rows of x, width], added to `out`.
+struct Sums<'a> {
+    x: &'a [f32],
+    y: &'a [f32],
+    length: usize,
+    columns: usize,
+    from: usize,
+    width: usize,
+    out: &'a mut [f32],
+}
+
+impl WithSimd for Sums<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { x, y, length, columns, from, width, out } = self;
+        for (k, y) in y.chunks_exact(columns).enumerate() {
+            for (x, out) in x.chunks_exact(length).zip(out.chunks_exact_mut(width)) {
+                add_scaled(simd, x[k], &y[from..from + width], out);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn add_scaled<S: Simd>(simd: S, scale: f32, y: &[f32], out: &mut [f32]) {
+    let ((y, y_rest), (out, out_rest)) = (S::as_simd_f32s(y), S::as_mut_simd_f32s(out));
+    let (y, scales) = (&y[..out.len()], simd.splat_f32s(scale));
+    for at in 0..out.len() {
+        out[at] = simd.mul_add_e_f32s(scales, y[at], out[at]);
+    }
+    let rest = simd.mul_add_e_f32s(scales, simd.partial_load_f32s(y_rest), simd.partial_load_f32s(out_rest));
+    simd.partial_store_f32s(out_rest, rest);
 }
 
 /// The results are [rows of y, rows of x].
@@ -68,6 +126,18 @@ fn dot<S: Simd>(simd: S, x: &[f32], y: &[f32]) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rows_weigh_rows() {
+        for (rows, length, columns) in [(1, 3, 1), (2, 5, 77), (3, 700, 200), (2, 0, 4), (2, 3, 0)] {
+            let number = |i: usize| ((i * 31) % 17) as f32 - 8.0;
+            let x: Vec<f32> = (0..rows * length).map(number).collect();
+            let y: Vec<f32> = (0..length * columns).map(|i| number(i + 5)).collect();
+            let expected = |i: usize| (0..length).map(|k| x[i / columns * length + k] * y[k * columns + i % columns]).sum();
+            let count = if length == 0 { 0 } else { rows * columns };
+            assert_eq!(weighted_sums(&x, &y, length, columns), (0..count).map(expected).collect::<Vec<f32>>());
+        }
+    }
 
     #[test]
     fn every_row_meets_every_row() {
