@@ -329,6 +329,16 @@ impl Store {
         });
     }
 
+    /// What [`Store::file_digest`] remembers of a file, and its length.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn remembered_digest(&self, path: &Path) -> Result<(Option<Digest>, u64), StoreError> {
+        let path = std::path::absolute(path).map_err(StoreError::io("resolve", path))?;
+        let stat = fs::metadata(&path).map(|metadata| Stat::of(&metadata)).map_err(StoreError::io("stat", &path))?;
+        Ok((self.index().file_digest(&path, stat), stat.size))
+    }
+
     /// The sha256 and length of a file outside the store. Remembered by path, length, time and inode; never for a file that was
     /// modified less than two seconds before it was looked at.
     ///

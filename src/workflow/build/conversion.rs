@@ -20,6 +20,7 @@ use super::{
     Made,
     compiled::{self, Compilation},
     error::BuildError,
+    hashing::{FileDigest, Hashing},
     hub::{self, HubCheckpoint},
     shared::SharedTensors,
     shelf::Shelf,
@@ -57,7 +58,7 @@ pub(super) struct Conversion<'a> {
     hub: Option<HubCheckpoint>,
     documents: Documents,
     files: Vec<String>,
-    digests: BTreeMap<String, Digest>,
+    digests: BTreeMap<String, FileDigest>,
 }
 
 /// Variants that one network makes.
@@ -86,7 +87,13 @@ struct Draft<'a> {
 
 impl<'a> Conversion<'a> {
     /// Finds checkpoint, architecture and weight files of a component; `folder` is the manifest's.
-    pub(super) fn open(context: &Context, folder: &Path, component: &'a str, settings: &'a manifest::Conversion) -> Result<Self, Error> {
+    pub(super) fn open(
+        context: &Context,
+        hashing: &Hashing,
+        folder: &Path,
+        component: &'a str,
+        settings: &'a manifest::Conversion,
+    ) -> Result<Self, Error> {
         if let Some(what) = unsupported(settings) {
             return Err(BuildError::Unsupported { component: component.to_owned(), what }.into());
         }
@@ -123,42 +130,43 @@ impl<'a> Conversion<'a> {
             let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
             // What is missing is reported, with its name, by whoever reads it.
             let digest = match hub.as_ref().and_then(|hub| hub.digest(&name)) {
-                Some(known) => known,
-                None => context.store().file_digest(file)?.0,
+                Some(known) => FileDigest::Known(known),
+                None => hashing.digest(file)?,
             };
             Ok((name, digest))
         };
         let used = checkpoint.used_files(&files).map_err(in_checkpoint)?;
         let digests: Vec<Result<_, StoreError>> = used.par_iter().map(digest).collect();
-        let mut digests: BTreeMap<String, Digest> = digests.into_iter().collect::<Result<_, _>>()?;
+        let mut digests: BTreeMap<String, FileDigest> = digests.into_iter().collect::<Result<_, _>>()?;
         let documents = documents(&checkpoint, hub.as_ref(), architecture, &in_checkpoint)?;
         for name in documents.others.keys() {
-            digests.insert(name.clone(), context.store().file_digest(&checkpoint.path(name))?.0);
+            digests.insert(name.clone(), hashing.digest(&checkpoint.path(name))?);
         }
         Ok(Self { component, settings, path, architecture, checkpoint, hub, documents, files, digests })
     }
 
     /// What a release says about where the component is from.
-    pub(super) fn source(&self) -> Source {
-        Source {
+    pub(super) fn source(&self) -> Result<Source, StoreError> {
+        Ok(Source {
             architecture: Some(self.architecture.name().to_owned()),
-            files: self.digests.clone(),
+            files: self.digests()?,
             repository: self.hub.as_ref().map(|hub| hub.repository().to_owned()),
             revision: self.hub.as_ref().map(|hub| hub.commit().to_owned()),
             other: Other::default(),
-        }
+        })
     }
 
     /// Gives everything that identifies the checkpoint.
-    pub(super) fn feed(&self, feed: &mut impl FnMut(&[u8])) {
+    pub(super) fn feed(&self, feed: &mut impl FnMut(&[u8])) -> Result<(), StoreError> {
         if let Some(hub) = &self.hub {
             feed(hub.repository().as_bytes());
             feed(hub.commit().as_bytes());
         }
-        for (name, digest) in &self.digests {
+        for (name, digest) in self.digests()? {
             feed(name.as_bytes());
             feed(digest.as_bytes());
         }
+        Ok(())
     }
 
     /// Whether tensors that other components have, too, go into a weight file of their own.
@@ -171,9 +179,14 @@ impl<'a> Conversion<'a> {
         self.component
     }
 
-    /// What identifies the checkpoint.
-    pub(super) fn digests(&self) -> &BTreeMap<String, Digest> {
-        &self.digests
+    /// What identifies the checkpoint, waited for.
+    pub(super) fn digests(&self) -> Result<BTreeMap<String, Digest>, StoreError> {
+        self.digests.iter().map(|(name, digest)| Ok((name.clone(), digest.get()?))).collect()
+    }
+
+    /// Whether nobody has to wait for what identifies the checkpoint.
+    pub(super) fn is_hashed(&self) -> bool {
+        self.digests.values().all(FileDigest::is_known)
     }
 
     /// The constants of every network that the variants have, with its precision.
@@ -193,7 +206,7 @@ impl<'a> Conversion<'a> {
     ) -> Result<Vec<Made>, Error> {
         let mut made = Vec::new();
         for Group { options, precision, plans } in self.groups(plans) {
-            let converter = self.converter(&options, shared.of(self, precision))?;
+            let converter = self.converter(&options, shared.of(self, precision)?)?;
             let drafts: Result<Vec<_>, BuildError> =
                 plans.into_par_iter().map(|(plan, axes)| self.draft(&converter, header, plan, axes)).collect();
             let drafts = drafts?;
@@ -378,15 +391,19 @@ impl<'a> Conversion<'a> {
         file: &WeightFile,
         precision: Precision,
     ) -> Result<StoredBlob, Error> {
-        let mut key = blake3::Hasher::new();
-        key.update(file.key().as_bytes());
-        self.digests.values().for_each(|digest| _ = key.update(digest.as_bytes()));
-        let key = Blake3::from_bytes(*key.finalize().as_bytes());
+        let key = || {
+            let mut key = blake3::Hasher::new();
+            key.update(file.key().as_bytes());
+            self.digests()?.values().for_each(|digest| _ = key.update(digest.as_bytes()));
+            Ok::<_, StoreError>(Blake3::from_bytes(*key.finalize().as_bytes()))
+        };
+        // A checkpoint that is still being hashed was not seen before.
+        let early = self.is_hashed().then(key).transpose()?;
         let records = file.layout.records();
         let cuts = file.constants.iter().zip(records).map(|(constant, record)| Cut { range: record.data, label: Some(label(constant)) });
         let segmentation = Segmentation::Cuts(cuts.collect());
         let total = records.iter().map(|record| record.data.length()).sum();
-        shelf.weights(&key, segmentation, |write| {
+        let stored = shelf.weights(early, segmentation, |write| {
             let task = context.progress().begin(&format!("converting {} {precision}", self.component), Amount::Bytes(total));
             for piece in file.layout.pieces() {
                 match piece {
@@ -402,8 +419,12 @@ impl<'a> Conversion<'a> {
                 }
             }
             task.finish(&format!("converted {} tensors of {} to {precision}", records.len(), self.component));
-            Ok(())
-        })
+            Ok::<_, Error>(())
+        })?;
+        if early.is_none() {
+            shelf.remember_weights(&key()?, &stored);
+        }
+        Ok(stored)
     }
 
     fn cannot_write(&self, source: io::Error) -> Error {

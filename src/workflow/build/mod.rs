@@ -10,6 +10,7 @@ mod compiled;
 mod conversion;
 mod error;
 mod find;
+mod hashing;
 mod hub;
 mod shared;
 mod shelf;
@@ -28,7 +29,7 @@ use tempfile::TempDir;
 
 pub use error::BuildError;
 
-use self::{conversion::Conversion, shared::SharedTensors, shelf::Shelf, tree::Tree};
+use self::{conversion::Conversion, hashing::Hashing, shared::SharedTensors, shelf::Shelf, tree::Tree};
 use super::{Context, Error};
 use crate::{
     base::{Blake3, Digest, PackageName, RelativePath},
@@ -188,8 +189,12 @@ fn build_package(context: &Context, options: &BuildOptions, globs: &[VariantGlob
     let package = Package::look(context, &manifest, file.parent().unwrap_or(Path::new("/")))?;
     let chosen = package.choose(globs)?;
     let _guard = store.writing()?;
-    let key = package.key(&text);
-    let known = if options.force || !globs.is_empty() { None } else { built_before(store, &manifest, &key)? };
+    // While a checkpoint is being hashed for the first time there is nothing to find, most likely; what it gives is looked up afterwards.
+    let key = package.is_hashed().then(|| package.key(&text)).transpose()?;
+    let known = match &key {
+        Some(key) if !options.force && globs.is_empty() => built_before(store, &manifest, key)?,
+        _ => None,
+    };
     let shelf = Shelf::new(store);
     let (release, digest, status) = match known {
         Some((release, digest)) => (release, digest, BuildStatus::Unchanged),
@@ -198,9 +203,13 @@ fn build_package(context: &Context, options: &BuildOptions, globs: &[VariantGlob
             let invalid = |source| BuildError::Release { package: manifest.package.name.to_string(), source: Box::new(source) };
             let bytes = release.to_canonical().map_err(invalid)?;
             if globs.is_empty() {
+                let found_late = key.is_none() && !options.force;
+                let key = key.map_or_else(|| package.key(&text), Ok)?;
+                let before = if found_late { built_before(store, &manifest, &key)? } else { None };
+                let status = if before.is_some() { BuildStatus::Unchanged } else { BuildStatus::Built };
                 let digest = store.put_release(&bytes, Origin::Built { published_to: BTreeSet::new() })?;
                 store.cache_put(BUILDS, &key, digest.as_bytes());
-                (release, digest, BuildStatus::Built)
+                (release, digest, status)
             } else {
                 (release, Digest::of(&bytes), BuildStatus::Partial)
             }
@@ -246,8 +255,9 @@ impl<'a> Package<'a> {
     /// Finds everything and converts nothing.
     fn look(context: &Context, manifest: &'a PackageManifest, folder: &Path) -> Result<Self, Error> {
         let (mut inputs, mut plans) = (Vec::new(), Vec::new());
+        let hashing = Hashing::new(context.store());
         for component in &manifest.components {
-            let (input, made) = look(context, component, folder)?;
+            let (input, made) = look(context, &hashing, component, folder)?;
             inputs.push(input);
             plans.extend(made);
         }
@@ -274,7 +284,7 @@ impl<'a> Package<'a> {
     }
 
     /// Identifies everything that the release depends on.
-    fn key(&self, text: &str) -> Blake3 {
+    fn key(&self, text: &str) -> Result<Blake3, StoreError> {
         let mut hasher = blake3::Hasher::new();
         let mut feed = |bytes: &[u8]| {
             hasher.update(&(bytes.len() as u64).to_le_bytes());
@@ -284,7 +294,7 @@ impl<'a> Package<'a> {
         feed(text.as_bytes());
         for input in &self.inputs {
             match input {
-                Input::Checkpoint(conversion) => conversion.feed(&mut feed),
+                Input::Checkpoint(conversion) => conversion.feed(&mut feed)?,
                 Input::Bundles { trees, .. } => trees.iter().for_each(|(path, tree)| {
                     feed(path.as_bytes());
                     tree.feed(&mut feed);
@@ -292,7 +302,12 @@ impl<'a> Package<'a> {
                 Input::Files(tree) => tree.feed(&mut feed),
             }
         }
-        Blake3::from_bytes(*hasher.finalize().as_bytes())
+        Ok(Blake3::from_bytes(*hasher.finalize().as_bytes()))
+    }
+
+    /// Whether nobody has to wait for what the key needs.
+    fn is_hashed(&self) -> bool {
+        self.inputs.iter().all(|input| !matches!(input, Input::Checkpoint(conversion) if !conversion.is_hashed()))
     }
 
     /// Makes the chosen variants and the release that they are.
@@ -316,13 +331,13 @@ impl<'a> Package<'a> {
             if plans.is_empty() {
                 continue;
             }
-            if let Some(source) = input.source() {
-                release.sources.insert(component.name.clone(), source);
-            }
             for mut made in input.make(context, shelf, self.manifest, &plans, &shared)? {
                 self.assign(&mut made.variant);
                 release.variants.push(made.variant);
                 release.blobs.append(&mut made.blobs);
+            }
+            if let Some(source) = input.source()? {
+                release.sources.insert(component.name.clone(), source);
             }
         }
         release.variants.sort_by(|a, b| a.id.cmp(&b.id));
@@ -339,11 +354,11 @@ impl<'a> Package<'a> {
 }
 
 /// What a component is made from, and its variants.
-fn look<'a>(context: &Context, component: &'a Component, folder: &Path) -> Result<(Input<'a>, Vec<VariantPlan>), Error> {
+fn look<'a>(context: &Context, hashing: &Hashing, component: &'a Component, folder: &Path) -> Result<(Input<'a>, Vec<VariantPlan>), Error> {
     Ok(match &component.kind {
         ComponentKind::Checkpoint(settings) => {
             let plans = component.variants().map_err(BuildError::from)?;
-            let conversion = Conversion::open(context, folder, &component.name, settings)?;
+            let conversion = Conversion::open(context, hashing, folder, &component.name, settings)?;
             (Input::Checkpoint(Box::new(conversion)), plans)
         }
         ComponentKind::Import(import) => {
@@ -363,10 +378,10 @@ fn look<'a>(context: &Context, component: &'a Component, folder: &Path) -> Resul
 }
 
 impl Input<'_> {
-    fn source(&self) -> Option<Source> {
+    fn source(&self) -> Result<Option<Source>, StoreError> {
         match self {
-            Self::Checkpoint(conversion) => Some(conversion.source()),
-            Self::Bundles { .. } | Self::Files(_) => None,
+            Self::Checkpoint(conversion) => conversion.source().map(Some),
+            Self::Bundles { .. } | Self::Files(_) => Ok(None),
         }
     }
 

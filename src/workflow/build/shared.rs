@@ -9,6 +9,7 @@ use crate::{
     base::Digest,
     manifest::{Precision, VariantPlan},
     mil::Constant,
+    store::StoreError,
     workflow::Error,
 };
 
@@ -34,7 +35,7 @@ impl SharedTensors {
             if conversion.is_shared() {
                 let plans: Vec<&VariantPlan> = plans.iter().filter(|plan| plan.component == conversion.component()).collect();
                 for (precision, constants) in conversion.constants(&plans)? {
-                    found.add(conversion, precision, constants);
+                    found.add(conversion, precision, constants)?;
                 }
             }
         }
@@ -46,24 +47,28 @@ impl SharedTensors {
         }
     }
 
-    fn add(&mut self, conversion: &Conversion<'_>, precision: Precision, constants: Vec<Constant>) {
-        let component = conversion.component();
-        let known = self.0.iter_mut().find(|group| group.precision == precision && group.digests == *conversion.digests());
+    fn add(&mut self, conversion: &Conversion<'_>, precision: Precision, constants: Vec<Constant>) -> Result<(), StoreError> {
+        let (component, digests) = (conversion.component(), conversion.digests()?);
+        let known = self.0.iter_mut().find(|group| group.precision == precision && group.digests == digests);
         let Some(group) = known else {
-            let (digests, components) = (conversion.digests().clone(), vec![component.to_owned()]);
-            return self.0.push(Group { digests, precision, components, constants });
+            self.0.push(Group { digests, precision, components: vec![component.to_owned()], constants });
+            return Ok(());
         };
         let keys: HashSet<_> = constants.iter().map(|constant| constant.key()).collect();
         group.constants.retain(|constant| keys.contains(&constant.key()));
         if !group.components.iter().any(|known| known == component) {
             group.components.push(component.to_owned());
         }
+        Ok(())
     }
 
     /// What a component shares at a precision; nothing where it does not ask for it.
-    pub(super) fn of(&self, conversion: &Conversion<'_>, precision: Precision) -> &[Constant] {
-        let is_own = |group: &&Group| group.precision == precision && group.digests == *conversion.digests();
-        let group = self.0.iter().find(is_own).filter(|_| conversion.is_shared());
-        group.map_or(&[], |group| &group.constants)
+    pub(super) fn of(&self, conversion: &Conversion<'_>, precision: Precision) -> Result<&[Constant], StoreError> {
+        if !conversion.is_shared() {
+            return Ok(&[]);
+        }
+        let digests = conversion.digests()?;
+        let group = self.0.iter().find(|group| group.precision == precision && group.digests == digests);
+        Ok(group.map_or(&[], |group| &group.constants))
     }
 }

@@ -58,14 +58,14 @@ impl<'a> Shelf<'a> {
         Ok(stored)
     }
 
-    /// The weight file of that key, from an earlier build or written now.
+    /// The weight file of that key, from an earlier build or written now; without a key it is written.
     pub(super) fn weights<E: From<StoreError>>(
         &self,
-        key: &Blake3,
+        key: Option<Blake3>,
         segmentation: Segmentation,
         write: impl FnOnce(&mut dyn FnMut(&[u8]) -> io::Result<()>) -> Result<(), E>,
     ) -> Result<StoredBlob, E> {
-        let earlier = self.store.cache_get(WEIGHTS, key).and_then(|bytes| Some(Digest::from_bytes(bytes.try_into().ok()?)));
+        let earlier = key.and_then(|key| Some(Digest::from_bytes(self.store.cache_get(WEIGHTS, &key)?.try_into().ok()?)));
         if let Some(known) = earlier.and_then(|digest| self.known(&digest)) {
             return Ok(known);
         }
@@ -73,8 +73,13 @@ impl<'a> Shelf<'a> {
         write(&mut |bytes| writer.write_all(bytes))?;
         let stored = writer.finish()?;
         self.note(&stored);
-        self.store.cache_put(WEIGHTS, key, stored.digest.as_bytes());
+        key.iter().for_each(|key| self.remember_weights(key, &stored));
         Ok(stored)
+    }
+
+    /// Says of what key a weight file is.
+    pub(super) fn remember_weights(&self, key: &Blake3, stored: &StoredBlob) {
+        self.store.cache_put(WEIGHTS, key, stored.digest.as_bytes());
     }
 
     fn known(&self, digest: &Digest) -> Option<StoredBlob> {
