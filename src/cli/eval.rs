@@ -100,13 +100,13 @@ pub(super) struct EvalArguments {
     /// Largest absolute error that passes
     ///
     /// With --rtol: |found - expected| <= ATOL + RTOL * |expected|.
-    #[arg(long, value_name = "NUMBER", value_parser = tolerance, allow_negative_numbers = true)]
+    #[arg(long, value_name = "NUMBER", value_parser = tolerance, allow_negative_numbers = true, conflicts_with_all = ["texts", "text_file"])]
     atol: Option<f64>,
     /// Largest relative error that passes
-    #[arg(long, value_name = "NUMBER", value_parser = tolerance, allow_negative_numbers = true)]
+    #[arg(long, value_name = "NUMBER", value_parser = tolerance, allow_negative_numbers = true, conflicts_with_all = ["texts", "text_file"])]
     rtol: Option<f64>,
     /// Lowest peak signal to noise ratio that passes, in dB
-    #[arg(long, value_name = "DB", value_parser = finite, allow_negative_numbers = true)]
+    #[arg(long, value_name = "DB", value_parser = finite, allow_negative_numbers = true, conflicts_with_all = ["texts", "text_file"])]
     min_psnr: Option<f64>,
     /// Numbers of pictures: unit, signed or byte [default: unit]
     #[arg(long, default_value = "unit", hide_possible_values = true, hide_default_value = true)]

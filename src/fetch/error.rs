@@ -9,8 +9,8 @@ use std::{
 use semver::{Version, VersionReq};
 
 use crate::{
-    base::{Blake3, Digest, PackageName, Platform, Target, TargetError},
-    manifest::{GlobError, ReleaseError, SelectError},
+    base::{Blake3, Digest, OsFloor, PackageName, Platform, Target, TargetError},
+    manifest::{GlobError, ReleaseError, SelectError, unfit_listing},
     remote::RemoteError,
     store::{SegmentError, StoreError},
 };
@@ -28,6 +28,16 @@ pub enum FetchError {
     /// An OS version that is older than every target.
     #[error(transparent)]
     Floor(#[from] TargetError),
+    /// An OS version that is older than every target, and what a release has instead.
+    #[error("`{release}` has nothing for {floor}: {}", unfit_listing(offered))]
+    TooOld {
+        /// Package and version.
+        release: String,
+        /// The floor.
+        floor: OsFloor,
+        /// Names, each with the targets that there are.
+        offered: Vec<(String, Vec<Target>)>,
+    },
     /// Text that is no glob.
     #[error(transparent)]
     Glob(#[from] GlobError),
@@ -270,6 +280,10 @@ impl FetchError {
             Self::Release { source, .. } => source.hint(),
             Self::Floor(TargetError::TooOld { lowest, .. }) => {
                 Some(format!("the floor {lowest} fits, if the package has bundles for it: `mlreg show PACKAGE` lists what there is"))
+            }
+            Self::TooOld { floor, offered, .. } => {
+                let fits = offered.iter().filter_map(|(_, targets)| targets.first().copied()).max()?;
+                Some(format!("the floor {} fits; or select other variants", fits.floor_on(floor.platform)?))
             }
             Self::NoVersion { package, versions, .. } => {
                 let version = versions.iter().max().filter(|version| !version.pre.is_empty())?;

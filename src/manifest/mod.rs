@@ -38,5 +38,5 @@ pub use nearest::nearest;
 pub use package::{PackageHeader, PackageManifest};
 pub use request::{PackageRequest, RequestError, choose_version};
 pub use schema::release_schema;
-pub use select::{Chosen, SelectError, Selection, select};
+pub use select::{Chosen, SelectError, Selection, offered, select, unfit_listing};
 pub use variants::{Content, VariantPlan};

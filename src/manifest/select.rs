@@ -164,7 +164,8 @@ fn plural<T>(items: &[T], one: &str, many: &str) -> String {
     if items.len() == 1 { one.to_owned() } else { format!("{} {many}", items.len()) }
 }
 
-fn unfit_listing(unfit: &[(String, Vec<Target>)]) -> String {
+/// What there is for which targets, as a sentence.
+pub fn unfit_listing(unfit: &[(String, Vec<Target>)]) -> String {
     let targets = |targets: &[Target]| targets.iter().map(|target| target.name()).collect::<Vec<_>>().join(", ");
     let mut texts: Vec<String> =
         unfit.iter().take(LISTED).map(|(name, found)| format!("`{name}` is there for {}", targets(found))).collect();
@@ -277,6 +278,16 @@ fn highest<'r>(wanted: &[Entry<'r>], floor: Target) -> Result<Vec<Entry<'r>>, Se
         Some(fits) => Err(SelectError::Floor { floor, unfit, fits }),
         None => Ok(best),
     }
+}
+
+/// What is wanted and needs some OS, by name with its targets: what there is to say to a floor that is older than all of them.
+pub fn offered(release: &Release, selection: &Selection) -> Vec<(String, Vec<Target>)> {
+    let mut groups: BTreeMap<&str, Vec<Entry<'_>>> = BTreeMap::new();
+    for entry in release.variants.iter().enumerate().filter(|(_, variant)| selection.wants(variant)) {
+        groups.entry(&entry.1.name).or_default().push(entry);
+    }
+    let groups = groups.into_iter().map(|(name, group)| (name.to_owned(), targets(&group)));
+    groups.filter(|(_, targets)| !targets.is_empty()).collect()
 }
 
 fn targets(group: &[Entry<'_>]) -> Vec<Target> {

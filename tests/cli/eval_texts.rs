@@ -80,6 +80,17 @@ fn scores_that_are_too_low_end_in_3() {
 }
 
 #[test]
+fn thresholds_for_tensors_are_none_for_texts() {
+    let sandbox = files();
+    for threshold in ["--atol", "--rtol", "--min-psnr"] {
+        let refused = sandbox.run(&["eval", "--hypothesis", "out.de", "--reference", "one.de", threshold, "1"]);
+        assert_eq!(refused.code, Some(2), "{refused:?}");
+        let refused = sandbox.run(&["eval", "package", "--text-file", "out.de", threshold, "1"]);
+        assert_eq!(refused.code, Some(2), "{refused:?}");
+    }
+}
+
+#[test]
 fn files_must_belong_together() {
     let sandbox = files();
     write(&sandbox, "short.de", "one line\n");

@@ -1,7 +1,7 @@
 //! A folder over time: variants join, floors are kept, releases change.
 
 use mlreg::{
-    base::{Target::*, TargetError},
+    base::Target::*,
     manifest::release::BundleKind,
     workflow::{ErrorKind, fetch::FetchOptions},
 };
@@ -169,10 +169,13 @@ fn several_sources_of_one_release_share_what_is_here() {
 }
 
 #[test]
-fn a_floor_below_every_target_is_an_error_of_the_input() {
-    let scene = Scene::with(&[Bundle::decoder(768, Ios15, &weights(&[(1, 1000)]))]);
+fn a_floor_below_every_target_is_told_what_there_is() {
+    let scene = Scene::with(&[Bundle::decoder(768, Ios16, &weights(&[(1, 1000)]))]);
     let error = scene.client("one").try_fetch(floor("iOS14")).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Input);
-    assert!(matches!(error, mlreg::workflow::Error::Fetch(mlreg::fetch::FetchError::Floor(TargetError::TooOld { .. }))), "{error}");
-    assert_eq!(scene.server.log(), []);
+    let text = error.to_string();
+    assert!(text.contains("@1.0.0` has nothing for iOS14: `decoder-768-") && text.ends_with("` is there for iOS16"), "{text}");
+    assert_eq!(error.hints(), ["the floor iOS16 fits; or select other variants"]);
+    let error = scene.client("two").try_fetch(floor("macOS11")).unwrap_err();
+    assert_eq!(error.hints(), ["the floor macOS13 fits; or select other variants"]);
 }

@@ -163,9 +163,10 @@ impl Run<'_> {
 
     fn job(&self, name: &PackageName, package: &AppPackage, entry: &LockedPackage, members: Blake3) -> Result<Job, Error> {
         let floor = self.floor(package);
-        let target = floor.map(|floor| floor.target()).transpose().map_err(FetchError::from)?;
+        let found = floor.map(|floor| (floor, floor.target()));
+        let target = found.as_ref().and_then(|(_, target)| target.as_ref().ok().copied());
         let exact = self.options.narrowed.is_empty();
-        Ok(Job {
+        let job = Job {
             package: name.clone(),
             which: self.which(entry, target),
             sources: locked_sources(self.context, package, entry, self.options.offline),
@@ -181,7 +182,11 @@ impl Run<'_> {
             upgrade: false,
             verify: self.options.verify,
             dry_run: self.options.dry_run,
-        })
+        };
+        match found {
+            Some((floor, Err(error))) => Err(Fetch::new(self.context, &job).too_old(floor, error)),
+            _ => Ok(job),
+        }
     }
 
     fn which(&self, entry: &LockedPackage, target: Option<Target>) -> Which {

@@ -17,7 +17,7 @@ use serde::Serialize;
 use super::{Context, Error, PackageRequest};
 use crate::{
     base::{Digest, OsFloor, PackageName, RemoteUrl, Tag},
-    fetch::{FetchError, Layout, PlaceReport, Staging, Totals, Wanted},
+    fetch::{Layout, PlaceReport, Staging, Totals, Wanted},
     manifest::release::Delivery,
 };
 
@@ -123,13 +123,13 @@ pub struct FetchedVariant {
 /// # Errors
 /// What [`FetchError`] lists, and what the store and the remote say.
 pub fn fetch(context: &Context, options: &FetchOptions) -> Result<FetchReport, Error> {
-    let floor = options.floor.map(|floor| floor.target()).transpose().map_err(FetchError::from)?;
+    let floor = options.floor.map(|floor| (floor, floor.target()));
     let one = |request: &PackageRequest| {
         let job = Job {
             package: request.package.clone(),
             which: Which::Open(request.requirement.clone()),
             sources: context.reachable(options.from.iter().filter(|_| !options.offline)),
-            floor,
+            floor: floor.as_ref().and_then(|(_, target)| target.as_ref().ok().copied()),
             changes_floor: false,
             platform: options.floor.map(|floor| floor.platform),
             wanted: options.wanted(),
@@ -142,7 +142,10 @@ pub fn fetch(context: &Context, options: &FetchOptions) -> Result<FetchReport, E
             verify: options.verify,
             dry_run: options.dry_run,
         };
-        Fetch::new(context, &job).run()
+        match &floor {
+            Some((floor, Err(error))) => Err(Fetch::new(context, &job).too_old(*floor, error.clone())),
+            _ => Fetch::new(context, &job).run(),
+        }
     };
     Ok(FetchReport { packages: options.requests.iter().map(one).collect::<Result<_, Error>>()? })
 }

@@ -14,12 +14,13 @@ use super::{
     find::{Finder, Found},
 };
 use crate::{
-    base::{Digest, PackageName, Platform, RemoteUrl, Target},
+    base::{Digest, OsFloor, PackageName, Platform, RemoteUrl, Target, TargetError},
     fetch::{
         Destination, DownloadReport, Facts, FetchError, FetchPlan, FetchRequest, Layout, Named, Outline, OutlinedBundle, Owner,
         PlaceReport, PlacedBundle, Proof, RequestedRelease, Staging, Survey, Totals, Wanted, download, unchanged,
     },
     manifest::{
+        offered,
         release::{Release, SegmentContent, Variant},
         select,
     },
@@ -90,6 +91,19 @@ impl<'a> Fetch<'a> {
         match self.satisfied() {
             Some(done) => Ok(done),
             None => self.fill(&destination),
+        }
+    }
+
+    /// What to say to a floor that is older than every target.
+    pub(in crate::workflow) fn too_old(&self, floor: OsFloor, error: TargetError) -> Error {
+        let offered = || {
+            let Found { release, .. } = self.choose_release(None).ok()?;
+            let offered = offered(&release, &self.job.wanted.selection(None).ok()?);
+            Some((format!("{}@{}", release.package, release.version), offered)).filter(|(_, offered)| !offered.is_empty())
+        };
+        match offered() {
+            Some((release, offered)) => FetchError::TooOld { release, floor, offered }.into(),
+            None => FetchError::Floor(error).into(),
         }
     }
 
