@@ -115,11 +115,13 @@ fn no_way_to_a_float_overflows_silently() {
     weights.insert("f64", CheckpointDtype::F64, &[2], [1.0f64, -1e39].iter().flat_map(|v| v.to_le_bytes()).collect());
     weights.insert("i32", CheckpointDtype::I32, &[2], [1i32, 65_520].iter().flat_map(|v| v.to_le_bytes()).collect());
     weights.insert("f16", CheckpointDtype::F16, &[2], [1.0f32, 40_000.0].map(|v| f16::from_f32(v).to_le_bytes()).concat());
+    weights.insert_f32("f32", &[2], &[1.0, -(2f32.powi(127))]);
     let source = |name: &str, dtype| Recipe::source(name, dtype, &[2]);
     let cases = [
         (source("f64", DataType::Float64).cast(DataType::Float32), "1000000000000000000000000000000000000000", "fp32"),
         (source("i32", DataType::Int32).cast(DataType::Float16), "65520", "fp16"),
         (source("f16", DataType::Float16).scale(2.0), "80000", "fp16"),
+        (source("f32", DataType::Float32).scale(4.0), "680564733841877000000000000000000000000", "fp32"),
     ];
     for (recipe, value, dtype) in cases {
         let error = evaluate_to_vec(&recipe, &weights).unwrap_err().to_string();
