@@ -10,7 +10,9 @@ use serde_json::Value as Json;
 
 use super::{
     ArchError, Architecture, Config, Documents, Feature, Flow, Form, Interface, LoadOptions, Network, Stage, Tensors, TextShape,
-    blocks::{Activation, Attention, Embedding, FeedForward, Heads, LayerNorm, Linear, Scale, from_layout, padding_bias, to_layout},
+    blocks::{
+        Activation, Attention, Embedding, FeedForward, Heads, LayerNorm, Linear, Scale, from_layout, padding_bias, to_layout, turned_bias,
+    },
 };
 use crate::{
     checkpoint::Weights,
@@ -294,7 +296,7 @@ impl Stage for Entry {
         let x = to_layout(builder, "hidden", x, form)?;
         flow.put("hidden", self.norm.build(builder, x, form)?);
         let bias = padding_bias(builder, "mask", flow.get("attention_mask"), self.compute)?;
-        flow.put("bias", bias);
+        flow.put("bias", turned_bias(builder, "bias", bias, form)?);
         Ok(())
     }
 }

@@ -59,6 +59,8 @@ pub enum AttentionForm {
     Fused,
     /// As matrix products and a softmax.
     Explicit,
+    /// As products and a softmax of every head by itself.
+    Split,
 }
 
 /// Lengths of a text program, in tokens.

@@ -104,6 +104,8 @@ words!(
         Fused = "fused",
         /// As matrix products and a softmax.
         Explicit = "explicit",
+        /// Head by head, as the Neural Engine likes it; with `linear = "conv"`.
+        Split = "split",
     }
 );
 words!(

@@ -218,6 +218,26 @@ fn check_release(fixture: &str, keys: &str) {
 }
 
 #[test]
+fn heads_may_be_written_one_by_one() {
+    for fixture in [HYBRID, "phi3_fused_qkv_f32"] {
+        for (cache, targets) in FORMS {
+            let forms = "precision = [\"float32\", \"float16\"]\nlinear = \"conv\"\nattention = \"split\"";
+            let keys =
+                format!("sequence = [{PREFILL}, 1]\ncontext = {CONTEXT}\ncache = \"{cache}\"\nwindow-cache = true\n{forms}\n{targets}");
+            check_release(fixture, &keys);
+        }
+    }
+    let project = built(&lm(HYBRID, "sequence = 20\nlinear = \"conv\"\nattention = \"split\"\ntarget = \"iOS18\""));
+    let package = open(&project, &project.release().1.variants[0]);
+    let operations = package.program().main().unwrap().1.block.operations.iter().filter(|operation| operation.kind == "einsum");
+    let config: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(format!("{}/fixtures/causal/{HYBRID}/config.json", env!("CARGO_MANIFEST_DIR"))).unwrap())
+            .unwrap();
+    let number = |key: &str| config[key].as_u64().unwrap() as usize;
+    assert_eq!(operations.count(), 2 * number("num_attention_heads") * number("num_hidden_layers"));
+}
+
+#[test]
 fn windows_may_be_all_that_is_kept() {
     for (fixture, forms) in
         [("mistral_sliding_f32", "precision = \"float32\""), (HYBRID, "precision = [\"float32\", \"float16\"]\nlinear = \"conv\"")]
@@ -304,6 +324,15 @@ fn whole_texts(fixture: &str, chain: &[Part<'_>]) -> Vec<Vec<f32>> {
         floats(&logits)
     };
     cases(fixture).iter().map(run).collect()
+}
+
+#[test]
+fn forms_of_attention_that_cannot_be_are_refused() {
+    for (linear, attention, way_out) in [("linear", "split", "linear = \"conv\""), ("conv", "fused", "linear = \"linear\"")] {
+        let keys = format!("sequence = 8\ntarget = \"iOS18\"\nlinear = \"{linear}\"\nattention = \"{attention}\"");
+        let error = super::told(&Project::new().build(&lm("llama_tied_f16", &keys)).unwrap_err());
+        assert!(error.contains(&format!("{attention} with linear = \"{linear}\"")) && error.contains(way_out), "{error}");
+    }
 }
 
 #[test]

@@ -133,6 +133,19 @@ const LINGOLITE_DECODER: &[&str] =
     &["src_attention_mask=encoder_attention_mask", "tgt_input_ids=decoder_input_ids", "encoder_output=encoder_hidden_states"];
 
 #[test]
+fn heads_one_by_one_give_the_same() {
+    let keys = "precision = [\"float32\", \"float16\"]\nlinear = \"conv\"\nattention = \"split\"\ntarget = \"iOS15\"";
+    let project = built(&component("encoder", "bert/minilm", &format!("sequence = 40\n{keys}")));
+    assert!(compare(&project, &golden("bert/minilm", &[])) > 0);
+    for (fixture, encoder, decoder) in [("t5/v10_tied", T5_ENCODER, T5_DECODER), ("lingolite/tied", LINGOLITE_ENCODER, LINGOLITE_DECODER)] {
+        let project = built(&component("encoder", fixture, &format!("sequence = 48\n{keys}")));
+        assert_eq!(compare(&project, &golden(fixture, encoder)), 2 * golden(fixture, encoder).len());
+        let project = built(&component("decoder", fixture, &format!("sequence = 40\nencoder-sequence = 48\n{keys}")));
+        assert_eq!(compare(&project, &golden(fixture, decoder)), 2 * golden(fixture, decoder).len());
+    }
+}
+
+#[test]
 fn t5_with_a_tied_head_agrees_with_the_reference() {
     translator("t5/v10_tied", T5_ENCODER, T5_DECODER);
 }

@@ -1,4 +1,4 @@
-//! Attention over heads: fused at iOS18, spelled out before and wherever channels stand first.
+//! Attention over heads: fused at iOS18, spelled out before and wherever channels stand first; or head by head, as the Neural Engine likes it.
 //!
 //! Activations come as [1, tokens, channels] or [1, channels, 1, tokens]; heads as [1, heads, tokens, size] or [1, heads, size, tokens]. Neither
 //! way needs a transposition that the other has: products take their factors as they lie. With grouped queries the heads of a group are
@@ -69,22 +69,62 @@ fn product(builder: &mut Builder, name: &str, x: (Var, bool), y: (Var, bool)) ->
     Ok(builder.op1("matmul", name, &arguments)?)
 }
 
-impl Heads {
-    /// Whether attention in this form is one operation.
-    fn fused(form: &Form) -> Result<bool, ArchError> {
+/// How attention is written in a form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Written {
+    /// As one operation.
+    Fused,
+    /// As products over all heads.
+    Together,
+    /// As products of each head.
+    Apart,
+}
+
+impl Written {
+    fn of(form: &Form) -> Result<Self, ArchError> {
         let linear = form.linear == LinearForm::Linear;
+        let refused = |found: &str, why: &str| Err(ArchError::Form { axis: "attention", found: found.to_owned(), why: why.to_owned() });
         match form.attention {
-            AttentionForm::Explicit => Ok(false),
-            AttentionForm::Auto => Ok(linear && form.target >= Target::Ios18),
-            AttentionForm::Fused if linear => Ok(true),
+            AttentionForm::Explicit => Ok(Self::Together),
+            AttentionForm::Auto if linear && form.target >= Target::Ios18 => Ok(Self::Fused),
+            AttentionForm::Auto => Ok(Self::Together),
+            AttentionForm::Fused if linear => Ok(Self::Fused),
             AttentionForm::Fused => {
-                let why = "the fused operation takes heads as [tokens, channels]: use linear = \"linear\", or attention = \"explicit\""
-                    .to_owned();
-                Err(ArchError::Form { axis: "attention", found: "fused with linear = \"conv\"".to_owned(), why })
+                let why = "the fused operation takes heads as [tokens, channels]: use linear = \"linear\", or attention = \"explicit\"";
+                refused("fused with linear = \"conv\"", why)
             }
+            AttentionForm::Split if linear => {
+                let why = "heads are split where channels stand first: use linear = \"conv\", or attention = \"explicit\"";
+                refused("split with linear = \"linear\"", why)
+            }
+            AttentionForm::Split => Ok(Self::Apart),
         }
     }
+}
 
+/// A bias [1, 1 or heads, queries, keys] as attention in this form takes it where every head of the queries has keys of its own.
+///
+/// # Errors
+/// When the form has no such attention.
+pub fn turned_bias(builder: &mut Builder, name: &str, bias: Var, form: &Form) -> Result<Var, ArchError> {
+    match Written::of(form)? {
+        // [1, keys, 1 or heads, queries]
+        Written::Apart => Ok(builder.transpose(name, bias, &[0, 3, 1, 2])?),
+        Written::Fused | Written::Together => Ok(bias),
+    }
+}
+
+/// Parts of equal length along an axis.
+fn parts(builder: &mut Builder, name: &str, x: Var, count: u64, axis: usize) -> Result<Vec<Var>, ArchError> {
+    if count == 1 {
+        return Ok(vec![x]);
+    }
+    let length = builder.shape(x)[axis] / count;
+    let lengths = dimensions(&vec![length; usize::try_from(count).unwrap_or(0)]);
+    Ok(builder.split(name, x, &lengths, i32::try_from(axis).unwrap_or(i32::MAX))?)
+}
+
+impl Heads {
     fn groups(&self) -> u64 {
         self.query / self.key_value.max(1)
     }
@@ -133,8 +173,8 @@ impl Heads {
     pub fn bias(&self, builder: &mut Builder, name: &str, bias: Var, form: &Form) -> Result<Var, ArchError> {
         let shape = builder.shape(bias);
         let groups = self.groups();
-        if groups == 1 || !Self::fused(form)? {
-            return Ok(bias);
+        if groups == 1 || Written::of(form)? != Written::Fused {
+            return turned_bias(builder, name, bias, form);
         }
         match shape.as_slice() {
             [1, 1, 1, _] => Ok(bias),
@@ -157,12 +197,15 @@ impl Heads {
         form: &Form,
     ) -> Result<Var, ArchError> {
         let root = (self.size as f32).sqrt();
-        if Self::fused(form)? {
+        let written = Written::of(form)?;
+        if written == Written::Fused {
             let query = if scale == Scale::One { builder.mul("unscaled", query, root)? } else { query };
             return self.fused_attend(builder, "found", query, found, bias);
         }
         let query = if scale == Scale::InverseRoot { builder.mul("scaled", query, 1.0 / root)? } else { query };
-        if form.linear == LinearForm::Conv {
+        if written == Written::Apart {
+            self.apart(builder, "found", query, found, bias)
+        } else if form.linear == LinearForm::Conv {
             self.explicit_turned(builder, "found", query, found, bias)
         } else {
             self.explicit(builder, "found", query, found, bias)
@@ -217,6 +260,44 @@ impl Heads {
         let scores = product(builder, &format!("{name}_scores"), (query, true), (key, !found.channels_first))?;
         let weights = self.weights(builder, name, scores, bias)?;
         product(builder, name, (value, !found.channels_first), (weights, true))
+    }
+
+    /// Head by head, with keys before queries, so that nothing but keys is turned around: Apple's "Deploying Transformers on the Apple Neural
+    /// Engine" (2022). The bias is [1, keys, 1 or heads, queries].
+    fn apart(&self, builder: &mut Builder, name: &str, query: Var, found: Attention, bias: Option<Var>) -> Result<Var, ArchError> {
+        const PRODUCT: &str = "nchw,nwhu->nchu";
+        let part = |what: &str| format!("{name}_{what}");
+        let keys_first = if found.channels_first { [0, 3, 1, 2] } else { [0, 2, 1, 3] };
+        let keys = builder.transpose(&part("keys_first"), found.key, &keys_first)?;
+        let keys = parts(builder, &part("keys"), keys, self.key_value, 2)?;
+        let values = match found.channels_first {
+            true => found.value,
+            false => builder.transpose(&part("values_turned"), found.value, &[0, 1, 3, 2])?,
+        };
+        // [1, heads, size, tokens] as parts of [1, size, 1, tokens]
+        let flat = |builder: &mut Builder, what: &str, x: Var, count: u64| {
+            let x = reshape(builder, &part(&format!("{what}_flat")), x, &[1, count * self.size, 1, builder.shape(x)[3]])?;
+            parts(builder, &part(what), x, count, 1)
+        };
+        let values = flat(builder, "values", values, self.key_value)?;
+        let queries = flat(builder, "queries", query, self.query)?;
+        let biases = match bias {
+            Some(bias) if builder.shape(bias)[2] > 1 => parts(builder, &part("biases"), bias, self.query, 2)?,
+            other => other.into_iter().collect(),
+        };
+        let mut results = Vec::with_capacity(queries.len());
+        for (head, query) in queries.into_iter().enumerate() {
+            let group = head / usize::try_from(self.groups()).unwrap_or(1);
+            let mut scores = builder.einsum(&part(&format!("scores_{head}")), keys[group], query, PRODUCT)?;
+            if let Some(&bias) = biases.get(head).or(biases.first()) {
+                scores = builder.add(&part(&format!("biased_{head}")), scores, bias)?;
+            }
+            let weights = builder.softmax(&part(&format!("weights_{head}")), scores, 1)?;
+            results.push(builder.einsum(&part(&format!("head_{head}")), values[group], weights, PRODUCT)?);
+        }
+        let joined = if let [one] = results[..] { one } else { builder.concat(&part("heads"), &results, 1)? };
+        let tokens = builder.shape(joined)[3];
+        reshape(builder, name, joined, &[1, self.query, self.size, tokens])
     }
 
     /// Each head of keys or values once per head of its group.

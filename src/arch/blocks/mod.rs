@@ -16,7 +16,7 @@ mod relative_bias;
 mod rotary;
 
 pub use activation::Activation;
-pub use attention::{Attention, Heads, Scale};
+pub use attention::{Attention, Heads, Scale, turned_bias};
 pub use cache::{KeyValueCache, LayerCache};
 pub use conv::Conv2d;
 pub use embedding::{Embedding, from_layout, to_layout};

@@ -342,6 +342,7 @@ impl<'a> Conversion<'a> {
                 Attention::Auto => AttentionForm::Auto,
                 Attention::Fused => AttentionForm::Fused,
                 Attention::Explicit => AttentionForm::Explicit,
+                Attention::Split => AttentionForm::Split,
             },
         })
     }
