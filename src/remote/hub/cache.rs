@@ -6,17 +6,21 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use hf_hub::{Cache, CacheRepo, Repo};
+
 use super::tree::Commit;
 
 /// A repository's folder in the cache.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct HubCache {
+    repository: CacheRepo,
     folder: PathBuf,
 }
 
 impl HubCache {
     pub(super) fn new(cache: &Path, repository: &str) -> Self {
-        Self { folder: cache.join(format!("models--{}", repository.replace('/', "--"))) }
+        let repo = Repo::model(repository.to_owned());
+        Self { folder: cache.join(repo.folder_name()), repository: Cache::new(cache.to_owned()).repo(repo) }
     }
 
     /// The file that has a hash for its name, if it is as long as expected. Its bytes are not looked at.
@@ -31,7 +35,7 @@ impl HubCache {
         // Addresses with a `..` are refused before, so that this stays in the folder.
         let known = || fs::read_to_string(self.folder.join("refs").join(revision)).ok().and_then(|text| Commit::parse(text.trim()));
         let commit = Commit::parse(revision).or_else(known)?;
-        let folder = self.folder.join("snapshots").join(commit.as_str());
+        let folder = self.repository.pointer_path(commit.as_str());
         folder.is_dir().then_some((commit, folder))
     }
 }
