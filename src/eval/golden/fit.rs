@@ -61,19 +61,45 @@ pub struct Fitting {
     pub misfits: Vec<(String, Misfit)>,
 }
 
-/// Fits every case that fits.
+/// Fits every case that fits. A batch, for a program that takes one at a time, becomes a case for each: `case0[0]`, `case0[1]` and so on.
 ///
 /// # Errors
 /// When none does.
 pub fn fit_all(cases: &[Case], interface: &Interface, options: FitOptions) -> Result<Fitting, GoldenError> {
     let mut fitting = Fitting { fitted: Vec::new(), misfits: Vec::new() };
     for case in cases {
-        match fit(case, interface, options) {
-            Ok(fitted) => fitting.fitted.push(fitted),
+        let rows = rows(case, interface);
+        let rows = rows.as_deref().unwrap_or(std::slice::from_ref(case));
+        let fitted: Result<Vec<_>, _> = rows.iter().map(|row| fit(row, interface, options)).collect();
+        match fitted {
+            Ok(rows) => fitting.fitted.extend(rows),
             Err(misfit) => fitting.misfits.push((case.name.clone(), misfit)),
         }
     }
     if fitting.fitted.is_empty() { Err(GoldenError::NoFit { misfits: fitting.misfits }) } else { Ok(fitting) }
+}
+
+/// The cases that a batch is, if the program takes one of them at a time: every tensor that it knows has as many rows.
+fn rows(case: &Case, interface: &Interface) -> Option<Vec<Case>> {
+    let features = || interface.inputs.iter().chain(&interface.outputs);
+    let known = |name: &String| features().any(|feature| feature.name == *name);
+    let inputs = case.inputs.iter().filter(|(name, _)| known(name));
+    let outputs = case.outputs.iter().filter(|(name, _)| known(name));
+    let mut lengths = inputs.clone().chain(outputs.clone()).map(|(_, tensor)| tensor.dims().first().copied());
+    let count = lengths.next()??;
+    if count < 2 || lengths.any(|length| length != Some(count)) || features().any(|feature| feature.shape.first() != Some(&1)) {
+        return None;
+    }
+    let row = |index: usize| {
+        let part = |(name, tensor): (&String, &Tensor)| Some((name.clone(), tensor.narrow(0, index, 1).ok()?));
+        let name = format!("{}[{index}]", case.name);
+        Some(Case {
+            name,
+            inputs: inputs.clone().map(part).collect::<Option<_>>()?,
+            outputs: outputs.clone().map(part).collect::<Option<_>>()?,
+        })
+    };
+    (0..count).map(row).collect()
 }
 
 /// Brings a case into the form of a program (of one function of it: the interface's own inputs and outputs).

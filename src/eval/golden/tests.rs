@@ -94,6 +94,26 @@ fn short_sequences_are_padded_and_their_valid_part_compared() {
 }
 
 #[test]
+fn a_batch_is_a_case_for_each() {
+    let batch = Tensor::new(&[[7i64, 8, 9], [1, 2, 0]], &Device::Cpu).unwrap();
+    let masks = Tensor::new(&[[1i64, 1, 1], [1, 1, 0]], &Device::Cpu).unwrap();
+    let tensors =
+        [("a.in.input_ids", batch), ("a.in.attention_mask", masks), ("a.out.pooled", counting(&[2, 4])), ("a.out.other", counting(&[5]))];
+    let case = only(&tensors);
+    let fitting = fit_all(std::slice::from_ref(&case), &encoder(4), FitOptions::default()).unwrap();
+    let names: Vec<&str> = fitting.fitted.iter().map(|fitted| fitted.name.as_str()).collect();
+    assert_eq!(names, ["a[0]", "a[1]"]);
+    assert_eq!(ints(&fitting.fitted[1].inputs["input_ids"]), [1, 2, 0, 0]);
+    assert_eq!(ints(&fitting.fitted[1].inputs["attention_mask"]), [1, 1, 0, 0]);
+    assert_eq!(fitting.fitted[1].outputs["pooled"].to_vec2::<f32>().unwrap(), [[4.0, 5.0, 6.0, 7.0]]);
+    // Tensors that do not belong together are no batch.
+    let mut apart = case;
+    apart.outputs.insert("pooled".to_owned(), counting(&[3, 4]));
+    let error = fit_all(&[apart], &encoder(4), FitOptions::default()).unwrap_err().to_string();
+    assert!(error.contains("input `input_ids` has the shape [2, 3], expected int32 [1, 4]"), "{error}");
+}
+
+#[test]
 fn outputs_are_cut_nowhere_else() {
     let misfit = |hidden: &[usize]| {
         let case = only(&[("in.input_ids", ids(&[7, 8, 9])), ("out.hidden_states", counting(hidden))]);
