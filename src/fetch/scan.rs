@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, Metadata},
     io,
-    path::Path,
+    path::{Path, PathBuf},
     time::UNIX_EPOCH,
 };
 
@@ -71,12 +71,13 @@ impl Scan {
     pub(super) fn of<'a>(folder: &Path, names: impl IntoIterator<Item = &'a str>) -> io::Result<Self> {
         let mut scan = Self::default();
         for name in names {
-            scan.look(folder, name.to_owned(), fs::symlink_metadata(folder.join(name)))?;
+            let place = folder.join(name);
+            scan.look(&|| place.clone(), name.to_owned(), fs::symlink_metadata(&place))?;
         }
         Ok(scan)
     }
 
-    fn look(&mut self, folder: &Path, path: String, metadata: io::Result<Metadata>) -> io::Result<()> {
+    fn look(&mut self, place: &dyn Fn() -> PathBuf, path: String, metadata: io::Result<Metadata>) -> io::Result<()> {
         let metadata = match metadata {
             Ok(metadata) => metadata,
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(()),
@@ -85,12 +86,12 @@ impl Scan {
         if metadata.is_file() {
             self.files.insert(path, Stat::of(&metadata));
         } else if metadata.is_dir() {
-            for entry in fs::read_dir(folder.join(&path))? {
+            for entry in fs::read_dir(place())? {
                 let entry = entry?;
                 // A name that is not Unicode was not placed by mlreg; its replacement characters are no name that was, either.
                 let below = [path.as_str(), "/", &entry.file_name().to_string_lossy()].concat();
                 // Asked of the folder that is open, which spares the system the way to it.
-                self.look(folder, below, entry.metadata())?;
+                self.look(&|| entry.path(), below, entry.metadata())?;
             }
             self.folders.insert(path);
         } else {

@@ -78,6 +78,20 @@ fn every_kind_of_damage_is_found_and_mended() {
     }
 }
 
+/// Other systems refuse such names.
+#[cfg(target_os = "linux")]
+#[test]
+fn names_that_are_no_text_are_extra() {
+    use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+    let placed = Placed::new(Layout::Linked);
+    let folder = placed.client.file(&format!("{ONE}/Data")).join(OsStr::from_bytes(b"\xff"));
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("file"), b"?").unwrap();
+    let problems = placed.client.problems();
+    assert!(!problems.is_empty() && problems.iter().all(|found| found.starts_with(&format!("extra {ONE}/Data/"))), "{problems:?}");
+    placed.mend();
+}
+
 #[test]
 fn times_that_lie_are_no_help() {
     for layout in [Layout::Linked, Layout::Copied] {

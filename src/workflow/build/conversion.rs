@@ -136,7 +136,7 @@ impl<'a> Conversion<'a> {
             Ok((name, digest))
         };
         let used = checkpoint.used_files(&files).map_err(in_checkpoint)?;
-        let digests: Vec<Result<_, StoreError>> = used.par_iter().map(digest).collect();
+        let digests: Vec<Result<_, StoreError>> = used.iter().map(digest).collect();
         let mut digests: BTreeMap<String, FileDigest> = digests.into_iter().collect::<Result<_, _>>()?;
         let documents = documents(&checkpoint, hub.as_ref(), architecture, &in_checkpoint)?;
         for name in documents.others.keys() {

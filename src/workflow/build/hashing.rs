@@ -1,9 +1,10 @@
 //! The sha256 of a checkpoint's files. Long files are hashed while the build goes on, and waited for where the digest counts.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     path::{Path, PathBuf},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread,
 };
 
 use crate::{
@@ -14,11 +15,21 @@ use crate::{
 /// Bytes from which on a file is hashed beside other work.
 const LONG: u64 = 64 << 20;
 
+/// How many files are hashed at once. The threads are their own: on rayon's, the conversion would wait for whole files.
+const THREADS: usize = 2;
+
 /// Files that are being hashed, each once.
 #[derive(Debug)]
 pub(super) struct Hashing {
     store: Store,
     pending: Mutex<BTreeMap<PathBuf, Arc<Pending>>>,
+    queue: Arc<Mutex<Queue>>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    files: VecDeque<Arc<Pending>>,
+    threads: usize,
 }
 
 /// A digest that is known or on its way.
@@ -45,7 +56,7 @@ enum State {
 
 impl Hashing {
     pub(super) fn new(store: &Store) -> Self {
-        Self { store: store.clone(), pending: Mutex::default() }
+        Self { store: store.clone(), pending: Mutex::default(), queue: Arc::default() }
     }
 
     /// The digest of a file: at once where it is remembered or quickly found.
@@ -62,17 +73,46 @@ impl Hashing {
     }
 
     fn begin(&self, path: &Path) -> Arc<Pending> {
-        let mut all = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = lock(&self.pending);
         let begin = || {
             let (store, path) = (self.store.clone(), path.to_owned());
             let pending = Arc::new(Pending { store, path, state: Mutex::new(State::Waiting), done: Condvar::new() });
-            let work = Arc::clone(&pending);
-            // On rayon's threads, so that no more files are hashed at once than there are processors.
-            rayon::spawn(move || work.hash());
+            self.queue(Arc::clone(&pending));
             pending
         };
         Arc::clone(all.entry(path.to_owned()).or_insert_with(begin))
     }
+
+    fn queue(&self, pending: Arc<Pending>) {
+        let mut queue = lock(&self.queue);
+        queue.files.push_back(pending);
+        if queue.threads < THREADS {
+            queue.threads += 1;
+            drop(queue);
+            let work = Arc::clone(&self.queue);
+            if thread::Builder::new().name("hashing".to_owned()).spawn(move || hash_all(&work)).is_err() {
+                hash_all(&self.queue);
+            }
+        }
+    }
+}
+
+/// Hashes file after file until none is left.
+fn hash_all(queue: &Mutex<Queue>) {
+    loop {
+        let mut waiting = lock(queue);
+        let Some(next) = waiting.files.pop_front() else {
+            waiting.threads -= 1;
+            return;
+        };
+        drop(waiting);
+        next.hash();
+    }
+}
+
+/// Nothing behind these locks is ever half-made.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Pending {
@@ -83,7 +123,7 @@ impl Pending {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 
@@ -96,7 +136,7 @@ impl FileDigest {
         }
     }
 
-    /// The digest, waited for. Not for rayon's threads, which may have to compute it.
+    /// The digest, waited for.
     ///
     /// # Errors
     /// What the file system says.
@@ -136,6 +176,14 @@ mod tests {
         assert_eq!(one.get().unwrap(), store.file_digest(&long).unwrap().0);
         assert_eq!(other.get().unwrap(), one.get().unwrap());
         assert!(one.is_known());
+        for index in 0..3 {
+            let path = folder.path().join(format!("long-{index}"));
+            File::create(&path).unwrap().set_len(LONG + index).unwrap();
+            assert!(matches!(hashing.digest(&path).unwrap(), FileDigest::Pending(_)));
+        }
+        let expected: Vec<_> = (0..3).map(|index| Digest::of(&vec![0; (LONG + index) as usize])).collect();
+        let found = (0..3).map(|index| hashing.digest(&folder.path().join(format!("long-{index}"))).unwrap().get().unwrap());
+        assert_eq!(found.collect::<Vec<_>>(), expected);
         assert!(hashing.digest(&folder.path().join("none")).is_err());
     }
 

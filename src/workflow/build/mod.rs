@@ -203,13 +203,17 @@ fn build_package(context: &Context, options: &BuildOptions, globs: &[VariantGlob
             let invalid = |source| BuildError::Release { package: manifest.package.name.to_string(), source: Box::new(source) };
             let bytes = release.to_canonical().map_err(invalid)?;
             if globs.is_empty() {
-                let found_late = key.is_none() && !options.force;
+                let is_late = key.is_none() && !options.force;
                 let key = key.map_or_else(|| package.key(&text), Ok)?;
-                let before = if found_late { built_before(store, &manifest, &key)? } else { None };
-                let status = if before.is_some() { BuildStatus::Unchanged } else { BuildStatus::Built };
-                let digest = store.put_release(&bytes, Origin::Built { published_to: BTreeSet::new() })?;
-                store.cache_put(BUILDS, &key, digest.as_bytes());
-                (release, digest, status)
+                let before = if is_late { built_before(store, &manifest, &key)? } else { None };
+                if let Some((release, digest)) = before {
+                    let status = if shelf.new_bytes() == 0 { BuildStatus::Unchanged } else { BuildStatus::Built };
+                    (release, digest, status)
+                } else {
+                    let digest = store.put_release(&bytes, Origin::Built { published_to: BTreeSet::new() })?;
+                    store.cache_put(BUILDS, &key, digest.as_bytes());
+                    (release, digest, BuildStatus::Built)
+                }
             } else {
                 (release, Digest::of(&bytes), BuildStatus::Partial)
             }
