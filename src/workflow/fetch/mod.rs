@@ -121,7 +121,7 @@ pub struct FetchedVariant {
 /// Fetches packages, one after another.
 ///
 /// # Errors
-/// What [`FetchError`] lists, and what the store and the remote say.
+/// What [`FetchError`](crate::fetch::FetchError) lists, and what the store and the remote say.
 pub fn fetch(context: &Context, options: &FetchOptions) -> Result<FetchReport, Error> {
     let floor = options.floor.map(|floor| (floor, floor.target()));
     let one = |request: &PackageRequest| {
