@@ -203,8 +203,8 @@ fn floors_come_from_the_manifest_and_the_build() {
     assert_eq!(chosen(&app, &[]), ["decoder-768-float16-ios18"]);
     fs::write(app.path("mlreg.toml"), read(&app, "mlreg.toml").replace("{ ", "{ target = \"iOS14\", ")).unwrap();
     let run = app.run(&["fetch"]);
-    assert!(run.stderr.contains("iOS14 is older than every target that mlreg knows: the lowest is iOS15"), "{run:?}");
-    assert!(run.stderr.contains("hint: the floor iOS15 fits, if the package has bundles for it"), "{run:?}");
+    assert!(run.stderr.contains("`tae@1.0.0` has nothing for iOS14: `decoder-768-float16` is there for iOS15, iOS18"), "{run:?}");
+    assert!(run.stderr.contains("hint: the floor iOS15 fits; or select other variants"), "{run:?}");
 }
 
 #[test]
