@@ -185,9 +185,9 @@ impl Outline {
 }
 
 impl Seal {
-    /// The seal of a record that knows how everything looked.
+    /// The seal of a record that satisfies somebody and knows how everything looked.
     fn of(journal: &Journal) -> Option<Self> {
-        let proof = journal.proof.as_ref().filter(|_| !journal.scan.is_empty())?;
+        let proof = journal.proof.as_ref().filter(|_| !journal.scan.is_empty() && !journal.requests.is_empty())?;
         let keys = journal.requests.iter().flat_map(|known| [known.key(), known.without_source().and_then(|it| it.key())]);
         Some(Self { requests: keys.flatten().collect(), scan: journal.scan.digest(), outline: Outline::of(proof) })
     }

@@ -25,6 +25,7 @@ pub struct Placement<B = serde_json::Value> {
     pub body: B,
 }
 
+/// The first line of a record.
 #[derive(Serialize, Deserialize)]
 struct Glance<P, G> {
     folder: P,
@@ -61,7 +62,7 @@ impl Store {
         record::write_with_glance(&path, placement, &Glance { folder: placement.folder.as_path(), glance })
     }
 
-    /// The glance of a folder's placement, if it was recorded with one of this form. Reads no more than that.
+    /// The glance of a folder's placement, if it was recorded with one of this form. Parses no more than that.
     ///
     /// # Errors
     /// `PlacementPath`, or what the file system says.

@@ -136,8 +136,7 @@ impl<'a> Conversion<'a> {
             Ok((name, digest))
         };
         let used = checkpoint.used_files(&files).map_err(in_checkpoint)?;
-        let digests: Vec<Result<_, StoreError>> = used.iter().map(digest).collect();
-        let mut digests: BTreeMap<String, FileDigest> = digests.into_iter().collect::<Result<_, _>>()?;
+        let mut digests = used.iter().map(digest).collect::<Result<BTreeMap<_, _>, StoreError>>()?;
         let documents = documents(&checkpoint, hub.as_ref(), architecture, &in_checkpoint)?;
         for name in documents.others.keys() {
             digests.insert(name.clone(), hashing.digest(&checkpoint.path(name))?);

@@ -311,7 +311,10 @@ impl<'a> Package<'a> {
 
     /// Whether nobody has to wait for what the key needs.
     fn is_hashed(&self) -> bool {
-        self.inputs.iter().all(|input| !matches!(input, Input::Checkpoint(conversion) if !conversion.is_hashed()))
+        self.inputs.iter().all(|input| match input {
+            Input::Checkpoint(conversion) => conversion.is_hashed(),
+            Input::Bundles { .. } | Input::Files(_) => true,
+        })
     }
 
     /// Makes the chosen variants and the release that they are.
