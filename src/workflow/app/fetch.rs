@@ -163,16 +163,15 @@ impl Run<'_> {
 
     fn job(&self, name: &PackageName, package: &AppPackage, entry: &LockedPackage, members: Blake3) -> Result<Job, Error> {
         let floor = self.floor(package);
-        let found = floor.map(|floor| (floor, floor.target()));
-        let target = found.as_ref().and_then(|(_, target)| target.as_ref().ok().copied());
+        let target = floor.and_then(|floor| floor.target().ok());
         let exact = self.options.narrowed.is_empty();
         let job = Job {
             package: name.clone(),
             which: self.which(entry, target),
             sources: locked_sources(self.context, package, entry, self.options.offline),
-            floor: target,
+            floor: None,
             changes_floor: exact && self.options.floor.is_none() && package.target.is_some(),
-            platform: floor.map(|floor| floor.platform),
+            platform: None,
             wanted: package.wanted.clone(),
             narrowed: self.options.narrowed.clone(),
             owner: exact.then(|| Owner { project: self.project.root.clone(), members }),
@@ -183,10 +182,7 @@ impl Run<'_> {
             verify: self.options.verify,
             dry_run: self.options.dry_run,
         };
-        match found {
-            Some((floor, Err(error))) => Err(Fetch::new(self.context, &job).too_old(floor, error)),
-            _ => Ok(job),
-        }
+        job.on(self.context, floor)
     }
 
     fn which(&self, entry: &LockedPackage, target: Option<Target>) -> Which {

@@ -123,15 +123,14 @@ pub struct FetchedVariant {
 /// # Errors
 /// What [`FetchError`](crate::fetch::FetchError) lists, and what the store and the remote say.
 pub fn fetch(context: &Context, options: &FetchOptions) -> Result<FetchReport, Error> {
-    let floor = options.floor.map(|floor| (floor, floor.target()));
     let one = |request: &PackageRequest| {
         let job = Job {
             package: request.package.clone(),
             which: Which::Open(request.requirement.clone()),
             sources: context.reachable(options.from.iter().filter(|_| !options.offline)),
-            floor: floor.as_ref().and_then(|(_, target)| target.as_ref().ok().copied()),
+            floor: None,
             changes_floor: false,
-            platform: options.floor.map(|floor| floor.platform),
+            platform: None,
             wanted: options.wanted(),
             narrowed: Wanted::default(),
             owner: None,
@@ -142,10 +141,7 @@ pub fn fetch(context: &Context, options: &FetchOptions) -> Result<FetchReport, E
             verify: options.verify,
             dry_run: options.dry_run,
         };
-        match &floor {
-            Some((floor, Err(error))) => Err(Fetch::new(context, &job).too_old(*floor, error.clone())),
-            _ => Fetch::new(context, &job).run(),
-        }
+        Fetch::new(context, &job.on(context, options.floor)?).run()
     };
     Ok(FetchReport { packages: options.requests.iter().map(one).collect::<Result<_, Error>>()? })
 }

@@ -63,6 +63,20 @@ pub(in crate::workflow) enum Which {
     Locked { version: Version, digest: Digest, variants: BTreeSet<String> },
 }
 
+impl Job {
+    /// The same for the lowest OS of an app.
+    ///
+    /// # Errors
+    /// `TooOld`, or `Floor` where no release is in reach, for a floor that is older than every target.
+    pub(in crate::workflow) fn on(self, context: &Context, floor: Option<OsFloor>) -> Result<Self, Error> {
+        let Some(floor) = floor else { return Ok(self) };
+        match floor.target() {
+            Ok(target) => Ok(Self { floor: Some(target), platform: Some(floor.platform), ..self }),
+            Err(error) => Err(Fetch::new(context, &self).too_old(floor, error)),
+        }
+    }
+}
+
 /// A job under way.
 pub(in crate::workflow) struct Fetch<'a> {
     context: &'a Context,
@@ -95,7 +109,7 @@ impl<'a> Fetch<'a> {
     }
 
     /// What to say to a floor that is older than every target.
-    pub(in crate::workflow) fn too_old(&self, floor: OsFloor, error: TargetError) -> Error {
+    fn too_old(&self, floor: OsFloor, error: TargetError) -> Error {
         let offered = || {
             let Found { release, .. } = self.choose_release(None).ok()?;
             let offered = offered(&release, &self.job.wanted.selection(None).ok()?);
