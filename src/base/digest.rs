@@ -139,25 +139,42 @@ impl Blake3 {
     }
 }
 
-/// sha256, BLAKE3 and length of a byte stream, computed in one pass. The sha256 of long streams is ring's, which is the faster one where the
-/// processor has no instructions for it.
+/// The sha256 of a long byte stream. It is ring's, which is the faster one where the processor has no instructions for it.
 #[derive(Clone)]
+pub struct DigestHasher(ring::digest::Context);
+
+impl fmt::Debug for DigestHasher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DigestHasher")
+    }
+}
+
+impl Default for DigestHasher {
+    fn default() -> Self {
+        Self(ring::digest::Context::new(&ring::digest::SHA256))
+    }
+}
+
+impl DigestHasher {
+    /// Adds bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The digest of everything seen.
+    pub fn finish(self) -> Digest {
+        let mut sha256 = [0; 32];
+        sha256.copy_from_slice(self.0.finish().as_ref());
+        Digest(sha256)
+    }
+}
+
+/// sha256, BLAKE3 and length of a byte stream, computed in one pass.
+#[derive(Debug, Clone, Default)]
 pub struct BlobHasher {
-    sha256: ring::digest::Context,
+    sha256: DigestHasher,
     blake3: blake3::Hasher,
     length: u64,
-}
-
-impl fmt::Debug for BlobHasher {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BlobHasher").field("length", &self.length).finish_non_exhaustive()
-    }
-}
-
-impl Default for BlobHasher {
-    fn default() -> Self {
-        Self { sha256: ring::digest::Context::new(&ring::digest::SHA256), blake3: blake3::Hasher::new(), length: 0 }
-    }
 }
 
 /// What a [`BlobHasher`] has seen.
@@ -187,9 +204,7 @@ impl BlobHasher {
 
     /// The digests of everything seen.
     pub fn finish(self) -> HashedBytes {
-        let mut sha256 = [0; 32];
-        sha256.copy_from_slice(self.sha256.finish().as_ref());
-        HashedBytes { sha256: Digest(sha256), blake3: Blake3(*self.blake3.finalize().as_bytes()), size: self.length }
+        HashedBytes { sha256: self.sha256.finish(), blake3: Blake3(*self.blake3.finalize().as_bytes()), size: self.length }
     }
 
     /// The digests of `bytes`.

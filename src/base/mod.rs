@@ -9,7 +9,7 @@ mod range;
 mod target;
 mod url;
 
-pub use digest::{Blake3, BlobHasher, Digest, DigestError, HashedBytes};
+pub use digest::{Blake3, BlobHasher, Digest, DigestError, DigestHasher, HashedBytes};
 pub use fs::{AtomicFile, remove_dir_all_writable, sync_parent};
 pub use mapped::{map_file, release_mapped};
 pub use name::{NameError, PackageName, Tag};

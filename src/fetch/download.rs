@@ -183,7 +183,7 @@ impl Downloader<'_> {
 
     /// Opens the blob's partial file and brings in everything that it lacks.
     async fn fill(&self, digest: Digest, blob: &Blob) -> Result<Filled, FetchError> {
-        let Some(mut partial) = self.open(digest, blob.size).await? else { return Ok(Filled::Present) };
+        let Some(mut partial) = self.open(digest).await? else { return Ok(Filled::Present) };
         let mut local = self.local.clone();
         // Later blobs of the plan may be waiting for this one, so that only earlier ones can be waited for.
         local.retain(|_, place| place.digest < digest || !self.done.contains_key(&place.digest));
@@ -193,6 +193,8 @@ impl Downloader<'_> {
             if work.inline.is_empty() && work.copies.is_empty() && work.requests.is_empty() {
                 return Ok(Filled::Complete(partial));
             }
+            // First, so that what arrives has no holes and can be hashed meanwhile.
+            partial = self.write_inline(partial, digest, std::mem::take(&mut work.inline)).await?;
             let requests = std::mem::take(&mut work.requests);
             let mut checked = self.ask(&partial, blob, &requests).await?;
             let unchecked = unchecked(blob, &requests, &checked);
@@ -210,14 +212,14 @@ impl Downloader<'_> {
     }
 
     /// The partial file, after complete segments in it were hashed and wrong ones forgotten; `None` where the blob is here.
-    async fn open(&self, digest: Digest, size: u64) -> Result<Option<PartialBlob>, FetchError> {
+    async fn open(&self, digest: Digest) -> Result<Option<PartialBlob>, FetchError> {
         let (store, release) = (self.store.clone(), self.release.clone());
         let opened = blocking(move || {
-            let partial = match store.partial(&digest, size)? {
+            let blob = &release.blobs[&digest];
+            let partial = match store.partial(&digest, blob)? {
                 Download::Present => return Ok(None),
                 Download::Partial(partial) => partial,
             };
-            let blob = &release.blobs[&digest];
             let present = partial.present();
             let complete = |segment: &Segment| range_of(segment).is_some_and(|range| present.iter().any(|known| known.contains(&range)));
             let complete: Vec<_> = (0..blob.segments.len()).filter(|index| complete(&blob.segments[*index])).collect();
@@ -300,7 +302,23 @@ impl Downloader<'_> {
         }
     }
 
-    /// Writes what stands in the manifest and what lies in other blobs, and checks the segments that came in parts.
+    /// Writes what stands in the manifest.
+    async fn write_inline(&self, partial: PartialBlob, digest: Digest, inline: Vec<usize>) -> Result<PartialBlob, FetchError> {
+        if inline.is_empty() {
+            return Ok(partial);
+        }
+        let release = self.release.clone();
+        let written = blocking(move || {
+            for segment in inline.iter().map(|index| &release.blobs[&digest].segments[*index]) {
+                // The length was checked when the plan was made.
+                partial.write_at(segment.offset, &segments::inline_bytes(segment).unwrap_or_default())?;
+            }
+            Ok::<_, StoreError>(partial)
+        });
+        Ok(written.await??)
+    }
+
+    /// Writes what lies in other blobs, and checks the segments that came in parts.
     /// Places that do not hold what they should are dropped from `local`, so that the next round asks the remote.
     async fn take_local(
         &self,
@@ -356,10 +374,6 @@ struct Copied {
 }
 
 fn copy_local(partial: &PartialBlob, blob: &Blob, work: &BlobWork) -> Result<Copied, StoreError> {
-    for segment in work.inline.iter().map(|index| &blob.segments[*index]) {
-        // The length was checked when the plan was made.
-        partial.write_at(segment.offset, &segments::inline_bytes(segment).unwrap_or_default())?;
-    }
     let mut copied = Copied { reused: 0, stale: Vec::new() };
     for (index, place) in &work.copies {
         let segment = &blob.segments[*index];

@@ -159,6 +159,11 @@ impl<'a> Destination<'a> {
         self.placed.as_ref()
     }
 
+    /// What was placed here last according to this machine's records, whose times tell which files are as they were then.
+    pub fn recorded(&self) -> Option<&Proof> {
+        self.journal.as_ref()?.proof.as_ref()
+    }
+
     /// Compares what is here with what should be. Files whose length or times differ from what was recorded are hashed.
     ///
     /// # Errors

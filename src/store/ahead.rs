@@ -1,104 +1,183 @@
 //! Hashes a download from its beginning on, while the rest still arrives: when the last byte is there, little is left to hash.
 //!
-//! Only bytes without a hole before them are hashed. Whoever changes bytes says so afterwards; if they may have been hashed, it begins anew.
+//! A long file has a thread of its own for that, which is busy from the first megabytes on. Only bytes without a hole before them are
+//! hashed. Whoever changes bytes says so afterwards; if they may have been hashed, it begins anew.
 
 use std::{
     fs::File,
-    io::{self, Seek, SeekFrom},
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    io,
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    thread::{self, JoinHandle},
 };
 
-use super::io::{PIECE, pump, read_at};
-use crate::base::{BlobHasher, HashedBytes};
+use super::{
+    io::{PIECE, read_at},
+    vouched::Proof,
+};
+use crate::base::{Blake3, Digest, DigestHasher};
 
-/// What is known of a file's hashes.
-#[derive(Debug, Default)]
+/// What is known of the hash that proves a file.
+#[derive(Debug)]
 pub(super) struct HashAhead {
-    state: Mutex<State>,
-    /// Bytes from here on have not been looked at.
-    claimed: AtomicU64,
-    /// Whether somebody is hashing.
-    busy: AtomicBool,
+    proof: Proof,
+    progress: Mutex<Progress>,
+    /// More bytes have arrived, or nobody wants to know more.
+    more: Condvar,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    hasher: BlobHasher,
-    hashed: u64,
-    /// Whether nobody wants to know more.
-    closed: bool,
+/// The hash of a whole file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hash {
+    Sha256(Digest),
+    Blake3(Blake3),
 }
 
-impl HashAhead {
-    /// `arrived` bytes are there without a hole. Hashes them in the background, where that is worth it; `job` is [`run`](Self::run).
-    pub(super) fn arrived(&self, arrived: u64, job: impl FnOnce() + Send + 'static) {
-        let worth_it = arrived.saturating_sub(self.claimed.load(Ordering::Acquire)) >= PIECE as u64;
-        if worth_it && !self.busy.swap(true, Ordering::AcqRel) {
-            rayon::spawn(job);
+#[derive(Debug, Clone)]
+enum Hasher {
+    Sha256(Box<DigestHasher>),
+    Blake3(Box<blake3::Hasher>),
+}
+
+impl Hasher {
+    /// `None` for files of which nothing is hashed before they are complete.
+    fn of(proof: Proof) -> Option<Self> {
+        match proof {
+            Proof::Both => None,
+            Proof::Address => Some(Self::Sha256(Box::default())),
+            Proof::Description => Some(Self::Blake3(Box::default())),
         }
     }
 
-    /// Hashes piece after piece as long as `arrived` says that there is one.
-    pub(super) fn run(&self, file: &File, arrived: impl Fn() -> u64) {
-        let mut buffer = vec![0; PIECE];
-        while self.step(file, &arrived, &mut buffer).unwrap_or(false) {}
-        self.busy.store(false, Ordering::Release);
-    }
-
-    fn step(&self, file: &File, arrived: impl Fn() -> u64, buffer: &mut [u8]) -> io::Result<bool> {
-        let mut state = self.state();
-        if state.closed {
-            return Ok(false);
-        }
-        let end = state.hashed + buffer.len() as u64;
-        self.claimed.store(end, Ordering::Release);
-        if arrived() < end {
-            self.claimed.store(state.hashed, Ordering::Release);
-            return Ok(false);
-        }
-        read_at(file, buffer, state.hashed)?;
-        state.hasher.update(buffer);
-        state.hashed = end;
-        Ok(true)
-    }
-
-    /// Bytes at `offset` were changed or are not to be trusted.
-    pub(super) fn changed(&self, offset: u64) {
-        if offset < self.claimed.load(Ordering::Acquire) {
-            // Whoever is hashing has said so before it knew whether there is a piece.
-            let mut state = self.state();
-            if offset < state.hashed {
-                *state = State::default();
-                self.claimed.store(0, Ordering::Release);
+    fn update(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Sha256(hasher) => hasher.update(bytes),
+            Self::Blake3(hasher) => {
+                hasher.update(bytes);
             }
         }
     }
 
-    /// Ends the hashing in the background.
+    fn finish(self) -> Hash {
+        match self {
+            Self::Sha256(hasher) => Hash::Sha256(hasher.finish()),
+            Self::Blake3(hasher) => Hash::Blake3(Blake3::from_bytes(*hasher.finalize().as_bytes())),
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Progress {
+    /// What has seen the bytes that are hashed; none where it begins.
+    hasher: Option<Hasher>,
+    hashed: u64,
+    /// The end of the piece that is being hashed.
+    claimed: u64,
+    /// As many bytes are there without a hole.
+    arrived: u64,
+    /// How often it was begun anew.
+    round: u64,
+    closed: bool,
+}
+
+impl Progress {
+    fn begin_anew(&mut self) {
+        *self = Self { arrived: self.arrived, round: self.round + 1, closed: self.closed, ..Self::default() };
+    }
+}
+
+impl HashAhead {
+    /// For a file that is proven like that.
+    pub(super) fn new(proof: Proof) -> Self {
+        Self { proof, progress: Mutex::default(), more: Condvar::new(), thread: Mutex::default() }
+    }
+
+    /// `arrived` bytes are there without a hole. Starts the thread where there is something to do; `job` calls [`run`](Self::run).
+    pub(super) fn arrived(&self, arrived: u64, job: impl FnOnce() + Send + 'static) {
+        if self.proof == Proof::Both {
+            return;
+        }
+        let mut progress = self.progress();
+        progress.arrived = arrived;
+        let wanted = !progress.closed && arrived - progress.claimed.min(arrived) >= PIECE as u64;
+        drop(progress);
+        if wanted {
+            self.more.notify_one();
+            let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+            if thread.is_none() {
+                // Without a thread everything is hashed in the end.
+                *thread = thread::Builder::new().name("mlreg-hash".to_owned()).spawn(job).ok();
+            }
+        }
+    }
+
+    /// Hashes piece after piece as they arrive, until it is closed or the file cannot be read.
+    pub(super) fn run(&self, file: &File) {
+        let mut buffer = vec![0; PIECE];
+        while let Some((at, round, mut hasher)) = self.next_piece() {
+            let read = read_at(file, &mut buffer, at);
+            if read.is_ok() {
+                hasher.update(&buffer);
+            }
+            let mut progress = self.progress();
+            match read {
+                Ok(()) if progress.round == round => (progress.hasher, progress.hashed) = (Some(hasher), at + PIECE as u64),
+                Ok(()) => {}
+                // Whoever reads the file in the end meets the error again.
+                Err(_) => return progress.begin_anew(),
+            }
+        }
+    }
+
+    /// Waits for the next piece: where it begins, and what hashes it.
+    fn next_piece(&self) -> Option<(u64, u64, Hasher)> {
+        let waits = |progress: &mut Progress| !progress.closed && progress.arrived < progress.hashed + PIECE as u64;
+        let mut progress = self.more.wait_while(self.progress(), waits).unwrap_or_else(PoisonError::into_inner);
+        if progress.closed {
+            return None;
+        }
+        progress.claimed = progress.hashed + PIECE as u64;
+        let hasher = progress.hasher.clone().or_else(|| Hasher::of(self.proof))?;
+        Some((progress.hashed, progress.round, hasher))
+    }
+
+    /// Bytes at `offset` were changed or are not to be trusted, and `arrived` bytes are there without a hole.
+    pub(super) fn changed(&self, offset: u64, arrived: u64) {
+        let mut progress = self.progress();
+        progress.arrived = arrived;
+        if offset < progress.claimed {
+            progress.begin_anew();
+        }
+    }
+
+    /// Ends the hashing in the background, without waiting for the piece that is being hashed.
     pub(super) fn close(&self) {
-        self.take();
+        self.progress().closed = true;
+        self.more.notify_one();
     }
 
-    fn take(&self) -> State {
-        std::mem::replace(&mut *self.state(), State { closed: true, ..State::default() })
+    /// The hash of the whole file of `size` bytes, where one alone proves it. Nothing is hashed in the background from then on.
+    pub(super) fn finish(&self, file: &File, size: u64) -> io::Result<Option<Hash>> {
+        self.close();
+        if let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        }
+        let Progress { hasher, hashed, .. } = std::mem::take(&mut *self.progress());
+        self.close();
+        let Some(mut hasher) = hasher.or_else(|| Hasher::of(self.proof)) else { return Ok(None) };
+        let mut buffer = vec![0; size.saturating_sub(hashed).min(PIECE as u64) as usize];
+        let mut at = hashed;
+        while at < size {
+            let length = (size - at).min(PIECE as u64) as usize;
+            read_at(file, &mut buffer[..length], at)?;
+            hasher.update(&buffer[..length]);
+            at += length as u64;
+        }
+        Ok(Some(hasher.finish()))
     }
 
-    /// The hashes of the whole file. Nothing is hashed in the background from then on.
-    pub(super) fn finish(&self, mut file: &File) -> io::Result<HashedBytes> {
-        let State { mut hasher, hashed, .. } = self.take();
-        file.seek(SeekFrom::Start(hashed))?;
-        pump(&mut file.try_clone()?, |bytes| {
-            hasher.update(bytes);
-            Ok(())
-        })?;
-        Ok(hasher.finish())
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -109,53 +188,94 @@ mod tests {
     use super::*;
     use crate::store::tests::noise;
 
-    fn file(bytes: &[u8]) -> File {
-        let mut file = tempfile::tempfile().unwrap();
-        file.write_all(bytes).unwrap();
-        file
+    struct Scene {
+        ahead: Arc<HashAhead>,
+        file: Arc<File>,
+        bytes: Vec<u8>,
+    }
+
+    impl Scene {
+        fn new(proof: Proof, seed: u64, length: usize) -> Self {
+            let bytes = noise(seed, length);
+            let mut file = tempfile::tempfile().unwrap();
+            file.write_all(&bytes).unwrap();
+            Self { ahead: Arc::new(HashAhead::new(proof)), file: Arc::new(file), bytes }
+        }
+
+        fn arrived(&self, arrived: usize) {
+            let (ahead, file) = (self.ahead.clone(), self.file.clone());
+            self.ahead.arrived(arrived as u64, move || ahead.run(&file));
+        }
+
+        /// Waits until so much is hashed.
+        fn hashed(&self, expected: usize) {
+            while self.ahead.progress().hashed != expected as u64 {
+                thread::yield_now();
+            }
+        }
+
+        fn finish(&self) -> Option<Hash> {
+            self.ahead.finish(&self.file, self.bytes.len() as u64).unwrap()
+        }
+
+        fn sha256(&self) -> Option<Hash> {
+            Some(Hash::Sha256(Digest::of(&self.bytes)))
+        }
     }
 
     #[test]
     fn what_is_hashed_early_is_not_read_again() {
-        let bytes = noise(1, 5 * PIECE / 2);
-        let (ahead, file) = (HashAhead::default(), file(&bytes));
-        ahead.run(&file, || (PIECE + 5) as u64);
-        assert_eq!(ahead.state().hashed, PIECE as u64, "whole pieces");
-        super::super::io::write_at(&file, &[0; 10], 0).unwrap();
-        assert_eq!(ahead.finish(&file).unwrap(), BlobHasher::hash(&bytes), "its beginning was hashed before");
-        ahead.run(&file, || bytes.len() as u64);
-        assert_eq!(ahead.state().hashed, 0, "what is finished is not hashed again");
+        let scene = Scene::new(Proof::Address, 1, 5 * PIECE / 2);
+        scene.arrived(PIECE - 1);
+        assert!(scene.ahead.thread.lock().unwrap().is_none(), "not a whole piece");
+        scene.arrived(PIECE + 5);
+        scene.hashed(PIECE);
+        super::super::io::write_at(&scene.file, &[0; 10], 0).unwrap();
+        assert_eq!(scene.finish(), scene.sha256(), "its beginning was hashed before");
+        scene.arrived(scene.bytes.len());
+        assert!(scene.ahead.thread.lock().unwrap().is_none(), "what is finished is not hashed again");
     }
 
     #[test]
     fn changed_bytes_are_hashed_anew() {
-        let mut bytes = noise(2, 3 * PIECE);
-        let (ahead, file) = (HashAhead::default(), file(&bytes));
-        ahead.run(&file, || 2 * PIECE as u64);
-        ahead.claimed.store(3 * PIECE as u64, Ordering::Release);
-        ahead.changed(2 * PIECE as u64);
-        assert_eq!(ahead.state().hashed, 2 * PIECE as u64, "nothing has looked there");
-        bytes[7] ^= 1;
-        super::super::io::write_at(&file, &bytes[7..8], 7).unwrap();
-        ahead.changed(7);
-        assert_eq!(ahead.state().hashed, 0);
-        assert_eq!(ahead.finish(&file).unwrap(), BlobHasher::hash(&bytes));
+        let mut scene = Scene::new(Proof::Address, 2, 3 * PIECE);
+        scene.arrived(2 * PIECE);
+        scene.hashed(2 * PIECE);
+        scene.ahead.changed(2 * PIECE as u64, 2 * PIECE as u64);
+        assert_eq!(scene.ahead.progress().hashed, 2 * PIECE as u64, "nothing has looked there");
+        scene.bytes[7] ^= 1;
+        super::super::io::write_at(&scene.file, &scene.bytes[7..8], 7).unwrap();
+        scene.ahead.changed(7, 7);
+        assert_eq!(scene.ahead.progress().hashed, 0);
+        scene.arrived(3 * PIECE);
+        scene.hashed(3 * PIECE);
+        assert_eq!(scene.finish(), scene.sha256());
     }
 
     #[test]
-    fn only_one_hashes_at_a_time() {
-        let bytes = noise(3, 4 * PIECE);
-        let (ahead, file) = (Arc::new(HashAhead::default()), Arc::new(file(&bytes)));
-        for part in 1..=4 {
-            let job = {
-                let (ahead, file) = (ahead.clone(), file.clone());
-                move || ahead.run(&file, || part * PIECE as u64)
-            };
-            ahead.arrived(part * PIECE as u64, job);
+    fn pieces_are_hashed_as_they_arrive() {
+        for proof in [Proof::Address, Proof::Description] {
+            let scene = Scene::new(proof, 3, 9 * PIECE / 2);
+            for part in 1..=4 {
+                scene.arrived(part * PIECE);
+                scene.hashed(part * PIECE);
+            }
+            let blake3 = Some(Hash::Blake3(Blake3::of(&scene.bytes)));
+            assert_eq!(scene.finish(), if proof == Proof::Address { scene.sha256() } else { blake3 });
         }
-        while ahead.busy.load(Ordering::Acquire) {
-            std::thread::yield_now();
-        }
-        assert_eq!(ahead.finish(&file).unwrap(), BlobHasher::hash(&bytes));
+    }
+
+    #[test]
+    fn what_needs_both_hashes_is_not_hashed_early() {
+        let scene = Scene::new(Proof::Both, 4, 2 * PIECE);
+        scene.ahead.arrived(2 * PIECE as u64, || panic!("a thread"));
+        assert_eq!(scene.finish(), None);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_reported_in_the_end() {
+        let scene = Scene::new(Proof::Description, 5, PIECE);
+        scene.arrived(2 * PIECE);
+        assert!(scene.ahead.finish(&scene.file, 2 * PIECE as u64).is_err());
     }
 }

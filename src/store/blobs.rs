@@ -6,7 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::base::{BlobHasher, Digest};
+use crate::{
+    base::{Blake3, BlobHasher, Digest},
+    manifest::release::Blob,
+};
 
 use super::{
     Store, StoreError,
@@ -25,13 +28,13 @@ impl Store {
         metadata.is_file().then_some(metadata.len())
     }
 
-    /// Whether the blob is here with this length and the right bytes. They are hashed only if its file was touched since they were last
-    /// known to be right; a damaged blob is removed.
+    /// Whether the blob is here with the right bytes. They are hashed only if its file was touched since they were last known to be right,
+    /// or if whoever vouched for them says something else than `blob`; a damaged blob is removed.
     ///
     /// # Errors
     /// What the file system says.
-    pub fn has_blob(&self, digest: &Digest, size: u64) -> Result<bool, StoreError> {
-        Ok(self.is_untouched(digest, size) || self.has_blob_hashed(digest, size)?)
+    pub fn has_blob(&self, digest: &Digest, blob: &Blob) -> Result<bool, StoreError> {
+        Ok(self.is_untouched(digest, blob.size, blob.blake3.as_ref()) || self.has_blob_hashed(digest, blob.size)?)
     }
 
     /// As [`has_blob`](Self::has_blob), and hashes the bytes whatever the file's times say.
@@ -83,17 +86,26 @@ impl Store {
         let hashed = hash_path(&path, &|_| ()).map_err(|error| missing_or(error, *digest, "read", &path))?;
         if hashed.sha256 == *digest {
             self.remember_stat(digest);
+            self.unmark(digest)?;
             return Ok(path);
         }
         fs::remove_file(&path).map_err(StoreError::io("remove", &path))?;
+        self.unmark(digest)?;
         Err(StoreError::DamagedBlob { path, expected: *digest, found: hashed.sha256 })
     }
 
     /// Gives the finished file `from` its name in the store; `false` where an intact blob was there already, and `from` stays.
     ///
-    /// The caller has hashed `file`, which is `from`, and holds a write guard.
-    pub(super) fn settle(&self, file: &File, from: &Path, digest: &Digest, size: u64) -> Result<bool, StoreError> {
-        if self.has_intact(digest, size, from) {
+    /// The caller has hashed `file`, which is `from`, and holds a write guard. Where it has computed no sha256, `vouched` is the BLAKE3.
+    pub(super) fn settle(
+        &self,
+        file: &File,
+        from: &Path,
+        digest: &Digest,
+        size: u64,
+        vouched: Option<&Blake3>,
+    ) -> Result<bool, StoreError> {
+        if self.has_intact(digest, size, from, vouched)? {
             return Ok(false);
         }
         make_read_only(file).map_err(StoreError::io("make read-only", from))?;
@@ -101,27 +113,37 @@ impl Store {
         let path = self.blob_path(digest);
         let shard = path.parent().unwrap_or(self.home());
         fs::create_dir_all(shard).map_err(StoreError::io("make", shard))?;
+        vouched.map_or(Ok(()), |blake3| self.vouch(digest, blake3))?;
         fs::rename(from, &path).map_err(StoreError::io("move a file to", &path))?;
+        if vouched.is_none() {
+            self.unmark(digest)?;
+        }
         self.remember_stat(digest);
         Ok(true)
     }
 
-    /// Whether the blob is here with the bytes of the file `twin`. Its bytes are compared only if it was touched since it was written.
-    pub(super) fn has_intact(&self, digest: &Digest, size: u64, twin: &Path) -> bool {
-        if self.is_untouched(digest, size) {
-            return true;
+    /// Whether the blob is here with the bytes of the file `twin`, whose sha256 is the blob's name or, with `vouched`, whose BLAKE3 is that.
+    /// Its bytes are compared only if it was touched since it was written, or if somebody has vouched for something else.
+    pub(super) fn has_intact(&self, digest: &Digest, size: u64, twin: &Path, vouched: Option<&Blake3>) -> Result<bool, StoreError> {
+        if self.is_untouched(digest, size, vouched) {
+            return Ok(true);
         }
         let intact = self.blob_size(digest) == Some(size) && same_bytes(&self.blob_path(digest), twin).unwrap_or(false);
         if intact {
             self.remember_stat(digest);
+            if vouched.is_none() {
+                self.unmark(digest)?;
+            }
         }
-        intact
+        Ok(intact)
     }
 
-    /// Whether the blob is here with this size and its file is as it was when its bytes were last known to be right.
-    pub(super) fn is_untouched(&self, digest: &Digest, size: u64) -> bool {
+    /// Whether the blob is here with this size, its file is as it was when its bytes were last known to be right, and its name is proven
+    /// or vouched for by somebody who says the same BLAKE3.
+    pub(super) fn is_untouched(&self, digest: &Digest, size: u64, blake3: Option<&Blake3>) -> bool {
         let Ok(metadata) = fs::metadata(self.blob_path(digest)) else { return false };
-        metadata.is_file() && metadata.len() == size && self.index().blob_stat(digest) == Some(Stat::of(&metadata))
+        let untouched = metadata.is_file() && metadata.len() == size && self.index().blob_stat(digest) == Some(Stat::of(&metadata));
+        untouched && self.agrees(digest, blake3)
     }
 
     fn remember_stat(&self, digest: &Digest) {

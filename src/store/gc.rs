@@ -211,6 +211,7 @@ impl Store {
         }
         self.forget_uses()?;
         self.remove_blobs(&current.blobs)?;
+        self.remove_idle_marks()?;
         for path in current.files.keys() {
             remove_optional(path)?;
         }
@@ -437,7 +438,11 @@ mod tests {
     fn old_temporary_files_and_downloads_go_by_age() {
         let home = home();
         let digest = Digest::of(b"elsewhere");
-        let Download::Partial(partial) = home.store.partial(&digest, 10_000).unwrap() else { panic!("the blob is not here") };
+        let Download::Partial(partial) =
+            home.store.partial(&digest, &crate::manifest::release::Blob { size: 10_000, blake3: None, segments: Vec::new() }).unwrap()
+        else {
+            panic!("the blob is not here")
+        };
         partial.write_at(0, &[1; 5000]).unwrap();
         drop(partial);
         let folder = home.store.temporary_folder().unwrap();

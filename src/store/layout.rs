@@ -36,6 +36,14 @@ impl Layout {
         path
     }
 
+    pub(super) fn all_vouched(&self) -> PathBuf {
+        self.home.join("vouched")
+    }
+
+    pub(super) fn vouched(&self, digest: &Digest) -> PathBuf {
+        self.all_vouched().join(digest.to_string())
+    }
+
     pub(super) fn releases(&self) -> PathBuf {
         self.home.join("releases")
     }

@@ -2,12 +2,13 @@
 //!
 //! The journal is a row of records of two little-endian 64-bit words, offset and length; the length's highest bit says that the range is
 //! forgotten. A record is appended after its bytes were written; a torn last record is ignored. After a power loss the journal may claim
-//! bytes that never reached the disk, so nothing gets its final name before the whole file was hashed.
+//! bytes that never reached the disk, so nothing gets its final name before the whole file was hashed, by sha256 or by BLAKE3.
 
 use std::{
     fs::{self, File},
     io::{self, Read},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
 };
 
 use crate::{
@@ -17,9 +18,10 @@ use crate::{
 
 use super::{
     Location, Store, StoreError, WriteGuard,
-    ahead::HashAhead,
-    io::{read_at, write_at},
+    ahead::{Hash, HashAhead},
+    io::{hash_rest, read_at, write_at},
     ranges::RangeSet,
+    vouched::{LONG, Proof},
 };
 
 const RECORD: usize = 16;
@@ -56,11 +58,6 @@ impl Content {
     fn journal(&self) -> MutexGuard<'_, Journal> {
         self.journal.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    /// How many bytes are there without a hole.
-    fn beginning(&self) -> u64 {
-        self.journal().present.iter().next().filter(|first| first.offset() == 0).map_or(0, |first| first.end())
-    }
 }
 
 #[derive(Debug)]
@@ -72,18 +69,18 @@ struct Journal {
 }
 
 impl Store {
-    /// Opens the download of a blob, waiting while somebody else has it. Not for rayon's threads: one that waits inside a task may wait
-    /// for a task beneath it.
+    /// Opens the download of the blob that `blob` describes, waiting while somebody else has it. Not for rayon's threads: one that waits
+    /// inside a task may wait for a task beneath it.
     ///
     /// # Errors
     /// What the file system says.
-    pub fn partial(&self, digest: &Digest, size: u64) -> Result<Download, StoreError> {
+    pub fn partial(&self, digest: &Digest, blob: &Blob) -> Result<Download, StoreError> {
         let guard = self.writing()?;
         let folder = self.layout().partials();
         fs::create_dir_all(&folder).map_err(StoreError::io("make", &folder))?;
         let path = self.layout().partial(digest);
         loop {
-            if self.blob_size(digest) == Some(size) {
+            if self.seems_here(digest, blob) || (self.blob_size(digest) == Some(blob.size) && self.confirm(digest)?) {
                 return Ok(Download::Present);
             }
             let file = open(&path).map_err(StoreError::io("open", &path))?;
@@ -92,7 +89,7 @@ impl Store {
             if !is_named(&file, &path).map_err(StoreError::io("stat", &path))? {
                 continue;
             }
-            return self.resume(*digest, size, file, guard).map(Download::Partial);
+            return self.resume(*digest, blob, file, guard).map(Download::Partial);
         }
     }
 
@@ -104,7 +101,8 @@ impl Store {
         journal.and_then(|file| Journal::load(file, size).ok()).map_or_else(Vec::new, |journal| journal.present.iter().collect())
     }
 
-    fn resume(&self, digest: Digest, size: u64, file: File, guard: WriteGuard) -> Result<PartialBlob, StoreError> {
+    fn resume(&self, digest: Digest, blob: &Blob, file: File, guard: WriteGuard) -> Result<PartialBlob, StoreError> {
+        let size = blob.size;
         let (path, journal_path) = (self.layout().partial(&digest), self.layout().journal(&digest));
         let journal = open(&journal_path).map_err(StoreError::io("open", &journal_path))?;
         let length = file.metadata().map_err(StoreError::io("stat", &path))?.len();
@@ -113,7 +111,7 @@ impl Store {
             file.set_len(0).and_then(|()| file.set_len(size)).map_err(StoreError::io("make room in", &path))?;
         }
         let journal = Journal::load(journal, size).map_err(StoreError::io("read", &journal_path))?;
-        let content = Content { file, journal: Mutex::new(journal), ahead: HashAhead::default() };
+        let content = Content { file, journal: Mutex::new(journal), ahead: HashAhead::new(Proof::of(blob)) };
         Ok(PartialBlob { store: self.clone(), digest, size, content: Arc::new(content), _guard: guard })
     }
 }
@@ -151,6 +149,11 @@ impl Journal {
             if length & FORGOTTEN == 0 { present.insert(range) } else { present.remove(range) }
         }
         Ok(Self { file, end: (records.len() * RECORD) as u64, present })
+    }
+
+    /// How many bytes are there without a hole.
+    fn beginning(&self) -> u64 {
+        self.present.iter().next().filter(|first| first.offset() == 0).map_or(0, |first| first.end())
     }
 
     fn append(&mut self, range: ByteRange, flag: u64) -> io::Result<()> {
@@ -198,13 +201,15 @@ impl PartialBlob {
         let Some(range) = self.range(offset, bytes.len() as u64)? else { return Ok(()) };
         write_at(&self.content.file, bytes, offset).map_err(StoreError::io("write", &self.store.layout().partial(&self.digest)))?;
         let content = &self.content;
-        content.ahead.changed(offset);
         let mut journal = content.journal();
+        let before = journal.beginning();
         journal.append(range, 0).map_err(StoreError::io("write", &self.store.layout().journal(&self.digest)))?;
         journal.present.insert(range);
-        drop(journal);
+        let beginning = journal.beginning();
+        // Under the journal's lock, so that what it hears is in order.
+        content.ahead.changed(offset, before);
         let shared = content.clone();
-        content.ahead.arrived(content.beginning(), move || shared.ahead.run(&shared.file, || shared.beginning()));
+        content.ahead.arrived(beginning, move || shared.ahead.run(&shared.file));
         Ok(())
     }
 
@@ -217,8 +222,7 @@ impl PartialBlob {
         let mut journal = self.content.journal();
         journal.append(range, FORGOTTEN).map_err(StoreError::io("write", &self.store.layout().journal(&self.digest)))?;
         journal.present.remove(range);
-        drop(journal);
-        self.content.ahead.changed(range.offset());
+        self.content.ahead.changed(range.offset(), journal.beginning());
         Ok(())
     }
 
@@ -256,9 +260,9 @@ impl PartialBlob {
         self.write_at(offset, &bytes)
     }
 
-    /// Makes the download a blob, if every byte arrived and all of them together are what `blob` and the address say. Wrong bytes are
-    /// discarded: whoever has segments checks those first and calls [`forget`](Self::forget) for the wrong ones alone. Right bytes
-    /// under a wrong description stay.
+    /// Makes the download a blob, if every byte arrived and all of them together are what `blob` and the address say; of a long one with a
+    /// BLAKE3 that alone is computed, and the address is what the description vouches for. Wrong bytes are discarded: whoever has
+    /// segments checks those first and calls [`forget`](Self::forget) for the wrong ones alone. Right bytes under a wrong description stay.
     ///
     /// # Errors
     /// `Incomplete`, `WrongBytes`, `WrongDescription`, `Segments`, or what the file system says.
@@ -269,14 +273,27 @@ impl PartialBlob {
             return Err(StoreError::Incomplete { digest: self.digest, missing, size: self.size });
         }
         let path = self.store.layout().partial(&self.digest);
-        let hashed = self.content.ahead.finish(&self.content.file).map_err(StoreError::io("read", &path))?;
-        if hashed.sha256 != self.digest {
-            let expected = self.digest;
-            self.discard()?;
-            return Err(StoreError::WrongBytes { expected, received: hashed.sha256 });
+        let hash = thread::scope(|scope| {
+            // A disk takes long for what it has not seen yet, and this needs no processor. Whoever gives the file its name does it again.
+            if self.size >= LONG {
+                scope.spawn(|| self.content.file.sync_data());
+            }
+            self.content.ahead.finish(&self.content.file, self.size)
+        });
+        let hash = hash.map_err(StoreError::io("read", &path))?;
+        let vouched = blob.blake3.as_ref().filter(|blake3| hash == Some(Hash::Blake3(**blake3)));
+        let addressed = blob.blake3.is_none() && hash == Some(Hash::Sha256(self.digest));
+        if vouched.is_none() && !addressed {
+            let hashed = hash_rest(&mut File::open(&path).map_err(StoreError::io("open", &path))?, &|_| ());
+            let hashed = hashed.map_err(StoreError::io("read", &path))?;
+            if hashed.sha256 != self.digest {
+                let expected = self.digest;
+                self.discard()?;
+                return Err(StoreError::WrongBytes { expected, received: hashed.sha256 });
+            }
+            self.check_description(blob, &hashed)?;
         }
-        self.check_description(blob, &hashed)?;
-        if !self.store.settle(&self.content.file, &path, &self.digest, self.size)? {
+        if !self.store.settle(&self.content.file, &path, &self.digest, self.size, vouched)? {
             fs::remove_file(&path).map_err(StoreError::io("remove", &path))?;
         }
         self.remove_journal()?;
@@ -327,7 +344,7 @@ impl PartialBlob {
 
 #[cfg(test)]
 mod tests {
-    use std::{sync::mpsc, thread, time::Duration};
+    use std::{sync::mpsc, time::Duration};
 
     use super::*;
     use crate::{
@@ -337,10 +354,14 @@ mod tests {
     };
 
     fn begin(store: &Store, digest: &Digest, size: u64) -> PartialBlob {
-        match store.partial(digest, size).unwrap() {
+        match store.partial(digest, &of_size(size)).unwrap() {
             Download::Partial(partial) => partial,
             Download::Present => panic!("the blob is not here"),
         }
+    }
+
+    fn of_size(size: u64) -> Blob {
+        Blob { size, blake3: None, segments: Vec::new() }
     }
 
     fn range(offset: u64, length: u64) -> ByteRange {
@@ -379,7 +400,7 @@ mod tests {
         partial.finish(&blob).unwrap();
         assert_eq!(home.store.read_blob(&digest, u64::MAX).unwrap(), bytes);
         assert_eq!(fs::read_dir(home.store.layout().partials()).unwrap().count(), 0);
-        assert!(matches!(home.store.partial(&digest, blob.size).unwrap(), Download::Present));
+        assert!(matches!(home.store.partial(&digest, &blob).unwrap(), Download::Present));
     }
 
     /// The state on disk is copied at every step, as a kill would leave it; the journal's last record is torn at every length.
@@ -458,7 +479,7 @@ mod tests {
         let partial = begin(&home.store, &digest, 1000);
         let (sender, receiver) = mpsc::channel();
         let other = home.other();
-        let waiting = thread::spawn(move || sender.send(matches!(other.partial(&digest, 1000).unwrap(), Download::Present)));
+        let waiting = thread::spawn(move || sender.send(matches!(other.partial(&digest, &of_size(1000)).unwrap(), Download::Present)));
         assert!(receiver.recv_timeout(Duration::from_millis(50)).is_err(), "a second holder of one download");
         partial.write_at(0, &bytes).unwrap();
         partial.finish(&blob).unwrap();

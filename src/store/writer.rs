@@ -137,7 +137,7 @@ impl Store {
         let mut digestion = Digestion::new(segmentation).map_err(wrong)?;
         digestion.update(bytes);
         let stored = digestion.finish().map_err(wrong)?;
-        if self.is_untouched(&stored.digest, stored.blob.size) {
+        if self.is_untouched(&stored.digest, stored.blob.size, None) {
             self.index_segments(&stored.digest, &stored.blob);
             return Ok(stored);
         }
@@ -162,7 +162,7 @@ impl Store {
         }
         if self.index().has_blob_of_size(size) {
             let stored = digest_file(&mut source, path, segmentation.clone())?;
-            if self.has_intact(&stored.digest, stored.blob.size, path) {
+            if self.has_intact(&stored.digest, stored.blob.size, path, None)? {
                 self.index_segments(&stored.digest, &stored.blob);
                 return Ok(stored);
             }
@@ -212,7 +212,7 @@ impl Store {
 
     fn settle_temporary(&self, temporary: NamedTempFile, stored: StoredBlob) -> Result<StoredBlob, StoreError> {
         let (file, path) = temporary.into_parts();
-        let is_new = self.settle(&file, &path, &stored.digest, stored.blob.size)?;
+        let is_new = self.settle(&file, &path, &stored.digest, stored.blob.size, None)?;
         if is_new {
             // The name is gone already, so that there is nothing to remove.
             let _ = path.keep();

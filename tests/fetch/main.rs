@@ -8,6 +8,7 @@ mod faults;
 mod http_server;
 mod kills;
 mod layouts;
+mod lies;
 mod publish;
 mod random;
 mod resolution;

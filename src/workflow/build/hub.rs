@@ -263,19 +263,24 @@ fn cached(store: &Store, remote: &HubCheckout, file: &CollectedFile, digest: Dig
 
 /// Links a file to where its bytes are, or to a sparse file that will have them.
 fn lazily(store: &Store, remote: &HubCheckout, path: &str, file: &CollectedFile, digest: Digest, place: PathBuf) -> Result<HubFile, Error> {
-    let here = match store.blob_size(&digest) == Some(file.size) {
+    let here = match store.confirm(&digest)? && store.blob_size(&digest) == Some(file.size) {
         true => Some(store.blob_path(&digest)),
         false => cached(store, remote, file, digest)?,
     };
     let (source, partial) = match here {
         Some(source) => (source, None),
-        None => match store.partial(&digest, file.size)? {
+        None => match store.partial(&digest, &undescribed(file.size))? {
             Download::Present => (store.blob_path(&digest), None),
             Download::Partial(partial) => (partial.path(), Some(partial)),
         },
     };
     link(&source, &place).map_err(BuildError::read(&place))?;
     Ok(HubFile { path: path.to_owned(), link: place, digest, size: file.size, partial: Mutex::new(partial) })
+}
+
+/// What is known of a file of a repository besides its sha256.
+fn undescribed(size: u64) -> Blob {
+    Blob { size, blake3: None, segments: Vec::new() }
 }
 
 impl HubFile {
@@ -310,7 +315,7 @@ impl HubFile {
         let whole = ByteRange::new(0, self.size);
         let is_whole = slot.as_ref().zip(whole).is_some_and(|(partial, whole)| ranges::subtract(&[whole], &partial.present()).is_empty());
         let Some(partial) = slot.take_if(|_| is_whole) else { return Ok(()) };
-        match partial.finish(&Blob { size: self.size, blake3: None, segments: Vec::new() }) {
+        match partial.finish(&undescribed(self.size)) {
             Ok(()) => {}
             Err(StoreError::WrongBytes { received, .. }) => {
                 let remote = format!("hf://{repository}/{}", self.path);

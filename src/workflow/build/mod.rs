@@ -232,7 +232,7 @@ fn built_before(store: &Store, manifest: &PackageManifest, key: &Blake3) -> Resu
     let Some(known) = known else { return Ok(None) };
     let standing = store.release(&header.name, &header.version)?.filter(|(digest, _)| *digest == known);
     let release = standing.and_then(|(_, bytes)| Release::parse(&bytes).ok());
-    let complete = |release: &Release| release.blobs.iter().all(|(digest, blob)| store.blob_size(digest) == Some(blob.size));
+    let complete = |release: &Release| release.blobs.iter().all(|(digest, blob)| store.seems_here(digest, blob));
     Ok(release.filter(complete).map(|release| (release, known)))
 }
 

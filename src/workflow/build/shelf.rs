@@ -83,7 +83,7 @@ impl<'a> Shelf<'a> {
     }
 
     fn known(&self, digest: &Digest) -> Option<StoredBlob> {
-        let size = self.store.blob_size(digest)?;
+        let size = self.store.blob_size(digest).filter(|_| self.store.confirm(digest).unwrap_or(false))?;
         let description = self.store.cache_get(DESCRIPTIONS, &Self::description_key(digest))?;
         let blob: Blob = serde_json::from_slice(&description).ok()?;
         (blob.size == size).then_some(StoredBlob { digest: *digest, blob, is_new: false })

@@ -21,7 +21,7 @@ use crate::{
     },
     manifest::{
         offered,
-        release::{Release, SegmentContent, Variant},
+        release::{Blob, Release, SegmentContent, Variant},
         select,
     },
     store::{Origin, Segmentation, Store, VariantKey},
@@ -104,7 +104,7 @@ impl<'a> Fetch<'a> {
         // Whoever had the lock may have done the same.
         match self.satisfied() {
             Some(done) => Ok(done),
-            None => self.fill(&destination),
+            None => self.fill(&mut destination),
         }
     }
 
@@ -121,10 +121,13 @@ impl<'a> Fetch<'a> {
         }
     }
 
-    fn fill(&self, destination: &Destination<'_>) -> Result<FetchedPackage, Error> {
+    fn fill(&self, destination: &mut Destination<'_>) -> Result<FetchedPackage, Error> {
         let _guard = self.store().writing()?;
         let found = self.choose_release(destination.placed())?;
         let proof = self.wanted(&found, destination)?;
+        if self.is_contradicted(&found, destination)? {
+            destination.distrust();
+        }
         let survey = destination.survey(&proof)?;
         self.remember(&found)?;
         let (plan, DownloadReport { received, reused }) = self.download(&found.release, &survey)?;
@@ -134,6 +137,18 @@ impl<'a> Fetch<'a> {
         let status = if idle { FetchStatus::UpToDate } else { FetchStatus::Fetched };
         let report = self.report(Outline::of(&proof), destination.folder(), status);
         Ok(FetchedPackage { downloaded_bytes: received, reused_bytes: reused, plan, changes, ..report })
+    }
+
+    /// Whether the release in place gives a blob another BLAKE3 than this one. Then one of them is wrong about its sha256, by which the
+    /// records say what lies where.
+    fn is_contradicted(&self, found: &Found, destination: &Destination<'_>) -> Result<bool, Error> {
+        let Some(placed) = destination.recorded().filter(|placed| placed.release != found.digest) else { return Ok(false) };
+        let standing = self.store().release(&placed.package, &placed.version)?.filter(|(digest, _)| *digest == placed.release);
+        let Some(standing) = standing.and_then(|(_, bytes)| Release::parse(&bytes).ok()) else { return Ok(true) };
+        let differs = |(digest, blob): (&Digest, &Blob)| {
+            found.release.blobs.get(digest).is_some_and(|other| blob.blake3.is_some() && other.blake3 != blob.blake3)
+        };
+        Ok(standing.blobs.iter().any(differs))
     }
 
     fn dry_run(&self) -> Result<FetchedPackage, Error> {
@@ -295,7 +310,10 @@ impl<'a> Fetch<'a> {
         let store = self.store();
         // A wrong file in the folder may be a link to the blob, with times that lie.
         let suspect = survey.suspects().contains(digest);
-        let right = if suspect { store.has_blob_hashed(digest, size)? } else { store.has_blob(digest, size)? };
+        let right = match release.blobs.get(digest).filter(|_| !suspect) {
+            Some(blob) => store.has_blob(digest, blob)?,
+            None => store.has_blob_hashed(digest, size)?,
+        };
         if right {
             return Ok(true);
         }
