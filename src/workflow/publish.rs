@@ -218,6 +218,7 @@ pub(super) fn find(context: &Context, request: &PackageRequest) -> Result<(Vec<u
     let (_, bytes) = store.release(&request.package, version)?.ok_or_else(none)?;
     let wrong = |source| PublishError::Release { release: format!("{}@{version}", request.package), source };
     let release = Release::parse(&bytes).map_err(wrong)?;
+    store.confirm_contradicted(&release.blobs)?;
     Ok((bytes, release))
 }
 
@@ -230,9 +231,21 @@ async fn plan(remote: &dyn Remote, release: &Release, bytes: &[u8]) -> Result<Pu
             let release = format!("{}@{}", release.package, release.version);
             Err(RemoteError::VersionExists { release, existing, offered })
         }
-        Some(_) => Ok(PublishPlan::new(release, bytes, true, &[])),
+        // A publication that broke off in its last step is ended by the next one.
+        Some(_) => Ok(PublishPlan::new(release, bytes, is_announced(remote, release).await, &[])),
         None => Ok(PublishPlan::new(release, bytes, false, &remote.missing(release).await?)),
     }
+}
+
+/// Whether the documents that readers look at first name the release, where the remote keeps such.
+async fn is_announced(remote: &dyn Remote, release: &Release) -> bool {
+    let (Ok(index), Ok(catalogue)) = (remote.written_index(&release.package).await, remote.written_catalogue().await) else { return false };
+    let named = index.as_ref().is_none_or(|index| index.versions.contains_key(&release.version));
+    let listed = index.zip(catalogue).is_none_or(|(index, catalogue)| {
+        let entry = catalogue.packages.get(&release.package);
+        entry.is_some_and(|entry| Some(&entry.latest) == index.latest() && entry.versions == index.versions.len() as u64)
+    });
+    named && listed
 }
 
 /// Notes that the remote has the release.

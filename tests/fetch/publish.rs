@@ -47,6 +47,25 @@ fn the_same_again_is_already_there() {
 }
 
 #[test]
+fn documents_that_a_publication_left_behind_are_written_by_the_next_one() {
+    let scene = Scene::with(&bundles());
+    scene.release("1.1.0", &bundles());
+    let whole = tree(&scene.registry());
+    for document in ["mlreg.json", "packages/tae/index.json"] {
+        fs::remove_file(scene.registry().join(document)).unwrap();
+        assert_eq!(scene.publish("1.0.0").unwrap().status, PublishStatus::AlreadyThere);
+        assert_eq!(tree(&scene.registry()), whole, "without {document}");
+    }
+    let catalogue = scene.registry().join("mlreg.json");
+    let text = fs::read_to_string(&catalogue).unwrap();
+    let older = text.replace("1.1.0", "1.0.0");
+    assert_ne!(older, text);
+    fs::write(&catalogue, older).unwrap();
+    scene.publish("1.1.0").unwrap();
+    assert_eq!(tree(&scene.registry()), whole, "with a catalogue of before");
+}
+
+#[test]
 fn a_version_with_other_content_is_refused_before_anything_is_sent() {
     let scene = Scene::with(&bundles());
     let before = tree(&scene.registry());
