@@ -5,12 +5,13 @@ use std::{collections::BTreeMap, fs, path::Path};
 use mlreg::{
     fetch::Layout,
     workflow::{
+        ErrorKind,
         build::{BuildOptions, BuildReport, BuildStatus, build},
         show::{ShowOptions, ShowReport, show},
     },
 };
 
-use crate::{REPOSITORY, Scene, User, hub_server::git_id, hub_url, noise};
+use crate::{REPOSITORY, Scene, User, http_server::Fault, hub_server::git_id, hub_url, noise};
 
 const MODEL: &str = "acme/taef1";
 const WEIGHTS: &str = "diffusion_pytorch_model.safetensors";
@@ -57,6 +58,21 @@ fn local(scene: &Scene, name: &str, part: &str) -> ShowReport {
     let folder = format!("{}/fixtures/taef1", env!("CARGO_MANIFEST_DIR"));
     built(&user, &manifest(&folder, part, 256));
     shown(&user)
+}
+
+#[test]
+fn a_tensor_that_does_not_come_is_the_networks_fault() {
+    let scene = scene("");
+    let user = scene.user("builder", None);
+    let text = manifest("hf://acme/taef1", "decoder", 256);
+    // The first two requests bring the header.
+    scene.server.cdn.fault("blob/", 5.., Fault::status(500));
+    let error = try_build(&user, &text).unwrap_err();
+    assert_eq!((error.kind(), error.to_string().contains("500")), (ErrorKind::Remote, true), "{}", crate::message(&error));
+    scene.server.cdn.clear_faults();
+    scene.server.cdn.reset_counts();
+    assert_eq!(built(&user, &text).packages[0].status, BuildStatus::Built);
+    assert!(scene.server.cdn.bytes("") < 317_068, "what had come was kept");
 }
 
 #[test]

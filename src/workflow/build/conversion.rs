@@ -191,11 +191,30 @@ impl<'a> Conversion<'a> {
     /// The constants of every network that the variants have, with its precision.
     pub(super) fn constants(&self, plans: &[&VariantPlan]) -> Result<Vec<(Precision, Vec<Constant>)>, Error> {
         let groups = self.groups(plans).into_iter();
-        groups.map(|group| Ok((group.precision, self.network(&group.options)?.0.constants()))).collect()
+        let constants = groups.map(|group| Ok((group.precision, self.network(&group.options)?.0.constants())));
+        constants.collect::<Result<_, _>>().map_err(|error| self.cause_of(error))
     }
 
     /// Makes the variants of the component.
     pub(super) fn convert(
+        &self,
+        context: &Context,
+        shelf: &Shelf<'_>,
+        header: &PackageHeader,
+        plans: &[&'a VariantPlan],
+        shared: &SharedTensors,
+    ) -> Result<Vec<Made>, Error> {
+        self.try_convert(context, shelf, header, plans, shared).map_err(|error| self.cause_of(error))
+    }
+
+    fn cause_of(&self, error: Error) -> Error {
+        match &self.hub {
+            Some(hub) => hub.cause_of(error),
+            None => error,
+        }
+    }
+
+    fn try_convert(
         &self,
         context: &Context,
         shelf: &Shelf<'_>,

@@ -51,7 +51,11 @@ pub(super) struct HubCheckpoint {
     base: String,
     remote: Option<Arc<HubCheckout>>,
     files: BTreeMap<String, Arc<HubFile>>,
+    failure: Failure,
 }
+
+/// Why a tensor did not come. Whoever reads tensors learns only that one cannot be read.
+type Failure = Arc<Mutex<Option<Error>>>;
 
 /// A weight file that is filled where it is read.
 #[derive(Debug)]
@@ -84,6 +88,7 @@ impl HubCheckpoint {
                 base: String::new(),
                 remote: None,
                 files: BTreeMap::new(),
+                failure: Failure::default(),
             });
         }
         let remote = Arc::new(context.block_on(HubCheckout::open(url, "", options))??);
@@ -100,6 +105,7 @@ impl HubCheckpoint {
             base: base.clone(),
             remote: Some(remote),
             files: BTreeMap::new(),
+            failure: Failure::default(),
         };
         if let Some(file) = url.path().filter(|path| all.contains_key(*path)) {
             checkpoint.path = checkpoint.path.join(file.rsplit('/').next().unwrap_or(file));
@@ -124,6 +130,11 @@ impl HubCheckpoint {
 
     pub(super) fn commit(&self) -> &str {
         &self.commit
+    }
+
+    /// The error that `error` comes from, where a tensor did not come.
+    pub(super) fn cause_of(&self, error: Error) -> Error {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or(error)
     }
 
     /// The sha256 of a file that need not be here.
@@ -200,7 +211,7 @@ impl HubCheckpoint {
         }
         let inner = checkpoint.weights(names)?;
         let remote = self.remote.clone();
-        Ok(Arc::new(HubWeights { inner, handle: self.handle.clone(), remote, places }))
+        Ok(Arc::new(HubWeights { inner, handle: self.handle.clone(), remote, places, failure: self.failure.clone() }))
     }
 
     fn fill(&self, file: &HubFile, range: Option<ByteRange>) -> Result<(), Error> {
@@ -335,6 +346,7 @@ struct HubWeights {
     handle: Handle,
     remote: Option<Arc<HubCheckout>>,
     places: BTreeMap<String, (Arc<HubFile>, ByteRange)>,
+    failure: Failure,
 }
 
 impl std::fmt::Debug for HubWeights {
@@ -354,7 +366,11 @@ impl Weights for HubWeights {
 
     fn data(&self, name: &str) -> Result<Cow<'_, [u8]>, CheckpointError> {
         if let (Some((file, range)), Some(remote)) = (self.places.get(name), &self.remote) {
-            let failed = |error: Error| CheckpointError::Io { path: file.path.clone().into(), source: io::Error::other(error) };
+            let failed = |error: Error| {
+                let source = io::Error::other(error.to_string());
+                self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                CheckpointError::Io { path: file.path.clone().into(), source }
+            };
             file.fill(&self.handle, remote, *range).map_err(failed)?;
         }
         self.inner.data(name)
