@@ -270,8 +270,9 @@ impl Downloader<'_> {
     async fn receive(&self, digest: &Digest, range: ByteRange, receiver: &mut Receiver<'_>) -> Result<(), FetchError> {
         let mut next = Some(range);
         while let Some(rest) = next {
-            let piece =
-                if self.is_paced && self.remote.has_ranges() { self.pace.piece(rest, self.received.load(Ordering::Relaxed)) } else { rest };
+            let is_paced = self.is_paced && self.remote.has_ranges();
+            let turn = if is_paced { Some(self.pace.turn(rest, &self.received).await) } else { None };
+            let piece = turn.as_ref().map_or(rest, |turn| turn.piece);
             let asked = Instant::now();
             let mut answered = false;
             let mut sink = |bytes: &[u8]| {

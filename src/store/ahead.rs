@@ -1,4 +1,5 @@
-//! Hashes a download from its beginning on, while the rest still arrives: when the last byte is there, little is left to hash.
+//! Hashes a download from its beginning on, while the rest still arrives: when the last byte is there, little is left to hash, or to put on
+//! disk.
 //!
 //! A long file has a thread of its own for that, which is busy from the first megabytes on. Only bytes without a hole before them are
 //! hashed. Whoever changes bytes says so afterwards; if they may have been hashed, it begins anew.
@@ -15,6 +16,9 @@ use super::{
     vouched::Proof,
 };
 use crate::base::{Blake3, Digest, DigestHasher};
+
+/// After so many bytes what has come is put on disk.
+const SYNCED: u64 = 64 * PIECE as u64;
 
 /// What is known of the hash that proves a file.
 #[derive(Debug)]
@@ -115,6 +119,10 @@ impl HashAhead {
     pub(super) fn run(&self, file: &File) {
         let mut buffer = vec![0; PIECE];
         while let Some((at, round, mut hasher)) = self.next_piece() {
+            // Whoever hashes fast has the time. What fails here fails in the end, too.
+            if self.proof == Proof::Description && at > 0 && at.is_multiple_of(SYNCED) {
+                let _ = file.sync_data();
+            }
             let read = read_at(file, &mut buffer, at);
             if read.is_ok() {
                 hasher.update(&buffer);
