@@ -12,6 +12,10 @@ mod hub_server;
 mod publishing;
 mod sources;
 mod strangers;
+#[cfg(feature = "xet")]
+mod xet;
+#[path = "../support/xet_server.rs"]
+mod xet_server;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
