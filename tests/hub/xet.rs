@@ -174,6 +174,20 @@ fn a_storage_elsewhere_than_on_the_web_is_refused() {
 }
 
 #[test]
+fn a_storage_without_a_certificate_is_not_spoken_to() {
+    let scene = Scene::with_xet();
+    let mut publisher = scene.publisher();
+    let short = Duration::from_millis(250);
+    publisher.options = RemoteOptions { connect_timeout: short, stall_timeout: short, ..publisher.options };
+    let address = format!("https://localhost:{}", scene.server.storage.address().port());
+    scene.server.state().storage = address.clone();
+    put_release(publisher.context().store(), "1.0.0", &[decoder(768, &tensors(&[(1, 1000)]))]);
+    let error = publisher.publish("1.0.0").unwrap_err();
+    assert!(message(&error).contains(&format!("to `{address}/` by Xet: ")), "{}", message(&error));
+    assert!(scene.server.leaks().is_empty(), "{:?}", scene.server.leaks());
+}
+
+#[test]
 fn a_publication_by_xet_ends_well_whatever_happens_once() {
     let bundle = decoder(768, &tensors(&[(1, 200_000), (2, 100_000)]));
     let once = [
@@ -267,7 +281,7 @@ fn every_byte_is_counted_once() {
     let weights = tensors(&[(1, 3_000_000)]);
     put_release(publisher.context().store(), "1.0.0", &[decoder(768, &weights), decoder(1024, &weights)]);
     scene.server.fault("pack/", 0..2, Fault::status(503));
-    scene.server.fault("v2/shards", 0..1, Fault::status(403));
+    scene.server.fault("v2/shards", 0..1, Fault::status(503));
     let sum = Sum::default();
     let context = publisher.context().with_progress(Arc::new(sum.clone()));
     let options = mlreg::workflow::publish::PublishOptions {

@@ -690,7 +690,14 @@ fn storage_token(state: &mut State, call: &Call<'_>, revision: &str) -> Answer {
     }
     match (token_of(call.request), &mut state.xet) {
         (_, None) => refusal(404, "", "Not found"),
-        (Some(TOKEN), Some(xet)) => json_answer(200, &xet.issue(&state.storage)),
+        (Some(TOKEN), Some(xet)) => {
+            let token = xet.issue(&state.storage);
+            let mut answer = json_answer(200, &token);
+            for (name, key) in [("x-xet-access-token", "accessToken"), ("x-xet-token-expiration", "exp"), ("x-xet-cas-url", "casUrl")] {
+                answer.headers.insert(name.to_owned(), token[key].to_string().trim_matches('"').to_owned());
+            }
+            answer
+        }
         _ => refusal(403, "", "Forbidden: you need the write role"),
     }
 }

@@ -114,7 +114,7 @@ pub enum HubError {
         /// What the Hub says.
         message: String,
     },
-    /// An object that did not arrive at the Hub's storage, however often it was tried.
+    /// An object that did not arrive at the Hub's storage, although hf-xet had tried again what may pass.
     #[error("cannot upload sha256:{oid} to `{url}` by Xet: {message}")]
     Xet {
         /// Its sha256.
@@ -142,7 +142,7 @@ impl HubError {
     /// Whether it helps to ask again.
     pub fn retry(&self) -> Retry {
         match self {
-            Self::Unexpected { .. } | Self::Xet { .. } => Retry::Once,
+            Self::Unexpected { .. } => Retry::Once,
             _ => Retry::Never,
         }
     }

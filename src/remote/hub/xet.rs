@@ -4,6 +4,7 @@
 //! notes lie in a temporary folder. The shard of an object names its sha256, by which a commit then finds it.
 
 use std::{
+    fmt::Display,
     fs, io,
     path::Path,
     sync::{Mutex, PoisonError},
@@ -32,12 +33,14 @@ use crate::{
     remote::{RemoteError, RemoteOptions, Sent, http::client},
 };
 
-/// Objects that are cut up at once. Each holds up to 64 MiB of pieces that were not sent, twice while they are packed.
-const OBJECTS: usize = 2;
+/// Objects that are cut up at once, which is faster than they can be sent. Each holds up to 64 MiB, twice while it is packed.
+const OBJECTS: usize = 1;
 /// Packs of pieces, of up to 64 MiB, that are on their way at once.
 const PACKS: usize = 4;
-/// So many times longer than other servers the storage may be silent: a pack is answered when the whole of it has arrived.
-const PATIENCE: u32 = 10;
+/// How long a pack may take to be answered, which is when the whole of it has arrived. Whether it moves at all is watched here.
+const LONGEST: Duration = Duration::from_secs(20 * 60);
+/// So many times longer than other servers nothing may move, since hf-xet waits between its attempts.
+const PATIENCE: u32 = 4;
 /// hf-xet's waits grow by their first one, so that it has to be longer than those of other requests.
 const FIRST_WAIT: u32 = 4;
 /// How often is looked at what was sent.
@@ -50,6 +53,8 @@ pub(super) struct Xet {
     headers: HeaderMap,
     /// For the Hub, which renews the token.
     renewal: HeaderMap,
+    /// For how long nothing may move.
+    limit: Duration,
     /// None inside: this Hub has no Xet.
     session: OnceCell<Option<Session>>,
 }
@@ -70,6 +75,7 @@ struct Session {
     renewal: Url,
     /// The storage's address, as it is shown.
     place: String,
+    limit: Duration,
     /// When anything was last seen to move.
     moved: Mutex<Instant>,
     _notes: TempDir,
@@ -85,7 +91,7 @@ impl Xet {
         config.data.max_concurrent_file_ingestion = OBJECTS;
         config.client.ac_max_upload_concurrency = PACKS;
         config.client.connect_timeout = options.connect_timeout;
-        config.client.read_timeout = options.stall_timeout * PATIENCE;
+        config.client.read_timeout = LONGEST;
         config.client.retry_max_attempts = options.retries as usize;
         config.client.retry_base_delay = options.backoff * FIRST_WAIT;
         config.client.retry_max_duration = options.longest_wait;
@@ -93,7 +99,7 @@ impl Xet {
         let headers = HeaderMap::from_iter(agent.map(|agent| (USER_AGENT, agent)));
         let mut renewal = headers.clone();
         renewal.insert(AUTHORIZATION, token.header());
-        Some(Self { config, headers, renewal, session: OnceCell::new() })
+        Some(Self { config, headers, renewal, limit: options.stall_timeout * PATIENCE, session: OnceCell::new() })
     }
 
     /// Whether the Hub may have Xet, as far as is known.
@@ -103,37 +109,28 @@ impl Xet {
 
     /// Uploads an object. The numbers given to `sent` add up to its length. `false`, and nothing done, where the Hub has no Xet after all.
     pub(super) async fn upload(&self, hub: &Hub, oid: &Digest, size: u64, source: &Source, sent: Sent<'_>) -> Result<bool, RemoteError> {
-        let Some(session) = self.session.get_or_try_init(|| self.open(hub)).await? else { return Ok(false) };
+        let Some(session) = self.session.get_or_try_init(|| self.open(hub, oid)).await? else { return Ok(false) };
         if let Source::File(path) = source {
             check_length(path, size)?;
         }
-        let failed = |message: String| session.failure(oid, &message);
-        let upload = self.begin(session).await.map_err(|error| failed(error.to_string()))?;
-        session.send(&upload.0, oid, size, source, sent).await.map(|()| true).map_err(|error| failed(error.to_string()))
+        let upload = self.begin(session).await.map_err(|error| failure(oid, &session.place, &error))?;
+        session.send(&upload.0, oid, size, source, sent).await.map_err(|error| failure(oid, &session.place, &error))?;
+        Ok(true)
     }
 
     /// Asks for a token; `None` where the Hub has none to give.
-    async fn open(&self, hub: &Hub) -> Result<Option<Session>, RemoteError> {
+    async fn open(&self, hub: &Hub, oid: &Digest) -> Result<Option<Session>, RemoteError> {
         let renewal = hub.api_at("xet-write-token", hub.revision());
         let grant: Grant = match hub.json(&Call::get(renewal.clone())).await {
             Err(RemoteError::NotFound { .. }) => return Ok(None),
             other => other?,
         };
-        let shown = client::shown(&renewal);
-        let wrong = |what: &str| HubError::Unexpected { url: shown.clone(), what: what.to_owned() };
-        if HeaderValue::from_str(&grant.access_token).is_err() {
-            return Err(wrong("a token that no header can carry").into());
-        }
-        let storage = Url::parse(&grant.cas_url).map_err(|_| wrong("a `casUrl` that is no address"))?;
-        let place = client::shown(&storage);
-        if !client::is_safe(renewal.scheme(), storage.scheme()) {
-            return Err(RemoteError::UnsafeRedirect { url: shown, target: place });
-        }
+        let place = client::shown(&storage(&renewal, &grant)?);
         let failed = |source| RemoteError::File { action: "make a folder in", path: std::env::temp_dir(), source };
         let notes = tempfile::Builder::new().prefix("mlreg-xet-").tempdir().map_err(failed)?;
-        let session = XetSessionBuilder::new_with_config(self.config.clone()).with_cache_dir(notes.path()).build();
-        let xet = session.map_err(|error| wrong(&error.to_string()))?;
-        Ok(Some(Session { xet, grant, renewal, place, moved: Mutex::new(Instant::now()), _notes: notes }))
+        let builder = XetSessionBuilder::new_with_config(self.config.clone()).with_cache_dir(notes.path());
+        let xet = builder.build().map_err(|error| failure(oid, &place, &error))?;
+        Ok(Some(Session { xet, grant, renewal, place, limit: self.limit, moved: Mutex::new(Instant::now()), _notes: notes }))
     }
 
     async fn begin(&self, session: &Session) -> Result<Running, XetError> {
@@ -162,7 +159,6 @@ impl Session {
             upload.commit().await
         };
         tokio::pin!(finishing);
-        let limit = self.xet.config().client.read_timeout;
         let mut ticks = time::interval(TICK);
         let (mut reported, mut before) = (0, None);
         let report = loop {
@@ -174,8 +170,8 @@ impl Session {
             sent(done - reported);
             reported = done;
             let now = Some(numbers(&upload.progress()));
-            if self.stands_still(now != before) > limit {
-                return Err(UploadError::Stalled(limit));
+            if self.stands_still(now != before) > self.limit {
+                return Err(UploadError::Stalled(self.limit));
             }
             before = now;
         };
@@ -195,11 +191,25 @@ impl Session {
         }
         moved.elapsed()
     }
+}
 
-    fn failure(&self, oid: &Digest, message: &str) -> RemoteError {
-        let message = message.chars().map(|c| if c.is_control() { ' ' } else { c }).take(500).collect();
-        HubError::Xet { oid: oid.to_string(), url: self.place.clone(), message }.into()
+/// Where a grant is for, which the Hub at `renewal` gave.
+fn storage(renewal: &Url, grant: &Grant) -> Result<Url, RemoteError> {
+    let wrong = |what: &str| HubError::Unexpected { url: client::shown(renewal), what: what.to_owned() };
+    if HeaderValue::from_str(&grant.access_token).is_err() {
+        return Err(wrong("a token that no header can carry").into());
     }
+    let url = Url::parse(&grant.cas_url).ok().filter(|url| url.username().is_empty() && url.password().is_none());
+    let url = url.ok_or_else(|| wrong("a `casUrl` that is no address"))?;
+    if client::is_safe(renewal.scheme(), url.scheme()) {
+        return Ok(url);
+    }
+    Err(RemoteError::UnsafeRedirect { url: client::shown(renewal), target: client::shown(&url) })
+}
+
+fn failure(oid: &Digest, place: &str, error: &dyn Display) -> RemoteError {
+    let message = error.to_string().chars().map(|c| if c.is_control() { ' ' } else { c }).take(500).collect();
+    HubError::Xet { oid: oid.to_string(), url: place.to_owned(), message }.into()
 }
 
 /// Why an object did not arrive.
@@ -244,4 +254,33 @@ fn check_length(path: &Path, size: u64) -> Result<(), RemoteError> {
         Err(source) => return Err(RemoteError::File { action: "read", path: path.to_owned(), source }),
     };
     if found == size { Ok(()) } else { Err(RemoteError::WrongSize { url: path.display().to_string(), expected: size, found: Some(found) }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_storage_is_as_safe_as_the_hub() {
+        let storage = |hub: &str, cas_url: &str, token: &str| {
+            let grant = serde_json::json!({ "accessToken": token, "exp": 1, "casUrl": cas_url });
+            storage(&Url::parse(hub).unwrap(), &serde_json::from_value(grant).unwrap()).map_err(|error| error.to_string())
+        };
+        assert!(storage("https://hub/api", "https://cas/", "t").is_ok() && storage("http://hub/api", "http://cas/", "t").is_ok());
+        assert_eq!(
+            storage("https://hub/api", "http://cas/", "t").unwrap_err(),
+            "`https://hub/api` redirects to `http://cas/`, which is not followed"
+        );
+        for cas_url in ["https://me:secret@cas/", "cas"] {
+            let error = storage("https://hub/api", cas_url, "t").unwrap_err();
+            assert!(error.ends_with("a `casUrl` that is no address"), "{error}");
+        }
+        assert!(storage("https://hub/api", "https://cas/", "a\nb").unwrap_err().ends_with("a token that no header can carry"));
+    }
+
+    #[test]
+    fn messages_are_one_line() {
+        let error = failure(&Digest::of(b"x"), "https://cas/", &"a\nb").to_string();
+        assert_eq!(error, format!("cannot upload sha256:{} to `https://cas/` by Xet: a b", Digest::of(b"x")));
+    }
 }
