@@ -11,10 +11,15 @@ use std::{
 
 use mlreg::{
     base::Digest,
+    fetch::Layout,
     manifest::release::Release,
-    remote::{self, Card, Publication, RemoteOptions, default_places},
-    workflow::{Amount, ErrorKind, Progress, ProgressTask, publish::PublishStatus},
+    remote::{self, Card, Publication, Remote, RemoteOptions, default_places},
+    workflow::{
+        Amount, ErrorKind, Progress, ProgressTask,
+        publish::{PublishOptions, PublishStatus, PublishSubject, publish},
+    },
 };
+use tokio::runtime::Builder;
 
 use crate::{
     REPOSITORY, Scene, TOKEN, User, WEIGHTS, decoder,
@@ -284,16 +289,16 @@ fn every_byte_is_counted_once() {
     scene.server.fault("v2/shards", 0..1, Fault::status(503));
     let sum = Sum::default();
     let context = publisher.context().with_progress(Arc::new(sum.clone()));
-    let options = mlreg::workflow::publish::PublishOptions {
-        subject: mlreg::workflow::publish::PublishSubject::Package("tae".parse().unwrap()),
+    let options = PublishOptions {
+        subject: PublishSubject::Package("tae".parse().unwrap()),
         to: hub_url(REPOSITORY),
         allow_breaking: true,
         dry_run: false,
         message: None,
         public: false,
-        layout: mlreg::fetch::Layout::Linked,
+        layout: Layout::Linked,
     };
-    let report = mlreg::workflow::publish::publish(&context, &options).unwrap();
+    let report = publish(&context, &options).unwrap();
     assert_eq!(sum.0.load(Ordering::Relaxed), report.uploaded_bytes);
 }
 
@@ -306,13 +311,10 @@ impl Card for NoCard {
     }
 }
 
-#[test]
-fn whoever_stops_waiting_is_not_held_up() {
-    let scene = Scene::with_xet();
-    let publisher = scene.publisher();
+/// The repository to publish to without a context, a release, and the largest of its blobs.
+fn opened(publisher: &User) -> (Arc<dyn Remote>, Release, Digest) {
     let context = publisher.context();
-    let release: Release = put_release(context.store(), "1.0.0", &[decoder(768, &tensors(&[(1, 3_000_000)]))]);
-    scene.server.fault("pack/", 0..100, Fault::Silence);
+    let release = put_release(context.store(), "1.0.0", &[decoder(768, &tensors(&[(1, 3_000_000)]))]);
     let mut options = publisher.options.clone();
     options.hub.publication = Some(Arc::new(Publication {
         public: false,
@@ -322,16 +324,38 @@ fn whoever_stops_waiting_is_not_held_up() {
         card: Arc::new(NoCard),
         blobs: Arc::new(context.store().clone()),
     }));
-    let remote = remote::open(&hub_url(REPOSITORY), &options).unwrap();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    let weights: Digest = *release.blobs.iter().max_by_key(|(_, blob)| blob.size).unwrap().0;
-    let source = context.store().blob_path(&weights);
-    let waited =
-        runtime.block_on(async { tokio::time::timeout(Duration::from_secs(2), remote.put(&release, &weights, &source, &|_| ())).await });
+    let largest = *release.blobs.iter().max_by_key(|(_, blob)| blob.size).unwrap().0;
+    (remote::open(&hub_url(REPOSITORY), &options).unwrap(), release, largest)
+}
+
+#[test]
+fn whoever_stops_waiting_is_not_held_up() {
+    let scene = Scene::with_xet();
+    let publisher = scene.publisher();
+    let (remote, release, blob) = opened(&publisher);
+    scene.server.fault("pack/", 0..100, Fault::Silence);
+    let runtime = Builder::new_multi_thread().enable_all().build().unwrap();
+    let source = publisher.context().store().blob_path(&blob);
+    let limit = Duration::from_secs(2);
+    let waited = runtime.block_on(async { tokio::time::timeout(limit, remote.put(&release, &blob, &source, &|_| ())).await });
     assert!(waited.is_err(), "the storage says nothing");
     let start = Instant::now();
     drop((remote, runtime));
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_runtime_of_one_thread_will_do() {
+    let scene = Scene::with_xet();
+    let publisher = scene.publisher();
+    let (remote, release, blob) = opened(&publisher);
+    let source = publisher.context().store().blob_path(&blob);
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        remote.put(&release, &blob, &source, &|_| ()).await.unwrap();
+        drop(remote);
+    });
+    assert_eq!(scene.server.state().objects[&blob.to_string()].len(), 3_000_000);
 }
 
 /// Runs `mlreg publish --hf` with a home and a folder for temporary files of its own, and gives what it left in them.
