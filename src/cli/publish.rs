@@ -29,7 +29,8 @@ Examples:
 /// Uploads what the remote lacks, then makes the release visible in one step. A manifest is built first. Published versions never change: the same content is accepted again, other content is refused.
 ///
 /// On the Hub every bundle is a folder of its own, so that other tools can take it; a file that several bundles have is stored once. The token
-/// is that of `HF_TOKEN`, or the one that `hf auth login` left.
+/// is that of `HF_TOKEN`, or the one that `hf auth login` left. Large files go up by Xet where the Hub has it, which of a changed file sends the
+/// changes, else, or with `HF_HUB_DISABLE_XET=1`, by Git LFS.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 #[command(group = clap::ArgGroup::new("remote").required(true).args(["to", "hf"]))]

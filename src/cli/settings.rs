@@ -57,6 +57,8 @@ pub const HF_ENDPOINT: &str = "HF_ENDPOINT";
 pub const HF_HUB_OFFLINE: &str = "HF_HUB_OFFLINE";
 /// True: the token is sent where something is published, and not where something is read.
 pub const HF_HUB_DISABLE_IMPLICIT_TOKEN: &str = "HF_HUB_DISABLE_IMPLICIT_TOKEN";
+/// True: large files go up by Git LFS, also where the Hub has Xet.
+pub const HF_HUB_DISABLE_XET: &str = "HF_HUB_DISABLE_XET";
 /// The user's cache folder, in which `huggingface` lies. Default: `.cache` in the user's home.
 pub const XDG_CACHE_HOME: &str = "XDG_CACHE_HOME";
 
@@ -98,6 +100,7 @@ pub struct HubSettings {
     cache: Option<PathBuf>,
     offline: bool,
     no_implicit_token: bool,
+    no_xet: bool,
 }
 
 impl HubSettings {
@@ -114,6 +117,7 @@ impl HubSettings {
             cache: path(HF_HUB_CACHE).or_else(|| below_home("hub")),
             offline: is_true(HF_HUB_OFFLINE),
             no_implicit_token: is_true(HF_HUB_DISABLE_IMPLICIT_TOKEN),
+            no_xet: is_true(HF_HUB_DISABLE_XET),
         }
     }
 
@@ -126,6 +130,7 @@ impl HubSettings {
             token: self.token.clone().or_else(from_file),
             token_for_reading: !self.no_implicit_token,
             offline: self.offline,
+            xet: !self.no_xet,
             cache: self.cache.clone(),
             publication: None,
         }
@@ -294,10 +299,11 @@ mod tests {
         assert_eq!(token(&[(HF_HOME, &home), (HF_TOKEN_PATH, &other)]), HubToken::new("hf_other"));
         assert_eq!(token(&[(HF_HOME, &home), (HF_TOKEN_PATH, &other), (HF_TOKEN, "hf_mine")]), HubToken::new("hf_mine"));
         assert_eq!(token(&[(HF_HOME, "/nowhere")]), None);
-        let all = settings(&[(HF_HUB_OFFLINE, "yes"), (HF_HUB_DISABLE_IMPLICIT_TOKEN, "1"), (HF_ENDPOINT, "http://hub")]).hub.options();
-        assert!(all.offline && !all.token_for_reading && all.endpoint == "http://hub");
+        let all = [(HF_HUB_OFFLINE, "yes"), (HF_HUB_DISABLE_IMPLICIT_TOKEN, "1"), (HF_HUB_DISABLE_XET, "1"), (HF_ENDPOINT, "http://hub")];
+        let all = settings(&all).hub.options();
+        assert!(all.offline && !all.token_for_reading && !all.xet && all.endpoint == "http://hub");
         let none = settings(&[(HF_HUB_OFFLINE, "0")]).hub.options();
-        assert!(!none.offline && none.token_for_reading && none.endpoint == HUB_ENDPOINT);
+        assert!(!none.offline && none.token_for_reading && none.xet && none.endpoint == HUB_ENDPOINT);
         assert_eq!(none.cache.unwrap(), Path::new("/home/me/.cache/huggingface/hub"));
         assert_eq!(settings(&[(XDG_CACHE_HOME, "/c")]).hub.options().cache.unwrap(), Path::new("/c/huggingface/hub"));
         assert_eq!(settings(&[(HF_HUB_CACHE, "~/x")]).hub.options().cache.unwrap(), Path::new("/home/me/x"));

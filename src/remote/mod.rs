@@ -146,7 +146,7 @@ pub struct RemoteOptions {
     pub backoff: Duration,
     /// No wait is longer, whatever the server asks for.
     pub longest_wait: Duration,
-    /// Whether the system's proxy settings hold.
+    /// Whether the system's proxy settings hold. They always do for what goes up by Xet.
     pub system_proxy: bool,
     /// The Hub, and who is asking it.
     pub hub: HubOptions,

@@ -12,6 +12,10 @@ mod hub_server;
 mod publishing;
 mod sources;
 mod strangers;
+#[cfg(feature = "xet")]
+mod xet;
+#[path = "../support/xet_server.rs"]
+mod xet_server;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -262,13 +266,14 @@ fn digest(bytes: &[u8]) -> String {
 
 /// The Hub for other clients, e.g. the Python one: `MLREG_TEST_HUB=FILE cargo test --test hub a_hub_for -- --ignored` writes its address into
 /// the file, with a public release in `acme/tae`, and ends when the file is gone. `MLREG_TEST_HUB_MEGABYTES` is what its weights weigh, 3 where
-/// nothing is said.
+/// nothing is said; with `MLREG_TEST_HUB_XET` they went up by Xet.
 #[test]
 #[ignore = "a server for other programs, which ends when its file is removed"]
 #[expect(clippy::disallowed_methods, reason = "whoever starts it names the file")]
 fn a_hub_for_other_clients() {
     let file = PathBuf::from(std::env::var_os("MLREG_TEST_HUB").expect("MLREG_TEST_HUB names a file"));
     let scene = Scene::new();
+    scene.server.state().xet = std::env::var_os("MLREG_TEST_HUB_XET").map(|_| xet_server::XetStorage::default());
     let publisher = scene.publisher();
     let megabytes = std::env::var("MLREG_TEST_HUB_MEGABYTES").map_or(3, |text| text.parse().expect("a number"));
     let weights = tensors(&(0..megabytes).map(|seed| (seed, 1_000_000)).collect::<Vec<_>>());

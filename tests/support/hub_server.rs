@@ -1,7 +1,7 @@
 //! A stand-in of the Hugging Face Hub on loopback for tests: repositories with commits, tags and parents, Git LFS with parts, signed addresses
-//! on another host, rate limits, gates. It keeps everything in memory and says what the Hub says.
+//! on another host, rate limits, gates, and Xet where a test asks for it. It keeps everything in memory and says what the Hub says.
 //!
-//! `hub` and `cdn` are two servers, so that a token that goes to the wrong one shows in its log; both misbehave on request.
+//! `hub`, `cdn` and `storage` are three servers, so that a token that goes to the wrong one shows in its log; all misbehave on request.
 
 #![allow(dead_code, reason = "every test binary uses a part of it")]
 
@@ -13,7 +13,10 @@ use std::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
-use crate::http_server::{Answer, Fault, HttpServer, Request, decode, parse_range};
+use crate::{
+    http_server::{Answer, Fault, HttpServer, Request, decode, parse_range},
+    xet_server::{Outcome, TOKEN_PREFIX, XetStorage},
+};
 
 /// The token that may write everywhere.
 pub const TOKEN: &str = "hf_write";
@@ -102,6 +105,10 @@ pub struct State {
     pub page: Option<usize>,
     /// Who commits something to `main` before the next commit arrives.
     pub rivals: usize,
+    /// Where large objects go by Xet; none: they go by Git LFS.
+    pub xet: Option<XetStorage>,
+    /// What the Hub says is the address of that.
+    pub storage: String,
     hub: String,
     cdn: String,
 }
@@ -112,6 +119,8 @@ pub struct HubServer {
     pub hub: HttpServer,
     /// The bytes of large files.
     pub cdn: HttpServer,
+    /// The storage behind Xet.
+    pub storage: HttpServer,
     state: Arc<Mutex<State>>,
 }
 
@@ -133,15 +142,17 @@ impl HubServer {
     /// Starts an empty Hub.
     pub fn start() -> Self {
         let state = Arc::new(Mutex::new(State::default()));
-        let (for_hub, for_cdn) = (state.clone(), state.clone());
+        let (for_hub, for_cdn, for_storage) = (state.clone(), state.clone(), state.clone());
         let hub = HttpServer::answering(Arc::new(move |request| answer_hub(&mut for_hub.lock().unwrap(), request)));
         let cdn = HttpServer::answering(Arc::new(move |request| answer_cdn(&mut for_cdn.lock().unwrap(), request)));
+        let storage = HttpServer::answering(Arc::new(move |request| answer_storage(&mut for_storage.lock().unwrap(), request)));
         {
             let mut state = state.lock().unwrap();
             // Another name of the same machine, so that the host differs and not the port alone.
-            (state.hub, state.cdn) = (format!("http://{}", hub.address()), format!("http://localhost:{}", cdn.address().port()));
+            let elsewhere = |server: &HttpServer| format!("http://localhost:{}", server.address().port());
+            (state.hub, state.cdn, state.storage) = (format!("http://{}", hub.address()), elsewhere(&cdn), elsewhere(&storage));
         }
-        Self { hub, cdn, state }
+        Self { hub, cdn, storage, state }
     }
 
     /// Its `HF_ENDPOINT`.
@@ -199,15 +210,30 @@ impl HubServer {
         self.cdn.log().iter().filter(|request| request.method == "PUT").map(|request| request.body.len() as u64).sum()
     }
 
-    /// Every `Authorization` header that another host than the Hub got.
-    pub fn leaks(&self) -> Vec<Request> {
-        self.cdn.log().into_iter().filter(|request| request.headers.contains_key("authorization")).collect()
+    /// Bytes of large objects that were uploaded by Xet.
+    pub fn uploaded_by_xet(&self) -> u64 {
+        let packs = |server: &HttpServer, part: &str| {
+            let log = server.log().into_iter().filter(|request| request.path.starts_with(part));
+            log.map(|request| request.body.len() as u64).sum::<u64>()
+        };
+        packs(&self.cdn, "pack/") + packs(&self.storage, "v1/xorbs/")
     }
 
-    /// A fault of both servers.
+    /// Every request with a token that another server than its own got.
+    pub fn leaks(&self) -> Vec<Request> {
+        let with = |server: &HttpServer, part: &str| {
+            let has = |request: &Request| format!("{request:?}").contains(part) || String::from_utf8_lossy(&request.body).contains(part);
+            server.log().into_iter().filter(has).collect::<Vec<_>>()
+        };
+        let to_cdn = self.cdn.log().into_iter().filter(|request| request.headers.contains_key("authorization"));
+        to_cdn.chain(with(&self.storage, TOKEN)).chain(with(&self.hub, TOKEN_PREFIX)).collect()
+    }
+
+    /// A fault of all servers.
     pub fn fault(&self, part: &str, requests: std::ops::Range<usize>, fault: Fault) {
         self.hub.fault(part, requests.clone(), fault.clone());
-        self.cdn.fault(part, requests, fault);
+        self.cdn.fault(part, requests.clone(), fault.clone());
+        self.storage.fault(part, requests, fault);
     }
 }
 
@@ -342,6 +368,7 @@ fn api(state: &mut State, call: &Call<'_>) -> Answer {
         ("GET", ["revision", revision]) => model(state, call, revision),
         ("GET", ["refs"]) => refs(state, call),
         ("GET", ["commits", revision]) => commits(state, call, revision),
+        ("GET", ["xet-write-token", revision]) => storage_token(state, call, revision),
         ("GET", ["tree", revision, folder @ ..]) => tree(state, call, revision, &folder.join("/")),
         ("POST", ["paths-info", revision]) => paths_info(state, call, revision),
         ("POST", ["preupload", revision]) => preupload(state, call, revision),
@@ -645,8 +672,49 @@ fn batch(state: &mut State, call: &Call<'_>) -> Answer {
         return refusal(400, "", "unknown operation");
     }
     let objects = body["objects"].as_array().cloned().unwrap_or_default();
+    if state.xet.is_some() && offers.contains(&"xet") {
+        let href = format!("{}/api/models/{}/xet-write-token/{}", state.hub, call.id, body["ref"]["name"].as_str().unwrap_or("main"));
+        let answer = |object: &Value| match state.objects.contains_key(object["oid"].as_str().unwrap_or_default()) {
+            true => object.clone(),
+            false => json!({ "oid": object["oid"], "size": object["size"], "actions": { "upload": { "href": href } } }),
+        };
+        return json_answer(200, &json!({ "transfer": "xet", "objects": objects.iter().map(answer).collect::<Vec<_>>() }));
+    }
     let answers: Vec<Value> = objects.iter().map(|object| batched(state, object)).collect();
     json_answer(200, &json!({ "transfer": "basic", "objects": answers }))
+}
+
+fn storage_token(state: &mut State, call: &Call<'_>, revision: &str) -> Answer {
+    if state.repositories[&call.id].resolve(revision).is_none() {
+        return no_revision(revision);
+    }
+    match (token_of(call.request), &mut state.xet) {
+        (_, None) => refusal(404, "", "Not found"),
+        (Some(TOKEN), Some(xet)) => {
+            let token = xet.issue(&state.storage);
+            let mut answer = json_answer(200, &token);
+            for (name, key) in [("x-xet-access-token", "accessToken"), ("x-xet-token-expiration", "exp"), ("x-xet-cas-url", "casUrl")] {
+                answer.headers.insert(name.to_owned(), token[key].to_string().trim_matches('"').to_owned());
+            }
+            answer
+        }
+        _ => refusal(403, "", "Forbidden: you need the write role"),
+    }
+}
+
+fn answer_storage(state: &mut State, request: &Request) -> Answer {
+    let Some(xet) = &mut state.xet else { return refusal(404, "", "Not found") };
+    match xet.answer(request) {
+        Outcome::Answer(answer) => answer,
+        Outcome::Grant(number) => {
+            let url = state.sign(&format!("pack/{number}"));
+            json_answer(201, &json!({ "id": number, "method": "PUT", "url": url, "headers": {} }))
+        }
+        Outcome::Files(files, answer) => {
+            state.objects.extend(files.into_iter().map(|bytes| (sha256(&bytes), bytes)));
+            answer
+        }
+    }
 }
 
 fn batched(state: &mut State, object: &Value) -> Value {
@@ -694,6 +762,10 @@ fn answer_cdn(state: &mut State, request: &Request) -> Answer {
                 answer.headers.insert("etag".to_owned(), format!("\"cdn-{}\"", &oid[..8]));
                 answer
             }
+            None => refused(404, "NoSuchKey"),
+        },
+        ("PUT", ["pack", number]) => match &mut state.xet {
+            Some(xet) => xet.receive(number, &request.body),
             None => refused(404, "NoSuchKey"),
         },
         ("PUT", ["upload", oid]) => stored(state, oid, request.body.clone()).unwrap_or_else(|| refused(400, "BadDigest")),

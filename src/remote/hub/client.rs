@@ -13,7 +13,7 @@ use reqwest::{
 };
 use serde::de::DeserializeOwned;
 
-use super::{HubError, HubOptions, limits};
+use super::{HubError, HubOptions, limits, xet::Xet};
 use crate::{
     base::HubUrl,
     remote::{
@@ -39,6 +39,7 @@ pub(super) struct Hub {
     offline: bool,
     backoff: Duration,
     longest_wait: Duration,
+    xet: Option<Xet>,
 }
 
 impl fmt::Debug for Hub {
@@ -99,7 +100,13 @@ impl Hub {
             offline: *offline,
             backoff: options.backoff,
             longest_wait: options.longest_wait,
+            xet: Xet::new(options),
         })
+    }
+
+    /// The way to upload by Xet, unless it is known that there is none.
+    pub(super) fn xet(&self) -> Option<&Xet> {
+        self.xet.as_ref().filter(|xet| xet.is_possible())
     }
 
     pub(super) fn http(&self) -> &Client {

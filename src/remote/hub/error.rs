@@ -114,6 +114,16 @@ pub enum HubError {
         /// What the Hub says.
         message: String,
     },
+    /// An object that did not arrive at the Hub's storage, although hf-xet had tried again what may pass.
+    #[error("cannot upload sha256:{oid} to `{url}` by Xet: {message}")]
+    Xet {
+        /// Its sha256.
+        oid: String,
+        /// The storage.
+        url: String,
+        /// What went wrong last.
+        message: String,
+    },
     /// The network is switched off for the Hub.
     #[error("`hf://{repository}` cannot be asked: the Hub is switched off by `HF_HUB_OFFLINE`")]
     Offline {
@@ -154,6 +164,7 @@ impl HubError {
             Self::Forbidden { .. } => "the token needs the right to write to this repository".to_owned(),
             Self::NoRevision { repository, .. } => format!("`mlreg list --from hf://{repository}` shows what its main branch has"),
             Self::Moved { .. } => "publish again; what was uploaded stays".to_owned(),
+            Self::Xet { .. } => "publish again; `HF_HUB_DISABLE_XET=1` uploads by Git LFS instead".to_owned(),
             Self::NotABranch { .. } => "publish to a branch: hf://ORG/REPO or hf://ORG/REPO@BRANCH".to_owned(),
             Self::WrongTag { tag, .. } => format!("delete the tag `{tag}`, or raise the version of the package"),
             Self::Offline { .. } => "unset `HF_HUB_OFFLINE`, or fetch with `--offline` from the store".to_owned(),

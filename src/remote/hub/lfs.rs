@@ -1,6 +1,7 @@
 //! Uploading large objects by Git LFS: the batch API says which the Hub lacks, and where their bytes go, in one piece or in parts.
 //!
-//! Neither the upload nor its completion gets the token: the addresses are signed. Parts are sent again one by one. Xet is not offered.
+//! Neither the upload nor its completion gets the token: the addresses are signed. Parts are sent again one by one. Where the Hub would rather
+//! have an object by Xet, it goes that way.
 
 use std::{
     collections::BTreeMap,
@@ -31,6 +32,9 @@ use crate::{
 };
 
 const LFS_JSON: &str = "application/vnd.git-lfs+json";
+/// How objects can go up from here.
+const TRANSFERS: &[&str] = &["basic", "multipart"];
+const TRANSFERS_WITH_XET: &[&str] = &["basic", "multipart", "xet"];
 /// How many objects one question names.
 const BATCH: usize = 100;
 /// How many parts of an object are under way at once.
@@ -91,7 +95,8 @@ impl Hub {
     pub(super) async fn lacking(&self, branch: &str, objects: &[(Digest, u64)]) -> Result<Vec<Digest>, RemoteError> {
         let mut lacking = Vec::new();
         for group in objects.chunks(BATCH) {
-            for object in self.batch(branch, group).await? {
+            // For Git LFS alone it is certain what an object without an upload means.
+            for object in self.batch(branch, group, TRANSFERS).await?.objects {
                 if object.actions.is_some_and(|actions| actions.upload.is_some()) {
                     lacking.extend(object.oid.parse::<Digest>());
                 }
@@ -100,29 +105,37 @@ impl Hub {
         Ok(lacking)
     }
 
-    async fn batch(&self, branch: &str, objects: &[(Digest, u64)]) -> Result<Vec<Object>, RemoteError> {
+    async fn batch(&self, branch: &str, objects: &[(Digest, u64)], transfers: &[&str]) -> Result<Batch, RemoteError> {
         let objects: Vec<_> = objects.iter().map(|(oid, size)| json!({ "oid": oid, "size": size })).collect();
         let body = json!({
-            "operation": "upload", "transfers": ["basic", "multipart"], "hash_algo": "sha256",
+            "operation": "upload", "transfers": transfers, "hash_algo": "sha256",
             "ref": { "name": branch }, "objects": objects,
         });
         let mut call = Call::post(self.lfs_batch(), LFS_JSON, body.to_string());
         call.headers.insert(ACCEPT, HeaderValue::from_static(LFS_JSON));
-        let Batch { transfer, objects } = self.json(&call).await?;
-        if let Some(transfer) = transfer.filter(|name| !matches!(name.as_str(), "basic" | "multipart")) {
+        let batch: Batch = self.json(&call).await?;
+        if let Some(transfer) = batch.transfer.as_deref().filter(|name| !transfers.contains(name)) {
             let what = format!("the transfer `{transfer}`, which was not offered");
             return Err(HubError::Unexpected { url: client::shown(&call.url), what }.into());
         }
-        match objects.iter().find_map(|object| Some((object.oid.clone(), object.error.clone()?))) {
+        match batch.objects.iter().find_map(|object| Some((object.oid.clone(), object.error.clone()?))) {
             Some((oid, ObjectError { code, message })) => Err(HubError::Object { oid, message: format!("{message} ({code})") }.into()),
-            None => Ok(objects),
+            None => Ok(batch),
         }
     }
 
     /// Uploads an object, unless the Hub has it. The numbers given to `sent` add up to its length, also where nothing has to go up.
     pub(super) async fn upload(&self, branch: &str, oid: &Digest, size: u64, source: &Source, sent: Sent<'_>) -> Result<(), RemoteError> {
-        let objects = self.batch(branch, &[(*oid, size)]).await?;
-        let object = objects.into_iter().find(|object| object.oid == oid.to_string());
+        let asked = [(*oid, size)];
+        let xet = self.xet();
+        let mut batch = self.batch(branch, &asked, if xet.is_some() { TRANSFERS_WITH_XET } else { TRANSFERS }).await?;
+        if let Some(xet) = xet.filter(|_| batch.transfer.as_deref() == Some("xet")) {
+            if xet.upload(self, oid, size, source, sent).await? {
+                return Ok(());
+            }
+            batch = self.batch(branch, &asked, TRANSFERS).await?;
+        }
+        let object = batch.objects.into_iter().find(|object| object.oid == oid.to_string());
         let what = || HubError::Unexpected { url: client::shown(&self.lfs_batch()), what: format!("nothing about sha256:{oid}") };
         let Actions { upload, verify } = object.ok_or_else(what)?.actions.unwrap_or(Actions { upload: None, verify: None });
         match upload {

@@ -9,10 +9,10 @@
 //! | `checkout`, `cache` | files of a commit for others than fetchers; the Hub client's cache |
 //! | `collection` | repositories that mlreg did not publish |
 //! | `draft`, `attributes` | what a publication changes (pure) |
-//! | `lfs`, `commit`, `publish` | carrying that out |
+//! | `lfs`, `xet`, `commit`, `publish` | carrying that out |
 //!
 //! A revision is resolved to a commit once, and every file is read from a commit. Files are read and written by this client rather than
-//! by the crate `hf-hub`; ARCHITECTURE.md says why. Xet is not spoken: everything can be had and put without it.
+//! by the crate `hf-hub`; ARCHITECTURE.md says why. Xet is spoken for uploads alone: everything can be had without it.
 
 mod attributes;
 mod cache;
@@ -29,6 +29,11 @@ mod limits;
 mod options;
 mod publish;
 mod tree;
+#[cfg(feature = "xet")]
+mod xet;
+#[cfg(not(feature = "xet"))]
+#[path = "without_xet.rs"]
+mod xet;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},

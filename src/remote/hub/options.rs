@@ -49,6 +49,8 @@ pub struct HubOptions {
     pub token_for_reading: bool,
     /// Whether it may not be asked at all.
     pub offline: bool,
+    /// Whether large files may go up by Xet, where the Hub has it and this is no build without it.
+    pub xet: bool,
     /// The folder of the Hub client's cache, which is looked into and never written.
     pub cache: Option<PathBuf>,
     /// What is to be published; none: the repository is only read.
@@ -57,7 +59,15 @@ pub struct HubOptions {
 
 impl Default for HubOptions {
     fn default() -> Self {
-        Self { endpoint: HUB_ENDPOINT.to_owned(), token: None, token_for_reading: true, offline: false, cache: None, publication: None }
+        Self {
+            endpoint: HUB_ENDPOINT.to_owned(),
+            token: None,
+            token_for_reading: true,
+            offline: false,
+            xet: true,
+            cache: None,
+            publication: None,
+        }
     }
 }
 
