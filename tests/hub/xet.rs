@@ -182,7 +182,7 @@ fn a_storage_elsewhere_than_on_the_web_is_refused() {
 fn a_storage_without_a_certificate_is_not_spoken_to() {
     let scene = Scene::with_xet();
     let mut publisher = scene.publisher();
-    let short = Duration::from_millis(250);
+    let short = Duration::from_millis(750);
     publisher.options = RemoteOptions { connect_timeout: short, stall_timeout: short, ..publisher.options };
     let address = format!("https://localhost:{}", scene.server.storage.address().port());
     scene.server.state().storage = address.clone();
@@ -229,7 +229,7 @@ fn a_storage_that_never_gives_in_ends_a_publication() {
     for (part, fault) in refusals {
         let scene = Scene::with_xet();
         let mut publisher = scene.publisher();
-        publisher.options = RemoteOptions { retries: 2, stall_timeout: Duration::from_millis(100), ..publisher.options };
+        publisher.options = RemoteOptions { retries: 2, stall_timeout: Duration::from_millis(750), ..publisher.options };
         let weights = tensors(&[(1, 100_000)]);
         put_release(publisher.context().store(), "1.0.0", &[decoder(768, &weights)]);
         scene.server.storage.fault(part, .., fault.clone());
