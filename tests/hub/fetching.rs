@@ -93,7 +93,7 @@ fn what_a_repository_has_is_listed_shown_and_verified() {
 fn signed_addresses_are_renewed_midway() {
     let weights = tensors(&[(1, 3_000_000), (2, 3_000_000)]);
     let scene = published("1.0.0", &weights);
-    scene.server.state().uses = Some(5);
+    scene.server.state().uses = Some(2);
     let reader = scene.user("reader", None);
     reader.fetch("tae").unwrap();
     assert_eq!(reader.placed().len(), 6);

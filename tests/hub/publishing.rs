@@ -1,5 +1,7 @@
 //! `publish` into a repository: what it then holds, in which commits, what is sent twice (nothing), and who may be faster.
 
+use std::time::{Duration, Instant};
+
 use mlreg::{fetch::Layout, remote::RemoteError, workflow::Error, workflow::publish::PublishStatus};
 use serde_json::Value;
 
@@ -9,6 +11,22 @@ use crate::{
     hub_server::{ATTRIBUTES, Stored},
     message, noise, put_release, tensors,
 };
+
+/// What the system takes of a body is sent long before the server has it, so that this is a long one.
+#[test]
+fn a_slow_line_is_no_stalled_one() {
+    let scene = Scene::new();
+    let mut publisher = scene.publisher();
+    publisher.options.stall_timeout = Duration::from_millis(500);
+    let bundle = decoder(768, &tensors(&[(1, 24_000_000)]));
+    put_release(publisher.context().store(), "1.0.0", std::slice::from_ref(&bundle));
+    scene.server.cdn.throttle(Some(16 << 20));
+    let start = Instant::now();
+    assert_eq!(publisher.publish("1.0.0").unwrap().status, PublishStatus::New);
+    assert!(start.elapsed() > 2 * publisher.options.stall_timeout, "it was as slow as it should be");
+    scene.server.cdn.throttle(None);
+    assert_eq!(scene.below("tae/"), bundle.tree("tae/decoder-768-float16-ios18.mlpackage"));
+}
 
 #[test]
 fn a_repository_has_complete_bundles_and_says_what_they_are() {

@@ -254,7 +254,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
 /// Answers requests until one side closes.
 fn serve(stream: TcpStream, shared: &Shared) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    let mut reader = BufReader::new(stream.try_clone()?);
+    let mut reader = BufReader::with_capacity(64 << 10, Throttled { stream: stream.try_clone()?, shared });
     let mut connection = Connection { stream, shared, running: None };
     while let Some(request) = read_request(&mut reader)? {
         let faults = shared.matching_faults(&request);
@@ -267,6 +267,20 @@ fn serve(stream: TcpStream, shared: &Shared) -> io::Result<()> {
         }
     }
     connection.stream.shutdown(Shutdown::Both)
+}
+
+/// What a client sends, which is read no faster than the throttle allows.
+struct Throttled<'a> {
+    stream: TcpStream,
+    shared: &'a Shared,
+}
+
+impl Read for Throttled<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.stream.read(buffer)?;
+        self.shared.wait_for(count);
+        Ok(count)
+    }
 }
 
 fn read_request(reader: &mut impl BufRead) -> io::Result<Option<Request>> {

@@ -3,6 +3,7 @@
 use std::{
     error::Error,
     fmt,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -12,6 +13,7 @@ use reqwest::{
     header::{ACCEPT_ENCODING, CONTENT_ENCODING, DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
     redirect,
 };
+use tokio::time::{self, Instant};
 
 use super::{
     super::{RemoteError, RemoteOptions},
@@ -21,6 +23,9 @@ use crate::base::RemoteUrl;
 
 /// How many redirects are followed.
 pub(in crate::remote) const REDIRECTS: usize = 10;
+
+/// So many times longer than elsewhere nothing may move where a body is sent.
+const PATIENCE: u32 = 4;
 
 /// An HTTP client with this room's rules.
 #[derive(Debug)]
@@ -45,7 +50,6 @@ impl Client {
         let builder = reqwest::Client::builder()
             .user_agent(&options.user_agent)
             .connect_timeout(options.connect_timeout)
-            .read_timeout(options.stall_timeout)
             .redirect(policy)
             .default_headers(HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static("identity"))]))
             // The address of the page before may carry a signature.
@@ -62,7 +66,31 @@ impl Client {
 
     /// Whatever the server answers to a request for `place`.
     pub(in crate::remote) async fn send(&self, place: &str, request: RequestBuilder) -> Result<Response, RemoteError> {
-        request.send().await.map_err(|error| self.failure(place, error))
+        match time::timeout(self.stall_timeout, request.send()).await {
+            Ok(answer) => answer.map_err(|error| failure(place, error)),
+            Err(_) => Err(self.stalled(place, 1)),
+        }
+    }
+
+    /// As [`send`](Self::send), for requests with a body, which may take as long as it gets on. Servers answer when they have dealt with all
+    /// of it, and what the system has taken of it may still be on its way, so that more patience is needed.
+    pub(in crate::remote) async fn send_body(&self, place: &str, request: RequestBuilder, body: &Moving) -> Result<Response, RemoteError> {
+        let sending = request.send();
+        tokio::pin!(sending);
+        loop {
+            let end = body.last() + self.stall_timeout * PATIENCE;
+            tokio::select! {
+                answer = &mut sending => return answer.map_err(|error| failure(place, error)),
+                () = time::sleep_until(end) => {}
+            }
+            if body.last() + self.stall_timeout * PATIENCE <= Instant::now() {
+                return Err(self.stalled(place, PATIENCE));
+            }
+        }
+    }
+
+    fn stalled(&self, place: &str, times: u32) -> RemoteError {
+        RemoteError::Stalled { url: place.to_owned(), limit: self.stall_timeout * times }
     }
 
     /// A successful answer (2xx) or 416, without content encoding.
@@ -124,20 +152,43 @@ impl Client {
     }
 
     async fn next(&self, place: &str, response: &mut Response, received: u64, expected: Option<u64>) -> Result<Option<Bytes>, RemoteError> {
-        response.chunk().await.map_err(|error| match error.is_timeout() {
-            true => RemoteError::Stalled { url: place.to_owned(), limit: self.stall_timeout },
-            false => RemoteError::Truncated { url: place.to_owned(), expected, received, source: Some(error.without_url()) },
-        })
+        let truncated = |error: reqwest::Error| {
+            let source = Some(error.without_url());
+            RemoteError::Truncated { url: place.to_owned(), expected, received, source }
+        };
+        match time::timeout(self.stall_timeout, response.chunk()).await {
+            Ok(chunk) => chunk.map_err(truncated),
+            Err(_) => Err(self.stalled(place, 1)),
+        }
+    }
+}
+
+/// When a body was last seen to get on.
+#[derive(Debug, Clone)]
+pub(in crate::remote) struct Moving(Arc<Mutex<Instant>>);
+
+impl Moving {
+    /// A body that begins now.
+    pub(in crate::remote) fn new() -> Self {
+        Self(Arc::new(Mutex::new(Instant::now())))
     }
 
-    fn failure(&self, place: &str, error: reqwest::Error) -> RemoteError {
-        let url = place.to_owned();
-        match refused(&error) {
-            Some(Refused::TooMany) => RemoteError::TooManyRedirects { url, limit: REDIRECTS },
-            Some(Refused::Unsafe(target)) => RemoteError::UnsafeRedirect { url, target: target.clone() },
-            None if error.is_timeout() && !error.is_connect() => RemoteError::Stalled { url, limit: self.stall_timeout },
-            None => RemoteError::Unreachable { url, source: error.without_url() },
-        }
+    /// Something of it was taken.
+    pub(in crate::remote) fn moved(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    fn last(&self) -> Instant {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn failure(place: &str, error: reqwest::Error) -> RemoteError {
+    let url = place.to_owned();
+    match refused(&error) {
+        Some(Refused::TooMany) => RemoteError::TooManyRedirects { url, limit: REDIRECTS },
+        Some(Refused::Unsafe(target)) => RemoteError::UnsafeRedirect { url, target: target.clone() },
+        None => RemoteError::Unreachable { url, source: error.without_url() },
     }
 }
 

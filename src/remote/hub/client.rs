@@ -18,7 +18,7 @@ use crate::{
     base::HubUrl,
     remote::{
         RemoteError, RemoteOptions,
-        http::client::{self, Client},
+        http::client::{self, Client, Moving},
     },
 };
 
@@ -179,10 +179,11 @@ impl Hub {
             if let Some(token) = self.token.as_ref().filter(|_| self.is_own(&url)) {
                 request = request.header(AUTHORIZATION, token.clone());
             }
-            if let Some(body) = &call.body {
-                request = request.body(body.clone());
-            }
-            let response = self.http.send(&client::shown(&url), request).await?;
+            let place = client::shown(&url);
+            let response = match &call.body {
+                Some(body) => self.http.send_body(&place, request.body(body.clone()), &Moving::new()).await?,
+                None => self.http.send(&place, request).await?,
+            };
             match redirect_of(&url, &response) {
                 Some(next) if self.is_own(&next) && self.is_own(&url) => url = next,
                 _ => return Ok((url, response)),

@@ -27,7 +27,7 @@ use crate::{
     remote::{
         RemoteError, Sent,
         file::{WAITING, send_range},
-        http::client,
+        http::client::{self, Moving},
     },
 };
 
@@ -194,7 +194,7 @@ impl Hub {
         let body = json!({ "oid": oid, "parts": parts }).to_string();
         let headers = [(ACCEPT, LFS_JSON), (CONTENT_TYPE, LFS_JSON)].map(|(name, value)| (name, HeaderValue::from_static(value)));
         let request = self.http().request(Method::POST, url.clone()).headers(HeaderMap::from_iter(headers)).body(body);
-        let response = self.http().send(&client::shown(&url), request).await?;
+        let response = self.http().send_body(&client::shown(&url), request, &Moving::new()).await?;
         let response = self.uploaded(&url, response).await?;
         self.accepted(&url, response).await
     }
@@ -214,7 +214,8 @@ impl Hub {
         let response = match source {
             Source::Memory(bytes) => {
                 // Offsets and lengths come from the length of these bytes.
-                let response = self.http().send(&place, request.body(bytes.slice(offset as usize..(offset + length) as usize))).await?;
+                let body = bytes.slice(offset as usize..(offset + length) as usize);
+                let response = self.http().send_body(&place, request.body(body), &Moving::new()).await?;
                 sent(length);
                 response
             }
@@ -242,13 +243,15 @@ impl Hub {
             let path = path.to_owned();
             move || send_range(&path, size, range, &sender)
         });
-        let steps = stream::unfold((receiver, counter), |(mut receiver, counter)| async move {
+        let moving = Moving::new();
+        let steps = stream::unfold((receiver, counter, moving.clone()), |(mut receiver, counter, moving)| async move {
             let step: Vec<u8> = receiver.recv().await?;
+            moving.moved();
             // Nobody counts once the request is over.
             let _ = counter.send(step.len() as u64);
-            Some((Ok::<_, std::io::Error>(Bytes::from(step)), (receiver, counter)))
+            Some((Ok::<_, std::io::Error>(Bytes::from(step)), (receiver, counter, moving)))
         });
-        let sending = self.http().send(place, request.body(Body::wrap_stream(steps)));
+        let sending = self.http().send_body(place, request.body(Body::wrap_stream(steps)), &moving);
         tokio::pin!(sending);
         let response = loop {
             tokio::select! {
