@@ -28,6 +28,8 @@ pub(super) struct HashAhead {
     /// More bytes have arrived, or nobody wants to know more.
     more: Condvar,
     thread: Mutex<Option<JoinHandle<()>>>,
+    /// What the disk said. It says so once.
+    failure: Mutex<Option<io::Error>>,
 }
 
 /// The hash of a whole file.
@@ -93,7 +95,7 @@ impl Progress {
 impl HashAhead {
     /// For a file that is proven like that.
     pub(super) fn new(proof: Proof) -> Self {
-        Self { proof, progress: Mutex::default(), more: Condvar::new(), thread: Mutex::default() }
+        Self { proof, progress: Mutex::default(), more: Condvar::new(), thread: Mutex::default(), failure: Mutex::default() }
     }
 
     /// `arrived` bytes are there without a hole. Starts the thread where there is something to do; `job` calls [`run`](Self::run).
@@ -119,9 +121,11 @@ impl HashAhead {
     pub(super) fn run(&self, file: &File) {
         let mut buffer = vec![0; PIECE];
         while let Some((at, round, mut hasher)) = self.next_piece() {
-            // Whoever hashes fast has the time. What fails here fails in the end, too.
-            if self.proof == Proof::Description && at > 0 && at.is_multiple_of(SYNCED) {
-                let _ = file.sync_data();
+            // Whoever hashes fast has the time.
+            let synced = if self.proof == Proof::Description && at > 0 && at.is_multiple_of(SYNCED) { file.sync_data() } else { Ok(()) };
+            if let Err(error) = synced {
+                *self.failure() = Some(error);
+                return;
             }
             let read = read_at(file, &mut buffer, at);
             if read.is_ok() {
@@ -149,7 +153,7 @@ impl HashAhead {
         Some((progress.hashed, progress.round, hasher))
     }
 
-    /// Bytes at `offset` were changed or are not to be trusted, and `arrived` bytes are there without a hole.
+    /// Bytes at `offset` were changed or are not to be trusted; apart from them, `arrived` bytes are there without a hole.
     pub(super) fn changed(&self, offset: u64, arrived: u64) {
         let mut progress = self.progress();
         progress.arrived = arrived;
@@ -170,6 +174,9 @@ impl HashAhead {
         if let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
             thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         }
+        if let Some(error) = self.failure().take() {
+            return Err(error);
+        }
         let Progress { hasher, hashed, .. } = std::mem::take(&mut *self.progress());
         self.close();
         let Some(mut hasher) = hasher.or_else(|| Hasher::of(self.proof)) else { return Ok(None) };
@@ -182,6 +189,10 @@ impl HashAhead {
             at += length as u64;
         }
         Ok(Some(hasher.finish()))
+    }
+
+    fn failure(&self) -> MutexGuard<'_, Option<io::Error>> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn progress(&self) -> MutexGuard<'_, Progress> {

@@ -13,7 +13,8 @@ use crate::{
 
 use super::{
     Store, StoreError,
-    io::{Stat, hash_path, make_read_only, same_bytes},
+    io::{Stat, hash_path, hash_rest, make_read_only, same_bytes},
+    lock::{self, ExclusiveGuard},
 };
 
 impl Store {
@@ -83,15 +84,24 @@ impl Store {
     pub fn blob_verified(&self, digest: &Digest) -> Result<PathBuf, StoreError> {
         let _guard = self.writing()?;
         let path = self.blob_path(digest);
-        let hashed = hash_path(&path, &|_| ()).map_err(|error| missing_or(error, *digest, "read", &path))?;
-        if hashed.sha256 == *digest {
-            self.remember_stat(digest);
+        loop {
+            let mut file = self.open_blob(digest)?;
+            let seen = Stat::of(&file.metadata().map_err(StoreError::io("stat", &path))?);
+            let hashed = hash_rest(&mut file, &|_| ()).map_err(StoreError::io("read", &path))?;
+            let _naming = self.naming()?;
+            // While it was hashed, somebody may have put another file in its place.
+            if self.stat_of(digest) != Some(seen) {
+                continue;
+            }
+            if hashed.sha256 == *digest {
+                self.remember_stat(digest);
+                self.unmark(digest)?;
+                return Ok(path);
+            }
+            fs::remove_file(&path).map_err(StoreError::io("remove", &path))?;
             self.unmark(digest)?;
-            return Ok(path);
+            return Err(StoreError::DamagedBlob { path, expected: *digest, found: hashed.sha256 });
         }
-        fs::remove_file(&path).map_err(StoreError::io("remove", &path))?;
-        self.unmark(digest)?;
-        Err(StoreError::DamagedBlob { path, expected: *digest, found: hashed.sha256 })
     }
 
     /// Gives the finished file `from` its name in the store; `false` where an intact blob was there already, and `from` stays.
@@ -113,7 +123,11 @@ impl Store {
         let path = self.blob_path(digest);
         let shard = path.parent().unwrap_or(self.home());
         fs::create_dir_all(shard).map_err(StoreError::io("make", shard))?;
-        vouched.map_or(Ok(()), |blake3| self.vouch(digest, blake3))?;
+        let _naming = self.naming()?;
+        if let Some(blake3) = vouched {
+            self.make_room(digest, size, blake3)?;
+            self.vouch(digest, blake3)?;
+        }
         fs::rename(from, &path).map_err(StoreError::io("move a file to", &path))?;
         if vouched.is_none() {
             self.unmark(digest)?;
@@ -122,20 +136,56 @@ impl Store {
         Ok(true)
     }
 
+    /// Removes a file of this name that is not the blob, so that one may take its place of which nobody has computed the sha256; one that is
+    /// the blob stays, and the description is wrong. The caller holds the lock of names.
+    fn make_room(&self, digest: &Digest, size: u64, blake3: &Blake3) -> Result<(), StoreError> {
+        let path = self.blob_path(digest);
+        let found = match hash_path(&path, &|_| ()) {
+            Ok(found) => found,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(StoreError::io("read", &path)(error)),
+        };
+        if found.sha256 != *digest {
+            return fs::remove_file(&path).map_err(StoreError::io("remove", &path));
+        }
+        self.unmark(digest)?;
+        Err(StoreError::WrongDescription {
+            digest: *digest,
+            expected_size: size,
+            expected: *blake3,
+            found_size: found.size,
+            found: found.blake3,
+        })
+    }
+
     /// Whether the blob is here with the bytes of the file `twin`, whose sha256 is the blob's name or, with `vouched`, whose BLAKE3 is that.
     /// Its bytes are compared only if it was touched since it was written, or if somebody has vouched for something else.
     pub(super) fn has_intact(&self, digest: &Digest, size: u64, twin: &Path, vouched: Option<&Blake3>) -> Result<bool, StoreError> {
         if self.is_untouched(digest, size, vouched) {
             return Ok(true);
         }
-        let intact = self.blob_size(digest) == Some(size) && same_bytes(&self.blob_path(digest), twin).unwrap_or(false);
-        if intact {
+        let seen = self.stat_of(digest);
+        if self.blob_size(digest) != Some(size) || !same_bytes(&self.blob_path(digest), twin).unwrap_or(false) {
+            return Ok(false);
+        }
+        let _naming = self.naming()?;
+        let same = self.stat_of(digest) == seen;
+        if same {
             self.remember_stat(digest);
             if vouched.is_none() {
                 self.unmark(digest)?;
             }
         }
-        Ok(intact)
+        Ok(same)
+    }
+
+    /// Held while a blob gets or loses its name or its mark, so that both change together.
+    fn naming(&self) -> Result<ExclusiveGuard, StoreError> {
+        lock::exclusive(&self.layout().vouched_lock())
+    }
+
+    fn stat_of(&self, digest: &Digest) -> Option<Stat> {
+        Some(Stat::of(&fs::metadata(self.blob_path(digest)).ok()?))
     }
 
     /// Whether the blob is here with this size, its file is as it was when its bytes were last known to be right, and its name is proven

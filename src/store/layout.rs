@@ -40,6 +40,10 @@ impl Layout {
         self.home.join("vouched")
     }
 
+    pub(super) fn vouched_lock(&self) -> PathBuf {
+        self.all_vouched().join(".lock")
+    }
+
     pub(super) fn vouched(&self, digest: &Digest) -> PathBuf {
         self.all_vouched().join(digest.to_string())
     }

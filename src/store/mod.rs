@@ -17,6 +17,8 @@
 //! ```
 //! Blocking; safe from many threads and processes at once. What a fetch wants and where bytes come from is decided elsewhere.
 //!
+//! A blob with a mark in `vouched` is not proven yet; without one it is, so that marks reach the disk first.
+//!
 //! Durability: a blob's bytes are synced before it gets its name, so no power loss shows a name without its content. The folder is
 //! not synced for each blob: a name that is lost costs only that the next run writes it again. A release syncs its folder, which on
 //! journaling file systems carries the earlier renames with it.

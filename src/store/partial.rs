@@ -6,7 +6,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Read},
+    io::{self, Read, Seek},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
 };
@@ -275,16 +275,18 @@ impl PartialBlob {
         let path = self.store.layout().partial(&self.digest);
         let hash = thread::scope(|scope| {
             // A disk takes long for what it has not seen yet, and this needs no processor. Whoever gives the file its name does it again.
-            if self.size >= LONG {
-                scope.spawn(|| self.content.file.sync_data());
-            }
-            self.content.ahead.finish(&self.content.file, self.size)
+            let sync = || self.content.file.sync_data();
+            let syncing = if self.size >= LONG { thread::Builder::new().spawn_scoped(scope, sync).ok() } else { None };
+            let hash = self.content.ahead.finish(&self.content.file, self.size);
+            let synced = syncing.map_or(Ok(()), |thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+            synced.and(hash)
         });
         let hash = hash.map_err(StoreError::io("read", &path))?;
         let vouched = blob.blake3.as_ref().filter(|blake3| hash == Some(Hash::Blake3(**blake3)));
         let addressed = blob.blake3.is_none() && hash == Some(Hash::Sha256(self.digest));
         if vouched.is_none() && !addressed {
-            let hashed = hash_rest(&mut File::open(&path).map_err(StoreError::io("open", &path))?, &|_| ());
+            let mut file = &self.content.file;
+            let hashed = file.rewind().and_then(|()| hash_rest(&mut file.try_clone()?, &|_| ()));
             let hashed = hashed.map_err(StoreError::io("read", &path))?;
             if hashed.sha256 != self.digest {
                 let expected = self.digest;

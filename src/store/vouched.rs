@@ -4,7 +4,7 @@
 //! bytes that the release means, and BLAKE3 is many times as fast where the processor has no instructions for sha256. So a long download is
 //! checked by its BLAKE3 and gets its name with a mark, the file `vouched/<sha256>` with that BLAKE3: that both belong together is only the
 //! word of a release. Whoever has a release that says the same may use the blob. For everybody else it is hashed first; then the mark goes,
-//! or, where the release has lied, the blob. A mark without such a blob does no harm.
+//! or, where the release has lied, the blob. A mark without such a blob does no harm. `vouched/.lock` is held while name and mark change.
 
 use std::{collections::BTreeMap, fs, io};
 
@@ -13,7 +13,7 @@ use super::{
     releases::{list, remove_optional},
 };
 use crate::{
-    base::{AtomicFile, Blake3, Digest},
+    base::{AtomicFile, Blake3, Digest, sync_parent},
     manifest::release::Blob,
 };
 
@@ -70,7 +70,7 @@ impl Store {
     /// What the file system says.
     pub fn confirm_contradicted(&self, blobs: &BTreeMap<Digest, Blob>) -> Result<(), StoreError> {
         for digest in self.marks()? {
-            if blobs.get(&digest).is_some_and(|blob| !self.agrees(&digest, blob.blake3.as_ref())) {
+            if blobs.get(&digest).is_some_and(|blob| !self.seems_here(&digest, blob)) {
                 self.confirm(&digest)?;
             }
         }
@@ -86,12 +86,14 @@ impl Store {
         }
     }
 
-    /// Marks the blob, before it gets its name.
+    /// Marks the blob, before it gets its name. The caller holds the lock of names, and no other file has the name.
     pub(super) fn vouch(&self, digest: &Digest, blake3: &Blake3) -> Result<(), StoreError> {
         let folder = self.layout().all_vouched();
         fs::create_dir_all(&folder).map_err(StoreError::io("make", &folder))?;
         let path = self.layout().vouched(digest);
-        AtomicFile::write(&path, blake3.to_string().as_bytes()).map_err(StoreError::io("write", &path))
+        // A blob without its mark would pass for proven, also after a power loss.
+        let written = AtomicFile::write(&path, blake3.to_string().as_bytes()).and_then(|()| sync_parent(&path));
+        written.map_err(StoreError::io("write", &path))
     }
 
     /// Removes the mark of a blob whose sha256 is known, or that is gone.
@@ -101,8 +103,11 @@ impl Store {
 
     /// Removes the marks of blobs that are not here. Nobody may be writing.
     pub(super) fn remove_idle_marks(&self) -> Result<(), StoreError> {
-        for digest in self.marks()?.iter().filter(|digest| self.blob_size(digest).is_none()) {
-            self.unmark(digest)?;
+        for digest in self.marks()? {
+            let path = self.blob_path(&digest);
+            if !path.try_exists().map_err(StoreError::io("look for", &path))? {
+                self.unmark(&digest)?;
+            }
         }
         Ok(())
     }
@@ -214,6 +219,40 @@ mod tests {
         let home = lied();
         let findings = home.store.verify(&|_, _| ()).unwrap().findings;
         assert_eq!(findings.len(), 1, "{findings:?}");
+    }
+
+    #[test]
+    fn what_is_proven_does_not_give_way_to_a_lie() {
+        let (bytes, evil) = (noise(9, 1000), noise(10, LENGTH));
+        let (digest, lie) = (Digest::of(&bytes), described(&evil));
+        let home = home();
+        home.store.put(&bytes, Segmentation::Whole).unwrap();
+        assert!(!home.store.has_blob(&digest, &lie).unwrap());
+        assert!(matches!(download(&home, &digest, &evil, &lie), Err(StoreError::WrongDescription { .. })), "of another length");
+        assert_eq!(home.store.read_blob(&digest, u64::MAX).unwrap(), bytes);
+        assert!(!is_marked(&home, &digest));
+    }
+
+    #[test]
+    fn names_and_marks_change_together() {
+        let (bytes, evil) = (noise(11, LENGTH), noise(12, LENGTH));
+        let (digest, lie) = (Digest::of(&bytes), described(&evil));
+        for _ in 0..6 {
+            let home = home();
+            std::thread::scope(|scope| {
+                let liar = home.other();
+                scope.spawn(|| {
+                    let liar = liar;
+                    let Download::Partial(partial) = liar.partial(&digest, &lie).unwrap() else { return };
+                    partial.write_at(0, &evil).unwrap();
+                    let _ = partial.finish(&lie);
+                });
+                scope.spawn(|| home.other().put(&bytes, Segmentation::Whole).unwrap());
+                scope.spawn(|| home.other().confirm(&digest).unwrap());
+            });
+            let found = Digest::of(&fs::read(home.store.blob_path(&digest)).unwrap());
+            assert!(found == digest || !home.store.agrees(&digest, None), "a lie without a mark");
+        }
     }
 
     #[test]

@@ -139,7 +139,7 @@ pub(super) fn find(context: &Context, subject: &BundleSubject, globs: &[String])
         BundleSubject::Folder(path) => return Ok(vec![Found::Folder(path.clone())]),
         BundleSubject::Package(request) => request,
     };
-    let (_, release) = publish::find(context, request)?;
+    let release = publish::find_usable(context, request)?;
     let mut chosen: Vec<Variant> = release.variants.into_iter().filter(|variant| variant.kind == BundleKind::MlPackage).collect();
     if chosen.is_empty() {
         return Err(BundleError::NoPrograms { package: request.to_string() }.into());

@@ -69,7 +69,7 @@ impl CodegenWriteError {
 /// # Errors
 /// When there is no such release, nothing in it that Core ML can load, or a file cannot be written.
 pub fn swift(context: &Context, options: &CodegenOptions) -> Result<CodegenReport, Error> {
-    let (_, release) = publish::find(context, &options.request)?;
+    let release = publish::find_usable(context, &options.request)?;
     let (ends, warnings) = end_tokens(context, &release);
     let sources = codegen::swift(&release, &ends).map_err(CodegenWriteError::from)?;
     let mut files = BTreeMap::new();

@@ -116,8 +116,8 @@ pub fn publish(context: &Context, options: &PublishOptions) -> Result<PublishRep
         Some(publication) => context.publishing(&options.to, publication.clone())?,
         None => context.remote(&options.to)?,
     };
-    let plan = context.block_on(plan(remote.as_ref(), &release, &bytes))??;
-    let breaking = if plan.is_there { Vec::new() } else { gate(context, options, remote.as_ref(), &release)? };
+    let (plan, is_known) = context.block_on(plan(remote.as_ref(), &release, &bytes))??;
+    let breaking = if is_known { Vec::new() } else { gate(context, options, remote.as_ref(), &release)? };
     let report = |status, plan| PublishReport { breaking, ..report(options, publication.as_deref(), status, plan) };
     if options.dry_run {
         return Ok(report(PublishStatus::DryRun, plan));
@@ -218,11 +218,18 @@ pub(super) fn find(context: &Context, request: &PackageRequest) -> Result<(Vec<u
     let (_, bytes) = store.release(&request.package, version)?.ok_or_else(none)?;
     let wrong = |source| PublishError::Release { release: format!("{}@{version}", request.package), source };
     let release = Release::parse(&bytes).map_err(wrong)?;
-    store.confirm_contradicted(&release.blobs)?;
     Ok((bytes, release))
 }
 
-async fn plan(remote: &dyn Remote, release: &Release, bytes: &[u8]) -> Result<PublishPlan, RemoteError> {
+/// As [`find`], for whoever reads the release's blobs by their names.
+pub(super) fn find_usable(context: &Context, request: &PackageRequest) -> Result<Release, Error> {
+    let (_, release) = find(context, request)?;
+    context.store().confirm_contradicted(&release.blobs)?;
+    Ok(release)
+}
+
+/// What has to be done, and whether the remote knows the release already.
+async fn plan(remote: &dyn Remote, release: &Release, bytes: &[u8]) -> Result<(PublishPlan, bool), RemoteError> {
     let offered = Digest::of(bytes);
     let index = remote.index(&release.package).await?;
     let existing = index.and_then(|index| index.versions.get(&release.version).map(|entry| entry.release));
@@ -231,21 +238,32 @@ async fn plan(remote: &dyn Remote, release: &Release, bytes: &[u8]) -> Result<Pu
             let release = format!("{}@{}", release.package, release.version);
             Err(RemoteError::VersionExists { release, existing, offered })
         }
+        Some(_) if is_announced(remote, release).await? => Ok((PublishPlan::new(release, bytes, true, &[]), true)),
         // A publication that broke off in its last step is ended by the next one.
-        Some(_) => Ok(PublishPlan::new(release, bytes, is_announced(remote, release).await, &[])),
-        None => Ok(PublishPlan::new(release, bytes, false, &remote.missing(release).await?)),
+        existing => Ok((PublishPlan::new(release, bytes, false, &remote.missing(release).await?), existing.is_some())),
     }
 }
 
 /// Whether the documents that readers look at first name the release, where the remote keeps such.
-async fn is_announced(remote: &dyn Remote, release: &Release) -> bool {
-    let (Ok(index), Ok(catalogue)) = (remote.written_index(&release.package).await, remote.written_catalogue().await) else { return false };
+async fn is_announced(remote: &dyn Remote, release: &Release) -> Result<bool, RemoteError> {
+    let index = written(remote.written_index(&release.package).await)?;
+    let catalogue = written(remote.written_catalogue().await)?;
+    let (Some(index), Some(catalogue)) = (index, catalogue) else { return Ok(false) };
     let named = index.as_ref().is_none_or(|index| index.versions.contains_key(&release.version));
     let listed = index.zip(catalogue).is_none_or(|(index, catalogue)| {
         let entry = catalogue.packages.get(&release.package);
         entry.is_some_and(|entry| Some(&entry.latest) == index.latest() && entry.versions == index.versions.len() as u64)
     });
-    named && listed
+    Ok(named && listed)
+}
+
+/// `None` for a document that is not there, or damaged.
+fn written<T>(document: Result<T, RemoteError>) -> Result<Option<T>, RemoteError> {
+    match document {
+        Ok(document) => Ok(Some(document)),
+        Err(RemoteError::NotFound { .. } | RemoteError::NotARegistry { .. } | RemoteError::Damaged { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Notes that the remote has the release.

@@ -8,7 +8,7 @@ use mlreg::{
     manifest::release::Release,
 };
 
-use crate::{Bundle, Client, Scene, WEIGHTS, noise, trees};
+use crate::{Bundle, Client, Scene, WEIGHTS, noise, put_release, trees};
 
 const ONE: &str = "decoder-768-float16-ios18.mlpackage";
 const LENGTH: usize = 9 << 20;
@@ -89,4 +89,14 @@ fn another_folder_of_the_same_machine_is_right() {
     lie.is_over();
     lie.client.root = first;
     assert!(!lie.client.problems().is_empty(), "the folder of the lie is as it was, and `verify` says so");
+}
+
+#[test]
+fn a_release_of_this_machine_in_the_same_folder_is_right() {
+    let lie = Lie::new();
+    let store = lie.client.store();
+    let release = put_release(store, "1.1.0", std::slice::from_ref(&lie.bundle));
+    assert!(release.blobs.contains_key(&lie.digest));
+    lie.client.fetch(|options| (options.from, options.upgrade) = (None, true));
+    lie.is_over();
 }

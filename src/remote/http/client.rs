@@ -2,15 +2,16 @@
 
 use std::{
     error::Error,
-    fmt,
+    fmt, io,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use bytes::Bytes;
+use futures_util::stream;
 use reqwest::{
-    Method, RequestBuilder, Response, StatusCode, Url,
-    header::{ACCEPT_ENCODING, CONTENT_ENCODING, DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
+    Body, Method, RequestBuilder, Response, StatusCode, Url,
+    header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
     redirect,
 };
 use tokio::time::{self, Instant};
@@ -26,6 +27,8 @@ pub(in crate::remote) const REDIRECTS: usize = 10;
 
 /// So many times longer than elsewhere nothing may move where a body is sent.
 const PATIENCE: u32 = 4;
+/// How many bytes in memory are sent in one step.
+const STEP: usize = 64 << 10;
 
 /// An HTTP client with this room's rules.
 #[derive(Debug)]
@@ -78,19 +81,30 @@ impl Client {
         let sending = request.send();
         tokio::pin!(sending);
         loop {
-            let end = body.last() + self.stall_timeout * PATIENCE;
+            let limit = self.stall_timeout.saturating_mul(PATIENCE);
             tokio::select! {
                 answer = &mut sending => return answer.map_err(|error| failure(place, error)),
-                () = time::sleep_until(end) => {}
+                () = time::sleep(limit.saturating_sub(body.last().elapsed())) => {}
             }
-            if body.last() + self.stall_timeout * PATIENCE <= Instant::now() {
+            if body.last().elapsed() >= limit {
                 return Err(self.stalled(place, PATIENCE));
             }
         }
     }
 
+    /// As [`send_body`](Self::send_body), for bytes in memory.
+    pub(in crate::remote) async fn send_bytes(&self, place: &str, request: RequestBuilder, bytes: Bytes) -> Result<Response, RemoteError> {
+        let (moving, length) = (Moving::new(), bytes.len());
+        let steps = stream::unfold((bytes, moving.clone()), |(mut rest, moving)| async move {
+            moving.moved();
+            let step = rest.split_to(rest.len().min(STEP));
+            (!step.is_empty()).then_some((Ok::<_, io::Error>(step), (rest, moving)))
+        });
+        self.send_body(place, request.header(CONTENT_LENGTH, length).body(Body::wrap_stream(steps)), &moving).await
+    }
+
     fn stalled(&self, place: &str, times: u32) -> RemoteError {
-        RemoteError::Stalled { url: place.to_owned(), limit: self.stall_timeout * times }
+        RemoteError::Stalled { url: place.to_owned(), limit: self.stall_timeout.saturating_mul(times) }
     }
 
     /// A successful answer (2xx) or 416, without content encoding.

@@ -18,7 +18,7 @@ use crate::{
     base::HubUrl,
     remote::{
         RemoteError, RemoteOptions,
-        http::client::{self, Client, Moving},
+        http::client::{self, Client},
     },
 };
 
@@ -181,7 +181,7 @@ impl Hub {
             }
             let place = client::shown(&url);
             let response = match &call.body {
-                Some(body) => self.http.send_body(&place, request.body(body.clone()), &Moving::new()).await?,
+                Some(body) => self.http.send_bytes(&place, request, body.clone()).await?,
                 None => self.http.send(&place, request).await?,
             };
             match redirect_of(&url, &response) {

@@ -193,8 +193,8 @@ impl Hub {
     async fn complete(&self, url: Url, oid: &Digest, parts: Vec<Value>) -> Result<(), RemoteError> {
         let body = json!({ "oid": oid, "parts": parts }).to_string();
         let headers = [(ACCEPT, LFS_JSON), (CONTENT_TYPE, LFS_JSON)].map(|(name, value)| (name, HeaderValue::from_static(value)));
-        let request = self.http().request(Method::POST, url.clone()).headers(HeaderMap::from_iter(headers)).body(body);
-        let response = self.http().send_body(&client::shown(&url), request, &Moving::new()).await?;
+        let request = self.http().request(Method::POST, url.clone()).headers(HeaderMap::from_iter(headers));
+        let response = self.http().send_bytes(&client::shown(&url), request, Bytes::from(body)).await?;
         let response = self.uploaded(&url, response).await?;
         self.accepted(&url, response).await
     }
@@ -209,13 +209,13 @@ impl Hub {
         length: u64,
         sent: Sent<'_>,
     ) -> Result<Response, RemoteError> {
-        let request = self.http().request(Method::PUT, url.clone()).headers(headers).header(CONTENT_LENGTH, length);
+        let request = self.http().request(Method::PUT, url.clone()).headers(headers);
         let place = client::shown(&url);
         let response = match source {
             Source::Memory(bytes) => {
                 // Offsets and lengths come from the length of these bytes.
                 let body = bytes.slice(offset as usize..(offset + length) as usize);
-                let response = self.http().send_body(&place, request.body(body), &Moving::new()).await?;
+                let response = self.http().send_bytes(&place, request, body).await?;
                 sent(length);
                 response
             }
@@ -234,7 +234,7 @@ impl Hub {
         sent: Sent<'_>,
     ) -> Result<Response, RemoteError> {
         let Some(range) = ByteRange::new(offset, length) else {
-            return self.http().send(place, request.body(Bytes::new())).await;
+            return self.http().send_bytes(place, request, Bytes::new()).await;
         };
         let size = std::fs::metadata(path).map_err(|source| RemoteError::File { action: "read", path: path.to_owned(), source })?.len();
         let (sender, receiver) = mpsc::channel(WAITING);
@@ -251,7 +251,7 @@ impl Hub {
             let _ = counter.send(step.len() as u64);
             Some((Ok::<_, std::io::Error>(Bytes::from(step)), (receiver, counter, moving)))
         });
-        let sending = self.http().send_body(place, request.body(Body::wrap_stream(steps)), &moving);
+        let sending = self.http().send_body(place, request.header(CONTENT_LENGTH, length).body(Body::wrap_stream(steps)), &moving);
         tokio::pin!(sending);
         let response = loop {
             tokio::select! {

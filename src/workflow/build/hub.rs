@@ -54,8 +54,19 @@ pub(super) struct HubCheckpoint {
     failure: Failure,
 }
 
-/// Why a tensor did not come. Whoever reads tensors learns only that one cannot be read.
+/// Why a tensor did not come. Whoever reads tensors learns only that it did not.
 type Failure = Arc<Mutex<Option<Error>>>;
+
+/// What whoever reads tensors learns.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct DidNotCome(String);
+
+/// Whether an error is there because a tensor did not come.
+fn is_of_the_network(error: &(dyn std::error::Error + 'static)) -> bool {
+    let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    inner.is_some_and(|inner| inner.is::<DidNotCome>()) || error.source().is_some_and(is_of_the_network)
+}
 
 /// A weight file that is filled where it is read.
 #[derive(Debug)]
@@ -134,7 +145,8 @@ impl HubCheckpoint {
 
     /// The error that `error` comes from, where a tensor did not come.
     pub(super) fn cause_of(&self, error: Error) -> Error {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or(error)
+        let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+        failure.filter(|_| is_of_the_network(&error)).unwrap_or(error)
     }
 
     /// The sha256 of a file that need not be here.
@@ -367,8 +379,8 @@ impl Weights for HubWeights {
     fn data(&self, name: &str) -> Result<Cow<'_, [u8]>, CheckpointError> {
         if let (Some((file, range)), Some(remote)) = (self.places.get(name), &self.remote) {
             let failed = |error: Error| {
-                let source = io::Error::other(error.to_string());
-                self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                let source = io::Error::other(DidNotCome(error.to_string()));
+                *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
                 CheckpointError::Io { path: file.path.clone().into(), source }
             };
             file.fill(&self.handle, remote, *range).map_err(failed)?;

@@ -418,7 +418,7 @@ fn tree_of<'t>(trees: &'t BTreeMap<String, Tree>, plan: &VariantPlan) -> Option<
 /// Places everything that was built, under full ids.
 fn place(context: &Context, release: &Release, digest: Digest, out: &Path, layout: Layout) -> Result<(), Error> {
     let store = context.store();
-    let destination = Destination::lock(store, out, &release.package, Staging::Beside)?;
+    let mut destination = Destination::lock(store, out, &release.package, Staging::Beside)?;
     if let Some(placed) = destination.placed().filter(|proof| proof.floor.is_some()) {
         return Err(FetchError::SecondFloor { folder: destination.folder().to_owned(), placed: placed.floor, asked: None }.into());
     }
@@ -426,6 +426,7 @@ fn place(context: &Context, release: &Release, digest: Digest, out: &Path, layou
     let chosen = select(release, &Selection::default()).map_err(refused)?;
     let named: Vec<Named<'_>> = chosen.iter().map(|it| Named { name: it.path.as_str(), variant: it.variant }).collect();
     let proof = Proof::new(release, digest, None, layout, &named)?;
+    destination.distrust_what_contradicts(release, digest)?;
     let survey = destination.survey(&proof)?;
     for digest in survey.suspects() {
         store.blob_verified(digest)?;

@@ -21,7 +21,7 @@ use crate::{
     },
     manifest::{
         offered,
-        release::{Blob, Release, SegmentContent, Variant},
+        release::{Release, SegmentContent, Variant},
         select,
     },
     store::{Origin, Segmentation, Store, VariantKey},
@@ -125,9 +125,7 @@ impl<'a> Fetch<'a> {
         let _guard = self.store().writing()?;
         let found = self.choose_release(destination.placed())?;
         let proof = self.wanted(&found, destination)?;
-        if self.is_contradicted(&found, destination)? {
-            destination.distrust();
-        }
+        destination.distrust_what_contradicts(&found.release, found.digest)?;
         let survey = destination.survey(&proof)?;
         self.remember(&found)?;
         let (plan, DownloadReport { received, reused }) = self.download(&found.release, &survey)?;
@@ -139,24 +137,14 @@ impl<'a> Fetch<'a> {
         Ok(FetchedPackage { downloaded_bytes: received, reused_bytes: reused, plan, changes, ..report })
     }
 
-    /// Whether the release in place gives a blob another BLAKE3 than this one. Then one of them is wrong about its sha256, by which the
-    /// records say what lies where.
-    fn is_contradicted(&self, found: &Found, destination: &Destination<'_>) -> Result<bool, Error> {
-        let Some(placed) = destination.recorded().filter(|placed| placed.release != found.digest) else { return Ok(false) };
-        let standing = self.store().release(&placed.package, &placed.version)?.filter(|(digest, _)| *digest == placed.release);
-        let Some(standing) = standing.and_then(|(_, bytes)| Release::parse(&bytes).ok()) else { return Ok(true) };
-        let differs = |(digest, blob): (&Digest, &Blob)| {
-            found.release.blobs.get(digest).is_some_and(|other| blob.blake3.is_some() && other.blake3 != blob.blake3)
-        };
-        Ok(standing.blobs.iter().any(differs))
-    }
-
     fn dry_run(&self) -> Result<FetchedPackage, Error> {
-        let destination = Destination::look(self.store(), &self.job.out, &self.job.package)?;
+        let mut destination = Destination::look(self.store(), &self.job.out, &self.job.package)?;
         let found = self.choose_release(destination.placed())?;
         let proof = self.wanted(&found, &destination)?;
+        destination.distrust_what_contradicts(&found.release, found.digest)?;
         let survey = destination.survey(&proof)?;
-        let is_here = |digest: &Digest, size| Ok(survey.source(digest).is_some() || self.store().blob_size(digest) == Some(size));
+        let in_store = |digest: &Digest| found.release.blobs.get(digest).is_some_and(|blob| self.store().seems_here(digest, blob));
+        let is_here = |digest: &Digest, _| Ok(survey.source(digest).is_some() || in_store(digest));
         let plan = self.plan(&found.release, &survey, is_here)?;
         let totals = plan.totals();
         let mut report = self.report(Outline::of(&proof), destination.folder(), FetchStatus::DryRun);

@@ -151,7 +151,7 @@ impl Candidate {
 pub(super) fn choose(context: &Context, options: &TextChoice<'_>) -> Result<Chosen, Error> {
     let release = match options.subject {
         BundleSubject::Folder(_) => None,
-        BundleSubject::Package(request) => Some(publish::find(context, request)?.1),
+        BundleSubject::Package(request) => Some(publish::find_usable(context, request)?),
     };
     let mut candidates = Vec::new();
     for found in bundles::find(context, options.subject, options.variants)? {
