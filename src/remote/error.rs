@@ -70,8 +70,8 @@ pub enum RemoteError {
         #[source]
         source: reqwest::Error,
     },
-    /// A server that was silent for too long, while connecting or later.
-    #[error("`{url}` stalled: nothing came for {} s", limit.as_secs_f32())]
+    /// A server that was silent for too long, while connecting or later, or took nothing of what is sent.
+    #[error("`{url}` stalled: nothing moved for {} s", limit.as_secs_f32())]
     Stalled {
         /// The file.
         url: String,

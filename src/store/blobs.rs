@@ -123,32 +123,35 @@ impl Store {
         let path = self.blob_path(digest);
         let shard = path.parent().unwrap_or(self.home());
         fs::create_dir_all(shard).map_err(StoreError::io("make", shard))?;
-        let _naming = self.naming()?;
-        if let Some(blake3) = vouched {
-            self.make_room(digest, size, blake3)?;
-            self.vouch(digest, blake3)?;
+        loop {
+            if let Some(blake3) = vouched {
+                self.make_room(digest, size, blake3)?;
+            }
+            let _naming = self.naming()?;
+            match vouched {
+                // Somebody was faster.
+                Some(_) if self.stat_of(digest).is_some() => continue,
+                Some(blake3) => self.vouch(digest, blake3)?,
+                None => {}
+            }
+            fs::rename(from, &path).map_err(StoreError::io("move a file to", &path))?;
+            if vouched.is_none() {
+                self.unmark(digest)?;
+            }
+            self.remember_stat(digest);
+            return Ok(true);
         }
-        fs::rename(from, &path).map_err(StoreError::io("move a file to", &path))?;
-        if vouched.is_none() {
-            self.unmark(digest)?;
-        }
-        self.remember_stat(digest);
-        Ok(true)
     }
 
     /// Removes a file of this name that is not the blob, so that one may take its place of which nobody has computed the sha256; one that is
-    /// the blob stays, and the description is wrong. The caller holds the lock of names.
+    /// the blob stays, and the description is wrong.
     fn make_room(&self, digest: &Digest, size: u64, blake3: &Blake3) -> Result<(), StoreError> {
-        let path = self.blob_path(digest);
-        let found = match hash_path(&path, &|_| ()) {
-            Ok(found) => found,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(StoreError::io("read", &path)(error)),
+        let path = match self.blob_verified(digest) {
+            Ok(path) => path,
+            Err(StoreError::MissingBlob { .. } | StoreError::DamagedBlob { .. }) => return Ok(()),
+            Err(error) => return Err(error),
         };
-        if found.sha256 != *digest {
-            return fs::remove_file(&path).map_err(StoreError::io("remove", &path));
-        }
-        self.unmark(digest)?;
+        let found = hash_path(&path, &|_| ()).map_err(StoreError::io("read", &path))?;
         Err(StoreError::WrongDescription {
             digest: *digest,
             expected_size: size,
@@ -179,7 +182,8 @@ impl Store {
         Ok(same)
     }
 
-    /// Held while a blob gets or loses its name or its mark, so that both change together.
+    /// Held while a blob gets or loses its name or its mark, so that both change together. Nothing is hashed meanwhile: the threads that hash
+    /// may be asked for a lock of names by other work.
     fn naming(&self) -> Result<ExclusiveGuard, StoreError> {
         lock::exclusive(&self.layout().vouched_lock())
     }
