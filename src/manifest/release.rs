@@ -257,6 +257,11 @@ pub enum SegmentContent {
 }
 
 impl Blob {
+    /// A blob of which nothing is known besides its address and length.
+    pub fn of_size(size: u64) -> Self {
+        Self { size, blake3: None, segments: Vec::new() }
+    }
+
     /// Whether bytes that were hashed are what this describes, as far as it does.
     pub fn describes(&self, hashed: &HashedBytes) -> bool {
         self.size == hashed.size && self.blake3.is_none_or(|blake3| blake3 == hashed.blake3)

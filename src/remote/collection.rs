@@ -97,7 +97,7 @@ impl Collection {
                 Some(FileEntry { path: path.clone(), sha256, size: file.size, executable: false })
             };
             let Some(files) = bundle.files.iter().map(entry).collect::<Option<Vec<_>>>() else { continue };
-            release.blobs.extend(files.iter().map(|file| (file.sha256, Blob { size: file.size, blake3: None, segments: Vec::new() })));
+            release.blobs.extend(files.iter().map(|file| (file.sha256, Blob::of_size(file.size))));
             release.variants.push(bundle.variant(id, files));
         }
         documents::to_bytes(&release)

@@ -13,7 +13,7 @@ use std::{
 
 use super::{
     io::{PIECE, read_at},
-    vouched::Proof,
+    vouched::ProvenBy,
 };
 use crate::base::{Blake3, Digest, DigestHasher};
 
@@ -23,7 +23,7 @@ const SYNCED: u64 = 64 * PIECE as u64;
 /// What is known of the hash that proves a file.
 #[derive(Debug)]
 pub(super) struct HashAhead {
-    proof: Proof,
+    proof: ProvenBy,
     progress: Mutex<Progress>,
     /// More bytes have arrived, or nobody wants to know more.
     more: Condvar,
@@ -47,11 +47,11 @@ enum Hasher {
 
 impl Hasher {
     /// `None` for files of which nothing is hashed before they are complete.
-    fn of(proof: Proof) -> Option<Self> {
+    fn of(proof: ProvenBy) -> Option<Self> {
         match proof {
-            Proof::Both => None,
-            Proof::Address => Some(Self::Sha256(Box::default())),
-            Proof::Description => Some(Self::Blake3(Box::default())),
+            ProvenBy::Both => None,
+            ProvenBy::Address => Some(Self::Sha256(Box::default())),
+            ProvenBy::Description => Some(Self::Blake3(Box::default())),
         }
     }
 
@@ -94,13 +94,13 @@ impl Progress {
 
 impl HashAhead {
     /// For a file that is proven like that.
-    pub(super) fn new(proof: Proof) -> Self {
+    pub(super) fn new(proof: ProvenBy) -> Self {
         Self { proof, progress: Mutex::default(), more: Condvar::new(), thread: Mutex::default(), failure: Mutex::default() }
     }
 
     /// `arrived` bytes are there without a hole. Starts the thread where there is something to do; `job` calls [`run`](Self::run).
     pub(super) fn arrived(&self, arrived: u64, job: impl FnOnce() + Send + 'static) {
-        if self.proof == Proof::Both {
+        if self.proof == ProvenBy::Both {
             return;
         }
         let mut progress = self.progress();
@@ -122,7 +122,7 @@ impl HashAhead {
         let mut buffer = vec![0; PIECE];
         while let Some((at, round, mut hasher)) = self.next_piece() {
             // Whoever hashes fast has the time.
-            let synced = if self.proof == Proof::Description && at > 0 && at.is_multiple_of(SYNCED) { file.sync_data() } else { Ok(()) };
+            let synced = if self.proof == ProvenBy::Description && at > 0 && at.is_multiple_of(SYNCED) { file.sync_data() } else { Ok(()) };
             if let Err(error) = synced {
                 *self.failure() = Some(error);
                 return;
@@ -214,7 +214,7 @@ mod tests {
     }
 
     impl Scene {
-        fn new(proof: Proof, seed: u64, length: usize) -> Self {
+        fn new(proof: ProvenBy, seed: u64, length: usize) -> Self {
             let bytes = noise(seed, length);
             let mut file = tempfile::tempfile().unwrap();
             file.write_all(&bytes).unwrap();
@@ -244,7 +244,7 @@ mod tests {
 
     #[test]
     fn what_is_hashed_early_is_not_read_again() {
-        let scene = Scene::new(Proof::Address, 1, 5 * PIECE / 2);
+        let scene = Scene::new(ProvenBy::Address, 1, 5 * PIECE / 2);
         scene.arrived(PIECE - 1);
         assert!(scene.ahead.thread.lock().unwrap().is_none(), "not a whole piece");
         scene.arrived(PIECE + 5);
@@ -257,7 +257,7 @@ mod tests {
 
     #[test]
     fn changed_bytes_are_hashed_anew() {
-        let mut scene = Scene::new(Proof::Address, 2, 3 * PIECE);
+        let mut scene = Scene::new(ProvenBy::Address, 2, 3 * PIECE);
         scene.arrived(2 * PIECE);
         scene.hashed(2 * PIECE);
         scene.ahead.changed(2 * PIECE as u64, 2 * PIECE as u64);
@@ -273,27 +273,27 @@ mod tests {
 
     #[test]
     fn pieces_are_hashed_as_they_arrive() {
-        for proof in [Proof::Address, Proof::Description] {
+        for proof in [ProvenBy::Address, ProvenBy::Description] {
             let scene = Scene::new(proof, 3, 9 * PIECE / 2);
             for part in 1..=4 {
                 scene.arrived(part * PIECE);
                 scene.hashed(part * PIECE);
             }
             let blake3 = Some(Hash::Blake3(Blake3::of(&scene.bytes)));
-            assert_eq!(scene.finish(), if proof == Proof::Address { scene.sha256() } else { blake3 });
+            assert_eq!(scene.finish(), if proof == ProvenBy::Address { scene.sha256() } else { blake3 });
         }
     }
 
     #[test]
     fn what_needs_both_hashes_is_not_hashed_early() {
-        let scene = Scene::new(Proof::Both, 4, 2 * PIECE);
+        let scene = Scene::new(ProvenBy::Both, 4, 2 * PIECE);
         scene.ahead.arrived(2 * PIECE as u64, || panic!("a thread"));
         assert_eq!(scene.finish(), None);
     }
 
     #[test]
     fn a_file_that_cannot_be_read_is_reported_in_the_end() {
-        let scene = Scene::new(Proof::Description, 5, PIECE);
+        let scene = Scene::new(ProvenBy::Description, 5, PIECE);
         scene.arrived(2 * PIECE);
         assert!(scene.ahead.finish(&scene.file, 2 * PIECE as u64).is_err());
     }

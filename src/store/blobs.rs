@@ -106,41 +106,50 @@ impl Store {
 
     /// Gives the finished file `from` its name in the store; `false` where an intact blob was there already, and `from` stays.
     ///
-    /// The caller has hashed `file`, which is `from`, and holds a write guard. Where it has computed no sha256, `vouched` is the BLAKE3.
-    pub(super) fn settle(
-        &self,
-        file: &File,
-        from: &Path,
-        digest: &Digest,
-        size: u64,
-        vouched: Option<&Blake3>,
-    ) -> Result<bool, StoreError> {
-        if self.has_intact(digest, size, from, vouched)? {
+    /// The caller has hashed `file`, which is `from`, and holds a write guard.
+    pub(super) fn settle(&self, file: &File, from: &Path, digest: &Digest, size: u64) -> Result<bool, StoreError> {
+        if self.has_intact(digest, size, from, None)? {
             return Ok(false);
         }
+        self.prepare(file, from, digest)?;
+        let _naming = self.naming()?;
+        self.give_name(from, digest)?;
+        self.unmark(digest)?;
+        Ok(true)
+    }
+
+    /// As [`settle`](Self::settle), for a file of which the caller has computed the BLAKE3 alone.
+    pub(super) fn settle_vouched(&self, file: &File, from: &Path, digest: &Digest, size: u64, blake3: &Blake3) -> Result<bool, StoreError> {
+        if self.has_intact(digest, size, from, Some(blake3))? {
+            return Ok(false);
+        }
+        self.prepare(file, from, digest)?;
+        loop {
+            self.make_room(digest, size, blake3)?;
+            let _naming = self.naming()?;
+            // Unless somebody was faster.
+            if self.stat_of(digest).is_none() {
+                self.vouch(digest, blake3)?;
+                self.give_name(from, digest)?;
+                return Ok(true);
+            }
+        }
+    }
+
+    /// Everything that can be done before a file gets its name.
+    fn prepare(&self, file: &File, from: &Path, digest: &Digest) -> Result<(), StoreError> {
         make_read_only(file).map_err(StoreError::io("make read-only", from))?;
         file.sync_data().map_err(StoreError::io("sync", from))?;
         let path = self.blob_path(digest);
         let shard = path.parent().unwrap_or(self.home());
-        fs::create_dir_all(shard).map_err(StoreError::io("make", shard))?;
-        loop {
-            if let Some(blake3) = vouched {
-                self.make_room(digest, size, blake3)?;
-            }
-            let _naming = self.naming()?;
-            match vouched {
-                // Somebody was faster.
-                Some(_) if self.stat_of(digest).is_some() => continue,
-                Some(blake3) => self.vouch(digest, blake3)?,
-                None => {}
-            }
-            fs::rename(from, &path).map_err(StoreError::io("move a file to", &path))?;
-            if vouched.is_none() {
-                self.unmark(digest)?;
-            }
-            self.remember_stat(digest);
-            return Ok(true);
-        }
+        fs::create_dir_all(shard).map_err(StoreError::io("make", shard))
+    }
+
+    fn give_name(&self, from: &Path, digest: &Digest) -> Result<(), StoreError> {
+        let path = self.blob_path(digest);
+        fs::rename(from, &path).map_err(StoreError::io("move a file to", &path))?;
+        self.remember_stat(digest);
+        Ok(())
     }
 
     /// Removes a file of this name that is not the blob, so that one may take its place of which nobody has computed the sha256; one that is

@@ -347,9 +347,12 @@ fn keep_roots(fetched: &[Fetched], roots: &Roots, pins: &Pins, needed: &mut BTre
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{
-        Download, Placement, Segmentation, StoredBlob,
-        tests::{Home, built, damage, fetched, home, manifest, noise},
+    use crate::{
+        manifest::release::Blob,
+        store::{
+            Download, Placement, Segmentation, StoredBlob,
+            tests::{Home, built, damage, fetched, home, manifest, noise},
+        },
     };
 
     fn put(home: &Home, seed: u64) -> StoredBlob {
@@ -438,9 +441,7 @@ mod tests {
     fn old_temporary_files_and_downloads_go_by_age() {
         let home = home();
         let digest = Digest::of(b"elsewhere");
-        let Download::Partial(partial) =
-            home.store.partial(&digest, &crate::manifest::release::Blob { size: 10_000, blake3: None, segments: Vec::new() }).unwrap()
-        else {
+        let Download::Partial(partial) = home.store.partial(&digest, &Blob::of_size(10_000)).unwrap() else {
             panic!("the blob is not here")
         };
         partial.write_at(0, &[1; 5000]).unwrap();

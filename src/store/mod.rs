@@ -4,6 +4,7 @@
 //! HOME/
 //!   blobs/sha256/ab/<64 hex digits>          a blob, mode 0444; these files are the truth
 //!   vouched/<64 hex digits>                  the BLAKE3 of a blob of which nobody has computed the sha256 yet
+//!   vouched/.lock                            held while a blob gets or loses its name or such a mark
 //!   releases/<package>/<version>.json        a release manifest, byte for byte
 //!   releases/<package>/<version>~origin.json where it came from (`~` occurs in no version, so no two names collide)
 //!   releases/.lock                           held while a release is put or removed

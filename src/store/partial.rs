@@ -21,7 +21,7 @@ use super::{
     ahead::{Hash, HashAhead},
     io::{hash_rest, read_at, write_at},
     ranges::RangeSet,
-    vouched::{LONG, Proof},
+    vouched::{LONG, ProvenBy},
 };
 
 const RECORD: usize = 16;
@@ -111,7 +111,7 @@ impl Store {
             file.set_len(0).and_then(|()| file.set_len(size)).map_err(StoreError::io("make room in", &path))?;
         }
         let journal = Journal::load(journal, size).map_err(StoreError::io("read", &journal_path))?;
-        let content = Content { file, journal: Mutex::new(journal), ahead: HashAhead::new(Proof::of(blob)) };
+        let content = Content { file, journal: Mutex::new(journal), ahead: HashAhead::new(ProvenBy::of(blob)) };
         Ok(PartialBlob { store: self.clone(), digest, size, content: Arc::new(content), _guard: guard })
     }
 }
@@ -295,7 +295,11 @@ impl PartialBlob {
             }
             self.check_description(blob, &hashed)?;
         }
-        if !self.store.settle(&self.content.file, &path, &self.digest, self.size, vouched)? {
+        let is_new = match vouched {
+            Some(blake3) => self.store.settle_vouched(&self.content.file, &path, &self.digest, self.size, blake3)?,
+            None => self.store.settle(&self.content.file, &path, &self.digest, self.size)?,
+        };
+        if !is_new {
             fs::remove_file(&path).map_err(StoreError::io("remove", &path))?;
         }
         self.remove_journal()?;
@@ -356,14 +360,10 @@ mod tests {
     };
 
     fn begin(store: &Store, digest: &Digest, size: u64) -> PartialBlob {
-        match store.partial(digest, &of_size(size)).unwrap() {
+        match store.partial(digest, &Blob::of_size(size)).unwrap() {
             Download::Partial(partial) => partial,
             Download::Present => panic!("the blob is not here"),
         }
-    }
-
-    fn of_size(size: u64) -> Blob {
-        Blob { size, blake3: None, segments: Vec::new() }
     }
 
     fn range(offset: u64, length: u64) -> ByteRange {
@@ -481,7 +481,8 @@ mod tests {
         let partial = begin(&home.store, &digest, 1000);
         let (sender, receiver) = mpsc::channel();
         let other = home.other();
-        let waiting = thread::spawn(move || sender.send(matches!(other.partial(&digest, &of_size(1000)).unwrap(), Download::Present)));
+        let waiting =
+            thread::spawn(move || sender.send(matches!(other.partial(&digest, &Blob::of_size(1000)).unwrap(), Download::Present)));
         assert!(receiver.recv_timeout(Duration::from_millis(50)).is_err(), "a second holder of one download");
         partial.write_at(0, &bytes).unwrap();
         partial.finish(&blob).unwrap();

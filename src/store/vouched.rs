@@ -22,7 +22,7 @@ pub(super) const LONG: u64 = 8 << 20;
 
 /// By what a download is known to be right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Proof {
+pub(super) enum ProvenBy {
     /// Its sha256 and its BLAKE3, when all of it is there.
     Both,
     /// Its sha256.
@@ -31,7 +31,7 @@ pub(super) enum Proof {
     Description,
 }
 
-impl Proof {
+impl ProvenBy {
     pub(super) fn of(blob: &Blob) -> Self {
         match blob.blake3 {
             _ if blob.size < LONG => Self::Both,

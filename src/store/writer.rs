@@ -212,7 +212,7 @@ impl Store {
 
     fn settle_temporary(&self, temporary: NamedTempFile, stored: StoredBlob) -> Result<StoredBlob, StoreError> {
         let (file, path) = temporary.into_parts();
-        let is_new = self.settle(&file, &path, &stored.digest, stored.blob.size, None)?;
+        let is_new = self.settle(&file, &path, &stored.digest, stored.blob.size)?;
         if is_new {
             // The name is gone already, so that there is nothing to remove.
             let _ = path.keep();

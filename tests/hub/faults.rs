@@ -29,6 +29,11 @@ fn faults() -> Vec<Fault> {
     ]
 }
 
+/// What may happen to a request of a publication.
+pub fn faults_of_uploads() -> [Fault; 7] {
+    [Fault::Hangup, Fault::LoseAnswer, Fault::status(503), Fault::status(429), Fault::status(403), Fault::HtmlPage, Fault::CloseAfter(5)]
+}
+
 fn run_to_the_end<T>(what: &str, mut attempt: impl FnMut() -> Result<T, mlreg::workflow::Error>) -> T {
     for _ in 0..3 {
         if let Ok(done) = attempt() {
@@ -78,16 +83,7 @@ fn a_publication_ends_well_whatever_happens_once() {
         "/tag/",
         "repos/create",
     ];
-    let once = [
-        Fault::Hangup,
-        Fault::LoseAnswer,
-        Fault::status(503),
-        Fault::status(429),
-        Fault::status(403),
-        Fault::HtmlPage,
-        Fault::CloseAfter(5),
-    ];
-    for fault in once {
+    for fault in faults_of_uploads() {
         for part in parts {
             let what = format!("{fault:?} at {part}");
             let scene = Scene::new();

@@ -161,6 +161,19 @@ impl Scene {
     }
 }
 
+/// A version of `tae`, to the repository.
+fn publish_options(version: &str) -> PublishOptions {
+    PublishOptions {
+        subject: PublishSubject::Package(format!("tae@={version}").parse().unwrap()),
+        to: hub_url(REPOSITORY),
+        allow_breaking: true,
+        dry_run: false,
+        message: None,
+        public: false,
+        layout: Layout::Linked,
+    }
+}
+
 /// Somebody with a store and a folder.
 struct User {
     home: PathBuf,
@@ -181,15 +194,7 @@ impl User {
     }
 
     fn publish_with(&self, version: &str, change: impl FnOnce(&mut PublishOptions)) -> Result<PublishReport, Error> {
-        let mut options = PublishOptions {
-            subject: PublishSubject::Package(format!("tae@={version}").parse().unwrap()),
-            to: hub_url(REPOSITORY),
-            allow_breaking: true,
-            dry_run: false,
-            message: None,
-            public: false,
-            layout: Layout::Linked,
-        };
+        let mut options = publish_options(version);
         change(&mut options);
         publish(&self.context(), &options)
     }

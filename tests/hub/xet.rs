@@ -11,21 +11,21 @@ use std::{
 
 use mlreg::{
     base::Digest,
-    fetch::Layout,
     manifest::release::Release,
     remote::{self, Card, Publication, Remote, RemoteOptions, default_places},
     workflow::{
         Amount, ErrorKind, Progress, ProgressTask,
-        publish::{PublishOptions, PublishStatus, PublishSubject, publish},
+        publish::{PublishStatus, publish},
     },
 };
 use tokio::runtime::Builder;
 
 use crate::{
     REPOSITORY, Scene, TOKEN, User, WEIGHTS, decoder,
+    faults::faults_of_uploads,
     http_server::Fault,
     hub_server::{ATTRIBUTES, Stored},
-    hub_url, message, put_release, read_folder, tensors,
+    hub_url, message, publish_options, put_release, read_folder, tensors,
     xet_server::{TOKEN_PREFIX, XetStorage},
 };
 
@@ -195,18 +195,9 @@ fn a_storage_without_a_certificate_is_not_spoken_to() {
 #[test]
 fn a_publication_by_xet_ends_well_whatever_happens_once() {
     let bundle = decoder(768, &tensors(&[(1, 200_000), (2, 100_000)]));
-    let once = [
-        Fault::Hangup,
-        Fault::LoseAnswer,
-        Fault::status(503),
-        Fault::status(429),
-        Fault::status(403),
-        Fault::HtmlPage,
-        Fault::CloseAfter(5),
-    ];
     let parts = ["xet-write-token", "v1/chunks", "xorb-grants", "pack/", "xorb-commits", "v2/shards", "v1/xorbs", "v1/shards", "/commit/"];
     for part in parts {
-        for fault in &once {
+        for fault in &faults_of_uploads() {
             let what = format!("{fault:?} at {part}");
             let scene = Scene::with_xet();
             let is_old = matches!(part, "v1/xorbs" | "v1/shards");
@@ -289,16 +280,7 @@ fn every_byte_is_counted_once() {
     scene.server.fault("v2/shards", 0..1, Fault::status(503));
     let sum = Sum::default();
     let context = publisher.context().with_progress(Arc::new(sum.clone()));
-    let options = PublishOptions {
-        subject: PublishSubject::Package("tae".parse().unwrap()),
-        to: hub_url(REPOSITORY),
-        allow_breaking: true,
-        dry_run: false,
-        message: None,
-        public: false,
-        layout: Layout::Linked,
-    };
-    let report = publish(&context, &options).unwrap();
+    let report = publish(&context, &publish_options("1.0.0")).unwrap();
     assert_eq!(sum.0.load(Ordering::Relaxed), report.uploaded_bytes);
 }
 

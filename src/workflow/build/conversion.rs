@@ -204,7 +204,20 @@ impl<'a> Conversion<'a> {
         plans: &[&'a VariantPlan],
         shared: &SharedTensors,
     ) -> Result<Vec<Made>, Error> {
-        self.try_convert(context, shelf, header, plans, shared).map_err(|error| self.cause_of(error))
+        let convert = || {
+            let mut made = Vec::new();
+            for Group { options, precision, plans } in self.groups(plans) {
+                let converter = self.converter(&options, shared.of(self, precision)?)?;
+                let drafts: Result<Vec<_>, BuildError> =
+                    plans.into_par_iter().map(|(plan, axes)| self.draft(&converter, header, plan, axes)).collect();
+                let drafts = drafts?;
+                let files = self.weight_files(context, shelf, &converter, precision)?;
+                let bundles: Result<Vec<_>, Error> = drafts.into_par_iter().map(|draft| bundle(shelf, draft, &files)).collect();
+                made.extend(bundles?);
+            }
+            Ok(made)
+        };
+        convert().map_err(|error| self.cause_of(error))
     }
 
     fn cause_of(&self, error: Error) -> Error {
@@ -212,27 +225,6 @@ impl<'a> Conversion<'a> {
             Some(hub) => hub.cause_of(error),
             None => error,
         }
-    }
-
-    fn try_convert(
-        &self,
-        context: &Context,
-        shelf: &Shelf<'_>,
-        header: &PackageHeader,
-        plans: &[&'a VariantPlan],
-        shared: &SharedTensors,
-    ) -> Result<Vec<Made>, Error> {
-        let mut made = Vec::new();
-        for Group { options, precision, plans } in self.groups(plans) {
-            let converter = self.converter(&options, shared.of(self, precision)?)?;
-            let drafts: Result<Vec<_>, BuildError> =
-                plans.into_par_iter().map(|(plan, axes)| self.draft(&converter, header, plan, axes)).collect();
-            let drafts = drafts?;
-            let files = self.weight_files(context, shelf, &converter, precision)?;
-            let bundles: Result<Vec<_>, Error> = drafts.into_par_iter().map(|draft| bundle(shelf, draft, &files)).collect();
-            made.extend(bundles?);
-        }
-        Ok(made)
     }
 
     /// Variants with equal options have one network and one plan of weights.

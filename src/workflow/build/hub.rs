@@ -292,18 +292,13 @@ fn lazily(store: &Store, remote: &HubCheckout, path: &str, file: &CollectedFile,
     };
     let (source, partial) = match here {
         Some(source) => (source, None),
-        None => match store.partial(&digest, &undescribed(file.size))? {
+        None => match store.partial(&digest, &Blob::of_size(file.size))? {
             Download::Present => (store.blob_path(&digest), None),
             Download::Partial(partial) => (partial.path(), Some(partial)),
         },
     };
     link(&source, &place).map_err(BuildError::read(&place))?;
     Ok(HubFile { path: path.to_owned(), link: place, digest, size: file.size, partial: Mutex::new(partial) })
-}
-
-/// What is known of a file of a repository besides its sha256.
-fn undescribed(size: u64) -> Blob {
-    Blob { size, blake3: None, segments: Vec::new() }
 }
 
 impl HubFile {
@@ -338,7 +333,7 @@ impl HubFile {
         let whole = ByteRange::new(0, self.size);
         let is_whole = slot.as_ref().zip(whole).is_some_and(|(partial, whole)| ranges::subtract(&[whole], &partial.present()).is_empty());
         let Some(partial) = slot.take_if(|_| is_whole) else { return Ok(()) };
-        match partial.finish(&undescribed(self.size)) {
+        match partial.finish(&Blob::of_size(self.size)) {
             Ok(()) => {}
             Err(StoreError::WrongBytes { received, .. }) => {
                 let remote = format!("hf://{repository}/{}", self.path);
