@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, env, fs, path::Path};
 
-use mlreg::base::Target;
+use mlreg::{
+    arch::{ARCHITECTURES, COMMON_KEYS, ConfigKey, KeyRule},
+    base::Target,
+};
 
 const HEADER: &str = "// Generated from proto/; `BLESS=1 cargo test --test generated` writes it again.\n";
 
@@ -88,4 +91,32 @@ fn coverage(registry: &BTreeMap<String, BTreeMap<Target, serde_json::Value>>, op
         text += &format!("| `{}` | {} | {} | {evaluated} |\n", op.name, op.since(), changes.join(", "));
     }
     text
+}
+
+/// What families do with the keys of configs, as a table for people.
+#[test]
+fn config_keys() {
+    let row = |key: &ConfigKey| {
+        let rule = match key.rule {
+            KeyRule::Read => "read".to_owned(),
+            KeyRule::Only([]) => "refused unless null".to_owned(),
+            KeyRule::Only(values) => {
+                format!("refused unless {}", values.iter().map(|value| format!("`{value}`")).collect::<Vec<_>>().join(" or "))
+            }
+            KeyRule::Irrelevant(why) => format!("no number depends on it: {why}"),
+            KeyRule::Storage => "settled before tensors are read: how weights are quantized".to_owned(),
+        };
+        format!("| `{}` | {rule} |\n", key.name)
+    };
+    let mut text = "# Keys of config.json\n\n<!-- Generated from the families' tables; `BLESS=1 cargo test --test generated` writes it again. -->\n\n\
+        What each architecture does with the keys of its checkpoints' `config.json`. A key that is in neither table of an architecture is refused by\n\
+        name, unless its value is null, false or empty, or the component names it in `ignore-config`.\n"
+        .to_owned();
+    let common = ("Every architecture, unless its own table says otherwise", COMMON_KEYS.to_vec());
+    let own = ARCHITECTURES.iter().map(|it| (it.name(), it.config_keys().iter().copied().flatten().copied().collect()));
+    for (title, keys) in own.chain([common]) {
+        text += &format!("\n## {title}\n\n| key | what becomes of it |\n|---|---|\n");
+        text.extend(keys.iter().map(row));
+    }
+    check(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/arch/CONFIG_KEYS.md"), &text);
 }

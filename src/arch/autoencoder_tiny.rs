@@ -12,9 +12,10 @@ use std::{collections::BTreeMap, sync::Arc};
 use serde_json::Value as Json;
 
 use super::{
-    ArchError, Architecture, Documents, Feature, Flow, Form, ImageLayout, Interface, Interfaces, LoadOptions, Network, Shape, Stage,
-    Tensors,
+    ArchError, Architecture, Config, ConfigKey, Documents, Feature, Flow, Form, ImageLayout, Interface, Interfaces, LoadOptions, Network,
+    Shape, Stage, Tables, Tensors,
     blocks::{Conv2d, GroupNorm},
+    keys::{irrelevant, only, read},
 };
 use crate::{
     checkpoint::Weights,
@@ -25,6 +26,27 @@ const NAME: &str = "autoencoder-tiny";
 const PARTS: &[&str] = &["decoder", "encoder"];
 const POOL_GROUPS: u64 = 4;
 const POOL_EPSILON: f32 = 1e-5;
+const SHAPES: &str = "the tensors' shapes and names say it";
+const RAW: &str = "latents are used raw: what scales them is outside the model";
+const KEYS: &[ConfigKey] = &[
+    only("_class_name", &["\"AutoencoderTiny\""]),
+    read("act_fn"),
+    read("upsample_fn"),
+    read("upsampling_scaling_factor"),
+    irrelevant("in_channels", SHAPES),
+    irrelevant("out_channels", SHAPES),
+    irrelevant("latent_channels", SHAPES),
+    irrelevant("block_out_channels", SHAPES),
+    irrelevant("encoder_block_out_channels", SHAPES),
+    irrelevant("decoder_block_out_channels", SHAPES),
+    irrelevant("num_encoder_blocks", SHAPES),
+    irrelevant("num_decoder_blocks", SHAPES),
+    irrelevant("latent_magnitude", RAW),
+    irrelevant("latent_shift", RAW),
+    irrelevant("scaling_factor", RAW),
+    irrelevant("shift_factor", RAW),
+    irrelevant("force_upcast", "the component's `precision` says how it computes"),
+];
 
 /// TAESD, TAEF1, TAEF2.
 #[derive(Debug)]
@@ -41,6 +63,10 @@ impl Architecture for AutoencoderTiny {
 
     fn detects(&self, config: &Json) -> bool {
         config.get("_class_name").and_then(Json::as_str) == Some("AutoencoderTiny")
+    }
+
+    fn config_keys(&self) -> Tables {
+        &[KEYS]
     }
 
     /// Original checkpoints hold encoder and decoder in a file each, whose tensors have the same names.
@@ -66,7 +92,8 @@ impl Architecture for AutoencoderTiny {
 
     fn load(&self, documents: &Documents, weights: &Arc<dyn Weights>, options: &LoadOptions) -> Result<Network, ArchError> {
         let part = Part::from_name(options.part.as_deref())?;
-        let settings = Settings::read(documents.config.as_ref())?;
+        let config = documents.config.as_ref().map(|_| Config::of(documents, self)).transpose()?;
+        let settings = Settings::read(config)?;
         let tensors = part.tensors(weights.as_ref(), options.compute)?;
         let layers = part.layers(&tensors, settings)?;
         tensors.all_used(NAME)?;
@@ -90,8 +117,8 @@ enum Activation {
 }
 
 impl Settings {
-    fn read(config: Option<&Json>) -> Result<Self, ArchError> {
-        let get = |key: &str| config.and_then(|config| config.get(key)).filter(|value| !value.is_null());
+    fn read(config: Option<Config<'_>>) -> Result<Self, ArchError> {
+        let get = |key: &str| config.and_then(|config| config.get(key));
         let refuse = |key: &str, expected: &str, found: &Json| ArchError::Config {
             key: key.to_owned(),
             expected: expected.to_owned(),

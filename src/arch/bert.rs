@@ -9,10 +9,12 @@ use std::{collections::BTreeMap, sync::Arc};
 use serde_json::Value as Json;
 
 use super::{
-    ArchError, Architecture, Config, Documents, Feature, Flow, Form, Interface, LoadOptions, Network, Stage, Tensors, TextShape,
+    ArchError, Architecture, Config, ConfigKey, Documents, Feature, Flow, Form, Interface, LoadOptions, Network, Stage, Tables, Tensors,
+    TextShape,
     blocks::{
         Activation, Attention, Embedding, FeedForward, Heads, LayerNorm, Linear, Scale, from_layout, padding_bias, to_layout, turned_bias,
     },
+    keys::{irrelevant, only, read},
 };
 use crate::{
     checkpoint::Weights,
@@ -22,6 +24,26 @@ use crate::{
 const NAME: &str = "bert";
 const PARTS: &[&str] = &["encoder"];
 const MODULES: &str = "modules.json";
+
+/// What the pooler of BERT's first release had, which transformers does not read.
+const FIRST_RELEASE: &str = "describes a pooler of BERT's first release, which transformers does not have";
+const KEYS: &[ConfigKey] = &[
+    only("model_type", &["\"bert\""]),
+    read("vocab_size"),
+    read("hidden_size"),
+    read("num_hidden_layers"),
+    read("num_attention_heads"),
+    read("intermediate_size"),
+    read("hidden_act"),
+    read("max_position_embeddings"),
+    read("type_vocab_size"),
+    read("layer_norm_eps"),
+    read("position_embedding_type"),
+    read("is_decoder"),
+    irrelevant("tie_word_embeddings", "concerns the head of pretraining, which is left out"),
+    irrelevant("directionality", FIRST_RELEASE),
+    irrelevant("pooler_*", FIRST_RELEASE),
+];
 
 /// BERT, MiniLM and the like.
 #[derive(Debug)]
@@ -40,6 +62,10 @@ impl Architecture for Bert {
         config.get("model_type").and_then(Json::as_str) == Some("bert")
     }
 
+    fn config_keys(&self) -> Tables {
+        &[KEYS]
+    }
+
     fn documents(&self, read: &dyn Fn(&str) -> Option<Json>) -> Vec<String> {
         let folders = read(MODULES).map(|modules| modules_of(&modules)).unwrap_or_default();
         std::iter::once(MODULES.to_owned()).chain(folders.into_iter().filter_map(|module| module.config_path())).collect()
@@ -53,8 +79,7 @@ impl Architecture for Bert {
         if let Some(part) = options.part.as_deref().filter(|part| !PARTS.contains(part)) {
             return Err(ArchError::Part { architecture: NAME, parts: PARTS, found: Some(part.to_owned()) });
         }
-        let config = documents.config.as_ref().ok_or(ArchError::NeedsConfig { architecture: NAME })?;
-        let sizes = Sizes::read(Config::new(config))?;
+        let sizes = Sizes::read(Config::of(documents, self)?)?;
         let pooling = Pooling::read(documents)?;
         let prefix = if weights.names().any(|name| name.starts_with("bert.")) { "bert." } else { "" };
         let tensors = Tensors::new(weights.as_ref(), prefix, options.compute);

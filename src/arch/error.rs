@@ -1,5 +1,8 @@
 //! What can be wrong with a checkpoint or with the form that was asked for.
 
+use std::borrow::Cow;
+
+use super::Quantization;
 use crate::mil::BuildError;
 
 /// Why a checkpoint does not become a program.
@@ -47,6 +50,42 @@ pub enum ArchError {
         /// What is there.
         found: String,
     },
+    /// Keys of a config that no table of the family has.
+    #[error("config.json: {}, which mlreg does not know how to honour for `{family}`", .keys.iter().map(|key| format!("`{}` is {}", key.name, key.found)).collect::<Vec<_>>().join(" and "))]
+    UnknownKeys {
+        /// The architecture.
+        family: &'static str,
+        /// The keys.
+        keys: Vec<UnknownKey>,
+    },
+    /// A config value that would make the family compute something else.
+    #[error("config.json: `{key}` is {found}, expected {expected} for `{family}`")]
+    RefusedKey {
+        /// The architecture.
+        family: &'static str,
+        /// The key.
+        key: String,
+        /// What is there.
+        found: String,
+        /// What is allowed.
+        expected: String,
+    },
+    /// A key that a component cannot leave out of account.
+    #[error("`ignore-config` cannot name `{key}`: {why}")]
+    CannotIgnore {
+        /// The key.
+        key: String,
+        /// Why not.
+        why: Cow<'static, str>,
+        /// Keys of the config that it may be meant to be.
+        near: Vec<String>,
+    },
+    /// Weights that are quantized in a way that is not read.
+    #[error("the checkpoint is quantized ({}), as `{}` of its config.json says", .quantization.describe(), .quantization.key)]
+    Quantized {
+        /// How.
+        quantization: Quantization,
+    },
     /// A checkpoint without the config that its architecture needs.
     #[error("`{architecture}` needs the checkpoint's config.json")]
     NeedsConfig {
@@ -68,6 +107,14 @@ pub enum ArchError {
     MissingTensor {
         /// Its full name.
         name: String,
+    },
+    /// A backbone whose config does not tie the head to the embedding.
+    #[error(
+        "the checkpoint is a backbone without a head: it has no tensor `{name}`, and `tie_word_embeddings` of its config.json is false"
+    )]
+    NoHead {
+        /// The tensor of the head.
+        name: &'static str,
     },
     /// No tensor of the part at all.
     #[error("the checkpoint holds no tensors of the part `{part}`: expected names such as {expected}; found names such as {}", .found.join(", "))]
@@ -134,6 +181,23 @@ pub enum ArchError {
     Build(#[from] BuildError),
 }
 
+/// A key of a config that nobody knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnknownKey {
+    /// The key.
+    pub name: String,
+    /// Its value, shortened.
+    pub found: String,
+    /// A known key that it may be meant to be.
+    pub near: Option<String>,
+}
+
+/// How a component says that keys change no number.
+fn ignoring<'a>(keys: impl Iterator<Item = &'a str>) -> String {
+    let keys: Vec<String> = keys.map(|key| format!("\"{key}\"")).collect();
+    format!("if it changes no number of the model, add ignore-config = [{}] to the component", keys.join(", "))
+}
+
 impl ArchError {
     /// What the user can do.
     pub fn hint(&self) -> Option<String> {
@@ -142,7 +206,15 @@ impl ArchError {
             Self::UnknownConfig { known, .. } => {
                 Some(format!("mlreg converts {}; a bundle made elsewhere can be taken in with `import`", known.join(", ")))
             }
+            Self::UnknownKeys { keys, .. } => {
+                let near = keys.iter().filter_map(|key| Some(format!("`{}` may be meant to be `{}`; ", key.name, key.near.as_ref()?)));
+                Some(format!("{}{}", near.collect::<String>(), ignoring(keys.iter().map(|key| key.name.as_str()))))
+            }
+            Self::RefusedKey { key, .. } => Some(ignoring(std::iter::once(key.as_str()))),
+            Self::CannotIgnore { near, .. } => Some(format!("did you mean `{}`?", near.first()?)),
+            Self::Quantized { .. } => Some("convert its original (unquantized) checkpoint".to_owned()),
             Self::Part { parts, .. } => Some(format!("add part = \"{}\" to the component", parts.first()?)),
+            Self::NoHead { .. } => Some("convert a checkpoint that was saved with its head, such as `...ForCausalLM`".to_owned()),
             Self::UnusedTensors { .. } => {
                 Some("the checkpoint may be of another family: converting it without them would give wrong numbers".to_owned())
             }

@@ -9,11 +9,12 @@ use std::{collections::BTreeMap, sync::Arc};
 use serde_json::Value as Json;
 
 use super::{
-    ArchError, Architecture, CacheForm, Config, Documents, LoadOptions, Network, Tensors,
+    ArchError, Architecture, CacheForm, Config, ConfigKey, Documents, LoadOptions, Network, Tables, Tensors,
     blocks::{
         Activation, CrossAttention, Embedding, FeedForward, Heads, KeyValueCache, LayerCache, Linear, PreNormLayer, RmsNorm, Rotary, Scale,
         SelfAttention, layer::BIAS,
     },
+    keys::{irrelevant, only, read},
     translator::{self, Entry, Exit, PARTS, Part, Side},
 };
 use crate::checkpoint::Weights;
@@ -26,6 +27,19 @@ const THETA: f64 = 10_000.0;
 const TOKENS: (u64, u64) = (1, 2);
 /// What compiled modules are called in their checkpoints.
 const COMPILED: &str = "_orig_mod.";
+
+const KEYS: &[ConfigKey] = &[
+    only("model_type", &["\"lingolite\""]),
+    read("vocab_size"),
+    read("d_model"),
+    read("d_ff"),
+    read("n_heads"),
+    read("n_kv_heads"),
+    read("n_encoder_layers"),
+    read("n_decoder_layers"),
+    read("tie_embeddings"),
+    irrelevant("max_seq_len", "rotary tables are as long as the component's longest sequence"),
+];
 
 /// LingoLite.
 #[derive(Debug)]
@@ -45,6 +59,10 @@ impl Architecture for LingoLite {
         config.get("model_type").and_then(Json::as_str) == Some(NAME) || listed == Some(CLASS)
     }
 
+    fn config_keys(&self) -> Tables {
+        &[KEYS]
+    }
+
     fn holds(&self, weights: &dyn Weights, part: Option<&str>) -> bool {
         let stack = if part == Some("encoder") { "encoder" } else { "decoder" };
         weights.names().any(|name| name.ends_with(&format!("{stack}.final_norm.weight")))
@@ -52,8 +70,7 @@ impl Architecture for LingoLite {
 
     fn load(&self, documents: &Documents, weights: &Arc<dyn Weights>, options: &LoadOptions) -> Result<Network, ArchError> {
         let part = Part::of(options, NAME)?;
-        let config = documents.config.as_ref().ok_or(ArchError::NeedsConfig { architecture: NAME })?;
-        let sizes = Sizes::read(Config::new(config))?;
+        let sizes = Sizes::read(Config::of(documents, self)?)?;
         let prefix = if weights.names().any(|name| name.starts_with(COMPILED)) { COMPILED } else { "" };
         let tensors = Tensors::new(weights.as_ref(), prefix, options.compute);
         let reader = Reader { tensors: &tensors, sizes: &sizes, part, stack: if part == Part::Encoder { "encoder" } else { "decoder" } };

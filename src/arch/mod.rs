@@ -11,20 +11,27 @@ mod bert;
 mod causal;
 mod config;
 mod error;
+mod keys;
 mod lingolite;
 mod planner;
+mod quantization;
 mod stage;
 mod t5;
 mod tensors;
 mod translator;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serde_json::Value as Json;
 
 pub use config::Config;
-pub use error::ArchError;
+pub use error::{ArchError, UnknownKey};
+pub use keys::{COMMON_KEYS, ConfigKey, KeyRule, Tables};
 pub use planner::{FunctionPlan, functions, program};
+pub use quantization::Quantization;
 pub use stage::{
     AttentionForm, CacheForm, Feature, Flow, Form, ImageLayout, Interface, Interfaces, LinearForm, LogitsForm, Network, Shape, Stage,
     TextShape,
@@ -107,6 +114,8 @@ pub struct Documents {
     pub config: Option<Json>,
     /// The documents that the architecture asked for, by path, where they are there.
     pub others: BTreeMap<String, Json>,
+    /// Keys of `config.json` that the component leaves out of account.
+    pub ignored: BTreeSet<String>,
 }
 
 /// A family of models.
@@ -119,6 +128,9 @@ pub trait Architecture: Sync {
 
     /// Whether a `config.json` describes this family.
     fn detects(&self, config: &Json) -> bool;
+
+    /// What the family does with the keys of `config.json`. Read it through [`Config::of`], which refuses all others.
+    fn config_keys(&self) -> Tables;
 
     /// The key of a component that gives the shape.
     fn shape_key(&self) -> &'static str {

@@ -11,11 +11,12 @@ use std::{collections::BTreeMap, sync::Arc};
 use serde_json::Value as Json;
 
 use super::{
-    ArchError, Architecture, CacheForm, Config, Documents, LoadOptions, Network, Tensors,
+    ArchError, Architecture, CacheForm, Config, ConfigKey, Documents, LoadOptions, Network, Tables, Tensors,
     blocks::{
         Activation, Buckets, CrossAttention, Embedding, FeedForward, Heads, KeyValueCache, LayerCache, Linear, PreNormLayer, RelativeBias,
         RmsNorm, Scale, SelfAttention, layer::BIAS,
     },
+    keys::{irrelevant, only, read},
     translator::{self, Entry, Exit, PARTS, Part, Side},
 };
 use crate::{checkpoint::Weights, mil::DataType};
@@ -25,6 +26,30 @@ const NAME: &str = "t5";
 const RESIDUAL_SCALE: f64 = 1.0 / 64.0;
 /// Distances that a table of relative positions may have.
 const FARTHEST: u64 = 1 << 15;
+
+const KEYS: &[ConfigKey] = &[
+    only("model_type", &["\"t5\""]),
+    read("vocab_size"),
+    read("d_model"),
+    read("d_kv"),
+    read("d_ff"),
+    read("num_heads"),
+    read("num_layers"),
+    read("num_decoder_layers"),
+    read("relative_attention_num_buckets"),
+    read("relative_attention_max_distance"),
+    read("layer_norm_epsilon"),
+    read("feed_forward_proj"),
+    read("tie_word_embeddings"),
+    read("decoder_start_token_id"),
+    read("pad_token_id"),
+    read("eos_token_id"),
+    irrelevant("is_encoder_decoder", "the component's `part` says which stack is meant"),
+    irrelevant("is_decoder", "the component's `part` says which stack is meant"),
+    irrelevant("dense_act_fn", "follows from `feed_forward_proj`"),
+    irrelevant("is_gated_act", "follows from `feed_forward_proj`"),
+    irrelevant("n_positions", "positions are relative and have no end"),
+];
 
 /// T5 and FLAN-T5.
 #[derive(Debug)]
@@ -43,6 +68,10 @@ impl Architecture for T5 {
         config.get("model_type").and_then(Json::as_str) == Some(NAME)
     }
 
+    fn config_keys(&self) -> Tables {
+        &[KEYS]
+    }
+
     fn holds(&self, weights: &dyn Weights, part: Option<&str>) -> bool {
         let stack = if part == Some("encoder") { "encoder" } else { "decoder" };
         weights.info(&format!("{stack}.final_layer_norm.weight")).is_some()
@@ -50,8 +79,7 @@ impl Architecture for T5 {
 
     fn load(&self, documents: &Documents, weights: &Arc<dyn Weights>, options: &LoadOptions) -> Result<Network, ArchError> {
         let part = Part::of(options, NAME)?;
-        let config = documents.config.as_ref().ok_or(ArchError::NeedsConfig { architecture: NAME })?;
-        let sizes = Sizes::read(Config::new(config), options)?;
+        let sizes = Sizes::read(Config::of(documents, self)?, options)?;
         let tensors = Tensors::new(weights.as_ref(), "", options.compute);
         let reader = Reader { tensors: &tensors, sizes: &sizes, part, stack: if part == Part::Encoder { "encoder" } else { "decoder" } };
         let (entry, layers, exit) = (reader.entry()?, reader.layers(options)?, reader.exit()?);

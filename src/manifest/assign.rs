@@ -5,13 +5,12 @@ use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 use super::{
     error::{ManifestError, Problem},
     glob::{GlobError, VariantGlob},
-    nearest::nearest,
     package::PackageManifest,
     reader::{Item, Place, Table},
     release::Delivery,
     variants::VariantPlan,
 };
-use crate::base::Tag;
+use crate::base::{Tag, nearest};
 
 /// What the manifest says about one variant.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -19,6 +19,7 @@ pub(super) const KEYS: &[&str] = &[
     "files",
     "part",
     "architecture",
+    "ignore-config",
     "size",
     "sequence",
     "encoder-sequence",
@@ -77,6 +78,8 @@ pub struct Conversion {
     pub part: Option<String>,
     /// The architecture, where no config.json names it.
     pub architecture: Option<String>,
+    /// Keys of config.json that are left out of account.
+    pub ignore_config: Vec<String>,
     /// Picture sizes; empty for models without.
     pub sizes: Vec<Size>,
     /// Input lengths; empty for models without.
@@ -368,6 +371,7 @@ fn conversion(component: &str, source: &Item<'_>, table: &mut Table<'_>) -> Resu
         checkpoint,
         part: keys.text("part")?,
         architecture: keys.text("architecture")?,
+        ignore_config: keys.list("ignore-config", |item| Ok(item.text("the name of a key of config.json")?.to_owned()))?,
         sizes: keys.list("size", size)?,
         sequences: keys.list("sequence", length)?,
         encoder_sequences: keys.list("encoder-sequence", length)?,

@@ -12,12 +12,11 @@ use super::{
     axes::{Axes, Axis, Cache, Format, LENGTH_LIMIT, Layout, Linear, Logits, Precision, Size},
     compression::Compression,
     error::{ManifestError, Problem},
-    nearest::meant,
     reader::Place,
     release::BundleKind,
     variants::{Content, VariantPlan},
 };
-use crate::base::Target;
+use crate::base::{Target, meant};
 
 /// A component made from bundles that exist.
 #[derive(Debug, Clone)]

@@ -7,10 +7,8 @@ use std::{collections::BTreeMap, ops::Range, rc::Rc};
 
 use toml::de::{DeTable, DeValue};
 
-use super::{
-    error::{ManifestError, Problem},
-    nearest::meant,
-};
+use super::error::{ManifestError, Problem};
+use crate::base::meant;
 
 /// A place in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -62,6 +62,9 @@ pub struct Source {
     /// The commit of the repository they came from, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,
+    /// Keys of its `config.json` that were left out of account, because the package manifest says that they change no number.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub ignored_config: BTreeSet<String>,
     /// Fields of a newer schema.
     #[serde(flatten)]
     pub other: Other,

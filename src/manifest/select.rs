@@ -7,10 +7,9 @@ use std::collections::BTreeMap;
 
 use super::{
     glob::VariantGlob,
-    nearest::{meant, nearest},
     release::{BundleKind, Delivery, Release, Variant},
 };
-use crate::base::{RelativePath, Tag, Target};
+use crate::base::{RelativePath, Tag, Target, meant, nearest};
 
 /// How many ids a message lists.
 const LISTED: usize = 20;

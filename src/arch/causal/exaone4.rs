@@ -1,29 +1,39 @@
 //! EXAONE 4.0: norms behind each part and over every head; sliding layers with rotary positions between global ones without (LG AI Research
 //! 2025; transformers `modeling_exaone4.py`).
 //!
-//! Rotary positions are everywhere where the config has no window.
+//! Rotary positions are everywhere where the config turns the window off with null.
 
 use serde_json::Value as Json;
 
 use super::{
     Family,
-    settings::{LayerKind, NormPlace, Settings},
+    rope::USUAL,
+    settings::{ALL_TURNED, Defaults, KEYS, LayerKind, NO_BIASES, NormPlace, Settings},
 };
-use crate::arch::{ArchError, Config};
+use crate::arch::{ArchError, Config, ConfigKey, keys::read};
+
+const OWN: &[ConfigKey] = &[read("sliding_window"), read("sliding_window_pattern"), read("layer_types")];
+/// The window of configs that do not have the key.
+const WINDOW: u64 = 4096;
 
 pub(super) const FAMILY: Family = Family {
     name: "exaone4",
     class: "Exaone4ForCausalLM",
-    settings: |config| {
-        let mut settings = Settings { norms: NormPlace::Behind, head_norms: true, ..Settings::read(config)? };
-        settings.window = config.get("sliding_window").map(|_| config.count("sliding_window")).transpose()?;
+    backbone: "Exaone4Model",
+    keys: &[OWN, KEYS, ALL_TURNED, NO_BIASES, super::kind!("exaone4")],
+    defaults: Defaults { epsilon: 1e-5, positions: 2048, key_value_heads: Some(32), head_size: None, end: Some(2), rope: USUAL },
+    settings: |config, settings| {
+        let mut settings = Settings { norms: NormPlace::Behind, head_norms: true, ..settings };
+        settings.window = Settings::window(config, Some(WINDOW))?;
         let sliding = match settings.layer_types(config)? {
+            Some(types) if settings.window.is_none() && types.contains(&true) => {
+                return Err(config.refuse("layer_types", "full_attention alone, since `sliding_window` is null"));
+            }
             Some(types) => types,
             None => pattern(config, settings.layers.len(), settings.window)?,
         };
         let has_window = settings.window.is_some();
-        let kind = |sliding: bool| LayerKind { sliding: sliding && has_window, rotary: sliding || !has_window };
-        settings.layers = sliding.into_iter().map(kind).collect();
+        settings.layers = sliding.into_iter().map(|sliding| LayerKind { sliding, rotary: sliding || !has_window }).collect();
         Ok(settings)
     },
 };

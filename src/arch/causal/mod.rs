@@ -17,8 +17,11 @@ use std::sync::Arc;
 
 use serde_json::Value as Json;
 
-use self::{reader::Reader, settings::Settings};
-use super::{ArchError, Architecture, Config, Documents, LoadOptions, Network, Tensors};
+use self::{
+    reader::Reader,
+    settings::{Defaults, Settings},
+};
+use super::{ArchError, Architecture, Config, Documents, LoadOptions, Network, Tables, Tensors};
 use crate::checkpoint::Weights;
 
 const PARTS: &[&str] = &["decoder"];
@@ -31,9 +34,23 @@ pub(super) struct Family {
     name: &'static str,
     /// The class that configs list.
     class: &'static str,
-    /// What a config of the family says.
-    settings: fn(Config<'_>) -> Result<Settings, ArchError>,
+    /// The class without a head of its own, as `AutoModel` saves it.
+    backbone: &'static str,
+    /// The keys of its configs.
+    keys: Tables,
+    /// What keys have that a config leaves out.
+    defaults: Defaults,
+    /// Adds to the settings that families share what a config of this one says.
+    settings: fn(Config<'_>, Settings) -> Result<Settings, ArchError>,
 }
+
+/// The table of the one key that says which family a config is of.
+macro_rules! kind {
+    ($name:literal) => {
+        &[$crate::arch::keys::only("model_type", &[concat!("\"", $name, "\"")])]
+    };
+}
+use kind;
 
 /// Llama 2 and 3, SmolLM.
 pub(super) static LLAMA: Family = llama::FAMILY;
@@ -59,10 +76,15 @@ impl Architecture for Family {
 
     fn detects(&self, config: &Json) -> bool {
         let listed = config.get("architectures").and_then(|listed| listed.get(0)?.as_str());
+        let is_own = |class: &str| class == self.class || class == self.backbone;
         match config.get("model_type").and_then(Json::as_str) {
-            Some(kind) => kind == self.name && listed.is_none_or(|class| class == self.class),
-            None => listed == Some(self.class),
+            Some(kind) => kind == self.name && listed.is_none_or(is_own),
+            None => listed.is_some_and(is_own),
         }
+    }
+
+    fn config_keys(&self) -> Tables {
+        self.keys
     }
 
     fn has_chunks(&self) -> bool {
@@ -74,18 +96,19 @@ impl Architecture for Family {
     }
 
     fn holds(&self, weights: &dyn Weights, _part: Option<&str>) -> bool {
-        weights.info("model.embed_tokens.weight").is_some()
+        weights.info(&format!("{}{}.weight", reader::prefix(weights), reader::EMBEDDING)).is_some()
     }
 
     fn load(&self, documents: &Documents, weights: &Arc<dyn Weights>, options: &LoadOptions) -> Result<Network, ArchError> {
         if options.part.as_deref().is_some_and(|part| !PARTS.contains(&part)) {
             return Err(ArchError::Part { architecture: self.name, parts: PARTS, found: options.part.clone() });
         }
-        let config = documents.config.as_ref().ok_or(ArchError::NeedsConfig { architecture: self.name })?;
-        let settings = (self.settings)(Config::new(config))?;
-        let ends = settings::end_tokens(Config::new(config), documents.others.get(GENERATION))?;
+        let config = Config::of(documents, self)?;
+        let settings = (self.settings)(config, Settings::read(config, &self.defaults)?)?;
+        let ends = settings::end_tokens(config, documents.others.get(GENERATION), self.defaults.end)?;
         let tensors = Tensors::new(weights.as_ref(), "", options.compute);
-        let network = Reader { tensors: &tensors, settings: &settings, options }.network(&ends)?;
+        let network =
+            Reader { tensors: &tensors, prefix: reader::prefix(weights.as_ref()), settings: &settings, options }.network(&ends)?;
         tensors.all_used(self.name)?;
         Ok(network)
     }

@@ -6,22 +6,36 @@ use super::{
     settings::{NormPlace, Settings},
     stack::{Caches, Entry, Exit, interfaces},
 };
-use crate::arch::{
-    ArchError, CacheForm, Chunk, LoadOptions, Network, Stage, Tensors,
-    blocks::{
-        Embedding, FeedForward, Heads, KeyValueCache, Linear, PostNormLayer, PreNormLayer, RmsNorm, Rotary, Scale, SelfAttention,
-        layer::{BIAS, WINDOW_BIAS},
+use crate::{
+    arch::{
+        ArchError, CacheForm, Chunk, LoadOptions, Network, Stage, Tensors,
+        blocks::{
+            Embedding, FeedForward, Heads, KeyValueCache, Linear, PostNormLayer, PreNormLayer, RmsNorm, Rotary, Scale, SelfAttention,
+            layer::{BIAS, WINDOW_BIAS},
+        },
     },
+    checkpoint::Weights,
 };
 
-const EMBEDDING: &str = "model.embed_tokens";
+pub(super) const EMBEDDING: &str = "embed_tokens";
+const LAYERS: &str = "layers";
 const HEAD: &str = "lm_head.weight";
+/// Rotary frequencies that old checkpoints hold beside the config that says them.
+const INVERSE_FREQUENCIES: &str = "rotary_emb.inv_freq";
 /// Rings have a multiple of so many slots, which the Neural Engine wants.
 const SLOTS: u64 = 32;
+
+/// What the names of a checkpoint's tensors start with; nothing where the model was saved without a head of its own, as `AutoModel` saves it.
+pub(super) fn prefix(weights: &dyn Weights) -> &'static str {
+    let is_there = |prefix: &str| weights.info(&format!("{prefix}{EMBEDDING}.weight")).is_some();
+    if !is_there("model.") && is_there("") { "" } else { "model." }
+}
 
 /// Reads a model, or a chunk of it.
 pub(super) struct Reader<'a> {
     pub tensors: &'a Tensors<'a>,
+    /// What the names of all tensors but the head's start with.
+    pub prefix: &'static str,
     pub settings: &'a Settings,
     pub options: &'a LoadOptions,
 }
@@ -40,7 +54,10 @@ impl Reader<'_> {
             settings: self.settings.clone(),
             layers: self.settings.layers[own.start as usize..own.end as usize].to_vec(),
             embedding: chunk.is_first().then(|| self.embedding()).transpose()?,
-            rotary: self.rotary().filter(|_| self.settings.layers[own.start as usize..own.end as usize].iter().any(|layer| layer.rotary)),
+            rotary: match self.settings.layers[own.start as usize..own.end as usize].iter().any(|layer| layer.rotary) {
+                true => self.rotary()?,
+                false => None,
+            },
             compute: self.options.compute,
             caches,
         };
@@ -56,6 +73,9 @@ impl Reader<'_> {
         let mut notes = BTreeMap::new();
         if !ends.is_empty() {
             notes.insert("end-token".to_owned(), ends.iter().map(u64::to_string).collect::<Vec<_>>().join(","));
+        }
+        if let Some(note) = self.settings.rope.note(self.options.positions) {
+            notes.insert("longrope".to_owned(), note);
         }
         if let Some(Chunk { index, count }) = self.options.chunk {
             notes.insert("chunk".to_owned(), format!("{}/{count}", index + 1));
@@ -81,27 +101,28 @@ impl Reader<'_> {
     }
 
     fn embedding(&self) -> Result<Embedding, ArchError> {
-        Embedding::read(self.tensors, EMBEDDING, self.settings.vocabulary, self.settings.width, 1.0)
+        Embedding::read(self.tensors, &format!("{}{EMBEDDING}", self.prefix), self.settings.vocabulary, self.settings.width, 1.0)
     }
 
-    fn rotary(&self) -> Option<Rotary> {
-        let rope = &self.settings.rope;
-        Rotary::new(&rope.frequencies, self.options.positions, rope.magnitude, self.options.compute)
+    fn rotary(&self) -> Result<Option<Rotary>, ArchError> {
+        let (rope, positions) = (&self.settings.rope, self.options.positions);
+        Ok(Rotary::new(rope.frequencies(positions)?, positions, rope.magnitude, self.options.compute))
     }
 
     /// The last norm and the head, which in tied models is the embedding.
     fn head(&self) -> Result<(RmsNorm, Linear), ArchError> {
         let Settings { width, vocabulary, tied, epsilon, .. } = *self.settings;
-        let norm = RmsNorm::read(self.tensors, "model", "norm", width, epsilon)?;
+        let norm = RmsNorm::read(self.tensors, self.prefix.trim_end_matches('.'), "norm", width, epsilon)?;
         let weight = match tied {
             true => self.embedding()?.table().clone(),
+            false if !self.tensors.has(HEAD) => return Err(ArchError::NoHead { name: HEAD }),
             false => self.tensors.get_shaped(HEAD, &[vocabulary, width])?,
         };
         Ok((norm, Linear::new("lm_head", weight, None)))
     }
 
     fn layer(&self, index: u64, caches: Caches, places: &mut (u64, u64)) -> Result<Box<dyn Stage>, ArchError> {
-        let name = format!("model.layers.{index}");
+        let name = format!("{}{LAYERS}.{index}", self.prefix);
         let norm = |part: &str| RmsNorm::read(self.tensors, &name, part, self.settings.width, self.settings.epsilon);
         let attention = self.attention(&name, index, caches, places)?;
         let feed_forward = self.feed_forward(&name)?;
@@ -179,14 +200,15 @@ impl Reader<'_> {
     /// What other chunks have, the copy of a tied head, and tables that old checkpoints hold.
     fn skip_the_rest(&self, chunk: Chunk, count: u64) {
         let own = chunk.layers(count);
-        let elsewhere = |name: &str| match name.strip_prefix("model.layers.") {
+        let [norm, embedding] = ["norm", EMBEDDING].map(|name| format!("{}{name}.weight", self.prefix));
+        let elsewhere = |name: &str| match name.strip_prefix(&format!("{}{LAYERS}.", self.prefix)) {
             Some(rest) => {
                 rest.split('.').next().and_then(|index| index.parse().ok()).is_some_and(|index| index < count && !own.contains(&index))
             }
             None if name == HEAD => self.settings.tied || !chunk.is_last(),
-            None if name == "model.norm.weight" => !chunk.is_last(),
-            None => name == "model.embed_tokens.weight" && !chunk.is_first() && !(chunk.is_last() && self.settings.tied),
+            None if name == norm => !chunk.is_last(),
+            None => name == embedding && !chunk.is_first() && !(chunk.is_last() && self.settings.tied),
         };
-        self.tensors.skip(|name| elsewhere(name) || name.ends_with(".rotary_emb.inv_freq"));
+        self.tensors.skip(|name| elsewhere(name) || name.ends_with(INVERSE_FREQUENCIES));
     }
 }

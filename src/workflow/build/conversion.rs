@@ -27,8 +27,8 @@ use super::{
 };
 use crate::{
     arch::{
-        self, ArchError, Architecture, AttentionForm, CacheForm, Chunk, Documents, Feature, Form, FunctionPlan, ImageLayout, LinearForm,
-        LoadOptions, LogitsForm, Network,
+        self, ArchError, Architecture, AttentionForm, CacheForm, Chunk, Config, Documents, Feature, Form, FunctionPlan, ImageLayout,
+        LinearForm, LoadOptions, LogitsForm, Network,
     },
     base::{Blake3, Digest, RelativePath, Target},
     checkpoint::{Checkpoint, CheckpointError, ConvertError, Weights, evaluate, evaluate_to_vec},
@@ -115,6 +115,12 @@ impl<'a> Conversion<'a> {
             let source = ArchError::Form { axis: "chunks", found: chunks.count.to_string(), why };
             return Err(BuildError::Architecture { component: component.to_owned(), checkpoint: path, source }.into());
         }
+        let ignored: BTreeSet<String> = settings.ignore_config.iter().cloned().collect();
+        account(&checkpoint, architecture, &ignored).map_err(|source| BuildError::Architecture {
+            component: component.to_owned(),
+            checkpoint: path.clone(),
+            source,
+        })?;
         let part = part(component, settings, architecture);
         if let Some(hub) = &hub {
             match checkpoint.default_files() {
@@ -137,7 +143,7 @@ impl<'a> Conversion<'a> {
         };
         let used = checkpoint.used_files(&files).map_err(in_checkpoint)?;
         let mut digests = used.iter().map(digest).collect::<Result<BTreeMap<_, _>, StoreError>>()?;
-        let documents = documents(&checkpoint, hub.as_ref(), architecture, &in_checkpoint)?;
+        let documents = Documents { ignored, ..documents(&checkpoint, hub.as_ref(), architecture, &in_checkpoint)? };
         for name in documents.others.keys() {
             digests.insert(name.clone(), hashing.digest(&checkpoint.path(name))?);
         }
@@ -151,6 +157,7 @@ impl<'a> Conversion<'a> {
             files: self.digests()?,
             repository: self.hub.as_ref().map(|hub| hub.repository().to_owned()),
             revision: self.hub.as_ref().map(|hub| hub.commit().to_owned()),
+            ignored_config: self.documents.ignored.clone(),
             other: Other::default(),
         })
     }
@@ -266,10 +273,14 @@ impl<'a> Conversion<'a> {
         };
         let weights = weights.map_err(|source| BuildError::Checkpoint { component: component(), source })?;
         let network = self.architecture.load(&self.documents, &weights, options);
-        let network =
+        let mut network =
             network.map_err(|source| BuildError::Architecture { component: component(), checkpoint: self.path.clone(), source })?;
         if let Some(hub) = &self.hub {
             hub.settle(&self.files)?;
+        }
+        if !self.documents.ignored.is_empty() {
+            let keys = self.documents.ignored.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+            network.notes.insert("ignored-config".to_owned(), keys);
         }
         Ok((network, weights))
     }
@@ -468,6 +479,19 @@ fn weight_files(checkpoint: &Checkpoint, architecture: &dyn Architecture, part: 
     if fitting.len() == 1 { Ok(fitting) } else { Err(CheckpointError::Ambiguous { path, candidates }) }
 }
 
+/// Accounts for every key of config.json, before any tensor is looked for.
+fn account(checkpoint: &Checkpoint, architecture: &dyn Architecture, ignored: &BTreeSet<String>) -> Result<(), ArchError> {
+    let documents = Documents { config: checkpoint.config().cloned(), ignored: ignored.clone(), ..Documents::default() };
+    match (&documents.config, ignored.first()) {
+        (Some(_), _) => Config::of(&documents, architecture).map(|_| ()),
+        (None, Some(key)) => {
+            let why = "the checkpoint has no config.json".into();
+            Err(ArchError::CannotIgnore { key: key.clone(), why, near: Vec::new() })
+        }
+        (None, None) => Ok(()),
+    }
+}
+
 /// The first thing that the manifest asks for and that is not built.
 fn unsupported(settings: &manifest::Conversion) -> Option<String> {
     let compression = settings.compressions.iter().find(|it| **it != Compression::None).map(|it| format!("compress = \"{it}\""));
@@ -486,7 +510,7 @@ fn documents(
     let bring = |path: &str| hub.map_or(Ok(()), |hub| hub.bring_document(path));
     // What cannot be had is missed below.
     let read = |path: &str| bring(path).ok().and_then(|()| checkpoint.document(path).ok().flatten());
-    let mut documents = Documents { config: checkpoint.config().cloned(), others: BTreeMap::new() };
+    let mut documents = Documents { config: checkpoint.config().cloned(), ..Documents::default() };
     for path in architecture.documents(&read) {
         bring(&path)?;
         if let Some(document) = checkpoint.document(&path).map_err(in_checkpoint)? {

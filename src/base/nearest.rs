@@ -8,7 +8,7 @@ pub fn nearest<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>, li
 }
 
 /// The one candidate that is nearer than all others, if there is one.
-pub(super) fn meant<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn meant<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     match scored(text, candidates)[..] {
         [(first, _), (second, _), ..] if first == second => None,
         [(_, candidate), ..] => Some(candidate),
