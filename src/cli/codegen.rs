@@ -19,7 +19,8 @@ Examples:
 ///
 /// For every bundle a type that takes and gives what its release says, and an actor that loads bundles when they are needed and unloads them at a
 /// memory warning. For causal language models an actor that generates tokens: caches as states or as inputs, chunks, functions, sampling with a
-/// seed. Files that would not change stay untouched. The code needs iOS 16, for states and functions iOS 18; it was parsed, not run on a device.
+/// seed. Files that would not change stay untouched. The code compiles as Swift 5 and Swift 6 and needs iOS 16, for states and functions iOS 18; it
+/// was not run on a device.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct CodegenArguments {
@@ -32,6 +33,11 @@ pub(super) struct CodegenArguments {
     /// Write the files to DIR
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+    /// Name the Swift enum NAME
+    ///
+    /// By default it has the package's name: `flux-1-tae` becomes `Flux1Tae`.
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
 }
 
 /// What code is written in.
@@ -41,7 +47,7 @@ enum Language {
 }
 
 pub(super) fn run(arguments: &CodegenArguments, session: &Session) -> Result<Exit, CommandError> {
-    let options = CodegenOptions { request: arguments.package.clone(), out: arguments.out.clone() };
+    let options = CodegenOptions { request: arguments.package.clone(), out: arguments.out.clone(), name: arguments.name.clone() };
     let report = match arguments.language {
         Language::Swift => swift(&session.context, &options)?,
     };
@@ -49,6 +55,7 @@ pub(super) fn run(arguments: &CodegenArguments, session: &Session) -> Result<Exi
         report.warnings.iter().for_each(|warning| printer.warning(warning));
         let changed = report.files.values().filter(|changed| **changed).count();
         let files = count(report.files.len() as u64, "file");
+        report.removed.iter().for_each(|path| printer.summary(format_args!("removed `{}`: not needed any more", path.display())));
         printer.summary(format_args!("wrote {changed} of {files} for `{}` to `{}`", report.release, arguments.out.display()));
         Ok(())
     })?;

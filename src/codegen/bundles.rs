@@ -55,6 +55,8 @@ pub(super) struct Feature {
     pub shape: Vec<u64>,
     pub flexible: bool,
     pub optional: bool,
+    /// Of an output: the property with its numbers as `Float`.
+    pub scalars: String,
 }
 
 impl Feature {
@@ -81,12 +83,17 @@ impl Feature {
             shape: feature.shape.clone(),
             flexible: feature.ranges.is_some() || feature.enumerated.is_some() || feature.shape.is_empty(),
             optional: feature.optional,
+            scalars: String::new(),
         }
     }
 
     fn all(features: &[release::Feature]) -> Vec<Self> {
         let mut scope = Scope::with(PARAMETERS);
-        features.iter().map(|feature| Self::of(feature, &mut scope)).collect()
+        let mut all: Vec<Self> = features.iter().map(|feature| Self::of(feature, &mut scope)).collect();
+        for feature in &mut all {
+            feature.scalars = scope.unique(format!("{}Scalars", feature.value.trim_matches('`')));
+        }
+        all
     }
 }
 
@@ -113,8 +120,8 @@ fn shapes(interface: &Interface) -> impl PartialEq {
     (of(interface), interface.functions.iter().map(|(name, function)| (name.clone(), of(function))).collect::<Vec<_>>())
 }
 
-/// Every bundle with a known interface that Core ML can load, in the release's order.
-pub(super) fn bundles(release: &Release) -> Vec<Bundle> {
+/// Every bundle with a known interface that Core ML can load, in the release's order; their types lie in the enum `package`.
+pub(super) fn bundles(release: &Release, package: &str) -> Vec<Bundle> {
     let is_model = |kind: BundleKind| matches!(kind, BundleKind::MlPackage | BundleKind::MlModelC);
     let mut groups: Vec<(&str, Vec<(&Variant, &Interface)>)> = Vec::new();
     for variant in release.variants.iter().filter(|variant| is_model(variant.kind)) {
@@ -124,7 +131,7 @@ pub(super) fn bundles(release: &Release) -> Vec<Bundle> {
             None => groups.push((stem(variant), vec![(variant, interface)])),
         }
     }
-    let (mut values, mut types) = (Scope::with(&["all"]), Scope::of_types());
+    let (mut values, mut types) = (Scope::with(&["all"]), Scope::of_types(package));
     let mut found = Vec::new();
     for (name, mut members) in groups {
         members.sort_by_key(|(variant, _)| std::cmp::Reverse(variant.target));

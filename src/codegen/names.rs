@@ -7,15 +7,26 @@ use std::collections::BTreeSet;
 /// Words that are identifiers only between backticks.
 const KEYWORDS: &str = "\
     actor any as associatedtype async await borrowing break case catch class consuming continue default defer deinit do else enum \
-    extension fallthrough false fileprivate for func get guard if import in init inout internal is let nil open operator private \
-    protocol public repeat rethrows return self set some static struct subscript super switch throw throws true try typealias var \
-    where while";
+    extension fallthrough false fileprivate for func get guard if import in infix inout internal is let nil nonisolated open operator \
+    postfix precedencegroup prefix private protocol public repeat rethrows return sending set some static struct subscript switch throw \
+    throws true try typealias var where while";
+/// Words that mean something after a dot or in a body, even between backticks.
+const RESERVED: &str = "init self super";
 /// Types that the templates name, or that mean something to the language: no generated type may hide them.
 const TYPES: &str = "\
-    Any AnyObject Array AsyncThrowingStream Bool Call CoreML CVPixelBuffer CancellationError Dictionary Double Error Failure Feature \
-    FileManager Float Form Foundation Function Generator Int Int32 MLFeatureValue MLModel MLMultiArray MLState ModelBundle Models \
-    Never Notification NotificationCenter Optional Outputs Protocol Random RandomNumberGenerator Result Sampling Self Sendable Set \
-    Step String Swift Task Type UInt32 UInt64 UIKit URL Void";
+    Any AnyObject AnyHashable Array ArraySlice AsyncThrowingStream Bool CVPixelBuffer Call CancellationError CoreML CoreVideo Dictionary \
+    Double Error Failure Feature FileManager Float Form Foundation Function Generator Hashable Inputs Int Int32 Key LoadedModel \
+    MLComputeUnits MLDictionaryFeatureProvider MLFeatureProvider MLFeatureValue MLModel MLModelConfiguration MLMultiArray \
+    MLMultiArrayDataType MLPredictionOptions MLShapedArray MLState Memory ModelBundle Models NSLock NSNumber Never Notification \
+    NotificationCenter ObjectIdentifier Optional Outputs Part Protocol Random RandomNumberGenerator Ready Result Sampling Self Sendable \
+    Set Source States Step String Swift Task Type UInt16 UInt32 UInt64 UInt8 UIApplication UIKit URL URLResourceKey Void";
+/// Types that apps use all the time: the enum of a package stands beside the app's own code and may not hide them.
+const APP_TYPES: &str = "\
+    Animation Binding Bundle Button Calendar Character Clock Codable Collection CodingKey Color Comparable Data Date Decodable Decoder \
+    Duration Encodable Encoder Environment Equatable Font Formatter Gradient Group Hasher Host Identifiable Image Iterator Label Layout \
+    List Locale Mirror NSObject Observable Observation Operation Path Port Process Progress Published Range Regex Scanner Scene Section \
+    Sequence Shape Slice Slider Spacer State Stepper Stream StringProtocol Substring Table Text Thread Timer Toggle Transaction UUID Unit \
+    View Vision Window";
 
 /// Names that were given in one scope.
 #[derive(Debug, Default)]
@@ -29,9 +40,14 @@ impl Scope {
         Self { taken: names.iter().map(|&name| name.to_owned()).collect() }
     }
 
-    /// A scope of types.
-    pub(super) fn of_types() -> Self {
-        Self { taken: TYPES.split(' ').map(str::to_owned).collect() }
+    /// Scope of the types inside the enum of a package.
+    pub(super) fn of_types(package: &str) -> Self {
+        Self { taken: TYPES.split_whitespace().chain([package]).map(str::to_owned).collect() }
+    }
+
+    /// Scope of the enum itself: an app's module.
+    pub(super) fn of_module() -> Self {
+        Self { taken: TYPES.split_whitespace().chain(APP_TYPES.split_whitespace()).map(str::to_owned).collect() }
     }
 
     /// A type's name, e.g. `Flux1Tae`.
@@ -48,12 +64,14 @@ impl Scope {
         let name = words.iter().skip(1).fold(first, |name, word| joined(name, &capitalized(word)));
         let name = if name.starts_with(|first: char| first.is_ascii_alphabetic()) { name } else { format!("value{name}") };
         let name = self.unique(name);
-        if KEYWORDS.split(' ').any(|word| word == name) { format!("`{name}`") } else { name }
+        if KEYWORDS.split_whitespace().any(|word| word == name) { format!("`{name}`") } else { name }
     }
 
-    fn unique(&mut self, name: String) -> String {
+    /// `name` with a suffix where it is taken: `_2`, `_3` and so on.
+    pub(super) fn unique(&mut self, name: String) -> String {
         let numbered = (2..).map(|number| format!("{name}_{number}"));
-        let free = std::iter::once(name.clone()).chain(numbered).find(|name| !self.taken.contains(name)).unwrap_or(name);
+        let is_free = |name: &String| !self.taken.contains(name) && RESERVED.split_whitespace().all(|word| word != name);
+        let free = std::iter::once(name.clone()).chain(numbered).find(is_free).unwrap_or(name);
         self.taken.insert(free.clone());
         free
     }
@@ -83,10 +101,26 @@ fn lowered(word: &str) -> String {
 pub(super) fn literal(text: &str) -> String {
     let escaped = |c: char| match c {
         '"' | '\\' => format!("\\{c}"),
-        c if c.is_control() => format!("\\u{{{:x}}}", u32::from(c)),
+        c if is_invisible(c) => format!("\\u{{{:x}}}", u32::from(c)),
         c => c.to_string(),
     };
     format!("\"{}\"", text.chars().map(escaped).collect::<String>())
+}
+
+/// `text` for a line of a comment: what would end the line or hide something becomes a blank.
+pub(super) fn comment(text: &str) -> String {
+    text.chars().map(|c| if is_invisible(c) { ' ' } else { c }).collect()
+}
+
+/// Control characters, line separators and marks that change the direction of what follows.
+fn is_invisible(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}' | '\u{feff}')
+}
+
+/// Whether a name that a person chose can be the name of a type.
+pub(super) fn is_type_name(text: &str) -> bool {
+    let is_identifier = text.starts_with(|c: char| c.is_ascii_alphabetic()) && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    is_identifier && KEYWORDS.split_whitespace().chain(TYPES.split_whitespace()).chain(RESERVED.split_whitespace()).all(|word| word != text)
 }
 
 #[cfg(test)]
@@ -95,15 +129,18 @@ mod tests {
 
     #[test]
     fn names_are_identifiers() {
-        let types = |text: &str| Scope::of_types().type_name(text);
+        let types = |text: &str| Scope::of_module().type_name(text);
         assert_eq!(types("flux-1-tae"), "Flux1Tae");
         assert_eq!(types("exaone-4.0-1.2b"), "Exaone4_0_1_2b");
         assert_eq!(types("4x-upscaler"), "Model4xUpscaler");
         assert_eq!(types("string"), "String_2", "Swift's own type stays visible");
+        assert_eq!(types("data"), "Data_2", "so do types that an app needs");
+        assert_eq!(Scope::of_types("Tae").type_name("tae"), "Tae_2", "the package's own enum");
         let values = |text: &str| Scope::default().value_name(text);
         assert_eq!(values("encoder_hidden_states"), "encoderHiddenStates");
         assert_eq!(values("CLIP input.1"), "clipInput1");
         assert_eq!(values("in"), "`in`");
+        assert_eq!(["self", "init", "super"].map(values), ["self_2", "init_2", "super_2"], "backticks do not free these");
         assert_eq!(values("3"), "value3");
         assert_eq!(values("é"), "value");
     }
@@ -116,6 +153,13 @@ mod tests {
 
     #[test]
     fn literals_mean_what_they_say() {
-        assert_eq!(literal("a\"\\(b)\n\u{e9}"), "\"a\\\"\\\\(b)\\u{a}\u{e9}\"");
+        assert_eq!(literal("a\"\\(b)\n\u{e9}\u{202e}"), "\"a\\\"\\\\(b)\\u{a}\u{e9}\\u{202e}\"");
+        assert_eq!(comment("a`\r\nimport B\u{2028}c\0"), "a`  import B c ");
+    }
+
+    #[test]
+    fn names_that_people_choose_are_checked() {
+        assert!(is_type_name("TinyModel") && is_type_name("A_2"));
+        assert!(["", "2A", "A-B", "class", "Task", "self", "Ä"].iter().all(|name| !is_type_name(name)));
     }
 }

@@ -10,8 +10,8 @@ use serde::Serialize;
 
 use super::{Context, Error, PackageRequest, bundles, publish};
 use crate::{
-    base::AtomicFile,
-    codegen::{self, CodegenError},
+    base::{AtomicFile, PackageName},
+    codegen::{self, CodegenError, SwiftOptions},
     manifest::release::{BundleKind, Release},
 };
 
@@ -24,6 +24,8 @@ pub struct CodegenOptions {
     pub request: PackageRequest,
     /// Where the files go, from the working directory.
     pub out: PathBuf,
+    /// Name of the enum that has everything; none: made of the package's.
+    pub name: Option<String>,
 }
 
 /// What was written.
@@ -33,6 +35,9 @@ pub struct CodegenReport {
     pub release: String,
     /// The files, and whether each changed.
     pub files: BTreeMap<PathBuf, bool>,
+    /// Files of an earlier version of the package that are not needed any more, and were removed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub removed: Vec<PathBuf>,
     /// What the user may want to know.
     pub warnings: Vec<String>,
 }
@@ -43,6 +48,16 @@ pub enum CodegenWriteError {
     /// There is no code for the package.
     #[error(transparent)]
     Codegen(#[from] CodegenError),
+    /// A file is there that was not generated for this package.
+    #[error("`{}` was not generated for `{package}`: {}", path.display(), found.as_ref().map_or_else(|| "mlreg did not write it".to_owned(), |found| format!("it is the code of `{found}`")))]
+    Taken {
+        /// The file.
+        path: PathBuf,
+        /// The package that has no code yet.
+        package: PackageName,
+        /// The package that the file is for; none: it is not mlreg's.
+        found: Option<String>,
+    },
     /// The file system.
     #[error("cannot write `{}`", path.display())]
     Write {
@@ -59,26 +74,55 @@ impl CodegenWriteError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Codegen(CodegenError::NoModels { package }) => Some(format!("see what it has: mlreg show {package}")),
+            Self::Codegen(CodegenError::TypeName { .. }) => {
+                Some("choose letters, digits and `_`, a letter first, and no name of Swift's own".to_owned())
+            }
+            Self::Taken { .. } => Some("give the enum another name with `--name`, or write to another folder with `--out`".to_owned()),
             _ => None,
         }
     }
 }
 
-/// Writes Swift for a release; what is as it should be stays untouched.
+/// Writes Swift for a release. Files that would not change stay untouched; those that the package does not need any more are removed.
 ///
 /// # Errors
-/// When there is no such release, nothing in it that Core ML can load, or a file cannot be written.
+/// When there is no such release, nothing in it that Core ML can load, or a file cannot be written; `Taken`, and then nothing was written.
 pub fn swift(context: &Context, options: &CodegenOptions) -> Result<CodegenReport, Error> {
     let release = publish::find_usable(context, &options.request)?;
     let (ends, warnings) = end_tokens(context, &release);
-    let sources = codegen::swift(&release, &ends).map_err(CodegenWriteError::from)?;
+    let sources = codegen::swift(&release, &SwiftOptions { name: options.name.clone(), ends }).map_err(CodegenWriteError::from)?;
+    let folder = context.directory().join(&options.out);
+    let name = options.name.clone().unwrap_or_else(|| codegen::type_name(&release.package));
+    let mut old = own_files(&folder, &name, &release.package)?;
     let mut files = BTreeMap::new();
     for source in sources {
-        let path = context.directory().join(&options.out).join(&source.name);
+        let path = folder.join(&source.name);
         let changed = write(&path, &source.text).map_err(|source| CodegenWriteError::Write { path: path.clone(), source })?;
+        old.retain(|old| *old != path);
         files.insert(path, changed);
     }
-    Ok(CodegenReport { release: format!("{}@{}", release.package, release.version), files, warnings })
+    for path in &old {
+        fs::remove_file(path).map_err(|source| CodegenWriteError::Write { path: path.clone(), source })?;
+    }
+    Ok(CodegenReport { release: format!("{}@{}", release.package, release.version), files, removed: old, warnings })
+}
+
+/// Files of the enum that were generated for the package before.
+fn own_files(folder: &Path, name: &str, package: &PackageName) -> Result<Vec<PathBuf>, CodegenWriteError> {
+    let mut own = Vec::new();
+    for path in codegen::file_names(name).map(|file| folder.join(file)) {
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(source) => return Err(CodegenWriteError::Write { path, source }),
+        };
+        let text = String::from_utf8_lossy(&bytes);
+        match codegen::generated_for(&text) {
+            Some(found) if found == package.as_str() => own.push(path),
+            found => return Err(CodegenWriteError::Taken { found: found.map(str::to_owned), path, package: package.clone() }),
+        }
+    }
+    Ok(own)
 }
 
 /// The tokens that end a text, from the first bundle of the language model that the store has whole.
