@@ -69,6 +69,13 @@ impl Architecture for AutoencoderTiny {
         &[KEYS]
     }
 
+    fn component_keys(&self, part: Option<&str>) -> &'static [&'static str] {
+        match part {
+            Some("decoder") => &["size", "layout", "range", "clamp"],
+            _ => &["size", "layout", "range"],
+        }
+    }
+
     /// Original checkpoints hold encoder and decoder in a file each, whose tensors have the same names.
     fn weight_files(&self, available: &[String], part: Option<&str>) -> Option<Vec<String>> {
         let part = part?;
@@ -96,6 +103,8 @@ impl Architecture for AutoencoderTiny {
         let settings = Settings::read(config)?;
         let tensors = part.tensors(weights.as_ref(), options.compute)?;
         let layers = part.layers(&tensors, settings)?;
+        let other = if part == Part::Decoder { "encoder." } else { "decoder." };
+        tensors.skip(|name| name.starts_with(other));
         tensors.all_used(NAME)?;
         part.network(layers, settings, options)
     }

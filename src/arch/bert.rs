@@ -66,6 +66,10 @@ impl Architecture for Bert {
         &[KEYS]
     }
 
+    fn component_keys(&self, _part: Option<&str>) -> &'static [&'static str] {
+        &["sequence", "linear", "attention"]
+    }
+
     fn documents(&self, read: &dyn Fn(&str) -> Option<Json>) -> Vec<String> {
         let folders = read(MODULES).map(|modules| modules_of(&modules)).unwrap_or_default();
         std::iter::once(MODULES.to_owned()).chain(folders.into_iter().filter_map(|module| module.config_path())).collect()

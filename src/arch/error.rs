@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::Quantization;
-use crate::mil::BuildError;
+use crate::{base::nearest, mil::BuildError};
 
 /// Why a checkpoint does not become a program.
 #[derive(Debug, thiserror::Error)]
@@ -107,6 +107,8 @@ pub enum ArchError {
     MissingTensor {
         /// Its full name.
         name: String,
+        /// A tensor of the same weight that is quantized.
+        packed: Option<String>,
     },
     /// A backbone whose config does not tie the head to the embedding.
     #[error(
@@ -215,6 +217,13 @@ impl ArchError {
             Self::Quantized { .. } => Some("convert its original (unquantized) checkpoint".to_owned()),
             Self::Part { parts, .. } => Some(format!("add part = \"{}\" to the component", parts.first()?)),
             Self::NoHead { .. } => Some("convert a checkpoint that was saved with its head, such as `...ForCausalLM`".to_owned()),
+            Self::UnknownName { name, known } => Some(format!("did you mean `{}`?", nearest(name, known.iter().copied(), 1).first()?)),
+            Self::TensorType { .. } => {
+                Some("integers in place of weights are those of a quantized checkpoint: convert its original (unquantized) one".to_owned())
+            }
+            Self::MissingTensor { packed: Some(packed), .. } => {
+                Some(format!("`{packed}` is of a quantized checkpoint: convert its original (unquantized) one"))
+            }
             Self::UnusedTensors { .. } => {
                 Some("the checkpoint may be of another family: converting it without them would give wrong numbers".to_owned())
             }

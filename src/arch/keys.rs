@@ -63,6 +63,9 @@ const TOKENS: &str = "belongs to the tokenizer";
 const GENERATION: &str = "a default of text generation, outside the model";
 const LABELS: &str = "belongs to a head, whose tensors are accounted for by themselves";
 
+/// Key of configs whose weights nobody trained; its text says what they are.
+pub const STAND_IN: &str = "_mlreg_stand_in";
+
 /// The keys that mean the same for every family, unless its own table says otherwise.
 pub const COMMON_KEYS: &[ConfigKey] = &[
     read("architectures"),
@@ -86,6 +89,7 @@ pub const COMMON_KEYS: &[ConfigKey] = &[
     irrelevant("_model_name_or_path", PROVENANCE),
     irrelevant("_commit_hash", PROVENANCE),
     irrelevant("_note", PROVENANCE),
+    irrelevant(STAND_IN, "says that nobody trained the weights, which `build` and `run` repeat"),
     irrelevant("_diffusers_version", PROVENANCE),
     irrelevant("transformers_version", PROVENANCE),
     irrelevant("model_name", PROVENANCE),
@@ -210,7 +214,7 @@ pub(super) fn account(config: &Json, family: &'static str, tables: Tables, ignor
         return Err(ArchError::CannotIgnore { key: name.clone(), why, near: near.collect() });
     }
     let kept = || object.iter().filter(|(name, _)| !ignored.contains(name.as_str()));
-    if let Some(quantization) = Quantization::of(config).filter(|it| !ignored.contains(it.key)) {
+    if let Some(quantization) = Quantization::of(config).filter(|it| !it.is_read() && !ignored.contains(it.key)) {
         return Err(ArchError::Quantized { quantization });
     }
     let mut unknown = Vec::new();

@@ -63,6 +63,10 @@ impl Architecture for LingoLite {
         &[KEYS]
     }
 
+    fn component_keys(&self, part: Option<&str>) -> &'static [&'static str] {
+        translator::component_keys(part)
+    }
+
     fn holds(&self, weights: &dyn Weights, part: Option<&str>) -> bool {
         let stack = if part == Some("encoder") { "encoder" } else { "decoder" };
         weights.names().any(|name| name.ends_with(&format!("{stack}.final_norm.weight")))

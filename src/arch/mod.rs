@@ -29,7 +29,7 @@ use serde_json::Value as Json;
 
 pub use config::Config;
 pub use error::{ArchError, UnknownKey};
-pub use keys::{COMMON_KEYS, ConfigKey, KeyRule, Tables};
+pub use keys::{COMMON_KEYS, ConfigKey, KeyRule, STAND_IN, Tables};
 pub use planner::{FunctionPlan, functions, program};
 pub use quantization::Quantization;
 pub use stage::{
@@ -137,9 +137,15 @@ pub trait Architecture: Sync {
         "sequence"
     }
 
-    /// Whether it can read a run of layers alone.
-    fn has_chunks(&self) -> bool {
-        false
+    /// The keys of a component that mean something for a part, beside those that every conversion has.
+    fn component_keys(&self, part: Option<&str>) -> &'static [&'static str];
+
+    /// How many positions a model was trained for, where longer texts can be asked for and are extrapolated.
+    ///
+    /// # Errors
+    /// When the key that says it holds something else.
+    fn trained_positions(&self, _config: Config<'_>) -> Result<Option<u64>, ArchError> {
+        Ok(None)
     }
 
     /// The documents beside config.json that count, by path; `read` gives one, where it is there.

@@ -5,6 +5,9 @@ use serde_json::Value as Json;
 /// The keys under which configs say so: transformers, MLX, and compressed-tensors' older name.
 const KEYS: [&str; 3] = ["quantization_config", "quantization", "compression_config"];
 
+/// Methods whose weights are 8 bit floats.
+const FLOAT_METHODS: [&str; 2] = ["fp8", "fbgemm_fp8"];
+
 /// A quantization of a whole checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Quantization {
@@ -14,6 +17,10 @@ pub struct Quantization {
     pub method: String,
     /// Bits of a weight, where the config says so.
     pub bits: Option<u64>,
+    /// How numbers are laid out, where the method has several ways.
+    pub format: Option<String>,
+    /// Rows and columns of the blocks that have one scale.
+    pub block: Option<[u64; 2]>,
 }
 
 impl Quantization {
@@ -39,7 +46,26 @@ impl Quantization {
             _ if flag("load_in_4bit") || flag("load_in_8bit") => "bitsandbytes".to_owned(),
             _ => "unknown method".to_owned(),
         });
-        Some(Self { key, method, bits })
+        let groups =
+            table.get("config_groups").and_then(Json::as_object).into_iter().flatten().filter_map(|(_, group)| group.get("weights"));
+        let bits = bits.or_else(|| groups.clone().find_map(|weights| weights.get("num_bits")?.as_u64()));
+        let is_float =
+            groups.clone().count() > 0 && groups.clone().all(|weights| weights.get("type").and_then(Json::as_str) == Some("float"));
+        let size = |list: &Json| <[u64; 2]>::try_from(list.as_array()?.iter().filter_map(Json::as_u64).collect::<Vec<_>>()).ok();
+        let block = table
+            .get("weight_block_size")
+            .and_then(size)
+            .or_else(|| groups.clone().find_map(|weights| size(weights.get("block_structure")?)));
+        let format = text("format").or_else(|| text("fmt")).or_else(|| is_float.then(|| "float-quantized".to_owned()));
+        let bits = bits.or_else(|| FLOAT_METHODS.contains(&method.as_str()).then_some(8));
+        let bits = bits.or_else(|| (method == "mxfp4").then_some(4));
+        Some(Self { key, method, bits, format, block })
+    }
+
+    /// Whether weights are 8 bit floats with scales beside them, which are read as the numbers that they stand for.
+    pub fn is_read(&self) -> bool {
+        let packed = self.method == "compressed-tensors" && self.bits == Some(8) && self.format.as_deref() == Some("float-quantized");
+        FLOAT_METHODS.contains(&self.method.as_str()) || packed
     }
 
     /// Method and bits, e.g. `gptq, 4 bits`.
@@ -48,5 +74,61 @@ impl Quantization {
             Some(bits) => format!("{}, {bits} bits", self.method),
             None => self.method.clone(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::arch::{self, Config, Documents};
+
+    #[test]
+    fn methods_are_named_with_their_bits() {
+        let group = |kind: &str, bits: u64| json!({ "group_0": { "weights": { "num_bits": bits, "type": kind, "strategy": "channel" } } });
+        for (key, table, expected, is_read) in [
+            ("quantization_config", json!({ "quant_method": "gptq", "bits": 4, "group_size": 128 }), "gptq, 4 bits", false),
+            ("quantization_config", json!({ "quant_method": "awq", "bits": 4, "version": "gemm" }), "awq, 4 bits", false),
+            ("quantization_config", json!({ "quant_method": "bitsandbytes", "load_in_4bit": true }), "bitsandbytes, 4 bits", false),
+            ("quantization_config", json!({ "load_in_8bit": true, "load_in_4bit": false }), "bitsandbytes, 8 bits", false),
+            ("quantization_config", json!({ "quant_method": "hqq", "weight_quant_params": {} }), "hqq", false),
+            ("quantization_config", json!({ "quant_method": "mxfp4" }), "mxfp4, 4 bits", false),
+            ("quantization_config", json!({ "quant_method": "fp8", "weight_block_size": [128, 128] }), "fp8, 8 bits", true),
+            ("quantization_config", json!({ "quant_method": "fbgemm_fp8" }), "fbgemm_fp8, 8 bits", true),
+            (
+                "quantization_config",
+                json!({ "quant_method": "compressed-tensors", "format": "float-quantized", "config_groups": group("float", 8) }),
+                "compressed-tensors, 8 bits",
+                true,
+            ),
+            (
+                "quantization_config",
+                json!({ "quant_method": "compressed-tensors", "format": "pack-quantized", "config_groups": group("int", 4) }),
+                "compressed-tensors, 4 bits",
+                false,
+            ),
+            (
+                "compression_config",
+                json!({ "format": "int-quantized", "config_groups": group("int", 8) }),
+                "compressed-tensors, 8 bits",
+                false,
+            ),
+            ("quantization", json!({ "group_size": 64, "bits": 4 }), "mlx, 4 bits", false),
+            ("quantization_config", json!({ "foo": 1 }), "unknown method", false),
+        ] {
+            let quantization = Quantization::of(&json!({ key: table })).unwrap();
+            assert_eq!((quantization.describe().as_str(), quantization.is_read()), (expected, is_read), "{table}");
+            let documents = Documents { config: Some(json!({ key: table })), ..Documents::default() };
+            let result = Config::of(&documents, arch::find("llama").unwrap());
+            let text = format!("the checkpoint is quantized ({expected}), as `{key}` of its config.json says");
+            assert_eq!(result.err().map(|error| error.to_string()), (!is_read).then_some(text), "{table}");
+            let ignored = Documents { ignored: [key.to_owned()].into(), ..documents };
+            Config::of(&ignored, arch::find("llama").unwrap()).unwrap();
+        }
+        assert_eq!(Quantization::of(&json!({ "quantization_config": null, "quantization": {} })), None);
+        let block =
+            Quantization::of(&json!({ "quantization_config": { "quant_method": "fp8", "weight_block_size": [64, 128] } })).unwrap().block;
+        assert_eq!(block, Some([64, 128]));
     }
 }

@@ -72,6 +72,10 @@ impl Architecture for T5 {
         &[KEYS]
     }
 
+    fn component_keys(&self, part: Option<&str>) -> &'static [&'static str] {
+        translator::component_keys(part)
+    }
+
     fn holds(&self, weights: &dyn Weights, part: Option<&str>) -> bool {
         let stack = if part == Some("encoder") { "encoder" } else { "decoder" };
         weights.info(&format!("{stack}.final_layer_norm.weight")).is_some()

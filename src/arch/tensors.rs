@@ -20,12 +20,36 @@ pub struct Tensors<'a> {
     compute: DataType,
     used: RefCell<BTreeSet<String>>,
     equal: BTreeMap<String, String>,
+    /// Rows and columns of the blocks of 8 bit floats that have one scale.
+    blocks: Option<[u64; 2]>,
+}
+
+/// What a name ends with whose tensor is no weight, and why it is left out.
+const NO_WEIGHTS: &[(&str, &str)] = &[
+    ("rotary_emb.inv_freq", "the config says the frequencies"),
+    ("rotary_emb.cos_cached", "computed from the frequencies"),
+    ("rotary_emb.sin_cached", "computed from the frequencies"),
+    ("embeddings.position_ids", "counts from 0 on"),
+    ("input_scale", "scales activations for kernels of 8 bit floats"),
+    ("input_scale_ub", "scales activations for kernels of 8 bit floats"),
+    ("activation_scale_ub", "scales activations for kernels of 8 bit floats"),
+];
+
+/// Why the tensor of that name is left out of every model; none where it is not.
+fn is_no_weight(name: &str) -> Option<&'static str> {
+    let ends = |end: &str| name.strip_suffix(end).is_some_and(|start| start.is_empty() || start.ends_with('.'));
+    NO_WEIGHTS.iter().find(|(end, _)| ends(end)).map(|(_, why)| *why)
 }
 
 impl<'a> Tensors<'a> {
     /// The tensors of `weights` whose names start with `prefix` (which includes its dot).
     pub fn new(weights: &'a dyn Weights, prefix: &str, compute: DataType) -> Self {
-        Self { weights, prefix: prefix.to_owned(), compute, used: RefCell::default(), equal: equal_tensors(weights, prefix) }
+        Self { weights, prefix: prefix.to_owned(), compute, used: RefCell::default(), equal: equal_tensors(weights, prefix), blocks: None }
+    }
+
+    /// With scales for blocks of so many rows and columns, where tensors are 8 bit floats and have scales.
+    pub fn with_blocks(self, blocks: Option<[u64; 2]>) -> Self {
+        Self { blocks, ..self }
     }
 
     /// Names without the prefix, sorted.
@@ -49,7 +73,14 @@ impl<'a> Tensors<'a> {
     /// When it is not there.
     pub fn shape(&self, name: &str) -> Result<&[u64], ArchError> {
         let full = self.full(name);
-        self.weights.info(&full).map(|info| info.shape.as_slice()).ok_or(ArchError::MissingTensor { name: full })
+        self.weights.info(&full).map(|info| info.shape.as_slice()).ok_or_else(|| self.missing(full.clone()))
+    }
+
+    fn missing(&self, name: String) -> ArchError {
+        const PACKED: [&str; 3] = ["qweight", "weight_packed", "weight_q"];
+        let stem = name.strip_suffix("weight");
+        let packed = PACKED.iter().filter_map(|end| Some(format!("{}{end}", stem?))).find(|name| self.weights.info(name).is_some());
+        ArchError::MissingTensor { name, packed }
     }
 
     /// A tensor in the compute dtype.
@@ -64,13 +95,48 @@ impl<'a> Tensors<'a> {
     }
 
     fn source(&self, full: &str) -> Result<Constant, ArchError> {
-        let info = self.weights.info(full).ok_or_else(|| ArchError::MissingTensor { name: full.to_owned() })?;
+        let info = self.weights.info(full).ok_or_else(|| self.missing(full.to_owned()))?;
         let dtype = DataType::from(info.dtype);
         if !dtype.is_float() {
             return Err(ArchError::TensorType { name: full.to_owned(), found: dtype.long_name() });
         }
         let name = self.equal.get(full).map_or(full, String::as_str);
-        Ok(Recipe::source(name, dtype, &info.shape))
+        let stored = Recipe::source(name, dtype, &info.shape);
+        if !matches!(dtype, DataType::Float8E4M3FN | DataType::Float8E5M2) {
+            return Ok(stored);
+        }
+        // Both names are factors of the weight: the one says that the numbers were divided by its inverse.
+        let scales = ["_scale_inv", "_scale"].map(|end| format!("{full}{end}"));
+        match scales.iter().find(|name| self.weights.info(name).is_some()) {
+            Some(scales) => self.dequantized(&stored, full, scales),
+            None => Ok(stored),
+        }
+    }
+
+    /// Numbers of 8 bits times their scales: one for all, for every row, or for every block.
+    fn dequantized(&self, stored: &Constant, full: &str, scales: &str) -> Result<Constant, ArchError> {
+        let factors = self.source(scales)?.cast(DataType::Float32);
+        self.used.borrow_mut().insert(scales.to_owned());
+        let shape = stored.shape();
+        let (rows, columns) = (shape.first().copied().unwrap_or(1), shape.iter().skip(1).product::<u64>());
+        let matrix = stored.cast(DataType::Float32).reshape(&[rows, columns]);
+        let count = factors.elements();
+        let block = match self.blocks {
+            Some(block) => block,
+            None if count == Some(1) => [rows, columns],
+            None => [1, columns],
+        };
+        let grid = [rows.div_ceil(block[0].max(1)), columns.div_ceil(block[1].max(1))];
+        let refused = || ArchError::TensorShape {
+            name: scales.to_owned(),
+            expected: format!("{grid:?}: a scale for every {} x {} numbers of `{full}`, which is {shape:?}", block[0], block[1]),
+            found: factors.shape().to_vec(),
+        };
+        // Scales of rows or of the whole may have fewer dimensions; of a grid of blocks the order counts.
+        let of_rows = self.blocks.is_none() && factors.shape().first() == Some(&rows);
+        let scales = if of_rows || count == Some(1) { factors.reshape(&grid) } else { Some(factors.clone()) };
+        let scaled = matrix.and_then(|matrix| matrix.scale_blocks(&scales?, block)?.reshape(shape));
+        scaled.ok_or_else(refused)
     }
 
     /// A tensor of a known shape.
@@ -79,6 +145,7 @@ impl<'a> Tensors<'a> {
     /// When it is not there or has another shape.
     pub fn get_shaped(&self, name: &str, shape: &[u64]) -> Result<Constant, ArchError> {
         let found = self.shape(name)?;
+        self.source(&self.full(name))?;
         if found != shape {
             return Err(ArchError::TensorShape { name: self.full(name), expected: format!("{shape:?}"), found: found.to_vec() });
         }
@@ -98,19 +165,21 @@ impl<'a> Tensors<'a> {
         Ok(source.cast(DataType::Float32).scale(factor).cast(self.compute))
     }
 
-    /// Takes account of tensors that are left out on purpose.
+    /// Takes account of tensors that are left out on purpose; names below the prefix come without it, all others whole.
     pub fn skip(&self, is_left_out: impl Fn(&str) -> bool) {
-        let names: Vec<String> = self.names().filter(|name| is_left_out(name)).map(|name| self.full(name)).collect();
+        let short = |name: &'a str| name.strip_prefix(self.prefix.as_str()).unwrap_or(name);
+        let names: Vec<String> = self.weights.names().filter(|name| is_left_out(short(name))).map(str::to_owned).collect();
         self.used.borrow_mut().extend(names);
     }
 
-    /// Fails when tensors below the prefix were not read, since leaving them out would give wrong numbers.
+    /// Fails when tensors of the checkpoint were not read, below the prefix or outside, since leaving them out would give wrong numbers.
     ///
     /// # Errors
     /// Names the first few.
     pub fn all_used(&self, architecture: &'static str) -> Result<(), ArchError> {
         let used = self.used.borrow();
-        let names: Vec<String> = self.names().map(|name| self.full(name)).filter(|name| !used.contains(name)).take(5).collect();
+        let is_left = |name: &&str| !used.contains(*name) && is_no_weight(name).is_none();
+        let names: Vec<String> = self.weights.names().filter(is_left).take(5).map(str::to_owned).collect();
         if names.is_empty() { Ok(()) } else { Err(ArchError::UnusedTensors { architecture, names }) }
     }
 }
@@ -159,5 +228,45 @@ mod tests {
         tensors.get("d").unwrap();
         assert!(matches!(tensors.get("e"), Err(ArchError::TensorType { .. })));
         assert!(matches!(tensors.get_shaped("a", &[999]), Err(ArchError::TensorShape { .. })));
+    }
+
+    #[test]
+    fn tensors_outside_the_prefix_count() {
+        let mut weights = MemoryWeights::default();
+        for name in ["bert.a", "classifier.weight", "bert.embeddings.position_ids", "layers.0.rotary_emb.inv_freq", "cls.b"] {
+            weights.insert_f32(name, &[1], &[1.0]);
+        }
+        let tensors = Tensors::new(&weights, "bert.", DataType::Float32);
+        tensors.get("a").unwrap();
+        tensors.skip(|name| name.starts_with("cls."));
+        let error = tensors.all_used("bert").unwrap_err().to_string();
+        assert!(error.ends_with("does not have: classifier.weight"), "{error}");
+        tensors.skip(|name| name == "classifier.weight");
+        tensors.all_used("bert").unwrap();
+    }
+
+    #[test]
+    fn floats_of_8_bits_are_scaled() {
+        let mut weights = MemoryWeights::default();
+        let mut float8 = |name: &str| weights.insert(name, CheckpointDtype::F8E4M3, &[2, 2], vec![0x38, 0x40, 0x44, 0x48]);
+        ["plain", "one", "rows", "blocks", "wrong"].into_iter().for_each(&mut float8);
+        weights.insert_f32("one_scale", &[], &[2.0]);
+        weights.insert_f32("rows_scale", &[2, 1], &[2.0, 3.0]);
+        weights.insert_f32("blocks_scale_inv", &[2, 1], &[2.0, 3.0]);
+        weights.insert_f32("wrong_scale_inv", &[1, 2], &[2.0, 3.0]);
+        let tensors = Tensors::new(&weights, "", DataType::Float32);
+        let blocks = Tensors::new(&weights, "", DataType::Float32).with_blocks(Some([1, 128]));
+        let numbers = |tensors: &Tensors<'_>, name: &str| {
+            let bytes = crate::checkpoint::evaluate_to_vec(&tensors.get(name).unwrap(), &weights).unwrap();
+            bytes.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect::<Vec<f32>>()
+        };
+        assert_eq!(numbers(&tensors, "plain"), [1.0, 2.0, 3.0, 4.0]);
+        assert_eq!(numbers(&tensors, "one"), [2.0, 4.0, 6.0, 8.0]);
+        assert_eq!(numbers(&tensors, "rows"), [2.0, 4.0, 9.0, 12.0]);
+        assert_eq!(numbers(&blocks, "blocks"), [2.0, 4.0, 9.0, 12.0]);
+        assert!(matches!(tensors.get("wrong"), Err(ArchError::TensorShape { .. })));
+        assert!(matches!(blocks.get("wrong"), Err(ArchError::TensorShape { .. })));
+        let error = tensors.all_used("x").unwrap_err().to_string();
+        assert!(error.contains("blocks, blocks_scale_inv") && !error.contains("one_scale"), "{error}");
     }
 }

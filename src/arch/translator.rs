@@ -18,6 +18,15 @@ use crate::mil::{Builder, Constant, DataType, Var};
 
 pub(super) const PARTS: &[&str] = &["encoder", "decoder", "cross"];
 
+/// The keys of a component that mean something for a part.
+pub(super) fn component_keys(part: Option<&str>) -> &'static [&'static str] {
+    match part {
+        Some("decoder") => &["sequence", "encoder-sequence", "context", "cache", "logits", "linear", "attention"],
+        Some("cross") => &["sequence", "encoder-sequence", "linear"],
+        _ => &["sequence", "linear", "attention"],
+    }
+}
+
 /// A part of an encoder-decoder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Part {

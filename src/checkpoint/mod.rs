@@ -15,7 +15,7 @@ mod strided;
 mod testing;
 mod weights;
 
-pub use convert::{ConvertError, evaluate, evaluate_to_vec};
+pub use convert::{ConvertError, evaluate, evaluate_to_vec, float8_e4m3fn, float8_e5m2};
 pub use error::{CheckpointError, HeaderProblem, IndexProblem};
 pub use folder::Checkpoint;
 pub use mapped::{StoredTensor, StoredTensors};

@@ -46,6 +46,10 @@ impl Progress for Bars {
         bar.enable_steady_tick(Duration::from_millis(100));
         Box::new(Bar { bar, bars: self.bars.clone(), printer: self.printer.clone() })
     }
+
+    fn warning(&self, text: &str) {
+        self.bars.suspend(|| self.printer.warning(text));
+    }
 }
 
 impl ProgressTask for Bar {
@@ -84,6 +88,10 @@ impl Progress for Lines {
     fn begin(&self, name: &str, _: Amount) -> Box<dyn ProgressTask> {
         self.printer.detail(name);
         Box::new(Lines { printer: self.printer.clone() })
+    }
+
+    fn warning(&self, text: &str) {
+        self.printer.warning(text);
     }
 }
 

@@ -8,7 +8,10 @@ use super::{
     CommandError, Exit, LayoutChoice, Session,
     printer::{Table, bytes, count},
 };
-use crate::workflow::build::{BuildOptions, BuildStatus, PackageReport, build};
+use crate::workflow::build::{BuildOptions, BuildStatus, BuildWarning, PackageReport, build};
+
+/// The rule whose sentence names its component.
+const STAND_IN: &str = "stand-in";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -66,7 +69,10 @@ pub(super) fn run(arguments: &BuildArguments, session: &Session) -> Result<Exit,
         if !table.is_empty() {
             printer.table(&table)?;
         }
-        report.packages.iter().for_each(|package| printer.summary(summary(package)));
+        for package in &report.packages {
+            package.warnings.iter().for_each(|warning| printer.warning(told(warning)));
+            printer.summary(summary(package));
+        }
         let unproven = report.packages.iter().filter(|package| package.status != BuildStatus::Unchanged);
         let unproven = unproven.flat_map(|package| &package.variants).filter_map(|variant| variant.compiled.as_ref());
         let unproven = unproven.filter(|compiled| !compiled.run_on_device).count() as u64;
@@ -79,6 +85,17 @@ pub(super) fn run(arguments: &BuildArguments, session: &Session) -> Result<Exit,
         Ok(())
     })?;
     Ok(Exit::Ok)
+}
+
+/// A warning as a line: component, sentence, how many other variants it is about, and what helps.
+fn told(warning: &BuildWarning) -> String {
+    let others = warning.variants.len().saturating_sub(1) as u64;
+    let others = if others > 0 { format!("; the same in {}", count(others, "other variant")) } else { String::new() };
+    let advice = warning.advice.map_or(String::new(), |advice| format!(" ({advice})"));
+    match warning.rule {
+        STAND_IN => format!("{}{advice}", warning.text),
+        _ => format!("component `{}`: {}{others}{advice}", warning.component, warning.text),
+    }
 }
 
 fn summary(package: &PackageReport) -> String {

@@ -79,6 +79,7 @@ fn print_bundle(bundle: &BundleReport, printer: &Printer) -> Result<(), CommandE
 fn print_checkpoint(checkpoint: &CheckpointReport, printer: &Printer) -> Result<(), CommandError> {
     let mut fields = vec![("checkpoint", checkpoint.path.display().to_string())];
     fields.extend(checkpoint.model.clone().map(|model| ("model", model)));
+    fields.extend(checkpoint.quantization.clone().map(|how| ("quantized", how)));
     fields.push(("parameters", checkpoint.parameters.to_string()));
     fields.push(("size", format!("{} in {}", bytes(checkpoint.bytes), count(checkpoint.tensors.len() as u64, "tensor"))));
     fields.extend(checkpoint.files.iter().map(|file| ("file", format!("{}, {}", file.name, bytes(file.bytes)))));

@@ -44,6 +44,23 @@ pub(super) const KEYS: &[&str] = &[
     "exclude",
 ];
 
+/// The keys whose meaning depends on the architecture.
+const FAMILY_KEYS: &[&str] = &[
+    "size",
+    "sequence",
+    "encoder-sequence",
+    "context",
+    "cache",
+    "chunks",
+    "linear",
+    "logits",
+    "attention",
+    "range",
+    "clamp",
+    "window-cache",
+    "layout",
+];
+
 /// What an imported bundle may be, or become.
 const IMPORTED: &[Format] = &[Format::MlPackage, Format::MlModelC];
 
@@ -180,12 +197,26 @@ impl Component {
         match conversion.caches.iter().find(|cache| **cache != Cache::None) {
             Some(cache) if !has("context") => return needs("cache", &format!(" = \"{cache}\""), "context"),
             None if conversion.window_cache => return needs("window-cache", "", "cache"),
+            None if has("context") => return needs("context", "", "cache"),
             _ => {}
         }
         if conversion.targets.is_empty() && conversion.formats.iter().any(|format| *format != Format::Onnx) {
             return Err(self.error(Problem::MissingKey { table: format!("component `{}`", self.name), key: "target" }));
         }
         Ok(self)
+    }
+
+    /// Refuses keys that mean nothing for a part of an architecture; `honoured` are those that do.
+    ///
+    /// # Errors
+    /// Names the first one, where it stands in the manifest.
+    pub fn refuse_all_but(&self, honoured: &[&'static str], architecture: &'static str, part: &str) -> Result<(), ManifestError> {
+        let ComponentKind::Checkpoint(conversion) = &self.kind else { return Ok(()) };
+        let without_meaning = |(key, _): &(&&'static str, &Place)| FAMILY_KEYS.contains(key) && !honoured.contains(key);
+        let first = conversion.places.iter().filter(without_meaning).min_by_key(|(_, place)| (place.line, place.column));
+        let Some((&key, place)) = first else { return Ok(()) };
+        let (component, part) = (self.name.clone(), part.to_owned());
+        Err(place.error(&self.file, Problem::Unhonoured { component, key, architecture, part, known: honoured.to_vec() }))
     }
 
     /// An error at a place inside the component.

@@ -106,6 +106,20 @@ pub enum Problem {
         /// `checkpoint`, `import` or `files`.
         source_key: &'static str,
     },
+    /// A key that has no meaning for the architecture of the component.
+    #[error("component `{component}`: `{key}` has no meaning for part `{part}` of `{architecture}`")]
+    Unhonoured {
+        /// The component.
+        component: String,
+        /// The key.
+        key: &'static str,
+        /// The architecture.
+        architecture: &'static str,
+        /// Its part.
+        part: String,
+        /// The keys of that kind that do have a meaning.
+        known: Vec<&'static str>,
+    },
     /// A key that means nothing without another.
     #[error("component `{component}`: `{key}` needs `{needs}` beside it")]
     Needs {
@@ -248,10 +262,15 @@ impl Problem {
                 Some(format!("did you mean `{nearest}`?"))
             }
             Self::UnknownKey { known, .. } => Some(format!("expected one of {}", backticked(known).join(", "))),
+            Self::Unhonoured { known, .. } => Some(format!("leave it out; {} have a meaning there", backticked(known).join(", "))),
             Self::Impossible { conflict, first_target, .. } => Some(way_out(conflict, *first_target)),
             Self::MatchesNothing { nearest, .. } if !nearest.is_empty() => {
                 Some(format!("did you mean {}?", backticked(nearest).join(" or ")))
             }
+            Self::Needs { key, needs: "cache", .. } if key == "context" => Some(
+                "add cache = \"state\" or cache = \"inputs\", or leave it out: without a cache every call sees `sequence` tokens"
+                    .to_owned(),
+            ),
             Self::SameId { .. } => Some("rename a component, or a file of the import".to_owned()),
             _ => None,
         }

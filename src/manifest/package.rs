@@ -289,6 +289,11 @@ exclude = [{ precision = "float32", compress = "palettize:4:group=16" }]
             ("checkpoint = \"x\"\nclamp = 1", "tae.toml:8:9: `clamp` is 1, expected `true` or `false`"),
             (cache, "tae.toml:7:9: component `decoder`: `cache = \"state\"` needs `context` beside it"),
             (
+                "checkpoint = \"x\"\nsequence = 7\ncontext = 7\ntarget = \"iOS18\"",
+                "tae.toml:9:11: component `decoder`: `context` needs `cache` beside it | add cache = \"state\" or cache = \"inputs\", or leave \
+                 it out: without a cache every call sees `sequence` tokens",
+            ),
+            (
                 "checkpoint = \"x\"\nsize = 7\ncontext = 7\ntarget = \"iOS18\"",
                 "tae.toml:9:11: component `decoder` has `size`, an axis of image models, and `context`, an axis of text models",
             ),

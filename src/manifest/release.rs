@@ -62,12 +62,23 @@ pub struct Source {
     /// The commit of the repository they came from, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,
+    /// What its weights are instead of trained ones, e.g. `random weights`; absent for real checkpoints.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stand_in: Option<String>,
     /// Keys of its `config.json` that were left out of account, because the package manifest says that they change no number.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub ignored_config: BTreeSet<String>,
     /// Fields of a newer schema.
     #[serde(flatten)]
     pub other: Other,
+}
+
+impl Source {
+    /// What people should know before they trust what `component` gives.
+    pub fn warning(&self, component: &str) -> Option<String> {
+        let what = self.stand_in.as_ref()?;
+        Some(format!("`{component}` has no trained weights, its results mean nothing: {what}"))
+    }
 }
 
 /// When a tag's bytes are wanted, as in On-Demand Resources.

@@ -353,8 +353,8 @@ mod tests {
             (DECODER, "size = 768\ntarget = \"iOS18\"\nformat = \"mlmodelc\"", &["decoder-768-float16-ios18-mlmodelc"]),
             (
                 LM,
-                "sequence = 64\ncontext = 2048\nlinear = \"conv\"\ncompress = \"palettize:4:group=16\"\ntarget = \"iOS18\"",
-                &["lm-s64-c2048-conv-float16-palettize4-group16-ios18"],
+                "sequence = 64\ncontext = 2048\ncache = \"state\"\nlinear = \"conv\"\ncompress = \"palettize:4:group=16\"\ntarget = \"iOS18\"",
+                &["lm-s64-c2048-conv-state-float16-palettize4-group16-ios18"],
             ),
             (DECODER, "target = \"iOS26\"", &["decoder-float16-ios26"]),
             (
@@ -513,7 +513,7 @@ mod tests {
     #[test]
     fn too_many_and_too_long() {
         let list = |count: usize| (1..=count).map(|n| n.to_string()).collect::<Vec<_>>().join(", ");
-        let keys = format!("{LM}sequence = [{}]\ncontext = [{}]\ntarget = \"iOS18\"", list(200), list(51));
+        let keys = format!("{LM}sequence = [{}]\ncontext = [{}]\ncache = \"inputs\"\ntarget = \"iOS18\"", list(200), list(51));
         assert_eq!(error(&keys).0, "x.toml:4:1: component `lm` has 10200 combinations: expected at most 10000");
         let keys = format!("{LM}sequence = [{}]\ntarget = \"iOS18\"\nmultifunction = true", list(100));
         assert!(error(&keys).0.ends_with("cannot be a file name"), "{}", error(&keys).0);

@@ -69,6 +69,15 @@ pub enum RecipeKind {
         /// The factor.
         factor: f64,
     },
+    /// Every element of a matrix times the scale of its block, computed wider and rounded to float32 once.
+    ScaleBlocks {
+        /// The matrix, of float32.
+        input: Arc<Recipe>,
+        /// A scale for every block, of float32.
+        scales: Arc<Recipe>,
+        /// Rows and columns of a block; those at the ends may be smaller.
+        block: [u64; 2],
+    },
 }
 
 /// Values given in place.
@@ -222,6 +231,21 @@ impl Recipe {
         Arc::new(Self { dtype: self.dtype, shape: self.shape.clone(), kind: RecipeKind::Scale { input: self.clone(), factor } })
     }
 
+    /// Every element of a matrix times the scale of its block of `block` rows and columns; `None` where something else than a matrix of float32
+    /// is scaled, or the scales are not one of float32 for each block.
+    pub fn scale_blocks(self: &Arc<Self>, scales: &Arc<Self>, block: [u64; 2]) -> Option<Arc<Self>> {
+        let [rows, columns] = <[u64; 2]>::try_from(self.shape.as_slice()).ok()?;
+        let blocks = [
+            rows.checked_div(block[0])? + u64::from(rows % block[0] > 0),
+            columns.checked_div(block[1])? + u64::from(columns % block[1] > 0),
+        ];
+        let floats = self.dtype == DataType::Float32 && scales.dtype == DataType::Float32;
+        (floats && scales.shape == blocks).then(|| {
+            let kind = RecipeKind::ScaleBlocks { input: self.clone(), scales: scales.clone(), block };
+            Arc::new(Self { dtype: self.dtype, shape: self.shape.clone(), kind })
+        })
+    }
+
     /// Element type.
     pub fn dtype(&self) -> DataType {
         self.dtype
@@ -263,6 +287,7 @@ impl Recipe {
             RecipeKind::Cast(input) | RecipeKind::Reshape(input) => input.sources(),
             RecipeKind::Transpose { input, .. } | RecipeKind::Slice { input, .. } | RecipeKind::Scale { input, .. } => input.sources(),
             RecipeKind::Concat { inputs, .. } => inputs.iter().flat_map(|input| input.sources()).collect(),
+            RecipeKind::ScaleBlocks { input, scales, .. } => [input, scales].into_iter().flat_map(|input| input.sources()).collect(),
         }
     }
 
@@ -331,6 +356,13 @@ impl Recipe {
                 text(hasher, "scale");
                 numbers(hasher, &[factor.to_bits()]);
                 input.feed(hasher);
+            }
+            RecipeKind::ScaleBlocks { input, scales, block } => {
+                text(hasher, "scale blocks");
+                numbers(hasher, &input.shape);
+                numbers(hasher, block);
+                input.feed(hasher);
+                scales.feed(hasher);
             }
         }
     }

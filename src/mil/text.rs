@@ -88,6 +88,9 @@ fn print_recipe(recipe: &Recipe) -> String {
             format!("concat({}, {axis})", inputs.iter().map(|input| print_recipe(input)).collect::<Vec<_>>().join(", "))
         }
         RecipeKind::Scale { input, factor } => format!("{} * {factor}", print_recipe(input)),
+        RecipeKind::ScaleBlocks { input, scales, block } => {
+            format!("{} * {} per block of {block:?}", print_recipe(input), print_recipe(scales))
+        }
     }
 }
 

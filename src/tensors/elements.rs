@@ -8,6 +8,7 @@ use half::{bf16, f16};
 
 use super::TensorFileError;
 use crate::{
+    checkpoint::{float8_e4m3fn, float8_e5m2},
     eval::{decode, view},
     mil::DataType,
 };
@@ -95,7 +96,7 @@ pub(super) fn tensor(dtype: DataType, shape: &[u64], bytes: &[u8]) -> Result<Ten
     };
     match dtype {
         DataType::Float8E4M3FN => return eight(float8_e4m3fn),
-        DataType::Float8E5M2 => return eight(|b| f16::from_bits(u16::from(b) << 8).to_f32()),
+        DataType::Float8E5M2 => return eight(float8_e5m2),
         DataType::UInt64 => check_u64(bytes)?,
         _ => {}
     }
@@ -106,17 +107,6 @@ fn check_u64(bytes: &[u8]) -> Result<(), ElementProblem> {
     let values = bytes.as_chunks::<8>().0;
     let Some(index) = values.iter().position(|value| value[7] >= 0x80) else { return Ok(()) };
     Err(ElementProblem::Value { index, value: u64::from_le_bytes(values[index]).to_string(), dtype: DataType::Int64 })
-}
-
-/// Four bits of exponent, three of mantissa, no infinities: OCP 8-bit floating point, revision 1.0.
-fn float8_e4m3fn(byte: u8) -> f32 {
-    let (exponent, mantissa) = (i32::from(byte >> 3 & 15), f32::from(byte & 7));
-    let magnitude = match (exponent, byte & 7) {
-        (15, 7) => f32::NAN,
-        (0, _) => mantissa / 512.0,
-        _ => (8.0 + mantissa) * (exponent as f32 - 10.0).exp2(),
-    };
-    if byte < 0x80 { magnitude } else { -magnitude }
 }
 
 /// The type that elements are stored in where files have whole bytes only; `None` for what is never held.

@@ -1,6 +1,7 @@
 //! Bundles that can be run: a folder, or variants of a release in the store, which are run from their blobs without being placed anywhere.
 
 use std::{
+    collections::BTreeSet,
     fmt,
     path::{Path, PathBuf},
 };
@@ -152,7 +153,12 @@ pub(super) fn find(context: &Context, subject: &BundleSubject, globs: &[String])
             return Err(BundleError::NoVariant { package: request.to_string(), glob: text.clone(), nearest }.into());
         }
     }
+    let sources = release.sources;
     chosen.retain(|variant| parsed.is_empty() || parsed.iter().any(|glob| glob.is_match(&variant.id)));
+    let components: BTreeSet<&str> = chosen.iter().map(|variant| variant.component.as_str()).collect();
+    for warning in components.into_iter().filter_map(|component| sources.get(component)?.warning(component)) {
+        context.progress().warning(&warning);
+    }
     Ok(chosen.into_iter().map(|variant| Found::Variant(Box::new(variant))).collect())
 }
 

@@ -17,6 +17,9 @@ pub enum Amount {
 pub trait Progress: Debug + Send + Sync {
     /// A task begins. `name` is a verb and a thing, e.g. `fetching flux-1-tae@1.0.0`. Several may run at once.
     fn begin(&self, name: &str, total: Amount) -> Box<dyn ProgressTask>;
+
+    /// Something that whoever reads the result should know, e.g. that weights are random.
+    fn warning(&self, _text: &str) {}
 }
 
 /// A task under way. Dropped without [`finish`](Self::finish), it was given up.

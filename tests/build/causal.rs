@@ -12,7 +12,7 @@ use mlreg::{
 
 use super::{
     Project,
-    text::{assert_close, built, bundle, component, floats, golden},
+    text::{assert_close, built, bundle, compare, component, floats, golden, golden_of},
 };
 
 const FIXTURES: &[&str] = &[
@@ -393,4 +393,27 @@ fn chunks_have_functions_too() {
     let chain = |name| packages.iter().zip(&interpreters).map(|(package, interpreter)| (package, interpreter, Some(name))).collect();
     let calls = BTreeMap::from([(1, chain("s1_c18")), (PREFILL, chain("s8_c18"))]);
     check(&|| Runner::new(&calls, Mode::Float32), HYBRID, "chunks with functions", "float32");
+}
+
+const ONE_CALL: &str = "sequence = 16\nprecision = \"float32\"\ntarget = \"iOS16\"";
+
+#[test]
+fn backbones_without_prefix_have_the_embedding_as_their_head() {
+    let project = built(&lm("qwen3_backbone_tied_f32", ONE_CALL));
+    assert_eq!(compare(&project, &golden("causal/qwen3_backbone_tied_f32", &[])), 1);
+}
+
+#[test]
+fn longrope_has_the_list_of_the_components_longest_length() {
+    let fixture = "phi3_longrope_tied_f32";
+    let project = built(&lm(fixture, ONE_CALL));
+    assert_eq!(compare(&project, &golden(&format!("causal/{fixture}"), &[])), 1);
+    let project = built(&lm(fixture, &ONE_CALL.replace("16\n", "48\n")));
+    assert_eq!(compare(&project, &golden_of(&format!("causal/{fixture}/golden_long.safetensors"), &[])), 1);
+}
+
+#[test]
+fn weights_of_8_bit_floats_are_the_numbers_that_they_stand_for() {
+    let project = built(&lm("llama_fp8", ONE_CALL));
+    assert_eq!(compare(&project, &golden("causal/llama_fp8", &[])), 1);
 }

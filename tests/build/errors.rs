@@ -28,10 +28,10 @@ fn manifests_are_refused_with_place_and_next_step() {
     let text = refused(&project, &decoder("taef1", &format!("{KEYS}\ncompress = \"linear:int8\"")));
     assert!(text.contains("component `decoder`: `compress = \"linear:int8\"` is not built by this version of mlreg"), "{text}");
     let text = refused(&project, &decoder("taef1", "part = \"decoder\"\nsequence = 64\ntarget = \"iOS18\""));
-    assert!(text.contains("component `decoder`: `autoencoder-tiny` needs `size`"), "{text}");
+    assert!(text.contains("component `decoder`: `sequence` has no meaning for part `decoder` of `autoencoder-tiny`"), "{text}");
     let bert = "[[component]]\nname = \"encoder\"\ncheckpoint = ";
     let bert = format!("{bert}\"{}\"\ntarget = \"iOS17\"", super::toml_path(&fixtures().join("bert/minilm")));
-    let text = refused(&project, &format!("{bert}\nsize = 64"));
+    let text = refused(&project, &bert);
     assert!(text.contains("component `encoder`: `bert` needs `sequence` | add the number of tokens"), "{text}");
     let text = refused(&project, &format!("{bert}\nsequence = 128"));
     assert!(
@@ -49,6 +49,87 @@ fn manifests_are_refused_with_place_and_next_step() {
     assert!(text.contains("has the parts decoder, encoder; the component asks for `unet`"), "{text}");
     let text = refused(&project, &decoder("nothing", KEYS));
     assert!(text.contains("component `decoder`: cannot read its checkpoint") && text.contains("nothing"), "{text}");
+}
+
+#[test]
+fn keys_without_a_meaning_are_refused_where_they_stand() {
+    let project = Project::new();
+    let component = |fixture: &str, keys: &str| {
+        let path = super::toml_path(&fixtures().join(fixture));
+        format!("[[component]]\nname = \"c\"\ncheckpoint = \"{path}\"\ntarget = \"iOS18\"\n{keys}")
+    };
+    let (lm, bert, t5, tae) = ("causal/llama_tied_f16", "bert/minilm", "t5/v10_tied", "taef1");
+    for (fixture, keys, expected) in [
+        (
+            bert,
+            "sequence = 8\ncontext = 8\ncache = \"state\"",
+            "m.toml:10:11: component `c`: `context` has no meaning for part `encoder` of `bert`",
+        ),
+        (bert, "sequence = 8\nlogits = \"last\"", "m.toml:10:10: component `c`: `logits` has no meaning for part `encoder` of `bert`"),
+        (bert, "size = 8", "m.toml:9:8: component `c`: `size` has no meaning for part `encoder` of `bert`"),
+        (bert, "sequence = 8\nrange = \"signed\"", "m.toml:10:9: component `c`: `range` has no meaning for part `encoder` of `bert`"),
+        (lm, "sequence = 8\nlayout = \"nhwc\"", "m.toml:10:10: component `c`: `layout` has no meaning for part `decoder` of `llama`"),
+        (
+            lm,
+            "sequence = 8\nencoder-sequence = 8",
+            "m.toml:10:20: component `c`: `encoder-sequence` has no meaning for part `decoder` of `llama`",
+        ),
+        (lm, "sequence = 8\nclamp = true", "m.toml:10:9: component `c`: `clamp` has no meaning for part `decoder` of `llama`"),
+        (
+            t5,
+            "part = \"encoder\"\nsequence = 8\nlogits = \"last\"",
+            "m.toml:11:10: component `c`: `logits` has no meaning for part `encoder` of `t5`",
+        ),
+        (
+            t5,
+            "part = \"cross\"\nsequence = 8\nattention = \"split\"",
+            "m.toml:11:13: component `c`: `attention` has no meaning for part `cross` of `t5`",
+        ),
+        (t5, "part = \"decoder\"\nsequence = 8\nchunks = 2", "m.toml:11:10: component `c"),
+        (
+            tae,
+            "part = \"decoder\"\nsize = 64\nlinear = \"conv\"",
+            "m.toml:11:10: component `c`: `linear` has no meaning for part `decoder`",
+        ),
+        (tae, "part = \"encoder\"\nsize = 64\nclamp = true", "m.toml:11:9: component `c`: `clamp` has no meaning for part `encoder`"),
+    ] {
+        let text = refused(&project, &component(fixture, keys));
+        assert!(text.starts_with(expected) && text.contains("| leave it out; `"), "{keys}: {text}");
+    }
+    let text = refused(&project, &component(lm, "sequence = 8\ncontext = 64"));
+    assert!(text.starts_with("m.toml:10:11: component `c`: `context` needs `cache` beside it"), "{text}");
+    let text = refused(&project, &component(lm, "sequence = 8\ncontext = 64\ncache = \"state\"\nwindow-cache = true"));
+    assert!(text.contains("window-cache true does not fit: no layer of this model has a window"), "{text}");
+    project.build(&component(lm, "part = \"decoder\"\nsequence = 8")).unwrap();
+}
+
+#[test]
+fn keys_of_a_config_are_honoured_refused_or_ignored_by_name() {
+    let project = Project::new();
+    let fixture = fixtures().join("causal/llama_tied_f16");
+    for file in ["model.safetensors", "generation_config.json"] {
+        project.write(&format!("c/{file}"), fs::read(fixture.join(file)).unwrap());
+    }
+    let config = fs::read_to_string(fixture.join("config.json")).unwrap();
+    let with = |keys: &str| project.write("c/config.json", config.replacen('{', &format!("{{{keys}"), 1));
+    let component = |keys: &str| format!("[[component]]\nname = \"lm\"\ncheckpoint = \"c\"\nsequence = 8\ntarget = \"iOS18\"\n{keys}");
+    with("\"logit_scale\": 0.5,");
+    let text = refused(&project, &component(""));
+    let expected = "config.json: `logit_scale` is 0.5, which mlreg does not know how to honour for `llama` | if it changes no number of the model, add \
+                    ignore-config = [\"logit_scale\"] to the component";
+    assert!(text.ends_with(expected), "{text}");
+    let text = refused(&project, &component("ignore-config = \"hidden_size\""));
+    assert!(text.contains("`ignore-config` cannot name `hidden_size`: `llama` reads it"), "{text}");
+    with("\"quantization_config\": {\"quant_method\": \"gptq\", \"bits\": 4},");
+    let text = refused(&project, &component(""));
+    assert!(
+        text.contains("the checkpoint is quantized (gptq, 4 bits)") && text.ends_with("| convert its original (unquantized) checkpoint"),
+        "{text}"
+    );
+    with("\"logit_scale\": 0.5,");
+    project.build(&component("ignore-config = \"logit_scale\"")).unwrap();
+    let source = &project.release().1.sources["lm"];
+    assert_eq!(source.ignored_config.iter().collect::<Vec<_>>(), ["logit_scale"]);
 }
 
 #[test]

@@ -22,7 +22,12 @@ use super::{Project, package::fixtures, toml_path};
 
 /// The recorded cases of a fixture, with other names than theirs.
 pub(crate) fn golden(fixture: &str, names: &[&str]) -> Vec<Case> {
-    let tensors = read(&fixtures().join(fixture).join("golden.safetensors"), &ReadOptions::default()).unwrap();
+    golden_of(&format!("{fixture}/golden.safetensors"), names)
+}
+
+/// The recorded cases of a file.
+pub(crate) fn golden_of(file: &str, names: &[&str]) -> Vec<Case> {
+    let tensors = read(&fixtures().join(file), &ReadOptions::default()).unwrap();
     cases(tensors, &NameMap::parse(names).unwrap()).unwrap()
 }
 
@@ -70,7 +75,7 @@ pub(crate) fn assert_close(what: &str, precision: &str, expected: &Tensor, found
 }
 
 /// Compares every variant with every case that fits; gives the number of outputs that were compared.
-fn compare(project: &Project, cases: &[Case]) -> usize {
+pub(crate) fn compare(project: &Project, cases: &[Case]) -> usize {
     let mut count = 0;
     for variant in project.release().1.variants {
         let package = Package::open(&bundle(project, &variant)).unwrap();

@@ -101,6 +101,45 @@ fn the_layout_of_the_hand_off_has_one_weight_file() {
 }
 
 #[test]
+fn a_build_tells_once_what_its_reader_should_know() {
+    let sandbox = Sandbox::new();
+    let manifest = manifest("minilm.toml");
+    let run = sandbox.succeed(&["build", &manifest]);
+    let warnings: Vec<&str> = run.stderr.lines().filter(|line| line.starts_with("warning: ")).collect();
+    let told = |part: &str| warnings.iter().filter(|line| line.contains(part)).count();
+    assert_eq!(
+        (told("(precision = \"float16\" computes in float16)"), told("the same in 3 other variants (no key avoids it")),
+        (1, 1),
+        "{run:?}"
+    );
+    assert_eq!((told("`encoder` has no trained weights, its results mean nothing: random weights"), warnings.len()), (1, 3), "{run:?}");
+    // What is up to date says again that its numbers mean nothing, and so does whoever runs it.
+    let again = sandbox.succeed(&["build", &manifest, "--json"]).json("mlreg/cli/build/1");
+    let rules: Vec<&str> = again["packages"][0]["warnings"].as_array().unwrap().iter().map(|it| it["rule"].as_str().unwrap()).collect();
+    assert_eq!((again["packages"][0]["status"].as_str(), rules), (Some("unchanged"), vec!["stand-in"]));
+    let run = sandbox.succeed(&["run", "minilm", "--text", "hello"]);
+    assert!(run.stderr.contains("warning: `encoder` has no trained weights"), "{run:?}");
+}
+
+#[test]
+fn lengths_beyond_training_are_told() {
+    let sandbox = Sandbox::new();
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/causal/llama_tied_f16");
+    let manifest = format!(
+        "[package]\nname = \"lm\"\nversion = \"1.0.0\"\n[[component]]\nname = \"lm\"\ncheckpoint = '{}'\nsequence = [1, 8]\ncontext = [64, 513]\n\
+         cache = \"inputs\"\ntarget = \"iOS16\"\n",
+        fixture.display()
+    );
+    fs::write(sandbox.path("lm.toml"), manifest).unwrap();
+    let built = sandbox.succeed(&["build", "lm.toml", "--json"]).json("mlreg/cli/build/1");
+    let warnings = built["packages"][0]["warnings"].as_array().unwrap();
+    let beyond = warnings.iter().find(|it| it["rule"] == "beyond-training").unwrap();
+    assert_eq!(beyond["component"], "lm");
+    let text = beyond["text"].as_str().unwrap();
+    assert!(text.starts_with("context = 513 is longer than the 512 positions that the model was trained for"), "{text}");
+}
+
+#[test]
 fn mistakes_in_manifests_are_shown_with_their_place() {
     let sandbox = Sandbox::new();
     fs::write(sandbox.path("m.toml"), "[package]\nname = \"p\"\nversion = \"1\"\n").unwrap();

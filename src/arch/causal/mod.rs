@@ -13,6 +13,9 @@ mod rope;
 mod settings;
 mod stack;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use serde_json::Value as Json;
@@ -21,7 +24,7 @@ use self::{
     reader::Reader,
     settings::{Defaults, Settings},
 };
-use super::{ArchError, Architecture, Config, Documents, LoadOptions, Network, Tables, Tensors};
+use super::{ArchError, Architecture, Config, Documents, LoadOptions, Network, Quantization, Tables, Tensors};
 use crate::checkpoint::Weights;
 
 const PARTS: &[&str] = &["decoder"];
@@ -87,8 +90,12 @@ impl Architecture for Family {
         self.keys
     }
 
-    fn has_chunks(&self) -> bool {
-        true
+    fn component_keys(&self, _part: Option<&str>) -> &'static [&'static str] {
+        &["sequence", "context", "cache", "window-cache", "logits", "chunks", "linear", "attention"]
+    }
+
+    fn trained_positions(&self, config: Config<'_>) -> Result<Option<u64>, ArchError> {
+        config.count_or("max_position_embeddings", self.defaults.positions).map(Some)
     }
 
     fn documents(&self, _read: &dyn Fn(&str) -> Option<Json>) -> Vec<String> {
@@ -106,7 +113,8 @@ impl Architecture for Family {
         let config = Config::of(documents, self)?;
         let settings = (self.settings)(config, Settings::read(config, &self.defaults)?)?;
         let ends = settings::end_tokens(config, documents.others.get(GENERATION), self.defaults.end)?;
-        let tensors = Tensors::new(weights.as_ref(), "", options.compute);
+        let blocks = documents.config.as_ref().and_then(Quantization::of).and_then(|quantization| quantization.block);
+        let tensors = Tensors::new(weights.as_ref(), "", options.compute).with_blocks(blocks);
         let network =
             Reader { tensors: &tensors, prefix: reader::prefix(weights.as_ref()), settings: &settings, options }.network(&ends)?;
         tensors.all_used(self.name)?;

@@ -20,8 +20,6 @@ use crate::{
 pub(super) const EMBEDDING: &str = "embed_tokens";
 const LAYERS: &str = "layers";
 const HEAD: &str = "lm_head.weight";
-/// Rotary frequencies that old checkpoints hold beside the config that says them.
-const INVERSE_FREQUENCIES: &str = "rotary_emb.inv_freq";
 /// Rings have a multiple of so many slots, which the Neural Engine wants.
 const SLOTS: u64 = 32;
 
@@ -49,6 +47,10 @@ impl Reader<'_> {
             return Err(ArchError::Form { axis: "chunks", found: chunk.count.to_string(), why });
         }
         let own = chunk.layers(count);
+        if self.options.window_cache && !self.settings.layers.iter().any(|layer| layer.sliding) {
+            let why = "no layer of this model has a window".to_owned();
+            return Err(ArchError::Form { axis: "window-cache", found: "true".to_owned(), why });
+        }
         let caches = self.caches(own.clone());
         let entry = Entry {
             settings: self.settings.clone(),
@@ -197,7 +199,7 @@ impl Reader<'_> {
         Ok(parts.into_iter().map(take).collect())
     }
 
-    /// What other chunks have, the copy of a tied head, and tables that old checkpoints hold.
+    /// What other chunks have, and the copy of a tied head.
     fn skip_the_rest(&self, chunk: Chunk, count: u64) {
         let own = chunk.layers(count);
         let [norm, embedding] = ["norm", EMBEDDING].map(|name| format!("{}{name}.weight", self.prefix));
@@ -209,6 +211,6 @@ impl Reader<'_> {
             None if name == norm => !chunk.is_last(),
             None => name == embedding && !chunk.is_first() && !(chunk.is_last() && self.settings.tied),
         };
-        self.tensors.skip(|name| elsewhere(name) || name.ends_with(INVERSE_FREQUENCIES));
+        self.tensors.skip(elsewhere);
     }
 }

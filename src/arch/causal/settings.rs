@@ -89,8 +89,6 @@ pub(super) struct Settings {
     /// How many tokens a sliding layer sees, its own included.
     pub window: Option<u64>,
     pub layers: Vec<LayerKind>,
-    /// How many positions the model was trained for.
-    pub positions: u64,
 }
 
 /// What a family's configuration class has for keys that a config leaves out.
@@ -147,7 +145,6 @@ impl Settings {
             biases: Biases::default(),
             fused: false,
             window: None,
-            positions,
             layers: vec![LayerKind { sliding: false, rotary: true }; config.count("num_hidden_layers")? as usize],
         })
     }

@@ -38,6 +38,36 @@ pub(super) fn scale(data: &[u8], dtype: DataType, factor: f64) -> Result<Vec<u8>
     }
 }
 
+/// Multiplies every float32 of a piece with the scale of its index there, in float64.
+pub(super) fn scale_each(data: &[u8], scale: impl Fn(u64) -> f32) -> Result<Vec<u8>, Bad> {
+    let mut out = Vec::with_capacity(data.len());
+    for (index, bytes) in (0..).zip(data.as_chunks().0) {
+        let value = f64::from(f32::from_le_bytes(*bytes)) * f64::from(scale(index));
+        let rounded = value as f32;
+        if !rounded.is_finite() && value.is_finite() {
+            return Err(Bad::Value { index, value });
+        }
+        out.extend_from_slice(&rounded.to_le_bytes());
+    }
+    Ok(out)
+}
+
+/// A number of four bits of exponent and three of mantissa, without infinities: OCP 8-bit floating point, revision 1.0.
+pub fn float8_e4m3fn(byte: u8) -> f32 {
+    let (exponent, mantissa) = (i32::from(byte >> 3 & 15), f32::from(byte & 7));
+    let magnitude = match (exponent, byte & 7) {
+        (15, 7) => f32::NAN,
+        (0, _) => mantissa / 512.0,
+        _ => (8.0 + mantissa) * (exponent as f32 - 10.0).exp2(),
+    };
+    if byte < 0x80 { magnitude } else { -magnitude }
+}
+
+/// A number of five bits of exponent and two of mantissa: the upper half of a float16.
+pub fn float8_e5m2(byte: u8) -> f32 {
+    f16::from_bits(u16::from(byte) << 8).to_f32()
+}
+
 /// The common case, vectorized.
 fn scale_floats(data: &[u8], factor: f64) -> Result<Vec<u8>, Bad> {
     let scaled = |bytes: [u8; 4]| f64::from(f32::from_le_bytes(bytes)) * factor;
@@ -58,6 +88,8 @@ pub(super) fn not_finite(data: &[u8], dtype: DataType) -> Option<(u64, f64)> {
         DataType::BFloat16 => (2, 0x7F80),
         DataType::Float32 => (4, 0x7F80_0000),
         DataType::Float64 => (8, 0x7FF0_0000_0000_0000),
+        DataType::Float8E5M2 => (1, 0x7C),
+        DataType::Float8E4M3FN => (1, 0x7F),
         _ => return None,
     };
     let special = |index: usize| {
@@ -65,6 +97,7 @@ pub(super) fn not_finite(data: &[u8], dtype: DataType) -> Option<(u64, f64)> {
         Some((index as u64, number.as_f64()))
     };
     let all_ones = match width {
+        1 => find(data, |[byte]: [u8; 1]| byte & mask as u8 == mask as u8),
         2 => find(data, |bytes| u16::from_le_bytes(bytes) & mask as u16 == mask as u16),
         4 => find(data, |bytes| u32::from_le_bytes(bytes) & mask as u32 == mask as u32),
         _ => find(data, |bytes| u64::from_le_bytes(bytes) & mask == mask),
@@ -171,6 +204,8 @@ fn numbers(data: &[u8], dtype: DataType) -> Result<Box<dyn Iterator<Item = Numbe
         DataType::Float32 => read!(f32, |v| Number::Float(v.into())),
         DataType::Float16 => read!(f16, |v| Number::Float(v.into())),
         DataType::BFloat16 => read!(bf16, |v| Number::Float(v.into())),
+        DataType::Float8E4M3FN => read!(u8, |v| Number::Float(float8_e4m3fn(v).into())),
+        DataType::Float8E5M2 => read!(u8, |v| Number::Float(float8_e5m2(v).into())),
         DataType::Bool => read!(u8, |v| Number::Int((v != 0).into())),
         DataType::UInt8 => read!(u8, |v| Number::Int(v.into())),
         DataType::Int8 => read!(i8, |v| Number::Int(v.into())),

@@ -10,6 +10,8 @@ use std::{borrow::Cow, fmt, io, ops::Range, sync::Arc};
 
 use rayon::prelude::*;
 
+pub use self::cast::{float8_e4m3fn, float8_e5m2};
+
 use self::cast::Bad;
 use super::{
     CheckpointError, Weights,
@@ -109,7 +111,10 @@ impl Origin {
         match recipe.kind() {
             RecipeKind::Source { tensor } => (Self::Tensor(tensor.clone()), index),
             RecipeKind::Literal(_) | RecipeKind::Blob { .. } => (Self::Literal, index),
-            RecipeKind::Cast(input) | RecipeKind::Reshape(input) | RecipeKind::Scale { input, .. } => Self::of(input, index),
+            RecipeKind::Cast(input)
+            | RecipeKind::Reshape(input)
+            | RecipeKind::Scale { input, .. }
+            | RecipeKind::ScaleBlocks { input, .. } => Self::of(input, index),
             RecipeKind::Transpose { input, perm } => {
                 Self::of(input, strided::place(index, recipe.shape(), &permuted_strides(input.shape(), perm)))
             }
@@ -176,6 +181,7 @@ enum Node<'a> {
     Literal { data: Cow<'a, [u8]>, width: usize },
     Cast { input: Box<Node<'a>>, from: DataType, recipe: &'a Recipe },
     Scale { input: Box<Node<'a>>, factor: f64, recipe: &'a Recipe },
+    ScaleBlocks { input: Box<Node<'a>>, blocks: Blocks, recipe: &'a Recipe },
     Slice { input: Box<Node<'a>>, rows: Rows },
     Concat { inputs: Vec<(Node<'a>, u64)>, row: u64 },
     Transpose { tensor: Option<&'a str>, data: Cow<'a, [u8]>, width: usize, strides: Vec<u64>, recipe: &'a Recipe },
@@ -198,6 +204,24 @@ impl Rows {
     /// The index in the input of an element of the slice.
     fn place(self, index: u64) -> u64 {
         index / self.length * self.from + self.begin + index % self.length
+    }
+}
+
+/// The scales of a matrix's blocks.
+struct Blocks {
+    /// Columns of the matrix.
+    columns: u64,
+    /// Rows and columns of a block.
+    block: [u64; 2],
+    /// Row by row of blocks.
+    scales: Vec<f32>,
+}
+
+impl Blocks {
+    /// The scale of an element.
+    fn scale(&self, index: u64) -> f32 {
+        let (row, column) = (index / self.columns / self.block[0], index % self.columns / self.block[1]);
+        self.scales[(row * self.columns.div_ceil(self.block[1]) + column) as usize]
     }
 }
 
@@ -230,6 +254,12 @@ impl<'a> Node<'a> {
             RecipeKind::Reshape(input) => Self::new(input, weights)?,
             RecipeKind::Cast(from) => Self::Cast { input: Box::new(input(from, "cast")?), from: from.dtype(), recipe },
             RecipeKind::Scale { input: from, factor } => Self::Scale { input: Box::new(input(from, "scaled")?), factor: *factor, recipe },
+            RecipeKind::ScaleBlocks { input: from, scales, block } => {
+                let scales = evaluate_to_vec(scales, weights)?;
+                let scales = scales.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
+                let blocks = Blocks { columns: row_length(recipe, 1), block: *block, scales };
+                Self::ScaleBlocks { input: Box::new(input(from, "scaled")?), blocks, recipe }
+            }
             RecipeKind::Slice { input: from, axis, begin } => {
                 Self::Slice { input: Box::new(input(from, "sliced")?), rows: Rows::new(recipe, from, *axis, *begin) }
             }
@@ -273,7 +303,7 @@ impl<'a> Node<'a> {
                 let bytes = range.map_or(0..u64::MAX, |range| range.start * *width as u64..range.end * *width as u64);
                 weights.release(tensor, bytes);
             }
-            Self::Cast { input, .. } | Self::Scale { input, .. } => input.release(weights, range),
+            Self::Cast { input, .. } | Self::Scale { input, .. } | Self::ScaleBlocks { input, .. } => input.release(weights, range),
             _ if range.is_some() => {}
             Self::Slice { input, .. } => input.release(weights, None),
             Self::Concat { inputs, .. } => inputs.iter().for_each(|(input, _)| input.release(weights, None)),
@@ -297,6 +327,11 @@ impl<'a> Node<'a> {
             Self::Scale { input, factor, recipe } => {
                 let first = range.start;
                 let scaled = cast::scale(&input.read(range)?, recipe.dtype(), *factor);
+                scaled.map(Cow::Owned).map_err(|bad| locate(bad, first, recipe))
+            }
+            Self::ScaleBlocks { input, blocks, recipe } => {
+                let first = range.start;
+                let scaled = cast::scale_each(&input.read(range)?, |index| blocks.scale(first + index));
                 scaled.map(Cow::Owned).map_err(|bad| locate(bad, first, recipe))
             }
             Self::Slice { input, rows } => join(by_row(range, rows.length).map(|(row, part)| {

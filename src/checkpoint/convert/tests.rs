@@ -208,6 +208,40 @@ fn every_stored_type_becomes_a_float() {
 }
 
 #[test]
+fn floats_of_8_bits_are_cast() {
+    let mut weights = MemoryWeights::default();
+    weights.insert("e4m3", CheckpointDtype::F8E4M3, &[6], vec![0x38, 0x7e, 0x08, 0x01, 0xbc, 0x80]);
+    weights.insert("e5m2", CheckpointDtype::F8E5M2, &[3], vec![0x3c, 0x7b, 0x81]);
+    weights.insert("nan", CheckpointDtype::F8E4M3, &[2], vec![0x38, 0xff]);
+    weights.insert("inf", CheckpointDtype::F8E5M2, &[2], vec![0x38, 0x7c]);
+    let source = |name: &str, dtype, length| Recipe::source(name, dtype, &[length]).cast(DataType::Float32);
+    assert_eq!(floats(&source("e4m3", DataType::Float8E4M3FN, 6), &weights), [1.0, 448.0, 0.015625, 0.001953125, -1.5, 0.0]);
+    assert_eq!(floats(&source("e5m2", DataType::Float8E5M2, 3), &weights), [1.0, 57344.0, -(2f32.powi(-16))]);
+    for (name, dtype) in [("nan", DataType::Float8E4M3FN), ("inf", DataType::Float8E5M2)] {
+        let error = evaluate_to_vec(&source(name, dtype, 2), &weights).unwrap_err();
+        assert!(matches!(error, ConvertError::NotFinite { index: 1, .. }), "{error}");
+    }
+}
+
+#[test]
+fn blocks_have_a_scale_each() {
+    let mut weights = MemoryWeights::default();
+    weights.insert_f32("m", &[3, 5], &(1..=15u8).map(f32::from).collect::<Vec<_>>());
+    weights.insert_f32("s", &[2, 3], &[1.0, 10.0, 100.0, 2.0, 20.0, 200.0]);
+    let [matrix, scales] = [("m", [3, 5]), ("s", [2, 3])].map(|(name, shape)| Recipe::source(name, DataType::Float32, &shape));
+    let scaled = matrix.scale_blocks(&scales, [2, 2]).unwrap();
+    let expected = [1., 2., 30., 40., 500., 6., 7., 80., 90., 1000., 22., 24., 260., 280., 3000.];
+    assert_eq!(floats(&scaled, &weights), expected);
+    assert_eq!(floats(&scaled.slice(1, 1, 3).unwrap(), &weights), [2., 30., 40., 7., 80., 90., 24., 260., 280.]);
+    assert_ne!(scaled.key(), matrix.scale_blocks(&scales, [2, 2]).unwrap().cast(DataType::Float16).key());
+    for block in [[1, 2], [2, 1], [0, 2], [3, 5]] {
+        assert!(matrix.scale_blocks(&scales, block).is_none(), "{block:?}");
+    }
+    weights.insert_f32("s", &[2, 3], &[1.0, f32::MAX, 1.0, 1.0, 1.0, 1.0]);
+    assert!(matches!(evaluate_to_vec(&scaled, &weights), Err(ConvertError::Overflow { index: 2, .. })));
+}
+
+#[test]
 fn pieces_join_without_a_seam() {
     let n = PIECE * AT_ONCE + 12_345;
     let values: Vec<f32> = (0..n).map(|i| (i % 4093) as f32 * 0.25 - 300.0).collect();

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use rayon::prelude::*;
 
 use super::{
-    Made,
+    BuildWarning, Made,
     compiled::{self, Compilation},
     error::BuildError,
     hashing::{FileDigest, Hashing},
@@ -28,7 +28,7 @@ use super::{
 use crate::{
     arch::{
         self, ArchError, Architecture, AttentionForm, CacheForm, Chunk, Config, Documents, Feature, Form, FunctionPlan, ImageLayout,
-        LinearForm, LoadOptions, LogitsForm, Network,
+        LinearForm, LoadOptions, LogitsForm, Network, STAND_IN,
     },
     base::{Blake3, Digest, RelativePath, Target},
     checkpoint::{Checkpoint, CheckpointError, ConvertError, Weights, evaluate, evaluate_to_vec},
@@ -37,14 +37,17 @@ use crate::{
         describe_specification, encode, package_files,
     },
     manifest::{
-        self, Attention, Axes, Cache, Compression, Content, Format, Layout, Linear, Logits, PackageHeader, PictureRange, Precision,
-        VariantPlan,
+        self, Attention, Axes, Cache, Component, Compression, Content, Format, Layout, Linear, Logits, PackageHeader, PictureRange,
+        Precision, VariantPlan,
         release::{Interface, Other, Source, TensorLabel},
     },
     mil::{self, Constant, DataType},
     ops,
     store::{Cut, Segmentation, StoreError, StoredBlob},
-    workflow::{Amount, Context, Error},
+    workflow::{
+        Amount, Context, Error,
+        inspect::{DraftWarning, draft_warnings},
+    },
 };
 
 /// A checkpoint and how it is read; nothing of it was converted.
@@ -83,6 +86,7 @@ struct Draft<'a> {
     files: Vec<(RelativePath, PackageSource)>,
     /// How it is compiled, where it is.
     compilation: Option<Compilation>,
+    warnings: Vec<DraftWarning>,
 }
 
 impl<'a> Conversion<'a> {
@@ -91,9 +95,10 @@ impl<'a> Conversion<'a> {
         context: &Context,
         hashing: &Hashing,
         folder: &Path,
-        component: &'a str,
+        declared: &'a Component,
         settings: &'a manifest::Conversion,
     ) -> Result<Self, Error> {
+        let component = declared.name.as_str();
         if let Some(what) = unsupported(settings) {
             return Err(BuildError::Unsupported { component: component.to_owned(), what }.into());
         }
@@ -110,11 +115,6 @@ impl<'a> Conversion<'a> {
             checkpoint: path.clone(),
             source,
         })?;
-        if let Some(chunks) = settings.chunk.filter(|_| !architecture.has_chunks()) {
-            let why = format!("`{}` has no layers that can be bundles", architecture.name());
-            let source = ArchError::Form { axis: "chunks", found: chunks.count.to_string(), why };
-            return Err(BuildError::Architecture { component: component.to_owned(), checkpoint: path, source }.into());
-        }
         let ignored: BTreeSet<String> = settings.ignore_config.iter().cloned().collect();
         account(&checkpoint, architecture, &ignored).map_err(|source| BuildError::Architecture {
             component: component.to_owned(),
@@ -122,6 +122,11 @@ impl<'a> Conversion<'a> {
             source,
         })?;
         let part = part(component, settings, architecture);
+        // A part that the architecture does not have is refused where it is read.
+        if let Some(part) = part.as_deref().filter(|part| architecture.parts().contains(part)) {
+            let honoured = architecture.component_keys(Some(part));
+            declared.refuse_all_but(honoured, architecture.name(), part).map_err(BuildError::from)?;
+        }
         if let Some(hub) = &hub {
             match checkpoint.default_files() {
                 Ok(files) => hub.describe(&files)?,
@@ -157,8 +162,35 @@ impl<'a> Conversion<'a> {
             files: self.digests()?,
             repository: self.hub.as_ref().map(|hub| hub.repository().to_owned()),
             revision: self.hub.as_ref().map(|hub| hub.commit().to_owned()),
+            stand_in: self.stand_in(),
             ignored_config: self.documents.ignored.clone(),
             other: Other::default(),
+        })
+    }
+
+    /// What the checkpoint says that its weights are instead of trained ones.
+    fn stand_in(&self) -> Option<String> {
+        self.documents.config.as_ref()?.get(STAND_IN)?.as_str().map(str::to_owned)
+    }
+
+    /// What is worth knowing about the lengths that the component asks for.
+    pub(super) fn warning(&self) -> Option<BuildWarning> {
+        let config = Config::of(&self.documents, self.architecture).ok()?;
+        let trained = self.architecture.trained_positions(config).ok()??;
+        let (key, lengths) = match self.settings.contexts.as_slice() {
+            [] => ("sequence", &self.settings.sequences),
+            _ => ("context", &self.settings.contexts),
+        };
+        let longest = lengths.iter().copied().max().filter(|longest| u64::from(*longest) > trained)?;
+        Some(BuildWarning {
+            component: self.component.to_owned(),
+            rule: "beyond-training",
+            variants: Vec::new(),
+            text: format!(
+                "{key} = {longest} is longer than the {trained} positions that the model was trained for: numbers beyond are not what it was \
+                 trained for"
+            ),
+            advice: None,
         })
     }
 
@@ -325,7 +357,16 @@ impl<'a> Conversion<'a> {
             Format::MlPackage | Format::Onnx => None,
         };
         let files = package_files(shared.into(), &weights).map_err(emit)?;
-        Ok(Draft { plan, interface, files, compilation })
+        let length = |name: &str| converter.plan.files().iter().find(|file| file.name == name).map(|file| file.layout.file_length());
+        let lengths: Vec<(RelativePath, u64)> = files
+            .iter()
+            .filter_map(|(path, source)| match source {
+                PackageSource::WeightFile(name) => Some((path.clone(), length(name)?)),
+                PackageSource::Bytes(_) => None,
+            })
+            .collect();
+        let warnings = draft_warnings(&read, &metadata, &interface, &lengths, axes.precision == Precision::Float16);
+        Ok(Draft { plan, interface, files, compilation, warnings })
     }
 
     /// The forms of a variant's functions, with their names: one for each shape.
@@ -566,7 +607,7 @@ fn metadata(header: &PackageHeader, network: &Network, functions: &[FunctionPlan
 
 /// Puts the files of a variant into the store.
 fn bundle(shelf: &Shelf<'_>, draft: Draft<'_>, weights: &BTreeMap<&str, StoredBlob>) -> Result<Made, Error> {
-    let Draft { plan, interface, files, compilation } = draft;
+    let Draft { plan, interface, files, compilation, warnings } = draft;
     let blob = |name: &str| shelf.store().blob_path(&weights[name].digest);
     let mut made = match compilation {
         None => Made::of_files(shelf, plan, files, weights)?,
@@ -575,5 +616,6 @@ fn bundle(shelf: &Shelf<'_>, draft: Draft<'_>, weights: &BTreeMap<&str, StoredBl
         }
     };
     made.variant.interface = Some(interface);
+    made.warnings = warnings;
     Ok(made)
 }

@@ -30,7 +30,7 @@ use tempfile::TempDir;
 pub use error::BuildError;
 
 use self::{conversion::Conversion, hashing::Hashing, shared::SharedTensors, shelf::Shelf, tree::Tree};
-use super::{Context, Error};
+use super::{Context, Error, inspect::DraftWarning};
 use crate::{
     base::{Blake3, Digest, PackageName, RelativePath},
     emit::coreml::PackageSource,
@@ -95,6 +95,8 @@ pub struct PackageReport {
     pub status: BuildStatus,
     /// Its variants, by id.
     pub variants: Vec<VariantReport>,
+    /// What is worth knowing about it, once for each component.
+    pub warnings: Vec<BuildWarning>,
     /// Bytes of its blobs, each once.
     pub stored_bytes: u64,
     /// How many of them the store did not have.
@@ -102,6 +104,21 @@ pub struct PackageReport {
     /// How long it took; not part of documents, which are the same for the same input.
     #[serde(skip)]
     pub elapsed: Duration,
+}
+
+/// Something worth knowing about what was built.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct BuildWarning {
+    /// The component.
+    pub component: String,
+    /// The name of the rule, which stays: one of `inspect`, `beyond-training` or `stand-in`.
+    pub rule: &'static str,
+    /// The variants that it is about; none where it is about the component.
+    pub variants: Vec<String>,
+    /// A sentence, about the first variant.
+    pub text: String,
+    /// What the manifest can say against it, or that no key does.
+    pub advice: Option<&'static str>,
 }
 
 /// A variant that was built.
@@ -124,6 +141,7 @@ pub struct VariantReport {
 struct Made {
     variant: Variant,
     blobs: BTreeMap<Digest, Blob>,
+    warnings: Vec<DraftWarning>,
 }
 
 impl Made {
@@ -143,7 +161,7 @@ impl Made {
             folders: Vec::new(),
             other: Other::default(),
         };
-        Self { variant, blobs: BTreeMap::new() }
+        Self { variant, blobs: BTreeMap::new(), warnings: Vec::new() }
     }
 
     /// The variant of these files; `weights` are what lies in its weight files, by name.
@@ -196,10 +214,11 @@ fn build_package(context: &Context, options: &BuildOptions, globs: &[VariantGlob
         _ => None,
     };
     let shelf = Shelf::new(store);
+    let mut warnings = Vec::new();
     let (release, digest, status) = match known {
         Some((release, digest)) => (release, digest, BuildStatus::Unchanged),
         None => {
-            let release = package.make(context, &shelf, &chosen)?;
+            let release = package.make(context, &shelf, &chosen, &mut warnings)?;
             let invalid = |source| BuildError::Release { package: manifest.package.name.to_string(), source: Box::new(source) };
             let bytes = release.to_canonical().map_err(invalid)?;
             if globs.is_empty() {
@@ -222,7 +241,16 @@ fn build_package(context: &Context, options: &BuildOptions, globs: &[VariantGlob
     if let Some(out) = &options.out {
         place(context, &release, digest, &context.directory().join(out), options.layout)?;
     }
-    Ok(report(&release, digest, status, shelf.new_bytes(), start.elapsed()))
+    for (component, source) in &release.sources {
+        warnings.extend(source.warning(component).map(|text| BuildWarning {
+            component: component.clone(),
+            rule: "stand-in",
+            variants: Vec::new(),
+            text,
+            advice: None,
+        }));
+    }
+    Ok(PackageReport { warnings, ..report(&release, digest, status, shelf.new_bytes(), start.elapsed()) })
 }
 
 /// The release that the same input gave before, if all of it is here.
@@ -318,7 +346,13 @@ impl<'a> Package<'a> {
     }
 
     /// Makes the chosen variants and the release that they are.
-    fn make(&self, context: &Context, shelf: &Shelf<'_>, chosen: &BTreeSet<usize>) -> Result<Release, Error> {
+    fn make(
+        &self,
+        context: &Context,
+        shelf: &Shelf<'_>,
+        chosen: &BTreeSet<usize>,
+        warnings: &mut Vec<BuildWarning>,
+    ) -> Result<Release, Error> {
         let header = &self.manifest.package;
         let mut release = Release {
             schema: SCHEMA.to_owned(),
@@ -338,8 +372,10 @@ impl<'a> Package<'a> {
             if plans.is_empty() {
                 continue;
             }
+            warnings.extend(input.warning());
             for mut made in input.make(context, shelf, self.manifest, &plans, &shared)? {
                 self.assign(&mut made.variant);
+                made.warnings.drain(..).for_each(|found| collect(warnings, &made.variant, found));
                 release.variants.push(made.variant);
                 release.blobs.append(&mut made.blobs);
             }
@@ -365,7 +401,7 @@ fn look<'a>(context: &Context, hashing: &Hashing, component: &'a Component, fold
     Ok(match &component.kind {
         ComponentKind::Checkpoint(settings) => {
             let plans = component.variants().map_err(BuildError::from)?;
-            let conversion = Conversion::open(context, hashing, folder, &component.name, settings)?;
+            let conversion = Conversion::open(context, hashing, folder, component, settings)?;
             (Input::Checkpoint(Box::new(conversion)), plans)
         }
         ComponentKind::Import(import) => {
@@ -384,7 +420,27 @@ fn look<'a>(context: &Context, hashing: &Hashing, component: &'a Component, fold
     })
 }
 
+/// Adds what was found about a variant; what was found about another one of the component already is not said again.
+fn collect(warnings: &mut Vec<BuildWarning>, variant: &Variant, found: DraftWarning) {
+    let DraftWarning { rule, text, advice } = found;
+    let is_same = |it: &&mut BuildWarning| it.component == variant.component && it.rule == rule && it.advice == advice;
+    match warnings.iter_mut().find(is_same) {
+        Some(known) => known.variants.push(variant.id.clone()),
+        None => {
+            let variants = vec![variant.id.clone()];
+            warnings.push(BuildWarning { component: variant.component.clone(), rule, variants, text, advice });
+        }
+    }
+}
+
 impl Input<'_> {
+    fn warning(&self) -> Option<BuildWarning> {
+        match self {
+            Self::Checkpoint(conversion) => conversion.warning(),
+            Self::Bundles { .. } | Self::Files(_) => None,
+        }
+    }
+
     fn source(&self) -> Result<Option<Source>, StoreError> {
         match self {
             Self::Checkpoint(conversion) => conversion.source().map(Some),
@@ -459,6 +515,7 @@ fn report(release: &Release, digest: Digest, status: BuildStatus, new_bytes: u64
         digest,
         status,
         variants: release.variants.iter().map(variant).collect(),
+        warnings: Vec::new(),
         stored_bytes: release.blobs.values().map(|blob| blob.size).fold(0, u64::saturating_add),
         new_bytes,
         elapsed,

@@ -193,11 +193,25 @@ fn analyze(report: &mut BundleReport, mut program: Program, metadata: &ModelMeta
     put_tables_in_place(&mut program, &data);
     let program = &program;
     let needs = needs(program, features, registry);
-    let subject = Subject { program, interface: &report.interface, needs: &needs, weights: &report.weights, data, registry };
+    let subject = Subject { program, interface: &report.interface, needs: &needs, weights: &report.weights, data: Some(data), registry };
     report.warnings = warnings(&subject);
     report.operations = operations(program);
     report.memory = memory(program, &report.interface, ops::OPERATORS);
     report.needs = Some(needs);
+}
+
+/// What the rules find in a program whose weight files, of these lengths, are not written.
+pub(super) fn draft_warnings(
+    program: &Program,
+    metadata: &ModelMetadata,
+    interface: &Interface,
+    weights: &[(RelativePath, u64)],
+) -> Vec<Warning> {
+    let registry = ops::find;
+    let needs = needs(program, features(program, metadata), registry);
+    let weights: Vec<WeightFile> =
+        weights.iter().map(|(path, bytes)| WeightFile { path: path.clone(), bytes: *bytes, dtypes: None }).collect();
+    warnings(&Subject { program, interface, needs: &needs, weights: &weights, data: None, registry })
 }
 
 fn inspect_compiled(path: &Path, wants_program: bool) -> Result<BundleReport, InspectError> {

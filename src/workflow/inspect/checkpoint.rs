@@ -9,7 +9,10 @@ use std::{
 use serde::Serialize;
 
 use super::{InspectError, WeightTotal};
-use crate::checkpoint::{Checkpoint, CheckpointError, TensorInfo};
+use crate::{
+    arch::Quantization,
+    checkpoint::{Checkpoint, CheckpointError, TensorInfo},
+};
 
 /// How the names of weight files and their indexes end.
 const ENDINGS: [&str; 6] = [".safetensors", ".index.json", ".bin", ".pth", ".pt", ".ckpt"];
@@ -21,6 +24,8 @@ pub struct CheckpointReport {
     pub path: PathBuf,
     /// What its `config.json` calls the model, e.g. `t5` or `AutoencoderTiny`.
     pub model: Option<String>,
+    /// How its weights are quantized, where its config says that they are: method and bits.
+    pub quantization: Option<String>,
     /// The files that were read.
     pub files: Vec<CheckpointFile>,
     /// Number of elements of all tensors.
@@ -89,6 +94,7 @@ fn open(path: &Path) -> Result<CheckpointReport, CheckpointError> {
     Ok(CheckpointReport {
         path: path.to_owned(),
         model: checkpoint.config().and_then(model),
+        quantization: checkpoint.config().and_then(Quantization::of).map(|quantization| quantization.describe()),
         files,
         parameters: sum(|total| total.elements),
         bytes: sum(|total| total.bytes),

@@ -24,7 +24,13 @@ pub use needs::{Need, Needs, OperationPlace};
 pub use rules::Warning;
 
 use super::{Context, Error, ErrorKind};
-use crate::{checkpoint::CheckpointError, emit::coreml::CoreMlError};
+use crate::{
+    base::RelativePath,
+    checkpoint::CheckpointError,
+    emit::coreml::{CoreMlError, ModelMetadata},
+    manifest::release::Interface,
+    mil::Program,
+};
 
 /// What to look at.
 #[derive(Debug, Clone)]
@@ -138,6 +144,31 @@ pub fn inspect(context: &Context, options: &InspectOptions) -> Result<InspectRep
         return Err(InspectError::NoProgram { path, why: NoProgram::Checkpoint }.into());
     }
     Ok(InspectReport::Checkpoint(Box::new(report)))
+}
+
+/// A warning about a program that is being built, and what a manifest can say against it.
+#[derive(Debug, Clone)]
+pub(super) struct DraftWarning {
+    pub(super) rule: &'static str,
+    pub(super) text: String,
+    pub(super) advice: Option<&'static str>,
+}
+
+/// What the rules find in a program whose weight files, of these lengths, are not written yet; one finding of each rule.
+pub(super) fn draft_warnings(
+    program: &Program,
+    metadata: &ModelMetadata,
+    interface: &Interface,
+    weights: &[(RelativePath, u64)],
+    halves: bool,
+) -> Vec<DraftWarning> {
+    let mut found: Vec<DraftWarning> = Vec::new();
+    for Warning { rule, text, .. } in bundle::draft_warnings(program, metadata, interface, weights) {
+        if !found.iter().any(|other| other.rule == rule) {
+            found.push(DraftWarning { rule, text, advice: rules::advice(rule, halves) });
+        }
+    }
+    found
 }
 
 /// Counts by name.

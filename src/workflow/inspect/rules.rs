@@ -39,8 +39,8 @@ pub(super) struct Subject<'a> {
     pub(super) interface: &'a Interface,
     pub(super) needs: &'a Needs,
     pub(super) weights: &'a [WeightFile],
-    /// Where the constants are.
-    pub(super) data: BundleWeights<'a>,
+    /// Where the constants are; none while they are not written.
+    pub(super) data: Option<BundleWeights<'a>>,
     pub(super) registry: Registry,
 }
 
@@ -61,6 +61,18 @@ enum Check {
     Bundle(fn(&Subject<'_>) -> Option<Finding>),
     /// One function, and how it is described.
     Function(fn(&Subject<'_>, &Function, &Interface) -> Option<Finding>),
+}
+
+/// What a manifest can say so that a rule of that name finds nothing; none where no key avoids it. `halves`: whether the program computes in
+/// float16 already.
+pub(super) fn advice(rule: &str, halves: bool) -> Option<&'static str> {
+    match rule {
+        "large-weights" => Some("`chunks` splits the layers into several bundles"),
+        "state-alignment" => Some("cache = \"inputs\" has no states"),
+        "float32-compute" if !halves => Some("precision = \"float16\" computes in float16"),
+        "float32-compute" => Some("no key avoids it: float16 has not the range or the digits for what is computed so"),
+        _ => None,
+    }
 }
 
 /// Every rule, in the order of the report.
@@ -143,7 +155,7 @@ const FLOAT16_RANGE: Rule = Rule {
         let mut seen = HashSet::new();
         let functions = subject.program.functions.values();
         let constants = functions.flat_map(|function| function.operations().flat_map(|operation| float16_constants(function, operation)));
-        let damaged = constants.filter(|(_, recipe)| seen.insert(recipe.key()) && !is_finite(recipe, &subject.data));
+        let damaged = constants.filter(|(_, recipe)| seen.insert(recipe.key()) && !is_finite(recipe, subject.data.as_ref()));
         about(damaged.map(|(name, _)| name.to_owned()), |constants| {
             format!("float16 constants hold infinities or NaN, out of range when they were made: {constants}")
         })
@@ -256,10 +268,10 @@ fn float16_constants<'a>(function: &'a Function, operation: &'a Operation) -> Ve
 }
 
 /// Whether all numbers of a float16 constant are finite; one that cannot be read counts as such.
-fn is_finite(recipe: &Constant, data: &BundleWeights<'_>) -> bool {
+fn is_finite(recipe: &Constant, data: Option<&BundleWeights<'_>>) -> bool {
     match recipe.kind() {
         RecipeKind::Literal(Literal::Halves(values)) => values.iter().all(|value| value.is_finite()),
-        RecipeKind::Blob { file, offset } => data.data(file, *offset).is_none_or(all_finite),
+        RecipeKind::Blob { file, offset } => data.and_then(|data| data.data(file, *offset)).is_none_or(all_finite),
         _ => true,
     }
 }

@@ -71,7 +71,7 @@ fn memory_of(program: &Program, interface: &Interface) -> FunctionMemory {
 fn warnings_of(program: &Program, interface: &Interface, weights: &[WeightFile], root: &Path) -> Vec<Warning> {
     let specification = "Data/com.apple.CoreML/model.mlmodel".parse().unwrap();
     let data = BundleWeights { root, specification: &specification };
-    warnings(&Subject { program, interface, needs: &needs_of(program), weights, data, registry: ops::find })
+    warnings(&Subject { program, interface, needs: &needs_of(program), weights, data: Some(data), registry: ops::find })
 }
 
 /// The rules that speak of a program without description and files, and what about.
