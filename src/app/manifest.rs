@@ -13,13 +13,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use semver::VersionReq;
-
 use crate::{
     base::{OsFloor, PackageName, RemoteUrl, Tag},
     fetch::{Layout, Wanted},
     manifest::{
-        ManifestError, Problem, VariantGlob,
+        ManifestError, Problem, Requirement, VariantGlob,
         reader::{self, Item, Table},
         release::Delivery,
     },
@@ -44,7 +42,7 @@ pub struct AppManifest {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AppPackage {
     /// Which versions will do.
-    pub requirement: VersionReq,
+    pub requirement: Requirement,
     /// Where it comes from: mirrors, in order; at least one.
     pub sources: Vec<Source>,
     /// Which part of it.
@@ -111,7 +109,7 @@ impl AppManifest {
 fn package(item: Item<'_>, defaults: &Settings, root: &Path) -> Result<AppPackage, ManifestError> {
     let (line, column) = item.key_place();
     let missing = item.error(Problem::MissingKey { table: format!("package `{}`", item.key), key: "from" });
-    let mut requirement = VersionReq::STAR;
+    let mut requirement = Requirement::ANY;
     let (mut own, mut rename) = (Settings::default(), BTreeMap::new());
     if item.is_text() {
         requirement = version(&item)?;
@@ -133,8 +131,8 @@ fn package(item: Item<'_>, defaults: &Settings, root: &Path) -> Result<AppPackag
     Ok(AppPackage { requirement, sources: sources.ok_or(missing)?, wanted, target, out, layout, line, column })
 }
 
-fn version(item: &Item<'_>) -> Result<VersionReq, ManifestError> {
-    item.parsed("a version requirement such as \"1\", \"1.2.3\" or \">=1, <3\"", VersionReq::parse)
+fn version(item: &Item<'_>) -> Result<Requirement, ManifestError> {
+    item.parsed("a version requirement such as \"1\", \"1.2.3\" or \">=1, <3\"", str::parse)
 }
 
 fn renames(item: Item<'_>) -> Result<BTreeMap<String, String>, ManifestError> {

@@ -4,7 +4,17 @@ use std::{
     fs::{self, File},
     io::{self, Write},
     path::{Path, PathBuf},
+    time::{Duration, SystemTime},
 };
+
+/// How the names of unfinished files begin and end.
+const PREFIX: &str = ".mlreg-";
+const SUFFIX: &str = ".tmp";
+/// Unfinished files that are older belong to a run that was killed.
+const LEFT_BEHIND: Duration = Duration::from_secs(60 * 60);
+/// More links in a row are a loop, as Linux counts.
+const MOST_LINKS: usize = 40;
+const USUAL_MODE: u32 = 0o644;
 
 /// A file written beside its final place and renamed there by [`AtomicFile::commit`]; dropped without that, it leaves nothing.
 ///
@@ -13,6 +23,7 @@ use std::{
 pub struct AtomicFile {
     temporary: tempfile::NamedTempFile,
     path: PathBuf,
+    mode: u32,
 }
 
 impl AtomicFile {
@@ -23,8 +34,8 @@ impl AtomicFile {
     pub fn create(path: &Path) -> io::Result<Self> {
         let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         fs::create_dir_all(parent)?;
-        let temporary = tempfile::Builder::new().prefix(".mlreg-").suffix(".tmp").tempfile_in(parent)?;
-        Ok(Self { temporary, path: path.to_owned() })
+        let temporary = tempfile::Builder::new().prefix(PREFIX).suffix(SUFFIX).tempfile_in(parent)?;
+        Ok(Self { temporary, path: path.to_owned(), mode: USUAL_MODE })
     }
 
     /// The open file.
@@ -32,12 +43,18 @@ impl AtomicFile {
         self.temporary.as_file_mut()
     }
 
-    /// Makes the file visible under its name, replacing what is there. Mode 0644.
+    /// Gives the file another mode than 0644, where the system has modes.
+    #[must_use]
+    pub fn with_mode(self, mode: u32) -> Self {
+        Self { mode, ..self }
+    }
+
+    /// Makes the file visible under its name, replacing what is there. Mode 0644, unless another was set.
     ///
     /// # Errors
     /// What the file system says; then nothing is visible.
     pub fn commit(self) -> io::Result<()> {
-        set_mode(self.temporary.as_file(), 0o644)?;
+        set_mode(self.temporary.as_file(), self.mode)?;
         self.temporary.as_file().sync_all()?;
         self.temporary.persist(&self.path).map_err(|e| e.error)?;
         Ok(())
@@ -48,7 +65,7 @@ impl AtomicFile {
     /// # Errors
     /// What the file system says.
     pub fn commit_new(self) -> io::Result<bool> {
-        set_mode(self.temporary.as_file(), 0o644)?;
+        set_mode(self.temporary.as_file(), self.mode)?;
         self.temporary.as_file().sync_all()?;
         match self.temporary.persist_noclobber(&self.path) {
             Ok(_) => Ok(true),
@@ -66,6 +83,59 @@ impl AtomicFile {
         file.file().write_all(bytes)?;
         file.commit()
     }
+
+    /// Writes `bytes` as a file that people keep and may have linked to: symbolic links stay, and the file that they lead to is written, whole
+    /// or not at all. A file that was there keeps its mode. Unfinished files that killed runs left beside it are removed.
+    ///
+    /// # Errors
+    /// What the file system says, also for links that lead in a circle.
+    pub fn write_through_links(path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let path = destination(path)?;
+        remove_left_behind(path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")));
+        let mode = fs::metadata(&path).map_or(USUAL_MODE, |metadata| mode_of(&metadata));
+        let mut file = Self::create(&path)?.with_mode(mode);
+        file.file().write_all(bytes)?;
+        file.commit()
+    }
+}
+
+/// The file that a chain of links leads to, whether it exists or not.
+fn destination(path: &Path) -> io::Result<PathBuf> {
+    let mut path = path.to_owned();
+    for _ in 0..MOST_LINKS {
+        match fs::read_link(&path) {
+            Ok(to) => path = path.parent().map_or_else(|| to.clone(), |parent| parent.join(&to)),
+            Err(_) => return Ok(path),
+        }
+    }
+    Err(io::Error::other("its symbolic links lead in a circle"))
+}
+
+/// Removes unfinished files of killed runs from a folder: those of an [`AtomicFile`] that nobody touched for an hour. What cannot be removed
+/// stays.
+pub fn remove_left_behind(folder: &Path) {
+    let now = SystemTime::now();
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let is_ours = entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX) && name.ends_with(SUFFIX));
+        let is_old = |metadata: fs::Metadata| {
+            let age = metadata.modified().ok().and_then(|modified| now.duration_since(modified).ok());
+            metadata.is_file() && age.is_some_and(|age| age > LEFT_BEHIND)
+        };
+        if is_ours && entry.metadata().is_ok_and(is_old) {
+            // Another run may have been faster.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+#[cfg(unix)]
+fn mode_of(metadata: &fs::Metadata) -> u32 {
+    std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o777
+}
+
+#[cfg(not(unix))]
+fn mode_of(_: &fs::Metadata) -> u32 {
+    USUAL_MODE
 }
 
 #[cfg(unix)]
@@ -120,5 +190,42 @@ mod tests {
         AtomicFile::write(&path, b"one").unwrap();
         assert!(!AtomicFile::create(&path).unwrap().commit_new().unwrap());
         assert_eq!(fs::read(&path).unwrap(), b"one");
+    }
+    #[cfg(unix)]
+    #[test]
+    fn links_stay_and_modes_are_kept() {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir(at("real")).unwrap();
+        fs::write(at("real/file"), "old").unwrap();
+        fs::set_permissions(at("real/file"), fs::Permissions::from_mode(0o600)).unwrap();
+        symlink("real/file", at("middle")).unwrap();
+        symlink(at("middle"), at("link")).unwrap();
+        symlink("real/new", at("dangling")).unwrap();
+        symlink("circle", at("circle")).unwrap();
+        AtomicFile::write_through_links(&at("link"), b"new").unwrap();
+        AtomicFile::write_through_links(&at("dangling"), b"new").unwrap();
+        assert!(fs::symlink_metadata(at("link")).unwrap().is_symlink() && fs::symlink_metadata(at("dangling")).unwrap().is_symlink());
+        let mode = |name: &str| fs::metadata(at(name)).unwrap().permissions().mode() & 0o777;
+        assert_eq!((fs::read(at("real/file")).unwrap(), mode("real/file")), (b"new".to_vec(), 0o600));
+        assert_eq!((fs::read(at("real/new")).unwrap(), mode("real/new")), (b"new".to_vec(), 0o644));
+        assert!(AtomicFile::write_through_links(&at("circle"), b"new").is_err());
+    }
+
+    #[test]
+    fn only_old_unfinished_files_are_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let old = SystemTime::now() - 2 * LEFT_BEHIND;
+        for (name, is_old) in [(".mlreg-a.tmp", true), (".mlreg-b.tmp", false), (".mlreg.json", true), ("mlreg-c.tmp", true)] {
+            let file = File::create(folder.path().join(name)).unwrap();
+            if is_old {
+                file.set_modified(old).unwrap();
+            }
+        }
+        AtomicFile::write_through_links(&folder.path().join("x"), b"x").unwrap();
+        let mut left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, [".mlreg-b.tmp", ".mlreg.json", "mlreg-c.tmp", "x"]);
     }
 }

@@ -4,9 +4,13 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
+use super::names::name_problem;
+
 /// A name that breaks the rules.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is not a valid {kind}: expected 1 to 64 characters of a-z, 0-9, `-`, `_` or `.`, starting with a letter or digit")]
+#[error(
+    "`{text}` is not a valid {kind}: expected 1 to 64 characters of a-z, 0-9, `-`, `_` or `.`, starting with a letter or digit, and no reserved device name"
+)]
 pub struct NameError {
     kind: &'static str,
     text: String,
@@ -18,7 +22,7 @@ fn check(kind: &'static str, text: &str) -> Result<(), NameError> {
         && text.chars().all(ok)
         && text.starts_with(|c: char| c.is_ascii_alphanumeric())
         && !text.contains("..")
-        && !text.ends_with('.');
+        && name_problem(text).is_none();
     if valid { Ok(()) } else { Err(NameError { kind, text: text.chars().take(100).collect() }) }
 }
 
@@ -85,7 +89,7 @@ mod tests {
         for good in ["flux-1-tae", "a", "exaone-4.0-1.2b", "x_1"] {
             assert!(good.parse::<PackageName>().is_ok(), "{good}");
         }
-        for bad in ["", "A", "-x", ".x", "a/b", "a..b", "a.", "..", "é", &"a".repeat(65)] {
+        for bad in ["", "A", "-x", ".x", "a/b", "a..b", "a.", "..", "é", "con", "nul.1", "com1", &"a".repeat(65)] {
             assert!(bad.parse::<PackageName>().is_err(), "{bad}");
         }
     }

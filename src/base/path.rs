@@ -8,6 +8,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use super::limits::{DEEPEST_PATH, LONGEST_PATH};
+
 /// A path that is not a safe relative path.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not a safe relative path: {why}")]
@@ -16,8 +18,8 @@ pub struct PathError {
     why: &'static str,
 }
 
-/// A relative path of plain components separated by `/`: no `.`, `..`, empty, absolute or drive component, no backslash, no control
-/// character, and no name that Windows reserves.
+/// A relative path of plain components separated by `/`: no `.`, `..`, empty, absolute or drive component, and no name that some file
+/// system does not hold (see [`name_problem`](super::name_problem)).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 #[schemars(with = "String")]
@@ -57,28 +59,16 @@ impl RelativePath {
 
 fn check(text: &str) -> Result<(), PathError> {
     let fail = |why| Err(PathError { text: text.chars().take(200).collect(), why });
-    if text.is_empty() || text.len() > 4096 {
-        return fail("expected 1 to 4096 bytes");
+    if text.is_empty() || text.len() > LONGEST_PATH {
+        return fail("expected 1 to 1024 bytes");
     }
-    for part in text.split('/') {
-        match part {
-            "" => return fail("it is absolute or has an empty component"),
-            "." | ".." => return fail("`.` and `..` are not allowed"),
-            _ => {}
-        }
-        if part.len() > 255 {
-            return fail("a component is longer than 255 bytes");
-        }
-        if part.chars().any(|c| c.is_control() || matches!(c, '\\' | ':')) {
-            return fail("a component has a control character, `\\` or `:`");
-        }
-        let stem = part.split('.').next().unwrap_or(part).to_ascii_uppercase();
-        let numbered = |prefix: &str| stem.strip_prefix(prefix).is_some_and(|n| n.len() == 1 && n.as_bytes()[0].is_ascii_digit());
-        if matches!(stem.as_str(), "CON" | "PRN" | "AUX" | "NUL") || numbered("COM") || numbered("LPT") {
-            return fail("a component is a reserved device name");
-        }
+    if text.split('/').any(str::is_empty) {
+        return fail("it is absolute or has an empty component");
     }
-    Ok(())
+    if text.split('/').count() > DEEPEST_PATH {
+        return fail("it has more than 64 components");
+    }
+    text.split('/').find_map(super::names::name_problem).map_or(Ok(()), fail)
 }
 
 impl fmt::Display for RelativePath {
@@ -109,14 +99,33 @@ impl From<RelativePath> for String {
 
 #[cfg(test)]
 mod tests {
+    use std::ops::Add;
+
     use super::*;
 
     #[test]
     fn only_plain_components() {
-        for good in ["a", "Data/com.apple.CoreML/weights/weight.bin", "..a", "console.txt"] {
+        for good in ["a", "Data/com.apple.CoreML/weights/weight.bin", "..a", "console.txt", &"a/".repeat(63).add("a")] {
             assert!(good.parse::<RelativePath>().is_ok(), "{good}");
         }
-        for bad in ["", "/a", "a//b", "a/", "../a", "a/./b", "a\\b", "C:x", "a\0", "nul", "COM1.txt", &"a".repeat(256)] {
+        for bad in [
+            "",
+            "/a",
+            "a//b",
+            "a/",
+            "../a",
+            "a/./b",
+            "a\\b",
+            "C:x",
+            "a\0",
+            "nul",
+            "COM1.txt",
+            "a/b./c",
+            "a /b",
+            &"a".repeat(256),
+            &"a/".repeat(64).add("a"),
+            &["a"; 10].map(|a| a.repeat(120)).join("/"),
+        ] {
             assert!(bad.parse::<RelativePath>().is_err(), "{bad}");
         }
     }

@@ -4,15 +4,23 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
+use super::meant;
+
 /// Text that names no target or floor.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TargetError {
     /// Not one of the targets.
-    #[error("`{0}` is not a deployment target: expected one of iOS15, iOS16, iOS17, iOS18, iOS26, iOS27")]
+    #[error(
+        "`{text}` is not a deployment target: expected one of iOS15, iOS16, iOS17, iOS18, iOS26, iOS27, or the same in another platform's versions, such as macOS15{}",
+        suggestion(Target::meant(.0)),
+        text = .0
+    )]
     Unknown(String),
     /// Not a platform with a version.
     #[error(
-        "`{0}` is not an OS version: expected a platform and a version such as iOS17.2 or macOS14 (iOS, macOS, macCatalyst, tvOS, watchOS, visionOS)"
+        "`{text}` is not an OS version: expected a platform and a version such as iOS17.2 or macOS14 (iOS, macOS, macCatalyst, tvOS, watchOS, visionOS){}",
+        suggestion(OsFloor::meant(.0)),
+        text = .0
     )]
     Floor(String),
     /// An OS that is older than every target.
@@ -23,6 +31,10 @@ pub enum TargetError {
         /// The oldest version on that platform that has a target.
         lowest: OsFloor,
     },
+}
+
+fn suggestion(meant: Option<String>) -> String {
+    meant.map_or_else(String::new, |meant| format!("; did you mean `{meant}`?"))
 }
 
 /// A deployment target, named by its iOS version. Ordered: a later target has everything that an earlier one has.
@@ -154,6 +166,21 @@ impl Target {
         TABLE.iter().find(|row| row.specification == Some(version)).map(|row| row.target)
     }
 
+    /// The target of that iOS name, as documents have it.
+    fn of_name(name: &str) -> Option<Target> {
+        TABLE.iter().find(|row| row.name.eq_ignore_ascii_case(name)).map(|row| row.target)
+    }
+
+    /// The target that a text which is none may be meant to be, as its platform names it.
+    pub fn meant(text: &str) -> Option<String> {
+        let (name, version) = split(text)?;
+        let platform = Platform::of_name(name).or_else(|| Platform::meant(name))?;
+        let major = version.split('.').next()?.parse::<u16>().ok()?;
+        let known: Vec<u16> = TABLE.iter().filter_map(|row| row.versions[platform.column()]).collect();
+        let nearest = known.iter().rev().find(|known| **known <= major).or(known.first())?;
+        Some(format!("{}{nearest}", platform.name()))
+    }
+
     /// The lowest version of `platform` that loads this target, where one exists.
     pub fn floor_on(self, platform: Platform) -> Option<OsFloor> {
         let major = match platform {
@@ -171,18 +198,22 @@ impl fmt::Display for Target {
     }
 }
 
+/// Any platform's name for it: `iOS18`, `macOS15`, `visionOS 2`.
 impl FromStr for Target {
     type Err = TargetError;
     fn from_str(text: &str) -> Result<Self, TargetError> {
-        let row = TABLE.iter().find(|row| row.name.eq_ignore_ascii_case(text));
+        let floor = text.parse::<OsFloor>().ok().filter(|floor| floor.minor == 0);
+        let is_named = |row: &&Row, floor: OsFloor| row.versions[floor.platform.column()] == Some(floor.major);
+        let row = floor.and_then(|floor| TABLE.iter().find(|row| is_named(row, floor)));
         row.map(|row| row.target).ok_or_else(|| TargetError::Unknown(text.to_owned()))
     }
 }
 
+/// Documents name targets by iOS versions alone.
 impl TryFrom<String> for Target {
     type Error = TargetError;
     fn try_from(text: String) -> Result<Self, TargetError> {
-        text.parse()
+        Self::of_name(&text).ok_or(TargetError::Unknown(text))
     }
 }
 
@@ -201,6 +232,27 @@ impl Platform {
         (Platform::WatchOs, "watchOS"),
         (Platform::VisionOs, "visionOS"),
     ];
+
+    /// The platform of a name, in any case.
+    fn of_name(name: &str) -> Option<Self> {
+        match name.to_ascii_lowercase().as_str() {
+            "ipados" => Some(Self::Ios),
+            "catalyst" => Some(Self::MacCatalyst),
+            lower => Self::NAMES.iter().find(|(_, name)| name.eq_ignore_ascii_case(lower)).map(|(platform, _)| *platform),
+        }
+    }
+
+    /// The platform that a name which is none may be meant to be: what it was called once, a device, or a slip.
+    fn meant(name: &str) -> Option<Self> {
+        match name.to_ascii_lowercase().as_str() {
+            "osx" | "os x" | "mac" | "macosx" | "mac os" | "mac os x" => Some(Self::MacOs),
+            "iphone" | "iphoneos" | "ipad" => Some(Self::Ios),
+            "appletv" | "appletvos" | "tv" => Some(Self::TvOs),
+            "watch" | "applewatch" => Some(Self::WatchOs),
+            "xros" | "xr" | "vision" | "visionpro" => Some(Self::VisionOs),
+            other => meant(other, Self::NAMES.iter().map(|(_, name)| *name)).and_then(Self::of_name),
+        }
+    }
 
     fn column(self) -> usize {
         match self {
@@ -234,7 +286,21 @@ pub struct OsFloor {
     pub minor: u16,
 }
 
+/// A platform's name and what stands after it.
+fn split(text: &str) -> Option<(&str, &str)> {
+    let (name, version) = text.split_at(text.find(|c: char| c.is_ascii_digit())?);
+    Some((name.trim(), version.trim()))
+}
+
 impl OsFloor {
+    /// The floor that a text which is none may be meant to be.
+    fn meant(text: &str) -> Option<String> {
+        let (name, version) = split(text)?;
+        let platform = Platform::meant(name)?;
+        let meant = format!("{}{version}", platform.name());
+        meant.parse::<Self>().ok().map(|_| meant)
+    }
+
     /// The highest target that every OS from this floor on can load.
     ///
     /// # Errors
@@ -260,15 +326,9 @@ impl FromStr for OsFloor {
     type Err = TargetError;
     fn from_str(text: &str) -> Result<Self, TargetError> {
         let error = || TargetError::Floor(text.to_owned());
-        let split = text.find(|c: char| c.is_ascii_digit()).ok_or_else(error)?;
-        let (name, version) = text.split_at(split);
-        let name = name.trim();
-        let platform = match name.to_ascii_lowercase().as_str() {
-            "ipados" => Platform::Ios,
-            "catalyst" => Platform::MacCatalyst,
-            lower => Platform::NAMES.iter().find(|(_, n)| n.eq_ignore_ascii_case(lower)).map(|(p, _)| *p).ok_or_else(error)?,
-        };
-        let mut numbers = version.trim().split('.').map(|n| n.parse::<u16>().map_err(|_| error()));
+        let (name, version) = split(text).ok_or_else(error)?;
+        let platform = Platform::of_name(name).ok_or_else(error)?;
+        let mut numbers = version.split('.').map(|n| n.parse::<u16>().map_err(|_| error()));
         let major = numbers.next().ok_or_else(error)??;
         let minor = numbers.next().transpose()?.unwrap_or(0);
         numbers.try_for_each(|n| n.map(|_| ()))?;
@@ -308,6 +368,47 @@ mod tests {
         ] {
             assert_eq!(target_of(floor), target, "{floor}");
         }
+    }
+
+    #[test]
+    fn every_platform_names_targets() {
+        for (name, target) in [
+            ("iOS15", Target::Ios15),
+            ("macOS12", Target::Ios15),
+            ("macos 13", Target::Ios16),
+            ("watchOS10", Target::Ios17),
+            ("visionOS1", Target::Ios17),
+            ("visionOS2.0", Target::Ios18),
+            ("macOS15", Target::Ios18),
+            ("tvOS18", Target::Ios18),
+            ("iPadOS18", Target::Ios18),
+            ("macCatalyst18", Target::Ios18),
+            ("macOS26", Target::Ios26),
+            ("visionOS27", Target::Ios27),
+        ] {
+            assert_eq!(name.parse::<Target>().unwrap(), target, "{name}");
+        }
+        for (unknown, meant) in [
+            ("macOS16", Some("macOS15")),
+            ("macOS11", Some("macOS12")),
+            ("iOS19", Some("iOS18")),
+            ("iOS14", Some("iOS15")),
+            ("iOS17.2", Some("iOS17")),
+            ("visionOS3", Some("visionOS2")),
+            ("mcaOS15", Some("macOS15")),
+            ("osx13", Some("macOS13")),
+            ("xrOS2", Some("visionOS2")),
+            ("macOS", None),
+            ("android14", None),
+            ("iOS99999", None),
+        ] {
+            let error = unknown.parse::<Target>().unwrap_err();
+            assert_eq!(Target::meant(unknown).as_deref(), meant, "{unknown}");
+            assert_eq!(error.to_string().contains("did you mean"), meant.is_some(), "{error}");
+        }
+        assert!(Target::try_from("macOS15".to_owned()).is_err(), "documents have one name for a target");
+        let error = "macosx14.2".parse::<OsFloor>().unwrap_err().to_string();
+        assert!(error.ends_with("; did you mean `macOS14.2`?"), "{error}");
     }
 
     #[test]

@@ -3,7 +3,6 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use clap::{Args, ValueEnum};
-use semver::VersionReq;
 
 use super::{
     CommandError, Exit, LayoutChoice, Session,
@@ -14,7 +13,7 @@ use crate::{
     app::LOCK_NAME,
     base::{OsFloor, RemoteUrl, Tag},
     fetch::{Staging, Wanted},
-    manifest::release::Delivery,
+    manifest::{Requirement, release::Delivery},
     workflow::{
         PackageRequest,
         app::{AppFetchOptions, AppFetchReport, LockChange, fetch_app, lists},
@@ -123,7 +122,7 @@ pub(super) fn run(arguments: &FetchArguments, session: &Session) -> Result<Exit,
 impl FetchArguments {
     /// Without a remote, packages are the app's, if it names them.
     fn is_of_the_app(&self, session: &Session) -> bool {
-        let named = || self.packages.iter().all(|request| request.requirement == VersionReq::STAR);
+        let named = || self.packages.iter().all(|request| request.requirement == Requirement::ANY);
         let listed = || lists(session.context.directory(), self.packages.iter().map(|request| &request.package));
         self.packages.is_empty() || (self.from.is_none() && !self.upgrade && named() && listed())
     }

@@ -144,11 +144,18 @@ pub(super) fn bundles(release: &Release, package: &str) -> Vec<Bundle> {
     found
 }
 
+/// What a variant's bundle is called under a name, without the extension.
+fn placed(variant: &Variant, name: &str) -> String {
+    let file = variant.kind.file_name(name);
+    file.strip_suffix(variant.kind.extension()).unwrap_or(&file).to_owned()
+}
+
 /// One bundle of variants that look the same; the first is the one that most devices should have.
 fn bundle(name: &str, members: &[(&Variant, &Interface)], values: &mut Scope, types: &mut Scope) -> Bundle {
     let (first, interface) = members[0];
-    let mut places: Vec<&str> = Vec::new();
-    for place in members.iter().map(|(variant, _)| variant.name.as_str()).chain(members.iter().map(|(variant, _)| variant.id.as_str())) {
+    let mut places: Vec<String> = Vec::new();
+    let names = members.iter().map(|(variant, _)| placed(variant, &variant.name));
+    for place in names.chain(members.iter().map(|(variant, _)| placed(variant, &variant.id))) {
         if !places.contains(&place) {
             places.push(place);
         }
@@ -163,7 +170,7 @@ fn bundle(name: &str, members: &[(&Variant, &Interface)], values: &mut Scope, ty
     Bundle {
         name: name.to_owned(),
         value: values.value_name(name),
-        places: places.into_iter().map(literal).collect(),
+        places: places.iter().map(|place| literal(place)).collect(),
         functions,
         component: first.component.clone(),
         axes: first.axes.clone(),

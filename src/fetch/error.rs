@@ -6,11 +6,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use semver::{Version, VersionReq};
+use semver::Version;
 
 use crate::{
-    base::{Blake3, Digest, OsFloor, PackageName, Platform, Target, TargetError},
-    manifest::{GlobError, ReleaseError, SelectError, unfit_listing},
+    base::{Blake3, Digest, FolderError, OsFloor, PackageName, PathClash, Platform, Target, TargetError, told_bytes},
+    manifest::{GlobError, ReleaseError, Requirement, SelectError, unfit_listing},
     remote::RemoteError,
     store::{SegmentError, StoreError},
 };
@@ -101,7 +101,7 @@ pub enum FetchError {
         /// The package.
         package: PackageName,
         /// What was asked for.
-        requirement: VersionReq,
+        requirement: Requirement,
         /// Where it was looked for.
         origin: String,
         /// The versions that there are.
@@ -195,15 +195,42 @@ pub enum FetchError {
         /// The name.
         name: String,
     },
-    /// Two things that would get the same place, at least where case does not count.
-    #[error("`{first}` and `{second}` cannot both be placed in `{place}`: their names are equal where case does not count")]
+    /// Two things that would get the same place on some file system.
+    #[error("`{}` and `{}` cannot both be placed in `{place}`: {}", clash.first, clash.second, clash.why)]
     Collision {
         /// Where.
         place: String,
-        /// One path.
-        first: String,
-        /// The other.
-        second: String,
+        /// The two, and how they clash.
+        clash: PathClash,
+    },
+    /// Something in a managed folder that is a link, or no plain file or folder.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// Blobs that the disk of the store has no room for.
+    #[error("`{release}` needs {}, `{}` has {} free: the blob {blob} alone has {}", told_bytes(*needs), home.display(), told_bytes(*free), told_bytes(*size))]
+    NoRoom {
+        /// Package and version.
+        release: String,
+        /// Bytes that are missing.
+        needs: u64,
+        /// The store.
+        home: PathBuf,
+        /// Bytes that its disk has free.
+        free: u64,
+        /// The largest of the missing blobs.
+        blob: Digest,
+        /// Its length by the release.
+        size: u64,
+    },
+    /// More bytes than one plan may have.
+    #[error("the release asks for {} at once, which is more than any machine holds: the blob {blob} alone has {}", told_bytes(*needs), told_bytes(*size))]
+    TooMuch {
+        /// Bytes that are asked for.
+        needs: u64,
+        /// The largest blob.
+        blob: Digest,
+        /// Its length by the release.
+        size: u64,
     },
     /// Something in the destination that was not placed by mlreg.
     #[error("`{}` is in the way: it was not placed by mlreg and is not what would be placed there", path.display())]
@@ -278,6 +305,10 @@ impl FetchError {
             Self::Remote(error) => error.hint(),
             Self::Selection { source, platform, .. } => floor_hint(source, *platform).or_else(|| source.hint()),
             Self::Release { source, .. } => source.hint(),
+            Self::Folder(error) => error.hint(),
+            Self::NoRoom { .. } => Some(
+                "make room, e.g. with `mlreg gc --budget SIZE`, choose another `--home`, or ask for fewer variants; a remote that claims sizes which its blobs do not have is found with `mlreg verify URL`".to_owned(),
+            ),
             Self::Floor(TargetError::TooOld { lowest, .. }) => {
                 Some(format!("the floor {lowest} fits, if the package has bundles for it: `mlreg show PACKAGE` lists what there is"))
             }

@@ -12,7 +12,10 @@ use super::{
     materialize::{Destination, Staging},
     state::{FetchRequest, Journal},
 };
-use crate::{base::remove_dir_all_writable, store::Store};
+use crate::{
+    base::{FolderError, remove_dir_all_writable},
+    store::Store,
+};
 
 /// Removes what was placed for the app in the folder `project`, except in the folders `kept`; gives the folders. What else lies in them
 /// stays, and a folder that nothing is left in goes.
@@ -35,10 +38,15 @@ pub fn forget_others(store: &Store, project: &Path, kept: &BTreeSet<PathBuf>) ->
 
 fn forget(store: &Store, folder: &Path, proof: &Proof) -> Result<(), FetchError> {
     let out = folder.parent().unwrap_or(folder);
+    // The record has no links in it: where one leads elsewhere now, nothing there was placed by mlreg.
+    if let Some(link) = out.ancestors().find(|path| fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink())) {
+        return Err(FolderError::Link { path: link.to_owned() }.into());
+    }
     let _held = Destination::lock(store, out, &proof.package, Staging::Beside)?;
     for name in proof.names().filter(|name| *name != PROOF_NAME).chain([PROOF_NAME]) {
         let path = folder.join(name);
-        let gone = if path.is_dir() { remove_dir_all_writable(&path) } else { fs::remove_file(&path) };
+        let is_folder = fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_dir());
+        let gone = if is_folder { remove_dir_all_writable(&path) } else { fs::remove_file(&path) };
         match gone {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(FetchError::io("remove", &path)(error)),
             _ => {}

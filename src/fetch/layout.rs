@@ -18,7 +18,7 @@ use serde_json::{Map, Value};
 
 use super::FetchError;
 use crate::{
-    base::{Blake3, Digest, PackageName, RelativePath, Target},
+    base::{Blake3, Digest, PackageName, PathClash, PathTree, RelativePath, Target, limits, name_key},
     manifest::release::{BundleKind, FileEntry, Release, Variant},
 };
 
@@ -33,6 +33,8 @@ pub const LAYOUT_SCHEMA: &str = "mlreg/layout/1";
 /// How names of mlreg's own files in a placed folder begin.
 pub(super) const RESERVED: &str = ".mlreg";
 
+/// Where bundles lie, for messages.
+const PLACE: &str = "the package's folder";
 const ONLY_WEIGHTS: &str = "weight.bin";
 /// The key of a proof that has its BLAKE3.
 const CHECKSUM: &str = "blake3";
@@ -187,14 +189,14 @@ impl Proof {
                 return Err(FetchError::PlacedName { variant: variant.id.clone(), name: (*name).to_owned() });
             }
             match variants.insert((*name).to_owned(), variant) {
-                Some(other) if other.id != variant.id => return Err(collision("the package's folder", &other.id, &variant.id)),
+                Some(other) if other.id != variant.id => return Err(collision(PLACE, PathClash::of(&other.id, &variant.id))),
                 _ => proof.bundles.insert((*name).to_owned(), PlacedBundle::new(variant)),
             };
         }
         if layout == Layout::Shared {
             proof.lift_weights(&variants)?;
         }
-        check_names("the package's folder", proof.names().map(|name| (name, true)))?;
+        check_names(PLACE, proof.names().map(|name| (name, true)))?;
         for (name, bundle) in &proof.bundles {
             let files = bundle.files.keys().chain(bundle.lifted.keys()).map(|path| (path.as_str(), true));
             check_names(name, files.chain(bundle.folders.iter().map(|path| (path.as_str(), false))))?;
@@ -204,6 +206,9 @@ impl Proof {
 
     /// Reads a proof; `None` for anything else: one with a changed byte, of a later schema, or with names that lead out of its folder.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
+        if !limits::is_parsable(bytes) {
+            return None;
+        }
         let mut fields: Map<String, Value> = serde_json::from_slice(bytes).ok()?;
         fields.remove(CHECKSUM)?;
         if sealed(fields.clone()) != bytes {
@@ -274,7 +279,7 @@ impl Proof {
                 bundle.folders.extend(path.parent().filter(|parent| !has_file_below(&bundle.files, parent)));
                 let file = PlacedFile { executable: false, ..file };
                 if self.files.insert(name.clone(), file).is_some_and(|other| other != file) {
-                    return Err(collision("the package's folder", &name, &name));
+                    return Err(collision(PLACE, PathClash::of(&name, &name)));
                 }
                 bundle.lifted.insert(path, name);
             }
@@ -338,7 +343,7 @@ fn is_weights(path: &RelativePath) -> bool {
 
 /// Whether `name` is one component, and not one of those that mlreg keeps for itself.
 fn is_placeable(name: &str) -> bool {
-    name.parse::<RelativePath>().is_ok_and(|path| path.components().count() == 1) && !name.starts_with(RESERVED)
+    name.parse::<RelativePath>().is_ok_and(|path| path.components().count() == 1) && !name_key(name).starts_with(RESERVED)
 }
 
 /// The names of distinct weight files: as plain as is unambiguous.
@@ -383,24 +388,14 @@ fn plain(text: &str) -> String {
     text.chars().map(allowed).collect::<String>().trim_start_matches('.').to_owned()
 }
 
-fn collision(place: &str, first: &str, second: &str) -> FetchError {
-    FetchError::Collision { place: place.to_owned(), first: first.to_owned(), second: second.to_owned() }
+fn collision(place: &str, clash: PathClash) -> FetchError {
+    FetchError::Collision { place: place.to_owned(), clash }
 }
 
-/// Refuses paths (and whether they are files) that are one place where case does not count, and files that are folders of others.
-fn check_names<'a>(place: &str, paths: impl Iterator<Item = (&'a str, bool)>) -> Result<(), FetchError> {
-    let mut seen: BTreeMap<String, (&str, bool)> = BTreeMap::new();
-    for (path, is_file) in paths {
-        let ends = path.match_indices('/').map(|(at, _)| (at, false)).chain([(path.len(), is_file)]);
-        for (prefix, is_file) in ends.map(|(at, is_file)| (&path[..at], is_file)) {
-            let (other, was_file) = *seen.entry(prefix.to_lowercase()).or_insert((prefix, is_file));
-            let first_time = std::ptr::eq(other, prefix);
-            if !first_time && (other != prefix || is_file || was_file) {
-                return Err(collision(place, other, path));
-            }
-        }
-    }
-    Ok(())
+/// Refuses paths (and whether they are files) that are one place on some file system, and files that are folders of others.
+fn check_names<'a>(place: &str, mut paths: impl Iterator<Item = (&'a str, bool)>) -> Result<(), FetchError> {
+    let mut tree = PathTree::default();
+    paths.try_for_each(|(path, is_file)| tree.add(path, is_file)).map_err(|clash| collision(place, clash))
 }
 
 #[cfg(test)]
@@ -468,7 +463,11 @@ mod tests {
         assert!(matches!(error, FetchError::Collision { .. }), "{error}");
         let error = proof(&[variant("a", PLAIN, &[]), variant("A", PLAIN, &[])], Layout::Linked).unwrap_err();
         assert!(matches!(error, FetchError::Collision { .. }), "{error}");
-        for name in ["../a", "a/b", ".mlreg-tmp-1"] {
+        let error = proof(&[variant("a", PLAIN, &[("d/e\u{301}", "1"), ("d/\u{c9}", "2")])], Layout::Linked).unwrap_err().to_string();
+        assert!(error.starts_with("`d/e\\u{301}` and `d/\\u{c9}` cannot both be placed in `a.mlpackage`: "), "{error}");
+        let error = proof(&[variant("e\u{301}", PLAIN, &[]), variant("\u{e9}", PLAIN, &[])], Layout::Linked).unwrap_err();
+        assert!(matches!(error, FetchError::Collision { .. }), "{error}");
+        for name in ["../a", "a/b", ".mlreg-tmp-1", ".ml\u{200d}reg-1", ".MLREG-1"] {
             let error = proof(&[variant(name, PLAIN, &[])], Layout::Linked).unwrap_err();
             assert!(matches!(error, FetchError::PlacedName { .. }), "{name}: {error}");
         }

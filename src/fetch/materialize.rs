@@ -4,7 +4,8 @@
 //! home; should that be on another file system, files are then copied straight to their places.
 //!
 //! A bundle that is as it should be is left alone, also its times. A damaged one is replaced as a whole: everything in a bundle's folder
-//! belongs to mlreg. Beside the bundles nothing is touched that mlreg did not place. Before the first change the store's record says
+//! belongs to mlreg. Beside the bundles nothing is touched that mlreg did not place. Symbolic links inside the folder are never followed: a
+//! link that took the place of a bundle is replaced, and a package's folder or proof that is a link is refused. Before the first change the store's record says
 //! which names belong to mlreg, so that a killed run leaves nothing that the next one takes for somebody else's.
 //!
 //! Files are not synced one by one: links and clones share the store's bytes, which are; plain copies are synced.
@@ -28,7 +29,10 @@ use super::{
     state::{FetchRequest, Journal, destination},
 };
 use crate::{
-    base::{AtomicFile, Blake3, BlobHasher, Digest, PackageName, remove_dir_all_writable},
+    base::{
+        AtomicFile, Blake3, BlobHasher, Digest, FolderError, PackageName, PathClash, limits::INDEX_BYTES, name_key, read_plain,
+        remove_dir_all_writable,
+    },
     manifest::release::{Blob, Release},
     store::Store,
 };
@@ -70,10 +74,20 @@ pub struct Survey {
     pending: BTreeSet<String>,
     /// What is there and belongs to mlreg, and should not be there.
     unwanted: BTreeSet<String>,
+    /// Of these, what is to get another spelling of its name.
+    respelled: BTreeSet<String>,
     /// Right files by content.
     sources: BTreeMap<Digest, PathBuf>,
     needed: BTreeMap<Digest, u64>,
     suspects: BTreeSet<Digest>,
+}
+
+/// What is known of a name before its content is looked at.
+#[derive(Debug, Clone, Copy)]
+struct State {
+    is_owned: bool,
+    is_respelled: bool,
+    is_relaid: bool,
 }
 
 /// What placing did or would do, by names in the folder.
@@ -135,12 +149,15 @@ impl<'a> Destination<'a> {
         let is_ours = |proof: &Proof| proof.package == *package;
         let journal = Journal::read(store, &folder).filter(|journal| journal.proof.as_ref().is_none_or(is_ours));
         let recorded = journal.as_ref().and_then(|journal| journal.proof.clone());
-        let written = fs::read(folder.join(PROOF_NAME)).ok().and_then(|bytes| Proof::parse(&bytes)).filter(is_ours);
+        let written = match read_plain(&folder.join(PROOF_NAME), INDEX_BYTES) {
+            Err(error @ FolderError::Link { .. }) => return Err(error.into()),
+            other => other.ok().and_then(|bytes| Proof::parse(&bytes)).filter(is_ours),
+        };
         let mut owned = BTreeSet::from([PROOF_NAME.to_owned()]);
         owned.extend(journal.iter().flat_map(|journal| journal.names.iter().cloned()));
         owned.extend(written.iter().chain(&recorded).flat_map(Proof::names).map(str::to_owned));
         // The proof in the folder travels with it, so it knows best what is there. A folder without any trace was emptied on purpose.
-        let has_trace = |proof: &Proof| proof.names().any(|name| folder.join(name).exists());
+        let has_trace = |proof: &Proof| proof.names().any(|name| folder.join(name).symlink_metadata().is_ok());
         let placed = written.or_else(|| recorded.filter(has_trace));
         Ok(Self { store, folder, journal, placed, owned, staging: Staging::default(), _lock: None })
     }
@@ -186,10 +203,12 @@ impl<'a> Destination<'a> {
     pub fn survey(&self, wanted: &Proof) -> Result<Survey, FetchError> {
         let names: BTreeSet<&str> = wanted.names().chain(self.owned.iter().map(String::as_str)).collect();
         let scan = Scan::of(&self.folder, names.iter().copied()).map_err(FetchError::io("look at", &self.folder))?;
-        let relaid = self.placed.as_ref().is_some_and(|placed| placed.layout != wanted.layout);
-        let mut survey = Survey::default();
+        let respelled = self.respelled(wanted)?;
+        let is_relaid = self.placed.as_ref().is_some_and(|placed| placed.layout != wanted.layout);
+        let mut survey = Survey { respelled: respelled.values().cloned().collect(), ..Survey::default() };
         for (name, entry) in wanted.entries() {
-            self.judge(name, &scan.part(name), &entry, relaid, &mut survey)?;
+            let state = State { is_owned: self.owned.contains(name), is_respelled: respelled.contains_key(name), is_relaid };
+            self.judge(name, &scan.part(name), &entry, state, &mut survey)?;
         }
         if let Some(document) = wanted.files.get(LAYOUT_NAME) {
             survey.needed.remove(&document.sha256);
@@ -200,22 +219,42 @@ impl<'a> Destination<'a> {
         Ok(survey)
     }
 
+    /// Names that belong to mlreg and are to be spelled another way, which some file systems take for the same name: new by old. What somebody
+    /// else placed under such a name is in the way.
+    fn respelled(&self, wanted: &Proof) -> Result<BTreeMap<String, String>, FetchError> {
+        let entries = match fs::read_dir(&self.folder) {
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(BTreeMap::new()),
+            other => other.map_err(FetchError::io("list", &self.folder))?,
+        };
+        let keys: BTreeMap<String, &str> = wanted.names().map(|name| (name_key(name), name)).collect();
+        let mut respelled = BTreeMap::new();
+        for entry in entries {
+            let Ok(found) = entry.map_err(FetchError::io("list", &self.folder))?.file_name().into_string() else { continue };
+            let Some(name) = keys.get(&name_key(&found)).filter(|name| **name != found) else { continue };
+            if !self.owned.contains(&found) {
+                let place = self.folder.display().to_string();
+                return Err(FetchError::Collision { place, clash: PathClash::of(&found, name) });
+            }
+            respelled.insert((*name).to_owned(), found);
+        }
+        Ok(respelled)
+    }
+
     /// Sorts one bundle or file into intact, damaged or missing.
-    fn judge(&self, name: &str, found: &Scan, expected: &Entry, relaid: bool, survey: &mut Survey) -> Result<(), FetchError> {
+    fn judge(&self, name: &str, found: &Scan, expected: &Entry, state: State, survey: &mut Survey) -> Result<(), FetchError> {
         let files = expected.files_with(|path| found.files.contains_key(path));
         let right = self.right_files(&found.files, &files)?;
         survey.sources.extend(right.iter().map(|path| (files[path].sha256, self.folder.join(path))));
         let same_names = found.folders == expected.folders && found.files.keys().eq(files.keys());
         let whole = found.others.is_empty() && same_names && right.len() == files.len();
-        let owned = self.owned.contains(name);
-        if whole && !(relaid && owned) {
+        if whole && !(state.is_relaid && state.is_owned) && !state.is_respelled {
             survey.intact.insert(name.to_owned());
             return Ok(());
         }
         if !found.is_empty() {
             // Xcode makes the folders of announced outputs before the phase runs.
             let is_skeleton = found.files.is_empty() && found.others.is_empty() && found.folders.is_subset(&expected.folders);
-            let is_ours = owned || (is_skeleton && self.staging == Staging::Home);
+            let is_ours = state.is_owned || state.is_respelled || (is_skeleton && self.staging == Staging::Home);
             if !is_ours {
                 return Err(FetchError::InTheWay { path: self.folder.join(name) });
             }
@@ -260,7 +299,7 @@ impl<'a> Destination<'a> {
         let _guard = self.store.writing()?;
         let proof = wanted.to_bytes();
         let path = self.folder.join(PROOF_NAME);
-        let proven = fs::read(&path).is_ok_and(|bytes| bytes == proof);
+        let proven = read_plain(&path, INDEX_BYTES).is_ok_and(|bytes| bytes == proof);
         if !survey.pending.is_empty() || !survey.unwanted.is_empty() || !proven {
             fs::create_dir_all(&self.folder).map_err(FetchError::io("make", &self.folder))?;
             self.announce(wanted)?;
@@ -290,6 +329,8 @@ impl<'a> Destination<'a> {
         let temporary = self.stage()?;
         let mut filler = Filler::new(self.store, wanted.layout, &self.folder, wanted, survey);
         let old = OldThings::new(&temporary, &self.folder)?;
+        // First, because on some file systems the new name is the old one.
+        survey.respelled.iter().try_for_each(|name| old.take(name))?;
         for name in &survey.pending {
             let new = temporary.path().join(name);
             match (wanted.bundles.get(name), wanted.files.get(name)) {
@@ -305,7 +346,7 @@ impl<'a> Destination<'a> {
             move_into_place(&new, &place).map_err(FetchError::io("move a finished bundle to", &place))?;
             filler.settle(&new, &place);
         }
-        survey.unwanted.iter().try_for_each(|name| old.take(name))?;
+        survey.unwanted.difference(&survey.respelled).try_for_each(|name| old.take(name))?;
         let (new, place) = (temporary.path().join(PROOF_NAME), self.folder.join(PROOF_NAME));
         write(&new, proof)?;
         move_into_place(&new, &place).map_err(FetchError::io("write", &place))?;
@@ -351,9 +392,20 @@ fn move_into_place(new: &Path, place: &Path) -> io::Result<()> {
     }
 }
 
+fn is_folder(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir())
+}
+
+/// Files are made anew, so that no link in their place is written through.
 fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
-    if !from.is_dir() {
-        return fs::copy(from, to).map(drop);
+    if !is_folder(from) {
+        match fs::remove_file(to) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let (mut source, mut target) = (File::open(from)?, File::create_new(to)?);
+        io::copy(&mut source, &mut target)?;
+        return target.set_permissions(source.metadata()?.permissions());
     }
     fs::create_dir(to)?;
     for entry in fs::read_dir(from)? {
@@ -423,8 +475,10 @@ impl<'a> OldThings<'a> {
     fn take(&self, name: &str) -> Result<(), FetchError> {
         let place = self.folder.join(name);
         let moved = match fs::rename(&place, self.away.join(name)) {
-            Err(error) if error.kind() == io::ErrorKind::CrossesDevices && place.is_dir() => remove_dir_all_writable(&place),
+            Err(error) if error.kind() == io::ErrorKind::CrossesDevices && is_folder(&place) => remove_dir_all_writable(&place),
             Err(error) if error.kind() == io::ErrorKind::CrossesDevices => fs::remove_file(&place),
+            // Its name was another spelling of one that is gone already.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             other => other,
         };
         moved.map_err(FetchError::io("move away", &place))

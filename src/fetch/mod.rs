@@ -25,6 +25,6 @@ pub use error::FetchError;
 pub use forget::forget_others;
 pub use layout::{LAYOUT_NAME, LAYOUT_SCHEMA, Layout, LayoutDocument, Named, PROOF_NAME, PROOF_SCHEMA, PlacedBundle, PlacedFile, Proof};
 pub use materialize::{Destination, PlaceReport, Staging, Survey};
-pub use plan::{BlobPlan, BlobWork, Facts, FetchPlan, Totals};
+pub use plan::{BlobPlan, BlobWork, Claim, Facts, FetchPlan, Totals};
 pub use state::{FetchRequest, Outline, OutlinedBundle, Owner, RequestedRelease, Wanted, distrust, unchanged};
 pub use verify::{PlacedFinding, PlacedProblem, PlacedReport, is_placed, verify_placed};

@@ -10,7 +10,7 @@ use super::{
     ranges::{self, Request},
 };
 use crate::{
-    base::{Blake3, ByteRange, Digest},
+    base::{Blake3, ByteRange, Digest, limits},
     manifest::release::{Blob, Release, Segment, SegmentContent, Variant},
     store::{Location, segments},
 };
@@ -24,6 +24,26 @@ pub struct Facts {
     pub partial: BTreeMap<Digest, Vec<ByteRange>>,
     /// Where segments lie in blobs that are here.
     pub local: HashMap<Blake3, Location>,
+}
+
+/// What a release says of blobs that are missing, before anything is planned for them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Claim {
+    /// Their bytes together; at most `u64::MAX`.
+    pub bytes: u64,
+    /// The largest of them, and its length.
+    pub largest: (Digest, u64),
+}
+
+impl Claim {
+    /// The claim of some blobs and their lengths; `None` for no blob.
+    pub fn of(blobs: impl IntoIterator<Item = (Digest, u64)>) -> Option<Self> {
+        blobs.into_iter().fold(None, |claim: Option<Self>, (digest, size)| {
+            let before = claim.unwrap_or(Self { bytes: 0, largest: (digest, size) });
+            let largest = if size > before.largest.1 { (digest, size) } else { before.largest };
+            Some(Self { bytes: before.bytes.saturating_add(size), largest })
+        })
+    }
 }
 
 /// What is done about every blob that is wanted. A blob that several variants want is in it once.
@@ -82,11 +102,17 @@ impl FetchPlan {
     /// The plan for some blobs of a release.
     ///
     /// # Errors
-    /// `UnlistedBlob` or `Segments` where the manifest contradicts itself.
+    /// `UnlistedBlob` or `Segments` where the manifest contradicts itself; `TooMuch` where its requests would not fit in memory.
     pub fn new(release: &Release, blobs: impl IntoIterator<Item = Digest>, facts: &Facts) -> Result<Self, FetchError> {
         let mut local = facts.local.clone();
         let mut plan = Self::default();
-        for digest in blobs.into_iter().collect::<BTreeSet<_>>() {
+        let blobs: BTreeSet<Digest> = blobs.into_iter().collect();
+        let sizes = blobs.iter().filter_map(|digest| Some((*digest, release.blobs.get(digest)?.size)));
+        let claim = Claim::of(sizes.filter(|(digest, _)| !facts.present.contains(digest)));
+        if let Some(Claim { bytes: needs, largest: (blob, size) }) = claim.filter(|claim| claim.bytes > limits::PLAN_BYTES) {
+            return Err(FetchError::TooMuch { needs, blob, size });
+        }
+        for digest in blobs {
             let blob = release.blobs.get(&digest).ok_or(FetchError::UnlistedBlob { blob: digest })?;
             segments::check(blob).map_err(|source| FetchError::Segments { blob: digest, source })?;
             if facts.present.contains(&digest) {
@@ -283,6 +309,20 @@ mod tests {
         assert!(matches!(error, FetchError::Segments { .. }), "{error}");
         let error = FetchPlan::new(&release, [digest(2)], &Facts::default()).unwrap_err();
         assert!(matches!(error, FetchError::UnlistedBlob { .. }), "{error}");
+    }
+
+    #[test]
+    fn more_than_any_machine_holds_is_not_planned() {
+        let size = limits::BLOB_BYTES;
+        let huge = release(&[(1, Blob::of_size(size)), (2, Blob::of_size(1))]);
+        let error = FetchPlan::new(&huge, [digest(1), digest(2)], &Facts::default()).unwrap_err();
+        assert!(matches!(error, FetchError::TooMuch { needs, blob, .. } if needs == size + 1 && blob == digest(1)), "{error}");
+        let facts = Facts { present: [digest(1)].into(), ..Facts::default() };
+        assert!(FetchPlan::new(&huge, [digest(1), digest(2)], &facts).is_ok(), "what is here costs nothing");
+        let many = release(&(0..9).map(|seed| (seed, Blob::of_size(1 << 40))).collect::<Vec<_>>());
+        let error = FetchPlan::new(&many, many.blobs.keys().copied(), &Facts::default()).unwrap_err();
+        assert!(matches!(error, FetchError::TooMuch { .. }), "{error}");
+        assert_eq!(Claim::of([(digest(1), u64::MAX), (digest(2), u64::MAX)]).unwrap().bytes, u64::MAX);
     }
 
     proptest! {

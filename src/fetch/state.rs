@@ -16,7 +16,7 @@ use super::{
     scan::Scan,
 };
 use crate::{
-    base::{Blake3, Digest, PackageName, Tag, Target},
+    base::{Blake3, Digest, FolderError, PackageName, Tag, Target},
     manifest::{GlobError, Selection, release::Delivery},
     store::{Placement, Store},
 };
@@ -235,7 +235,7 @@ impl Journal {
 ///
 /// Notices files that were added, removed, resized or touched. Looks at names, lengths, times and modes alone.
 pub fn unchanged(store: &Store, out: &Path, request: &FetchRequest) -> Option<Outline> {
-    let folder = fs::canonicalize(out.join(request.package.as_str())).ok()?;
+    let folder = destination(out, &request.package).ok()?;
     let seal: Option<Seal> = store.placement_glance(&folder).ok()?;
     let Seal { scan, outline, .. } = seal.filter(|seal| request.key().is_some_and(|key| seal.requests.contains(&key)))?;
     let found = Scan::of(&folder, outline.names()).ok()?;
@@ -257,15 +257,23 @@ pub fn distrust(store: &Store, folder: &Path) -> Result<(), FetchError> {
     }
 }
 
-/// The folder of a package, without symbolic links as far as it exists.
+/// The folder of a package. Links on the way to `out` are resolved as far as it exists; the folder itself may be none.
 pub(super) fn destination(out: &Path, package: &PackageName) -> Result<PathBuf, FetchError> {
-    let folder = std::path::absolute(out.join(package.as_str())).map_err(FetchError::io("resolve", out))?;
+    let folder = resolved(out)?.join(package.as_str());
+    match fs::symlink_metadata(&folder) {
+        Ok(metadata) if metadata.is_symlink() => Err(FolderError::Link { path: folder }.into()),
+        _ => Ok(folder),
+    }
+}
+
+fn resolved(path: &Path) -> Result<PathBuf, FetchError> {
+    let path = std::path::absolute(path).map_err(FetchError::io("resolve", path))?;
     let mut rest = Vec::new();
-    for ancestor in folder.ancestors() {
+    for ancestor in path.ancestors() {
         if let Ok(known) = fs::canonicalize(ancestor) {
             return Ok(rest.iter().rev().fold(known, |path, name| path.join(name)));
         }
         rest.extend(ancestor.file_name());
     }
-    Ok(folder)
+    Ok(path)
 }

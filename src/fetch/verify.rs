@@ -16,7 +16,10 @@ use super::{
     scan::{HAS_EXECUTABLES, Scan, Stat},
     state::Journal,
 };
-use crate::{base::Digest, store::Store};
+use crate::{
+    base::{Digest, FolderError, limits::INDEX_BYTES, read_plain},
+    store::Store,
+};
 
 /// What can be wrong with something in a placed folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -70,7 +73,7 @@ impl PlacedReport {
 
 /// Whether a folder has a proof in it, readable or not.
 pub fn is_placed(folder: &Path) -> bool {
-    folder.join(PROOF_NAME).is_file()
+    fs::symlink_metadata(folder.join(PROOF_NAME)).is_ok_and(|metadata| !metadata.is_dir())
 }
 
 /// Hashes every file that the folder's proof names. Where the proof itself is damaged, the store may remember it.
@@ -81,13 +84,16 @@ pub fn verify_placed(store: &Store, folder: &Path) -> Result<PlacedReport, Fetch
     let folder = fs::canonicalize(folder).map_err(FetchError::io("resolve", folder))?;
     let mut report = PlacedReport::default();
     let path = folder.join(PROOF_NAME);
-    let bytes = fs::read(&path).map_err(FetchError::io("read", &path))?;
-    let written = Proof::parse(&bytes);
-    if written.is_none() {
-        report.add(PROOF_NAME, PlacedProblem::WrongProof, "a proof with its checksum", "something else");
+    let written = match read_plain(&path, INDEX_BYTES) {
+        Err(FolderError::Io { action, path, source }) => return Err(FetchError::Io { action, path, source }),
+        Err(error) => Err(error.to_string()),
+        Ok(bytes) => Proof::parse(&bytes).ok_or_else(|| "something else".to_owned()),
+    };
+    if let Err(found) = &written {
+        report.add(PROOF_NAME, PlacedProblem::WrongProof, "a proof with its checksum", found);
     }
     let remembered = || Journal::read(store, &folder)?.proof;
-    let Some(proof) = written.or_else(remembered) else { return Ok(report) };
+    let Some(proof) = written.ok().or_else(remembered) else { return Ok(report) };
     let names = proof.names().filter(|name| *name != PROOF_NAME);
     let scan = Scan::of(&folder, names).map_err(FetchError::io("look at", &folder))?;
     compare(&folder, &proof, &scan, &mut report);

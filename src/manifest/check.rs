@@ -1,7 +1,7 @@
-//! Reads release manifests from anywhere: nothing that passes can place a file outside of its bundle, make two files collide on a file
-//! system without case, or claim a segment that its blob does not have.
+//! Reads release manifests from anywhere: nothing that passes can place a file outside of its bundle, make two files collide on some file
+//! system, claim a segment that its blob does not have, or cost more than the [limits](crate::base::limits) allow.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use serde::Deserialize;
@@ -10,10 +10,7 @@ use super::{
     canonical::{CanonicalError, to_canonical},
     release::{Blob, Release, SCHEMA, Segment, SegmentContent, Variant},
 };
-use crate::base::{ByteRange, Digest, RelativePath};
-
-/// Longest release manifest in bytes.
-pub const RELEASE_LIMIT: usize = 256 << 20;
+use crate::base::{ByteRange, ClashKind, Digest, PathClash, PathTree, RelativePath, limits, name_key};
 
 /// What is wrong with a release manifest.
 #[derive(Debug, thiserror::Error)]
@@ -22,7 +19,15 @@ pub enum ReleaseError {
     #[error("the release manifest has {found} bytes: expected at most {limit}")]
     TooLong {
         /// Its length.
-        found: usize,
+        found: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// More of something than any release has.
+    #[error("the release manifest has more {what} than any release: expected at most {limit}")]
+    TooMany {
+        /// What there is too much of.
+        what: &'static str,
         /// The limit.
         limit: usize,
     },
@@ -56,21 +61,25 @@ pub enum ReleaseError {
         /// The variant.
         id: String,
     },
-    /// Ids that are one file name where case does not count.
-    #[error("the variants `{first}` and `{second}` differ in case alone")]
-    VariantCase {
+    /// Ids that are one file name on some file system.
+    #[error("the variants `{first}` and `{second}` cannot be told apart by their file names: {why}")]
+    VariantClash {
         /// The one.
         first: String,
         /// The other.
         second: String,
+        /// How they clash.
+        why: ClashKind,
     },
     /// Variants that no floor can tell apart.
-    #[error("the variants `{first}` and `{second}` have the same name, kind and target")]
+    #[error("the variants `{first}` and `{second}` have the same target, and both are called `{name}` without it")]
     SameName {
         /// The one.
         first: String,
         /// The other.
         second: String,
+        /// Their file name.
+        name: String,
     },
     /// A variant without files and folders.
     #[error("the variant `{id}` has no files")]
@@ -86,7 +95,7 @@ pub enum ReleaseError {
         /// The path.
         path: RelativePath,
     },
-    /// Paths that collide: in case alone, or as file and folder.
+    /// Paths that are one on some file system, or a file that is a folder of another path.
     #[error("`{first}` and `{second}` of the variant `{id}` collide: {why}")]
     PathCollision {
         /// The variant.
@@ -96,7 +105,7 @@ pub enum ReleaseError {
         /// The other.
         second: String,
         /// How they collide.
-        why: &'static str,
+        why: ClashKind,
     },
     /// A file whose blob is not listed.
     #[error("`{path}` of the variant `{id}` is the blob {digest}, which the release does not list")]
@@ -120,13 +129,19 @@ pub enum ReleaseError {
         /// Length of the blob.
         expected: u64,
     },
-    /// A blob that no file system holds, or that make too many bytes together.
-    #[error("the blob {digest} has {size} bytes, which is more than any file has")]
+    /// A blob that no disk has room for.
+    #[error("the blob {digest} has {size} bytes, which is more than any file has: expected at most {limit}", limit = limits::BLOB_BYTES)]
     BlobSize {
         /// The blob.
         digest: Digest,
         /// Its length.
         size: u64,
+    },
+    /// Files that have too many bytes together.
+    #[error("the files of the release have more than {limit} bytes together, which no machine has room for")]
+    TotalSize {
+        /// The limit.
+        limit: u64,
     },
     /// Segments with gaps, overlaps, without bytes, or beyond the end.
     #[error("the segments of the blob {digest} do not cover it: expected one at byte {expected}, found byte {found}")]
@@ -168,8 +183,11 @@ impl Release {
         struct Head {
             schema: String,
         }
-        if bytes.len() > RELEASE_LIMIT {
-            return Err(ReleaseError::TooLong { found: bytes.len(), limit: RELEASE_LIMIT });
+        if bytes.len() as u64 > limits::RELEASE_BYTES {
+            return Err(ReleaseError::TooLong { found: bytes.len() as u64, limit: limits::RELEASE_BYTES });
+        }
+        if !limits::is_parsable(bytes) {
+            return Err(ReleaseError::TooMany { what: "values", limit: limits::DOCUMENT_VALUES });
         }
         let Head { schema } = serde_json::from_slice(bytes).map_err(ReleaseError::Form)?;
         check_schema(&schema)?;
@@ -205,22 +223,44 @@ impl Release {
     /// The first rule that does not hold.
     pub fn check(&self) -> Result<(), ReleaseError> {
         check_schema(&self.schema)?;
+        check_counts(self)?;
         check_integers(self)?;
         if let Some(pair) = self.variants.windows(2).find(|pair| pair[0].id >= pair[1].id) {
             return Err(ReleaseError::VariantOrder { id: pair[1].id.clone() });
         }
-        let mut folded: BTreeMap<String, &str> = BTreeMap::new();
-        let mut named = BTreeMap::new();
+        let (mut ids, mut files, mut names) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         for variant in &self.variants {
-            if let Some(first) = named.insert((variant.name.to_lowercase(), variant.kind, variant.target), &variant.id) {
-                return Err(ReleaseError::SameName { first: first.clone(), second: variant.id.clone() });
+            let (id, name) = (variant.kind.file_name(&variant.id), variant.kind.file_name(&variant.name));
+            let before = ids.insert(name_key(&variant.id), &variant.id).or(files.insert(name_key(&id), &variant.id));
+            if let Some(first) = before {
+                let PathClash { first, second, why } = PathClash::of(first, &variant.id);
+                return Err(ReleaseError::VariantClash { first, second, why });
             }
-            if let Some(first) = folded.insert(variant.id.to_lowercase(), &variant.id) {
-                return Err(ReleaseError::VariantCase { first: first.to_owned(), second: variant.id.clone() });
+            if let Some(first) = names.insert((name_key(&name), variant.target), &variant.id) {
+                return Err(ReleaseError::SameName { first: first.clone(), second: variant.id.clone(), name });
             }
             check_variant(variant, &self.blobs)?;
         }
         self.blobs.iter().try_for_each(|(digest, blob)| check_blob(digest, blob))
+    }
+}
+
+/// Counts and sums are bounded, so that no later sum overflows and no plan takes all memory.
+fn check_counts(release: &Release) -> Result<(), ReleaseError> {
+    let count = |what: &'static str, found: usize, limit: usize| match found <= limit {
+        true => Ok(()),
+        false => Err(ReleaseError::TooMany { what, limit }),
+    };
+    count("variants", release.variants.len(), limits::VARIANTS)?;
+    count("files", release.variants.iter().map(|variant| variant.files.len() + variant.folders.len()).sum(), limits::RELEASE_FILES)?;
+    count("segments", release.blobs.values().map(|blob| blob.segments.len()).sum(), limits::RELEASE_SEGMENTS)?;
+    let files = release.variants.iter().flat_map(|variant| &variant.files).map(|file| file.size);
+    let limit = i64::MAX as u64;
+    let total = files.chain(release.blobs.values().map(|blob| blob.size)).try_fold(0_u64, u64::checked_add);
+    match release.blobs.iter().find(|(_, blob)| blob.size > limits::BLOB_BYTES) {
+        Some((digest, blob)) => Err(ReleaseError::BlobSize { digest: *digest, size: blob.size }),
+        None if total.is_none_or(|total| total > limit) => Err(ReleaseError::TotalSize { limit }),
+        None => Ok(()),
     }
 }
 
@@ -245,8 +285,7 @@ fn check_integers(release: &Release) -> Result<(), ReleaseError> {
 fn check_variant(variant: &Variant, blobs: &BTreeMap<Digest, Blob>) -> Result<(), ReleaseError> {
     let id = || variant.id.clone();
     for text in [&variant.id, &variant.name] {
-        let path = format!("{text}{}", variant.kind.extension());
-        if text.is_empty() || text.contains('/') || text.starts_with('.') || path.parse::<RelativePath>().is_err() {
+        if !variant.kind.is_file_name(text) {
             return Err(ReleaseError::VariantName { text: text.chars().take(80).collect() });
         }
     }
@@ -274,37 +313,16 @@ fn check_variant(variant: &Variant, blobs: &BTreeMap<Digest, Blob>) -> Result<()
     Ok(())
 }
 
-/// No two paths are one where case does not count, and no file is a folder of another path.
+/// No two paths are one on any file system, and no file is a folder of another path.
 fn check_collisions(variant: &Variant, files: &[&RelativePath], folders: &[&RelativePath]) -> Result<(), ReleaseError> {
-    let collision = |first: &str, second: &str, why| {
-        Err(ReleaseError::PathCollision { id: variant.id.clone(), first: first.to_owned(), second: second.to_owned(), why })
-    };
-    let parents = |path: &&RelativePath| {
-        let text = path.as_str().to_owned();
-        let slashes: Vec<usize> = text.match_indices('/').map(|(index, _)| index).collect();
-        slashes.into_iter().map(move |slash| text[..slash].to_owned())
-    };
-    let all_folders: BTreeSet<String> =
-        files.iter().chain(folders).flat_map(parents).chain(folders.iter().map(|folder| folder.as_str().to_owned())).collect();
-    let mut seen: BTreeMap<String, &str> = BTreeMap::new();
-    for folder in &all_folders {
-        if let Some(first) = seen.insert(folder.to_lowercase(), folder) {
-            return collision(first, folder, "they differ in case alone");
-        }
-    }
-    for file in files {
-        if let Some(first) = seen.insert(file.as_str().to_lowercase(), file.as_str()) {
-            let why = if all_folders.contains(first) { "one is a file, the other a folder" } else { "they differ in case alone" };
-            return collision(first, file.as_str(), why);
-        }
-    }
-    Ok(())
+    let mut tree = PathTree::default();
+    let folders = folders.iter().map(|folder| (folder.as_str(), false));
+    let mut all = files.iter().map(|file| (file.as_str(), true)).chain(folders);
+    let collision = |PathClash { first, second, why }| ReleaseError::PathCollision { id: variant.id.clone(), first, second, why };
+    all.try_for_each(|(path, is_file)| tree.add(path, is_file)).map_err(collision)
 }
 
 fn check_blob(digest: &Digest, blob: &Blob) -> Result<(), ReleaseError> {
-    if i64::try_from(blob.size).is_err() {
-        return Err(ReleaseError::BlobSize { digest: *digest, size: blob.size });
-    }
     let mut end = 0;
     for segment in &blob.segments {
         let range = ByteRange::new(segment.offset, segment.length).filter(|range| range.offset() == end && range.end() <= blob.size);
@@ -421,13 +439,14 @@ mod tests {
         );
         assert_eq!(
             error(|document| document["variants"][0]["id"] = json!("Vendor-ONNX")),
-            "the variants `Vendor-ONNX` and `vendor-onnx` differ in case alone"
+            "the variants `Vendor-ONNX` and `vendor-onnx` cannot be told apart by their file names: they differ in case alone"
         );
         assert_eq!(
             error(|document| document["variants"][1]["target"] = json!("iOS15")),
-            "the variants `decoder-768-nhwc-float16-ios15` and `decoder-768-nhwc-float16-ios18` have the same name, kind and target"
+            "the variants `decoder-768-nhwc-float16-ios15` and `decoder-768-nhwc-float16-ios18` have the same target, and both are called \
+             `decoder-768-nhwc-float16.mlpackage` without it"
         );
-        for name in ["../x", "", ".mlreg.json", "a/b", "con", "a\\b"] {
+        for name in ["../x", "", ".mlreg.json", "a/b", "con", "a\\b", "a ", "a\n", "a?", ".\u{200d}x"] {
             let result = changed(|document| document["variants"][0]["name"] = json!(name));
             assert!(matches!(result, Err(ReleaseError::VariantName { .. })), "{name}: {result:?}");
         }
@@ -454,13 +473,26 @@ mod tests {
         assert_eq!(text(&["A", "a"], &[]), format!("`A` and `a` {start} collide: they differ in case alone"));
         assert_eq!(text(&["A/x", "a/y"], &[]), format!("`A` and `a` {start} collide: they differ in case alone"));
         assert_eq!(text(&["a", "a/x"], &[]), format!("`a` and `a` {start} collide: one is a file, the other a folder"));
-        assert_eq!(text(&["A", "a/x"], &[]), format!("`a` and `A` {start} collide: one is a file, the other a folder"));
+        assert_eq!(text(&["A", "a/x"], &[]), format!("`A` and `a` {start} collide: they differ in case alone"));
         assert_eq!(text(&["a"], &["a"]), format!("`a` and `a` {start} collide: one is a file, the other a folder"));
+        let normalization = "they are one name where case and Unicode normalization do not count, as on a Mac";
+        for (first, second, shown) in [
+            ("e\u{301}", "\u{e9}", "`e\\u{301}` and `\\u{e9}`"),
+            ("d/s", "d/\u{17f}", "`d/s` and `d/\\u{17f}`"),
+            ("\u{df}/x", "\u{1e9e}/y", "`\\u{df}` and `\\u{1e9e}`"),
+        ] {
+            let said = text(&[first, second], &[]);
+            assert!(
+                said == format!("{shown} {start} collide: {normalization}")
+                    || said == format!("{shown} {start} collide: they differ in case alone"),
+                "{said}"
+            );
+        }
         assert_eq!(text(&["b", "a"], &[]), format!("`a` {start} is out of order or not unique: expected paths in ascending order"));
         assert!(matches!(with_paths(&["a", "a"], &[]), Err(ReleaseError::PathOrder { .. })));
         assert!(matches!(with_paths(&["a"], &["b", "b"]), Err(ReleaseError::PathOrder { .. })));
         assert!(matches!(with_paths(&[], &[]), Err(ReleaseError::Empty { .. })));
-        for path in ["../a", "/a", "a/../b", "a//b", "C:a", "aux"] {
+        for path in ["../a", "/a", "a/../b", "a//b", "C:a", "aux", "a.", "b /c", "COM\u{b9}", "x*", "x\u{7}"] {
             assert!(matches!(with_paths(&[path], &[]), Err(ReleaseError::Form(_))), "{path}");
         }
     }
@@ -515,6 +547,34 @@ mod tests {
             let text = format!("the segments of the blob {digest} do not cover it: expected one at byte {expected}, found byte {found}");
             assert_eq!(error, text, "{segments}");
         }
+    }
+
+    #[test]
+    fn claims_are_bounded() {
+        let with = |size: u64, blob: u64, copies: usize| {
+            let digest = "0".repeat(64);
+            let files: Vec<Value> =
+                (0..copies).map(|index| json!({ "path": format!("{index:05}"), "sha256": digest, "size": size })).collect();
+            let document = json!({
+                "schema": SCHEMA, "package": "x", "version": "1.0.0", "blobs": { &digest: { "size": blob } },
+                "variants": [{ "id": "x", "name": "x", "component": "x", "kind": "files", "delivery": "on-demand", "files": files }],
+            });
+            Release::parse(&serde_json::to_vec(&document).unwrap())
+        };
+        assert!(with(limits::BLOB_BYTES, limits::BLOB_BYTES, 1).is_ok());
+        for size in [limits::BLOB_BYTES + 1, (1 << 53) + 1, 1 << 63, u64::MAX] {
+            let error = with(size, size, 1).unwrap_err();
+            assert!(matches!(error, ReleaseError::BlobSize { .. }) && error.to_string().contains(&size.to_string()), "{error}");
+        }
+        assert!(matches!(with(limits::BLOB_BYTES, limits::BLOB_BYTES, 9000), Err(ReleaseError::TotalSize { .. })), "the sum of all files");
+        assert!(matches!(with(u64::MAX, 1, 2), Err(ReleaseError::TotalSize { .. })), "a sum that overflows");
+        let segments: Vec<Value> = (0..10).map(|at| segment(at, 1)).collect();
+        assert!(with_segments(&json!(segments)).is_ok());
+        assert!(matches!(with_segments(&json!(vec![segment(0, 0); 1000])), Err(ReleaseError::Segments { .. })));
+        let nested = format!("{{\"schema\":\"{SCHEMA}\",\"later\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
+        assert!(matches!(Release::parse(nested.as_bytes()), Err(ReleaseError::Form(_))), "no stack overflows");
+        let many = format!("{{\"schema\":\"{SCHEMA}\",\"later\":[0{}]}}", ",0".repeat(limits::DOCUMENT_VALUES));
+        assert!(matches!(Release::parse(many.as_bytes()), Err(ReleaseError::TooMany { what: "values", .. })));
     }
 
     #[test]

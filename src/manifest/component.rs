@@ -9,7 +9,7 @@ use super::{
     import::{Import, ImportPattern},
     reader::{Item, Place, Table},
 };
-use crate::base::{PackageName, RelativePath, Target};
+use crate::base::{PackageName, RelativePath, Target, TargetError, escaped_name, name_key};
 
 /// Every key that some kind of component has.
 pub(super) const KEYS: &[&str] = &[
@@ -257,11 +257,13 @@ fn component_name(item: &Item<'_>) -> Result<String, ManifestError> {
 
 fn files(source: &Item<'_>) -> Result<Vec<String>, ManifestError> {
     let files = source.one_or_list(|item| Ok(item.text("a path, or a list of paths")?.to_owned()))?;
-    let name = |file: &str| file.rsplit('/').next().unwrap_or(file).to_lowercase();
-    let clash = files.iter().enumerate().find(|(index, file)| files[..*index].iter().any(|other| name(other) == name(file)));
+    let name = |file: &str| file.rsplit('/').next().unwrap_or(file).to_owned();
+    let key = |file: &str| name_key(&name(file));
+    let clash = files.iter().enumerate().find(|(index, file)| files[..*index].iter().any(|other| key(other) == key(file)));
     match clash {
         Some((_, file)) => {
-            Err(source.error(Problem::Duplicate { key: "files".to_owned(), value: format!("the file name `{}`", name(file)) }))
+            Err(source
+                .error(Problem::Duplicate { key: "files".to_owned(), value: format!("the file name `{}`", escaped_name(&name(file))) }))
         }
         None => Ok(files),
     }
@@ -312,8 +314,16 @@ fn length(item: &Item<'_>) -> Result<u32, ManifestError> {
 }
 
 fn target(item: &Item<'_>) -> Result<Target, ManifestError> {
-    let targets: Vec<Target> = Target::all().collect();
-    item.word(&targets, Target::name)
+    let names: Vec<String> = Target::all().map(|target| format!("`{target}`")).collect();
+    let expected = format!("{}, or the same in another platform's versions, such as `macOS15`", names.join(", "));
+    let text = item.text(&expected)?;
+    let problem = |_| Problem::Value {
+        key: item.key.clone(),
+        found: format!("\"{text}\""),
+        expected: expected.clone(),
+        nearest: Target::meant(text),
+    };
+    text.parse().map_err(|error: TargetError| item.error(problem(error)))
 }
 
 fn compression(item: &Item<'_>) -> Result<Compression, ManifestError> {

@@ -272,7 +272,10 @@ impl Import {
 
     fn variant(&self, bundle: &FoundBundle, captured: BTreeMap<Axis, String>, kind: BundleKind) -> Result<VariantPlan, ManifestError> {
         let target = self.target_of(bundle, &captured)?;
-        let parts = if captured.is_empty() { vec![self.stem(bundle.file_name(), bundle.kind())] } else { self.parts(&captured, target) };
+        let parts = match captured.is_empty() {
+            true => vec![undoubled(&self.stem(bundle.file_name(), bundle.kind()), target, kind).to_owned()],
+            false => self.parts(&captured, target),
+        };
         let axes = captured.into_iter().chain(self.stated.clone()).collect();
         let plan = VariantPlan::named(&self.component, parts, target, kind, Content::Imported { path: bundle.path.clone(), axes });
         let problem = || Problem::Id { component: self.component.clone(), id: plan.id.chars().take(300).collect() };
@@ -322,6 +325,18 @@ impl Import {
     }
 }
 
+/// A stem without the target and the format that an id says after it anyway.
+fn undoubled(mut stem: &str, target: Option<Target>, kind: BundleKind) -> &str {
+    while let Some((rest, last)) = stem.rsplit_once('-').filter(|(rest, _)| !rest.is_empty()) {
+        let is_target = target.is_some() && last.parse().ok() == target;
+        if !is_target && kind.extension().strip_prefix('.') != Some(last) {
+            break;
+        }
+        stem = rest.trim_end_matches('-');
+    }
+    stem
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -369,6 +384,27 @@ mod tests {
         assert_eq!(ids("import = \"out/*\"", &paths), ["decoder-768-v2", "lm-aimodel", "words-v1", "m-onnx"]);
         assert_eq!(ids("import = \"out/**/*.mlpackage\"\ntarget = \"iOS26\"", &paths), ["decoder-768-v2-ios26", "x-ios26"]);
         assert_eq!(ids("import = \"./out/{LM,m}.*\"", &paths), ["lm-aimodel", "m-onnx"]);
+    }
+
+    #[test]
+    fn what_an_id_says_anyway_is_not_doubled() {
+        let keys = "import = \"*\"\ntarget = \"macOS15\"";
+        let paths =
+            ["a_ios18.mlpackage", "b-mlmodelc.mlmodelc", "c-ios18-mlmodelc.mlmodelc", "d-mlmodelc-ios18.mlmodelc", "e_ios17.mlpackage"];
+        let expected = ["a-ios18", "b-ios18-mlmodelc", "c-ios18-mlmodelc", "d-ios18-mlmodelc", "e-ios17-ios18"];
+        assert_eq!(ids(keys, &paths), expected);
+        assert_eq!(
+            ids(keys, &["f-macOS15.mlpackage", "g-mlpackage.mlpackage", "ios18.mlpackage", "h-ios18-ios18.mlpackage"]),
+            ["f-ios18", "g-ios18", "ios18-ios18", "h-ios18"]
+        );
+        let plans = import(keys).unwrap().variants(&found(&["c-ios18-mlmodelc.mlmodelc"])).unwrap();
+        assert_eq!((plans[0].name.as_str(), plans[0].kind.file_name(&plans[0].id)), ("c-mlmodelc", "c-ios18.mlmodelc".to_owned()));
+        assert_eq!(ids("import = \"*\"", &["a-ios18.onnx", "b-onnx.onnx"]), ["a-ios18-onnx", "b-onnx"]);
+        let error = import(keys).unwrap().variants(&found(&["a.mlpackage", "a-ios18.mlpackage"])).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "x.toml:6:10: `a.mlpackage` of component `vendor` and `a-ios18.mlpackage` of component `vendor` both get the id `a-ios18`"
+        );
     }
 
     #[test]

@@ -275,7 +275,8 @@ exclude = [{ precision = "float32", compress = "palettize:4:group=16" }]
             ),
             (
                 "checkpoint = \"x\"\ntarget = [\"iOS15\", \"iOS19\"]",
-                "tae.toml:8:20: `target` is \"iOS19\", expected `iOS15`, `iOS16`, `iOS17`, `iOS18`, `iOS26` or `iOS27`",
+                "tae.toml:8:20: `target` is \"iOS19\", expected `iOS15`, `iOS16`, `iOS17`, `iOS18`, `iOS26`, `iOS27`, or the same in another \
+                 platform's versions, such as `macOS15` | did you mean `iOS18`?",
             ),
             ("checkpoint = \"x\"\nsize = 0", "tae.toml:8:8: `size` is 0, expected a whole number from 1 to 65536"),
             ("checkpoint = \"x\"\nsize = [[7, 8, 9]]", "tae.toml:8:9: `size` is a list, expected two whole numbers from 1 to 65536"),

@@ -1,11 +1,12 @@
 //! How a person names a package: `flux-1-tae`, `flux-1-tae@1`, `flux-1-tae@1.2.3`, `flux-1-tae@>=1, <2`.
 //!
-//! Requirements are cargo's, with one exception that `cargo install` and `uv` make, too: a complete version after the `@` means exactly
-//! that version, not what is compatible with it.
+//! Requirements are cargo's, with two exceptions. A complete version after the `@` means exactly that version, not what is compatible with it,
+//! as `cargo install` and `uv` have it. And who names build metadata (`1.0.0+a.b`) means that build and no other, although semver ignores
+//! metadata: two builds of one version are different releases.
 
 use std::{fmt, str::FromStr};
 
-use semver::{Comparator, Op, Version, VersionReq};
+use semver::{BuildMetadata, Comparator, Op, Version, VersionReq};
 
 use crate::base::{NameError, PackageName};
 
@@ -15,7 +16,15 @@ pub struct PackageRequest {
     /// The package.
     pub package: PackageName,
     /// Which versions will do; `*` where nothing was said. Pre-releases match only where the requirement names one.
-    pub requirement: VersionReq,
+    pub requirement: Requirement,
+}
+
+/// Which versions will do: a requirement as cargo reads it, or one build of one version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Requirement {
+    versions: VersionReq,
+    /// The build that is meant; empty: any.
+    build: BuildMetadata,
 }
 
 /// Text that names no package.
@@ -25,47 +34,107 @@ pub enum RequestError {
     #[error(transparent)]
     Name(#[from] NameError),
     /// The part after `@`.
-    #[error("`{requirement}` is not a version requirement: {why}")]
-    Requirement {
-        /// The text.
-        requirement: String,
-        /// What is wrong with it.
-        why: String,
-    },
+    #[error(transparent)]
+    Requirement(#[from] RequirementError),
+}
+
+/// Text that is no requirement.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{requirement}` is not a version requirement: {why}")]
+pub struct RequirementError {
+    /// The text.
+    pub requirement: String,
+    /// What is wrong with it.
+    pub why: String,
 }
 
 impl PackageRequest {
+    /// Exactly one version of a package.
+    pub fn exactly(package: PackageName, version: &Version) -> Self {
+        Self { package, requirement: Requirement::exactly(version) }
+    }
+
     /// The highest of `versions` that will do.
     pub fn highest<'a>(&self, versions: impl IntoIterator<Item = &'a Version>) -> Option<&'a Version> {
-        choose_version(versions, &self.requirement)
+        self.requirement.highest(versions)
     }
 }
 
-/// The highest of `versions` that matches, as cargo chooses: a pre-release only where the requirement names one of the same version.
-pub fn choose_version<'a>(versions: impl IntoIterator<Item = &'a Version>, requirement: &VersionReq) -> Option<&'a Version> {
-    versions.into_iter().filter(|version| requirement.matches(version)).max()
+impl Requirement {
+    /// Every version that is no pre-release.
+    pub const ANY: Self = Self { versions: VersionReq::STAR, build: BuildMetadata::EMPTY };
+
+    /// Exactly one version, and exactly that build where it has build metadata.
+    pub fn exactly(version: &Version) -> Self {
+        let Version { major, minor, patch, pre, build } = version.clone();
+        let exactly = Comparator { op: Op::Exact, major, minor: Some(minor), patch: Some(patch), pre };
+        Self { versions: VersionReq { comparators: vec![exactly] }, build }
+    }
+
+    /// Whether a version will do.
+    pub fn matches(&self, version: &Version) -> bool {
+        self.versions.matches(version) && (self.build.is_empty() || self.build == version.build)
+    }
+
+    /// The highest of `versions` that will do, as cargo chooses: a pre-release only where the requirement names one of the same version. Of the
+    /// builds of a version that was named exactly, the one without build metadata comes first.
+    pub fn highest<'a>(&self, versions: impl IntoIterator<Item = &'a Version>) -> Option<&'a Version> {
+        let is_plain = |version: &Version| self.is_exact() && version.build.is_empty();
+        versions.into_iter().filter(|version| self.matches(version)).max_by(|a, b| (is_plain(a), a).cmp(&(is_plain(b), b)))
+    }
+
+    /// Whether it names one complete version.
+    pub fn is_exact(&self) -> bool {
+        matches!(&self.versions.comparators[..], [Comparator { op: Op::Exact, patch: Some(_), .. }])
+    }
+
+    /// Reads a requirement. `default` is what a complete version without an operator means.
+    fn parse(text: &str, default: Op) -> Result<Self, RequirementError> {
+        let error = |why: String| RequirementError { requirement: text.to_owned(), why };
+        let bare = text.trim();
+        let bare = bare.strip_prefix('=').map_or(bare, str::trim);
+        let is_named = !text.trim().starts_with(['^', '~', '>', '<']);
+        match Version::parse(bare) {
+            Ok(version) if is_named && (!version.build.is_empty() || default == Op::Exact || text.trim() != bare) => {
+                Ok(Self::exactly(&version))
+            }
+            _ if text.contains('+') => {
+                Err(error("build metadata names one build of one version, e.g. `=1.0.0+build.1`, and cannot stand in a range".to_owned()))
+            }
+            _ => Ok(Self { versions: text.parse().map_err(|e: semver::Error| error(e.to_string()))?, build: BuildMetadata::EMPTY }),
+        }
+    }
+}
+
+/// As it stands in an app's manifest: a version without an operator means what is compatible with it.
+impl FromStr for Requirement {
+    type Err = RequirementError;
+    fn from_str(text: &str) -> Result<Self, RequirementError> {
+        Self::parse(text, Op::Caret)
+    }
+}
+
+impl fmt::Display for Requirement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.versions)?;
+        if self.build.is_empty() { Ok(()) } else { write!(f, "+{}", self.build) }
+    }
 }
 
 impl FromStr for PackageRequest {
     type Err = RequestError;
     fn from_str(text: &str) -> Result<Self, RequestError> {
         let Some((name, requirement)) = text.split_once('@') else {
-            return Ok(Self { package: text.parse()?, requirement: VersionReq::STAR });
+            return Ok(Self { package: text.parse()?, requirement: Requirement::ANY });
         };
-        let package = name.parse()?;
-        if let Ok(Version { major, minor, patch, pre, .. }) = requirement.parse() {
-            let exactly = Comparator { op: Op::Exact, major, minor: Some(minor), patch: Some(patch), pre };
-            return Ok(Self { package, requirement: VersionReq { comparators: vec![exactly] } });
-        }
-        let error = |e: semver::Error| RequestError::Requirement { requirement: requirement.to_owned(), why: e.to_string() };
-        Ok(Self { package, requirement: requirement.parse().map_err(error)? })
+        Ok(Self { package: name.parse()?, requirement: Requirement::parse(requirement, Op::Exact)? })
     }
 }
 
 impl fmt::Display for PackageRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { package, requirement } = self;
-        if *requirement == VersionReq::STAR { write!(f, "{package}") } else { write!(f, "{package}@{requirement}") }
+        if *requirement == Requirement::ANY { write!(f, "{package}") } else { write!(f, "{package}@{requirement}") }
     }
 }
 
@@ -73,8 +142,8 @@ impl fmt::Display for PackageRequest {
 mod tests {
     use super::*;
 
-    fn highest(request: &str) -> Option<String> {
-        let versions = ["1.2.0", "1.2.3", "1.10.0", "2.0.0", "3.0.0-rc.1", "3.0.0-rc.2"].map(|version| version.parse().unwrap());
+    fn highest_of(request: &str, versions: &[&str]) -> Option<String> {
+        let versions: Vec<Version> = versions.iter().map(|version| version.parse().unwrap()).collect();
         request.parse::<PackageRequest>().unwrap().highest(&versions).map(Version::to_string)
     }
 
@@ -89,13 +158,47 @@ mod tests {
             ("tae@1.2.0", Some("1.2.0")),
             ("tae@^1.2.0", Some("1.10.0")),
             ("tae@=1.2.3", Some("1.2.3")),
+            ("tae@= 1.2.3", Some("1.2.3")),
             ("tae@>=1, <2", Some("1.10.0")),
             ("tae@3", None),
             ("tae@3.0.0-rc.1", Some("3.0.0-rc.1")),
             ("tae@>=3.0.0-rc.1", Some("3.0.0-rc.2")),
             ("tae@1.2.4", None),
         ] {
-            assert_eq!(highest(request).as_deref(), expected, "{request}");
+            let versions = ["1.2.0", "1.2.3", "1.10.0", "2.0.0", "3.0.0-rc.1", "3.0.0-rc.2"];
+            assert_eq!(highest_of(request, &versions).as_deref(), expected, "{request}");
+        }
+    }
+
+    #[test]
+    fn build_metadata_that_is_named_means_that_build() {
+        for (request, expected) in [
+            ("tae@1.0.0+a.b", Some("1.0.0+a.b")),
+            ("tae@=1.0.0+a.b", Some("1.0.0+a.b")),
+            ("tae@1.0.0+build", Some("1.0.0+build")),
+            ("tae@1.0.0+other", None),
+            ("tae@1.0.0+a", None),
+            ("tae@1.1.0-rc.1+x", Some("1.1.0-rc.1+x")),
+            ("tae@1.0.0", Some("1.0.0+build")),
+            ("tae@2.0.0", Some("2.0.0")),
+            ("tae@2.0.0+z", Some("2.0.0+z")),
+            ("tae@2", Some("2.0.0+z")),
+            ("tae@1", Some("1.0.0+build")),
+        ] {
+            let versions = ["1.0.0+a.b", "1.0.0+build", "1.1.0-rc.1+w", "1.1.0-rc.1+x", "2.0.0", "2.0.0+z"];
+            assert_eq!(highest_of(request, &versions).as_deref(), expected, "{request}");
+        }
+        let app: Requirement = "1.0.0+a.b".parse().unwrap();
+        assert!(
+            app.matches(&"1.0.0+a.b".parse().unwrap())
+                && !app.matches(&"1.0.0".parse().unwrap())
+                && !app.matches(&"1.1.0+a.b".parse().unwrap())
+        );
+        let app: Requirement = "1.0.0".parse().unwrap();
+        assert!(app.matches(&"1.1.0+a.b".parse().unwrap()));
+        for range in ["tae@^1.0.0+a", "tae@>=1.0.0+a", "tae@~1.0.0+a", "tae@=1.0.0+a, <2", "tae@1+a"] {
+            let error = range.parse::<PackageRequest>().unwrap_err().to_string();
+            assert!(error.contains("build metadata names one build of one version"), "{range}: {error}");
         }
     }
 
@@ -108,8 +211,16 @@ mod tests {
 
     #[test]
     fn requests_print_what_they_mean() {
-        for (text, printed) in [("tae", "tae"), ("tae@1.2", "tae@^1.2"), ("tae@1.2.3", "tae@=1.2.3")] {
-            assert_eq!(text.parse::<PackageRequest>().unwrap().to_string(), printed);
+        for (text, printed) in [
+            ("tae", "tae"),
+            ("tae@1.2", "tae@^1.2"),
+            ("tae@1.2.3", "tae@=1.2.3"),
+            ("tae@1.2.3+b.1", "tae@=1.2.3+b.1"),
+            ("tae@>=1, <2", "tae@>=1, <2"),
+        ] {
+            let request: PackageRequest = text.parse().unwrap();
+            assert_eq!(request.to_string(), printed);
+            assert_eq!(printed.parse::<PackageRequest>().unwrap(), request, "{printed}");
         }
     }
 }

@@ -9,7 +9,7 @@ use super::{
     glob::VariantGlob,
     release::{BundleKind, Delivery, Release, Variant},
 };
-use crate::base::{RelativePath, Tag, Target, meant, nearest};
+use crate::base::{RelativePath, Tag, Target, meant, name_key, nearest};
 
 /// How many ids a message lists.
 const LISTED: usize = 20;
@@ -301,9 +301,12 @@ fn place<'r>(chosen: Vec<Entry<'r>>, names: &BTreeMap<usize, &str>, has_floor: b
     let mut placed = Vec::new();
     for (index, variant) in chosen {
         let own = if has_floor { &variant.name } else { &variant.id };
-        let name = names.get(&index).copied().unwrap_or(own);
-        let path = path_of(name, variant.kind).ok_or_else(|| SelectError::Name { name: name.to_owned() })?;
-        if let Some(first) = taken.insert(path.as_str().to_lowercase(), &variant.id) {
+        let (name, file) = match names.get(&index).copied() {
+            Some(new) => (new, format!("{new}{}", variant.kind.extension())),
+            None => (own.as_str(), variant.kind.file_name(own)),
+        };
+        let path = path_of(name, &file).ok_or_else(|| SelectError::Name { name: name.to_owned() })?;
+        if let Some(first) = taken.insert(name_key(path.as_str()), &variant.id) {
             return Err(SelectError::Collision { first: first.to_owned(), second: variant.id.clone(), path: path.to_string() });
         }
         placed.push(Chosen { index, variant, path });
@@ -312,9 +315,9 @@ fn place<'r>(chosen: Vec<Entry<'r>>, names: &BTreeMap<usize, &str>, has_floor: b
 }
 
 /// Hidden names are the package folder's own.
-fn path_of(name: &str, kind: BundleKind) -> Option<RelativePath> {
-    let plain = !name.is_empty() && !name.starts_with('.') && !name.contains('/');
-    plain.then(|| format!("{name}{}", kind.extension()).parse().ok())?
+fn path_of(name: &str, file: &str) -> Option<RelativePath> {
+    let plain = !name.is_empty() && !name_key(name).starts_with('.') && !name.contains('/');
+    plain.then(|| file.parse().ok())?
 }
 
 #[cfg(test)]
@@ -491,10 +494,14 @@ mod tests {
             error(&selection).0,
             "the variants `decoder-1024-float16-ios18` and `decoder-768-float16-ios18` would both be placed as `decoder-1024-FLOAT16.mlpackage`"
         );
-        for bad in ["../x", "a/b", "", ".hidden", "nul"] {
+        for bad in ["../x", "a/b", "", ".hidden", "nul", "a\u{1b}", "a:b", "\u{200d}.x"] {
             selection.rename = BTreeMap::from([(bad.to_owned(), "decoder-768-*".parse().unwrap())]);
             assert!(matches!(chosen(&selection), Err(SelectError::Name { .. })), "{bad}");
         }
+        selection.rename = BTreeMap::from(
+            [("e\u{301}", "decoder-768-*"), ("\u{c9}", "decoder-1024-*")].map(|(name, glob)| (name.to_owned(), glob.parse().unwrap())),
+        );
+        assert!(matches!(chosen(&selection), Err(SelectError::Collision { .. })), "one name on a Mac");
         selection.rename = BTreeMap::from(["A", "B"].map(|name| (name.to_owned(), "decoder-768-*".parse().unwrap())));
         assert_eq!(error(&selection).0, "the variant `decoder-768-float16-ios18` gets two new names: `A` and `B`");
     }

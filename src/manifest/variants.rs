@@ -10,7 +10,7 @@ use super::{
     error::{self, ManifestError, Problem},
     release::BundleKind,
 };
-use crate::base::{RelativePath, Target};
+use crate::base::{RelativePath, Target, name_key};
 
 /// More combinations of one component are a mistake.
 const LIMIT: usize = 10_000;
@@ -87,8 +87,7 @@ impl VariantPlan {
 
     /// Whether id and extension make a safe file name.
     pub(super) fn is_file_name(&self) -> bool {
-        let path = format!("{}{}", self.id, self.kind.extension());
-        !path.contains('/') && path.parse::<RelativePath>().is_ok()
+        self.kind.is_file_name(&self.id)
     }
 }
 
@@ -104,6 +103,19 @@ impl BundleKind {
         }
     }
 
+    /// What a variant of that id or name is called as a file: with the extension of its kind, which takes the place of the format in the name,
+    /// e.g. `decoder-768-ios18.mlmodelc` for `decoder-768-ios18-mlmodelc`.
+    pub fn file_name(self, name: &str) -> String {
+        let stem = self.id_suffix().and_then(|suffix| name.strip_suffix(suffix)?.strip_suffix('-')).filter(|stem| !stem.is_empty());
+        format!("{}{}", stem.unwrap_or(name), self.extension())
+    }
+
+    /// Whether an id or name makes a safe file name, which does not begin as those of mlreg's own files do.
+    pub(super) fn is_file_name(self, name: &str) -> bool {
+        let is_safe = |file: &str| !file.contains('/') && file.parse::<RelativePath>().is_ok() && !name_key(file).starts_with('.');
+        !name.is_empty() && is_safe(&self.file_name(name)) && is_safe(&format!("{name}{}", self.extension()))
+    }
+
     /// The kind of a bundle called `file_name`: by its extension, else plain files.
     pub fn of_file_name(file_name: &str) -> Self {
         let extended = [Self::MlPackage, Self::MlModelC, Self::AiModel, Self::Onnx];
@@ -113,7 +125,8 @@ impl BundleKind {
             .unwrap_or(Self::Files)
     }
 
-    fn id_suffix(self) -> Option<&'static str> {
+    /// What ids say of the kind.
+    pub(super) fn id_suffix(self) -> Option<&'static str> {
         match self {
             Self::MlPackage | Self::Files => None,
             other => Some(&other.extension()[1..]),

@@ -2,7 +2,7 @@
 
 use crate::{
     base::{Digest, PackageName},
-    manifest::{Breaking, ReleaseError},
+    manifest::{Breaking, ReleaseError, Requirement},
     remote::RemoteError,
     store::StoreError,
 };
@@ -23,7 +23,17 @@ pub enum PublishError {
         /// The package.
         package: PackageName,
         /// Which versions would do.
-        requirement: semver::VersionReq,
+        requirement: Requirement,
+    },
+    /// Several builds of the version that was named.
+    #[error("the store has {} builds of `{package}@{requirement}`: {}", versions.len(), listed_versions(versions))]
+    SeveralBuilds {
+        /// The package.
+        package: PackageName,
+        /// What was asked for.
+        requirement: Requirement,
+        /// The builds.
+        versions: Vec<semver::Version>,
     },
     /// A manifest in the store that is no release.
     #[error("the release `{release}` cannot be used")]
@@ -77,6 +87,10 @@ pub enum PublishError {
     },
 }
 
+fn listed_versions(versions: &[semver::Version]) -> String {
+    versions.iter().map(semver::Version::to_string).collect::<Vec<_>>().join(", ")
+}
+
 fn listed(changes: &[Breaking]) -> String {
     const LISTED: usize = 20;
     let mut text: String = changes.iter().take(LISTED).map(|change| format!("\n- {change}")).collect();
@@ -98,6 +112,7 @@ impl PublishError {
             Self::Remote(error) => error.hint(),
             Self::Release { source, .. } => source.hint(),
             Self::NoRelease { .. } => Some("`mlreg build` makes one; `mlreg list` shows what is there".to_owned()),
+            Self::SeveralBuilds { package, versions, .. } => Some(format!("name the build: `{package}@{}`", versions.first()?)),
             Self::Breaking { needs, .. } => {
                 Some(format!("raise the version to {needs}, or publish it nevertheless with `--allow-breaking`"))
             }

@@ -26,7 +26,7 @@ pub fn places(release: &Release, digest: Digest, layout: Layout) -> Result<Place
     if layout != Layout::Shared {
         return Ok(Places { blobs: default_places(release), documents: BTreeMap::new() });
     }
-    let names: Vec<String> = release.variants.iter().map(|variant| format!("{}{}", variant.id, variant.kind.extension())).collect();
+    let names: Vec<String> = release.variants.iter().map(|variant| variant.kind.file_name(&variant.id)).collect();
     let named: Vec<Named<'_>> = names.iter().zip(&release.variants).map(|(name, variant)| Named { name, variant }).collect();
     let proof = Proof::new(release, digest, None, layout, &named)?;
     let mut places = Places::default();

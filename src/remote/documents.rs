@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use semver::Version;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::base::{Digest, PackageName};
+use crate::base::{Digest, PackageName, limits};
 
 /// The `schema` field of a catalogue.
 pub const CATALOGUE_SCHEMA: &str = "mlreg/catalogue/1";
@@ -85,6 +85,12 @@ pub enum DocumentError {
         #[source]
         source: serde_json::Error,
     },
+    /// More values than any document has.
+    #[error("it has more than {limit} values")]
+    TooMany {
+        /// The limit.
+        limit: usize,
+    },
     /// Another schema, perhaps of a newer mlreg.
     #[error("its schema is `{found}`, expected `{expected}`")]
     Schema {
@@ -127,6 +133,9 @@ pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8], schema: &'static str) -> 
         schema: String,
     }
     let form = |source| DocumentError::Form { schema, source };
+    if !limits::is_parsable(bytes) {
+        return Err(DocumentError::TooMany { limit: limits::DOCUMENT_VALUES });
+    }
     let Head { schema: found } = serde_json::from_slice(bytes).map_err(form)?;
     if found != schema {
         return Err(DocumentError::Schema { expected: schema, found: found.chars().take(80).collect() });

@@ -27,7 +27,7 @@ pub use hub::{BlobFiles, Card, HUB_ENDPOINT, HubCheckout, HubError, HubOptions, 
 pub use layers::{LimitedRemote, RetryingRemote};
 
 use crate::{
-    base::{ByteRange, Digest, PackageName, RemoteUrl},
+    base::{ByteRange, Digest, PackageName, RemoteUrl, limits},
     manifest::release::{Blob, Release},
 };
 
@@ -41,9 +41,9 @@ pub type Sink<'a> = &'a mut (dyn FnMut(&[u8]) -> io::Result<()> + Send + 'a);
 pub type Sent<'a> = &'a (dyn Fn(u64) + Send + Sync + 'a);
 
 /// The longest release manifest that is read.
-pub const RELEASE_LIMIT: u64 = 256 << 20;
+pub const RELEASE_LIMIT: u64 = limits::RELEASE_BYTES;
 /// The longest index or catalogue that is read.
-pub const INDEX_LIMIT: u64 = 64 << 20;
+pub const INDEX_LIMIT: u64 = limits::INDEX_BYTES;
 
 /// A place with releases. Futures may be dropped at any time: what was not finished leaves nothing visible.
 pub trait Remote: Debug + Send + Sync {

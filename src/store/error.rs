@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::base::{Blake3, Digest, PackageName};
+use crate::base::{Blake3, ClashKind, Digest, FolderError, PackageName};
 
 use super::segments::SegmentError;
 
@@ -159,6 +159,21 @@ pub enum StoreError {
         #[source]
         source: serde_json::Error,
     },
+    /// A link in the place of a folder of the store.
+    #[error(transparent)]
+    Folder(FolderError),
+    /// A version whose file would be that of another one on some file system.
+    #[error("`{package}@{version}` cannot be stored beside `{package}@{existing}`: {why}")]
+    VersionClash {
+        /// The package.
+        package: PackageName,
+        /// The version that is here.
+        existing: Box<semver::Version>,
+        /// The other.
+        version: Box<semver::Version>,
+        /// How they clash.
+        why: ClashKind,
+    },
     /// Somebody writes, so nothing can be collected.
     #[error("the store `{}` is in use: another mlreg is writing to it", home.display())]
     Busy {
@@ -205,6 +220,8 @@ impl StoreError {
                 Some("published versions never change: raise the version, or remove the release that is here".into())
             }
             Self::DamagedRecord { path, .. } => Some(format!("remove `{}` and fetch or build again", path.display())),
+            Self::Folder(error) => error.hint(),
+            Self::VersionClash { .. } => Some("give it a version that differs in more than the case of letters".into()),
             Self::Busy { .. } => Some("run it again when the other command has ended".into()),
             _ => None,
         }

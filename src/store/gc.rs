@@ -14,7 +14,7 @@ use std::{
 
 use semver::Version;
 
-use crate::base::{Digest, PackageName};
+use crate::base::{Digest, FolderError, PackageName};
 
 use super::{
     Pins, Store, StoreError,
@@ -136,6 +136,7 @@ impl Store {
     /// # Errors
     /// `DamagedRecord` where it cannot be told what is needed, or what the file system says.
     pub fn gc_plan(&self, options: &GcOptions) -> Result<GcPlan, StoreError> {
+        self.refuse_links()?;
         let roots = self.roots()?;
         let pins = self.pins()?;
         let (mut needed, mut fetched) = (BTreeSet::new(), Vec::new());
@@ -225,6 +226,24 @@ impl Store {
         })
     }
 
+    /// Refuses links in the place of the store's own folders, since what lies behind one is not the store's to remove.
+    fn refuse_links(&self) -> Result<(), StoreError> {
+        let layout = self.layout();
+        let blobs = layout.blobs();
+        let mut folders = vec![layout.temporary(), layout.partials(), layout.placements(), layout.releases(), layout.all_vouched()];
+        folders.extend(blobs.parent().map(Path::to_owned));
+        for folder in [blobs, layout.releases()] {
+            folders.push(folder.clone());
+            if !is_link(&folder) {
+                folders.extend(list(&folder)?.into_iter().map(|name| folder.join(name)));
+            }
+        }
+        match folders.into_iter().find(|folder| is_link(folder)) {
+            Some(path) => Err(StoreError::Folder(FolderError::Link { path })),
+            None => Ok(()),
+        }
+    }
+
     fn remove_blobs(&self, blobs: &BTreeSet<GcBlob>) -> Result<(), StoreError> {
         let digests: Vec<_> = blobs.iter().map(|blob| blob.digest).collect();
         self.index().remove_blobs(&digests);
@@ -308,6 +327,10 @@ impl Store {
         collect(self.layout().partials(), PARTIAL_AGE, &|_| true)?;
         Ok(stale)
     }
+}
+
+fn is_link(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink())
 }
 
 /// Bytes on disk of a file that nobody touched for `age`.
@@ -462,5 +485,35 @@ mod tests {
         let blob = put(&home, 1);
         fs::hard_link(home.store.blob_path(&blob.digest), home.folder.path().join("link")).unwrap();
         assert_eq!(collect(&home, 0), GcReport { blobs: 1, linked_bytes: 1000, ..GcReport::default() });
+    }
+    #[cfg(unix)]
+    #[test]
+    fn nothing_behind_a_link_is_removed() {
+        use std::os::unix::fs::symlink;
+        for name in ["tmp", "partial", "placements", "releases", "blobs", "blobs/sha256", "blobs/sha256/ab", "releases/p"] {
+            let home = home();
+            let outside = home.folder.path().join("outside");
+            fs::create_dir_all(&outside).unwrap();
+            let precious = outside.join(Digest::of(b"precious").to_string());
+            fs::write(&precious, "precious").unwrap();
+            let link = home.store.home().join(name);
+            fs::create_dir_all(link.parent().unwrap()).unwrap();
+            symlink(&outside, &link).unwrap();
+            let error = home.store.gc_plan(&days_from_now(30)).unwrap_err();
+            assert!(matches!(&error, StoreError::Folder(FolderError::Link { path }) if *path == link), "{name}: {error}");
+            assert!(precious.exists());
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_among_stale_files_stay() {
+        let home = home();
+        let outside = home.folder.path().join("outside");
+        fs::write(&outside, "precious").unwrap();
+        let folder = home.store.temporary_folder().unwrap();
+        std::os::unix::fs::symlink(&outside, folder.join("link")).unwrap();
+        assert_eq!(collect(&home, 30).files, 0);
+        assert!(outside.exists());
     }
 }

@@ -6,13 +6,13 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Read, Seek},
+    io::{self, BufReader, Read, Seek},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
 };
 
 use crate::{
-    base::{Blake3, ByteRange, Digest, HashedBytes},
+    base::{Blake3, ByteRange, Digest, HashedBytes, limits},
     manifest::release::Blob,
 };
 
@@ -111,6 +111,9 @@ impl Store {
             file.set_len(0).and_then(|()| file.set_len(size)).map_err(StoreError::io("make room in", &path))?;
         }
         let journal = Journal::load(journal, size).map_err(StoreError::io("read", &journal_path))?;
+        if journal.end == 0 {
+            journal.file.set_len(0).map_err(StoreError::io("write", &journal_path))?;
+        }
         let content = Content { file, journal: Mutex::new(journal), ahead: HashAhead::new(ProvenBy::of(blob)) };
         Ok(PartialBlob { store: self.clone(), digest, size, content: Arc::new(content), _guard: guard })
     }
@@ -118,6 +121,14 @@ impl Store {
 
 fn open(path: &std::path::Path) -> io::Result<File> {
     File::options().read(true).write(true).create(true).truncate(false).open(path)
+}
+
+/// Reads a whole record; `false` at the end, also where the last one is torn.
+fn read_record(source: &mut impl Read, record: &mut [u8; RECORD]) -> io::Result<bool> {
+    match source.read_exact(record) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        other => other.map(|()| true),
+    }
 }
 
 #[cfg(unix)]
@@ -138,17 +149,28 @@ fn is_named(_: &File, path: &std::path::Path) -> io::Result<bool> {
 
 impl Journal {
     fn load(mut file: File, size: u64) -> io::Result<Self> {
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes)?;
-        let (records, _torn) = bytes.as_chunks::<RECORD>();
         let mut present = RangeSet::default();
-        for record in records {
+        let (mut end, mut source) = (0, BufReader::with_capacity(1 << 16, &mut file));
+        let mut record = [0; RECORD];
+        // A torn last record ends it, too.
+        while read_record(&mut source, &mut record)? {
+            end += RECORD as u64;
             let word = |at: usize| u64::from_le_bytes(std::array::from_fn(|index| record[at + index]));
             let (offset, length) = (word(0), word(8));
             let Some(range) = ByteRange::new(offset, length & !FORGOTTEN).filter(|range| range.end() <= size) else { continue };
-            if length & FORGOTTEN == 0 { present.insert(range) } else { present.remove(range) }
+            if length & FORGOTTEN == 0 {
+                present.insert(range)
+            } else {
+                present.remove(range)
+            }
+            if present.count() > limits::JOURNAL_RANGES {
+                // No download comes in so many pieces: nothing of it is believed.
+                present = RangeSet::default();
+                end = 0;
+                break;
+            }
         }
-        Ok(Self { file, end: (records.len() * RECORD) as u64, present })
+        Ok(Self { file, end, present })
     }
 
     /// How many bytes are there without a hole.

@@ -36,6 +36,11 @@ impl RangeSet {
         self.ranges.iter().filter_map(|(&start, &end)| ByteRange::new(start, end - start))
     }
 
+    /// Number of ranges.
+    pub(super) fn count(&self) -> usize {
+        self.ranges.len()
+    }
+
     pub(super) fn total(&self) -> u64 {
         self.iter().map(|range| range.length()).sum()
     }

@@ -14,7 +14,7 @@ use semver::Version;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    base::{AtomicFile, Digest, PackageName, sync_parent},
+    base::{AtomicFile, ClashKind, Digest, PackageName, name_key, sync_parent},
     manifest::release::Blob,
 };
 
@@ -133,6 +133,7 @@ impl Store {
         let digest = Digest::of(bytes);
         let _guard = self.writing()?;
         let _lock = self.lock_releases()?;
+        self.check_version(&package, &version)?;
         let (manifest, origin_path) = (self.layout().manifest(&package, &version), self.layout().origin(&package, &version));
         let existing = read_optional(&manifest)?.map(|bytes| Digest::of(&bytes));
         let mut origins =
@@ -152,6 +153,19 @@ impl Store {
         }
         sync_parent(&manifest).map_err(StoreError::io("sync the folder of", &manifest))?;
         Ok(digest)
+    }
+
+    /// Versions are names of files, so that two that differ in case alone cannot both be here.
+    fn check_version(&self, package: &PackageName, version: &Version) -> Result<(), StoreError> {
+        let text = version.to_string();
+        let same = |other: &Version| other != version && name_key(&other.to_string()) == name_key(&text);
+        match self.releases(package)?.into_iter().find(same) {
+            Some(existing) => {
+                let (why, existing) = (ClashKind::Case, Box::new(existing));
+                Err(StoreError::VersionClash { package: package.clone(), existing, version: Box::new(version.clone()), why })
+            }
+            None => Ok(()),
+        }
     }
 
     /// The digest and bytes of a release's manifest, if it is here.
@@ -338,6 +352,18 @@ mod tests {
         assert!(home.store.remove_release(&package(), &version("2.0.0")).unwrap());
         assert!(!home.store.remove_release(&package(), &version("2.0.0")).unwrap());
         assert_eq!(home.store.releases(&package()).unwrap().len(), 4);
+    }
+
+    #[test]
+    fn versions_that_are_one_file_name_do_not_meet() {
+        let home = home();
+        home.store.put_release(&manifest("p", "1.0.0-RC.1+a", &[]), built()).unwrap();
+        home.store.put_release(&manifest("p", "1.0.0-RC.1+a", &[]), built()).unwrap();
+        for text in ["1.0.0-rc.1+a", "1.0.0-RC.1+A"] {
+            let error = home.store.put_release(&manifest("p", text, &[]), built()).unwrap_err();
+            assert!(matches!(error, StoreError::VersionClash { .. }), "{error}");
+        }
+        home.store.put_release(&manifest("p", "1.0.0-RC.1+b", &[]), built()).unwrap();
     }
 
     #[test]

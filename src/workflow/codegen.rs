@@ -2,7 +2,8 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    fs,
+    io::{self, Write},
     path::{Path, PathBuf},
 };
 
@@ -10,7 +11,7 @@ use serde::Serialize;
 
 use super::{Context, Error, PackageRequest, bundles, publish};
 use crate::{
-    base::{AtomicFile, PackageName},
+    base::{AtomicFile, PackageName, remove_left_behind},
     codegen::{self, CodegenError, SwiftOptions},
     manifest::release::{BundleKind, Release},
 };
@@ -93,11 +94,15 @@ pub fn swift(context: &Context, options: &CodegenOptions) -> Result<CodegenRepor
     let sources = codegen::swift(&release, &SwiftOptions { name: options.name.clone(), ends }).map_err(CodegenWriteError::from)?;
     let folder = context.directory().join(&options.out);
     let name = options.name.clone().unwrap_or_else(|| codegen::type_name(&release.package));
+    for name in sources.iter().map(|source| source.name.clone()).chain(codegen::file_names(&name)) {
+        let path = folder.join(name);
+        refuse_link(&path).map_err(|source| CodegenWriteError::Write { path, source })?;
+    }
     let mut old = own_files(&folder, &name, &release.package)?;
     let mut files = BTreeMap::new();
     for source in sources {
         let path = folder.join(&source.name);
-        let changed = write(&path, &source.text).map_err(|source| CodegenWriteError::Write { path: path.clone(), source })?;
+        let changed = write(&path, &source.text, 0o644).map_err(|source| CodegenWriteError::Write { path: path.clone(), source })?;
         old.retain(|old| *old != path);
         files.insert(path, changed);
     }
@@ -140,11 +145,23 @@ fn end_tokens(context: &Context, release: &Release) -> (Vec<u32>, Vec<String>) {
     (ends, warnings)
 }
 
-/// Says whether the file changed.
-fn write(path: &Path, text: &str) -> io::Result<bool> {
+/// Refuses a link in the place of a generated file, because what it leads to is not mlreg's.
+pub(super) fn refuse_link(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink()) {
+        true => Err(io::Error::other("it is a symbolic link, which generated files are not written through")),
+        false => Ok(()),
+    }
+}
+
+/// Writes a generated file, unless it is as it should be; says whether it changed.
+pub(super) fn write(path: &Path, text: &str, mode: u32) -> io::Result<bool> {
+    refuse_link(path)?;
+    remove_left_behind(path.parent().unwrap_or(Path::new(".")));
     let same = fs::read(path).is_ok_and(|bytes| bytes == text.as_bytes());
     if !same {
-        AtomicFile::write(path, text.as_bytes())?;
+        let mut file = AtomicFile::create(path)?.with_mode(mode);
+        file.file().write_all(text.as_bytes())?;
+        file.commit()?;
     }
     Ok(!same)
 }

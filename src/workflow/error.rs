@@ -216,6 +216,7 @@ impl ErrorKind {
             | E::Release { .. }
             | E::WrongRelease { .. }
             | E::UnlistedBlob { .. }
+            | E::TooMuch { .. }
             | E::Segments { .. } => Self::Verification,
             E::KeepsChanging { .. } => Self::Remote,
             E::Interrupted { .. } => Self::Internal,

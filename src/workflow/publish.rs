@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use semver::{Version, VersionReq};
+use semver::Version;
 use serde::Serialize;
 
 use super::{
@@ -110,7 +110,7 @@ pub fn publish(context: &Context, options: &PublishOptions) -> Result<PublishRep
         PublishSubject::Package(request) => request.clone(),
         PublishSubject::Manifest(path) => built(context, path)?,
     };
-    let (bytes, release) = find(context, &request)?;
+    let (bytes, release) = find_named(context, &request)?;
     let publication = publication(context, options, &release, Digest::of(&bytes))?;
     let remote = match &publication {
         Some(publication) => context.publishing(&options.to, publication.clone())?,
@@ -162,7 +162,7 @@ fn built(context: &Context, path: &Path) -> Result<PackageRequest, Error> {
     let report = build(context, &options)?;
     // One manifest is one package.
     let package = report.packages.into_iter().next().expect("a build reports every manifest");
-    Ok(PackageRequest { requirement: exactly(&package.version), package: package.package })
+    Ok(PackageRequest::exactly(package.package, &package.version))
 }
 
 /// What apps of the previous release would notice; an error where the version promises that there is nothing.
@@ -192,17 +192,6 @@ async fn previous(context: &Context, remote: &dyn Remote, release: &Release) -> 
     Ok(Some((version.clone(), bytes)))
 }
 
-fn exactly(version: &Version) -> VersionReq {
-    let comparator = semver::Comparator {
-        op: semver::Op::Exact,
-        major: version.major,
-        minor: Some(version.minor),
-        patch: Some(version.patch),
-        pre: version.pre.clone(),
-    };
-    VersionReq { comparators: vec![comparator] }
-}
-
 impl BlobFiles for Store {
     fn path(&self, blob: &Digest) -> PathBuf {
         self.blob_path(blob)
@@ -219,6 +208,17 @@ pub(super) fn find(context: &Context, request: &PackageRequest) -> Result<(Vec<u
     let wrong = |source| PublishError::Release { release: format!("{}@{version}", request.package), source };
     let release = Release::parse(&bytes).map_err(wrong)?;
     Ok((bytes, release))
+}
+
+/// As [`find`], where a version that was named means one release: of several builds of it, none is guessed.
+fn find_named(context: &Context, request: &PackageRequest) -> Result<(Vec<u8>, Release), Error> {
+    let mut builds = context.store().releases(&request.package)?;
+    builds.retain(|version| request.requirement.matches(version));
+    if request.requirement.is_exact() && builds.len() > 1 && builds.iter().all(|version| !version.build.is_empty()) {
+        let (package, requirement) = (request.package.clone(), request.requirement.clone());
+        return Err(PublishError::SeveralBuilds { package, requirement, versions: builds }.into());
+    }
+    find(context, request)
 }
 
 /// As [`find`], for whoever reads the release's blobs by their names.

@@ -8,7 +8,10 @@ use serde::Serialize;
 use super::{Context, Error, ErrorKind, PackageRequest};
 use crate::{
     base::{Digest, PackageName, RemoteUrl, Tag, Target},
-    manifest::release::{BundleKind, Compiled, Delivery, Interface, Release, Source, Variant},
+    manifest::{
+        ReleaseError,
+        release::{BundleKind, Compiled, Delivery, Interface, Release, Source, Variant},
+    },
 };
 
 /// What to show.
@@ -107,9 +110,9 @@ pub enum ShowError {
         package: PackageName,
         /// The version.
         version: Box<Version>,
-        /// What the parser says.
+        /// What is wrong with it.
         #[source]
-        source: serde_json::Error,
+        source: ReleaseError,
     },
 }
 
@@ -136,7 +139,7 @@ impl ShowError {
                 let version = versions.iter().max().filter(|version| !version.pre.is_empty())?;
                 Some(format!("pre-releases are taken where they are asked for: `{}@{version}`", request.package))
             }
-            Self::Manifest { .. } => None,
+            Self::Manifest { source, .. } => source.hint(),
         }
     }
 }
@@ -151,8 +154,7 @@ pub fn show(context: &Context, options: &ShowOptions) -> Result<ShowReport, Erro
         Some(url) => context.block_on(find_at_remote(context, url, &options.request))??,
     };
     let (package, version) = (options.request.package.clone(), found.version.clone());
-    let release: Release =
-        serde_json::from_slice(&found.bytes).map_err(|source| ShowError::Manifest { package, version: Box::new(version), source })?;
+    let release = Release::parse(&found.bytes).map_err(|source| ShowError::Manifest { package, version: Box::new(version), source })?;
     Ok(report(found, release))
 }
 

@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use super::{Amount, Context, Error, PackageRequest, publish};
 use crate::{
-    base::{BlobHasher, ByteRange, Digest, HashedBytes, PackageName, RemoteUrl},
+    base::{BlobHasher, ByteRange, Digest, FolderError, HashedBytes, PackageName, RemoteUrl},
     fetch::{distrust, is_placed, verify_placed},
     manifest::release::{Blob, Release},
     remote::{CatalogueEntry, IndexEntry, Remote, RemoteError, is_registry},
@@ -79,6 +79,9 @@ pub enum VerifyError {
         /// The folder.
         path: PathBuf,
     },
+    /// The folder of a package that is a link.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
     /// A folder that cannot be listed.
     #[error("cannot list `{}`", path.display())]
     List {
@@ -95,6 +98,7 @@ impl VerifyError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::NotPlaced { .. } => Some("`mlreg fetch --out DIR` places bundles in `DIR/<package>`".to_owned()),
+            Self::Folder(error) => error.hint(),
             Self::List { .. } => None,
         }
     }
@@ -253,6 +257,9 @@ fn placed_folders(path: &Path) -> Result<BTreeSet<PathBuf>, VerifyError> {
     let entries = fs::read_dir(path).map_err(failed)?;
     let paths = entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>().map_err(failed)?;
     let folders: BTreeSet<_> = paths.into_iter().filter(|path| is_placed(path)).collect();
+    if let Some(link) = folders.iter().find(|path| fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink())) {
+        return Err(FolderError::Link { path: link.clone() }.into());
+    }
     if folders.is_empty() { Err(VerifyError::NotPlaced { path: path.to_owned() }) } else { Ok(folders) }
 }
 

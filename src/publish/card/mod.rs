@@ -198,8 +198,8 @@ fn section(repository: &str, release: &Release, layout: Layout) -> String {
     for variant in &release.variants {
         let loads_on = variant.target.map_or_else(|| "any".to_owned(), |target| format!("{target}"));
         let delivery = serde_json::to_value(variant.delivery).ok().and_then(|it| it.as_str().map(str::to_owned)).unwrap_or_default();
-        let _ =
-            writeln!(text, "| `{}{}` | {loads_on} | {delivery} | {} |", variant.id, variant.kind.extension(), size(variant_bytes(variant)));
+        let (file, size) = (variant.kind.file_name(&variant.id), size(variant_bytes(variant)));
+        let _ = writeln!(text, "| `{file}` | {loads_on} | {delivery} | {size} |");
     }
     if release.variants.iter().filter_map(|variant| variant.compiled.as_ref()).any(|compiled| !compiled.run_on_device) {
         text.push_str("\nThe `.mlmodelc` bundles were compiled by mlreg and not run on a device.\n");
@@ -208,7 +208,7 @@ fn section(repository: &str, release: &Release, layout: Layout) -> String {
     let _ = writeln!(text, "\nEqual files are stored once: all variants together have {}.\n", size(stored));
     let _ = writeln!(text, "```sh\nmlreg fetch {package}@{version} --from hf://{repository} --out Models");
     if let (Some(first), true) = (release.variants.first(), layout != Layout::Shared) {
-        let _ = writeln!(text, "hf download {repository} {package}/{}{}/", first.id, first.kind.extension());
+        let _ = writeln!(text, "hf download {repository} {package}/{}/", first.kind.file_name(&first.id));
     }
     text.push_str("```\n\n");
     text

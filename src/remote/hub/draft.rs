@@ -80,7 +80,7 @@ pub(super) fn places<E>(
         top == release.package.as_str() || top == FOLDER || own.contains(top)
     };
     for variant in &release.variants {
-        let usual = format!("{}/{}{}/", release.package, variant.id, variant.kind.extension());
+        let usual = format!("{}/{}/", release.package, variant.kind.file_name(&variant.id));
         let is_there = tree.range(usual.clone()..).next().is_some_and(|(path, _)| path.starts_with(&usual));
         let Some(largest) = variant.files.iter().max_by_key(|file| file.size).filter(|_| !is_there) else { continue };
         let ending = format!("/{}", largest.path);

@@ -41,11 +41,11 @@ pub(super) fn tag(package: &PackageName, version: &Version) -> String {
     format!("{package}-v{version}")
 }
 
-/// Which blob lies where by default: every file of every variant in `<package>/<variant><extension>/`.
+/// Which blob lies where by default: every file of every variant in `<package>/<variant><extension>/`, the format of the id left out.
 pub fn default_places(release: &Release) -> BTreeMap<RelativePath, Digest> {
     let mut places = BTreeMap::new();
     for variant in &release.variants {
-        let folder = format!("{}/{}{}", release.package, variant.id, variant.kind.extension());
+        let folder = format!("{}/{}", release.package, variant.kind.file_name(&variant.id));
         for file in &variant.files {
             // A release that was read has variants whose ids are file names, so that this never fails.
             if let Ok(path) = format!("{folder}/{}", file.path).parse() {

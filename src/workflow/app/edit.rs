@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use semver::Version;
+use semver::{BuildMetadata, Version};
 use serde::Serialize;
 
 use super::{
@@ -114,7 +114,8 @@ pub fn add(context: &Context, options: &AddOptions) -> Result<AddReport, Error> 
     let mut project = edited(&before, name, &changes)?;
     let entry = newest(context, &project, name, options.offline)?;
     if options.requirement.is_none() && is_new {
-        changes.version = Some(entry.version.to_string());
+        // What is compatible with the version, not one build of it.
+        changes.version = Some(Version { build: BuildMetadata::EMPTY, ..entry.version.clone() }.to_string());
         project = edited(&before, name, &changes)?;
     }
     let resolver = Resolver { context, project: &project, policy: policy(options.offline, false) };
@@ -122,7 +123,7 @@ pub fn add(context: &Context, options: &AddOptions) -> Result<AddReport, Error> 
     lock.packages.insert(name.clone(), entry.clone());
     let project = Project { lock, ..project.clone() };
     let lock = Resolver { project: &project, ..resolver }.lock()?;
-    AtomicFile::write(&path, project.text.as_bytes()).map_err(AppError::io("write", &path))?;
+    AtomicFile::write_through_links(&path, project.text.as_bytes()).map_err(AppError::io("write", &path))?;
     project.write_lock(&lock)?;
     Ok(AddReport { manifest: path, package: name.clone(), version: entry.version, release: entry.release, is_new })
 }
@@ -144,7 +145,7 @@ pub fn remove(context: &Context, packages: &[PackageName]) -> Result<RemoveRepor
     let mut lock = project.lock.clone();
     lock.packages.retain(|name, _| !packages.contains(name));
     let path = project.manifest_path();
-    AtomicFile::write(&path, project.text.as_bytes()).map_err(AppError::io("write", &path))?;
+    AtomicFile::write_through_links(&path, project.text.as_bytes()).map_err(AppError::io("write", &path))?;
     project.write_lock(&lock)?;
     let kept = project.members(|package| project.root.join(&package.out)).into_keys().collect();
     let removed = forget_others(context.store(), &project.root, &kept)?;

@@ -91,7 +91,7 @@ impl Project {
         if self.lock_text.as_deref() == Some(&text) || (self.lock_text.is_none() && lock.packages.is_empty()) {
             return Ok(false);
         }
-        AtomicFile::write(&path, text.as_bytes()).map_err(AppError::io("write", &path))?;
+        AtomicFile::write_through_links(&path, text.as_bytes()).map_err(AppError::io("write", &path))?;
         Ok(true)
     }
 

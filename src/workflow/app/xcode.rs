@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs, io,
     path::{Component, Path, PathBuf},
 };
 
@@ -15,10 +14,14 @@ use super::{
 };
 use crate::{
     app::{AppPackage, Lock, LockedPackage, PhasePaths, SCRIPT_NAME, phase_files, phase_steps},
-    base::{AtomicFile, OsFloor, PackageName, Target},
+    base::{OsFloor, PackageName, Target},
     fetch::{FetchError, Named, Proof},
     manifest::select,
-    workflow::{Context, Error, fetch::Finder},
+    workflow::{
+        Context, Error,
+        codegen::{refuse_link, write},
+        fetch::Finder,
+    },
 };
 
 /// How to write a build phase.
@@ -60,10 +63,14 @@ pub fn xcode(context: &Context, options: &XcodeOptions) -> Result<XcodeReport, E
     let srcroot = options.project.as_ref().map_or_else(|| root.clone(), |project| plain(&context.directory().join(project)));
     let paths = PhasePaths { project: &srcroot, manifest: &root, scripts: &scripts };
     let outputs = Phase { context, options, project: &project }.outputs(&lock)?;
+    let texts = phase_files(paths, outputs.iter().map(PathBuf::as_path));
+    for path in texts.keys().map(|name| scripts.join(name)) {
+        refuse_link(&path).map_err(AppError::io("write", &path))?;
+    }
     let mut files = BTreeMap::new();
-    for (name, text) in phase_files(paths, outputs.iter().map(PathBuf::as_path)) {
+    for (name, text) in texts {
         let path = scripts.join(name);
-        let changed = write(&path, &text, name == SCRIPT_NAME).map_err(AppError::io("write", &path))?;
+        let changed = write(&path, &text, if name == SCRIPT_NAME { 0o755 } else { 0o644 }).map_err(AppError::io("write", &path))?;
         files.insert(path, changed);
     }
     Ok(XcodeReport { files, outputs: outputs.len() as u64, steps: phase_steps(paths) })
@@ -132,19 +139,4 @@ fn plain(path: &Path) -> PathBuf {
         }
     }
     plain
-}
-
-/// Says whether the file changed.
-fn write(path: &Path, text: &str, executable: bool) -> io::Result<bool> {
-    let same = fs::read(path).is_ok_and(|bytes| bytes == text.as_bytes());
-    if !same {
-        AtomicFile::write(path, text.as_bytes())?;
-        #[cfg(unix)]
-        if executable {
-            fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
-        }
-        #[cfg(not(unix))]
-        let _ = executable;
-    }
-    Ok(!same)
 }

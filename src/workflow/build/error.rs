@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     arch::ArchError,
-    base::{PathError, UrlError},
+    base::{PathClash, PathError, UrlError},
     checkpoint::{CheckpointError, ConvertError},
     emit::coreml::{BlobError, CoreMlError},
     manifest::{GlobError, ManifestError, Precision, ReleaseError},
@@ -173,6 +173,48 @@ pub enum BuildError {
         /// Where it leads.
         to: PathBuf,
     },
+    /// A link to a folder that it lies in.
+    #[error("`{}` is a link to `{}`, which it lies in", path.display(), to.display())]
+    LinkCircle {
+        /// The link.
+        path: PathBuf,
+        /// Where it leads.
+        to: PathBuf,
+    },
+    /// A link that a pattern matches, out of the folder that is searched.
+    #[error("`{}` is a link to `{}`, outside of the folder that `import` searches", path.display(), to.display())]
+    FoundLink {
+        /// The link.
+        path: PathBuf,
+        /// Where it leads.
+        to: PathBuf,
+    },
+    /// Names that are one on some file system.
+    #[error("`{}` cannot be released: {clash}", path.display())]
+    Clash {
+        /// The bundle, or the manifest's folder.
+        path: PathBuf,
+        /// The two names.
+        clash: PathClash,
+    },
+    /// More files than any bundle has.
+    #[error("`{}` has more than {limit} files", path.display())]
+    TooManyFiles {
+        /// The bundle.
+        path: PathBuf,
+        /// The limit.
+        limit: usize,
+    },
+    /// A document that is longer than any of its kind.
+    #[error("`{}` has {found} bytes: expected at most {limit}", path.display())]
+    TooLong {
+        /// The document.
+        path: PathBuf,
+        /// Its length.
+        found: u64,
+        /// The limit.
+        limit: u64,
+    },
     /// Neither file nor folder.
     #[error("`{}` is neither a file nor a folder", path.display())]
     Special {
@@ -260,6 +302,9 @@ impl BuildError {
             )),
             Self::LfsPointer { .. } => Some("fetch the real bytes with `git lfs pull`".to_owned()),
             Self::Link { .. } => Some("copy the file into the bundle".to_owned()),
+            Self::LinkCircle { .. } => Some("remove the link".to_owned()),
+            Self::FoundLink { .. } => Some("copy the bundle there, or name it in `import` without wildcards".to_owned()),
+            Self::Clash { .. } => Some("rename one of the two".to_owned()),
             Self::Release { source, .. } => source.hint(),
             _ => None,
         }

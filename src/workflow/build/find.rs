@@ -52,7 +52,10 @@ fn in_folder(folder: &Path, import: &Import) -> Result<Vec<Found>, BuildError> {
     let text = pattern.as_str();
     let depth = if text.contains("**") { DEEPEST } else { text.matches('/').count() };
     let start = pattern.root();
-    let mut walk = Walk { folder, pattern, paths: Vec::new() };
+    let is_search = text.contains(['*', '?', '[', '{']);
+    // What the manifest names may be a link; what a search finds must not lead out of where it looks.
+    let root = fs::canonicalize(folder.join(start)).ok().filter(|_| is_search);
+    let mut walk = Walk { folder, pattern, root, open: Vec::new(), paths: Vec::new() };
     let from = if start.is_empty() { 0 } else { start.trim_end_matches('/').matches('/').count() + 1 };
     walk.folder(start, depth.saturating_sub(from))?;
     walk.paths.sort();
@@ -69,6 +72,10 @@ fn describe(place: &Path, path: String) -> Result<Found, BuildError> {
 struct Walk<'a> {
     folder: &'a Path,
     pattern: &'a ImportPattern,
+    /// Where the search begins, without links; none where nothing is searched.
+    root: Option<PathBuf>,
+    /// Folders that were reached through links and are being looked at.
+    open: Vec<PathBuf>,
     paths: Vec<String>,
 }
 
@@ -88,14 +95,46 @@ impl Walk<'_> {
             let Ok(name) = entry.file_name().into_string() else { continue };
             let child = if base.is_empty() || base.ends_with('/') { format!("{base}{name}") } else { format!("{base}/{name}") };
             if self.pattern.matches(&child).is_some() {
+                self.check_link(&entry.path())?;
                 self.paths.push(child);
                 continue;
             }
             let is_bundle = BundleKind::of_file_name(&name) != BundleKind::Files;
-            if depth > 0 && !is_bundle && entry.path().is_dir() {
-                self.folder(&child, depth - 1)?;
+            if depth == 0 || is_bundle || !entry.path().is_dir() {
+                continue;
+            }
+            match fs::symlink_metadata(entry.path()).is_ok_and(|metadata| metadata.is_symlink()) {
+                false => self.folder(&child, depth - 1)?,
+                true => self.linked_folder(&child, &entry.path(), depth - 1)?,
             }
         }
         Ok(())
+    }
+
+    /// Looks into a folder that is reached through a link. What matches in one that leads out of the search is refused, except that `**` does
+    /// not look there.
+    fn linked_folder(&mut self, child: &str, link: &Path, depth: usize) -> Result<(), BuildError> {
+        let Ok(to) = fs::canonicalize(link) else { return Ok(()) };
+        let is_outside = self.root.as_ref().is_some_and(|root| !to.starts_with(root));
+        if self.open.contains(&to) || (is_outside && self.pattern.as_str().contains("**")) {
+            return Ok(());
+        }
+        let before = self.paths.len();
+        self.open.push(to.clone());
+        self.folder(child, depth)?;
+        self.open.pop();
+        match is_outside && self.paths.len() > before {
+            true => Err(BuildError::FoundLink { path: link.to_owned(), to }),
+            false => Ok(()),
+        }
+    }
+
+    fn check_link(&self, path: &Path) -> Result<(), BuildError> {
+        let Some(root) = &self.root else { return Ok(()) };
+        if !fs::symlink_metadata(path).map_err(BuildError::read(path))?.is_symlink() {
+            return Ok(());
+        }
+        let to = fs::canonicalize(path).map_err(BuildError::read(path))?;
+        if to.starts_with(root) { Ok(()) } else { Err(BuildError::FoundLink { path: path.to_owned(), to }) }
     }
 }

@@ -32,11 +32,11 @@ pub use error::BuildError;
 use self::{conversion::Conversion, hashing::Hashing, shared::SharedTensors, shelf::Shelf, tree::Tree};
 use super::{Context, Error, inspect::DraftWarning};
 use crate::{
-    base::{Blake3, Digest, PackageName, RelativePath},
+    base::{Blake3, Digest, PackageName, RelativePath, Target},
     emit::coreml::PackageSource,
     fetch::{Destination, FetchError, Layout, Named, Proof, Staging},
     manifest::{
-        Assignment, Component, ComponentKind, Content, PackageManifest, Selection, VariantGlob, VariantPlan, nearest,
+        Assignment, Component, ComponentKind, Content, PackageManifest, SelectError, Selection, VariantGlob, VariantPlan, nearest,
         release::{Blob, Compiled, Delivery, FileEntry, Interface, Other, Release, SCHEMA, Source, Variant},
         select,
     },
@@ -44,7 +44,7 @@ use crate::{
 };
 
 /// Raised whenever the same manifest and sources would give another release than before.
-const BUILDS: &str = "build-1";
+const BUILDS: &str = "build-2";
 
 /// What to build.
 #[derive(Debug, Clone)]
@@ -220,6 +220,7 @@ fn build_package(context: &Context, options: &BuildOptions, globs: &[VariantGlob
         None => {
             let release = package.make(context, &shelf, &chosen, &mut warnings)?;
             let invalid = |source| BuildError::Release { package: manifest.package.name.to_string(), source: Box::new(source) };
+            check(&release)?;
             let bytes = release.to_canonical().map_err(invalid)?;
             if globs.is_empty() {
                 let is_late = key.is_none() && !options.force;
@@ -251,6 +252,28 @@ fn build_package(context: &Context, options: &BuildOptions, globs: &[VariantGlob
         }));
     }
     Ok(PackageReport { warnings, ..report(&release, digest, status, shelf.new_bytes(), start.elapsed()) })
+}
+
+/// Makes sure that whoever publishes or fetches the release will not refuse it.
+fn check(release: &Release) -> Result<(), Error> {
+    let invalid = |source| BuildError::Release { package: release.package.to_string(), source: Box::new(source) };
+    release.check().map_err(invalid)?;
+    for floor in [None].into_iter().chain(Target::all().map(Some)) {
+        let chosen = match select(release, &Selection { floor, ..Selection::default() }) {
+            // What a later target alone has, an earlier one need not have.
+            Err(SelectError::Floor { .. }) => continue,
+            other => other.map_err(|source| refused(release, source))?,
+        };
+        let named: Vec<Named<'_>> = chosen.iter().map(|it| Named { name: it.path.as_str(), variant: it.variant }).collect();
+        for layout in [Layout::Linked, Layout::Shared] {
+            Proof::new(release, Digest::of(b""), floor, layout, &named)?;
+        }
+    }
+    Ok(())
+}
+
+fn refused(release: &Release, source: SelectError) -> FetchError {
+    FetchError::Selection { release: format!("{}@{}", release.package, release.version), platform: None, source }
 }
 
 /// The release that the same input gave before, if all of it is here.
@@ -478,8 +501,7 @@ fn place(context: &Context, release: &Release, digest: Digest, out: &Path, layou
     if let Some(placed) = destination.placed().filter(|proof| proof.floor.is_some()) {
         return Err(FetchError::SecondFloor { folder: destination.folder().to_owned(), placed: placed.floor, asked: None }.into());
     }
-    let refused = |source| FetchError::Selection { release: format!("{}@{}", release.package, release.version), platform: None, source };
-    let chosen = select(release, &Selection::default()).map_err(refused)?;
+    let chosen = select(release, &Selection::default()).map_err(|source| refused(release, source))?;
     let named: Vec<Named<'_>> = chosen.iter().map(|it| Named { name: it.path.as_str(), variant: it.variant }).collect();
     let proof = Proof::new(release, digest, None, layout, &named)?;
     destination.distrust_what_contradicts(release, digest)?;

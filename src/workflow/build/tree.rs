@@ -12,7 +12,7 @@ use rayon::prelude::*;
 
 use super::{Made, compiled, error::BuildError, shelf::Shelf};
 use crate::{
-    base::{Digest, RelativePath},
+    base::{Digest, PathTree, RelativePath, limits},
     emit::coreml::{
         CoreMlError, ModelDescription, PackageManifest, Unchecked, blob, decode, describe_compiled, describe_specification, is_lfs_pointer,
         resolve_weight_file, weight_reference,
@@ -52,14 +52,27 @@ impl Tree {
         let mut tree = Self { root: root.to_owned(), ..Self::default() };
         if fs::metadata(root).map_err(BuildError::read(root))?.is_dir() {
             let real = fs::canonicalize(root).map_err(BuildError::read(root))?;
-            tree.walk(root, None, &real, 0)?;
+            tree.walk(root, None, &mut vec![real])?;
         } else {
             let path = relative(root, None)?;
             tree.add_file(path, root.to_owned())?;
         }
         tree.files.sort_by(|a, b| a.path.cmp(&b.path));
         tree.folders.sort();
-        if tree.files.is_empty() { Err(BuildError::Empty { path: root.to_owned() }) } else { Ok(tree) }
+        if tree.files.is_empty() {
+            return Err(BuildError::Empty { path: root.to_owned() });
+        }
+        tree.check_names()?;
+        Ok(tree)
+    }
+
+    /// Refuses names that are one on some file system.
+    fn check_names(&self) -> Result<(), BuildError> {
+        let mut names = PathTree::default();
+        let folders = self.folders.iter().map(|folder| (folder.as_str(), false));
+        let mut all = self.files.iter().map(|file| (file.path.as_str(), true)).chain(folders);
+        let clash = |clash| BuildError::Clash { path: self.root.clone(), clash };
+        all.try_for_each(|(path, is_file)| names.add(path, is_file)).map_err(clash)
     }
 
     /// Plain files, under their own names.
@@ -71,33 +84,45 @@ impl Tree {
             tree.add_file(path, source)?;
         }
         tree.files.sort_by(|a, b| a.path.cmp(&b.path));
+        tree.check_names()?;
         Ok(tree)
     }
 
-    fn walk(&mut self, folder: &Path, base: Option<&RelativePath>, real: &Path, depth: usize) -> Result<(), BuildError> {
-        // Links may lead to folders above them.
-        const DEEPEST: usize = 64;
+    /// Walks a folder whose real path is the last of `open`; those before it are the real paths of the folders that it lies in.
+    fn walk(&mut self, folder: &Path, base: Option<&RelativePath>, open: &mut Vec<PathBuf>) -> Result<(), BuildError> {
         let mut empty = true;
         for entry in fs::read_dir(folder).map_err(BuildError::read(folder))? {
             let source = entry.map_err(BuildError::read(folder))?.path();
             empty = false;
             let path = relative(&source, base)?;
             let link = fs::symlink_metadata(&source).map_err(BuildError::read(&source))?.is_symlink();
-            if link {
+            let metadata = fs::metadata(&source).map_err(BuildError::read(&source))?;
+            if link || metadata.is_dir() {
                 let to = fs::canonicalize(&source).map_err(BuildError::read(&source))?;
-                if !to.starts_with(real) || depth >= DEEPEST {
+                if !to.starts_with(&open[0]) {
                     return Err(BuildError::Link { path: source, to });
                 }
+                if metadata.is_dir() && open.contains(&to) {
+                    return Err(BuildError::LinkCircle { path: source, to });
+                }
+                if metadata.is_dir() {
+                    open.push(to);
+                    self.walk(&source, Some(&path), open)?;
+                    open.pop();
+                    continue;
+                }
             }
-            let metadata = fs::metadata(&source).map_err(BuildError::read(&source))?;
-            if metadata.is_dir() {
-                self.walk(&source, Some(&path), real, depth + 1)?;
-            } else {
-                self.add_file(path, source)?;
-            }
+            self.add_file(path, source)?;
         }
         self.folders.extend(base.filter(|_| empty).cloned());
-        Ok(())
+        self.check_count()
+    }
+
+    /// Links to folders may multiply what is there.
+    fn check_count(&self) -> Result<(), BuildError> {
+        let limit = limits::RELEASE_FILES;
+        let found = self.files.len() + self.folders.len();
+        if found > limit { Err(BuildError::TooManyFiles { path: self.root.clone(), limit }) } else { Ok(()) }
     }
 
     fn add_file(&mut self, path: RelativePath, source: PathBuf) -> Result<(), BuildError> {
@@ -112,7 +137,7 @@ impl Tree {
             return Err(BuildError::LfsPointer { path: source });
         }
         self.files.push(TreeFile { path, source, executable: is_executable(&metadata), digest: None });
-        Ok(())
+        self.check_count()
     }
 
     /// Adds the digests of its files; those of files that did not change are remembered.
@@ -143,10 +168,21 @@ impl Tree {
         fs::read(&file.source).map(|bytes| Some(bytes.into())).map_err(BuildError::read(&file.source))
     }
 
+    /// A small JSON document of the bundle.
+    fn read_document(&self, path: &str) -> Result<Option<Bytes>, BuildError> {
+        let limit = limits::SMALL_DOCUMENT_BYTES;
+        let Some(file) = self.file(path) else { return Ok(None) };
+        let found = fs::metadata(&file.source).map_err(BuildError::read(&file.source))?.len();
+        if found > limit {
+            return Err(BuildError::TooLong { path: file.source.clone(), found, limit });
+        }
+        self.read(path)
+    }
+
     /// The specification of a Core ML package, and its path in the bundle.
     fn specification(&self) -> Result<Option<(RelativePath, Bytes)>, BuildError> {
         let wrong = |source| BuildError::Model { path: self.root.clone(), source };
-        let Some(manifest) = self.read("Manifest.json")? else { return Ok(None) };
+        let Some(manifest) = self.read_document("Manifest.json")? else { return Ok(None) };
         let Some(path) = PackageManifest::parse(&manifest).map_err(wrong)?.specification() else { return Ok(None) };
         Ok(self.read(path.as_str())?.map(|bytes| (path, bytes)))
     }
@@ -277,7 +313,8 @@ fn segmentation(file: &TreeFile, labels: Option<&BTreeMap<u64, TensorLabel>>) ->
 fn relative(source: &Path, base: Option<&RelativePath>) -> Result<RelativePath, BuildError> {
     let name = source.file_name().and_then(|name| name.to_str()).ok_or_else(|| BuildError::Name { path: source.to_owned() })?;
     let name: RelativePath = name.parse().map_err(|error| BuildError::Path { path: source.to_owned(), source: error })?;
-    Ok(base.map_or(name.clone(), |base| base.join(&name)))
+    let path = base.map_or(name.clone(), |base| base.join(&name));
+    path.as_str().parse().map_err(|error| BuildError::Path { path: source.to_owned(), source: error })
 }
 
 #[cfg(unix)]
@@ -289,4 +326,69 @@ fn is_executable(metadata: &fs::Metadata) -> bool {
 #[cfg(not(unix))]
 fn is_executable(_: &fs::Metadata) -> bool {
     false
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn bundle(files: &[&str], links: &[(&str, &str)]) -> (tempfile::TempDir, Result<Tree, BuildError>) {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("x.mlmodelc");
+        for file in files {
+            let path = root.join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, file).unwrap();
+        }
+        for (link, to) in links {
+            symlink(to, root.join(link)).unwrap();
+        }
+        let tree = Tree::of_bundle(&root);
+        (folder, tree)
+    }
+
+    fn error(files: &[&str], links: &[(&str, &str)]) -> String {
+        bundle(files, links).1.unwrap_err().to_string()
+    }
+
+    #[test]
+    fn links_inside_become_what_they_lead_to() {
+        let (_folder, tree) = bundle(&["a/b", "c"], &[("d", "a"), ("a/e", "../c")]);
+        let paths: Vec<_> = tree.unwrap().files.iter().map(|file| file.path.to_string()).collect();
+        assert_eq!(paths, ["a/b", "a/e", "c", "d/b", "d/e"]);
+    }
+
+    #[test]
+    fn links_that_lead_out_or_in_a_circle_are_named() {
+        let outside = error(&["a"], &[("b", "/")]);
+        assert!(outside.contains("x.mlmodelc/b` is a link to `/`"), "{outside}");
+        for links in [[("l", "."), ("m", ".")], [("a/l", "../d"), ("d/m", "../a")]] {
+            let said = error(&["a/b", "d/e"], &links);
+            assert!(said.ends_with("which it lies in"), "{said}");
+        }
+    }
+
+    #[test]
+    fn names_that_some_file_system_does_not_hold_are_named() {
+        for (one, two) in [("model.mil", "Model.mil"), ("\u{e9}", "e\u{301}"), ("s/x", "\u{17f}/y"), ("\u{1e9e}", "\u{df}")] {
+            let said = error(&[one, two], &[]);
+            assert!(said.contains("x.mlmodelc` cannot be released: `"), "{said}");
+        }
+        for name in ["a.", "aux", "a*", "COM\u{b9}.bin", &"\u{390}".repeat(100)] {
+            let said = error(&[name], &[]);
+            assert!(said.ends_with("cannot be part of a bundle"), "{said}");
+        }
+        assert!(error(&[&["a"; 70].join("/")], &[]).ends_with("cannot be part of a bundle"));
+    }
+
+    #[test]
+    fn a_manifest_that_no_package_has_is_not_read() {
+        let (_folder, tree) = bundle(&["Manifest.json"], &[]);
+        let tree = tree.unwrap();
+        File::options().write(true).open(&tree.files[0].source).unwrap().set_len(1 << 40).unwrap();
+        let said = tree.describe(BundleKind::MlPackage).unwrap_err().to_string();
+        assert!(said.contains("Manifest.json` has 1099511627776 bytes"), "{said}");
+    }
 }

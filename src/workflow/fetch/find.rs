@@ -5,12 +5,12 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use semver::{Version, VersionReq};
+use semver::Version;
 
 use crate::{
     base::{Digest, PackageName, RemoteUrl},
     fetch::{FetchError, Proof, Wanted},
-    manifest::{GlobError, VariantGlob, choose_version, release::Release},
+    manifest::{GlobError, Requirement, VariantGlob, release::Release},
     remote::{CollectedBundle, Collection, Remote},
     store::Store,
     workflow::{Context, Error, ErrorKind},
@@ -117,7 +117,7 @@ impl<'a> Finder<'a> {
     }
 
     /// The highest release of the store that will do.
-    pub(in crate::workflow) fn in_store(&self, requirement: &VersionReq) -> Result<Found, Error> {
+    pub(in crate::workflow) fn in_store(&self, requirement: &Requirement) -> Result<Found, Error> {
         let store = self.store();
         let origin = store.home().display().to_string();
         let versions = store.releases(self.package)?;
@@ -128,14 +128,14 @@ impl<'a> Finder<'a> {
 
     /// The highest release that will do, of the first source that answers; the `standing` one where that source still has it. What stands is
     /// wanted of a collection, too.
-    pub(in crate::workflow) fn highest(&self, requirement: &VersionReq, standing: Option<&Proof>) -> Result<Found, Error> {
+    pub(in crate::workflow) fn highest(&self, requirement: &Requirement, standing: Option<&Proof>) -> Result<Found, Error> {
         if self.sources.is_empty() {
             return self.in_store(requirement);
         }
         self.first(|index| self.context.block_on(self.ask(index, requirement, standing))?)
     }
 
-    async fn ask(&self, index: usize, requirement: &VersionReq, standing: Option<&Proof>) -> Result<Found, Error> {
+    async fn ask(&self, index: usize, requirement: &Requirement, standing: Option<&Proof>) -> Result<Found, Error> {
         let remote = self.remote(index)?;
         let url = remote.url().to_string();
         let versions = remote.index(self.package).await?.ok_or_else(|| self.no_package(&url))?.versions;
@@ -185,11 +185,11 @@ impl<'a> Finder<'a> {
         FetchError::NoPackage { package: self.package.clone(), origin: origin.to_string() }
     }
 
-    fn choose_version(&self, versions: Vec<Version>, requirement: &VersionReq, origin: &str) -> Result<Version, FetchError> {
+    fn choose_version(&self, versions: Vec<Version>, requirement: &Requirement, origin: &str) -> Result<Version, FetchError> {
         if versions.is_empty() {
             return Err(self.no_package(origin));
         }
-        choose_version(&versions, requirement).cloned().ok_or_else(|| FetchError::NoVersion {
+        requirement.highest(&versions).cloned().ok_or_else(|| FetchError::NoVersion {
             package: self.package.clone(),
             requirement: requirement.clone(),
             origin: origin.to_owned(),

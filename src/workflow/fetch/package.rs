@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use semver::{Version, VersionReq};
+use semver::Version;
 
 use super::{
     FetchStatus, FetchedPackage, FetchedVariant,
@@ -14,13 +14,13 @@ use super::{
     find::{Finder, Found},
 };
 use crate::{
-    base::{Digest, OsFloor, PackageName, Platform, RemoteUrl, Target, TargetError},
+    base::{ByteRange, Digest, OsFloor, PackageName, Platform, RemoteUrl, Target, TargetError, free_bytes},
     fetch::{
-        Destination, DownloadReport, Facts, FetchError, FetchPlan, FetchRequest, Layout, Named, Outline, OutlinedBundle, Owner,
+        Claim, Destination, DownloadReport, Facts, FetchError, FetchPlan, FetchRequest, Layout, Named, Outline, OutlinedBundle, Owner,
         PlaceReport, PlacedBundle, Proof, RequestedRelease, Staging, Survey, Totals, Wanted, download, unchanged,
     },
     manifest::{
-        offered,
+        Requirement, offered,
         release::{Release, SegmentContent, Variant},
         select,
     },
@@ -58,7 +58,7 @@ pub(in crate::workflow) struct Job {
 #[derive(Debug, Clone)]
 pub(in crate::workflow) enum Which {
     /// The one in place as long as it will do, else the highest.
-    Open(VersionReq),
+    Open(Requirement),
     /// The one that a lock pins, and its variants.
     Locked { version: Version, digest: Digest, variants: BTreeSet<String> },
 }
@@ -127,8 +127,9 @@ impl<'a> Fetch<'a> {
         let proof = self.wanted(&found, destination)?;
         destination.distrust_what_contradicts(&found.release, found.digest)?;
         let survey = destination.survey(&proof)?;
+        let first = self.plan(&found.release, &survey, |digest, size| self.have(&found.release, &survey, digest, size))?;
         self.remember(&found)?;
-        let (plan, DownloadReport { received, reused }) = self.download(&found.release, &survey)?;
+        let (plan, DownloadReport { received, reused }) = self.download(&found.release, &survey, first)?;
         let changes = destination.place(&proof, &survey, Some(self.key()))?;
         self.note_use(&found, &proof, &changes)?;
         let idle = changes.placed.is_empty() && changes.removed.is_empty();
@@ -340,13 +341,27 @@ impl<'a> Fetch<'a> {
 
     fn plan(&self, release: &Release, survey: &Survey, is_here: impl Fn(&Digest, u64) -> Result<bool, Error>) -> Result<FetchPlan, Error> {
         let facts = self.facts(release, survey.needed(), is_here)?;
+        self.check_room(release, survey.needed(), &facts)?;
         Ok(FetchPlan::new(release, survey.needed().keys().copied(), &facts)?)
     }
 
+    /// Refuses what the disk of the store has no room for, before anything is planned. What has arrived in part is there already.
+    fn check_room(&self, release: &Release, needed: &BTreeMap<Digest, u64>, facts: &Facts) -> Result<(), FetchError> {
+        let arrived = |digest: &Digest| facts.partial.get(digest).into_iter().flatten().map(ByteRange::length).sum::<u64>();
+        let missing = needed.iter().filter(|(digest, _)| !facts.present.contains(digest));
+        let claim = Claim::of(missing.map(|(digest, size)| (*digest, size.saturating_sub(arrived(digest)))));
+        let home = self.store().home();
+        let Some((Claim { bytes: needs, largest: (blob, size) }, free)) = claim.zip(free_bytes(home)) else { return Ok(()) };
+        if needs <= free {
+            return Ok(());
+        }
+        let release = format!("{}@{}", release.package, release.version);
+        Err(FetchError::NoRoom { release, needs, home: home.to_owned(), free, blob, size })
+    }
+
     /// Brings in what is missing, from the first source that has it.
-    fn download(&self, release: &Arc<Release>, survey: &Survey) -> Result<(Totals, DownloadReport), Error> {
+    fn download(&self, release: &Arc<Release>, survey: &Survey, first: FetchPlan) -> Result<(Totals, DownloadReport), Error> {
         let plan = || self.plan(release, survey, |digest, size| self.have(release, survey, digest, size));
-        let first = plan()?;
         let totals = first.totals();
         let missing = first.missing().count();
         if missing == 0 {
