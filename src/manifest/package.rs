@@ -266,7 +266,7 @@ exclude = [{ precision = "float32", compress = "palettize:4:group=16" }]
             ),
             ("files = \"x\"\nsize = 7", "tae.toml:8:1: `size` has no meaning for component `decoder`, which is made from `files`"),
             ("import = \"x\"\nchunks = 4", "tae.toml:8:1: `chunks` has no meaning for component `decoder`, which is made from `import`"),
-            ("files = [\"a/x\", \"b/X\"]", "tae.toml:7:9: `files` has the file name `x` twice"),
+            ("files = [\"a/x\", \"b/X\"]", "tae.toml:7:9: `files` has the file name `X` twice"),
             ("checkpoint = \"x\"", "tae.toml:5:1: component `decoder` has no `target`"),
             ("checkpoint = \"x\"\nlayout = \"nhcw\"", "tae.toml:8:10: `layout` is \"nhcw\", expected `nchw` or `nhwc`"),
             (

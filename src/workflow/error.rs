@@ -136,7 +136,7 @@ impl Error {
             Self::Inspect(error) => error.kind(),
             Self::Fetch(error) => ErrorKind::of_fetch(error),
             Self::Publish(error) => ErrorKind::of_publish(error),
-            Self::Link(LinkError::Damaged { .. }) => ErrorKind::Verification,
+            Self::Link(LinkError::Damaged { .. } | LinkError::WrongSize { .. }) => ErrorKind::Verification,
             Self::Link(_) | Self::Pin(_) | Self::Run(_) | Self::TextRun(_) | Self::Bundle(_) | Self::Evaluation(_) | Self::Verify(_) => {
                 ErrorKind::Input
             }

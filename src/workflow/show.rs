@@ -261,7 +261,7 @@ mod tests {
         let variant = |id: &str, files: &[serde_json::Value]| serde_json::json!({ "id": id, "name": id, "component": "decoder", "kind": "mlpackage", "delivery": "on-demand", "files": files });
         let variants = [
             variant("a", &[file("model", "model a", 10), file("weights", "weights", 100)]),
-            variant("b", &[file("model", "model b", 20), file("weights", "weights", 100), file("copy", "weights", 100)]),
+            variant("b", &[file("copy", "weights", 100), file("model", "model b", 20), file("weights", "weights", 100)]),
         ];
         let blob = |name: &str, size: u64| (digest(name).to_string(), serde_json::json!({ "size": size, "blake3": digest("") }));
         let blobs: serde_json::Map<_, _> = [blob("model a", 10), blob("model b", 20), blob("weights", 100)].into_iter().collect();
