@@ -39,6 +39,9 @@ pub enum CommandError {
     /// Standard output cannot be written.
     #[error("cannot write to standard output")]
     Output(#[source] io::Error),
+    /// Standard input cannot be read.
+    #[error("cannot read standard input")]
+    Input(#[source] io::Error),
     /// No threads for CPU work.
     #[error("cannot start {jobs} threads")]
     Threads {
@@ -65,7 +68,7 @@ impl CommandError {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::Workflow(error) => error.kind(),
-            Self::Settings(_) | Self::Usage { .. } | Self::Output(_) | Self::Threads { .. } => ErrorKind::Input,
+            Self::Settings(_) | Self::Usage { .. } | Self::Output(_) | Self::Input(_) | Self::Threads { .. } => ErrorKind::Input,
         }
     }
 
@@ -74,7 +77,7 @@ impl CommandError {
             Self::Workflow(error) => error.hints(),
             Self::Settings(error) => error.hint().into_iter().collect(),
             Self::Usage { hint, .. } => vec![(*hint).to_owned()],
-            Self::Output(_) | Self::Threads { .. } => Vec::new(),
+            Self::Output(_) | Self::Input(_) | Self::Threads { .. } => Vec::new(),
         }
     }
 }

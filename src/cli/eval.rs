@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args};
 
 use super::{
-    CommandError, Exit, Session, bundle_subject,
+    CommandError, Exit, Session,
     eval_language::{self, LanguageEvalArguments},
     eval_texts::{self, Common, TextEvalArguments},
     printer::{Printer, Table, Verbosity, count},
@@ -14,7 +14,7 @@ use super::{
 use crate::{
     eval::{Mode, metrics::Thresholds},
     workflow::{
-        bundles::BundleSubject,
+        bundles::BundleArgument,
         eval::{EvalOptions, EvalReference, EvalReport, eval},
     },
 };
@@ -49,8 +49,8 @@ const LARGEST: usize = 10;
 #[command(group = ArgGroup::new("texts").multiple(true).args(["source", "hypothesis"]))]
 pub(super) struct EvalArguments {
     /// .mlpackage folders, or packages of the store
-    #[arg(value_name = "BUNDLE|PACKAGE", required_unless_present = "hypothesis", value_parser = bundle_subject)]
-    subject: Vec<BundleSubject>,
+    #[arg(value_name = "BUNDLE|PACKAGE", required_unless_present = "hypothesis")]
+    subject: Vec<BundleArgument>,
     /// Of packages: compare the variants whose ids match
     #[arg(long, value_name = "GLOB")]
     variant: Vec<String>,
@@ -67,8 +67,8 @@ pub(super) struct EvalArguments {
     ///
     /// Of a package, every variant is compared with the variant of the same id; in one package with the most precise variant of its
     /// component and shape.
-    #[arg(long, value_name = "BUNDLE|PACKAGE", value_parser = bundle_subject, conflicts_with_all = ["expect", "roundtrip"])]
-    against: Option<BundleSubject>,
+    #[arg(long, value_name = "BUNDLE|PACKAGE", conflicts_with_all = ["expect", "roundtrip"])]
+    against: Option<BundleArgument>,
     /// Of --against: variants whose ids match
     #[arg(long, value_name = "GLOB", requires = "against")]
     against_variant: Vec<String>,
@@ -144,34 +144,36 @@ fn tolerance(text: &str) -> Result<f64, NumberError> {
 }
 
 impl EvalArguments {
-    fn reference(&self) -> EvalReference {
-        match (&self.against, &self.roundtrip, &self.golden) {
+    fn reference(&self, session: &Session) -> Result<EvalReference, CommandError> {
+        Ok(match (&self.against, &self.roundtrip, &self.golden) {
             (Some(subject), ..) => {
-                EvalReference::Bundle { subject: subject.clone(), variants: self.against_variant.clone(), golden: self.golden.clone() }
+                let subject = session.subject(subject)?;
+                EvalReference::Bundle { subject, variants: self.against_variant.clone(), golden: self.golden.clone() }
             }
             (None, Some(picture), _) => EvalReference::Roundtrip(picture.clone()),
             (None, None, Some(golden)) => EvalReference::Golden(golden.clone()),
             (None, None, None) => EvalReference::Expected(self.expect.clone()),
-        }
+        })
     }
 }
 
 pub(super) fn run(arguments: &EvalArguments, session: &Session) -> Result<Exit, CommandError> {
     let mode = if arguments.float32 { Mode::Float32 } else { Mode::Declared };
+    let subjects = arguments.subject.iter().map(|subject| session.subject(subject)).collect::<Result<Vec<_>, _>>()?;
     if let Some(text) = arguments.language.text() {
-        let (subjects, variants) = (arguments.subject.clone(), arguments.variant.clone());
+        let variants = arguments.variant.clone();
         let common = Common { subjects, variants, mode, report: None };
         return eval_language::run(&arguments.language, text, arguments.texts.tokenizer(), common, session);
     }
     if arguments.texts.is_asked_for() {
-        let (subjects, variants) = (arguments.subject.clone(), arguments.variant.clone());
+        let variants = arguments.variant.clone();
         return eval_texts::run(&arguments.texts, Common { subjects, variants, mode, report: arguments.report.clone() }, session);
     }
     let options = EvalOptions {
-        subjects: arguments.subject.clone(),
+        subjects,
         variants: arguments.variant.clone(),
         function: arguments.function.clone(),
-        reference: arguments.reference(),
+        reference: arguments.reference(session)?,
         inputs: arguments.input.clone(),
         names: arguments.map.clone(),
         samples: arguments.samples,

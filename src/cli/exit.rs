@@ -20,6 +20,8 @@ pub enum Exit {
     Remote = 4,
     /// A bug in mlreg.
     Internal = 5,
+    /// Ctrl-C, as shells number it.
+    Interrupted = 130,
 }
 
 impl From<ErrorKind> for Exit {

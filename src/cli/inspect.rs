@@ -10,13 +10,19 @@ use super::{
     show,
 };
 use crate::{
+    fetch::is_placed,
     manifest::release::{Feature, Interface},
-    workflow::inspect::{BundleReport, CheckpointReport, Extent, FunctionMemory, InspectOptions, InspectReport, Needs, inspect},
+    workflow::{
+        self,
+        bundles::{BundleArgument, BundleSubject},
+        inspect::{BundleReport, CheckpointReport, Extent, FunctionMemory, InspectOptions, InspectReport, Needs, inspect},
+    },
 };
 
 const EXAMPLES: &str = "\
 Examples:
   mlreg inspect Models/flux-1-tae/decoder-1024-float16.mlpackage
+  mlreg inspect flux-1-tae --variant decoder-1024-float16-ios18
   mlreg inspect Decoder.mlmodelc --json
   mlreg inspect decoder.mlpackage --program | less
   mlreg inspect checkpoints/flan-t5-small -v";
@@ -34,16 +40,36 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct InspectArguments {
-    /// A folder or file
-    #[arg(value_name = "BUNDLE|CHECKPOINT")]
-    path: PathBuf,
+    /// A bundle or checkpoint, a package of the store, or a folder that `fetch` has placed
+    ///
+    /// A name that is a package's means the package; `./NAME` is the file or folder.
+    #[arg(value_name = "PATH|PACKAGE")]
+    subject: String,
+    /// Of a package: inspect the variant whose id matches
+    #[arg(long, value_name = "GLOB")]
+    variant: Option<String>,
     /// Print the program as MIL text instead
     #[arg(long)]
     program: bool,
 }
 
+impl Session {
+    /// What is to be inspected: as for other commands, but a checkpoint may be a folder or file of any name that is no package's.
+    fn inspected(&self, text: &str) -> Result<BundleSubject, CommandError> {
+        let Ok(argument) = text.parse::<BundleArgument>();
+        let there = self.context.directory().join(text);
+        let is_package = match &argument {
+            BundleArgument::Name(request) => !self.context.store().releases(&request.package).map_err(workflow::Error::from)?.is_empty(),
+            BundleArgument::Path(_) | BundleArgument::Other(..) => false,
+        };
+        let is_plain = !is_placed(&there) && (there.exists() || matches!(argument, BundleArgument::Path(_)));
+        if is_plain && !is_package { Ok(BundleSubject::Folder(PathBuf::from(text))) } else { self.subject(&argument) }
+    }
+}
+
 pub(super) fn run(arguments: &InspectArguments, session: &Session) -> Result<Exit, CommandError> {
-    let options = InspectOptions { path: arguments.path.clone(), program: arguments.program };
+    let options =
+        InspectOptions { subject: session.inspected(&arguments.subject)?, variant: arguments.variant.clone(), program: arguments.program };
     let report = inspect(&session.context, &options)?;
     session.printer.report("inspect", &report, |printer| match &report {
         InspectReport::Bundle(bundle) => print_bundle(bundle, printer),

@@ -27,6 +27,7 @@ mod pin;
 mod printer;
 mod publish;
 mod run;
+mod run_chat;
 mod run_text;
 mod settings;
 mod show;
@@ -50,9 +51,11 @@ use self::{
 use crate::{
     base::{RemoteUrl, UrlError},
     fetch::Layout,
-    manifest::RequestError,
     remote::RemoteOptions,
-    workflow::{Context, bundles::BundleSubject},
+    workflow::{
+        Context,
+        bundles::{BundleArgument, BundleSubject, resolve},
+    },
 };
 
 pub use exit::Exit;
@@ -259,10 +262,13 @@ fn remote_url(text: &str) -> Result<RemoteUrl, UrlError> {
     })
 }
 
-/// A text that is a path is a bundle's folder, any other a package of the store.
-fn bundle_subject(text: &str) -> Result<BundleSubject, RequestError> {
-    let is_path = text.contains(std::path::is_separator) || text.ends_with(".mlpackage") || Path::new(text).is_dir();
-    if is_path { Ok(BundleSubject::Folder(PathBuf::from(text))) } else { Ok(BundleSubject::Package(text.parse()?)) }
+impl Session {
+    /// What an argument means here; what the reader may not expect is said.
+    fn subject(&self, argument: &BundleArgument) -> Result<BundleSubject, CommandError> {
+        let resolved = resolve(&self.context, argument)?;
+        resolved.note.iter().for_each(|note| self.printer.summary(format_args!("note: {note}")));
+        Ok(resolved.subject)
+    }
 }
 
 #[cfg(test)]

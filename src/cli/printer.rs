@@ -96,6 +96,11 @@ impl Printer {
         self.is_terminal && !self.json
     }
 
+    /// Whether talk gets colours.
+    pub fn talk_paint(&self) -> Paint {
+        self.talk
+    }
+
     /// How much talk there is.
     pub fn verbosity(&self) -> Verbosity {
         self.verbosity

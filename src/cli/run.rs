@@ -5,15 +5,16 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use super::{
-    CommandError, Exit, Session, bundle_subject,
+    CommandError, Exit, Session,
     printer::{Table, count},
+    run_chat,
     run_text::{self, TextArguments},
 };
 use crate::{
     eval::Mode,
     tensors::ValueRange,
     workflow::{
-        bundles::BundleSubject,
+        bundles::BundleArgument,
         run::{RunOptions, RunReport, run as execute},
     },
 };
@@ -25,7 +26,9 @@ Examples:
   mlreg run encoder.mlpackage --input picture.png --output latent.npz --json
   mlreg run flan-t5-base --text 'translate English to German: Good morning'
   mlreg run flan-t5-base --text-file lines.txt --beams 4
-  mlreg run minilm --text 'eating food' --text 'having a meal'";
+  mlreg run minilm --text 'eating food' --text 'having a meal'
+  mlreg run Models/smollm2 --chat
+  mlreg run smollm2 --chat --system 'Be brief.' < question.txt";
 
 /// Run a bundle on this machine's CPU: tensors or text in and out.
 ///
@@ -34,9 +37,12 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct RunArguments {
-    /// A .mlpackage folder, or a package of the store
-    #[arg(value_name = "BUNDLE|PACKAGE", value_parser = bundle_subject)]
-    subject: BundleSubject,
+    /// A package of the store, a folder that `fetch` has placed, or a .mlpackage
+    ///
+    /// A path has a separator, begins with `.`, or ends as bundles do. Everything else is a package; where the store has none of that name, a
+    /// placed folder of that name.
+    #[arg(value_name = "PACKAGE|PATH")]
+    subject: BundleArgument,
     /// Of a package: run the variant whose id matches
     #[arg(long, value_name = "GLOB")]
     variant: Option<String>,
@@ -101,11 +107,21 @@ fn pair(text: &str) -> Result<(String, String), PairError> {
 
 pub(super) fn run(arguments: &RunArguments, session: &Session) -> Result<Exit, CommandError> {
     let mode = if arguments.float32 { Mode::Float32 } else { Mode::Declared };
+    let subject = session.subject(&arguments.subject)?;
     if arguments.text.is_asked_for() {
-        return run_text::run(&arguments.text, arguments.subject.clone(), arguments.variant.clone(), mode, session);
+        return run_text::run(&arguments.text, subject, arguments.variant.clone(), mode, session);
+    }
+    if arguments.text.is_conversation() {
+        if !(arguments.input.is_empty() && arguments.output.is_empty() && arguments.function.is_none()) {
+            return Err(CommandError::Usage {
+                message: "`--chat` takes texts, and not tensors or functions",
+                hint: "leave out --input, --output and --function",
+            });
+        }
+        return run_chat::run(&arguments.text, subject, arguments.variant.clone(), mode, session);
     }
     let options = RunOptions {
-        subject: arguments.subject.clone(),
+        subject,
         variant: arguments.variant.clone(),
         function: arguments.function.clone(),
         inputs: arguments.input.clone(),
@@ -120,6 +136,10 @@ pub(super) fn run(arguments: &RunArguments, session: &Session) -> Result<Exit, C
         if let Some(first) = &report.not_finite {
             let with = if first.constants.is_empty() { String::new() } else { format!(", with {}", first.constants.join(", ")) };
             printer.warning(format_args!("`{}` ({}{with}) is the first whose result is not finite", first.operation, first.operator));
+        }
+        if let Some(other) = report.others.first() {
+            let others = report.others.join(", ");
+            printer.summary(format_args!("picked {}; there is {others}, too: --variant '{other}'", report.bundle));
         }
         report.written.iter().for_each(|path| printer.summary(format_args!("wrote `{}`", path.display())));
         printer.summary(format_args!("ran `{}` of `{}` in {:.1} s", report.function, report.bundle, report.seconds));

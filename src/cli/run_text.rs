@@ -10,7 +10,7 @@ use crate::{
     text::{Sampling, Strategy},
     workflow::{
         bundles::BundleSubject,
-        run::text::{TextOptions, TextReport, run_text},
+        run::text::{ChatOptions, TextOptions, TextReport, run_text},
     },
 };
 
@@ -20,8 +20,8 @@ use crate::{
 pub(super) struct TextArguments {
     /// Run the package on TEXT
     ///
-    /// A language model goes on with it, a translator generates text with its encoder and decoder, a sentence encoder says how alike two sentences are
-    /// (repeat the option). The tokenizer is one of the package's plain files.
+    /// A language model continues it, a translator generates text with its encoder and decoder, a sentence encoder compares two sentences (repeat
+    /// the option). The tokenizer is one of the package's plain files.
     #[arg(long, value_name = "TEXT")]
     text: Vec<String>,
     /// Run the package on every line of FILE
@@ -29,31 +29,26 @@ pub(super) struct TextArguments {
     text_file: Option<PathBuf>,
     #[command(flatten)]
     generation: GenerationArguments,
-    /// Ask a language model, instead of having it go on with the text
+    /// Chat with a language model, instead of letting it continue the text
     ///
-    /// The text becomes what a user says, as the chat template beside the tokenizer writes it (chat_template.jinja or
-    /// tokenizer_config.json among the package's plain files).
+    /// The text becomes a user message, formatted by the chat template beside the tokenizer (chat_template.jinja or tokenizer_config.json among
+    /// the package's plain files). Without --text: a conversation on a terminal, where Ctrl-D ends it and Ctrl-C stops an answer; elsewhere the
+    /// message is read from standard input.
     #[arg(long)]
     chat: bool,
-    /// Of --chat: what the system is told
+    /// System message of --chat
     #[arg(long, value_name = "TEXT", requires = "chat")]
     system: Option<String>,
-    /// Choose tokens by chance
-    ///
-    /// Above 1 more evenly, below 1 more certainly, 0 not at all.
+    /// Sampling temperature. 0 is greedy; higher is more random
     #[arg(long, value_name = "T", value_parser = temperature, conflicts_with = "beams")]
     temperature: Option<f32>,
-    /// Choose by chance among the N best tokens
-    #[arg(long, value_name = "N", conflicts_with = "beams")]
+    /// Top-k sampling: sample from the N most likely tokens
+    #[arg(long, value_name = "N", value_parser = positive, conflicts_with = "beams")]
     top_k: Option<usize>,
-    /// Choose by chance among the likeliest tokens up to P
-    ///
-    /// As few as have the probability P together.
+    /// Nucleus sampling: sample from the smallest set of tokens whose probability reaches P
     #[arg(long, value_name = "P", value_parser = probability, conflicts_with = "beams")]
     top_p: Option<f32>,
-    /// Where chance begins
-    ///
-    /// The same seed chooses the same tokens.
+    /// Random seed of sampling
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
 }
@@ -61,10 +56,11 @@ pub(super) struct TextArguments {
 /// How text is generated, by whatever command.
 #[derive(Debug, Args)]
 pub(super) struct GenerationArguments {
-    /// Take the tokenizer from FILE
+    /// Read the tokenizer from PATH
     ///
-    /// A `tokenizer.json`, or a sentencepiece model. Default: the one among the package's plain files.
-    #[arg(long, value_name = "FILE")]
+    /// A `tokenizer.json`, a sentencepiece model (`*.model`), a `vocab.txt`, a `vocab.json` with `merges.txt` beside it, or a folder with one of
+    /// these; `tokenizer_config.json` beside it has its settings. Default: the one among the package's plain files.
+    #[arg(long, value_name = "PATH")]
     pub(super) tokenizer: Option<PathBuf>,
     /// Language of the texts, where the tokenizer marks it, e.g. en
     #[arg(long, value_name = "LANGUAGE", requires = "target_language")]
@@ -73,10 +69,10 @@ pub(super) struct GenerationArguments {
     #[arg(long, value_name = "LANGUAGE", requires = "source_language")]
     target_language: Option<String>,
     /// Generate at most N tokens
-    #[arg(long, value_name = "N", default_value_t = 256)]
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = positive)]
     pub(super) max_tokens: usize,
-    /// Follow the N best beginnings at once
-    #[arg(long, value_name = "N")]
+    /// Beam search with N beams
+    #[arg(long, value_name = "N", value_parser = positive)]
     pub(super) beams: Option<usize>,
 }
 
@@ -96,6 +92,10 @@ impl GenerationArguments {
 #[error("expected a number {0}")]
 struct NumberError(&'static str);
 
+fn positive(text: &str) -> Result<usize, NumberError> {
+    text.parse().ok().filter(|count| *count > 0).ok_or(NumberError("of at least 1"))
+}
+
 fn temperature(text: &str) -> Result<f32, NumberError> {
     text.parse().ok().filter(|t: &f32| t.is_finite() && *t >= 0.0).ok_or(NumberError("of at least 0"))
 }
@@ -107,6 +107,41 @@ fn probability(text: &str) -> Result<f32, NumberError> {
 impl TextArguments {
     pub(super) fn is_asked_for(&self) -> bool {
         !self.text.is_empty() || self.text_file.is_some()
+    }
+
+    /// Whether somebody wants to talk, and has not said anything yet.
+    pub(super) fn is_conversation(&self) -> bool {
+        self.chat && !self.is_asked_for()
+    }
+
+    /// What a chat template is told.
+    pub(super) fn chat_options(&self, session: &Session) -> Result<ChatOptions, CommandError> {
+        Ok(ChatOptions { system: self.system.clone(), now: session.settings.now()? })
+    }
+
+    /// The options of a run on `texts`.
+    pub(super) fn options(
+        &self,
+        subject: BundleSubject,
+        variant: Option<String>,
+        mode: Mode,
+        texts: Vec<String>,
+        session: &Session,
+    ) -> Result<TextOptions, CommandError> {
+        Ok(TextOptions {
+            subject,
+            variants: variant.into_iter().collect(),
+            // On a terminal a single text appears as it is made.
+            streams: session.printer.is_watched() && self.text_file.is_none() && texts.len() == 1,
+            texts,
+            file: self.text_file.clone(),
+            tokenizer: self.generation.tokenizer.clone(),
+            languages: self.generation.languages(),
+            chat: if self.chat { Some(self.chat_options(session)?) } else { None },
+            strategy: self.strategy(),
+            most_tokens: self.generation.max_tokens,
+            mode,
+        })
     }
 
     fn strategy(&self) -> Strategy {
@@ -129,33 +164,30 @@ pub(super) fn run(
     mode: Mode,
     session: &Session,
 ) -> Result<Exit, CommandError> {
-    let options = TextOptions {
-        subject,
-        variants: variant.into_iter().collect(),
-        texts: arguments.text.clone(),
-        file: arguments.text_file.clone(),
-        tokenizer: arguments.generation.tokenizer.clone(),
-        languages: arguments.generation.languages(),
-        system: arguments.system.clone(),
-        chat: arguments.chat,
-        strategy: arguments.strategy(),
-        most_tokens: arguments.generation.max_tokens,
-        mode,
-    };
-    // On a terminal a single text appears as it is made.
-    let streams = session.printer.is_watched() && options.file.is_none() && options.texts.len() == 1;
+    let options = arguments.options(subject, variant, mode, arguments.text.clone(), session)?;
+    show(&options, session)
+}
+
+/// Runs a package on texts and prints what comes of it.
+pub(super) fn show(options: &TextOptions, session: &Session) -> Result<Exit, CommandError> {
+    let streams = options.streams;
     let mut failure = None;
-    let mut show = |_: usize, piece: &str| {
+    let mut piece = |_: usize, piece: &str| {
         if streams {
-            failure = session.printer.data(piece).err().or(failure.take());
+            failure = session.printer.data(&shown(piece)).err().or(failure.take());
         }
     };
-    let report = run_text(&session.context, &options, &mut show)?;
+    let report = run_text(&session.context, options, &mut piece)?;
     if let Some(failure) = failure {
         return Err(failure);
     }
     session.printer.report("run", &report, |printer| print(&report, streams, printer))?;
     Ok(Exit::Ok)
+}
+
+/// A piece of a text as a terminal may get it: without signs that move its cursor or change its colours.
+pub(super) fn shown(piece: &str) -> String {
+    piece.chars().map(|letter| if letter.is_control() && !matches!(letter, '\n' | '\t') { '\u{fffd}' } else { letter }).collect()
 }
 
 fn print(report: &TextReport, streamed: bool, printer: &Printer) -> Result<(), CommandError> {
@@ -179,6 +211,11 @@ fn print(report: &TextReport, streamed: bool, printer: &Printer) -> Result<(), C
     let cut: usize = report.texts.iter().filter(|text| text.cut > 0).count();
     if cut > 0 {
         printer.warning(format_args!("{cut} of {} texts are longer than the longest encoder takes and were cut", report.texts.len()));
+    }
+    if let Some(picked) = &report.picked {
+        let others = picked.others.join(" and ");
+        let others = format_args!("there is {others}, too: --variant '*-{}-*'", picked.others[0]);
+        printer.summary(format_args!("picked {}; {others}", picked.making));
     }
     let speed = report.tokens_per_second.map_or(String::new(), |speed| format!(", {speed:.1} tokens/s"));
     printer.summary(format_args!("ran {} in {:.1} s{speed}", report.bundles.join(", "), report.seconds));

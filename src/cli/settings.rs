@@ -13,6 +13,7 @@ use std::{
 use crate::{
     base::{OsFloor, Platform},
     remote::{HUB_ENDPOINT, HubOptions, HubToken},
+    text::LocalTime,
 };
 
 /// The store's folder; `--home` overrides it.
@@ -62,6 +63,9 @@ pub const HF_HUB_DISABLE_XET: &str = "HF_HUB_DISABLE_XET";
 /// The user's cache folder, in which `huggingface` lies. Default: `.cache` in the user's home.
 pub const XDG_CACHE_HOME: &str = "XDG_CACHE_HOME";
 
+/// Seconds since 1970: what chat templates take for the time (UTC), so that a run can be repeated. Default: the clock, in local time.
+pub const SOURCE_DATE_EPOCH: &str = "SOURCE_DATE_EPOCH";
+
 /// Which variable holds which platform's floor, and the SDK names of that platform.
 const DEPLOYMENT_TARGETS: [(&str, Platform, &[&str]); 5] = [
     (IPHONEOS_DEPLOYMENT_TARGET, Platform::Ios, &["iphoneos", "iphonesimulator"]),
@@ -87,6 +91,8 @@ pub struct Settings {
     pub plain_terminal: bool,
     /// Whether this is a build phase of Xcode.
     pub xcode: bool,
+    /// What is taken for the time, as text.
+    source_date: Option<String>,
     /// The variable that has Xcode's deployment target, its platform, and its value.
     deployment_target: Option<(&'static str, Platform, String)>,
 }
@@ -154,6 +160,12 @@ pub enum SettingsError {
     /// No working directory.
     #[error("the working directory cannot be read")]
     NoDirectory(#[source] io::Error),
+    /// A time that is no number.
+    #[error("`{SOURCE_DATE_EPOCH}` is `{value}`, expected seconds since 1970")]
+    SourceDate {
+        /// Its value.
+        value: String,
+    },
     /// A deployment target that is no version.
     #[error("`{variable}` is `{value}`, expected an OS version such as 17.0")]
     DeploymentTarget {
@@ -170,6 +182,7 @@ impl SettingsError {
         match self {
             Self::NoHome => Some(format!("give the store's folder with `--home DIR` or `{MLREG_HOME}`")),
             Self::NoDirectory(_) => None,
+            Self::SourceDate { .. } => Some(format!("unset `{SOURCE_DATE_EPOCH}` to use the clock")),
             Self::DeploymentTarget { .. } => Some("give the lowest OS version with `--target`, e.g. `--target iOS17`".to_owned()),
         }
     }
@@ -197,6 +210,7 @@ impl Settings {
             no_color: raw(NO_COLOR).is_some(),
             plain_terminal: text(TERM).is_some_and(|term| term == "dumb"),
             xcode,
+            source_date: text(SOURCE_DATE_EPOCH),
             deployment_target: deployment_target(text, xcode),
         }
     }
@@ -207,6 +221,16 @@ impl Settings {
     /// When neither the command line nor the environment names one and the user has no home folder.
     pub fn home(&self, argument: Option<&Path>) -> Result<PathBuf, SettingsError> {
         argument.map(Path::to_owned).or_else(|| self.home.clone()).ok_or(SettingsError::NoHome)
+    }
+
+    /// The time that chat templates see.
+    ///
+    /// # Errors
+    /// When the variable for it is no number of seconds.
+    pub fn now(&self) -> Result<LocalTime, SettingsError> {
+        let Some(value) = &self.source_date else { return Ok(LocalTime::now()) };
+        let time = value.trim().parse().ok().and_then(LocalTime::utc);
+        time.ok_or_else(|| SettingsError::SourceDate { value: value.clone() })
     }
 
     /// The lowest OS version that the app supports, as Xcode says it in a build.
@@ -307,6 +331,15 @@ mod tests {
         assert_eq!(none.cache.unwrap(), Path::new("/home/me/.cache/huggingface/hub"));
         assert_eq!(settings(&[(XDG_CACHE_HOME, "/c")]).hub.options().cache.unwrap(), Path::new("/c/huggingface/hub"));
         assert_eq!(settings(&[(HF_HUB_CACHE, "~/x")]).hub.options().cache.unwrap(), Path::new("/home/me/x"));
+    }
+
+    #[test]
+    fn the_time_can_be_fixed() {
+        let date = |value| settings(&[(SOURCE_DATE_EPOCH, value)]).now().map(|now| now.format("%Y-%m-%d %H:%M:%S"));
+        assert_eq!(date("1772694249").unwrap(), "2026-03-05 07:04:09");
+        let error = date("yesterday").unwrap_err();
+        assert_eq!(error.to_string(), "`SOURCE_DATE_EPOCH` is `yesterday`, expected seconds since 1970");
+        assert!(error.hint().is_some() && settings(&[]).now().is_ok());
     }
 
     #[test]

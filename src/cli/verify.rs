@@ -12,7 +12,8 @@ use super::{
 use crate::{
     base::UrlError,
     workflow::{
-        PackageRequest, RequestError,
+        self, PackageRequest, RequestError,
+        bundles::BundleArgument,
         verify::{VerifyOptions, VerifySubject, verify},
     },
 };
@@ -32,10 +33,10 @@ Examples:
 pub(super) struct VerifyArguments {
     /// What to check [default: the store]
     ///
-    /// A text with `://` is a remote, one with a path separator or the name of a folder is a folder (placed, or a registry), anything
-    /// else is a package.
+    /// A text with `://` is a remote, one with a path separator or a leading `.` a folder (placed, or a registry). Anything else is a package; where
+    /// the store has none of that name, a folder.
     #[arg(value_name = "PACKAGE|DIR|URL", value_parser = subject)]
-    subject: Option<VerifySubject>,
+    subject: Option<SubjectArgument>,
 }
 
 /// Text that is no subject.
@@ -47,18 +48,49 @@ enum SubjectError {
     Package(#[from] RequestError),
 }
 
-fn subject(text: &str) -> Result<VerifySubject, SubjectError> {
+/// A subject, or a name that may be a package's or a folder's.
+#[derive(Debug, Clone)]
+enum SubjectArgument {
+    Subject(VerifySubject),
+    Name(PackageRequest),
+}
+
+fn subject(text: &str) -> Result<SubjectArgument, SubjectError> {
     if text.contains("://") {
-        return Ok(VerifySubject::Remote(remote_url(text)?));
+        return Ok(SubjectArgument::Subject(VerifySubject::Remote(remote_url(text)?)));
     }
-    if text.contains(std::path::is_separator) || matches!(text, "." | "..") || Path::new(text).is_dir() {
-        return Ok(VerifySubject::Folder(PathBuf::from(text)));
+    let Ok(argument) = text.parse::<BundleArgument>();
+    match argument {
+        BundleArgument::Path(path) => Ok(SubjectArgument::Subject(VerifySubject::Folder(path))),
+        BundleArgument::Name(request) => Ok(SubjectArgument::Name(request)),
+        BundleArgument::Other(text, _) if Path::new(&text).is_dir() => Ok(SubjectArgument::Subject(VerifySubject::Folder(text.into()))),
+        BundleArgument::Other(_, error) => Err(error.into()),
     }
-    Ok(VerifySubject::Package(text.parse::<PackageRequest>()?))
+}
+
+impl Session {
+    /// What is to be verified: of a package and a folder of the same name the package.
+    fn verified(&self, argument: Option<&SubjectArgument>) -> Result<VerifySubject, CommandError> {
+        let request = match argument {
+            None => return Ok(VerifySubject::Store),
+            Some(SubjectArgument::Subject(subject)) => return Ok(subject.clone()),
+            Some(SubjectArgument::Name(request)) => request,
+        };
+        let name = &request.package;
+        let folder = self.context.directory().join(name.as_str()).is_dir();
+        let is_package = !self.context.store().releases(name).map_err(workflow::Error::from)?.is_empty();
+        if folder && is_package {
+            self.printer.summary(format_args!("note: `{name}` is the package of the store; the folder of that name is `./{name}`"));
+        }
+        Ok(match folder && !is_package && request.to_string() == name.as_str() {
+            true => VerifySubject::Folder(PathBuf::from(name.as_str())),
+            false => VerifySubject::Package(request.clone()),
+        })
+    }
 }
 
 pub(super) fn run(arguments: &VerifyArguments, session: &Session) -> Result<Exit, CommandError> {
-    let subject = arguments.subject.clone().unwrap_or(VerifySubject::Store);
+    let subject = session.verified(arguments.subject.as_ref())?;
     let report = verify(&session.context, &VerifyOptions { subject })?;
     session.printer.report("verify", &report, |printer| {
         let mut table = Table::new(["FILE", "PROBLEM", "EXPECTED", "FOUND"]);
@@ -86,10 +118,11 @@ mod tests {
 
     #[test]
     fn subjects_are_told_apart() {
-        assert!(matches!(subject("https://host/x"), Ok(VerifySubject::Remote(_))));
-        assert!(matches!(subject("Models/tae"), Ok(VerifySubject::Folder(_))));
-        assert!(matches!(subject("."), Ok(VerifySubject::Folder(_))));
-        assert!(matches!(subject("no-such-folder@1"), Ok(VerifySubject::Package(_))));
+        use SubjectArgument::{Name, Subject};
+        assert!(matches!(subject("https://host/x"), Ok(Subject(VerifySubject::Remote(_)))));
+        assert!(matches!(subject("Models/tae"), Ok(Subject(VerifySubject::Folder(_)))));
+        assert!(matches!(subject("."), Ok(Subject(VerifySubject::Folder(_)))));
+        assert!(matches!(subject("no-such-folder@1"), Ok(Name(_))));
         assert!(subject("ftp://host/").is_err() && subject("Tae").is_err());
     }
 }

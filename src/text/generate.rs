@@ -3,6 +3,8 @@
 //! Beams are scored as transformers does with a length penalty of 1: the sum of log probabilities divided by the number of tokens. The search
 //! ends when as many ends were found as there are beams and no beginning can be better than the worst of them.
 
+use std::ops::ControlFlow;
+
 use super::sampling::{Sampling, best, log_softmax, ranked};
 
 /// Whoever scores the next token.
@@ -53,14 +55,22 @@ pub struct Generated {
     pub ended: bool,
 }
 
-/// Generates a text. `watch` sees every token as soon as it is certain; with beams that is at the end.
+/// Generates a text. `watch` sees every token as soon as it is certain, with beams at the end, and may say that it is enough.
 ///
 /// # Errors
 /// Those of the model.
-pub fn generate<M: NextToken>(model: &M, limits: &Limits, strategy: Strategy, watch: &mut dyn FnMut(u32)) -> Result<Generated, M::Error> {
+pub fn generate<M: NextToken>(
+    model: &M,
+    limits: &Limits,
+    strategy: Strategy,
+    watch: &mut dyn FnMut(u32) -> ControlFlow<()>,
+) -> Result<Generated, M::Error> {
     if let Strategy::Beam(width) = strategy {
         let found = beams(model, limits, width.max(1))?;
-        found.ids.iter().for_each(|&id| watch(id));
+        // Everything is found already, so that nothing is gained by stopping.
+        for &id in &found.ids {
+            let _ = watch(id);
+        }
         return Ok(found);
     }
     let mut random = fastrand::Rng::with_seed(if let Strategy::Sample(sampling) = strategy { sampling.seed } else { 0 });
@@ -76,7 +86,9 @@ pub fn generate<M: NextToken>(model: &M, limits: &Limits, strategy: Strategy, wa
             return Ok(Generated { ids, ended: true });
         }
         ids.push(token);
-        watch(token);
+        if watch(token).is_break() {
+            break;
+        }
     }
     Ok(Generated { ids, ended: false })
 }
@@ -160,7 +172,7 @@ mod tests {
     }
 
     fn found(strategy: Strategy, most: usize) -> Generated {
-        generate(&Fork, &Limits { start: 0, ends: vec![1], most }, strategy, &mut |_| ()).unwrap()
+        generate(&Fork, &Limits { start: 0, ends: vec![1], most }, strategy, &mut |_| ControlFlow::Continue(())).unwrap()
     }
 
     #[test]
@@ -181,7 +193,18 @@ mod tests {
     fn tokens_are_seen_as_they_come() {
         let mut seen = Vec::new();
         let limits = Limits { start: 0, ends: vec![1], most: 2 };
-        let generated = generate(&Fork, &limits, Strategy::Greedy, &mut |id| seen.push(id)).unwrap();
+        let mut watch = |id| {
+            seen.push(id);
+            ControlFlow::Continue(())
+        };
+        let generated = generate(&Fork, &limits, Strategy::Greedy, &mut watch).unwrap();
         assert_eq!(seen, generated.ids);
+    }
+
+    #[test]
+    fn who_watches_may_stop() {
+        let limits = Limits { start: 0, ends: vec![1], most: 9 };
+        let generated = generate(&Fork, &limits, Strategy::Greedy, &mut |_| ControlFlow::Break(())).unwrap();
+        assert_eq!(generated, Generated { ids: vec![2], ended: false });
     }
 }

@@ -3,13 +3,18 @@
 
 mod chat;
 mod error;
+mod files;
 mod generate;
+mod local_time;
 mod sampling;
-mod sentencepiece;
+mod settings;
 mod tokenizer;
 
-pub use chat::ChatTemplate;
+pub use chat::{ChatTemplate, Message, Role};
+pub(crate) use error::FORMS;
 pub use error::TextError;
+pub use files::TokenizerFiles;
 pub use generate::{Generated, Limits, NextToken, Strategy, generate};
+pub use local_time::LocalTime;
 pub use sampling::Sampling;
-pub use tokenizer::Tokenizer;
+pub use tokenizer::{Refusal, Tokenizer};

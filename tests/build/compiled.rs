@@ -7,6 +7,7 @@ use mlreg::{
     fetch::Layout,
     manifest::release::{BundleKind, Compiled, Release, Variant},
     workflow::{
+        bundles::BundleSubject,
         inspect::{InspectOptions, InspectReport, inspect},
         link::link,
     },
@@ -65,7 +66,9 @@ fn compiled_bundles_alone_convert_their_weights() {
     };
     let bundle = place(Layout::Linked);
     let complete = fs::read(bundle.join("weights/weight.bin")).unwrap();
-    let Ok(InspectReport::Bundle(report)) = inspect(&project.context, &InspectOptions { path: bundle.clone(), program: false }) else {
+    let Ok(InspectReport::Bundle(report)) =
+        inspect(&project.context, &InspectOptions { subject: BundleSubject::Folder(bundle.clone()), variant: None, program: false })
+    else {
         panic!()
     };
     assert_eq!((report.kind, report.target.unwrap().name(), report.problems.len()), (BundleKind::MlModelC, "iOS16", 0));

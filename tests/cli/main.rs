@@ -3,6 +3,7 @@
 
 mod app;
 mod budget;
+mod chat;
 mod codegen;
 mod eval;
 mod eval_texts;
@@ -13,6 +14,7 @@ mod inspect;
 mod journey;
 mod language;
 mod list;
+mod placed;
 mod publish;
 mod reference;
 mod run;

@@ -130,7 +130,7 @@ pub(super) fn counterpart<'c>(bundle: &Bundle, candidates: &'c [Found]) -> Resul
         return Err(format!("{} variants could be meant, name one: --against-variant GLOB", candidates.len()));
     };
     let variant = |found: &'c Found| match found {
-        Found::Variant(variant) => Some((variant.as_ref(), found)),
+        Found::Variant(variant) | Found::Placed { variant, .. } => Some((variant.as_ref(), found)),
         Found::Folder(_) => None,
     };
     let alike = candidates.iter().filter_map(variant);

@@ -23,7 +23,7 @@ use crate::{
         BlobError, BlobRecord, CoreMlError, ModelDescription, ModelMetadata, PackageManifest, blob, decode, describe_compiled,
         describe_specification, resolve_weight_file, spec::WeightRecords,
     },
-    eval::{ConstantSource, SourceError, put_tables_in_place},
+    eval::{ConstantSource, Files, SourceError, put_tables_in_place},
     manifest::release::{BundleKind, Interface},
     mil::{self, Program, Recipe, RecipeKind},
     ops,
@@ -31,6 +31,8 @@ use crate::{
 
 /// How a model's type is called that has a program.
 const ML_PROGRAM: &str = "mlProgram";
+/// The file that names the specification of a package.
+const MANIFEST: &str = "Manifest.json";
 /// The folder of weight files, in packages and compiled models alike.
 const WEIGHTS: &str = "weights";
 
@@ -118,10 +120,18 @@ pub struct WeightTotal {
     pub bytes: u64,
 }
 
-/// The files of a bundle; the root of a bare specification is its folder.
-struct Tree {
+/// The files of a bundle by their paths in it; the root of a bare specification is its folder.
+#[derive(Debug, Default)]
+pub(super) struct Tree {
     root: PathBuf,
-    files: BTreeMap<RelativePath, u64>,
+    files: BTreeMap<RelativePath, TreeFile>,
+}
+
+/// Where a file lies, and how long it is.
+#[derive(Debug)]
+struct TreeFile {
+    path: PathBuf,
+    bytes: u64,
 }
 
 /// Inspects what is at `path`; `None` where that is no Core ML bundle.
@@ -131,7 +141,7 @@ pub(super) fn inspect(path: &Path, wants_program: bool) -> Result<Option<BundleR
     if metadata.is_file() && path.extension().is_some_and(|extension| extension == "mlmodel") {
         return inspect_specification(path, wants_program).map(Some);
     }
-    if metadata.is_dir() && has("Manifest.json") {
+    if metadata.is_dir() && has(MANIFEST) {
         return inspect_package(path, wants_program).map(Some);
     }
     let compiled = path.extension().is_some_and(|extension| extension == "mlmodelc") && has("metadata.json");
@@ -146,19 +156,34 @@ fn inspect_specification(path: &Path, wants_program: bool) -> Result<BundleRepor
     let name = path.file_name().and_then(|name| name.to_str()?.parse().ok());
     let name: RelativePath = name.ok_or_else(|| InspectError::Unknown { path: path.to_owned() })?;
     let root = path.parent().unwrap_or(Path::new("")).to_owned();
-    let tree = Tree { root, files: BTreeMap::from([(name.clone(), bytes.len() as u64)]) };
+    let file = TreeFile { path: path.to_owned(), bytes: bytes.len() as u64 };
+    let tree = Tree { root, files: BTreeMap::from([(name.clone(), file)]) };
     inspect_model(path, BundleKind::MlPackage, &tree, &name, bytes, wants_program)
 }
 
 fn inspect_package(path: &Path, wants_program: bool) -> Result<BundleReport, InspectError> {
-    let manifest_path = path.join("Manifest.json");
-    let bytes = fs::read(&manifest_path).map_err(InspectError::read(&manifest_path))?;
+    inspect_tree(path, &Tree::walk(path)?, wants_program)
+}
+
+/// Inspects a package whose files lie anywhere; `path` is its name in the report.
+pub(super) fn inspect_files(path: &Path, files: &Files, wants_program: bool) -> Result<BundleReport, InspectError> {
+    let file = |(path, file): (&RelativePath, &PathBuf)| {
+        let bytes = fs::metadata(file).map_err(InspectError::read(file))?.len();
+        Ok((path.clone(), TreeFile { path: file.clone(), bytes }))
+    };
+    let files = files.iter().map(file).collect::<Result<_, InspectError>>()?;
+    inspect_tree(path, &Tree { root: path.to_owned(), files }, wants_program)
+}
+
+fn inspect_tree(path: &Path, tree: &Tree, wants_program: bool) -> Result<BundleReport, InspectError> {
+    let manifest: RelativePath = MANIFEST.parse().expect("a plain name");
+    let manifest_path = manifest.below(path);
+    let bytes = tree.read(&manifest)?;
     let manifest = PackageManifest::parse(&bytes).map_err(InspectError::model(&manifest_path))?;
     let root_item = || CoreMlError::RootItem { identifier: manifest.root.clone() };
     let specification = manifest.specification().ok_or_else(root_item).map_err(InspectError::model(&manifest_path))?;
-    let file = specification.below(path);
-    let bytes = fs::read(&file).map_err(InspectError::read(&file))?;
-    inspect_model(path, BundleKind::MlPackage, &Tree::walk(path)?, &specification, bytes.into(), wants_program)
+    let bytes = tree.read(&specification)?;
+    inspect_model(path, BundleKind::MlPackage, tree, &specification, bytes.into(), wants_program)
 }
 
 fn inspect_model(
@@ -176,7 +201,7 @@ fn inspect_model(
         let why = NoProgram::Type(model_type);
         return if wants_program { Err(InspectError::NoProgram { path: path.to_owned(), why }) } else { Ok(report) };
     }
-    let data = BundleWeights { root: &tree.root, specification };
+    let data = BundleWeights { tree, specification };
     match decode(bytes, &data) {
         Ok((program, _)) if wants_program => report.program = Some(mil::print(&program)),
         Ok((program, metadata)) => analyze(&mut report, program, &metadata, data),
@@ -248,7 +273,7 @@ fn report(path: &Path, kind: BundleKind, tree: &Tree, description: ModelDescript
         needs: None,
         warnings: Vec::new(),
         files: tree.files.len() as u64,
-        bytes: tree.files.values().fold(0, |sum, size| sum.saturating_add(*size)),
+        bytes: tree.files.values().fold(0, |sum, file| sum.saturating_add(file.bytes)),
         problems: Vec::new(),
         program: None,
     }
@@ -267,7 +292,7 @@ fn operations(program: &Program) -> Vec<OperationCount> {
 
 impl Tree {
     /// Every file below a folder; links to folders are not followed, names that no release could have are left out.
-    fn walk(root: &Path) -> Result<Self, InspectError> {
+    pub(super) fn walk(root: &Path) -> Result<Self, InspectError> {
         let mut files = BTreeMap::new();
         let mut folders = vec![(root.to_owned(), String::new())];
         while let Some((folder, prefix)) = folders.pop() {
@@ -278,7 +303,7 @@ impl Tree {
                 if kind.is_dir() {
                     folders.push((entry.path(), name + "/"));
                 } else if let (Ok(path), Ok(metadata)) = (name.parse(), fs::metadata(entry.path())) {
-                    files.insert(path, metadata.len());
+                    files.insert(path, TreeFile { path: entry.path(), bytes: metadata.len() });
                 }
             }
         }
@@ -288,7 +313,17 @@ impl Tree {
     fn weights(&self) -> Vec<WeightFile> {
         let in_weights = |path: &RelativePath| path.parent().is_some_and(|folder| folder.file_name() == WEIGHTS);
         let files = self.files.iter().filter(|(path, _)| in_weights(path));
-        files.map(|(path, bytes)| WeightFile { path: path.clone(), bytes: *bytes, dtypes: totals(&path.below(&self.root)) }).collect()
+        files.map(|(path, file)| WeightFile { path: path.clone(), bytes: file.bytes, dtypes: totals(&file.path) }).collect()
+    }
+
+    fn read(&self, path: &RelativePath) -> Result<Vec<u8>, InspectError> {
+        let shown = path.below(&self.root);
+        let file = self.files.get(path).ok_or_else(|| InspectError::read(&shown)(io::ErrorKind::NotFound.into()))?;
+        fs::read(&file.path).map_err(InspectError::read(&shown))
+    }
+
+    fn open(&self, path: &RelativePath) -> io::Result<File> {
+        File::open(&self.files.get(path).ok_or(io::ErrorKind::NotFound)?.path)
     }
 }
 
@@ -307,7 +342,7 @@ fn totals(path: &Path) -> Option<BTreeMap<String, WeightTotal>> {
 /// The weight files of a bundle on disk.
 #[derive(Debug)]
 pub(super) struct BundleWeights<'a> {
-    pub(super) root: &'a Path,
+    pub(super) tree: &'a Tree,
     pub(super) specification: &'a RelativePath,
 }
 
@@ -315,7 +350,7 @@ impl BundleWeights<'_> {
     /// The data of the record at `offset`; `None` where it cannot be read.
     pub(super) fn data(&self, file: &str, offset: u64) -> Option<impl Read> {
         let path = resolve_weight_file(self.specification, file).ok()?;
-        let mut file = File::open(path.below(self.root)).ok()?;
+        let mut file = self.tree.open(&path).ok()?;
         let data = blob::record_at(&file, offset).ok()?.data;
         file.seek(SeekFrom::Start(data.offset())).ok()?;
         Some(file.take(data.length()))
@@ -340,7 +375,7 @@ impl WeightRecords for BundleWeights<'_> {
     fn record(&self, file: &str, offset: u64) -> Result<Option<BlobRecord>, BlobError> {
         let missing = || BlobError::NoFile { file: file.to_owned() };
         let path = resolve_weight_file(self.specification, file).map_err(|_| missing())?;
-        match File::open(path.below(self.root)) {
+        match self.tree.open(&path) {
             Ok(file) => blob::record_at(file, offset).map(Some),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(missing()),
             Err(error) => Err(error.into()),

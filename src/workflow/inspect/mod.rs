@@ -1,6 +1,6 @@
 //! `inspect`: what a bundle or checkpoint says about itself, without loading it anywhere: interface, operations, weights, texts.
 //!
-//! Looks at a folder or file of this machine and changes nothing. What cannot be read of a model that is otherwise sound becomes a
+//! Looks at a folder or file of this machine, or a variant of a package, and changes nothing. What cannot be read of a model that is otherwise sound becomes a
 //! problem in the report, not an error.
 
 mod bundle;
@@ -23,7 +23,10 @@ pub use memory::{Activations, Extent, FunctionMemory, WeightMemory};
 pub use needs::{Need, Needs, OperationPlace};
 pub use rules::Warning;
 
-use super::{Context, Error, ErrorKind};
+use super::{
+    Context, Error, ErrorKind,
+    bundles::{self, BundleSubject},
+};
 use crate::{
     base::RelativePath,
     checkpoint::CheckpointError,
@@ -35,8 +38,10 @@ use crate::{
 /// What to look at.
 #[derive(Debug, Clone)]
 pub struct InspectOptions {
-    /// A bundle or checkpoint.
-    pub path: PathBuf,
+    /// A bundle or checkpoint (a folder or file), a placed folder, or a package of the store.
+    pub subject: BundleSubject,
+    /// Of a package: a glob that leaves one variant.
+    pub variant: Option<String>,
     /// Whether the program's text is wanted.
     pub program: bool,
 }
@@ -81,6 +86,12 @@ pub enum InspectError {
     /// A checkpoint that cannot be read.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// A variant of what has none.
+    #[error("`{}` is one bundle or checkpoint, without variants", path.display())]
+    NoVariants {
+        /// The bundle or checkpoint.
+        path: PathBuf,
+    },
     /// A program of a model that has none.
     #[error("`{}` has no program that can be printed: {why}", path.display())]
     NoProgram {
@@ -119,6 +130,7 @@ impl InspectError {
                 Some(format!("name one of them, e.g. `mlreg inspect {}`", path.join(candidates.first()?).display()))
             }
             Self::Checkpoint(error) => error.hint(),
+            Self::NoVariants { .. } => Some("leave out --variant".to_owned()),
             Self::NoProgram { why: NoProgram::Compiled, .. } => Some("inspect the .mlpackage that it was compiled from".to_owned()),
             _ => None,
         }
@@ -135,7 +147,15 @@ impl InspectError {
 /// # Errors
 /// When it cannot be read, or is something else.
 pub fn inspect(context: &Context, options: &InspectOptions) -> Result<InspectReport, Error> {
-    let path = context.directory().join(&options.path);
+    let path = match &options.subject {
+        BundleSubject::Folder(path) if options.variant.is_some() => return Err(InspectError::NoVariants { path: path.clone() }.into()),
+        BundleSubject::Folder(path) => context.directory().join(path),
+        subject => {
+            let found = bundles::find_only(context, subject, options.variant.as_deref())?;
+            let (name, files) = (PathBuf::from(found.name()), found.files(context).unwrap_or_default());
+            return Ok(InspectReport::Bundle(Box::new(bundle::inspect_files(&name, &files, options.program)?)));
+        }
+    };
     if let Some(report) = bundle::inspect(&path, options.program)? {
         return Ok(InspectReport::Bundle(Box::new(report)));
     }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 use half::f16;
 
 use super::{
-    bundle::{self, BundleReport, BundleWeights, WeightFile},
+    bundle::{self, BundleReport, BundleWeights, Tree, WeightFile},
     memory::{Extent, FunctionMemory, memory},
     needs::{Needs, features, needs},
     rules::{Subject, Warning, warnings},
@@ -70,7 +70,8 @@ fn memory_of(program: &Program, interface: &Interface) -> FunctionMemory {
 
 fn warnings_of(program: &Program, interface: &Interface, weights: &[WeightFile], root: &Path) -> Vec<Warning> {
     let specification = "Data/com.apple.CoreML/model.mlmodel".parse().unwrap();
-    let data = BundleWeights { root, specification: &specification };
+    let tree = Tree::walk(root).unwrap_or_default();
+    let data = BundleWeights { tree: &tree, specification: &specification };
     warnings(&Subject { program, interface, needs: &needs_of(program), weights, data: Some(data), registry: ops::find })
 }
 

@@ -54,6 +54,9 @@ pub struct RunOptions {
 pub struct RunReport {
     /// The bundle, as a person would name it.
     pub bundle: String,
+    /// Bundles that do the same and were not run, since this one is preferred: for its precision, or for its target.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<String>,
     /// The function.
     pub function: String,
     /// Its results, by name.
@@ -93,7 +96,8 @@ pub fn run(context: &Context, options: &RunOptions) -> Result<RunReport, Error> 
     // What cannot be written is said before minutes of work.
     let files = options.outputs.iter().map(|path| Ok((context.directory().join(path), Format::of(path)?)));
     let files = files.collect::<Result<Vec<_>, RunError>>()?;
-    let Bundle { name, package, .. } = bundles::find_one(context, &options.subject, options.variant.as_deref())?;
+    let (bundle, others) = bundles::find_preferred(context, &options.subject, options.variant.as_deref())?;
+    let Bundle { name, package, .. } = bundle;
     let (function_name, function) = function(package.program(), options.function.as_deref(), &name)?;
     let interface = package.interface(Some(&function_name)).cloned().unwrap_or_default();
     let inputs = inputs::read(context.directory(), options, &name, &interface)?;
@@ -113,7 +117,7 @@ pub fn run(context: &Context, options: &RunOptions) -> Result<RunReport, Error> 
     }
     let outputs = results.iter().map(|(name, tensor)| report(name, tensor, function)).collect::<Result<_, RunError>>()?;
     let written = files.into_iter().map(|(path, _)| path).collect();
-    Ok(RunReport { bundle: name, function: function_name, outputs, not_finite, written, seconds })
+    Ok(RunReport { bundle: name, others, function: function_name, outputs, not_finite, written, seconds })
 }
 
 fn function<'p>(program: &'p Program, name: Option<&str>, bundle: &str) -> Result<(String, &'p Function), RunError> {

@@ -3,17 +3,16 @@
 //! Of several that do the same, cached decoders come before others, float32 before float16 (which is no faster here), `linear` before `conv`, later
 //! targets before earlier ones. Lengths are chosen when the texts are known.
 
-use std::{cmp::Reverse, path::Path};
+use std::{cmp::Reverse, collections::BTreeMap, path::PathBuf};
 
-use super::{TextChoice, TextRunError, language};
+use super::{Picked, TextChoice, TextRunError, language};
 use crate::{
     base::Target,
-    manifest::release::{BundleKind, Feature, Interface, Release, Variant},
-    text::{ChatTemplate, Tokenizer},
+    manifest::release::{Feature, Interface, Variant},
+    text::{Tokenizer, TokenizerFiles},
     workflow::{
         Context, Error,
-        bundles::{self, Bundle, BundleSubject, Found},
-        publish,
+        bundles::{self, Bundle, Found, PlainFiles},
     },
 };
 
@@ -67,7 +66,6 @@ pub(super) struct Chosen {
     pub encoder: Encoder,
     pub decoders: Vec<Candidate>,
     pub crosses: Vec<Candidate>,
-    release: Option<Release>,
 }
 
 impl Chosen {
@@ -84,6 +82,24 @@ impl Chosen {
         makings.into_iter().map(|making| (making.name(), self.made(making))).collect()
     }
 
+    /// How the bundles that were run were made, where others could have been run.
+    pub(super) fn picked(&self, names: &[String]) -> Option<Picked> {
+        let own = match &self.encoder {
+            Encoder::Sentences(candidates) | Encoder::Language(candidates) => candidates,
+            Encoder::Tokens(_) => &self.decoders,
+        };
+        let mut makings: Vec<String> = Vec::new();
+        for candidate in own {
+            if !makings.contains(&candidate.making.name()) {
+                makings.push(candidate.making.name());
+            }
+        }
+        let ran = own.iter().find(|candidate| names.contains(&candidate.found.name()))?;
+        let making = ran.making.name();
+        makings.retain(|other| *other != making);
+        (!makings.is_empty()).then_some(Picked { making, others: makings })
+    }
+
     fn made(&self, making: &Making) -> Self {
         let of = |candidates: &[Candidate]| -> Vec<Candidate> {
             let some = |fits: &dyn Fn(&Making) -> bool| candidates.iter().filter(|it| fits(&it.making)).cloned().collect::<Vec<_>>();
@@ -96,7 +112,7 @@ impl Chosen {
             Encoder::Language(candidates) => Encoder::Language(of(candidates)),
         };
         let decoders = self.decoders.iter().filter(|decoder| decoder.making == *making).cloned().collect();
-        Self { name: self.name.clone(), encoder, decoders, crosses: of(&self.crosses), release: self.release.clone() }
+        Self { name: self.name.clone(), encoder, decoders, crosses: of(&self.crosses) }
     }
 }
 
@@ -112,8 +128,7 @@ pub(super) fn length(features: &[Feature], name: &str, axis: usize) -> usize {
 
 impl Candidate {
     fn of(found: Found, interface: Interface, variant: Option<&Variant>) -> Self {
-        let is = |axis: &str, value: &str| variant.and_then(|variant| variant.axes.get(axis)).is_some_and(|found| found == value);
-        let order = (!is("precision", "float32"), is("linear", "conv"), Reverse(variant.and_then(|variant| variant.target)));
+        let order = bundles::preference(variant);
         let component = variant.map_or_else(String::new, |variant| variant.component.clone());
         Self { found, interface, making: Making::of(variant), component, order }
     }
@@ -149,17 +164,14 @@ impl Candidate {
 
 /// Finds what there is.
 pub(super) fn choose(context: &Context, options: &TextChoice<'_>) -> Result<Chosen, Error> {
-    let release = match options.subject {
-        BundleSubject::Folder(_) => None,
-        BundleSubject::Package(request) => Some(publish::find_usable(context, request)?),
-    };
     let mut candidates = Vec::new();
     for found in bundles::find(context, options.subject, options.variants)? {
-        let (interface, variant) = match &found {
-            Found::Variant(variant) => (variant.interface.clone(), Some(variant.clone())),
-            Found::Folder(_) => (found.clone().open(context)?.package.interface(None).cloned(), None),
+        let variant = found.variant().cloned();
+        let interface = match &variant {
+            Some(variant) => variant.interface.clone(),
+            None => found.clone().open(context)?.package.interface(None).cloned(),
         };
-        candidates.extend(interface.map(|interface| Candidate::of(found, interface, variant.as_deref())));
+        candidates.extend(interface.map(|interface| Candidate::of(found, interface, variant.as_ref())));
     }
     candidates.sort_by_key(|candidate| candidate.order);
     let with = |output: &str| candidates.iter().filter(|it| has(&it.interface.outputs, output)).cloned().collect::<Vec<_>>();
@@ -175,39 +187,89 @@ pub(super) fn choose(context: &Context, options: &TextChoice<'_>) -> Result<Chos
         (true, false) => Encoder::Tokens(tokens),
         _ => return Err(TextRunError::Missing { package: name, missing: "encoder of text" }.into()),
     };
-    Ok(Chosen { name, encoder, decoders, crosses: with("cross_key_cache"), release })
+    Ok(Chosen { name, encoder, decoders, crosses: with("cross_key_cache") })
 }
 
-/// The tokenizer that is named, or the one among the package's plain files; `tokenizer.json` before others.
-pub(super) fn tokenizer(context: &Context, options: &TextChoice<'_>, chosen: &Chosen) -> Result<Tokenizer, TextRunError> {
-    if let Some(path) = options.tokenizer {
-        return Ok(Tokenizer::open(&context.directory().join(path))?);
+/// The files of the tokenizer that is named, or of the one among the package's plain files.
+pub(super) fn tokenizer_files(context: &Context, options: &TextChoice<'_>) -> Result<TokenizerFiles, Error> {
+    match options.tokenizer {
+        Some(path) => Ok(TokenizerFiles::beside(&context.directory().join(path)).map_err(TextRunError::from)?),
+        None => Ok(TokenizerFiles::new(together(bundles::plain_files(context, options.subject)?))),
     }
-    let variants = chosen.release.iter().flat_map(|release| &release.variants).filter(|variant| variant.kind == BundleKind::Files);
-    let files = variants.flat_map(|variant| &variant.files).filter(|file| Tokenizer::is_one(file.path.file_name()));
-    let file = files.min_by_key(|file| (!file.path.as_str().ends_with(".json"), file.path.clone()));
-    let file = file.ok_or_else(|| TextRunError::NoTokenizer { package: chosen.name.clone() })?;
-    let path = context.store().blob_path(&file.sha256);
-    let bytes = std::fs::read(&path).map_err(|source| TextRunError::Read { path, source })?;
-    Ok(Tokenizer::read(Path::new(file.path.as_str()), &bytes, file.path.as_str().ends_with(".json"))?)
 }
 
-/// The chat template that belongs to the tokenizer: among the package's plain files, or beside the tokenizer that was named.
-pub(super) fn chat_template(context: &Context, options: &TextChoice<'_>, chosen: &Chosen) -> Option<ChatTemplate> {
-    let read = |name: &str| match options.tokenizer {
-        Some(path) => std::fs::read_to_string(context.directory().join(path).with_file_name(name)).ok(),
-        None => {
-            let variants = chosen.release.iter().flat_map(|release| &release.variants).filter(|variant| variant.kind == BundleKind::Files);
-            let file = variants.flat_map(|variant| &variant.files).find(|file| file.path.file_name() == name)?;
-            std::fs::read_to_string(context.store().blob_path(&file.sha256)).ok()
+/// The tokenizer that these files are.
+pub(super) fn tokenizer(files: &TokenizerFiles, package: &str) -> Result<Tokenizer, TextRunError> {
+    Tokenizer::find(files)?.ok_or_else(|| TextRunError::NoTokenizer { package: package.to_owned() })
+}
+
+/// Of plain files those that belong to one tokenizer: what lies in the same folder and component before what has no tokenizer beside it.
+fn together(groups: Vec<PlainFiles>) -> BTreeMap<String, PathBuf> {
+    let mut folders: Vec<BTreeMap<String, PathBuf>> = Vec::new();
+    for PlainFiles { files } in groups {
+        let is_one = |file: &&crate::base::RelativePath| Tokenizer::is_one(file.file_name());
+        let mut tokenizers: Vec<String> =
+            files.keys().filter(is_one).map(|file| file.parent().map_or(String::new(), |it| format!("{it}/"))).collect();
+        tokenizers.sort_by_key(|folder| (folder.len(), folder.clone()));
+        tokenizers.dedup();
+        // What lies below a tokenizer's folder is its; the rest of the component goes with the first.
+        let owner = |path: &str| tokenizers.iter().rposition(|folder| path.starts_with(folder.as_str())).unwrap_or(0);
+        let mut own = vec![BTreeMap::new(); tokenizers.len().max(1)];
+        for (path, file) in files {
+            let index = owner(path.as_str());
+            let folder = tokenizers.get(index).map_or("", String::as_str);
+            let name = path.as_str().strip_prefix(folder).unwrap_or_else(|| path.file_name());
+            own[index].insert(name.to_owned(), file);
         }
-    };
-    let config = read("tokenizer_config.json").and_then(|text| serde_json::from_str(&text).ok());
-    ChatTemplate::find(read("chat_template.jinja"), config.as_ref())
+        folders.extend(own);
+    }
+    let has = |folder: &BTreeMap<String, PathBuf>| folder.keys().any(|name| Tokenizer::is_one(name));
+    let rank = |folder: &BTreeMap<String, PathBuf>| (!has(folder), !folder.contains_key("tokenizer.json"));
+    folders.sort_by_key(rank);
+    let mut folders = folders.into_iter();
+    let mut chosen = folders.next().unwrap_or_default();
+    for folder in folders.filter(|folder| !has(folder)) {
+        for (name, file) in folder {
+            let plain = name.rsplit('/').next().unwrap_or(&name).to_owned();
+            chosen.entry(plain).or_insert(file);
+        }
+    }
+    chosen
 }
 
 /// Of candidates that can take `wanted` tokens the shortest, else the longest; equal ones in their order.
 pub(super) fn fitting(candidates: &[Candidate], wanted: usize, length: impl Fn(&Candidate) -> usize) -> Option<&Candidate> {
     let enough = candidates.iter().filter(|candidate| length(candidate) >= wanted).min_by_key(|candidate| length(candidate));
     enough.or_else(|| candidates.iter().min_by_key(|candidate| Reverse(length(candidate))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn group(files: &[&str]) -> PlainFiles {
+        PlainFiles { files: files.iter().map(|path| (path.parse().unwrap(), PathBuf::from(path))).collect() }
+    }
+
+    fn chosen(groups: &[&[&str]]) -> Vec<String> {
+        together(groups.iter().map(|files| group(files)).collect()).into_values().map(|path| path.display().to_string()).collect()
+    }
+
+    #[test]
+    fn files_of_one_tokenizer_are_found_together() {
+        assert_eq!(chosen(&[&["tokenizer.json", "tokenizer_config.json"]]), ["tokenizer.json", "tokenizer_config.json"]);
+        assert_eq!(
+            chosen(&[&["a/vocab.txt", "a/tokenizer_config.json"], &["readme.md"]]),
+            ["readme.md", "a/tokenizer_config.json", "a/vocab.txt"]
+        );
+        assert_eq!(chosen(&[&["vocab.txt"], &["x/chat_template.jinja"]]), ["x/chat_template.jinja", "vocab.txt"]);
+        // The settings of another tokenizer are none of this one's.
+        assert_eq!(chosen(&[&["a.model", "special_tokens_map.json"], &["tokenizer.json"]]), ["tokenizer.json"]);
+        assert_eq!(chosen(&[&["a/vocab.txt", "a/x.json", "b/tokenizer.json", "b/y.json"]]), ["b/tokenizer.json", "b/y.json"]);
+        assert_eq!(
+            chosen(&[&["t/tokenizer.json", "t/additional_chat_templates/rag.jinja"]]),
+            ["t/additional_chat_templates/rag.jinja", "t/tokenizer.json"]
+        );
+        assert!(chosen(&[]).is_empty());
+    }
 }

@@ -2,7 +2,10 @@
 
 use std::{io, path::PathBuf};
 
-use crate::{eval::EvalError, text::TextError};
+use crate::{
+    eval::EvalError,
+    text::{FORMS, TextError},
+};
 
 /// Why a package cannot be run on text.
 #[derive(Debug, thiserror::Error)]
@@ -25,7 +28,7 @@ pub enum TextRunError {
         missing: &'static str,
     },
     /// A package without a tokenizer.
-    #[error("`{package}` has no tokenizer: expected a plain file `tokenizer.json` or `*.model`")]
+    #[error("`{package}` has no tokenizer: expected a plain file {}", FORMS)]
     NoTokenizer {
         /// The package, or the bundle.
         package: String,
@@ -38,6 +41,12 @@ pub enum TextRunError {
     NoTokens {
         /// The bundle.
         bundle: String,
+    },
+    /// A package that nobody can talk with.
+    #[error("`{package}` has no language model, and only those take part in conversations")]
+    NoLanguageModel {
+        /// The package, or the bundle.
+        package: String,
     },
     /// A package without a chat template.
     #[error("`{package}` has no chat template: expected a plain file `chat_template.jinja`, or one in `tokenizer_config.json`")]
@@ -88,6 +97,7 @@ impl TextRunError {
                 Some("add a component with `files = [\"tokenizer.json\"]` to the package, or name one with --tokenizer".to_owned())
             }
             Self::NoLanguages => Some("add --source-language and --target-language, e.g. en and de".to_owned()),
+            Self::NoLanguageModel { .. } => Some("leave out --chat".to_owned()),
             Self::NoChatTemplate { .. } => Some("add the file beside tokenizer.json to the package, or leave out --chat".to_owned()),
             Self::TooLong { .. } => Some("shorten the text, or build a variant with a longer context".to_owned()),
             Self::Text(error) => error.hint(),

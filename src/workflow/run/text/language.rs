@@ -169,6 +169,14 @@ pub(in crate::workflow) struct Memory {
 }
 
 impl Memory {
+    /// What is left to read of `tokens`. What is remembered is forgotten where it is no beginning of them.
+    pub(super) fn rest_of<'t>(&mut self, tokens: &'t [u32]) -> &'t [u32] {
+        if !tokens.starts_with(&self.tokens) {
+            *self = Self::default();
+        }
+        &tokens[self.tokens.len()..]
+    }
+
     /// Takes tokens as read, which a model without a cache reads with every call.
     pub(super) fn recall(&mut self, tokens: &[u32]) {
         self.tokens.extend(tokens);

@@ -3,6 +3,7 @@
 //! Which bundles of a package do what is seen from their inputs and outputs; the tokenizer is one of its plain files.
 
 mod choice;
+mod conversation;
 mod error;
 mod language;
 mod opened;
@@ -11,24 +12,26 @@ mod translator;
 
 use std::{
     fs,
+    ops::ControlFlow,
     path::{Path, PathBuf},
     time::Instant,
 };
 
 use serde::Serialize;
 
+pub use conversation::{ConversationReport, Partner, converse};
 pub use error::TextRunError;
 pub(in crate::workflow) use language::LanguageBundles;
 
 use self::{
     choice::Chosen,
-    language::{Memory, Prompted},
+    language::{LanguageModel, Memory, Prompted},
     sentences::SentenceEncoder,
     translator::TranslatorBundles,
 };
 use crate::{
     eval::Mode,
-    text::{ChatTemplate, Limits, Strategy, Tokenizer, generate},
+    text::{ChatTemplate, Generated, Limits, LocalTime, Message, Role, Strategy, Tokenizer, TokenizerFiles, generate},
     workflow::{Amount, Context, Error, bundles::BundleSubject},
 };
 
@@ -47,10 +50,10 @@ pub struct TextOptions {
     pub tokenizer: Option<PathBuf>,
     /// The languages of source and target, where the tokenizer has tokens for them, e.g. `en`.
     pub languages: Option<(String, String)>,
-    /// What a chat template is told about the system.
-    pub system: Option<String>,
-    /// Whether a language model is asked by its chat template, instead of going on with the text.
-    pub chat: bool,
+    /// A language model is asked by its chat template, instead of going on with the text.
+    pub chat: Option<ChatOptions>,
+    /// Whether the text is shown as it comes, which no bar may disturb.
+    pub streams: bool,
     /// How tokens are chosen.
     pub strategy: Strategy,
     /// The most tokens of a result.
@@ -59,11 +62,23 @@ pub struct TextOptions {
     pub mode: Mode,
 }
 
+/// What a chat template is told beside the text.
+#[derive(Debug, Clone)]
+pub struct ChatOptions {
+    /// The system message.
+    pub system: Option<String>,
+    /// What it takes for the time.
+    pub now: LocalTime,
+}
+
 /// What came of it.
 #[derive(Debug, Clone, Serialize)]
 pub struct TextReport {
     /// The bundles that were run.
     pub bundles: Vec<String>,
+    /// Which precision and compression was run, where there are several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub picked: Option<Picked>,
     /// The texts, in their order.
     pub texts: Vec<TextResult>,
     /// Cosines between the sentences, where there are sentences.
@@ -76,14 +91,28 @@ pub struct TextReport {
     pub prompt_tokens_per_second: Option<f64>,
 }
 
+/// One way in which a package's variants were made, of several.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Picked {
+    /// The one that was run, e.g. `float32`.
+    pub making: String,
+    /// The others.
+    pub others: Vec<String>,
+}
+
 /// A text and what it became.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct TextResult {
     /// The text.
     pub text: String,
+    /// What the chat template made of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<String>,
+    /// The tokens that the model read.
+    pub prompt_ids: Vec<u32>,
     /// The text that was generated.
     pub output: Option<String>,
-    /// Its tokens.
+    /// The tokens that were generated; of a sentence its own, as in `prompt_ids`.
     pub ids: Vec<u32>,
     /// Whether it ended by itself, and not at the limit.
     pub ended: Option<bool>,
@@ -100,22 +129,24 @@ pub struct TextResult {
 pub fn run_text(context: &Context, options: &TextOptions, watch: &mut dyn FnMut(usize, &str)) -> Result<TextReport, Error> {
     let texts = texts(context.directory(), options)?;
     let chosen = choice::choose(context, &options.choice())?;
-    let tokenizer = choice::tokenizer(context, &options.choice(), &chosen)?;
+    let language = matches!(chosen.encoder, choice::Encoder::Language(_));
+    if options.chat.is_some() && !language {
+        return Err(TextRunError::NoLanguageModel { package: chosen.name }.into());
+    }
+    let files = choice::tokenizer_files(context, &options.choice())?;
+    let tokenizer = choice::tokenizer(&files, &chosen.name)?;
     let start = Instant::now();
     let report = match &chosen.encoder {
-        choice::Encoder::Sentences(_) => sentences(context, &chosen, &tokenizer, options, texts)?,
-        choice::Encoder::Tokens(_) => translate(context, &chosen, &tokenizer, options, texts, watch)?,
+        choice::Encoder::Sentences(_) => sentences(context, &chosen, &tokenizer, options, texts)?.timed(start),
+        choice::Encoder::Tokens(_) => translate(context, &chosen, &tokenizer, options, texts, watch)?.timed(start),
         choice::Encoder::Language(candidates) => {
             let bundles = LanguageBundles::open(context, &chosen.name, candidates)?;
-            let template = options.chat.then(|| choice::chat_template(context, &options.choice(), &chosen));
-            if matches!(template, Some(None)) {
-                return Err(TextRunError::NoChatTemplate { package: chosen.name }.into());
-            }
-            let template = template.flatten();
-            return Ok(Completion { context, options, tokenizer: &tokenizer, template }.run(&bundles, texts, watch)?);
+            let chat = options.chat.as_ref().map(|chat| Ok((template(&files, &chosen.name)?, chat))).transpose().map_err(Error::TextRun)?;
+            Completion { context, options, tokenizer: &tokenizer, chat }.run(&bundles, texts, watch)?
         }
     };
-    Ok(report.timed(start))
+    let picked = chosen.picked(&report.bundles);
+    Ok(TextReport { picked, ..report })
 }
 
 /// Runs a package's translator on texts as often as there are ways in which its decoders were made (precision, compression), the most
@@ -130,7 +161,7 @@ pub(in crate::workflow) fn translate_each(context: &Context, options: &TextOptio
     if makings.is_empty() || !matches!(chosen.encoder, choice::Encoder::Tokens(_)) {
         return Err(TextRunError::Missing { package: chosen.name, missing: "translator" }.into());
     }
-    let tokenizer = choice::tokenizer(context, &options.choice(), &chosen)?;
+    let tokenizer = choice::tokenizer(&choice::tokenizer_files(context, &options.choice())?, &chosen.name)?;
     let report = |(name, made): (String, Chosen)| {
         let start = Instant::now();
         let report = translate(context, &made, &tokenizer, options, texts.clone(), &mut |_, _| ())?;
@@ -167,7 +198,7 @@ pub(in crate::workflow) fn language_models(
     if makings.is_empty() {
         return Err(TextRunError::Missing { package: chosen.name, missing: "language model" }.into());
     }
-    Ok((choice::tokenizer(context, choice, &chosen)?, makings))
+    Ok((choice::tokenizer(&choice::tokenizer_files(context, choice)?, &chosen.name)?, makings))
 }
 
 impl TextOptions {
@@ -207,7 +238,7 @@ fn sentences(
     let mut results = Vec::with_capacity(texts.len());
     for (text, ids) in texts.into_iter().zip(ids) {
         let (embedding, cut) = encoder.embed(&ids)?;
-        results.push(TextResult { text, output: None, ids, ended: None, cut, embedding: Some(embedding) });
+        results.push(TextResult { text, prompt_ids: ids.clone(), ids, cut, embedding: Some(embedding), ..TextResult::default() });
         task.advance(1);
     }
     task.finish("read the sentences");
@@ -216,6 +247,7 @@ fn sentences(
     let similarities = Some(vectors.iter().map(row).collect());
     Ok(TextReport {
         bundles: vec![opened.bundle.name],
+        picked: None,
         texts: results,
         similarities,
         seconds: 0.0,
@@ -241,7 +273,7 @@ fn translate(
     let length = sources.iter().map(|source| source.ids.len()).max().unwrap_or(0);
     let bundles = TranslatorBundles::open(context, chosen, length)?;
     let translator = bundles.translator(options.mode);
-    let task = context.progress().begin("generating texts", Amount::Items(texts.len() as u64));
+    let task = (!options.streams).then(|| context.progress().begin("generating texts", Amount::Items(texts.len() as u64)));
     let mut results = Vec::with_capacity(texts.len());
     for (index, (text, source)) in texts.into_iter().zip(&sources).enumerate() {
         let (encoded, cut) = translator.encode(source)?;
@@ -251,15 +283,20 @@ fn translate(
             if let Some(piece) = stream.push(id) {
                 watch(index, &piece);
             }
+            ControlFlow::Continue(())
         })?;
         let output = tokenizer.decode(&generated.ids).map_err(TextRunError::from)?;
-        let (ids, ended) = (generated.ids, Some(generated.ended));
-        results.push(TextResult { text, output: Some(output), ids, ended, cut, embedding: None });
-        task.advance(1);
+        if let Some(rest) = stream.rest(&output) {
+            watch(index, rest);
+        }
+        let (ids, ended, prompt_ids) = (generated.ids, Some(generated.ended), source.ids.clone());
+        results.push(TextResult { text, prompt_ids, output: Some(output), ids, ended, cut, ..TextResult::default() });
+        task.iter().for_each(|task| task.advance(1));
     }
-    task.finish("generated the texts");
+    task.into_iter().for_each(|task| task.finish("generated the texts"));
     Ok(TextReport {
         bundles: bundles.names(),
+        picked: None,
         texts: results,
         similarities: None,
         seconds: 0.0,
@@ -273,64 +310,106 @@ struct Completion<'a> {
     context: &'a Context,
     options: &'a TextOptions,
     tokenizer: &'a Tokenizer,
-    template: Option<ChatTemplate>,
+    chat: Option<(ChatTemplate, &'a ChatOptions)>,
+}
+
+/// The chat template of a package.
+fn template(files: &TokenizerFiles, package: &str) -> Result<ChatTemplate, TextRunError> {
+    ChatTemplate::find(files)?.ok_or_else(|| TextRunError::NoChatTemplate { package: package.to_owned() })
+}
+
+/// What came of a prompt, and what reading it took.
+struct Completed {
+    generated: Generated,
+    output: String,
+    read: usize,
+    reading: f64,
 }
 
 impl Completion<'_> {
-    fn prompt(&self, text: &str) -> Result<Vec<u32>, TextRunError> {
-        Ok(match &self.template {
-            Some(template) => self.tokenizer.encode(&template.render(self.options.system.as_deref(), text)?, false)?,
-            None => self.tokenizer.encode(text, true)?,
-        })
+    /// The text that the model reads, where a template writes it, and its tokens.
+    fn prompt(&self, text: &str) -> Result<(Option<String>, Vec<u32>), TextRunError> {
+        let Some((template, chat)) = &self.chat else { return Ok((None, self.tokenizer.encode(text, true)?)) };
+        let system = chat.system.clone().map(|content| Message { role: Role::System, content });
+        let user = Message { role: Role::User, content: text.to_owned() };
+        let prompt = template.render(&system.into_iter().chain([user]).collect::<Vec<_>>(), chat.now)?;
+        let ids = self.tokenizer.encode(&prompt, false)?;
+        Ok((Some(prompt), ids))
     }
 
     fn run(&self, bundles: &LanguageBundles, texts: Vec<String>, watch: &mut dyn FnMut(usize, &str)) -> Result<TextReport, TextRunError> {
         let model = bundles.model(self.options.mode);
         let start = Instant::now();
         let (mut reading, mut read) = (0.0, 0);
-        let task = self.context.progress().begin("generating texts", Amount::Items(texts.len() as u64));
+        let items = Amount::Items(texts.len() as u64);
+        let task = (!self.options.streams).then(|| self.context.progress().begin("generating texts", items));
         let mut results = Vec::with_capacity(texts.len());
         for (index, text) in texts.into_iter().enumerate() {
-            let prompt = self.prompt(&text)?;
-            let most = bundles.context().saturating_sub(1);
-            let (&last, before) = match prompt.split_last() {
-                Some(split) if prompt.len() <= most => split,
-                Some(_) => {
-                    let package = self.options.subject.to_string();
-                    return Err(TextRunError::TooLong { package, index, tokens: prompt.len(), most });
-                }
-                None => return Err(TextRunError::Missing { package: format!("text {}", index + 1), missing: "tokens" }),
-            };
-            let (asked, mut memory) = (Instant::now(), Memory::default());
-            if model.reads_ahead() {
-                model.read(&mut memory, before)?;
-            } else {
-                memory.recall(before);
-            }
-            (reading, read) = (reading + asked.elapsed().as_secs_f64(), read + before.len());
-            let limits = Limits { start: last, ends: model.ends(), most: self.options.most_tokens.min(bundles.context() - before.len()) };
-            let mut stream = Stream { tokenizer: self.tokenizer, ids: Vec::new(), shown: 0 };
-            let generated = generate(&Prompted { model: &model, memory }, &limits, self.options.strategy, &mut |id| {
-                if let Some(piece) = stream.push(id) {
-                    watch(index, &piece);
-                }
+            let (prompt, prompt_ids) = self.prompt(&text)?;
+            let completed = self.complete(&model, bundles, index, &prompt_ids, &mut Memory::default(), &mut |piece| {
+                watch(index, piece);
+                ControlFlow::Continue(())
             })?;
-            let output = Some(self.tokenizer.decode(&generated.ids)?);
-            results.push(TextResult { text, output, ids: generated.ids, ended: Some(generated.ended), cut: 0, embedding: None });
-            task.advance(1);
+            (reading, read) = (reading + completed.reading, read + completed.read);
+            let (output, generated) = (Some(completed.output), completed.generated);
+            let ended = Some(generated.ended);
+            results.push(TextResult { text, prompt, prompt_ids, output, ids: generated.ids, ended, ..TextResult::default() });
+            task.iter().for_each(|task| task.advance(1));
         }
-        task.finish("generated the texts");
+        task.into_iter().for_each(|task| task.finish("generated the texts"));
         let seconds = start.elapsed().as_secs_f64();
         let tokens: usize = results.iter().map(|result| result.ids.len()).sum();
         let speed = |count: usize, seconds: f64| (count > 0).then(|| count as f64 / seconds.max(1e-9));
         Ok(TextReport {
             bundles: bundles.names(),
+            picked: None,
             texts: results,
             similarities: None,
             seconds,
             tokens_per_second: speed(tokens, seconds - reading),
             prompt_tokens_per_second: speed(read, reading).filter(|_| model.reads_ahead()),
         })
+    }
+
+    /// Goes on with a prompt. `memory` may have read its beginning, and has read all but its last token afterwards.
+    fn complete(
+        &self,
+        model: &LanguageModel<'_>,
+        bundles: &LanguageBundles,
+        index: usize,
+        prompt: &[u32],
+        memory: &mut Memory,
+        watch: &mut dyn FnMut(&str) -> ControlFlow<()>,
+    ) -> Result<Completed, TextRunError> {
+        let most = bundles.context().saturating_sub(1);
+        let (&last, before) = match prompt.split_last() {
+            Some(split) if prompt.len() <= most => split,
+            Some(_) => {
+                let package = self.options.subject.to_string();
+                return Err(TextRunError::TooLong { package, index, tokens: prompt.len(), most });
+            }
+            None => return Err(TextRunError::Missing { package: format!("text {}", index + 1), missing: "tokens" }),
+        };
+        let asked = Instant::now();
+        let rest = memory.rest_of(before);
+        if model.reads_ahead() {
+            model.read(memory, rest)?;
+        } else {
+            memory.recall(rest);
+        }
+        let (reading, read) = (asked.elapsed().as_secs_f64(), rest.len());
+        let limits = Limits { start: last, ends: model.ends(), most: self.options.most_tokens.min(bundles.context() - before.len()) };
+        let mut stream = Stream { tokenizer: self.tokenizer, ids: Vec::new(), shown: 0 };
+        let prompted = Prompted { model, memory: memory.clone() };
+        let generated = generate(&prompted, &limits, self.options.strategy, &mut |id| match stream.push(id) {
+            Some(piece) => watch(&piece),
+            None => ControlFlow::Continue(()),
+        })?;
+        let output = self.tokenizer.decode(&generated.ids)?;
+        if let Some(rest) = stream.rest(&output) {
+            let _ = watch(rest);
+        }
+        Ok(Completed { generated, output, read, reading })
     }
 }
 
@@ -348,5 +427,10 @@ impl Stream<'_> {
         let piece = text.get(self.shown..).filter(|piece| !piece.is_empty() && !piece.ends_with('\u{fffd}'))?.to_owned();
         self.shown = text.len();
         Some(piece)
+    }
+
+    /// What was held back, when nothing follows any more.
+    fn rest<'t>(&self, output: &'t str) -> Option<&'t str> {
+        output.get(self.shown..).filter(|rest| !rest.is_empty())
     }
 }

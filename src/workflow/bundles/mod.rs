@@ -1,0 +1,332 @@
+//! Bundles that can be run: a folder, variants that a fetch has placed, or variants of a release in the store, which are run from their blobs
+//! without being placed anywhere.
+
+mod argument;
+mod placed;
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    path::{Path, PathBuf},
+};
+
+pub use argument::{BundleArgument, Resolved, resolve};
+pub use placed::PlacedError;
+
+use super::{Context, Error, PackageRequest, RequestError, publish};
+use crate::{
+    base::{PackageName, Target},
+    eval::{Files, Package, PackageError},
+    manifest::{
+        GlobError, VariantGlob, nearest,
+        release::{BundleKind, Variant},
+    },
+    mil::{self, VerifyError},
+    ops,
+};
+
+/// What to run.
+#[derive(Debug, Clone)]
+pub enum BundleSubject {
+    /// A `.mlpackage` folder.
+    Folder(PathBuf),
+    /// A folder in which a fetch has placed a package.
+    Placed(PathBuf),
+    /// A release of the store; the highest version that will do.
+    Package(PackageRequest),
+}
+
+impl fmt::Display for BundleSubject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Folder(path) | Self::Placed(path) => write!(f, "{}", path.display()),
+            Self::Package(request) => write!(f, "{request}"),
+        }
+    }
+}
+
+/// A bundle, opened and found sound.
+#[derive(Debug)]
+pub struct Bundle {
+    /// As a person would name it: the folder, or the variant's id.
+    pub name: String,
+    /// The program and its weights.
+    pub package: Package,
+    /// The variant, where it is one of a release.
+    pub variant: Option<Variant>,
+}
+
+/// Why there is nothing to run.
+#[derive(Debug, thiserror::Error)]
+pub enum BundleError {
+    /// The bundle cannot be opened.
+    #[error("cannot open the bundle `{bundle}`")]
+    Open {
+        /// The bundle.
+        bundle: String,
+        /// Why.
+        #[source]
+        source: PackageError,
+    },
+    /// Its program contradicts itself.
+    #[error("the program of `{bundle}` is not sound")]
+    Unsound {
+        /// The bundle.
+        bundle: String,
+        /// What is wrong.
+        #[source]
+        source: Box<VerifyError>,
+    },
+    /// A glob over variants.
+    #[error(transparent)]
+    Glob(#[from] GlobError),
+    /// A glob that leaves no variant.
+    #[error("`{glob}` matches no variant of `{package}`")]
+    NoVariant {
+        /// Package and requirement.
+        package: String,
+        /// The glob.
+        glob: String,
+        /// Ids that it may be meant to match.
+        nearest: Vec<String>,
+    },
+    /// Several variants that could be meant.
+    #[error("`{package}` has {} variants that could be meant: {}", ids.len(), ids.join(", "))]
+    Variants {
+        /// Package and requirement.
+        package: String,
+        /// Their ids.
+        ids: Vec<String>,
+    },
+    /// A compiled bundle.
+    #[error("`{}` is compiled, and only .mlpackage bundles can be run", path.display())]
+    Compiled {
+        /// The bundle.
+        path: PathBuf,
+    },
+    /// No package of that name.
+    #[error("the store has no package `{package}`")]
+    NoPackage {
+        /// The package.
+        package: PackageName,
+        /// Packages that may be meant.
+        nearest: Vec<String>,
+        /// Whether the working directory has a folder of that name.
+        folder: bool,
+    },
+    /// A text that can be no package.
+    #[error("`{text}` is no name of a package")]
+    NoName {
+        /// The text.
+        text: String,
+        /// Why not.
+        #[source]
+        source: RequestError,
+        /// Whether the working directory has a folder of that name.
+        folder: bool,
+    },
+    /// A placed folder.
+    #[error(transparent)]
+    Placed(#[from] PlacedError),
+    /// Nothing in it is a program.
+    #[error("`{package}` has no variant that can be run: only .mlpackage bundles can")]
+    NoPrograms {
+        /// Package and requirement.
+        package: String,
+    },
+}
+
+impl BundleError {
+    /// The next step, where there is one.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoVariant { nearest, .. } if !nearest.is_empty() => {
+                let ids: Vec<String> = nearest.iter().map(|id| format!("`{id}`")).collect();
+                Some(format!("did you mean {}?", ids.join(" or ")))
+            }
+            Self::Variants { ids, .. } => Some(format!("name one: --variant '{}'", ids.first()?)),
+            Self::Compiled { .. } => Some("run the .mlpackage that it was compiled from".to_owned()),
+            Self::NoPackage { package, folder: true, .. } => Some(format!("the folder is meant by its path, `./{package}`")),
+            Self::NoName { text, folder: true, .. } => Some(format!("the folder is meant by its path, `./{text}`")),
+            Self::NoPackage { nearest, .. } if !nearest.is_empty() => {
+                let names: Vec<String> = nearest.iter().map(|name| format!("`{name}`")).collect();
+                Some(format!("did you mean {}?", names.join(" or ")))
+            }
+            Self::NoPackage { .. } => Some("`mlreg list` shows the packages of the store; a bundle is meant by its path".to_owned()),
+            Self::Placed(error) => error.hint(),
+            _ => None,
+        }
+    }
+}
+
+/// A bundle that was found, but not opened yet: what is in it may be large.
+#[derive(Debug, Clone)]
+pub(super) enum Found {
+    Folder(PathBuf),
+    Variant(Box<Variant>),
+    /// A bundle of a placed folder: its name there, and where its files lie.
+    Placed {
+        name: String,
+        variant: Box<Variant>,
+        files: Box<Files>,
+    },
+}
+
+impl Found {
+    pub(super) fn open(self, context: &Context) -> Result<Bundle, BundleError> {
+        let (name, variant, opened) = match self {
+            Self::Folder(path) => (path.display().to_string(), None, Package::open(&context.directory().join(&path))),
+            Self::Variant(variant) => {
+                let files = blobs(context, &variant);
+                (variant.id.clone(), Some(*variant.clone()), Package::of_files(Path::new(&variant.id), &files))
+            }
+            Self::Placed { name, variant, files } => (name.clone(), Some(*variant), Package::of_files(Path::new(&name), &files)),
+        };
+        let package = opened.map_err(|source| BundleError::Open { bundle: name.clone(), source })?;
+        let sound = mil::verify(package.program(), ops::find);
+        sound.map_err(|source| BundleError::Unsound { bundle: name.clone(), source: Box::new(source) })?;
+        Ok(Bundle { name, package, variant })
+    }
+
+    /// The variant, where it is known.
+    pub(super) fn variant(&self) -> Option<&Variant> {
+        match self {
+            Self::Folder(_) => None,
+            Self::Variant(variant) | Self::Placed { variant, .. } => Some(variant),
+        }
+    }
+
+    /// Where its files lie; `None` for a folder, which has them in itself.
+    pub(super) fn files(&self, context: &Context) -> Option<Files> {
+        match self {
+            Self::Folder(_) => None,
+            Self::Variant(variant) => Some(blobs(context, variant)),
+            Self::Placed { files, .. } => Some((**files).clone()),
+        }
+    }
+
+    /// As a person would name it.
+    pub(super) fn name(&self) -> String {
+        match self {
+            Self::Folder(path) => path.display().to_string(),
+            Self::Variant(variant) => variant.id.clone(),
+            Self::Placed { name, .. } => name.clone(),
+        }
+    }
+
+    /// The names that a glob may match: its id, and what its folder is called.
+    fn names(&self) -> Vec<String> {
+        let own = self.name();
+        let stem = own.rsplit_once('.').map(|(stem, _)| stem.to_owned());
+        let id = self.variant().map(|variant| variant.id.clone());
+        [Some(own), stem, id].into_iter().flatten().collect()
+    }
+}
+
+/// Where the files of a variant lie in the store.
+fn blobs(context: &Context, variant: &Variant) -> Files {
+    variant.files.iter().map(|file| (file.path.clone(), context.store().blob_path(&file.sha256))).collect()
+}
+
+/// Plain files of a package.
+#[derive(Debug, Clone)]
+pub(super) struct PlainFiles {
+    pub(super) files: Files,
+}
+
+/// The plain files of a subject, a group for each of its components. A bundle in a placed folder has those of the folder.
+pub(super) fn plain_files(context: &Context, subject: &BundleSubject) -> Result<Vec<PlainFiles>, Error> {
+    match subject {
+        BundleSubject::Folder(path) => {
+            let path = context.directory().join(path);
+            let folder = path.parent().filter(|folder| crate::fetch::is_placed(folder));
+            Ok(folder.map(|folder| placed::plain_files(folder)).transpose().map_err(BundleError::from)?.unwrap_or_default())
+        }
+        BundleSubject::Placed(path) => Ok(placed::plain_files(&context.directory().join(path)).map_err(BundleError::from)?),
+        BundleSubject::Package(request) => {
+            let release = publish::find_usable(context, request)?;
+            let plain = release.variants.iter().filter(|variant| variant.kind == BundleKind::Files);
+            Ok(plain.map(|variant| PlainFiles { files: blobs(context, variant) }).collect())
+        }
+    }
+}
+
+/// The bundles that a subject names: the folder, or every variant with a program that one of the globs matches.
+pub(super) fn find(context: &Context, subject: &BundleSubject, globs: &[String]) -> Result<Vec<Found>, Error> {
+    let mut sources = BTreeMap::new();
+    let mut chosen: Vec<Found> = match subject {
+        BundleSubject::Folder(path) => return Ok(vec![Found::Folder(path.clone())]),
+        BundleSubject::Placed(path) => {
+            let placed = placed::bundles(context, path).map_err(BundleError::from)?;
+            sources = placed.sources;
+            placed.bundles
+        }
+        BundleSubject::Package(request) => {
+            let release = publish::find_usable(context, request)?;
+            sources = release.sources;
+            let programs = release.variants.into_iter().filter(|variant| variant.kind == BundleKind::MlPackage);
+            programs.map(|variant| Found::Variant(Box::new(variant))).collect()
+        }
+    };
+    let package = || subject.to_string();
+    if chosen.is_empty() {
+        return Err(BundleError::NoPrograms { package: package() }.into());
+    }
+    let parsed: Vec<VariantGlob> = globs.iter().map(|glob| glob.parse()).collect::<Result<_, GlobError>>().map_err(BundleError::from)?;
+    let matches = |glob: &VariantGlob, found: &Found| found.names().iter().any(|name| glob.is_match(name));
+    for (text, glob) in globs.iter().zip(&parsed) {
+        if !chosen.iter().any(|found| matches(glob, found)) {
+            let names: Vec<String> = chosen.iter().map(Found::name).collect();
+            let nearest = nearest(text, names.iter().map(String::as_str), 3).into_iter().map(str::to_owned).collect();
+            return Err(BundleError::NoVariant { package: package(), glob: text.clone(), nearest }.into());
+        }
+    }
+    chosen.retain(|found| parsed.is_empty() || parsed.iter().any(|glob| matches(glob, found)));
+    let components: BTreeSet<&str> = chosen.iter().filter_map(Found::variant).map(|variant| variant.component.as_str()).collect();
+    for warning in components.into_iter().filter_map(|component| sources.get(component)?.warning(component)) {
+        context.progress().warning(&warning);
+    }
+    Ok(chosen)
+}
+
+/// What of a variant is a matter of how its numbers were made; bundles that differ in nothing else do the same.
+const MAKING: [&str; 3] = ["linear", "precision", "compression"];
+
+/// Where a bundle stands among those that do the same: float32 comes before float16 (which is no faster here), `linear` before `conv`, later
+/// targets before earlier ones.
+pub(super) fn preference(variant: Option<&Variant>) -> (bool, bool, Reverse<Option<Target>>) {
+    let is = |axis: &str, value: &str| variant.and_then(|variant| variant.axes.get(axis)).is_some_and(|found| found == value);
+    (!is("precision", "float32"), is("linear", "conv"), Reverse(variant.and_then(|variant| variant.target)))
+}
+
+/// The bundle that a subject names, opened: of several that do the same the preferred one, with the names of the others.
+pub(super) fn find_preferred(context: &Context, subject: &BundleSubject, glob: Option<&str>) -> Result<(Bundle, Vec<String>), Error> {
+    let globs: Vec<String> = glob.map(str::to_owned).into_iter().collect();
+    let mut found = find(context, subject, &globs)?;
+    let role = |found: &Found| {
+        let variant = found.variant()?;
+        let axes = variant.axes.iter().filter(|(axis, _)| !MAKING.contains(&axis.as_str()));
+        Some((variant.component.clone(), axes.map(|(axis, value)| (axis.clone(), value.clone())).collect::<Vec<_>>()))
+    };
+    let first = found.first().and_then(role);
+    if first.is_none() || found.iter().any(|other| role(other) != first) {
+        return Ok((only(subject, found)?.open(context)?, Vec::new()));
+    }
+    found.sort_by_key(|found| preference(found.variant()));
+    let chosen = found.remove(0);
+    Ok((chosen.open(context)?, found.iter().map(Found::name).collect()))
+}
+
+/// The only bundle that a subject names.
+pub(super) fn find_only(context: &Context, subject: &BundleSubject, glob: Option<&str>) -> Result<Found, Error> {
+    let globs: Vec<String> = glob.map(str::to_owned).into_iter().collect();
+    only(subject, find(context, subject, &globs)?)
+}
+
+fn only(subject: &BundleSubject, mut found: Vec<Found>) -> Result<Found, Error> {
+    if found.len() == 1 {
+        return Ok(found.remove(0));
+    }
+    Err(BundleError::Variants { package: subject.to_string(), ids: found.iter().map(Found::name).collect() }.into())
+}
