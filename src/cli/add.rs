@@ -62,7 +62,7 @@ pub(super) struct AddArguments {
     /// Place the variant that matches under another name
     #[arg(long, value_name = "NAME=GLOB", value_parser = renamed)]
     rename: Vec<(String, String)>,
-    /// Lowest OS version that the app supports, e.g. iOS17.2
+    /// Lowest OS version that the app supports, e.g. iOS17.2 or macOS14
     #[arg(long, value_name = "OS")]
     target: Option<OsFloor>,
     /// Place the bundles in DIR/<package>, from the manifest's folder

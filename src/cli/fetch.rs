@@ -47,13 +47,13 @@ pub(super) struct FetchArguments {
     /// Packages, e.g. `tae` or `tae@1.2`
     ///
     /// Requirements are cargo's: `tae@1.2` is 1.2.0 or any later version below 2.0.0. The highest that matches is taken; pre-releases
-    /// only where the requirement names one.
+    /// only where the requirement names one. Build metadata that is named, as in `tae@1.2.0+b7`, means that build and no other.
     #[arg(value_name = "PACKAGE[@REQ]")]
     packages: Vec<PackageRequest>,
     /// The remote: a folder, file://, http(s):// or hf://ORG/REPO[@REVISION]
     #[arg(long, value_name = "URL", value_parser = remote_url)]
     from: Option<RemoteUrl>,
-    /// Lowest OS version that the app supports, e.g. iOS17.2
+    /// Lowest OS version that the app supports, e.g. iOS17.2 or macOS14
     #[arg(long, value_name = "OS")]
     target: Option<OsFloor>,
     /// Only variants whose id matches, e.g. 'decoder-768-*'

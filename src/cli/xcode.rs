@@ -30,7 +30,7 @@ pub(super) struct XcodeArguments {
     /// Folder of the Xcode project; default: that of mlreg.toml
     #[arg(long, value_name = "DIR")]
     srcroot: Option<PathBuf>,
-    /// Lowest OS version that the app supports, e.g. iOS17.2
+    /// Lowest OS version that the app supports, e.g. iOS17.2 or macOS14
     #[arg(long, value_name = "OS")]
     target: Option<OsFloor>,
     /// Use the store alone

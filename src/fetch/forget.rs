@@ -21,27 +21,45 @@ use crate::{
 /// stays, and a folder that nothing is left in goes.
 ///
 /// # Errors
-/// What the store and the file system say.
+/// What the store and the file system say; `Link` as [`check_others`].
 pub fn forget_others(store: &Store, project: &Path, kept: &BTreeSet<PathBuf>) -> Result<Vec<PathBuf>, FetchError> {
+    let others = others(store, project, kept)?;
+    others.iter().try_for_each(|(folder, proof)| forget(store, folder, proof))?;
+    Ok(others.into_iter().map(|(folder, _)| folder).collect())
+}
+
+/// Makes sure that [`forget_others`] would not meet a link, for whoever changes something before it.
+///
+/// # Errors
+/// `Link` for a folder that is, or is reached through, a link now; what the store says.
+pub fn check_others(store: &Store, project: &Path, kept: &BTreeSet<PathBuf>) -> Result<(), FetchError> {
+    others(store, project, kept).map(drop)
+}
+
+fn others(store: &Store, project: &Path, kept: &BTreeSet<PathBuf>) -> Result<Vec<(PathBuf, Proof)>, FetchError> {
     let kept: BTreeSet<PathBuf> = kept.iter().map(|folder| fs::canonicalize(folder).unwrap_or_else(|_| folder.clone())).collect();
     let is_owned = |request: &FetchRequest| request.owner.as_ref().is_some_and(|owner| owner.project == project);
-    let mut removed = Vec::new();
+    let mut others = Vec::new();
     for placement in store.placements()? {
         let Ok(Journal { proof: Some(proof), requests, .. }) = serde_json::from_value(placement.body) else { continue };
         if requests.iter().any(is_owned) && !kept.contains(&placement.folder) {
-            forget(store, &placement.folder, &proof)?;
-            removed.push(placement.folder);
+            refuse_links(&placement.folder)?;
+            others.push((placement.folder, proof));
         }
     }
-    Ok(removed)
+    Ok(others)
+}
+
+/// Records have no links in their paths: where one leads elsewhere now, nothing there was placed by mlreg.
+fn refuse_links(folder: &Path) -> Result<(), FetchError> {
+    match folder.ancestors().find(|path| fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink())) {
+        Some(link) => Err(FolderError::Link { path: link.to_owned() }.into()),
+        None => Ok(()),
+    }
 }
 
 fn forget(store: &Store, folder: &Path, proof: &Proof) -> Result<(), FetchError> {
     let out = folder.parent().unwrap_or(folder);
-    // The record has no links in it: where one leads elsewhere now, nothing there was placed by mlreg.
-    if let Some(link) = out.ancestors().find(|path| fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink())) {
-        return Err(FolderError::Link { path: link.to_owned() }.into());
-    }
     let _held = Destination::lock(store, out, &proof.package, Staging::Beside)?;
     for name in proof.names().filter(|name| *name != PROOF_NAME).chain([PROOF_NAME]) {
         let path = folder.join(name);

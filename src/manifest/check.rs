@@ -10,7 +10,7 @@ use super::{
     canonical::{CanonicalError, to_canonical},
     release::{Blob, Release, SCHEMA, Segment, SegmentContent, Variant},
 };
-use crate::base::{ByteRange, ClashKind, Digest, PathClash, PathTree, RelativePath, limits, name_key};
+use crate::base::{ByteRange, ClashKind, Digest, PathClash, PathTree, RelativePath, limits, name_key, name_problem};
 
 /// What is wrong with a release manifest.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +49,12 @@ pub enum ReleaseError {
     /// A number that has no canonical form.
     #[error("the release manifest has no canonical form")]
     Canonical(#[source] CanonicalError),
+    /// A version that is too long for the name of a file.
+    #[error("the version `{version}` is too long for the name of a file")]
+    VersionName {
+        /// How it begins.
+        version: String,
+    },
     /// A variant's id or name that is no file name.
     #[error("the variant id or name `{text}` is not a safe file name")]
     VariantName {
@@ -223,6 +229,9 @@ impl Release {
     /// The first rule that does not hold.
     pub fn check(&self) -> Result<(), ReleaseError> {
         check_schema(&self.schema)?;
+        if !is_version_name(&self.version) {
+            return Err(ReleaseError::VersionName { version: self.version.to_string().chars().take(80).collect() });
+        }
         check_counts(self)?;
         check_integers(self)?;
         if let Some(pair) = self.variants.windows(2).find(|pair| pair[0].id >= pair[1].id) {
@@ -262,6 +271,11 @@ fn check_counts(release: &Release) -> Result<(), ReleaseError> {
         None if total.is_none_or(|total| total > limit) => Err(ReleaseError::TotalSize { limit }),
         None => Ok(()),
     }
+}
+
+/// Whether a version, with what stores and registries put behind it, is a name for files.
+pub(super) fn is_version_name(version: &semver::Version) -> bool {
+    name_problem(&format!("{version}.locations.json")).is_none()
 }
 
 fn check_schema(schema: &str) -> Result<(), ReleaseError> {
@@ -450,6 +464,15 @@ mod tests {
             let result = changed(|document| document["variants"][0]["name"] = json!(name));
             assert!(matches!(result, Err(ReleaseError::VariantName { .. })), "{name}: {result:?}");
         }
+    }
+
+    #[test]
+    fn versions_are_file_names() {
+        assert!(changed(|document| document["version"] = json!(format!("1.0.0+{}", "a".repeat(200)))).is_ok());
+        assert!(
+            error(|document| document["version"] = json!(format!("1.0.0+{}", "a".repeat(250))))
+                .ends_with("is too long for the name of a file")
+        );
     }
 
     fn with_paths(files: &[&str], folders: &[&str]) -> Result<Release, ReleaseError> {

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 
 use super::{
     assign::Assignments,
+    check::is_version_name,
     component::{self, Component},
     error::{ManifestError, Problem},
     reader::{self, Item, Table},
@@ -70,12 +71,17 @@ impl PackageManifest {
     }
 }
 
+fn version(text: &str) -> Result<semver::Version, String> {
+    let version = semver::Version::parse(text).map_err(|error| error.to_string())?;
+    if is_version_name(&version) { Ok(version) } else { Err("too long".to_owned()) }
+}
+
 fn header(mut table: Table<'_>) -> Result<PackageHeader, ManifestError> {
     let optional = |item: Option<Item<'_>>| item.map(|item| item.text("a text").map(str::to_owned)).transpose();
     let name = "1 to 64 characters of a-z, 0-9, `-`, `_` or `.`, starting with a letter or digit";
     Ok(PackageHeader {
         name: table.need("name")?.parsed(name, str::parse::<PackageName>)?,
-        version: table.need("version")?.parsed("a semantic version such as \"1.0.0\"", semver::Version::parse)?,
+        version: table.need("version")?.parsed("a semantic version such as \"1.0.0\"", version)?,
         license: optional(table.take("license"))?,
         description: optional(table.take("description"))?,
         author: optional(table.take("author"))?,

@@ -62,7 +62,7 @@ fn compiled_bundles_alone_convert_their_weights() {
     let keys = "part = \"decoder\"\nsize = 64\nprecision = \"float32\"\ntarget = \"iOS16\"\nformat = \"mlmodelc\"";
     let place = |layout: Layout| {
         project.build_with(&decoder("taef1", keys), |options| (options.out, options.layout) = (Some("out".into()), layout)).unwrap();
-        project.path("out/p/decoder-64-float32-ios16-mlmodelc.mlmodelc")
+        project.path("out/p/decoder-64-float32-ios16.mlmodelc")
     };
     let bundle = place(Layout::Linked);
     let complete = fs::read(bundle.join("weights/weight.bin")).unwrap();

@@ -9,7 +9,7 @@ use super::Sandbox;
 
 impl Sandbox {
     /// Puts a release of `flux-1-tae` with a decoder into the home.
-    fn with_interface(self) -> Self {
+    pub(crate) fn with_interface(self) -> Self {
         let feature = |name: &str, shape: [u64; 4]| json!({ "name": name, "dtype": "float16", "shape": shape });
         let interface = json!({ "inputs": [feature("latent", [1, 16, 96, 96])], "outputs": [feature("image", [1, 3, 768, 768])] });
         let store = Store::open(&self.home()).unwrap();

@@ -15,6 +15,7 @@ mod journey;
 mod language;
 mod list;
 mod placed;
+mod names;
 mod publish;
 mod reference;
 mod run;

@@ -1,6 +1,7 @@
 //! Fetch, publish and verify from end to end: releases made by hand, a registry behind a server on loopback, homes and folders of
 //! their own. What moves is counted at the server.
 
+mod claims;
 #[cfg(unix)]
 mod damage;
 mod faults;
@@ -9,6 +10,8 @@ mod http_server;
 mod kills;
 mod layouts;
 mod lies;
+#[cfg(unix)]
+mod links;
 mod publish;
 mod random;
 mod resolution;

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     app::{Changes, Lock, LockedPackage, MANIFEST_NAME, remove_package, set_package},
     base::{AtomicFile, Digest, PackageName},
-    fetch::forget_others,
+    fetch::{check_others, forget_others},
     manifest::{ManifestError, Problem},
     workflow::{Context, Error},
 };
@@ -144,10 +144,11 @@ pub fn remove(context: &Context, packages: &[PackageName]) -> Result<RemoveRepor
     let project = Project::with_text(root, text)?;
     let mut lock = project.lock.clone();
     lock.packages.retain(|name, _| !packages.contains(name));
+    let kept = project.members(|package| project.root.join(&package.out)).into_keys().collect();
+    check_others(context.store(), &project.root, &kept)?;
     let path = project.manifest_path();
     AtomicFile::write_through_links(&path, project.text.as_bytes()).map_err(AppError::io("write", &path))?;
     project.write_lock(&lock)?;
-    let kept = project.members(|package| project.root.join(&package.out)).into_keys().collect();
     let removed = forget_others(context.store(), &project.root, &kept)?;
     Ok(RemoveReport { manifest: path, packages: packages.to_vec(), removed })
 }
