@@ -78,7 +78,7 @@ fn version(text: &str) -> Result<semver::Version, String> {
 
 fn header(mut table: Table<'_>) -> Result<PackageHeader, ManifestError> {
     let optional = |item: Option<Item<'_>>| item.map(|item| item.text("a text").map(str::to_owned)).transpose();
-    let name = "1 to 64 characters of a-z, 0-9, `-`, `_` or `.`, starting with a letter or digit";
+    let name = "1 to 64 characters of a-z, 0-9, `-`, `_` or `.`, starting with a letter or digit, and no reserved device name";
     Ok(PackageHeader {
         name: table.need("name")?.parsed(name, str::parse::<PackageName>)?,
         version: table.need("version")?.parsed("a semantic version such as \"1.0.0\"", version)?,
@@ -244,7 +244,8 @@ exclude = [{ precision = "float32", compress = "palettize:4:group=16" }]
             ("[package]\nname = \"tae\"\nversion = \"1.0.0\"", "tae.toml:1:1: the manifest has no `[[component]]`"),
             (
                 "[package]\nname = \"Tae\"\nversion = \"1\"",
-                "tae.toml:2:8: `name` is \"Tae\", expected 1 to 64 characters of a-z, 0-9, `-`, `_` or `.`, starting with a letter or digit",
+                "tae.toml:2:8: `name` is \"Tae\", expected 1 to 64 characters of a-z, 0-9, `-`, `_` or `.`, starting with a letter or digit, \
+                 and no reserved device name",
             ),
             (
                 "[package]\nname = \"tae\"\nversion = \"1\"",
