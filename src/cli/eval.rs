@@ -48,7 +48,7 @@ const LARGEST: usize = 10;
 #[command(group = ArgGroup::new("numbers").multiple(true).args(["golden", "against", "expect", "roundtrip"]).conflicts_with("texts"))]
 #[command(group = ArgGroup::new("texts").multiple(true).args(["source", "hypothesis"]))]
 pub(super) struct EvalArguments {
-    /// .mlpackage folders, or packages of the store
+    /// Packages of the store, folders that `fetch` has placed, or .mlpackage folders
     #[arg(value_name = "BUNDLE|PACKAGE", required_unless_present = "hypothesis")]
     subject: Vec<BundleArgument>,
     /// Of packages: compare the variants whose ids match
@@ -88,7 +88,7 @@ pub(super) struct EvalArguments {
     /// How many inputs are made
     #[arg(long, value_name = "N", default_value = "1", hide_default_value = true, requires = "against")]
     samples: u32,
-    /// What made inputs come from
+    /// Seed of the generated inputs
     #[arg(long, value_name = "N", default_value = "0", hide_default_value = true)]
     seed: u64,
     /// Compare operations: where do they start to differ?

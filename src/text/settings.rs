@@ -65,6 +65,20 @@ pub(super) struct TokenizerSettings {
     pub(super) added: BTreeMap<u32, AddedToken>,
 }
 
+/// Classes whose mask takes the white space before it along.
+const GREEDY_MASKS: [&str; 10] = [
+    "RobertaTokenizer",
+    "BartTokenizer",
+    "LongformerTokenizer",
+    "LEDTokenizer",
+    "MvpTokenizer",
+    "LayoutLMv3Tokenizer",
+    "BlenderbotTokenizer",
+    "XLMRobertaTokenizer",
+    "MPNetTokenizer",
+    "DebertaTokenizer",
+];
+
 /// The special tokens of a class where its config is silent. An unknown class has none.
 fn defaults(class: &str) -> &'static [(&'static str, &'static str)] {
     match class {
@@ -186,11 +200,13 @@ impl TokenizerSettings {
 
     /// The token of a role, where a class is assumed.
     pub(super) fn role_of(&self, role: &str, class: Option<&str>) -> Option<AddedToken> {
+        let is_greedy = role == "mask_token" && class.is_some_and(|class| GREEDY_MASKS.contains(&class));
         match self.config.get(role) {
+            Some(Json::String(content)) => Some(AddedToken { lstrip: is_greedy, ..AddedToken::special(content) }),
             Some(value) => AddedToken::read(value, true),
             None => {
                 let default = defaults(class?).iter().find(|(key, _)| *key == role)?;
-                Some(AddedToken::special(default.1))
+                Some(AddedToken { lstrip: is_greedy, ..AddedToken::special(default.1) })
             }
         }
     }

@@ -1,8 +1,11 @@
 //! What transformers' templates may say and minijinja does not parse, rewritten into what it does: `{% generation %}` blocks (scopes without
-//! an effect), `%` between anything but numbers, and string literals side by side. Everything else stays as it is, byte for byte.
+//! an effect), `%` between anything but numbers, string literals side by side, slices with a step, and the line feed at the beginning of a `raw`
+//! block. Everything else stays as it is, byte for byte.
 
 /// The function that `%` becomes.
 pub(super) const PERCENT: &str = "__percent";
+/// The method that a slice with a step becomes.
+pub(super) const SLICE: &str = "__slice";
 
 /// A token of an expression: its place in the source, and what it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,11 +50,18 @@ const WORDS: [&str; 21] = [
     "import",
 ];
 
-/// The template as minijinja takes it. What is damaged stays damaged: the parser says where.
-pub(super) fn rewritten(source: &str) -> String {
+/// Names of a macro's other arguments, which minijinja does not collect.
+const COLLECTED: [&str; 2] = ["varargs", "kwargs"];
+
+/// The template as minijinja takes it, with `\n` at the end of every line. What is damaged stays damaged: the parser says where.
+///
+/// # Errors
+/// The name that a template uses and minijinja gives no meaning.
+pub(super) fn rewritten(source: &str) -> Result<String, &'static str> {
+    let source = source.replace("\r\n", "\n").replace('\r', "\n");
     let mut out = String::with_capacity(source.len());
-    let mut rest = source;
-    while let Some(start) = rest.find("{").filter(|_| !rest.is_empty()) {
+    let mut rest = source.as_str();
+    while let Some(start) = rest.find('{') {
         let opening = rest.get(start..start + 2).unwrap_or("");
         let end = match opening {
             "{#" => rest[start..].find("#}").map(|at| start + at + 2),
@@ -70,15 +80,33 @@ pub(super) fn rewritten(source: &str) -> String {
             out.push_str(tag);
             continue;
         }
+        if let Some(name) = COLLECTED.into_iter().find(|name| names(tag, name)) {
+            return Err(name);
+        }
         out.push_str(&tag_rewritten(tag));
         if opening == "{%" && word(tag) == Some("raw") {
             let length = raw_length(rest);
+            // Jinja keeps the first line feed of what is raw, minijinja trims it as behind any block.
+            out.push_str(if rest.starts_with('\n') && !tag.ends_with("-%}") { "\n" } else { "" });
             out.push_str(&rest[..length]);
             rest = &rest[length..];
         }
     }
     out.push_str(rest);
-    out
+    Ok(out)
+}
+
+/// Whether a tag has a name that is no attribute.
+fn names(tag: &str, name: &str) -> bool {
+    if !tag.contains(name) {
+        return false;
+    }
+    let tokens = tokens(tag);
+    let text = |token: Token| &tag[token.start..token.end];
+    tokens
+        .iter()
+        .enumerate()
+        .any(|(at, token)| token.kind == Kind::Name && text(*token) == name && (at == 0 || text(tokens[at - 1]) != "."))
 }
 
 /// Where a tag ends, behind its closing sign; signs in string literals and brackets do not close it.
@@ -147,7 +175,7 @@ fn tag_rewritten(tag: &str) -> String {
 
 /// The tag with the first thing rewritten that minijinja does not have.
 fn next_rewriting(tag: &str) -> Option<String> {
-    if !tag.contains('%') && !tag.contains(['"', '\'']) {
+    if !tag.contains(['%', '"', '\'', '[']) {
         return None;
     }
     let tokens = tokens(tag);
@@ -158,6 +186,9 @@ fn next_rewriting(tag: &str) -> Option<String> {
         let (start, end) = (tokens[first].start, tokens[first + count - 1].end);
         return Some(format!("{}({}){}", &tag[..start], literals.join(" ~ "), &tag[end..]));
     }
+    if let Some(rewritten) = slice_rewritten(tag, &tokens) {
+        return Some(rewritten);
+    }
     let is = |index: usize, text: &str| tokens.get(index).is_some_and(|token| &tag[token.start..token.end] == text);
     let at = (0..tokens.len()).find(|&index| tokens[index].kind == Kind::Operator && is(index, "%"))?;
     let left = left_operand(tag, &tokens, at)?;
@@ -165,6 +196,33 @@ fn next_rewriting(tag: &str) -> Option<String> {
     let [start, end] = [tokens[left].start, tokens[right].end];
     let (before, after) = (&tag[start..tokens[at].start], &tag[tokens[at].end..end]);
     Some(format!("{}{PERCENT}({},{}){}", &tag[..start], before.trim_end(), after, &tag[end..]))
+}
+
+/// The tag with its first slice that has a step as a call.
+fn slice_rewritten(tag: &str, tokens: &[Token]) -> Option<String> {
+    let text = |at: usize| &tag[tokens[at].start..tokens[at].end];
+    let is_slice = |open: usize| -> Option<String> {
+        let close = operand(tokens, open)?;
+        let mut depth = 0_usize;
+        let mut colons = Vec::new();
+        for at in open + 1..close {
+            match tokens[at].kind {
+                Kind::Open => depth += 1,
+                Kind::Close => depth = depth.checked_sub(1)?,
+                Kind::Operator if depth == 0 && text(at) == ":" => colons.push(at),
+                _ => {}
+            }
+        }
+        let [first, second] = colons[..] else { return None };
+        let part = |from: usize, to: usize| {
+            let part = tag[tokens[from].end..tokens[to].start].trim();
+            if part.is_empty() { "none".to_owned() } else { part.to_owned() }
+        };
+        let parts = [part(open, first), part(first, second), part(second, close)].join(", ");
+        Some(format!("{}.{SLICE}({parts}){}", &tag[..tokens[open].start], &tag[tokens[close].end..]))
+    };
+    let opens = (1..tokens.len()).filter(|&at| text(at) == "[" && ends(tag, tokens[at - 1]));
+    opens.into_iter().find_map(is_slice)
 }
 
 fn tokens(tag: &str) -> Vec<Token> {
@@ -313,21 +371,36 @@ mod tests {
             ("{{ 'a' % b if c % 2 else d.e(f)[0] % g.h }}", "{{ __percent('a', b) if __percent(c, 2) else __percent(d.e(f)[0], g.h) }}"),
         ];
         for (source, text) in expected {
-            assert_eq!(rewritten(source), text, "{source}");
+            assert_eq!(rewritten(source).unwrap(), text, "{source}");
         }
     }
 
     #[test]
     fn generation_blocks_become_scopes() {
         let source = "a{% generation %}b{%- endgeneration -%} c{%+generation%}{% endgeneration%}";
-        assert_eq!(rewritten(source), "a{% with %}b{%- endwith -%} c{%+with%}{% endwith%}");
-        assert_eq!(rewritten("{{ generation }}{% set generation = 1 %}"), "{{ generation }}{% set generation = 1 %}");
+        assert_eq!(rewritten(source).unwrap(), "a{% with %}b{%- endwith -%} c{%+with%}{% endwith%}");
+        assert_eq!(rewritten("{{ generation }}{% set generation = 1 %}").unwrap(), "{{ generation }}{% set generation = 1 %}");
     }
 
     #[test]
     fn literals_side_by_side_are_one() {
-        assert_eq!(rewritten("{{ 'a' \"b\"\n'c' + 'd' }}"), "{{ ('a' ~ \"b\" ~ 'c') + 'd' }}");
-        assert_eq!(rewritten("{{ 'a%s' 'b' % x }}"), "{{ __percent(('a%s' ~ 'b'), x) }}");
+        assert_eq!(rewritten("{{ 'a' \"b\"\n'c' + 'd' }}").unwrap(), "{{ ('a' ~ \"b\" ~ 'c') + 'd' }}");
+        assert_eq!(rewritten("{{ 'a%s' 'b' % x }}").unwrap(), "{{ __percent(('a%s' ~ 'b'), x) }}");
+    }
+
+    #[test]
+    fn slices_with_a_step_become_calls() {
+        assert_eq!(rewritten("{{ m[::-1][0].x }}").unwrap(), "{{ m.__slice(none, none, -1)[0].x }}");
+        assert_eq!(rewritten("{{ m[1:] }}{{ m[a[0]:b - 1:2] }}").unwrap(), "{{ m[1:] }}{{ m.__slice(a[0], b - 1, 2) }}");
+        assert_eq!(rewritten("{{ f(x)[3:0:-1] | list }}").unwrap(), "{{ f(x).__slice(3, 0, -1) | list }}");
+        assert_eq!(rewritten("{{ [1, {'a': 2}] }}").unwrap(), "{{ [1, {'a': 2}] }}");
+    }
+
+    #[test]
+    fn lines_end_alike_and_what_has_no_meaning_is_named() {
+        assert_eq!(rewritten("a\r\nb\rc\n").unwrap(), "a\nb\nc\n");
+        assert_eq!(rewritten("{% raw %}\na{% endraw %}").unwrap(), "{% raw %}\n\na{% endraw %}");
+        assert_eq!(rewritten("{% macro m() %}{{ varargs }}{% endmacro %}"), Err("varargs"));
     }
 
     #[test]
@@ -335,7 +408,7 @@ mod tests {
         for source in [
             "100 % of {# a % b {{ #} {",
             "{% raw %}{{ 'a' % b }}{% generation %}{% endraw %}",
-            "{% raw -%}{{ a % b }}{%- endraw %}",
+            "{% raw -%}\n{{ a % b }}{%- endraw %}",
             "{{ 'a' % }}",
             "{{ % 2 }}",
             "{{ 'open",
@@ -343,8 +416,9 @@ mod tests {
             "%}}{{{",
             "é{{ 'ü' }}% ö",
             "{{ a.b['%'] }}",
+            "{{ a.kwargs }}",
         ] {
-            assert_eq!(rewritten(source), source);
+            assert_eq!(rewritten(source).unwrap(), source);
         }
     }
 }

@@ -13,7 +13,11 @@
 mod dialect;
 mod python;
 
-use minijinja::{Environment, Error, ErrorKind, Output, State, UndefinedBehavior, Value, context, syntax::SyntaxConfig, value::Serde};
+use minijinja::{
+    Environment, Error, ErrorKind, Output, State, UndefinedBehavior, Value, context,
+    syntax::SyntaxConfig,
+    value::{Rest, Serde, ValueKind},
+};
 use serde_json::Value as Json;
 
 use super::{LocalTime, TextError, TokenizerFiles, settings::TokenizerSettings};
@@ -105,7 +109,8 @@ impl ChatTemplate {
         let messages: Vec<Value> = messages.iter().map(message).collect();
         let none = Value::from(());
         let values = context! { messages, tools => none.clone(), documents => none, add_generation_prompt => true };
-        let source = dialect::rewritten(&self.source);
+        let unknown = |name| Error::new(ErrorKind::InvalidOperation, format!("templates that use `{name}` are not supported"));
+        let source = dialect::rewritten(&self.source).map_err(unknown).map_err(refused)?;
         environment.add_template(NAME, &source).map_err(refused)?;
         environment.get_template(NAME).and_then(|template| template.render(values)).map_err(refused)
     }
@@ -139,8 +144,22 @@ fn environment(now: LocalTime) -> Result<Environment<'static>, Error> {
     environment.add_function("raise_exception", |message: String| -> Result<String, Error> {
         Err(Error::new(ErrorKind::InvalidOperation, message))
     });
+    environment.add_function("cycler", |items: Rest<Value>| minijinja_contrib::globals::cycler(items.0));
+    environment.add_function("joiner", minijinja_contrib::globals::joiner);
+    environment.add_test("callable", |value: &Value| value.kind() == ValueKind::Plain);
+    environment.add_test("number", |value: &Value| matches!(value.kind(), ValueKind::Number | ValueKind::Bool));
+    environment.add_test("iterable", |value: &Value| python::is_iterable(value));
+    environment.add_test("sequence", |value: &Value| python::is_iterable(value));
     environment.add_filter("tojson", python::to_json);
     environment.add_filter("string", |value: &Value| python::text(value));
+    environment.add_filter("int", python::int);
+    environment.add_filter("float", python::float);
+    environment.add_filter("replace", python::replace);
+    environment.add_filter("e", python::escape);
+    environment.add_filter("escape", python::escape);
+    environment.add_filter("first", |value: &Value| python::at_end(value, false));
+    environment.add_filter("last", |value: &Value| python::at_end(value, true));
+    environment.add_filter("attr", python::attribute);
     environment.add_filter("length", python::length);
     environment.add_filter("count", python::length);
     Ok(environment)

@@ -9,6 +9,8 @@ use minijinja::{
     value::{Kwargs, Rest, Tuple, ValueKind, from_args},
 };
 
+use super::dialect;
+
 /// The widest field that a template may ask for.
 const WIDEST: usize = 1 << 16;
 
@@ -332,6 +334,106 @@ pub(super) fn length(value: &Value) -> Result<usize, Error> {
     value.len().ok_or_else(|| wrong(format!("object of type {} has no length", value.kind())))
 }
 
+/// `value[start:stop:step]`, each of which may be none.
+fn slice(value: &Value, start: &Value, stop: &Value, step: &Value) -> Result<Value, Error> {
+    let number = |value: &Value| match value.is_none() {
+        true => Ok(None),
+        false => i64::try_from(value.clone()).map(Some),
+    };
+    let items: Vec<Value> = value.try_iter()?.collect();
+    let length = i64::try_from(items.len()).unwrap_or(i64::MAX);
+    let step = number(step)?.unwrap_or(1);
+    if step == 0 {
+        return Err(wrong("slice step cannot be zero"));
+    }
+    // The places that a bound may have: behind the end only where one goes there.
+    let (low, high) = if step > 0 { (0, length) } else { (-1, length - 1) };
+    let place = |bound: Option<i64>, default: i64| match bound {
+        None => default,
+        Some(at) if at < 0 => at.saturating_add(length).max(low),
+        Some(at) => at.min(high),
+    };
+    let (first, last) = if step > 0 { (low, high) } else { (high, low) };
+    let (mut at, end) = (place(number(start)?, first), place(number(stop)?, last));
+    let mut chosen = Vec::new();
+    while if step > 0 { at < end } else { at > end } {
+        chosen.extend(usize::try_from(at).ok().and_then(|at| items.get(at)).cloned());
+        at = at.saturating_add(step);
+    }
+    Ok(match value.kind() {
+        ValueKind::String => Value::from(chosen.iter().map(ToString::to_string).collect::<String>()),
+        _ => Value::from(chosen),
+    })
+}
+
+/// `value | int`: the default where it is no number.
+pub(super) fn int(value: &Value, default: Option<Value>, base: Option<u32>, named: Kwargs) -> Result<Value, Error> {
+    let default = default.map_or_else(|| named.get::<Option<Value>>("default"), |default| Ok(Some(default)))?;
+    let default = default.unwrap_or_else(|| Value::from(0));
+    let base = base.map_or_else(|| named.get("base"), |base| Ok(Some(base)))?;
+    named.assert_all_used()?;
+    let whole = |number: f64| number.is_finite().then(|| Value::from(number.trunc() as i128));
+    let base = base.filter(|base| (2..=36).contains(base)).unwrap_or(10);
+    let found = match value.kind() {
+        ValueKind::Bool => Some(Value::from(i64::from(value.is_true()))),
+        ValueKind::Number if value.is_integer() => Some(value.clone()),
+        ValueKind::Number => f64::try_from(value.clone()).ok().and_then(whole),
+        ValueKind::String => {
+            let text = value.as_str().unwrap_or_default().trim().replace('_', "");
+            i128::from_str_radix(&text, base).ok().map(Value::from).or_else(|| text.parse().ok().and_then(whole))
+        }
+        _ => None,
+    };
+    Ok(found.unwrap_or(default))
+}
+
+/// `value | float`: the default where it is no number.
+pub(super) fn float(value: &Value, default: Option<Value>, named: Kwargs) -> Result<Value, Error> {
+    let default = default.map_or_else(|| named.get::<Option<Value>>("default"), |default| Ok(Some(default)))?;
+    named.assert_all_used()?;
+    let found = match value.kind() {
+        ValueKind::Bool => Some(f64::from(u8::from(value.is_true()))),
+        ValueKind::Number => f64::try_from(value.clone()).ok(),
+        ValueKind::String => value.as_str().and_then(|text| text.trim().replace('_', "").parse().ok()),
+        _ => None,
+    };
+    Ok(found.map(Value::from).or(default).unwrap_or_else(|| Value::from(0.0)))
+}
+
+/// `value | replace(old, new, count)`.
+pub(super) fn replace(value: &Value, old: &Value, new: &Value, count: Option<i64>) -> String {
+    let [value, old, new] = [value, old, new].map(text);
+    match count.and_then(|count| usize::try_from(count).ok()) {
+        Some(count) => value.replacen(&old, &new, count),
+        None => value.replace(&old, &new),
+    }
+}
+
+/// `value | escape`, as markupsafe writes it.
+pub(super) fn escape(value: &Value) -> Value {
+    if value.is_safe() {
+        return value.clone();
+    }
+    let text = text(value).replace('&', "&amp;").replace('>', "&gt;").replace('<', "&lt;");
+    Value::from_safe_string(text.replace('\'', "&#39;").replace('"', "&#34;"))
+}
+
+/// `value | first` and `value | last`: undefined where there is nothing.
+pub(super) fn at_end(value: &Value, is_last: bool) -> Result<Value, Error> {
+    let mut items = value.try_iter()?;
+    Ok(if is_last { items.last() } else { items.next() }.unwrap_or(Value::UNDEFINED))
+}
+
+/// `value | attr(name)`: keys of a mapping are no attributes.
+pub(super) fn attribute(value: &Value, name: &str) -> Result<Value, Error> {
+    if value.kind() == ValueKind::Map { Ok(Value::UNDEFINED) } else { value.get_attr(name) }
+}
+
+/// Whether Python's `iter` takes it; what is undefined is an empty iterable there.
+pub(super) fn is_iterable(value: &Value) -> bool {
+    matches!(value.kind(), ValueKind::String | ValueKind::Seq | ValueKind::Map | ValueKind::Iterable | ValueKind::Undefined)
+}
+
 /// White space as `str.isspace` has it.
 fn is_space(letter: char) -> bool {
     letter.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&letter)
@@ -339,6 +441,9 @@ fn is_space(letter: char) -> bool {
 
 /// Methods of Python's values that minijinja does not have, or has otherwise; the rest is its own.
 pub(super) fn method(state: &mut State<'_, '_>, value: &Value, name: &str, arguments: &[Value]) -> Result<Value, Error> {
+    if let (dialect::SLICE, [start, stop, step]) = (name, arguments) {
+        return slice(value, start, stop, step);
+    }
     let found = match value.kind() {
         ValueKind::String => value.as_str().map(|text| string_method(text, name, arguments)),
         ValueKind::Seq | ValueKind::Iterable => Some(list_method(value, name, arguments)),

@@ -6,7 +6,7 @@ mod placed;
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     fmt,
     path::{Path, PathBuf},
 };
@@ -254,7 +254,7 @@ pub(super) fn plain_files(context: &Context, subject: &BundleSubject) -> Result<
 
 /// The bundles that a subject names: the folder, or every variant with a program that one of the globs matches.
 pub(super) fn find(context: &Context, subject: &BundleSubject, globs: &[String]) -> Result<Vec<Found>, Error> {
-    let mut sources = BTreeMap::new();
+    let sources;
     let mut chosen: Vec<Found> = match subject {
         BundleSubject::Folder(path) => return Ok(vec![Found::Folder(path.clone())]),
         BundleSubject::Placed(path) => {
