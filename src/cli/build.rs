@@ -20,6 +20,19 @@ Examples:
   mlreg build manifests/flux_1_tae.toml --variant 'decoder-1024-*' --out Models
   mlreg build manifests/*.toml --json";
 
+const MANIFEST: &str = "\
+A package manifest:
+  [package]
+  name = \"flux-1-tae\"
+  version = \"1.0.0\"
+
+  [[component]]
+  name = \"decoder\"
+  checkpoint = \"../checkpoints/taef1\"    # a folder, a file, or hf://ORG/REPO
+  size = [768, 1024]                     # of pictures; text models have `sequence`
+  target = \"iOS17\"                       # lowest OS that may load it
+";
+
 const COLUMNS: Columns = Columns { headings: &["VARIANT", ">SIZE", ">OWN"], wrapped: &[], left_out: &["OWN"] };
 
 /// Convert checkpoints into bundles and store them as a release.
@@ -30,7 +43,7 @@ const COLUMNS: Columns = Columns { headings: &["VARIANT", ">SIZE", ">OWN"], wrap
 ///
 /// A version that was published and whose content would change is refused: raise the version in the manifest.
 #[derive(Debug, Args)]
-#[command(after_long_help = table::help(EXAMPLES, &[&COLUMNS]))]
+#[command(after_long_help = format!("{MANIFEST}\n{}", table::help(EXAMPLES, &[&COLUMNS])))]
 pub(super) struct BuildArguments {
     /// Package manifests (TOML)
     #[arg(value_name = "MANIFEST", required = true)]

@@ -303,7 +303,7 @@ impl Session {
     /// What an argument means here; what the reader may not expect is said.
     fn subject(&self, argument: &BundleArgument) -> Result<BundleSubject, CommandError> {
         let resolved = resolve(&self.context, argument)?;
-        resolved.note.iter().for_each(|note| self.printer.summary(format_args!("note: {note}")));
+        resolved.note.iter().for_each(|note| self.printer.note(note));
         Ok(resolved.subject)
     }
 }

@@ -74,11 +74,12 @@ fn confirmed(options: &RmOptions, session: &Session) -> Result<bool, CommandErro
     let plan = rm(&session.context, &RmOptions { dry_run: true, ..options.clone() })?;
     let lost: Vec<String> = plan.releases.iter().filter(|release| release.remotes.is_empty()).map(name).collect();
     let names = plan.releases.iter().map(name).collect::<Vec<_>>().join(", ");
-    let warning = match &lost[..] {
-        [] => String::new(),
-        lost => format!("; no remote has {}", lost.join(", ")),
+    let warning = match lost.len() {
+        0 => String::new(),
+        all if all == plan.releases.len() => ", which no remote has".to_owned(),
+        _ => format!("; no remote has {}", lost.join(", ")),
     };
-    match session.printer.ask(format_args!("delete {names}, {}{warning}?", bytes(plan.unneeded_bytes)))? {
+    match session.printer.ask(format_args!("delete {names} ({}){warning}?", bytes(plan.unneeded_bytes)))? {
         Some(answer) => Ok(answer),
         None if lost.is_empty() => Ok(true),
         None => Err(CommandError::Unconfirmed { action: format!("deleting {}, which no remote has,", lost.join(", ")) }),
