@@ -7,6 +7,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use super::temporary::note_temporary;
+
 /// How the names of unfinished files begin and end.
 const PREFIX: &str = ".mlreg-";
 const SUFFIX: &str = ".tmp";
@@ -35,6 +37,7 @@ impl AtomicFile {
         let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         fs::create_dir_all(parent)?;
         let temporary = tempfile::Builder::new().prefix(PREFIX).suffix(SUFFIX).tempfile_in(parent)?;
+        note_temporary(temporary.path());
         Ok(Self { temporary, path: path.to_owned(), mode: USUAL_MODE })
     }
 

@@ -11,6 +11,8 @@ mod nearest;
 mod path;
 mod range;
 mod target;
+mod temporary;
+mod time;
 mod told;
 mod url;
 
@@ -24,5 +26,7 @@ pub use nearest::{meant, nearest};
 pub use path::{PathError, RelativePath};
 pub use range::ByteRange;
 pub use target::{OsFloor, Platform, Target, TargetError};
+pub use temporary::{note_temporary, remove_temporaries, watch_temporaries};
+pub use time::Timestamp;
 pub use told::told_bytes;
 pub use url::{HubUrl, RemoteUrl, UrlError};

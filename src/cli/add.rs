@@ -6,6 +6,7 @@ use super::{
     CommandError, Exit, LayoutChoice, Session,
     fetch::DeliveryChoice,
     printer::{Table, count},
+    table::{self, Columns},
 };
 use crate::{
     app::{Changes, LOCK_NAME, MANIFEST_NAME},
@@ -32,6 +33,8 @@ Examples:
   mlreg update flux-1-tae
   mlreg update --dry-run";
 
+const COLUMNS: Columns = Columns::new(&["PACKAGE", "FROM", "TO"]);
+
 /// Add a package to mlreg.toml and mlreg.lock.
 ///
 /// The manifest is the `mlreg.toml` of the working directory or the nearest folder above it; where there is none, it is made here. A package that it has already gets what is given here,
@@ -45,6 +48,9 @@ pub(super) struct AddArguments {
     #[arg(value_name = "PACKAGE[@REQ]", value_parser = package_and_requirement)]
     package: (PackageName, Option<String>),
     /// Where it comes from; several are mirrors, in order
+    ///
+    /// A folder, file://, http(s):// or hf://ORG/REPO[@REVISION]. Needed for a package that the manifest does not have yet, unless its
+    /// `[defaults]` have a `from`.
     #[arg(long, value_name = "URL", value_parser = source)]
     from: Vec<String>,
     /// Only variants whose id matches, e.g. 'decoder-768-*'
@@ -56,7 +62,7 @@ pub(super) struct AddArguments {
     /// Only variants with this tag
     #[arg(long, value_name = "T")]
     tag: Vec<Tag>,
-    /// Only what is wanted then: initial, prefetch or on-demand
+    /// Only variants in this delivery category: initial, prefetch or on-demand
     #[arg(long, value_name = "WHEN", hide_possible_values = true)]
     delivery: Vec<DeliveryChoice>,
     /// Place the variant that matches under another name
@@ -85,11 +91,11 @@ pub(super) struct RemoveArguments {
     packages: Vec<PackageName>,
 }
 
-/// Move mlreg.lock to the highest versions that will do.
+/// Update mlreg.lock to the newest versions that mlreg.toml allows.
 ///
 /// Prints what changed. `mlreg fetch` then places it.
 #[derive(Debug, Args)]
-#[command(after_long_help = UPDATE_EXAMPLES)]
+#[command(after_long_help = table::help(UPDATE_EXAMPLES, &[&COLUMNS]))]
 pub(super) struct UpdateArguments {
     /// Only these packages
     #[arg(value_name = "PACKAGE")]
@@ -164,7 +170,7 @@ pub(super) fn run_update(arguments: &UpdateArguments, session: &Session) -> Resu
 }
 
 fn changes(report: &UpdateReport) -> Table {
-    let mut table = Table::new(["PACKAGE", "FROM", "TO"]);
+    let mut table = Table::of(&COLUMNS);
     for package in report.packages.iter().filter(|package| package.changed) {
         let from = package.from.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
         table.row([package.package.to_string(), from, package.to.to_string()]);

@@ -7,6 +7,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressFinish, 
 use super::{
     printer::{Printer, Verbosity},
     settings::Settings,
+    visible,
 };
 use crate::workflow::{Amount, Progress, ProgressTask, Silent};
 
@@ -42,7 +43,7 @@ impl Progress for Bars {
             Amount::Bytes(total) | Amount::Items(total) => ProgressBar::new(total),
             Amount::Unknown => ProgressBar::new_spinner(),
         };
-        let bar = self.bars.add(bar.with_style(style(total)).with_message(name.to_owned()).with_finish(ProgressFinish::AndClear));
+        let bar = self.bars.add(bar.with_style(style(total)).with_message(visible::line(name)).with_finish(ProgressFinish::AndClear));
         bar.enable_steady_tick(Duration::from_millis(100));
         Box::new(Bar { bar, bars: self.bars.clone(), printer: self.printer.clone() })
     }

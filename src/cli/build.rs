@@ -7,6 +7,7 @@ use clap::Args;
 use super::{
     CommandError, Exit, LayoutChoice, Session,
     printer::{Table, bytes, count},
+    table::{self, Columns, natural},
 };
 use crate::workflow::build::{BuildOptions, BuildStatus, BuildWarning, PackageReport, build};
 
@@ -19,14 +20,30 @@ Examples:
   mlreg build manifests/flux_1_tae.toml --variant 'decoder-1024-*' --out Models
   mlreg build manifests/*.toml --json";
 
+const MANIFEST: &str = "\
+A package manifest:
+  [package]
+  name = \"flux-1-tae\"
+  version = \"1.0.0\"
+
+  [[component]]
+  name = \"decoder\"
+  checkpoint = \"../checkpoints/taef1\"    # a folder, a file, or hf://ORG/REPO
+  size = [768, 1024]                     # of pictures; text models have `sequence`
+  target = \"iOS17\"                       # lowest OS that may load it
+";
+
+const COLUMNS: Columns = Columns { headings: &["VARIANT", ">SIZE", ">OWN"], wrapped: &[], left_out: &["OWN"] };
+
 /// Convert checkpoints into bundles and store them as a release.
 ///
-/// Weights are converted once and stored once, however many shapes and targets use them. Where nothing changed, nothing is done. The
-/// release is in the local store then: `mlreg publish` makes it visible to others.
+/// Weights are converted once and stored once, however many shapes and targets use them. Does nothing if the inputs have not changed. The
+/// release is in the local store then: `mlreg publish` makes it visible to others. SIZE is a variant's bytes by itself, OWN what no other
+/// variant has.
 ///
 /// A version that was published and whose content would change is refused: raise the version in the manifest.
 #[derive(Debug, Args)]
-#[command(after_long_help = EXAMPLES)]
+#[command(after_long_help = format!("{MANIFEST}\n{}", table::help(EXAMPLES, &[&COLUMNS])))]
 pub(super) struct BuildArguments {
     /// Package manifests (TOML)
     #[arg(value_name = "MANIFEST", required = true)]
@@ -60,9 +77,11 @@ pub(super) fn run(arguments: &BuildArguments, session: &Session) -> Result<Exit,
     };
     let report = build(&session.context, &options)?;
     session.printer.report("build", &report, |printer| {
-        let mut table = Table::new(["VARIANT", ">SIZE", ">OWN"]);
+        let mut table = Table::of(&COLUMNS);
         for package in report.packages.iter().filter(|package| package.status != BuildStatus::Unchanged) {
-            for variant in &package.variants {
+            let mut variants: Vec<_> = package.variants.iter().collect();
+            variants.sort_by(|left, right| natural(&left.id, &right.id));
+            for variant in variants {
                 table.row([variant.id.clone(), bytes(variant.bytes), bytes(variant.unique_bytes)]);
             }
         }

@@ -1,23 +1,42 @@
 //! Errors as people and Xcode read them: message, place, causes, an empty line, hints. Every command's errors end here.
 //!
 //! ```text
-//! error: digest mismatch: expected sha256:..., received sha256:...
-//!   caused by: ...
+//! error: unknown key `licence` in `[package]`
+//!   --> /app/tae.toml:3:1
+//!    |
+//!  3 | licence = "MIT"
+//!    | ^^^^^^^
 //!
-//! hint: fetch again
+//! hint: did you mean `license`?
 //! ```
 //!
 //! In a build phase of Xcode a mistake with a place begins with it, `/path/file.toml:12:5: error: ...`, so that the IDE jumps there.
 
-use std::{error::Error as StdError, io, panic::PanicHookInfo, path::PathBuf};
+use std::{
+    error::Error as StdError,
+    fs::File,
+    io::{self, Read},
+    panic::PanicHookInfo,
+    path::{Path, PathBuf},
+};
 
 use serde::Serialize;
+use unicode_width::UnicodeWidthStr;
 
 use super::{
     printer::{CAUSE, ERROR, HINT, Paint},
     settings::SettingsError,
+    visible,
 };
-use crate::workflow::{self, ErrorKind, Place};
+use crate::{
+    remote,
+    workflow::{self, ErrorKind, Place},
+};
+
+/// A file that is longer is not read to show a line of it.
+const LONGEST_SOURCE: u64 = 1 << 20;
+/// Characters of a long line that are shown before and behind its mistake.
+const AROUND: usize = 60;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +54,12 @@ pub enum CommandError {
         message: &'static str,
         /// What would be right.
         hint: &'static str,
+    },
+    /// Something that cannot be undone, and nobody who says yes to it.
+    #[error("{action} cannot be undone, and there is no terminal to ask on")]
+    Unconfirmed {
+        /// What is to be done.
+        action: String,
     },
     /// Standard output cannot be written.
     #[error("cannot write to standard output")]
@@ -68,18 +93,45 @@ impl CommandError {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::Workflow(error) => error.kind(),
-            Self::Settings(_) | Self::Usage { .. } | Self::Output(_) | Self::Input(_) | Self::Threads { .. } => ErrorKind::Input,
+            Self::Settings(_) | Self::Usage { .. } | Self::Unconfirmed { .. } | Self::Output(_) | Self::Input(_) | Self::Threads { .. } => {
+                ErrorKind::Input
+            }
         }
     }
 
+    /// Whether the command line is at fault.
+    pub fn is_usage(&self) -> bool {
+        matches!(self, Self::Usage { .. } | Self::Unconfirmed { .. })
+    }
+
     fn hints(&self) -> Vec<String> {
-        match self {
+        let mut hints = match self {
             Self::Workflow(error) => error.hints(),
             Self::Settings(error) => error.hint().into_iter().collect(),
             Self::Usage { hint, .. } => vec![(*hint).to_owned()],
+            Self::Unconfirmed { .. } => vec!["look with `--dry-run`, then say `--yes`".to_owned()],
             Self::Output(_) | Self::Input(_) | Self::Threads { .. } => Vec::new(),
+        };
+        if matches!(self, Self::Workflow(_)) {
+            hints.extend(system_hint(self));
         }
+        hints
     }
+}
+
+/// What to do about a disk or a folder that refuses, whatever was to be written there.
+fn system_hint(error: &(dyn StdError + 'static)) -> Option<String> {
+    let chain = std::iter::successors(Some(error), |&error| error.source().filter(|_| !remote::is_of_the_client(error)));
+    let kind = chain.filter_map(|error| error.downcast_ref::<io::Error>()).map(io::Error::kind).last()?;
+    let hint = match kind {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "the disk is full: `mlreg gc` deletes what can be fetched again; `--home DIR` puts the store on another disk"
+        }
+        io::ErrorKind::PermissionDenied => "check the owner and the mode of the file or folder; `--home DIR` puts the store elsewhere",
+        io::ErrorKind::ReadOnlyFilesystem => "the file system is read-only: `--home DIR` puts the store elsewhere, `--out DIR` the bundles",
+        _ => return None,
+    };
+    Some(hint.to_owned())
 }
 
 /// An error, ready to be shown.
@@ -107,11 +159,59 @@ pub struct DiagnosticPlace {
     pub line: usize,
     /// Column, from 1.
     pub column: usize,
+    /// The line as it stands in the file, where it can be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
 }
 
 impl From<Place> for DiagnosticPlace {
     fn from(Place { path, line, column }: Place) -> Self {
-        Self { path: std::path::absolute(&path).unwrap_or(path), line, column }
+        let text = line_of(&path, line);
+        Self { path: std::path::absolute(&path).unwrap_or(path), line, column, text }
+    }
+}
+
+/// A line of a text file, without its end.
+fn line_of(path: &Path, line: usize) -> Option<String> {
+    let mut text = String::new();
+    File::open(path).ok()?.take(LONGEST_SOURCE).read_to_string(&mut text).ok()?;
+    text.lines().nth(line.checked_sub(1)?).map(str::to_owned)
+}
+
+/// The line with its mistake underlined, below a place.
+fn excerpt(place: &DiagnosticPlace, paint: Paint) -> String {
+    let Some(text) = place.text.as_deref().filter(|text| !text.trim().is_empty()) else { return String::new() };
+    let at = place.column.saturating_sub(1);
+    let width = token(text, at);
+    let first = at.saturating_sub(AROUND);
+    // Tabs count as one blank, so that the underline stands below what it means.
+    let piece = |from: usize, count: usize| visible::line(&text.chars().skip(from).take(count).collect::<String>().replace('\t', " "));
+    let (before, marked) = (piece(first, at - first), piece(at, width.min(AROUND)));
+    let after = piece(at + width.min(AROUND), AROUND);
+    let (indent, caret) = (" ".repeat(before.width()), "^".repeat(marked.width().max(1)));
+    let number = place.line.to_string();
+    let (gutter, bar) = (" ".repeat(number.len()), paint.text(CAUSE, "|"));
+    let line = format!(" {} {bar} {before}{marked}{after}", paint.text(CAUSE, &number));
+    format!(" {gutter} {bar}\n{}\n {gutter} {bar} {indent}{}\n", line.trim_end(), paint.text(ERROR, caret))
+}
+
+/// How many characters the word, text or list has that begins at a column of a line of TOML.
+fn token(line: &str, at: usize) -> usize {
+    let rest: Vec<char> = line.chars().skip(at).collect();
+    let closing = |open: char, close: char| {
+        let mut depth = 0_usize;
+        rest.iter().position(|&character| {
+            depth += usize::from(character == open);
+            depth -= usize::from(character == close && depth > 0);
+            character == close && depth == 0
+        })
+    };
+    let content = line.chars().skip(at).take_while(|&character| character != '#').collect::<String>().trim_end().chars().count();
+    match rest.first() {
+        Some(&quote @ ('"' | '\'')) => rest[1..].iter().position(|&character| character == quote).map_or(rest.len(), |end| end + 2),
+        Some('[') => closing('[', ']').map_or(content, |end| end + 1),
+        Some('{') => closing('{', '}').map_or(content, |end| end + 1),
+        _ => rest.iter().take_while(|&&character| !character.is_whitespace() && !"=,]}#".contains(character)).count(),
     }
 }
 
@@ -131,9 +231,12 @@ impl Diagnostic {
         let error = paint.text(ERROR, "error:");
         let message = indented(&self.message);
         let mut out = match &self.place {
-            Some(DiagnosticPlace { path, line, column }) if xcode => format!("{}:{line}:{column}: {error} {message}\n", path.display()),
-            Some(DiagnosticPlace { path, line, column }) => {
-                format!("{error} {message}\n  {} {}:{line}:{column}\n", paint.text(CAUSE, "-->"), path.display())
+            Some(place @ DiagnosticPlace { line, column, .. }) => {
+                let path = visible::line(&place.path.display().to_string());
+                match xcode {
+                    true => format!("{path}:{line}:{column}: {error} {message}\n"),
+                    false => format!("{error} {message}\n  {} {path}:{line}:{column}\n{}", paint.text(CAUSE, "-->"), excerpt(place, paint)),
+                }
             }
             None => format!("{error} {message}\n"),
         };
@@ -156,17 +259,21 @@ fn without_place(message: String, place: Option<&Place>) -> String {
     prefix.and_then(|prefix| Some(message.strip_prefix(&prefix)?.to_owned())).unwrap_or(message)
 }
 
-/// Lines after the first stand below it.
+/// Lines after the first stand below it. What a terminal would obey is escaped.
 fn indented(text: &str) -> String {
-    text.trim_end().replace('\n', "\n  ")
+    visible::lines(text.trim_end()).replace('\n', "\n  ").replace("\n  \n", "\n\n")
 }
 
-/// The sources of an error. One that its holder's message already ends with is not repeated.
+/// The sources of an error. One that its holder's message already ends with is not repeated, and of the layers of the HTTP client only the
+/// innermost says something.
 fn causes(error: &dyn StdError) -> Vec<String> {
     let mut last = error.to_string();
     let mut causes = Vec::new();
     let mut next = error.source();
-    while let Some(source) = next {
+    while let Some(mut source) = next {
+        if remote::is_of_the_client(source) {
+            source = std::iter::successors(Some(source), |&source| source.source()).last().unwrap_or(source);
+        }
         let text = source.to_string();
         if !last.ends_with(&text) {
             causes.push(text.clone());
@@ -196,7 +303,8 @@ mod tests {
     use super::*;
 
     fn diagnostic(place: bool) -> Diagnostic {
-        let place = place.then(|| DiagnosticPlace { path: "/app/tae.toml".into(), line: 12, column: 5 });
+        let text = Some("size = [768, \"a\"]  # x".to_owned());
+        let place = place.then(|| DiagnosticPlace { path: "/app/tae.toml".into(), line: 12, column: 14, text });
         Diagnostic {
             kind: ErrorKind::Input,
             message: "one\ntwo".to_owned(),
@@ -214,10 +322,43 @@ mod tests {
 
     #[test]
     fn a_place_stands_where_the_reader_looks_for_it() {
-        assert!(
-            diagnostic(true).render(Paint::Plain, false).starts_with("error: one\n  two\n  --> /app/tae.toml:12:5\n  caused by: three\n")
-        );
-        assert!(diagnostic(true).render(Paint::Plain, true).starts_with("/app/tae.toml:12:5: error: one\n  two\n  caused by: three\n"));
+        let expected = "error: one\n  two\n  --> /app/tae.toml:12:14\n    |\n 12 | size = [768, \"a\"]  # x\n    |              ^^^\n  caused by: three\n";
+        let shown = diagnostic(true).render(Paint::Plain, false);
+        assert!(shown.starts_with(expected), "{shown}");
+        assert!(diagnostic(true).render(Paint::Plain, true).starts_with("/app/tae.toml:12:14: error: one\n  two\n  caused by: three\n"));
+    }
+
+    #[test]
+    fn words_texts_and_lists_are_underlined_whole() {
+        for (line, at, expected) in [
+            ("licence = \"MIT\"", 0, "licence"),
+            ("size = [7, [8, 9], 7]", 7, "[7, [8, 9], 7]"),
+            ("exclude = [{ a = 1 }, {", 22, "{"),
+            ("name = \"open", 7, "\"open"),
+            ("  batch = 0x7,", 10, "0x7"),
+            ("[package", 8, ""),
+            ("größe = 'a b' # c", 8, "'a b'"),
+        ] {
+            let found: String = line.chars().skip(at).take(token(line, at)).collect();
+            assert_eq!(found, expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_long_line_is_shown_around_its_mistake() {
+        let text = Some(format!("{}\tkey = {}", "\u{1b}".repeat(100), "x".repeat(500)));
+        let place = DiagnosticPlace { path: "/a".into(), line: 1, column: 102, text };
+        let lines: Vec<String> = excerpt(&place, Paint::Plain).lines().map(str::to_owned).collect();
+        assert!(lines[1].ends_with(&format!(" key = {}", "x".repeat(57))) && lines[1].starts_with(" 1 | \\u{1b}"), "{lines:?}");
+        assert_eq!(lines[2].find('^'), lines[1].find("key"));
+        assert!(lines[2].ends_with("^^^"));
+    }
+
+    #[test]
+    fn messages_of_strangers_command_no_terminal() {
+        let diagnostic = Diagnostic { message: "a\u{1b}[2J\rb".to_owned(), causes: vec!["\u{9b}31m".to_owned()], ..diagnostic(false) };
+        let shown = diagnostic.render(Paint::Plain, false);
+        assert!(shown.starts_with("error: a\\u{1b}[2J\\rb\n  caused by: \\u{9b}31m\n"), "{shown}");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use super::{
     eval_texts::{self, Common, TextEvalArguments},
     printer::{Printer, Table, Verbosity, count},
     run::RangeChoice,
+    table::{self, Columns, natural},
 };
 use crate::{
     eval::{Mode, metrics::Thresholds},
@@ -31,6 +32,18 @@ Examples:
   mlreg eval --hypothesis out.de --reference test.de --tokenize intl
   mlreg eval exaone-4.0-1.2b --text-file wiki.txt";
 
+const OUTPUTS: Columns = Columns {
+    headings: &["BUNDLE", "CASE", "OUTPUT", ">MAX ABS", ">MAE", ">RMSE", ">PSNR", ">SNR", ">COSINE", ">ARGMAX", ">KL", "RESULT"],
+    wrapped: &[],
+    left_out: &["RMSE", "MAE", "SNR", "CASE", "COSINE", "KL", "ARGMAX", "OUTPUT"],
+};
+
+const OPERATIONS: Columns = Columns {
+    headings: &["BUNDLE", "CASE", "RESULT", "OPERATOR", ">RELATIVE", ">CAME IN", ">MAX ABS", ">COSINE"],
+    wrapped: &[],
+    left_out: &["CASE", "COSINE", "MAX ABS", "BUNDLE"],
+};
+
 /// How many operations the table of `--per-op` shows without `-v`.
 const LARGEST: usize = 10;
 
@@ -40,7 +53,7 @@ const LARGEST: usize = 10;
 /// not as near as --atol, --rtol and --min-psnr ask for, and NaN anywhere, end in exit code 3.
 /// Translations are scored as sacrebleu does, with BLEU, chrF and chrF++; language models by the perplexity of a text.
 #[derive(Debug, Args)]
-#[command(after_long_help = EXAMPLES)]
+#[command(after_long_help = table::help(EXAMPLES, &[&OUTPUTS, &OPERATIONS, &eval_texts::SCORES, &eval_texts::SIGNS, &eval_language::MODELS]))]
 #[command(
     override_usage = "mlreg eval <BUNDLE|PACKAGE>... <--golden FILE|--against BUNDLE|--expect FILE|--roundtrip PNG|--source FILE --reference FILE|--text-file FILE> [OPTIONS]"
 )]
@@ -202,11 +215,12 @@ fn print(report: &EvalReport, printer: &Printer) -> Result<(), CommandError> {
 }
 
 fn outputs(report: &EvalReport) -> Table {
-    let headings = ["BUNDLE", "CASE", "OUTPUT", ">MAX ABS", ">MAE", ">RMSE", ">PSNR", ">SNR", ">COSINE", ">ARGMAX", ">KL", "RESULT"];
-    let mut table = Table::new(headings);
+    let mut table = Table::of(&OUTPUTS);
     let small = |value: f64| format!("{value:.2e}");
     let decibels = |value: f64| format!("{value:.2}");
-    for (bundle, case, output) in report.outputs() {
+    let mut outputs: Vec<_> = report.outputs().collect();
+    outputs.sort_by(|(left, ..), (right, ..)| natural(&left.bundle, &right.bundle));
+    for (bundle, case, output) in outputs {
         let metrics = &output.metrics;
         let [agreement, divergence] = match &metrics.logits {
             Some(logits) => [format!("{:.2} %", logits.argmax_agreement * 100.0), small(logits.kl_mean)],
@@ -232,7 +246,7 @@ fn outputs(report: &EvalReport) -> Table {
 
 /// The operations that add most error of their own, or with `-v` all.
 fn operations(report: &EvalReport, verbosity: Verbosity) -> Table {
-    let mut table = Table::new(["BUNDLE", "CASE", "RESULT", "OPERATOR", ">RELATIVE", ">CAME IN", ">MAX ABS", ">COSINE"]);
+    let mut table = Table::of(&OPERATIONS);
     for (bundle, case) in report.cases() {
         let Some(operations) = &case.operations else { continue };
         let shown = match verbosity {

@@ -8,8 +8,15 @@ use super::{
     CommandError, Exit, Session,
     eval_texts::Common,
     printer::{Printer, Table, count},
+    table::Columns,
 };
 use crate::workflow::eval::{LanguageEvalOptions, LanguageEvalReport, LanguageThresholds, eval_language};
+
+pub(super) const MODELS: Columns = Columns {
+    headings: &["MODEL", ">TOKENS", ">WINDOW", ">PERPLEXITY", ">KL", ">ARGMAX", ">TOKENS/S"],
+    wrapped: &[],
+    left_out: &["WINDOW", "TOKENS", "TOKENS/S"],
+};
 
 /// What is asked of language models.
 #[derive(Debug, Args)]
@@ -79,7 +86,7 @@ fn say(report: &LanguageEvalReport, printer: &Printer) {
 }
 
 fn table(report: &LanguageEvalReport) -> Table {
-    let mut table = Table::new(["MODEL", ">TOKENS", ">WINDOW", ">PERPLEXITY", ">KL", ">ARGMAX", ">TOKENS/S"]);
+    let mut table = Table::of(&MODELS);
     for model in &report.models {
         let [kl, agreement] = match &model.against_first {
             Some(difference) => [format!("{:.2e}", difference.kl), format!("{:.2} %", difference.agreement * 100.0)],

@@ -8,6 +8,7 @@ use super::{
     CommandError, Exit, Session,
     printer::{Printer, Table, count},
     run_text::GenerationArguments,
+    table::Columns,
 };
 use crate::{
     eval::{
@@ -19,6 +20,18 @@ use crate::{
         bundles::BundleSubject,
         eval::{System, TextEvalOptions, TextEvalReport, TextThresholds, eval_texts},
     },
+};
+
+pub(super) const SCORES: Columns = Columns {
+    headings: &["SYSTEM", ">BLEU", ">CHRF", ">CHRF++", ">LENGTH", ">BLEU DIFF", ">SAME LINES", ">TOKENS/S", "RESULT"],
+    wrapped: &[],
+    left_out: &["LENGTH", "TOKENS/S", "CHRF++", "SAME LINES"],
+};
+
+pub(super) const SIGNS: Columns = Columns {
+    headings: &["SYSTEM", ">EMPTY", ">COPIED", ">SAME OUTPUT", ">LOOPS", ">OTHER SCRIPT", ">UNENDED", ">CUT"],
+    wrapped: &[],
+    left_out: &[],
 };
 
 /// What is asked of texts.
@@ -124,7 +137,7 @@ fn signed(score: &str, name: &str, signature: &str) -> String {
 }
 
 fn scores(report: &TextEvalReport) -> Table {
-    let mut table = Table::new(["SYSTEM", ">BLEU", ">CHRF", ">CHRF++", ">LENGTH", ">BLEU DIFF", ">SAME LINES", ">TOKENS/S", "RESULT"]);
+    let mut table = Table::of(&SCORES);
     let dash = || "-".to_owned();
     for system in &report.systems {
         let [bleu, same] = match system.against_first {
@@ -150,7 +163,7 @@ fn scores(report: &TextEvalReport) -> Table {
 
 /// How many lines show signs of a broken model.
 fn signs(report: &TextEvalReport) -> Table {
-    let mut table = Table::new(["SYSTEM", ">EMPTY", ">COPIED", ">SAME OUTPUT", ">LOOPS", ">OTHER SCRIPT", ">UNENDED", ">CUT"]);
+    let mut table = Table::of(&SIGNS);
     for system in &report.systems {
         let Some(quality) = &system.quality else { continue };
         let foreign = quality.scripts.as_ref().map_or(0, |scripts| scripts.foreign.lines.len());

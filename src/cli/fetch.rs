@@ -1,6 +1,9 @@
 //! `mlreg fetch`.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
 
 use clap::{Args, ValueEnum};
 
@@ -8,16 +11,17 @@ use super::{
     CommandError, Exit, LayoutChoice, Session,
     printer::{Printer, Table, bytes, count},
     remote_url, show,
+    table::{self, Columns},
 };
 use crate::{
-    app::LOCK_NAME,
+    app::{LOCK_NAME, MANIFEST_NAME},
     base::{OsFloor, RemoteUrl, Tag},
     fetch::{Staging, Wanted},
     manifest::{Requirement, release::Delivery},
     workflow::{
         PackageRequest,
         app::{AppFetchOptions, AppFetchReport, LockChange, fetch_app, lists},
-        fetch::{FetchOptions, FetchStatus, FetchedPackage, fetch},
+        fetch::{FetchOptions, FetchStatus, FetchedPackage, FetchedVariant, fetch},
     },
 };
 
@@ -31,6 +35,18 @@ Examples:
   mlreg fetch flux-1-tae --from hf://acme/flux-1-tae --variant 'decoder-1024-*' --out Models
   mlreg fetch flux-1-tae --offline";
 
+const PLAN: Columns = Columns {
+    headings: &["PACKAGE", "VERSION", "VARIANT", "PLACED AS", ">SIZE", ">DOWNLOAD"],
+    wrapped: &[],
+    left_out: &["PACKAGE", "VERSION", "VARIANT", "SIZE"],
+};
+
+const COSTS: Columns = Columns {
+    headings: &["PACKAGE", "KIND", "NAME", ">VARIANTS", ">SIZE", ">DOWNLOAD"],
+    wrapped: &[],
+    left_out: &["VARIANTS", "SIZE", "KIND"],
+};
+
 /// Fetch the part of packages that an app needs, or all of mlreg.toml.
 ///
 /// Downloads what is missing, verifies it, and places it in a folder. Several values of one flag are alternatives, different flags narrow: (variant A or B) and (tag P or Q). With a target there is one
@@ -38,11 +54,12 @@ Examples:
 /// target all of them are placed. In a build phase of Xcode the target is the deployment target.
 ///
 /// Without a package and a remote, `mlreg.toml` is looked for in the working directory and above it; folders become what it says, and
-/// `mlreg.lock` is followed, or written where it does not fit. A build phase of Xcode never writes it. Flags that narrow add to what is there.
+/// `mlreg.lock` is followed, or written where it does not fit. A build phase of Xcode never writes it. Narrowing flags add variants to the
+/// folder and never remove any.
 ///
 /// A folder that satisfies the request already is left alone, and nothing is asked of the remote; `--upgrade` looks for something newer.
 #[derive(Debug, Args)]
-#[command(after_long_help = EXAMPLES)]
+#[command(after_long_help = table::help(EXAMPLES, &[&PLAN, &COSTS]))]
 pub(super) struct FetchArguments {
     /// Packages, e.g. `tae` or `tae@1.2`
     ///
@@ -65,10 +82,12 @@ pub(super) struct FetchArguments {
     /// Only variants with this tag
     #[arg(long, value_name = "T")]
     tag: Vec<Tag>,
-    /// Only what is wanted then: initial, prefetch or on-demand
+    /// Only variants in this delivery category: initial, prefetch or on-demand
     #[arg(long, value_name = "WHEN", hide_possible_values = true)]
     delivery: Vec<DeliveryChoice>,
     /// Place the bundles in DIR/<package>
+    ///
+    /// Default: what `mlreg.toml` says with `out`, else the working directory.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// How to place: linked, shared or copied
@@ -162,9 +181,45 @@ fn packages(arguments: &FetchArguments, session: &Session) -> Result<Exit, Comma
     session.printer.report("fetch", &report, |printer| {
         print(printer, &report.packages, arguments.dry_run)?;
         report.packages.iter().for_each(|package| printer.summary(summary(package)));
+        say_defaults(arguments, session, &report.packages, session.context.directory());
         Ok(())
     })?;
     Ok(Exit::Ok)
+}
+
+/// Says once, when something was placed, what was decided for who said nothing: the folder, and all deployment targets.
+fn say_defaults(arguments: &FetchArguments, session: &Session, packages: &[FetchedPackage], root: &Path) {
+    let fetched = || packages.iter().filter(|package| package.status == FetchStatus::Fetched);
+    if session.settings.xcode {
+        return;
+    }
+    let mut folders = fetched().filter(|package| package.folder.parent() == Some(root)).map(|package| format!("`{}/`", package.package));
+    if let (None, Some(first)) = (&arguments.out, folders.next()) {
+        let folders = std::iter::once(first).chain(folders).collect::<Vec<_>>().join(", ");
+        session.printer.note(format_args!(
+            "placed in {folders} since no folder was said: use `--out DIR`, or `out = \"Models\"` under `[defaults]` of `{MANIFEST_NAME}`; \
+             such folders belong into .gitignore"
+        ));
+    }
+    let targets: BTreeSet<&str> = fetched().flat_map(|package| several_targets(&package.variants)).collect();
+    if !targets.is_empty() {
+        let targets = targets.into_iter().collect::<Vec<_>>().join(", ");
+        session.printer.note(format_args!(
+            "placed bundles for every deployment target ({targets}) since none was said: use `--target iOS17`, or `target = \"iOS17\"` under \
+             `[defaults]` of `{MANIFEST_NAME}`"
+        ));
+    }
+}
+
+/// The ends of ids that say a target, where two variants differ in nothing else.
+fn several_targets(variants: &[FetchedVariant]) -> Vec<&str> {
+    let mut targets: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for variant in variants {
+        if let Some((start, end)) = variant.id.rsplit_once('-').filter(|(_, end)| end.starts_with("ios")) {
+            targets.entry(start).or_default().push(end);
+        }
+    }
+    targets.into_values().filter(|ends| ends.len() > 1).flatten().collect()
 }
 
 fn floor(arguments: &FetchArguments, session: &Session) -> Result<Option<OsFloor>, CommandError> {
@@ -209,6 +264,7 @@ fn app(arguments: &FetchArguments, session: &Session) -> Result<Exit, CommandErr
         print(printer, &report.packages, arguments.dry_run)?;
         report.packages.iter().filter(|_| report.packages.len() > 1).for_each(|package| printer.detail(summary(package)));
         printer.summary(app_summary(&report));
+        say_defaults(arguments, session, &report.packages, report.manifest.parent().unwrap_or(Path::new("")));
         Ok(())
     })?;
     Ok(Exit::Ok)
@@ -256,7 +312,7 @@ fn app_summary(report: &AppFetchReport) -> String {
 
 /// What every delivery category and tag would cost.
 fn costs(packages: &[FetchedPackage]) -> Table {
-    let mut table = Table::new(["PACKAGE", "KIND", "NAME", ">VARIANTS", ">SIZE", ">DOWNLOAD"]);
+    let mut table = Table::of(&COSTS);
     for package in packages {
         for cost in &package.costs {
             let (kind, name) = match (&cost.tag, cost.delivery) {
@@ -271,7 +327,7 @@ fn costs(packages: &[FetchedPackage]) -> Table {
 }
 
 fn plan(packages: &[FetchedPackage]) -> Table {
-    let mut table = Table::new(["PACKAGE", "VERSION", "VARIANT", "PLACED AS", ">SIZE", ">DOWNLOAD"]);
+    let mut table = Table::of(&PLAN);
     for package in packages {
         for variant in &package.variants {
             let version = package.version.to_string();

@@ -8,6 +8,7 @@ use super::{
     CommandError, Exit, Session,
     printer::{Printer, Table, Verbosity, bytes, count},
     show,
+    table::{self, Columns},
 };
 use crate::{
     fetch::is_placed,
@@ -27,6 +28,14 @@ Examples:
   mlreg inspect decoder.mlpackage --program | less
   mlreg inspect checkpoints/flan-t5-small -v";
 
+const FEATURES: Columns = Columns { headings: &["FUNCTION", "ROLE", "FEATURE"], wrapped: &["FEATURE"], left_out: &[] };
+const OPERATORS: Columns = Columns::new(&["FUNCTION", "OPERATOR", ">COUNT"]);
+const WEIGHTS: Columns =
+    Columns { headings: &["WEIGHT FILE", "DTYPE", ">TENSORS", ">ELEMENTS", ">SIZE"], wrapped: &[], left_out: &["ELEMENTS", "TENSORS"] };
+const NEEDS: Columns = Columns { headings: &["FUNCTION", "OPERATION", "NEEDS", "FOR"], wrapped: &["FOR"], left_out: &["FUNCTION"] };
+const DTYPES: Columns = Columns::new(&["DTYPE", ">TENSORS", ">PARAMETERS", ">SIZE"]);
+const TENSORS: Columns = Columns { headings: &["TENSOR", "DTYPE", "SHAPE"], wrapped: &["SHAPE"], left_out: &[] };
+
 /// Look into a bundle or checkpoint: interface, weights, memory, needs.
 ///
 /// Reads a .mlpackage, a compiled .mlmodelc or a bare .mlmodel on this machine, whoever made it; or a checkpoint: a folder as the Hub has
@@ -38,7 +47,7 @@ Examples:
 /// program from lower ones; `-v` lists the operations that do. Warnings tell what devices and tools make of it; `--json` has their rules by
 /// name.
 #[derive(Debug, Args)]
-#[command(after_long_help = EXAMPLES)]
+#[command(after_long_help = table::help(EXAMPLES, &[&FEATURES, &OPERATORS, &WEIGHTS, &NEEDS, &DTYPES, &TENSORS]))]
 pub(super) struct InspectArguments {
     /// A bundle or checkpoint, a package of the store, or a folder that `fetch` has placed
     ///
@@ -110,7 +119,7 @@ fn print_checkpoint(checkpoint: &CheckpointReport, printer: &Printer) -> Result<
     fields.push(("size", format!("{} in {}", bytes(checkpoint.bytes), count(checkpoint.tensors.len() as u64, "tensor"))));
     fields.extend(checkpoint.files.iter().map(|file| ("file", format!("{}, {}", file.name, bytes(file.bytes)))));
     printer.fields(&fields)?;
-    let mut dtypes = Table::new(["DTYPE", ">TENSORS", ">PARAMETERS", ">SIZE"]);
+    let mut dtypes = Table::of(&DTYPES);
     for (dtype, total) in &checkpoint.dtypes {
         dtypes.row([dtype.clone(), total.tensors.to_string(), total.elements.to_string(), bytes(total.bytes)]);
     }
@@ -119,7 +128,7 @@ fn print_checkpoint(checkpoint: &CheckpointReport, printer: &Printer) -> Result<
     if printer.verbosity() < Verbosity::Verbose {
         return Ok(());
     }
-    let mut tensors = Table::new(["TENSOR", "DTYPE", "SHAPE"]);
+    let mut tensors = Table::of(&TENSORS);
     for tensor in &checkpoint.tensors {
         tensors.row([tensor.name.clone(), tensor.dtype.clone(), format!("{:?}", tensor.shape)]);
     }
@@ -187,7 +196,7 @@ fn needs(bundle: &BundleReport) -> Vec<(&'static str, String)> {
 
 /// The operations that keep a program from lower targets than its floor.
 fn needing(needs: &Needs) -> Table {
-    let mut table = Table::new(["FUNCTION", "OPERATION", "NEEDS", "FOR"]);
+    let mut table = Table::of(&NEEDS);
     for need in needs.of_floor() {
         let target = need.target.map_or_else(|| "-".to_owned(), |target| target.to_string());
         for place in &need.operations {
@@ -198,7 +207,7 @@ fn needing(needs: &Needs) -> Table {
 }
 
 fn features(interface: &Interface) -> Table {
-    let mut table = Table::new(["FUNCTION", "ROLE", "FEATURE"]);
+    let mut table = Table::of(&FEATURES);
     let mut rows = |function: &str, interface: &Interface| {
         let roles = [("input", &interface.inputs), ("output", &interface.outputs), ("state", &interface.states)];
         for (role, features) in roles {
@@ -214,7 +223,7 @@ fn features(interface: &Interface) -> Table {
 }
 
 fn operations(bundle: &BundleReport) -> Table {
-    let mut table = Table::new(["FUNCTION", "OPERATOR", ">COUNT"]);
+    let mut table = Table::of(&OPERATORS);
     for function in &bundle.operations {
         let mut operators: Vec<_> = function.operators.iter().collect();
         operators.sort_by_key(|(name, count)| (std::cmp::Reverse(**count), *name));
@@ -226,7 +235,7 @@ fn operations(bundle: &BundleReport) -> Table {
 }
 
 fn weights(bundle: &BundleReport) -> Table {
-    let mut table = Table::new(["WEIGHT FILE", "DTYPE", ">TENSORS", ">ELEMENTS", ">SIZE"]);
+    let mut table = Table::of(&WEIGHTS);
     for file in &bundle.weights {
         let Some(dtypes) = &file.dtypes else {
             table.row([file.path.to_string(), "-".to_owned(), "-".to_owned(), "-".to_owned(), bytes(file.bytes)]);

@@ -3,8 +3,10 @@
 //! | file | has |
 //! |---|---|
 //! | `settings` | every environment variable |
-//! | `printer`, `bars` | data, talk, progress |
+//! | `printer`, `table`, `bars` | data, talk, progress |
+//! | `visible` | what every text goes through before it reaches a terminal |
 //! | `diagnostic`, `exit` | errors and exit codes |
+//! | `unknown`, `interrupt` | commands that do not exist, and what Ctrl-C does |
 //! | the others | a command each: its arguments, and its report as text |
 //!
 //! A command knows no more than options in, report out; the rest belongs to `workflow`.
@@ -21,17 +23,22 @@ mod exit;
 mod fetch;
 mod gc;
 mod inspect;
+mod interrupt;
 mod link;
 mod list;
 mod pin;
 mod printer;
 mod publish;
+mod rm;
 mod run;
 mod run_chat;
 mod run_text;
 mod settings;
 mod show;
+mod table;
+mod unknown;
 mod verify;
+mod visible;
 mod xcode;
 
 use std::{
@@ -61,13 +68,18 @@ use crate::{
 pub use exit::Exit;
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 done, 1 wrong input, 2 wrong usage, 3 verification failed, 4 network or remote, 5 bug in mlreg.
+Exit codes: 0 done, 1 wrong input, 2 wrong usage, 3 verification failed, 4 network or remote, 5 bug in mlreg, 130 interrupted.
+
+Standard output is for data, standard error for everything else. On a terminal tables have a header, and fit: they leave out columns, in \
+the order that a command's help states. Elsewhere a row is a line with tabs between its cells and no header; columns keep their place, \
+and new ones come last.
+
 `mlreg COMMAND --help` explains a command.";
 
 /// From a model checkpoint to an app: build, publish and fetch on-device model bundles.
 #[derive(Debug, Parser)]
 #[command(name = "mlreg", version, after_long_help = EXIT_CODES, max_term_width = 100, propagate_version = false)]
-#[command(arg_required_else_help = true, disable_help_subcommand = true)]
+#[command(arg_required_else_help = true)]
 struct Arguments {
     #[command(flatten)]
     global: Global,
@@ -89,7 +101,7 @@ struct Global {
     /// Its `schema` field is `mlreg/cli/<command>/1`; where the command fails, `mlreg/cli/error/1`.
     #[arg(long, global = true)]
     json: bool,
-    /// Print errors alone beside the result.
+    /// Print only the result and errors.
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     quiet: bool,
     /// Print details.
@@ -103,8 +115,12 @@ struct Global {
     /// How many threads and requests run at once.
     ///
     /// Default: as many threads as there are cores, and 8 requests.
-    #[arg(long, global = true, value_name = "N")]
+    #[arg(long, global = true, value_name = "N", value_parser = jobs)]
     jobs: Option<NonZeroUsize>,
+}
+
+fn jobs(text: &str) -> Result<NonZeroUsize, &'static str> {
+    text.parse().map_err(|_| "expected a number of at least 1")
 }
 
 /// When to colour.
@@ -158,7 +174,11 @@ enum Command {
     Link(link::LinkArguments),
     Pin(pin::PinArguments),
     Unpin(pin::UnpinArguments),
+    Rm(rm::RmArguments),
     Gc(gc::GcArguments),
+    /// Print the version.
+    #[command(after_long_help = "Examples:\n  mlreg version")]
+    Version,
 }
 
 /// What a command works with.
@@ -184,11 +204,16 @@ fn run() -> Exit {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
+            if let Some(text) = unknown::explained(&error) {
+                printer::write_talk(&text);
+                return Exit::Usage;
+            }
             // A closed pipe behind `--help` is nobody's problem.
             let _ = error.print();
             return if error.use_stderr() { Exit::Usage } else { Exit::Ok };
         }
     };
+    interrupt::watch();
     let settings = Settings::from_environment();
     let printer = Printer::new(arguments.global.json, arguments.global.verbosity(), arguments.global.color, &settings);
     let outcome = session(&arguments.global, settings, printer.clone()).and_then(|session| arguments.command.run(&session));
@@ -202,7 +227,7 @@ fn fail(printer: &Printer, error: &CommandError) -> Exit {
     let diagnostic = Diagnostic::of(error);
     // The exit code tells scripts of the failure that a closed standard output cannot.
     let _ = printer.error(&diagnostic);
-    if matches!(error, CommandError::Usage { .. }) { Exit::Usage } else { diagnostic.kind.into() }
+    if error.is_usage() { Exit::Usage } else { diagnostic.kind.into() }
 }
 
 fn session(global: &Global, settings: Settings, printer: Printer) -> Result<Session, CommandError> {
@@ -248,9 +273,21 @@ impl Command {
             Self::Link(arguments) => link::run(arguments, session),
             Self::Pin(arguments) => pin::run(arguments, session),
             Self::Unpin(arguments) => pin::run_unpin(arguments, session),
+            Self::Rm(arguments) => rm::run(arguments, session),
             Self::Gc(arguments) => gc::run(arguments, session),
+            Self::Version => version(session),
         }
     }
+}
+
+fn version(session: &Session) -> Result<Exit, CommandError> {
+    #[derive(serde::Serialize)]
+    struct Report {
+        version: &'static str,
+    }
+    let report = Report { version: env!("CARGO_PKG_VERSION") };
+    session.printer.report("version", &report, |printer| printer.data(&format!("mlreg {}\n", report.version)))?;
+    Ok(Exit::Ok)
 }
 
 /// Reads a remote's address; folders become absolute.
@@ -266,7 +303,7 @@ impl Session {
     /// What an argument means here; what the reader may not expect is said.
     fn subject(&self, argument: &BundleArgument) -> Result<BundleSubject, CommandError> {
         let resolved = resolve(&self.context, argument)?;
-        resolved.note.iter().for_each(|note| self.printer.summary(format_args!("note: {note}")));
+        resolved.note.iter().for_each(|note| self.printer.note(note));
         Ok(resolved.subject)
     }
 }

@@ -5,6 +5,7 @@ use clap::Args;
 use super::{
     CommandError, Exit, Session,
     printer::{Table, bytes, count},
+    table::{self, Columns},
 };
 use crate::{
     base::{PackageName, Tag},
@@ -18,24 +19,27 @@ Examples:
   mlreg pin preview --package flux-1-tae --priority 0.8
   mlreg pin";
 
+const COLUMNS: Columns =
+    Columns { headings: &["HOLDER", "PINNED", ">TIMES", ">VARIANTS", ">SIZE"], wrapped: &[], left_out: &["TIMES", "VARIANTS", "SIZE"] };
+
 const UNPIN_EXAMPLES: &str = "\
 Examples:
   mlreg unpin preview
   mlreg unpin preview --priority 0.1";
 
-/// Begin access to tags: what they mean stays in the store.
+/// Keep the variants of a tag in the store until `unpin`.
 ///
-/// As in On-Demand Resources, accesses are counted for each holder: a tag is free again when every `pin` had its `unpin`. What a tag meant when it was pinned is held, also when a later release
-/// means something else by it. In an app, tags are those of the releases in `mlreg.lock`; elsewhere those of the highest version of every
+/// As in On-Demand Resources, pins are counted for each holder: a tag is free again when every `pin` had its `unpin`. A pin keeps the variants that had the tag when it began, also when a
+/// later release gives the tag to others. In an app, tags are those of the releases in `mlreg.lock`; elsewhere those of the highest version of every
 /// package in the store. Without a tag and a package, lists what is pinned.
 #[derive(Debug, Args)]
-#[command(after_long_help = PIN_EXAMPLES)]
+#[command(after_long_help = table::help(PIN_EXAMPLES, &[&COLUMNS]))]
 pub(super) struct PinArguments {
     #[command(flatten)]
     what: Subjects,
 }
 
-/// End access to tags.
+/// End a pin, so that `gc` may delete the variants.
 #[derive(Debug, Args)]
 #[command(after_long_help = UNPIN_EXAMPLES)]
 pub(super) struct UnpinArguments {
@@ -96,8 +100,8 @@ pub(super) fn run_unpin(arguments: &UnpinArguments, session: &Session) -> Result
     let report = unpin(&session.context, &arguments.what.options())?;
     session.printer.report("unpin", &report, |printer| {
         for pin in &report.pins {
-            let open = if pin.count == 0 { "is free".to_owned() } else { format!("stays pinned {}", times(pin.count)) };
-            printer.summary(format_args!("`{}` {open} for `{}`", pin.subject, pin.holder));
+            let open = if pin.count == 0 { String::new() } else { format!(", pinned {} still", times(pin.count)) };
+            printer.summary(format_args!("unpinned `{}` (holder `{}`){open}", pin.subject, pin.holder));
         }
         Ok(())
     })?;
@@ -115,7 +119,7 @@ fn times(count: u64) -> String {
 }
 
 fn table(report: &PinReport) -> Table {
-    let mut table = Table::new(["HOLDER", "PINNED", ">TIMES", ">VARIANTS", ">SIZE"]);
+    let mut table = Table::of(&COLUMNS);
     for pin in &report.pins {
         table.row([pin.holder.clone(), pin.subject.clone(), pin.count.to_string(), pin.variants.to_string(), bytes(pin.bytes)]);
     }

@@ -1,19 +1,23 @@
 //! What goes where: standard output is data, standard error is talk.
 //!
-//! Data is a table, lines or (`--json`) one document with a `schema` field. On a terminal tables have headings and aligned columns;
-//! elsewhere a row is a line with tabs between its cells, for `cut` and `awk`. Talk is one summary line per command, details with `-v`,
-//! errors alone with `-q`. Sizes are decimal (1 MB = 1,000,000 bytes), as the Hub and Apple's Finder count.
+//! Data is a table (see `table`), lines or (`--json`) one document with a `schema` field. Talk is one summary line per command, details with
+//! `-v`, errors alone with `-q`. Sizes are decimal (1 MB = 1,000,000 bytes), as the Hub and Apple's Finder count. Whatever is printed as text
+//! goes through `visible`, so that names and texts of strangers cannot command the terminal.
 
 use std::{
     fmt::Display,
-    io::{self, IsTerminal, Write},
+    io::{self, BufRead, IsTerminal, Write},
 };
 
 use anstyle::{AnsiColor, Style};
-use comfy_table::{CellAlignment, presets};
 use serde::Serialize;
 
-use super::{ColorChoice, diagnostic::CommandError, settings::Settings};
+use super::{ColorChoice, diagnostic::CommandError, settings::Settings, table, visible};
+
+pub use super::table::Table;
+
+/// Columns of a terminal that does not say how many it has.
+const USUAL_WIDTH: usize = 80;
 
 /// The word `error:`.
 pub const ERROR: Style = AnsiColor::Red.on_default().bold();
@@ -141,22 +145,27 @@ impl Printer {
         write_data(&bytes)
     }
 
-    /// Prints data as it is.
+    /// Prints text as data. What a terminal would obey is shown escaped.
     ///
     /// # Errors
     /// When standard output cannot be written.
     pub fn data(&self, text: &str) -> Result<(), CommandError> {
-        write_data(text.as_bytes())
+        write_data(visible::lines(text).as_bytes())
     }
 
-    /// Prints lines `label  value`.
+    /// Prints lines `label  value`. On a terminal values wrap between words.
     ///
     /// # Errors
     /// When standard output cannot be written.
     pub fn fields(&self, fields: &[(&str, String)]) -> Result<(), CommandError> {
         let width = fields.iter().map(|(label, _)| label.len()).max().unwrap_or(0);
-        let line = |(label, value): &(&str, String)| format!("{}  {value}\n", self.output.text(HEADING, format_args!("{label:width$}")));
-        self.data(&fields.iter().map(line).collect::<String>())
+        let room = if self.is_terminal { terminal_width().saturating_sub(width + 2).max(1) } else { usize::MAX };
+        let mut text = String::new();
+        for (label, value) in fields {
+            let lines = table::wrap(&visible::line(value), room).join(&format!("\n{:width$}  ", ""));
+            text += &format!("{}  {lines}\n", self.output.text(HEADING, format_args!("{label:width$}")));
+        }
+        write_data(text.as_bytes())
     }
 
     /// Prints a table.
@@ -164,7 +173,8 @@ impl Printer {
     /// # Errors
     /// When standard output cannot be written.
     pub fn table(&self, table: &Table) -> Result<(), CommandError> {
-        self.data(&if self.is_terminal { table.aligned(self.output) } else { table.plain() })
+        let text = if self.is_terminal { table.aligned(self.output, terminal_width()) } else { table.plain() };
+        write_data(text.as_bytes())
     }
 
     /// An empty line between two parts, for people alone.
@@ -177,29 +187,54 @@ impl Printer {
 
     /// The line that says what was done.
     pub fn summary(&self, text: impl Display) {
-        self.talk(Verbosity::Normal, text);
+        self.talk(Verbosity::Normal, None, text);
     }
 
     /// A line for those who want every detail.
     pub fn detail(&self, text: impl Display) {
-        self.talk(Verbosity::Verbose, text);
+        self.talk(Verbosity::Verbose, None, text);
+    }
+
+    /// What a command decided for the user, and how to decide otherwise.
+    pub fn note(&self, text: impl Display) {
+        self.talk(Verbosity::Normal, Some((HINT, "note:")), text);
     }
 
     /// Something that the reader can act upon.
     pub fn warning(&self, text: impl Display) {
-        self.talk(Verbosity::Normal, format_args!("{} {text}", self.talk.text(WARNING, "warning:")));
+        self.talk(Verbosity::Normal, Some((WARNING, "warning:")), text);
     }
 
     /// What was asked for was done, and its answer is no; said even with `-q`.
     pub fn failure(&self, text: impl Display) {
-        self.talk(Verbosity::Quiet, format_args!("{} {text}", self.talk.text(ERROR, "error:")));
+        self.talk(Verbosity::Quiet, Some((ERROR, "error:")), text);
     }
 
-    fn talk(&self, least: Verbosity, text: impl Display) {
+    /// Asks a question on the terminal. `None` where nobody sits there: standard input or standard error is something else.
+    ///
+    /// # Errors
+    /// When the answer cannot be read.
+    pub fn ask(&self, question: impl Display) -> Result<Option<bool>, CommandError> {
+        if !io::stdin().is_terminal() || !io::stderr().is_terminal() || self.json {
+            return Ok(None);
+        }
+        write_talk(&format!("{} [y/N] ", visible::lines(&question.to_string())));
+        let mut answer = String::new();
+        io::stdin().lock().read_line(&mut answer).map_err(CommandError::Input)?;
+        Ok(Some(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")))
+    }
+
+    fn talk(&self, least: Verbosity, word: Option<(Style, &str)>, text: impl Display) {
         if self.verbosity >= least {
-            write_talk(&format!("{text}\n"));
+            let word = word.map(|(style, word)| self.talk.text(style, word) + " ").unwrap_or_default();
+            write_talk(&format!("{word}{}\n", visible::lines(&text.to_string())));
         }
     }
+}
+
+fn terminal_width() -> usize {
+    let width = terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| usize::from(width.0));
+    width.filter(|width| *width > 0).unwrap_or(USUAL_WIDTH)
 }
 
 fn write_data(bytes: &[u8]) -> Result<(), CommandError> {
@@ -210,56 +245,6 @@ fn write_data(bytes: &[u8]) -> Result<(), CommandError> {
 /// Nobody can be told that standard error is closed.
 pub fn write_talk(text: &str) {
     let _ = io::stderr().lock().write_all(text.as_bytes());
-}
-
-/// Rows of cells under headings.
-#[derive(Debug, Clone)]
-pub struct Table {
-    columns: Vec<Column>,
-    rows: Vec<Vec<String>>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Column {
-    heading: &'static str,
-    alignment: CellAlignment,
-}
-
-impl Table {
-    /// A table without rows. A heading that begins with `>` is a column of numbers.
-    pub fn new<const N: usize>(headings: [&'static str; N]) -> Self {
-        let column = |heading: &'static str| match heading.strip_prefix('>') {
-            Some(heading) => Column { heading, alignment: CellAlignment::Right },
-            None => Column { heading, alignment: CellAlignment::Left },
-        };
-        Self { columns: headings.map(column).to_vec(), rows: Vec::new() }
-    }
-
-    /// Adds a row, one cell for each heading.
-    pub fn row<const N: usize>(&mut self, cells: [String; N]) {
-        debug_assert_eq!(N, self.columns.len());
-        self.rows.push(cells.to_vec());
-    }
-
-    /// Whether it has no row.
-    pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
-    }
-
-    fn aligned(&self, paint: Paint) -> String {
-        let mut table = comfy_table::Table::new();
-        table.load_preset(presets::NOTHING).set_header(self.columns.iter().map(|column| column.heading)).add_rows(&self.rows);
-        for (index, column) in self.columns.iter().enumerate() {
-            let set = table.column_mut(index).expect("every heading has a column");
-            set.set_padding((0, 2)).set_cell_alignment(column.alignment);
-        }
-        let text = table.lines().map(|line| line.trim_end().to_owned()).enumerate();
-        text.map(|(index, line)| if index == 0 { paint.text(HEADING, line) + "\n" } else { line + "\n" }).collect()
-    }
-
-    fn plain(&self) -> String {
-        self.rows.iter().map(|row| row.join("\t") + "\n").collect()
-    }
 }
 
 /// A size for people, e.g. `2.4 MB`.
@@ -292,15 +277,6 @@ mod tests {
             assert_eq!(bytes(number), text);
         }
         assert_eq!((count(1_usize, "blob"), count(0_u64, "blob")), ("1 blob".to_owned(), "0 blobs".to_owned()));
-    }
-
-    #[test]
-    fn tables_are_aligned_for_people_and_tabbed_for_programs() {
-        let mut table = Table::new(["NAME", ">SIZE"]);
-        table.row(["a".to_owned(), "10 B".to_owned()]);
-        table.row(["long name".to_owned(), "1.0 kB".to_owned()]);
-        assert_eq!(table.aligned(Paint::Plain), "NAME         SIZE\na            10 B\nlong name  1.0 kB\n");
-        assert_eq!(table.plain(), "a\t10 B\nlong name\t1.0 kB\n");
     }
 
     #[test]

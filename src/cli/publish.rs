@@ -8,6 +8,7 @@ use super::{
     CommandError, Exit, LayoutChoice, Session,
     printer::{Table, bytes, count},
     remote_url,
+    table::{self, Columns},
 };
 use crate::{
     base::{RemoteUrl, UrlError},
@@ -24,6 +25,8 @@ Examples:
   mlreg publish flux-1-tae --hf acme/flux-1-tae --public
   mlreg publish manifests/flux_1_tae.toml --to /srv/registry";
 
+const COLUMNS: Columns = Columns { headings: &["FILE", ">SIZE", ">TO UPLOAD"], wrapped: &[], left_out: &["SIZE"] };
+
 /// Publish a release.
 ///
 /// Uploads what the remote lacks, then makes the release visible in one step. A manifest is built first. Published versions never change: the same content is accepted again, other content is refused.
@@ -32,7 +35,7 @@ Examples:
 /// is that of `HF_TOKEN`, or the one that `hf auth login` left. Large files go up by Xet where the Hub has it, which of a changed file sends the
 /// changes, else, or with `HF_HUB_DISABLE_XET=1`, by Git LFS.
 #[derive(Debug, Args)]
-#[command(after_long_help = EXAMPLES)]
+#[command(after_long_help = table::help(EXAMPLES, &[&COLUMNS]))]
 #[command(group = clap::ArgGroup::new("remote").required(true).args(["to", "hf"]))]
 pub(super) struct PublishArguments {
     /// A package of the store, or a package manifest (TOML)
@@ -104,7 +107,7 @@ pub(super) fn run(arguments: &PublishArguments, session: &Session) -> Result<Exi
 }
 
 fn files(report: &PublishReport) -> Table {
-    let mut table = Table::new(["FILE", ">SIZE", ">TO UPLOAD"]);
+    let mut table = Table::of(&COLUMNS);
     for file in &report.files {
         let upload = if file.uploaded { bytes(file.bytes) } else { "-".to_owned() };
         table.row([file.path.clone(), bytes(file.bytes), upload]);

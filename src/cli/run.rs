@@ -9,6 +9,7 @@ use super::{
     printer::{Table, count},
     run_chat,
     run_text::{self, TextArguments},
+    table::{self, Columns},
 };
 use crate::{
     eval::Mode,
@@ -30,12 +31,15 @@ Examples:
   mlreg run Models/smollm2 --chat
   mlreg run smollm2 --chat --system 'Be brief.' < question.txt";
 
+const COLUMNS: Columns =
+    Columns { headings: &["RESULT", "TYPE", ">MIN", ">MAX", ">MEAN", "NOTE"], wrapped: &["NOTE"], left_out: &["MEAN", "TYPE"] };
+
 /// Run a bundle on this machine's CPU: tensors or text in and out.
 ///
 /// Runs ML Programs, whoever made them, in an interpreter: on any system, to look at numbers, not for speed. Inputs and results are
 /// .safetensors, .npy, .npz or .png files. As on a device, every result is rounded to the type that the program declares.
 #[derive(Debug, Args)]
-#[command(after_long_help = EXAMPLES)]
+#[command(after_long_help = table::help(EXAMPLES, &[&COLUMNS]))]
 pub(super) struct RunArguments {
     /// A package of the store, a folder that `fetch` has placed, or a .mlpackage
     ///
@@ -149,7 +153,7 @@ pub(super) fn run(arguments: &RunArguments, session: &Session) -> Result<Exit, C
 }
 
 fn table(report: &RunReport) -> Table {
-    let mut table = Table::new(["RESULT", "TYPE", ">MIN", ">MAX", ">MEAN", "NOTE"]);
+    let mut table = Table::of(&COLUMNS);
     let number = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.6}"));
     for output in &report.outputs {
         let shape = output.shape.iter().map(usize::to_string).collect::<Vec<_>>().join(",");

@@ -13,9 +13,10 @@ use std::{
 };
 
 use super::{
-    CommandError, Exit, Session,
+    CommandError, Exit, Session, interrupt,
     printer::{HINT, Printer, write_talk},
     run_text::{self, TextArguments, shown},
+    visible,
 };
 use crate::{
     eval::Mode,
@@ -46,6 +47,7 @@ pub(super) fn run(
     let mut options = arguments.options(subject, variant, mode, Vec::new(), session)?;
     options.streams = true;
     session.printer.summary("Ctrl-D ends the conversation, Ctrl-C stops an answer");
+    interrupt::leave_to_command();
     let mut terminal = Terminal::new(session)?;
     let report = converse(&session.context, &options, &arguments.chat_options(session)?, &mut terminal)?;
     if let Some(failure) = terminal.failure {
@@ -156,7 +158,7 @@ impl Partner for Terminal<'_> {
     fn refused(&mut self, error: &TextRunError) {
         self.printer.failure(error);
         if let Some(hint) = error.hint() {
-            write_talk(&format!("{} {hint}\n", self.printer.talk_paint().text(HINT, "hint:")));
+            write_talk(&format!("{} {}\n", self.printer.talk_paint().text(HINT, "hint:"), visible::lines(&hint)));
         }
     }
 }

@@ -8,6 +8,7 @@ use super::{
     CommandError, Exit, Session,
     printer::{Printer, Table, bytes, count},
     remote_url,
+    table::{self, Columns, natural},
 };
 use crate::{
     base::RemoteUrl,
@@ -24,12 +25,21 @@ Examples:
   mlreg show flux-1-tae@1.2 --from https://models.acme.dev/registry
   mlreg show flux-1-tae --json | jq -r '.variants[].id'";
 
-/// Show a release: its variants, what they weigh, what they take and give.
+const VARIANTS: Columns = Columns {
+    headings: &["VARIANT", "COMPONENT", "SHAPE", "PRECISION", "TARGET", "KIND", "DELIVERY", "TAGS", ">SIZE", ">SHARED", ">OWN"],
+    wrapped: &["TAGS"],
+    left_out: &["COMPONENT", "KIND", "PRECISION", "TARGET", "SHAPE", "DELIVERY", "SHARED", "TAGS"],
+};
+
+const INTERFACES: Columns =
+    Columns { headings: &["VARIANT", "FUNCTION", "INPUTS", "OUTPUTS", "STATES"], wrapped: &["INPUTS", "OUTPUTS", "STATES"], left_out: &[] };
+
+/// Show a release: its variants with sizes, inputs and outputs.
 ///
 /// SIZE is a variant's bytes by itself. SHARED is the part that other variants of the release have, too, OWN the rest: what the variant
 /// adds to a fetch that has the others already. Sizes are decimal.
 #[derive(Debug, Args)]
-#[command(after_long_help = EXAMPLES)]
+#[command(after_long_help = table::help(EXAMPLES, &[&VARIANTS, &INTERFACES]))]
 pub(super) struct ShowArguments {
     /// The package, e.g. `tae` or `tae@1.2`
     ///
@@ -37,7 +47,7 @@ pub(super) struct ShowArguments {
     /// only where the requirement names one.
     #[arg(value_name = "PACKAGE[@REQ]")]
     package: PackageRequest,
-    /// Show what a remote has: a folder, file:// or http(s)://
+    /// Show what a remote has: a folder, file://, http(s):// or hf://
     #[arg(long, value_name = "URL", value_parser = remote_url)]
     from: Option<RemoteUrl>,
 }
@@ -76,10 +86,16 @@ fn print(report: &ShowReport, printer: &Printer) -> Result<(), CommandError> {
     Ok(())
 }
 
+/// The variants by id, where numbers count as numbers.
+fn sorted(report: &ShowReport) -> Vec<&ShownVariant> {
+    let mut variants: Vec<&ShownVariant> = report.variants.iter().collect();
+    variants.sort_by(|left, right| natural(&left.id, &right.id));
+    variants
+}
+
 fn variants(report: &ShowReport) -> Table {
-    let mut table =
-        Table::new(["VARIANT", "COMPONENT", "SHAPE", "PRECISION", "TARGET", "KIND", "DELIVERY", "TAGS", ">SIZE", ">SHARED", ">OWN"]);
-    for variant in &report.variants {
+    let mut table = Table::of(&VARIANTS);
+    for variant in sorted(report) {
         table.row([
             variant.id.clone(),
             variant.component.clone(),
@@ -107,12 +123,12 @@ fn compiled(report: &ShowReport) -> Option<String> {
 }
 
 fn interfaces(report: &ShowReport) -> Table {
-    let mut table = Table::new(["VARIANT", "FUNCTION", "INPUTS", "OUTPUTS", "STATES"]);
+    let mut table = Table::of(&INTERFACES);
     let mut row = |id: &str, function: &str, interface: &Interface| {
         let Interface { inputs, outputs, states, .. } = interface;
         table.row([id.to_owned(), function.to_owned(), features(inputs), features(outputs), features(states)]);
     };
-    for variant in &report.variants {
+    for variant in sorted(report) {
         let Some(interface) = &variant.interface else { continue };
         if interface.functions.is_empty() {
             row(&variant.id, "-", interface);

@@ -8,6 +8,7 @@ use super::{
     CommandError, Exit, Session,
     printer::{Table, bytes, count},
     remote_url,
+    table::{self, Columns},
 };
 use crate::{
     base::UrlError,
@@ -25,11 +26,14 @@ Examples:
   mlreg verify Models/flux-1-tae
   mlreg verify https://models.acme.dev/registry";
 
+const COLUMNS: Columns = Columns { headings: &["FILE", "PROBLEM", "EXPECTED", "FOUND"], wrapped: &[], left_out: &["FOUND", "EXPECTED"] };
+
 /// Check every byte against its digest.
 ///
-/// Of the store, a release in it, a placed folder, or a remote. Nothing is repaired or removed. What is wrong is printed a line each, and the exit code is 3.
+/// Checks the store, a release in it, a placed folder, or a remote. Repairs and removes nothing. Prints one line per problem, and exits
+/// with 3 where there is one.
 #[derive(Debug, Args)]
-#[command(after_long_help = EXAMPLES)]
+#[command(after_long_help = table::help(EXAMPLES, &[&COLUMNS]))]
 pub(super) struct VerifyArguments {
     /// What to check [default: the store]
     ///
@@ -93,7 +97,7 @@ pub(super) fn run(arguments: &VerifyArguments, session: &Session) -> Result<Exit
     let subject = session.verified(arguments.subject.as_ref())?;
     let report = verify(&session.context, &VerifyOptions { subject })?;
     session.printer.report("verify", &report, |printer| {
-        let mut table = Table::new(["FILE", "PROBLEM", "EXPECTED", "FOUND"]);
+        let mut table = Table::of(&COLUMNS);
         for finding in &report.findings {
             table.row([finding.path.clone(), finding.problem.clone(), finding.expected.clone(), finding.found.clone()]);
         }

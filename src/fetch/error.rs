@@ -84,6 +84,8 @@ pub enum FetchError {
         package: PackageName,
         /// Where it was looked for.
         origin: String,
+        /// The package that may be meant.
+        nearest: Option<String>,
     },
     /// A release that a lock pins, and that may not be asked for.
     #[error("`{package}@{version}` (sha256:{release}) is not in the store, and no remote may be asked")]
@@ -320,6 +322,7 @@ impl FetchError {
                 let version = versions.iter().max().filter(|version| !version.pre.is_empty())?;
                 Some(format!("pre-releases are taken where they are asked for: `{package}@{version}`"))
             }
+            Self::NoPackage { nearest: Some(nearest), .. } => Some(format!("did you mean `{nearest}`?")),
             Self::NoPackage { .. } => {
                 Some("`mlreg list` shows the packages of the store, `mlreg list --from URL` those of a remote".to_owned())
             }

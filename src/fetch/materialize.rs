@@ -30,8 +30,8 @@ use super::{
 };
 use crate::{
     base::{
-        AtomicFile, Blake3, BlobHasher, Digest, FolderError, PackageName, PathClash, limits::INDEX_BYTES, name_key, read_plain,
-        remove_dir_all_writable,
+        AtomicFile, Blake3, BlobHasher, Digest, FolderError, PackageName, PathClash, limits::INDEX_BYTES, name_key, note_temporary,
+        read_plain, remove_dir_all_writable,
     },
     manifest::release::{Blob, Release},
     store::Store,
@@ -322,7 +322,9 @@ impl<'a> Destination<'a> {
             Staging::Home => stage_in_home(self.store, &self.folder),
         };
         fs::create_dir_all(&parent).map_err(FetchError::io("make", &parent))?;
-        tempfile::Builder::new().prefix(TEMPORARY).tempdir_in(&parent).map_err(FetchError::io("make a folder in", &parent))
+        let stage = tempfile::Builder::new().prefix(TEMPORARY).tempdir_in(&parent).map_err(FetchError::io("make a folder in", &parent))?;
+        note_temporary(stage.path());
+        Ok(stage)
     }
 
     fn change(&self, wanted: &Proof, survey: &Survey, proof: &[u8]) -> Result<(), FetchError> {

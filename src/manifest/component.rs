@@ -73,6 +73,8 @@ pub struct Component {
     pub kind: ComponentKind,
     file: String,
     place: Place,
+    /// Where the value of `checkpoint`, `import` or `files` stands.
+    source: Place,
 }
 
 /// What a component is made from.
@@ -219,6 +221,16 @@ impl Component {
         Err(place.error(&self.file, Problem::Unhonoured { component, key, architecture, part, known: honoured.to_vec() }))
     }
 
+    /// Line and column, from 1, of a key's value; of the component's source where it has no such key, or none is asked for.
+    pub fn place_of(&self, key: Option<&str>) -> (usize, usize) {
+        let place = match &self.kind {
+            ComponentKind::Checkpoint(conversion) => key.and_then(|key| conversion.places.get(key)),
+            ComponentKind::Import(_) | ComponentKind::Files(_) => None,
+        };
+        let Place { line, column } = *place.unwrap_or(&self.source);
+        (line, column)
+    }
+
     /// An error at a place inside the component.
     pub(super) fn error_at(&self, place: Option<Place>, problem: Problem) -> ManifestError {
         place.unwrap_or(self.place).error(&self.file, problem)
@@ -244,7 +256,7 @@ pub(super) fn parse(mut table: Table<'_>, file: &str) -> Result<Component, Manif
         let source_key = ["checkpoint", "import", "files"].into_iter().find(|key| *key == source.key).unwrap_or("files");
         return Err(item.key_error(Problem::Unfit { component: name, key: item.key.clone(), source_key }));
     }
-    Component { name, kind, file: file.to_owned(), place }.consistent()
+    Component { name, kind, file: file.to_owned(), place, source: source.place() }.consistent()
 }
 
 /// Components have the rules of packages, because ids start with them and become file names.

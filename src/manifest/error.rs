@@ -79,6 +79,14 @@ pub enum Problem {
         /// The value.
         value: String,
     },
+    /// A table where a list of tables stands, or the other way round.
+    #[error("`{found}` is {}, expected `{expected}`", if found.starts_with("[[") { "a list of tables" } else { "a single table" })]
+    Brackets {
+        /// The heading that is there.
+        found: String,
+        /// The heading that is meant.
+        expected: String,
+    },
     /// No component at all.
     #[error("the manifest has no `[[component]]`")]
     NoComponents,
@@ -271,6 +279,10 @@ impl Problem {
                 "add cache = \"state\" or cache = \"inputs\", or leave it out: without a cache every call sees `sequence` tokens"
                     .to_owned(),
             ),
+            Self::Brackets { expected, .. } if expected.starts_with("[[") => {
+                Some(format!("a package has any number of components: write `{expected}` above each of them"))
+            }
+            Self::Brackets { expected, .. } => Some(format!("there is one such table: write `{expected}`")),
             Self::SameId { .. } => Some("rename a component, or a file of the import".to_owned()),
             _ => None,
         }

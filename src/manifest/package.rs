@@ -90,6 +90,9 @@ fn header(mut table: Table<'_>) -> Result<PackageHeader, ManifestError> {
 
 fn components(item: &Item<'_>, file: &str) -> Result<Vec<Component>, ManifestError> {
     let mut components: Vec<Component> = Vec::new();
+    if item.is_table() {
+        return Err(item.key_error(Problem::Brackets { found: "[component]".to_owned(), expected: "[[component]]".to_owned() }));
+    }
     for item in item.list("`[[component]]` tables")? {
         let component = component::parse(item.table("`[[component]]`".to_owned(), component::KEYS)?, file)?;
         components.push(component);
@@ -240,6 +243,21 @@ exclude = [{ precision = "float32", compress = "palettize:4:group=16" }]
         for (text, expected) in [
             ("[package", "tae.toml:1:9: not valid TOML: unclosed table, expected `]`"),
             ("", "tae.toml:1:1: the manifest has no `package`"),
+            (
+                "[package]\nname = \"tae\"\nversion = \"1.0.0\"\n[component]\nname = \"a\"",
+                "tae.toml:4:2: `[component]` is a single table, expected `[[component]]` | a package has any number of components: \
+                 write `[[component]]` above each of them",
+            ),
+            (
+                "[package]\n[component]\nname = \"a\"\n\n[component]\nname = \"b\"",
+                "tae.toml:5:2: `[component]` is a single table, expected `[[component]]` | a package has any number of components: \
+                 write `[[component]]` above each of them",
+            ),
+            (
+                "[[package]]\nname = \"tae\"",
+                "tae.toml:1:3: `[[package]]` is a list of tables, expected `[package]` | there is one such table: write `[package]`",
+            ),
+            ("[package]\nname = \"a\"\nname = \"b\"", "tae.toml:3:1: not valid TOML: duplicate key"),
             ("[package]\nname = \"tae\"\n", "tae.toml:1:1: `[package]` has no `version`"),
             ("[package]\nname = \"tae\"\nversion = \"1.0.0\"", "tae.toml:1:1: the manifest has no `[[component]]`"),
             (

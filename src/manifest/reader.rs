@@ -39,6 +39,12 @@ impl<'t> Document<'t> {
         Place { line: before.matches('\n').count() + 1, column: before[line_start..].chars().count() + 1 }
     }
 
+    /// The line in which something begins, without blanks around it.
+    fn line(&self, span: &Range<usize>) -> &'t str {
+        let start = self.text.get(..span.start).and_then(|before| before.rfind('\n')).map_or(0, |newline| newline + 1);
+        self.text.get(start..).and_then(|rest| rest.lines().next()).unwrap_or_default().trim()
+    }
+
     pub(crate) fn error(&self, span: &Range<usize>, problem: Problem) -> ManifestError {
         self.place(span).error(self.file, problem)
     }
@@ -48,8 +54,15 @@ impl<'t> Document<'t> {
 pub(crate) fn parse<'t>(text: &'t str, file: &'t str, known: &[&'static str]) -> Result<Table<'t>, ManifestError> {
     let document = Rc::new(Document { file, text });
     let table = DeTable::parse(text).map_err(|error| {
+        let span = error.span().unwrap_or(0..0);
         let message = error.message().split('\n').map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(", ");
-        document.error(&error.span().unwrap_or(0..0), Problem::Syntax { message })
+        // The second `[component]` is a duplicate key for the parser.
+        let is_component = message.contains("duplicate key") && document.line(&span) == "[component]" && known.contains(&"component");
+        let problem = match is_component {
+            true => Problem::Brackets { found: "[component]".to_owned(), expected: "[[component]]".to_owned() },
+            false => Problem::Syntax { message },
+        };
+        document.error(&span, problem)
     })?;
     Table::new(&document, "the manifest".to_owned(), 0..0, table.into_inner(), known)
 }
@@ -154,6 +167,22 @@ impl<'t> Item<'t> {
     pub(crate) fn key_place(&self) -> (usize, usize) {
         let Place { line, column } = self.document.place(&self.key_span);
         (line, column)
+    }
+
+    /// Whether the value is a table.
+    pub(crate) fn is_table(&self) -> bool {
+        matches!(self.value, DeValue::Table(_))
+    }
+
+    /// "this is a list of tables, one was expected", where it is one.
+    fn not_a_table(&self) -> ManifestError {
+        match &self.value {
+            DeValue::Array(items) if !items.is_empty() && items.iter().all(|item| matches!(item.get_ref(), DeValue::Table(_))) => {
+                let (found, expected) = (format!("[[{}]]", self.key), format!("[{}]", self.key));
+                self.key_error(Problem::Brackets { found, expected })
+            }
+            _ => self.unexpected("a table"),
+        }
     }
 
     /// Whether the value is a string.
@@ -277,7 +306,7 @@ impl<'t> Item<'t> {
     pub(crate) fn table(self, label: String, known: &[&'static str]) -> Result<Table<'t>, ManifestError> {
         match self.value {
             DeValue::Table(table) => Table::new(&self.document, label, self.span, table, known),
-            _ => Err(self.unexpected("a table")),
+            _ => Err(self.not_a_table()),
         }
     }
 
@@ -285,7 +314,7 @@ impl<'t> Item<'t> {
     pub(crate) fn names(self, label: String) -> Result<Table<'t>, ManifestError> {
         match self.value {
             DeValue::Table(table) => Ok(Table::open(&self.document, label, self.span, table)),
-            _ => Err(self.unexpected("a table")),
+            _ => Err(self.not_a_table()),
         }
     }
 

@@ -24,6 +24,8 @@ pub enum PublishError {
         package: PackageName,
         /// Which versions would do.
         requirement: Requirement,
+        /// The package that may be meant.
+        nearest: Option<String>,
     },
     /// Several builds of the version that was named.
     #[error("the store has {} builds of `{package}@{requirement}`: {}", versions.len(), listed_versions(versions))]
@@ -111,6 +113,7 @@ impl PublishError {
             Self::Store(error) => error.hint(),
             Self::Remote(error) => error.hint(),
             Self::Release { source, .. } => source.hint(),
+            Self::NoRelease { nearest: Some(nearest), .. } => Some(format!("did you mean `{nearest}`?")),
             Self::NoRelease { .. } => Some("`mlreg build` makes one; `mlreg list` shows what is there".to_owned()),
             Self::SeveralBuilds { package, versions, .. } => Some(format!("name the build: `{package}@{}`", versions.first()?)),
             Self::Breaking { needs, .. } => {

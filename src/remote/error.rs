@@ -305,6 +305,11 @@ impl RemoteError {
             Self::NotARegistry { .. } => "the address of a registry is the folder that has `mlreg.json` in it",
             Self::ForeignFolder { .. } => "choose an empty folder, a new one, or a registry",
             Self::Status { status: 401 | 403, .. } => "the server wants credentials, or the file is not public",
+            Self::Unreachable { source, .. } if is_tls(source) => return None,
+            Self::Unreachable { .. } => {
+                "check the address and the network: `HTTPS_PROXY` or `HTTP_PROXY` names a proxy, another `--from` a mirror, and \
+                 `mlreg fetch --offline` uses what the store has"
+            }
             Self::Status { status: 429, .. } => "use fewer `--jobs`, or try again later",
             Self::Encoded { .. } => "turn compression off for the registry's files at the server",
             Self::UnsafeRedirect { .. } => "redirects lead from http to http or https, and from https to https alone",
@@ -325,6 +330,11 @@ impl RemoteError {
         let url = url.into();
         if source.is_newer() { Self::Newer { url, source } } else { Self::Damaged { url, source } }
     }
+}
+
+/// Whether an error is the HTTP client's, whose layers repeat the address and say little before the innermost.
+pub fn is_of_the_client(error: &(dyn Error + 'static)) -> bool {
+    error.is::<reqwest::Error>()
 }
 
 /// Whether TLS refused the server, as with an unknown issuer or a wrong name. An `io::Error` hides what it wraps from `source`.

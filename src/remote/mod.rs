@@ -20,7 +20,7 @@ use semver::Version;
 
 pub use collection::{CollectedBundle, CollectedFile, Collection};
 pub use documents::{CATALOGUE_SCHEMA, Catalogue, CatalogueEntry, DocumentError, INDEX_SCHEMA, IndexEntry, PackageIndex};
-pub use error::{RemoteError, Retry};
+pub use error::{RemoteError, Retry, is_of_the_client};
 pub use folder::{FolderRemote, is_registry, rebuild_index};
 pub use http::HttpRemote;
 pub use hub::{BlobFiles, Card, HUB_ENDPOINT, HubCheckout, HubError, HubOptions, HubRemote, HubToken, Publication, default_places};

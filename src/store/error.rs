@@ -217,7 +217,7 @@ impl StoreError {
             Self::MissingBlob { .. } => Some("fetch or build the release again".into()),
             Self::WrongBytes { .. } => Some("fetch again; if it happens twice, check the remote with `mlreg verify URL`".into()),
             Self::ReleaseConflict { .. } => {
-                Some("published versions never change: raise the version, or remove the release that is here".into())
+                Some("published versions never change: raise the version, or remove the release that is here with `mlreg rm`".into())
             }
             Self::DamagedRecord { path, .. } => Some(format!("remove `{}` and fetch or build again", path.display())),
             Self::Folder(error) => error.hint(),

@@ -14,7 +14,7 @@ use std::{
 
 use semver::Version;
 
-use crate::base::{Digest, FolderError, PackageName};
+use crate::base::{Digest, FolderError, PackageName, remove_dir_all_writable};
 
 use super::{
     Pins, Store, StoreError,
@@ -25,9 +25,9 @@ use super::{
     units::{Fetched, Named, units},
 };
 
-/// Temporary files older than this belong to nobody.
+/// Temporary files older than this belong to nobody, even while somebody writes.
 const TEMPORARY_AGE: Duration = Duration::from_secs(60 * 60);
-/// Downloads that were not touched for so long are given up.
+/// With a budget, downloads that were not touched for so long are given up.
 const PARTIAL_AGE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// What `gc` is asked to do.
@@ -74,7 +74,7 @@ pub struct GcPlan {
     pub placements: BTreeSet<PathBuf>,
     /// Blobs that no root needs.
     pub blobs: BTreeSet<GcBlob>,
-    /// Stale temporary files and downloads, with their lengths on disk.
+    /// Temporary files and folders of commands that ended, and downloads that nothing needs, with their lengths on disk.
     pub files: BTreeMap<PathBuf, u64>,
     /// Number of blobs that stay.
     pub kept_blobs: u64,
@@ -136,6 +136,12 @@ impl Store {
     /// # Errors
     /// `DamagedRecord` where it cannot be told what is needed, or what the file system says.
     pub fn gc_plan(&self, options: &GcOptions) -> Result<GcPlan, StoreError> {
+        let is_idle = self.home().is_dir() && self.inner.lock.try_exclusive().is_ok_and(|lock| lock.is_some());
+        self.plan(options, is_idle)
+    }
+
+    /// `is_idle` says that nobody writes: then every temporary file belongs to a process that is gone.
+    fn plan(&self, options: &GcOptions, is_idle: bool) -> Result<GcPlan, StoreError> {
         self.refuse_links()?;
         let roots = self.roots()?;
         let pins = self.pins()?;
@@ -155,7 +161,7 @@ impl Store {
             evicted: Vec::new(),
             placements: roots.gone.clone(),
             blobs: BTreeSet::new(),
-            files: self.stale_files(options.now)?,
+            files: self.temporaries(options.now, is_idle)?,
             kept_blobs: 0,
             kept_bytes: 0,
         };
@@ -164,6 +170,7 @@ impl Store {
             Some(budget) => self.keep_within(budget, &fetched, &roots, &pins, &mut needed, &mut plan)?,
         }
         self.sort_blobs(&needed, &mut plan)?;
+        plan.files.extend(self.given_up_downloads(options, is_idle, &needed)?);
         Ok(plan)
     }
 
@@ -200,7 +207,7 @@ impl Store {
     pub fn gc_run(&self, plan: &GcPlan) -> Result<GcReport, StoreError> {
         let lock = self.inner.lock.try_exclusive()?;
         let _lock = lock.ok_or_else(|| StoreError::Busy { home: self.home().to_owned() })?;
-        let mut current = self.gc_plan(&plan.options)?;
+        let mut current = self.plan(&plan.options, true)?;
         current.retain_common(plan);
         // Manifests go before the blobs they name, so that an interruption leaves blobs too many and never too few.
         for (package, version) in current.releases.keys() {
@@ -214,7 +221,7 @@ impl Store {
         self.remove_blobs(&current.blobs)?;
         self.remove_idle_marks()?;
         for path in current.files.keys() {
-            remove_optional(path)?;
+            remove_temporary(path)?;
         }
         Ok(GcReport {
             releases: current.releases.len() as u64,
@@ -309,23 +316,45 @@ impl Store {
         Ok(blobs)
     }
 
-    fn stale_files(&self, now: SystemTime) -> Result<BTreeMap<PathBuf, u64>, StoreError> {
+    /// Temporary files and folders. Whoever makes one holds the store's lock meanwhile, so that none is under way where nobody has it.
+    fn temporaries(&self, now: SystemTime, is_idle: bool) -> Result<BTreeMap<PathBuf, u64>, StoreError> {
+        let age = if is_idle { Duration::ZERO } else { TEMPORARY_AGE };
         let mut stale = BTreeMap::new();
-        let mut collect = |folder: PathBuf, age: Duration, wanted: &dyn Fn(&OsStr) -> bool| -> Result<(), StoreError> {
+        let mut collect = |folder: PathBuf, wanted: &dyn Fn(&OsStr) -> bool| -> Result<(), StoreError> {
             let paths = list(&folder)?.into_iter().filter(|name| wanted(name)).map(|name| folder.join(name));
             stale.extend(paths.filter_map(|path| Some((path.clone(), stale_size(&path, now, age)?))));
             Ok(())
         };
-        collect(self.layout().temporary(), TEMPORARY_AGE, &|_| true)?;
-        collect(self.layout().placements(), TEMPORARY_AGE, &is_atomic_temporary)?;
+        collect(self.home().to_owned(), &|name| name.as_encoded_bytes().starts_with(b".mlreg-"))?;
+        collect(self.layout().temporary(), &|_| true)?;
+        collect(self.layout().placements(), &is_atomic_temporary)?;
         for package in self.packages()? {
             let versions: HashSet<_> = self.releases(&package)?.into_iter().collect();
             // An origin is written before its manifest: alone, it is what an interruption left.
             let orphan = |name: &OsStr| name.to_str().and_then(origin_version).is_some_and(|version| !versions.contains(&version));
-            collect(self.layout().package(&package), TEMPORARY_AGE, &|name| is_atomic_temporary(name) || orphan(name))?;
+            collect(self.layout().package(&package), &|name| is_atomic_temporary(name) || orphan(name))?;
         }
-        collect(self.layout().partials(), PARTIAL_AGE, &|_| true)?;
         Ok(stale)
+    }
+
+    /// Parts of downloads of blobs that no release needs which stays. A budget leaves them for the next try, for some days.
+    fn given_up_downloads(
+        &self,
+        options: &GcOptions,
+        is_idle: bool,
+        needed: &BTreeSet<Digest>,
+    ) -> Result<BTreeMap<PathBuf, u64>, StoreError> {
+        let folder = self.layout().partials();
+        let unneeded = |path: &Path| {
+            let digest = path.file_stem().and_then(OsStr::to_str).and_then(|stem| stem.parse().ok());
+            is_idle && options.budget.is_none() && digest.is_some_and(|digest: Digest| !needed.contains(&digest))
+        };
+        let stale = |path: PathBuf| {
+            let age = if unneeded(&path) { Duration::ZERO } else { PARTIAL_AGE };
+            let size = stale_size(&path, options.now, age)?;
+            Some((path, size))
+        };
+        Ok(list(&folder)?.into_iter().filter_map(|name| stale(folder.join(name))).collect())
     }
 }
 
@@ -333,11 +362,28 @@ fn is_link(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink())
 }
 
-/// Bytes on disk of a file that nobody touched for `age`.
+/// Bytes on disk of a file or folder that nobody touched for `age`.
 fn stale_size(path: &Path, now: SystemTime, age: Duration) -> Option<u64> {
-    let metadata = fs::symlink_metadata(path).ok().filter(Metadata::is_file)?;
+    let metadata = fs::symlink_metadata(path).ok()?;
     let old = metadata.modified().is_ok_and(|modified| now.duration_since(modified).is_ok_and(|since| since > age));
-    old.then(|| size_on_disk(&metadata))
+    (age.is_zero() || old).then(|| tree_size(path, &metadata))
+}
+
+/// Links count as themselves: nothing outside is looked at.
+fn tree_size(path: &Path, metadata: &Metadata) -> u64 {
+    if !metadata.is_dir() {
+        return size_on_disk(metadata);
+    }
+    let entries = fs::read_dir(path).into_iter().flatten().flatten();
+    entries.filter_map(|entry| Some(tree_size(&entry.path(), &fs::symlink_metadata(entry.path()).ok()?))).sum()
+}
+
+/// Removes a file, or a folder with what is in it; links are removed, not followed.
+fn remove_temporary(path: &Path) -> Result<(), StoreError> {
+    if fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir()) {
+        return remove_dir_all_writable(path).map_err(StoreError::io("remove", path));
+    }
+    remove_optional(path).map(drop)
 }
 
 #[cfg(unix)]
@@ -461,21 +507,67 @@ mod tests {
     }
 
     #[test]
-    fn old_temporary_files_and_downloads_go_by_age() {
+    fn what_ended_processes_left_goes_at_once() {
         let home = home();
-        let digest = Digest::of(b"elsewhere");
-        let Download::Partial(partial) = home.store.partial(&digest, &Blob::of_size(10_000)).unwrap() else {
-            panic!("the blob is not here")
+        let kept = put(&home, 1);
+        home.store.put_release(&manifest("a", "1.0.0", &[&kept]), built()).unwrap();
+        let temporary = home.store.temporary_folder().unwrap();
+        let left = [
+            temporary.join(".tmpAbCdEf"),
+            temporary.join("place-0123/.mlreg-new/weights"),
+            home.store.home().join(".mlreg-hub-x/model.safetensors"),
+            home.store.home().join(".mlreg-abc.tmp"),
+            home.store.layout().package(&"a".parse().unwrap()).join(".mlreg-abc.tmp"),
+            home.store.layout().placements().join(".mlreg-abc.tmp"),
+        ];
+        for path in &left {
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, [0; 100]).unwrap();
+        }
+        let writer = home.other().writing().unwrap();
+        assert_eq!(home.store.gc_plan(&days_from_now(0)).unwrap().files.len(), 0, "they may belong to the one who writes");
+        drop(writer);
+        assert_eq!(collect(&home, 0).files, 6);
+        assert!(left.iter().all(|path| !path.exists()));
+        assert!(home.store.blob_size(&kept.digest).is_some());
+        assert_eq!(collect(&home, 0), GcReport::default());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_in_what_was_left_are_not_followed() {
+        let home = home();
+        let outside = home.folder.path().join("outside");
+        fs::create_dir_all(&outside).unwrap();
+        fs::write(outside.join("file"), b"x").unwrap();
+        let left = home.store.home().join(".mlreg-hub-x");
+        fs::create_dir_all(&left).unwrap();
+        std::os::unix::fs::symlink(&outside, left.join("folder")).unwrap();
+        std::os::unix::fs::symlink(&outside, home.store.temporary_folder().unwrap().join("link")).unwrap();
+        assert_eq!(collect(&home, 0).files, 2);
+        assert!(!left.exists() && outside.join("file").exists());
+    }
+
+    #[test]
+    fn downloads_go_with_the_release_and_with_a_budget_by_age() {
+        let home = home();
+        let start = || {
+            let digest = Digest::of(b"elsewhere");
+            let Download::Partial(partial) = home.store.partial(&digest, &Blob::of_size(10_000)).unwrap() else {
+                panic!("the blob is not here")
+            };
+            partial.write_at(0, &[1; 5000]).unwrap();
+            home.store.layout().partial(&digest)
         };
-        partial.write_at(0, &[1; 5000]).unwrap();
-        drop(partial);
-        let folder = home.store.temporary_folder().unwrap();
-        fs::write(folder.join("left"), [0; 100]).unwrap();
-        assert_eq!(collect(&home, 0).files, 0);
-        assert_eq!(collect(&home, 1).files, 1);
-        assert!(!folder.join("left").exists() && home.store.layout().partial(&digest).exists());
-        assert_eq!(collect(&home, 8).files, 2);
-        assert!(!home.store.layout().partial(&digest).exists());
+        let within_budget = |days| {
+            let options = GcOptions { budget: Some(0), ..days_from_now(days) };
+            home.store.gc_run(&home.store.gc_plan(&options).unwrap()).unwrap().files
+        };
+        let path = start();
+        assert_eq!((within_budget(1), path.exists()), (0, true));
+        assert_eq!((within_budget(8), path.exists()), (2, false), "file and journal");
+        start();
+        assert_eq!((collect(&home, 0).files, path.exists()), (2, false));
     }
 
     #[cfg(unix)]

@@ -58,7 +58,7 @@ pub use lock::WriteGuard;
 pub use partial::{Download, PartialBlob};
 pub use pins::{Pin, Pins, Priority, Subject, VariantKey};
 pub use placements::Placement;
-pub use releases::Origin;
+pub use releases::{Origin, Provenance};
 pub use segments::{Cut, SegmentError, Segmentation};
 pub use verify::{Finding, Problem, VerifyReport};
 pub use writer::{BlobWriter, StoredBlob};

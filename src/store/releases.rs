@@ -8,13 +8,14 @@ use std::{
     ffi::OsString,
     fs, io,
     path::Path,
+    time::SystemTime,
 };
 
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    base::{AtomicFile, ClashKind, Digest, PackageName, name_key, sync_parent},
+    base::{AtomicFile, ClashKind, Digest, PackageName, Timestamp, name_key, sync_parent},
     manifest::release::Blob,
 };
 
@@ -81,7 +82,37 @@ fn unknown_origin() -> Origin {
     Origin::Built { published_to: BTreeSet::new() }
 }
 
-type Origins = BTreeMap<Digest, Origin>;
+type Origins = BTreeMap<Digest, Entry>;
+
+/// What the origin file says of one manifest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Entry {
+    #[serde(flatten)]
+    origin: Origin,
+    /// When it was first put here, in seconds since 1970; absent in files of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    added: Option<u64>,
+}
+
+impl Entry {
+    fn new(origin: Origin, added: Timestamp) -> Self {
+        Self { origin, added: Some(added.seconds()) }
+    }
+
+    /// Of a manifest without an origin file.
+    fn unknown() -> Self {
+        Self { origin: unknown_origin(), added: None }
+    }
+}
+
+/// Where a release came from, and when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Provenance {
+    /// Where from.
+    pub origin: Origin,
+    /// When it was first put into the store.
+    pub added: Option<Timestamp>,
+}
 
 #[derive(Deserialize)]
 struct Name {
@@ -102,8 +133,8 @@ enum Step {
 }
 
 /// The writes that put the release `digest`, in an order that may stop anywhere. `others` are the origins of what it replaces.
-fn steps(others: Origins, existing: Option<Digest>, digest: Digest, origin: Origin) -> Vec<Step> {
-    let settled = Origins::from([(digest, origin)]);
+fn steps(others: Origins, existing: Option<Digest>, digest: Digest, entry: Entry) -> Vec<Step> {
+    let settled = Origins::from([(digest, entry)]);
     if existing == Some(digest) {
         return vec![Step::Origins(settled)];
     }
@@ -120,6 +151,7 @@ pub(super) struct StoredRelease {
     pub(super) digest: Digest,
     pub(super) bytes: Vec<u8>,
     pub(super) origin: Origin,
+    pub(super) added: Option<Timestamp>,
 }
 
 impl Store {
@@ -137,13 +169,13 @@ impl Store {
         let (manifest, origin_path) = (self.layout().manifest(&package, &version), self.layout().origin(&package, &version));
         let existing = read_optional(&manifest)?.map(|bytes| Digest::of(&bytes));
         let mut origins =
-            record::read::<Origins>(&origin_path)?.unwrap_or_else(|| existing.map(|it| (it, unknown_origin())).into_iter().collect());
-        if let Some((other, _)) = origins.iter().find(|(known, standing)| **known != digest && !standing.may_become(&origin)) {
+            record::read::<Origins>(&origin_path)?.unwrap_or_else(|| existing.map(|it| (it, Entry::unknown())).into_iter().collect());
+        if let Some((other, _)) = origins.iter().find(|(known, standing)| **known != digest && !standing.origin.may_become(&origin)) {
             return Err(StoreError::ReleaseConflict { package, version: Box::new(version), existing: *other, new: digest });
         }
         let merged = match origins.remove(&digest) {
-            Some(known) => known.merge(origin),
-            None => origin,
+            Some(known) => Entry { origin: known.origin.merge(origin), ..known },
+            None => Entry::new(origin, SystemTime::now().into()),
         };
         for step in steps(origins, existing, digest, merged) {
             match step {
@@ -182,6 +214,15 @@ impl Store {
     /// As [`release`](Self::release).
     pub fn release_origin(&self, package: &PackageName, version: &Version) -> Result<Option<Origin>, StoreError> {
         Ok(self.stored_release(package, version)?.map(|stored| stored.origin))
+    }
+
+    /// Where a release came from and when, if it is here.
+    ///
+    /// # Errors
+    /// As [`release`](Self::release).
+    pub fn provenance(&self, package: &PackageName, version: &Version) -> Result<Option<Provenance>, StoreError> {
+        let stored = self.stored_release(package, version)?;
+        Ok(stored.map(|StoredRelease { origin, added, .. }| Provenance { origin, added }))
     }
 
     /// The versions of a package that are here, lowest first.
@@ -256,10 +297,10 @@ impl Store {
         let Some(bytes) = read_optional(&path)? else { return Ok(None) };
         let digest = Digest::of(&bytes);
         let Some(mut origins) = record::read::<Origins>(&self.layout().origin(package, version))? else {
-            return Ok(Some(StoredRelease { digest, bytes, origin: unknown_origin() }));
+            return Ok(Some(StoredRelease { digest, bytes, origin: unknown_origin(), added: None }));
         };
-        if let Some(origin) = origins.remove(&digest) {
-            return Ok(Some(StoredRelease { digest, bytes, origin }));
+        if let Some(Entry { origin, added }) = origins.remove(&digest) {
+            return Ok(Some(StoredRelease { digest, bytes, origin, added: added.map(Timestamp::from_seconds) }));
         }
         let expected = origins.into_keys().map(|digest| digest.to_string()).collect::<Vec<_>>().join(" or ");
         Err(StoreError::DamagedRecord { path, why: RecordDamage::Digest { expected, found: digest.to_string() } })
@@ -377,6 +418,25 @@ mod tests {
     }
 
     #[test]
+    fn the_time_of_the_first_put_stays() {
+        let home = home();
+        let before = Timestamp::from(SystemTime::now());
+        home.store.put_release(&content("x"), built()).unwrap();
+        let added = || home.store.provenance(&package(), &version("1.0.0")).unwrap().unwrap().added;
+        let first = added().unwrap();
+        assert!(first >= before);
+        let path = home.store.layout().origin(&package(), &version("1.0.0"));
+        let mut origins = record::read::<Origins>(&path).unwrap().unwrap();
+        origins.values_mut().for_each(|entry| entry.added = Some(7));
+        record::write(&path, &origins).unwrap();
+        home.store.put_release(&content("x"), published()).unwrap();
+        assert_eq!(added(), Some(Timestamp::from_seconds(7)));
+        origins.values_mut().for_each(|entry| entry.added = None);
+        record::write(&path, &origins).unwrap();
+        assert_eq!(added(), None, "a record of an older version");
+    }
+
+    #[test]
     fn only_what_nobody_else_relies_on_is_replaced() {
         for (first, second, replaced) in [
             (built(), built(), true),
@@ -404,7 +464,8 @@ mod tests {
     #[test]
     fn every_stop_while_replacing_leaves_a_readable_release() {
         let (one, two) = (Digest::of(&content("one")), Digest::of(&content("two")));
-        let plan = || steps(Origins::from([(one, built())]), Some(one), two, published());
+        let entry = |origin| Entry::new(origin, Timestamp::from_seconds(7));
+        let plan = || steps(Origins::from([(one, entry(built()))]), Some(one), two, entry(published()));
         assert_eq!(plan().len(), 3);
         for stop in 0..=plan().len() {
             let home = home();

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use tempfile::NamedTempFile;
 
 use crate::{
-    base::{Blake3, BlobHasher, Digest},
+    base::{Blake3, BlobHasher, Digest, note_temporary},
     manifest::release::Blob,
 };
 
@@ -190,14 +190,18 @@ impl Store {
 
     fn temporary_file(&self) -> Result<NamedTempFile, StoreError> {
         let folder = self.temporary_folder()?;
-        NamedTempFile::new_in(&folder).map_err(StoreError::io("write in", &folder))
+        let temporary = NamedTempFile::new_in(&folder).map_err(StoreError::io("write in", &folder))?;
+        note_temporary(temporary.path());
+        Ok(temporary)
     }
 
     /// A copy-on-write clone of `source` in the temporary folder; `None` where the file system has no such thing.
     fn clone_file(&self, source: &File) -> Result<Option<NamedTempFile>, StoreError> {
         let folder = self.temporary_folder()?;
         let clone = |path: &Path| reflink_copy::reflink_file_to_path(source, path).and_then(|()| File::open(path));
-        Ok(tempfile::Builder::new().make_in(&folder, clone).ok())
+        let clone = tempfile::Builder::new().make_in(&folder, clone).ok();
+        clone.iter().for_each(|clone| note_temporary(clone.path()));
+        Ok(clone)
     }
 
     /// A copy of the file in the temporary folder; `None` where the file no longer has the bytes of `expected`.

@@ -12,6 +12,7 @@ use super::{
     inspect::InspectError,
     link::LinkError,
     pin::PinError,
+    rm::RmError,
     run::{RunError, text::TextRunError},
     show::ShowError,
     verify::VerifyError,
@@ -51,6 +52,9 @@ pub enum Error {
     /// Pinning.
     #[error(transparent)]
     Pin(#[from] PinError),
+    /// Deleting a release.
+    #[error(transparent)]
+    Rm(#[from] RmError),
     /// Running.
     #[error(transparent)]
     Run(#[from] RunError),
@@ -79,6 +83,14 @@ pub enum Error {
         package: PackageName,
         /// Every source, in order, and why not.
         failures: Vec<(String, Error)>,
+    },
+    /// A mistake that stands at a place of a file that a person wrote.
+    #[error("{source}")]
+    At {
+        /// Where.
+        place: Place,
+        /// What is wrong there.
+        source: Box<Error>,
     },
     /// No threads for the network.
     #[error("cannot start the runtime for network requests")]
@@ -137,12 +149,18 @@ impl Error {
             Self::Fetch(error) => ErrorKind::of_fetch(error),
             Self::Publish(error) => ErrorKind::of_publish(error),
             Self::Link(LinkError::Damaged { .. } | LinkError::WrongSize { .. }) => ErrorKind::Verification,
-            Self::Link(_) | Self::Pin(_) | Self::Run(_) | Self::TextRun(_) | Self::Bundle(_) | Self::Evaluation(_) | Self::Verify(_) => {
-                ErrorKind::Input
-            }
+            Self::Link(_)
+            | Self::Pin(_)
+            | Self::Rm(_)
+            | Self::Run(_)
+            | Self::TextRun(_)
+            | Self::Bundle(_)
+            | Self::Evaluation(_)
+            | Self::Verify(_) => ErrorKind::Input,
             Self::Store(error) => ErrorKind::of_store(error),
             Self::Remote(error) => ErrorKind::of_remote(error),
             Self::Sources { failures, .. } => failures.iter().map(|(_, error)| error.kind()).max().unwrap_or(ErrorKind::Remote),
+            Self::At { source, .. } => source.kind(),
             Self::Runtime { .. } => ErrorKind::Input,
         }
     }
@@ -159,6 +177,7 @@ impl Error {
             Self::Publish(error) => error.hint(),
             Self::Link(error) => error.hint(),
             Self::Pin(error) => error.hint(),
+            Self::Rm(error) => error.hint(),
             Self::Run(error) => error.hint(),
             Self::TextRun(error) => error.hint(),
             Self::Bundle(error) => error.hint(),
@@ -169,6 +188,7 @@ impl Error {
             Self::Sources { failures, .. } => {
                 return failures.iter().flat_map(|(_, error)| error.hints()).collect::<BTreeSet<_>>().into_iter().collect();
             }
+            Self::At { source, .. } => return source.hints(),
             Self::Runtime { .. } => None,
         };
         hint.into_iter().collect()
@@ -177,6 +197,7 @@ impl Error {
     /// Where the mistake stands, if it stands in a file that a person wrote.
     pub fn place(&self) -> Option<Place> {
         match self {
+            Self::At { place, .. } => Some(place.clone()),
             Self::App(AppError::Package { file, line, column, .. }) => Some(Place { path: file.clone(), line: *line, column: *column }),
             Self::App(AppError::Manifest(ManifestError { file, line, column, .. }))
             | Self::Build(BuildError::Manifest(ManifestError { file, line, column, .. })) => {

@@ -1,6 +1,6 @@
 //! `gc`: removes from the store what neither a build of this machine nor a placed folder needs.
 
-use std::time::SystemTime;
+use std::{collections::BTreeSet, time::SystemTime};
 
 use semver::Version;
 use serde::Serialize;
@@ -60,7 +60,7 @@ pub struct EvictedVariant {
     pub variant: String,
 }
 
-/// A release that goes.
+/// Fetched release that `gc` removes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CollectedRelease {
     /// The package.
@@ -69,6 +69,15 @@ pub struct CollectedRelease {
     pub version: Version,
     /// The sha256 of its manifest.
     pub release: Digest,
+    /// The remotes from which it can be fetched again.
+    pub from: BTreeSet<String>,
+}
+
+impl GcReport {
+    /// Whether there was nothing to remove.
+    pub fn is_empty(&self) -> bool {
+        self.releases.is_empty() && self.evicted.is_empty() && self.blobs == 0 && self.files == 0 && self.placements == 0
+    }
 }
 
 /// Collects what nobody needs.
@@ -78,15 +87,16 @@ pub struct CollectedRelease {
 pub fn gc(context: &Context, options: &GcOptions) -> Result<GcReport, Error> {
     let store = context.store();
     let plan = store.gc_plan(&store::GcOptions { now: options.now, budget: options.budget })?;
-    let done = if options.dry_run { expected(&plan) } else { store.gc_run(&plan)? };
-    let collected = |((package, version), release): (&(PackageName, Version), &Digest)| CollectedRelease {
-        package: package.clone(),
-        version: version.clone(),
-        release: *release,
+    let collected = |((package, version), release): (&(PackageName, Version), &Digest)| {
+        let origin = store.release_origin(package, version)?;
+        let from = origin.map(|origin| origin.remotes().clone()).unwrap_or_default();
+        Ok(CollectedRelease { package: package.clone(), version: version.clone(), release: *release, from })
     };
+    let releases = plan.releases.iter().map(collected).collect::<Result<_, Error>>()?;
+    let done = if options.dry_run { expected(&plan) } else { store.gc_run(&plan)? };
     Ok(GcReport {
         dry_run: options.dry_run,
-        releases: plan.releases.iter().map(collected).collect(),
+        releases,
         evicted: plan.evicted.iter().map(evicted).collect(),
         blobs: done.blobs,
         files: done.files,

@@ -1,18 +1,23 @@
 //! `list`: the packages of the store, or of a remote, with their versions.
 
+use std::collections::BTreeMap;
+
 use futures_util::{StreamExt, TryStreamExt, stream};
 use semver::Version;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::{Context, Error};
+use super::{Context, Error, show::ShowError};
 use crate::{
-    base::{Digest, PackageName, RemoteUrl},
+    base::{Digest, PackageName, RemoteUrl, Timestamp},
     remote::{Remote, RemoteError},
+    store::Origin,
 };
 
 /// What to list.
 #[derive(Debug, Clone, Default)]
 pub struct ListOptions {
+    /// The packages; none: all.
+    pub packages: Vec<PackageName>,
     /// The remote; none is the store.
     pub from: Option<RemoteUrl>,
 }
@@ -42,45 +47,90 @@ pub struct ListedVersion {
     pub version: Version,
     /// The sha256 of its release manifest.
     pub release: Digest,
+    /// Bytes of its blobs, each once. Of a remote only where the package was asked for by name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+    /// When the store got it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub added: Option<Timestamp>,
+    /// Where the store has it from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
+}
+
+/// The part of a release manifest that is about sizes.
+#[derive(Deserialize)]
+struct Sizes {
+    blobs: BTreeMap<Digest, Size>,
+}
+
+#[derive(Deserialize)]
+struct Size {
+    size: u64,
 }
 
 /// Lists packages and versions.
 ///
 /// # Errors
-/// What the store or the remote says.
+/// `NoPackage` for a name that is not there; what the store or the remote says.
 pub fn list(context: &Context, options: &ListOptions) -> Result<ListReport, Error> {
-    match &options.from {
-        None => list_store(context),
+    let (source, known, packages) = match &options.from {
+        None => {
+            let known = context.store().packages()?;
+            let packages = asked(&known, options).map(|package| stored(context, package)).collect::<Result<Vec<_>, _>>()?;
+            (context.store().home().display().to_string(), known, packages)
+        }
         Some(url) => {
             let remote = context.remote(url)?;
-            let packages = context.block_on(list_remote(remote.as_ref(), context.remote_options().jobs))??;
-            Ok(ListReport { source: url.to_string(), packages })
+            let (known, packages) = context.block_on(at_remote(remote.as_ref(), options, context.remote_options().jobs))??;
+            (url.to_string(), known, packages)
         }
+    };
+    match options.packages.iter().find(|package| !known.contains(package)) {
+        Some(package) => Err(ShowError::no_package(package, &source, &known).into()),
+        None => Ok(ListReport { source, packages }),
     }
 }
 
-fn list_store(context: &Context) -> Result<ListReport, Error> {
+fn asked<'a>(known: &'a [PackageName], options: &'a ListOptions) -> impl Iterator<Item = &'a PackageName> {
+    known.iter().filter(|package| options.packages.is_empty() || options.packages.contains(package))
+}
+
+fn stored(context: &Context, package: &PackageName) -> Result<ListedPackage, Error> {
     let store = context.store();
-    let mut packages = Vec::new();
-    for package in store.packages()? {
-        let mut versions = Vec::new();
-        for version in store.releases(&package)?.into_iter().rev() {
-            if let Some((release, _)) = store.release(&package, &version)? {
-                versions.push(ListedVersion { version, release });
-            }
-        }
-        packages.push(ListedPackage { package, versions });
+    let mut versions = Vec::new();
+    for version in store.releases(package)?.into_iter().rev() {
+        let Some((release, manifest)) = store.release(package, &version)? else { continue };
+        let Some(provenance) = store.provenance(package, &version)? else { continue };
+        let (bytes, added, origin) = (size(&manifest), provenance.added, Some(provenance.origin));
+        versions.push(ListedVersion { version, release, bytes, added, origin });
     }
-    Ok(ListReport { source: store.home().display().to_string(), packages })
+    Ok(ListedPackage { package: package.clone(), versions })
 }
 
-async fn list_remote(remote: &dyn Remote, jobs: usize) -> Result<Vec<ListedPackage>, RemoteError> {
+/// `None` where the manifest is of a form that this mlreg does not know.
+fn size(manifest: &[u8]) -> Option<u64> {
+    let sizes: Sizes = serde_json::from_slice(manifest).ok()?;
+    Some(sizes.blobs.values().map(|blob| blob.size).fold(0, u64::saturating_add))
+}
+
+/// Every package of the remote, and what was asked for. Release manifests are read for packages that were named.
+async fn at_remote(remote: &dyn Remote, options: &ListOptions, jobs: usize) -> Result<(Vec<PackageName>, Vec<ListedPackage>), RemoteError> {
+    let is_detailed = !options.packages.is_empty();
+    let version = |package: PackageName, version: Version, release: Digest| async move {
+        let bytes = if is_detailed { size(&remote.release(&package, &version, &release).await?) } else { None };
+        Ok::<_, RemoteError>(ListedVersion { version, release, bytes, added: None, origin: None })
+    };
     let one = |package: PackageName| async move {
         let index = remote.index(&package).await?;
         let entries = index.into_iter().flat_map(|index| index.versions.into_iter().rev());
-        let versions = entries.map(|(version, entry)| ListedVersion { version, release: entry.release }).collect();
-        Ok(ListedPackage { package, versions })
+        let versions = entries.map(|(number, entry)| version(package.clone(), number, entry.release));
+        let versions = stream::iter(versions.collect::<Vec<_>>()).buffered(jobs).try_collect().await?;
+        Ok::<_, RemoteError>(ListedPackage { package, versions })
     };
+    let known = remote.packages().await?;
+    let asked: Vec<PackageName> = asked(&known, options).cloned().collect();
     // In order of names although the answers come in any order.
-    stream::iter(remote.packages().await?).map(one).buffered(jobs).try_collect().await
+    let packages = stream::iter(asked).map(one).buffered(jobs).try_collect().await?;
+    Ok((known, packages))
 }

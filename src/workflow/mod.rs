@@ -19,6 +19,7 @@ pub mod list;
 pub mod pin;
 mod progress;
 pub mod publish;
+pub mod rm;
 pub mod run;
 pub mod show;
 pub mod verify;

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     base::{Digest, PackageName, RelativePath, RemoteUrl},
     fetch::Layout,
-    manifest::{breaking_changes, may_break, release::Release},
+    manifest::{breaking_changes, may_break, nearest, release::Release},
     publish::{ModelCard, Places, PublishError, PublishPlan, check_local, places, upload},
     remote::{BlobFiles, Commit, Publication, Remote, RemoteError},
     store::{Origin, Store},
@@ -201,8 +201,12 @@ impl BlobFiles for Store {
 /// The release of the store that a request means: its manifest's bytes, and what they say.
 pub(super) fn find(context: &Context, request: &PackageRequest) -> Result<(Vec<u8>, Release), Error> {
     let store = context.store();
-    let none = || PublishError::NoRelease { package: request.package.clone(), requirement: request.requirement.clone() };
     let versions = store.releases(&request.package)?;
+    let known = if versions.is_empty() { store.packages()? } else { Vec::new() };
+    let none = || {
+        let nearest = nearest(request.package.as_str(), known.iter().map(PackageName::as_str), 1).first().map(|&name| name.to_owned());
+        PublishError::NoRelease { package: request.package.clone(), requirement: request.requirement.clone(), nearest }
+    };
     let version = request.highest(&versions).ok_or_else(none)?;
     let (_, bytes) = store.release(&request.package, version)?.ok_or_else(none)?;
     let wrong = |source| PublishError::Release { release: format!("{}@{version}", request.package), source };

@@ -9,7 +9,7 @@ use super::{Context, Error, ErrorKind, PackageRequest};
 use crate::{
     base::{Digest, PackageName, RemoteUrl, Tag, Target},
     manifest::{
-        ReleaseError,
+        ReleaseError, nearest,
         release::{BundleKind, Compiled, Delivery, Interface, Release, Source, Variant},
     },
 };
@@ -92,6 +92,8 @@ pub enum ShowError {
         package: PackageName,
         /// Where it was looked for.
         source_name: String,
+        /// The package that may be meant.
+        nearest: Option<String>,
     },
     /// None of its versions will do.
     #[error("no version of `{}` in `{source_name}` matches `{}`: there is {}", request.package, request.requirement, join(versions))]
@@ -121,6 +123,12 @@ fn join(versions: &[Version]) -> String {
 }
 
 impl ShowError {
+    /// A package that is not among the `known` ones.
+    pub(super) fn no_package(package: &PackageName, source: &str, known: &[PackageName]) -> Self {
+        let nearest = nearest(package.as_str(), known.iter().map(PackageName::as_str), 1).first().map(|&name| name.to_owned());
+        Self::NoPackage { package: package.clone(), source_name: source.to_owned(), nearest }
+    }
+
     /// Who can do something about it.
     pub fn kind(&self) -> ErrorKind {
         match self {
@@ -132,6 +140,7 @@ impl ShowError {
     /// The next step, where there is one.
     pub fn hint(&self) -> Option<String> {
         match self {
+            Self::NoPackage { nearest: Some(nearest), .. } => Some(format!("did you mean `{nearest}`?")),
             Self::NoPackage { .. } => {
                 Some("`mlreg list` shows the packages of the store, `mlreg list --from URL` those of a remote".to_owned())
             }
@@ -169,32 +178,36 @@ struct Found {
 fn find_in_store(context: &Context, request: &PackageRequest) -> Result<Found, Error> {
     let store = context.store();
     let source = store.home().display().to_string();
+    let no_package = || Ok::<_, Error>(ShowError::no_package(&request.package, &source, &store.packages()?));
     let versions = store.releases(&request.package)?;
+    if versions.is_empty() {
+        return Err(no_package()?.into());
+    }
     let version = choose(request, &source, &versions)?;
     // A release may have gone since its folder was listed.
-    let (digest, bytes) = store.release(&request.package, &version)?.ok_or_else(|| no_package(request, &source))?;
+    let Some((digest, bytes)) = store.release(&request.package, &version)? else { return Err(no_package()?.into()) };
     Ok(Found { source, version, digest, bytes })
 }
 
 async fn find_at_remote(context: &Context, url: &RemoteUrl, request: &PackageRequest) -> Result<Found, Error> {
     let remote = context.remote(url)?;
     let source = url.to_string();
-    let index = remote.index(&request.package).await?.ok_or_else(|| no_package(request, &source))?;
-    let versions: Vec<Version> = index.versions.keys().cloned().collect();
-    let version = choose(request, &source, &versions)?;
-    let digest = index.versions[&version].release;
+    let versions: BTreeMap<Version, Digest> = match remote.index(&request.package).await? {
+        Some(index) => index.versions.into_iter().map(|(version, entry)| (version, entry.release)).collect(),
+        None => BTreeMap::new(),
+    };
+    if versions.is_empty() {
+        // Names are a help; that the remote cannot list them is no reason to hide what is wrong.
+        let known = remote.packages().await.unwrap_or_default();
+        return Err(ShowError::no_package(&request.package, &source, &known).into());
+    }
+    let version = choose(request, &source, &versions.keys().cloned().collect::<Vec<_>>())?;
+    let digest = versions[&version];
     let bytes = remote.release(&request.package, &version, &digest).await?;
     Ok(Found { source, version, digest, bytes })
 }
 
-fn no_package(request: &PackageRequest, source: &str) -> ShowError {
-    ShowError::NoPackage { package: request.package.clone(), source_name: source.to_owned() }
-}
-
 fn choose(request: &PackageRequest, source: &str, versions: &[Version]) -> Result<Version, ShowError> {
-    if versions.is_empty() {
-        return Err(no_package(request, source));
-    }
     let none = || ShowError::NoVersion { request: request.clone(), source_name: source.to_owned(), versions: versions.to_vec() };
     request.highest(versions).cloned().ok_or_else(none)
 }
@@ -242,12 +255,26 @@ fn shown(variant: Variant, users: &BTreeMap<Digest, usize>) -> ShownVariant {
         component: variant.component,
         target: variant.target,
         kind: variant.kind,
-        axes: variant.axes,
+        axes: shown_axes(variant.axes, variant.interface.as_ref()),
         tags: variant.tags,
         delivery: variant.delivery,
         compiled: variant.compiled,
         interface: variant.interface,
     }
+}
+
+/// The axes that mean something. Releases have the length of the encoder's side for every text model, also for one that takes nothing from
+/// an encoder.
+fn shown_axes(mut axes: BTreeMap<String, String>, interface: Option<&Interface>) -> BTreeMap<String, String> {
+    let takes_from_an_encoder = |interface: &Interface| {
+        let functions = std::iter::once(interface).chain(interface.functions.values());
+        let mut features = functions.flat_map(|function| function.inputs.iter().chain(&function.states));
+        features.any(|feature| feature.name.starts_with("encoder_") || feature.name.starts_with("cross_"))
+    };
+    if axes.contains_key("context") && interface.is_some_and(|interface| !takes_from_an_encoder(interface)) {
+        axes.remove("encoder-sequence");
+    }
+    axes
 }
 
 #[cfg(test)]
@@ -292,6 +319,23 @@ mod tests {
         assert_eq!((report.bytes, report.stored_bytes, report.blobs), (330, 130, 3));
         let sizes: Vec<_> = report.variants.iter().map(|v| (v.files, v.bytes, v.shared_bytes, v.unique_bytes)).collect();
         assert_eq!(sizes, [(2, 110, 100, 10), (3, 220, 100, 20)]);
+    }
+
+    #[test]
+    fn only_who_listens_to_an_encoder_has_its_length() {
+        let axes = || {
+            BTreeMap::from(
+                [("context", "512"), ("sequence", "1"), ("encoder-sequence", "1")].map(|(key, value)| (key.to_owned(), value.to_owned())),
+            )
+        };
+        let interface = |input: &str| -> Interface {
+            serde_json::from_value(serde_json::json!({ "inputs": [{ "name": input, "dtype": "int32", "shape": [1, 1] }], "outputs": [] }))
+                .unwrap()
+        };
+        assert!(!shown_axes(axes(), Some(&interface("input_ids"))).contains_key("encoder-sequence"));
+        for kept in [Some(&interface("cross_key_cache")), Some(&interface("encoder_attention_mask")), None] {
+            assert_eq!(shown_axes(axes(), kept), axes());
+        }
     }
 
     #[test]

@@ -40,7 +40,7 @@ fn a_budget_spares_what_is_placed_and_pinned() {
     app.succeed(&["unpin", "large"]);
     assert_eq!(collect(&app, "3kB").1, [""; 0], "somebody else holds it");
     assert_eq!(app.succeed(&["pin"]).stdout, "ci\tlarge\t1\t1\t5.0 kB\n");
-    assert_eq!(app.succeed(&["unpin", "large", "--holder", "ci"]).stderr, "`large` is free for `ci`\n");
+    assert_eq!(app.succeed(&["unpin", "large", "--holder", "ci"]).stderr, "unpinned `large` (holder `ci`)\n");
     assert_eq!(collect(&app, "3kB"), (2000, vec!["decoder-large-ios18".to_owned()]));
     app.succeed(&["verify", "small"]);
 }
@@ -49,17 +49,17 @@ fn a_budget_spares_what_is_placed_and_pinned() {
 fn the_lowest_priority_and_then_the_least_recently_used_goes_first() {
     let (_publisher, app) = fetched();
     drop_folders(&app);
-    assert_eq!(collect(&app, "6999").1, ["decoder-small-ios18"], "it was placed first");
+    assert_eq!(collect(&app, "6999B").1, ["decoder-small-ios18"], "it was placed first");
     let (_publisher, app) = fetched();
     drop_folders(&app);
     app.succeed(&["pin", "small"]);
     app.succeed(&["unpin", "small"]);
-    assert_eq!(collect(&app, "6999").1, ["decoder-large-ios18"], "the other one was used last");
+    assert_eq!(collect(&app, "6999B").1, ["decoder-large-ios18"], "the other one was used last");
     let (_publisher, app) = fetched();
     drop_folders(&app);
     app.succeed(&["pin", "large", "--priority", "0.1"]);
     app.succeed(&["unpin", "large"]);
-    assert_eq!(collect(&app, "6999").1, ["decoder-large-ios18"]);
+    assert_eq!(collect(&app, "6999B").1, ["decoder-large-ios18"]);
     assert_eq!(collect(&app, "0"), (0, vec!["decoder-small-ios18".to_owned()]));
     let run = app.run(&["pin", "small"]);
     assert_eq!(run.code, Some(1), "nothing is left of it: {run:?}");

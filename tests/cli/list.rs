@@ -8,7 +8,8 @@ fn rows_have_tabs_where_no_person_reads() {
     let stdout = sandbox.run(&["list"]).stdout;
     let versions: Vec<&str> = stdout.lines().map(|line| line.split('\t').nth(1).unwrap()).collect();
     assert_eq!(versions, ["1.10.0", "1.2.0", "1.0.0"]);
-    assert!(stdout.lines().all(|line| line.starts_with("tae\t")), "{stdout}");
+    assert!(stdout.lines().all(|line| line.starts_with("tae\t") && line.ends_with("\tbuilt here")), "{stdout}");
+    assert!(stdout.lines().all(|line| line.split('\t').nth(3) == Some("2.4 MB") && line.split('\t').count() == 6), "{stdout}");
 }
 
 #[test]
@@ -35,7 +36,15 @@ fn a_store_and_a_registry_list_alike() {
     let sandbox = Sandbox::new().with_releases(&["1.0.0"]).with_registry("registry", "1.0.0");
     let store = sandbox.run(&["list", "--json"]).json("mlreg/cli/list/1");
     let remote = sandbox.run(&["list", "--json", "--from", "registry"]).json("mlreg/cli/list/1");
-    assert_eq!(store["packages"], remote["packages"]);
+    for key in ["version", "release"] {
+        assert_eq!(store["packages"][0]["versions"][0][key], remote["packages"][0]["versions"][0][key]);
+    }
+    let of_store = &store["packages"][0]["versions"][0];
+    assert_eq!((of_store["bytes"].as_u64(), of_store["origin"]["kind"].as_str()), (Some(2_401_792), Some("built")));
+    assert!(of_store["added"].as_str().unwrap().ends_with('Z'), "{of_store}");
+    assert_eq!(remote["packages"][0]["versions"][0]["bytes"], serde_json::Value::Null, "that would be a request for every version");
+    let named = sandbox.run(&["list", "tae", "--json", "--from", "registry"]).json("mlreg/cli/list/1");
+    assert_eq!(named["packages"][0]["versions"][0]["bytes"], 2_401_792);
     assert_eq!(remote["packages"][0]["versions"][0]["version"], "1.0.0");
     assert_eq!(remote["source"], "[DIR]/registry");
 }
@@ -55,6 +64,8 @@ fn show_has_sizes_interface_and_tags() {
     let variant = &document["variants"][1];
     assert_eq!((variant["unique_bytes"].as_u64(), variant["shared_bytes"].as_u64()), (Some(768), Some(2_400_000)));
     let remote = sandbox.run(&["show", "tae@2", "--from", "registry"]);
+    let ids: Vec<&str> = remote.stdout.lines().filter_map(|line| line.split_once('\t')).map(|(id, _)| id).collect();
+    assert_eq!(ids[..2], ["decoder-768-float16-ios18", "decoder-1024-float16-ios18"], "sizes are numbers");
     let row = "decoder-768-float16-ios18\tdecoder\t768\tfloat16\tiOS18\tmlpackage\ton-demand\tpreview\t2.4 MB\t2.4 MB\t768 B\n";
     let features = "decoder-768-float16-ios18\t-\tlatent float16[1,16,96,96]\timage float16[1,3,768,768]\t-\n";
     assert!(remote.stdout.contains(row) && remote.stdout.contains(features), "{}", remote.stdout);

@@ -10,10 +10,19 @@ fn help(sandbox: &Sandbox, arguments: &[&str]) -> String {
     run.stdout.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
 }
 
+/// The help of a command without what every command has.
+fn without_global_options(help: &str) -> String {
+    let Some((before, after)) = help.split_once("\nGlobal options:\n") else { return help.to_owned() };
+    let after: String =
+        after.lines().skip_while(|line| line.is_empty() || line.starts_with(' ')).map(|line| line.to_owned() + "\n").collect();
+    format!("{before}\n{after}")
+}
+
 /// The names in the list under `Commands:`.
 fn commands(help: &str) -> Vec<String> {
     let lines = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
-    lines.filter_map(|line| line.split_whitespace().next().map(str::to_owned)).collect()
+    let names = lines.filter_map(|line| line.split_whitespace().next());
+    names.filter(|name| *name != "help").map(str::to_owned).collect()
 }
 
 #[test]
@@ -21,11 +30,13 @@ fn commands(help: &str) -> Vec<String> {
 fn the_reference_is_fresh() {
     let sandbox = Sandbox::new();
     let top = help(&sandbox, &["--help"]);
-    let mut reference = format!("# Command line reference\n\n`mlreg --help` of every command.\n\n## mlreg\n\n```text\n{top}```\n");
+    let mut reference = format!(
+        "# Command line reference\n\n`mlreg --help` of every command, without the global options, which are the same for all.\n\n## mlreg\n\n```text\n{top}```\n"
+    );
     let commands = commands(&top);
     assert!(commands.len() > 2, "{top}");
     for command in &commands {
-        let text = help(&sandbox, &[command, "--help"]);
+        let text = without_global_options(&help(&sandbox, &[command, "--help"]));
         reference += &format!("\n## mlreg {command}\n\n```text\n{text}```\n");
     }
     if std::env::var_os("BLESS").is_some() {

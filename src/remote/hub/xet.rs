@@ -29,7 +29,7 @@ use super::{
     lfs::Source,
 };
 use crate::{
-    base::Digest,
+    base::{Digest, note_temporary},
     remote::{RemoteError, RemoteOptions, Sent, http::client},
 };
 
@@ -128,6 +128,7 @@ impl Xet {
         let place = client::shown(&storage(&renewal, &grant)?);
         let failed = |source| RemoteError::File { action: "make a folder in", path: std::env::temp_dir(), source };
         let notes = tempfile::Builder::new().prefix("mlreg-xet-").tempdir().map_err(failed)?;
+        note_temporary(notes.path());
         let builder = XetSessionBuilder::new_with_config(self.config.clone()).with_cache_dir(notes.path());
         let xet = builder.build().map_err(|error| failure(oid, &place, &error))?;
         Ok(Some(Session { xet, grant, renewal, place, limit: self.limit, moved: Mutex::new(Instant::now()), _notes: notes }))

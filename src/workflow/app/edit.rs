@@ -111,7 +111,7 @@ pub fn add(context: &Context, options: &AddOptions) -> Result<AddReport, Error> 
     changes.from = changes.from.iter().map(|from| from_root(from, directory, &root)).collect();
     changes.version = options.requirement.clone();
     let is_new = !before.manifest.packages.contains_key(name);
-    let mut project = edited(&before, name, &changes)?;
+    let mut project = edited(&before, name, &changes).map_err(|error| without_source(error, name))?;
     let entry = newest(context, &project, name, options.offline)?;
     if options.requirement.is_none() && is_new {
         // What is compatible with the version, not one build of it.
@@ -181,6 +181,16 @@ pub fn update(context: &Context, options: &UpdateOptions) -> Result<UpdateReport
         project.write_lock(&lock)?;
     }
     Ok(UpdateReport { manifest: project.manifest_path(), dry_run: options.dry_run, packages })
+}
+
+/// The text in which the source is missing is not written yet, so that its place would lead nowhere.
+fn without_source(error: AppError, name: &PackageName) -> AppError {
+    match error {
+        AppError::Manifest(ManifestError { problem, .. }) if matches!(*problem, Problem::MissingKey { key: "from", .. }) => {
+            AppError::NoSource { package: name.clone() }
+        }
+        error => error,
+    }
 }
 
 fn policy(offline: bool, dry_run: bool) -> Policy {

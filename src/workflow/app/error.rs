@@ -36,6 +36,12 @@ pub enum AppError {
         #[source]
         source: Box<Error>,
     },
+    /// A new package without a source.
+    #[error("`{MANIFEST_NAME}` does not say where `{package}` comes from")]
+    NoSource {
+        /// The package.
+        package: PackageName,
+    },
     /// A frozen lock that does not fit the manifest.
     #[error("`{}` is out of date: {why}", lock.display())]
     Stale {
@@ -144,6 +150,10 @@ impl AppError {
                 "`mlreg add PACKAGE --from URL` makes one; or name a package: `mlreg fetch PACKAGE --from URL`, with `{MANIFEST_NAME}` or without"
             )),
             Self::Manifest(error) => error.hint(),
+            Self::NoSource { package } => Some(format!(
+                "say it: `mlreg add {package} --from URL`, where URL is a registry's folder, https:// or hf://ORG/REPO; or write `from` under \
+                 `[defaults]` of `{MANIFEST_NAME}`"
+            )),
             Self::Package { source, .. } => return source.hints(),
             Self::Stale { xcode: false, .. } => Some(format!("run `mlreg fetch` without `--locked` and commit `{LOCK_NAME}`")),
             Self::Stale { xcode: true, .. } => {

@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use super::place;
 use crate::{
     arch::ArchError,
     base::{PathClash, PathError, UrlError},
@@ -26,6 +27,16 @@ pub enum BuildError {
         /// What the system says.
         #[source]
         source: io::Error,
+    },
+    /// Something else in place of a package manifest.
+    #[error("`{}` is {what}, expected a package manifest (TOML)", path.display())]
+    NotAManifest {
+        /// What was given.
+        path: PathBuf,
+        /// What it is.
+        what: String,
+        /// A manifest that says what to make of it.
+        example: Option<String>,
     },
     /// An address that is none.
     #[error(transparent)]
@@ -281,6 +292,14 @@ impl BuildError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Manifest(error) => error.hint(),
+            Self::Read { path, source } if source.kind() == io::ErrorKind::NotFound => missing(path),
+            Self::NotAManifest { example: Some(example), .. } => {
+                Some(format!("a manifest says what to make of it; write one, say `model.toml`, and build that:\n\n{example}"))
+            }
+            Self::NotAManifest { .. } => Some("`mlreg build --help` and README.md show what a manifest looks like".to_owned()),
+            Self::Checkpoint { source: CheckpointError::Io { path, source }, .. } if source.kind() == io::ErrorKind::NotFound => {
+                missing(path)
+            }
             Self::NoVariant { nearest, .. } if !nearest.is_empty() => {
                 let ids: Vec<String> = nearest.iter().map(|id| format!("`{id}`")).collect();
                 Some(format!("did you mean {}?", ids.join(" or ")))
@@ -314,4 +333,9 @@ impl BuildError {
         let path = path.to_owned();
         move |source| Self::Read { path, source }
     }
+}
+
+/// What may be meant by a path that is not there.
+fn missing(path: &Path) -> Option<String> {
+    place::near(path).map(|near| format!("did you mean `{}`?", near.display()))
 }

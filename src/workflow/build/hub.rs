@@ -18,7 +18,7 @@ use tokio::runtime::Handle;
 
 use super::error::BuildError;
 use crate::{
-    base::{ByteRange, Digest, HubUrl, RelativePath, map_file},
+    base::{ByteRange, Digest, HubUrl, RelativePath, map_file, note_temporary},
     checkpoint::{Checkpoint, CheckpointError, TensorInfo, Weights, read_safetensors_header},
     fetch::{FetchError, ranges},
     manifest::release::Blob,
@@ -261,7 +261,9 @@ fn offline(url: &HubUrl) -> RemoteError {
 pub(super) fn scratch(store: &Store) -> Result<TempDir, BuildError> {
     let failed = |source| BuildError::Read { path: store.home().to_owned(), source };
     fs::create_dir_all(store.home()).map_err(failed)?;
-    tempfile::Builder::new().prefix(".mlreg-hub-").tempdir_in(store.home()).map_err(failed)
+    let scratch = tempfile::Builder::new().prefix(".mlreg-hub-").tempdir_in(store.home()).map_err(failed)?;
+    note_temporary(scratch.path());
+    Ok(scratch)
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), BuildError> {

@@ -12,13 +12,14 @@ mod error;
 mod find;
 mod hashing;
 mod hub;
+mod manifest;
+mod place;
 mod shared;
 mod shelf;
 mod tree;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -202,11 +203,12 @@ fn build_package(context: &Context, options: &BuildOptions, globs: &[VariantGlob
     let start = Instant::now();
     let store = context.store();
     let file = context.directory().join(path);
-    let text = fs::read_to_string(&file).map_err(BuildError::read(path))?;
+    let text = manifest::read(&file, path)?;
     let manifest = PackageManifest::parse(&text, &path.display().to_string()).map_err(BuildError::from)?;
-    let package = Package::look(context, &manifest, file.parent().unwrap_or(Path::new("/")))?;
-    let chosen = package.choose(globs)?;
+    // Looking makes temporary folders, which `gc` removes where nobody writes.
     let _guard = store.writing()?;
+    let package = Package::look(context, &manifest, file.parent().unwrap_or(Path::new("/")), path)?;
+    let chosen = package.choose(globs)?;
     // While a checkpoint is being hashed for the first time there is nothing to find, most likely; what it gives is looked up afterwards.
     let key = package.is_hashed().then(|| package.key(&text)).transpose()?;
     let known = match &key {
@@ -240,7 +242,7 @@ fn build_package(context: &Context, options: &BuildOptions, globs: &[VariantGlob
         }
     };
     if let Some(out) = &options.out {
-        place(context, &release, digest, &context.directory().join(out), options.layout)?;
+        place_bundles(context, &release, digest, &context.directory().join(out), options.layout)?;
     }
     for (component, source) in &release.sources {
         warnings.extend(source.warning(component).map(|text| BuildWarning {
@@ -290,6 +292,8 @@ fn built_before(store: &Store, manifest: &PackageManifest, key: &Blake3) -> Resu
 /// A manifest, and what its components are made from.
 struct Package<'a> {
     manifest: &'a PackageManifest,
+    /// The manifest's name in messages.
+    path: &'a Path,
     inputs: Vec<Input<'a>>,
     plans: Vec<VariantPlan>,
     assignments: Vec<Assignment>,
@@ -308,16 +312,16 @@ enum Input<'a> {
 
 impl<'a> Package<'a> {
     /// Finds everything and converts nothing.
-    fn look(context: &Context, manifest: &'a PackageManifest, folder: &Path) -> Result<Self, Error> {
+    fn look(context: &Context, manifest: &'a PackageManifest, folder: &Path, path: &'a Path) -> Result<Self, Error> {
         let (mut inputs, mut plans) = (Vec::new(), Vec::new());
         let hashing = Hashing::new(context.store());
         for component in &manifest.components {
-            let (input, made) = look(context, &hashing, component, folder)?;
+            let (input, made) = look(context, &hashing, component, folder).map_err(|error| place::at(component, path, error))?;
             inputs.push(input);
             plans.extend(made);
         }
         let assignments = manifest.assign(&plans).map_err(BuildError::from)?;
-        Ok(Self { manifest, inputs, plans, assignments })
+        Ok(Self { manifest, path, inputs, plans, assignments })
     }
 
     /// Which plans the globs mean, by index; every glob must mean one.
@@ -396,7 +400,8 @@ impl<'a> Package<'a> {
                 continue;
             }
             warnings.extend(input.warning());
-            for mut made in input.make(context, shelf, self.manifest, &plans, &shared)? {
+            let made = input.make(context, shelf, self.manifest, &plans, &shared);
+            for mut made in made.map_err(|error| place::at(component, self.path, error))? {
                 self.assign(&mut made.variant);
                 made.warnings.drain(..).for_each(|found| collect(warnings, &made.variant, found));
                 release.variants.push(made.variant);
@@ -495,7 +500,7 @@ fn tree_of<'t>(trees: &'t BTreeMap<String, Tree>, plan: &VariantPlan) -> Option<
 }
 
 /// Places everything that was built, under full ids.
-fn place(context: &Context, release: &Release, digest: Digest, out: &Path, layout: Layout) -> Result<(), Error> {
+fn place_bundles(context: &Context, release: &Release, digest: Digest, out: &Path, layout: Layout) -> Result<(), Error> {
     let store = context.store();
     let mut destination = Destination::lock(store, out, &release.package, Staging::Beside)?;
     if let Some(placed) = destination.placed().filter(|proof| proof.floor.is_some()) {

@@ -10,7 +10,7 @@ use semver::Version;
 use crate::{
     base::{Digest, PackageName, RemoteUrl},
     fetch::{FetchError, Proof, Wanted},
-    manifest::{GlobError, Requirement, VariantGlob, release::Release},
+    manifest::{GlobError, Requirement, VariantGlob, nearest, release::Release},
     remote::{CollectedBundle, Collection, Remote},
     store::Store,
     workflow::{Context, Error, ErrorKind},
@@ -121,8 +121,11 @@ impl<'a> Finder<'a> {
         let store = self.store();
         let origin = store.home().display().to_string();
         let versions = store.releases(self.package)?;
+        if versions.is_empty() {
+            return Err(self.no_package(&origin, &store.packages()?).into());
+        }
         let version = self.choose_version(versions, requirement, &origin)?;
-        let (digest, bytes) = store.release(self.package, &version)?.ok_or_else(|| self.no_package(&origin))?;
+        let (digest, bytes) = store.release(self.package, &version)?.ok_or_else(|| self.no_package(&origin, &[]))?;
         self.found(&version, digest, bytes, None)
     }
 
@@ -135,10 +138,14 @@ impl<'a> Finder<'a> {
         self.first(|index| self.context.block_on(self.ask(index, requirement, standing))?)
     }
 
-    async fn ask(&self, index: usize, requirement: &Requirement, standing: Option<&Proof>) -> Result<Found, Error> {
-        let remote = self.remote(index)?;
+    async fn ask(&self, source: usize, requirement: &Requirement, standing: Option<&Proof>) -> Result<Found, Error> {
+        let remote = self.remote(source)?;
         let url = remote.url().to_string();
-        let versions = remote.index(self.package).await?.ok_or_else(|| self.no_package(&url))?.versions;
+        let Some(index) = remote.index(self.package).await? else {
+            // Names are a help; that the remote cannot list them is no reason to hide what is wrong.
+            return Err(self.no_package(&url, &remote.packages().await.unwrap_or_default()).into());
+        };
+        let versions = index.versions;
         let stands = |proof: &&Proof| versions.get(&proof.version).is_some_and(|entry| entry.release == proof.release);
         let version = match standing.filter(stands) {
             Some(proof) => proof.version.clone(),
@@ -146,7 +153,7 @@ impl<'a> Finder<'a> {
         };
         if let Some(collection) = remote.collection().await?.filter(|it| it.package == *self.package && it.version == version) {
             let bytes = remote.release_of(&self.choose_bundles(&collection, standing)?).await?;
-            let found = self.found(&version, Digest::of(&bytes), bytes, Some(index))?;
+            let found = self.found(&version, Digest::of(&bytes), bytes, Some(source))?;
             return Ok(Found { revision: remote.revision(), is_chosen: true, ..found });
         }
         let digest = versions[&version].release;
@@ -156,7 +163,7 @@ impl<'a> Finder<'a> {
             Some((_, bytes)) => bytes,
             None => remote.release(self.package, &version, &digest).await?,
         };
-        Ok(Found { revision: remote.revision(), ..self.found(&version, digest, bytes, Some(index))? })
+        Ok(Found { revision: remote.revision(), ..self.found(&version, digest, bytes, Some(source))? })
     }
 
     /// The bundles of a collection that are asked for, by id, and those in place. Globs may mean the path in the repository, too, and case
@@ -181,13 +188,14 @@ impl<'a> Finder<'a> {
         Ok(chosen)
     }
 
-    fn no_package(&self, origin: impl ToString) -> FetchError {
-        FetchError::NoPackage { package: self.package.clone(), origin: origin.to_string() }
+    fn no_package(&self, origin: &str, known: &[PackageName]) -> FetchError {
+        let nearest = nearest(self.package.as_str(), known.iter().map(PackageName::as_str), 1).first().map(|&name| name.to_owned());
+        FetchError::NoPackage { package: self.package.clone(), origin: origin.to_owned(), nearest }
     }
 
     fn choose_version(&self, versions: Vec<Version>, requirement: &Requirement, origin: &str) -> Result<Version, FetchError> {
         if versions.is_empty() {
-            return Err(self.no_package(origin));
+            return Err(self.no_package(origin, &[]));
         }
         requirement.highest(&versions).cloned().ok_or_else(|| FetchError::NoVersion {
             package: self.package.clone(),

@@ -1,0 +1,50 @@
+//! Text of strangers, made safe for a terminal: what would move the cursor, change its state or reorder letters is shown escaped.
+//!
+//! Descriptions, licences, names in bundles, file names and messages of servers all end in this process's streams, and nobody checks them for
+//! control characters where they are read. So every text goes through here on its way out, and styles are added afterwards. Documents of
+//! `--json` need none of it, since JSON escapes control characters itself.
+
+/// The text as a single line: control characters (C0, DEL, C1), line and paragraph separators and bidirectional overrides are escaped.
+pub fn line(text: &str) -> String {
+    escaped(text, is_unsafe)
+}
+
+/// As [`line`], but line feeds and tabs stay: for messages of several lines.
+pub fn lines(text: &str) -> String {
+    escaped(text, |character| is_unsafe(character) && !matches!(character, '\n' | '\t'))
+}
+
+fn is_unsafe(character: char) -> bool {
+    // Cc is C0, DEL and C1; the ranges are embeddings, overrides and isolates, and the two separators.
+    character.is_control() || matches!(character, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+fn escaped(text: &str, unsafe_here: impl Fn(char) -> bool) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        if unsafe_here(character) { out.extend(character.escape_default()) } else { out.push(character) }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_a_terminal_obeys_comes_through() {
+        let evil = "\u{1b}[2J\u{1b}]0;owned\u{7}\u{9b}31m\u{7f}\u{202e}x\u{2066}y\u{2028}z\r\n\ta";
+        assert_eq!(line(evil), r"\u{1b}[2J\u{1b}]0;owned\u{7}\u{9b}31m\u{7f}\u{202e}x\u{2066}y\u{2028}z\r\n\ta");
+        assert!(lines(evil).ends_with("\\r\n\ta"));
+        for character in (0..=0x10_ffff).filter_map(char::from_u32).filter(|character| character.is_control()) {
+            assert!(!line(&character.to_string()).contains(character), "{character:?}");
+        }
+    }
+
+    #[test]
+    fn letters_of_every_language_stay() {
+        for text in ["größer", "日本語", "שלום", "👩‍👩‍👧", "a\\u{1b}b"] {
+            assert_eq!(line(text), text);
+        }
+    }
+}
