@@ -68,7 +68,9 @@ pub enum BuildError {
         folders: Vec<String>,
     },
     /// Two plain files that would get one name.
-    #[error("component `{component}`: `{first}` and `{second}` both have the name `{name}`, at least where case and accents' encoding do not count")]
+    #[error(
+        "component `{component}`: `{first}` and `{second}` both have the name `{name}`, at least where case and accents' encoding do not count"
+    )]
     SameName {
         /// The component.
         component: String,

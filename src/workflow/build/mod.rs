@@ -499,7 +499,7 @@ fn tree_of<'t>(trees: &'t BTreeMap<String, Tree>, plan: &VariantPlan) -> Option<
 /// Places everything that was built, under full ids.
 fn place(context: &Context, release: &Release, digest: Digest, out: &Path, layout: Layout) -> Result<(), Error> {
     let store = context.store();
-    let mut destination = Destination::lock(store, out, &release.package, Staging::Beside)?;
+    let destination = Destination::lock(store, out, &release.package, Staging::Beside)?;
     if let Some(placed) = destination.placed().filter(|proof| proof.floor.is_some()) {
         return Err(FetchError::SecondFloor { folder: destination.folder().to_owned(), placed: placed.floor, asked: None }.into());
     }
