@@ -235,27 +235,32 @@ impl Downloader<'_> {
         let mut requests = requests.to_vec();
         let mut checked = Checked::default();
         if requests.len() > 1 && !self.probed.load(Ordering::Relaxed) {
-            // One request tells whether the remote has ranges; without them, many would cost a whole file each.
+            // One request tells whether the remote has ranges. Without them, its answer is the whole file, and everything is taken from that.
             let _turn = self.probing.lock().await;
             if !self.probed.load(Ordering::Relaxed) {
-                checked = self.request(partial, blob, &requests.remove(0)).await?;
+                let first = requests[0].range;
+                for all in ranges::as_one(requests.clone()) {
+                    let (found, position) = self.request(partial, blob, &all, first).await?;
+                    (checked, requests) = (found, ranges::beyond(requests, position));
+                }
                 self.probed.store(true, Ordering::Relaxed);
             }
         }
         if !self.remote.has_ranges() {
             requests = ranges::as_one(requests);
         }
-        let rest = stream::iter(&requests).map(|request| self.request(partial, blob, request)).buffer_unordered(REQUESTS);
-        let rest = rest.try_fold(Checked::default(), |all, one| async { Ok(all.and(one)) }).await?;
+        let rest = stream::iter(&requests).map(|request| self.request(partial, blob, request, request.range)).buffer_unordered(REQUESTS);
+        let rest = rest.try_fold(Checked::default(), |all, (one, _)| async { Ok(all.and(one)) }).await?;
         Ok(checked.and(rest))
     }
 
-    /// Makes one request, writing what is wanted of it.
-    async fn request(&self, partial: &PartialBlob, blob: &Blob, request: &Request) -> Result<Checked, FetchError> {
+    /// Asks for `range`, with which the request begins, and writes what is wanted of what comes: at most of the whole request. Also gives
+    /// the end of what has come.
+    async fn request(&self, partial: &PartialBlob, blob: &Blob, request: &Request, range: ByteRange) -> Result<(Checked, u64), FetchError> {
         for _ in 0..ATTEMPTS {
             let mut receiver = Receiver::new(partial, blob, request);
-            match self.receive(partial.digest(), request.range, &mut receiver).await {
-                Ok(()) => return Ok(receiver.checked),
+            match self.receive(partial.digest(), range, request.range.end(), &mut receiver).await {
+                Ok(()) => return Ok((receiver.checked, receiver.position)),
                 Err(FetchError::Remote(RemoteError::Changed { .. })) => {
                     request.wanted.iter().try_for_each(|range| partial.forget(*range))?;
                 }
@@ -266,8 +271,9 @@ impl Downloader<'_> {
         Err(FetchError::KeepsChanging { blob: *partial.digest(), remote, times: ATTEMPTS })
     }
 
-    /// Asks for a range piece by piece; from a remote without ranges, and from a folder, for all of it at once.
-    async fn receive(&self, digest: &Digest, range: ByteRange, receiver: &mut Receiver<'_>) -> Result<(), FetchError> {
+    /// Asks for a range piece by piece; from a remote without ranges, and from a folder, for all of it at once. An answer that is the whole blob
+    /// is taken up to `until`.
+    async fn receive(&self, digest: &Digest, range: ByteRange, until: u64, receiver: &mut Receiver<'_>) -> Result<(), FetchError> {
         let mut next = Some(range);
         while let Some(rest) = next {
             let is_paced = self.is_paced && self.remote.has_ranges();
@@ -283,12 +289,13 @@ impl Downloader<'_> {
                 (self.seen)(bytes.len() as u64);
                 receiver.accept(bytes)
             };
-            let result = self.remote.read(self.release, digest, piece, &mut sink).await;
+            let result = self.remote.read_on(self.release, digest, piece, until, &mut sink).await;
             if let Some(error) = receiver.failed.take() {
                 return Err(error.into());
             }
             result?;
-            next = ByteRange::new(piece.end(), rest.end() - piece.end());
+            let end = receiver.position.max(piece.end());
+            next = ByteRange::new(end, rest.end().saturating_sub(end));
         }
         Ok(())
     }

@@ -33,7 +33,6 @@ use crate::{
         AtomicFile, Blake3, BlobHasher, Digest, FolderError, PackageName, PathClash, limits::INDEX_BYTES, name_key, note_temporary,
         read_plain, remove_dir_all_writable,
     },
-    manifest::release::{Blob, Release},
     store::Store,
 };
 
@@ -175,25 +174,6 @@ impl<'a> Destination<'a> {
     /// What was placed here last, as far as that is known.
     pub fn placed(&self) -> Option<&Proof> {
         self.placed.as_ref()
-    }
-
-    /// [Distrusts](Self::distrust) records of a release that gives a blob another BLAKE3 than this one. Then one of them is wrong about its
-    /// sha256, by which the records say what lies where.
-    ///
-    /// # Errors
-    /// What the store says.
-    pub fn distrust_what_contradicts(&mut self, release: &Release, digest: Digest) -> Result<(), FetchError> {
-        let recorded = self.journal.as_ref().and_then(|journal| journal.proof.as_ref());
-        let Some(recorded) = recorded.filter(|recorded| recorded.release != digest) else { return Ok(()) };
-        let standing = self.store.release(&recorded.package, &recorded.version)?.filter(|(digest, _)| *digest == recorded.release);
-        let standing = standing.and_then(|(_, bytes)| Release::parse(&bytes).ok());
-        let differs = |(digest, blob): (&Digest, &Blob)| {
-            release.blobs.get(digest).is_some_and(|other| blob.blake3.is_some() && other.blake3 != blob.blake3)
-        };
-        if standing.is_none_or(|standing| standing.blobs.iter().any(differs)) {
-            self.distrust();
-        }
-        Ok(())
     }
 
     /// Compares what is here with what should be. Files whose length or times differ from what was recorded are hashed.

@@ -55,6 +55,17 @@ pub fn as_one(requests: Vec<Request>) -> Vec<Request> {
     range.map(|range| Request { range, wanted }).into_iter().collect()
 }
 
+/// What is left of the requests when everything before `position` has come.
+pub fn beyond(requests: Vec<Request>, position: u64) -> Vec<Request> {
+    let left = |range: &ByteRange| between(range.offset().max(position), range.end());
+    let cut = |request: Request| {
+        let wanted: Vec<_> = request.wanted.iter().filter_map(left).collect();
+        let range = between(wanted.first()?.offset(), request.range.end())?;
+        Some(Request { range, wanted })
+    };
+    requests.into_iter().filter_map(cut).collect()
+}
+
 fn between(start: u64, end: u64) -> Option<ByteRange> {
     ByteRange::new(start, end.checked_sub(start)?)
 }
@@ -148,6 +159,22 @@ mod tests {
         assert_eq!(requests(&far, &[]).len(), 2, "21 bytes are more than a percent of 2000");
         let far = [range(0, 10 << 20), range((10 << 20) + LONGEST_GAP + 1, 1)];
         assert_eq!(requests(&far, &[]).len(), 2, "the gap is longer than any that is read along");
+    }
+
+    #[test]
+    fn what_has_come_is_not_asked_for_again() {
+        let all = vec![
+            Request { range: range(0, 10), wanted: vec![range(0, 10)] },
+            Request { range: range(10, 30), wanted: vec![range(10, 10), range(25, 15)] },
+            Request { range: range(50, 5), wanted: vec![range(50, 5)] },
+        ];
+        assert_eq!(beyond(all.clone(), 0), all);
+        assert_eq!(beyond(all.clone(), 10), all[1..]);
+        let cut = |offset: u64, wanted: Vec<ByteRange>| vec![Request { range: range(offset, 40 - offset), wanted }, all[2].clone()];
+        assert_eq!(beyond(all.clone(), 12), cut(12, vec![range(12, 8), range(25, 15)]));
+        assert_eq!(beyond(all.clone(), 22), cut(25, vec![range(25, 15)]));
+        assert_eq!(beyond(all.clone(), 39), cut(39, vec![range(39, 1)]));
+        assert_eq!(beyond(all, 55), []);
     }
 
     #[test]

@@ -290,7 +290,7 @@ fn check_schema(schema: &str) -> Result<(), ReleaseError> {
 
 /// Numbers of a newer schema that are no integers would have no canonical text.
 fn check_integers(release: &Release) -> Result<(), ReleaseError> {
-    let sources = release.sources.values().map(|source| &source.other);
+    let sources = release.sources.values().flat_map(|source| std::iter::once(source).chain(&source.more)).map(|source| &source.other);
     let variants = release.variants.iter().map(|variant| &variant.other);
     let mut others = std::iter::once(&release.other).chain(sources).chain(variants).filter(|other| !other.is_empty());
     others.try_for_each(|other| to_canonical(other).map(|_| ()).map_err(ReleaseError::Canonical))

@@ -9,7 +9,7 @@ use super::{
     import::{Import, ImportPattern},
     reader::{Item, Place, Table},
 };
-use crate::base::{PackageName, RelativePath, Target, TargetError, escaped_name, name_key};
+use crate::base::{HubUrl, PackageName, RelativePath, Target, TargetError, escaped_name, name_key};
 
 /// Every key that some kind of component has.
 pub(super) const KEYS: &[&str] = &[
@@ -84,7 +84,7 @@ pub enum ComponentKind {
     Checkpoint(Box<Conversion>),
     /// `import`: bundles made elsewhere.
     Import(Box<Import>),
-    /// `files`: plain files, by path relative to the manifest; their names differ.
+    /// `files`: plain files, by path relative to the manifest, or by address on the Hub, perhaps with a glob; the names of those without differ.
     Files(Vec<String>),
 }
 
@@ -268,10 +268,21 @@ fn component_name(item: &Item<'_>) -> Result<String, ManifestError> {
 }
 
 fn files(source: &Item<'_>) -> Result<Vec<String>, ManifestError> {
-    let files = source.one_or_list(|item| Ok(item.text("a path, or a list of paths")?.to_owned()))?;
+    let files = source.one_or_list(|item| {
+        let text = item.text("a path, or a list of paths")?;
+        if text.starts_with("hf://") && !is_file_of_the_hub(text) {
+            return Err(
+                item.unexpected("a path on this machine, or `hf://ORG/REPO[@REVISION]/PATH`, where `*` stands for any part of a name")
+            );
+        }
+        Ok(text.to_owned())
+    })?;
     let name = |file: &str| file.rsplit('/').next().unwrap_or(file).to_owned();
     let key = |file: &str| name_key(&name(file));
-    let clash = files.iter().enumerate().find(|(index, file)| files[..*index].iter().any(|other| key(other) == key(file)));
+    // What globs of the Hub match is known when they are looked up.
+    let plain = |file: &&String| !(file.starts_with("hf://") && file.contains(['*', '?', '[', '{']));
+    let names: Vec<&String> = files.iter().filter(plain).collect();
+    let clash = names.iter().enumerate().find(|(index, file)| names[..*index].iter().any(|other| key(other) == key(file)));
     match clash {
         Some((_, file)) => {
             Err(source
@@ -279,6 +290,11 @@ fn files(source: &Item<'_>) -> Result<Vec<String>, ManifestError> {
         }
         None => Ok(files),
     }
+}
+
+/// Whether an address names files in a repository.
+fn is_file_of_the_hub(text: &str) -> bool {
+    HubUrl::parse(text).is_ok_and(|url| url.path().is_some_and(|path| globset::Glob::new(path).is_ok()))
 }
 
 fn import(component: &str, source: &Item<'_>, table: &mut Table<'_>, file: &str) -> Result<Import, ManifestError> {

@@ -53,7 +53,7 @@ pub struct Source {
     /// The architecture that read the checkpoint, e.g. `autoencoder-tiny`; absent for imported bundles and plain files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub architecture: Option<String>,
-    /// The files that were read, by name inside the checkpoint.
+    /// The sha256 of the files that were read, computed from their bytes, by name inside the checkpoint or repository.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub files: BTreeMap<String, Digest>,
     /// The repository of the Hub that they came from, `ORG/REPO`, where there is one.
@@ -62,6 +62,9 @@ pub struct Source {
     /// The commit of the repository they came from, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,
+    /// Further repositories that files of the component came from; they have none of their own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub more: Vec<Source>,
     /// What its weights are instead of trained ones, e.g. `random weights`; absent for real checkpoints.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stand_in: Option<String>,

@@ -94,6 +94,12 @@ pub trait Remote: Debug + Send + Sync {
     /// After [`RemoteError::Changed`] what `sink` has got must be thrown away before the range is read again.
     fn read<'a>(&'a self, release: &'a Release, blob: &'a Digest, range: ByteRange, sink: Sink<'a>) -> Answer<'a, ()>;
 
+    /// Like [`read`](Self::read). Where the answer is the whole blob although a range was asked for, the bytes from the range's end to `until`
+    /// (at most the blob's length) follow, so that they need not be asked for again. They may break off without an error.
+    fn read_on<'a>(&'a self, release: &'a Release, blob: &'a Digest, range: ByteRange, _until: u64, sink: Sink<'a>) -> Answer<'a, ()> {
+        self.read(release, blob, range, sink)
+    }
+
     /// Whether ranges save bytes here. A server is believed until it answers a range with a whole file; then whole blobs are cheaper.
     fn has_ranges(&self) -> bool {
         true

@@ -11,19 +11,17 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use super::{
-    io::{PIECE, read_at},
-    vouched::ProvenBy,
-};
-use crate::base::{Blake3, Digest, DigestHasher};
+use super::io::{PIECE, read_at};
+use crate::base::{BlobHasher, HashedBytes};
 
 /// After so many bytes what has come is put on disk.
 const SYNCED: u64 = 64 * PIECE as u64;
+/// Whoever has hashed all but so many of the bytes that arrived has the time for it.
+const CLOSE: u64 = 4 * PIECE as u64;
 
-/// What is known of the hash that proves a file.
-#[derive(Debug)]
+/// What is known of the hashes of a file: its sha256 and its BLAKE3.
+#[derive(Debug, Default)]
 pub(super) struct HashAhead {
-    proof: ProvenBy,
     progress: Mutex<Progress>,
     /// More bytes have arrived, or nobody wants to know more.
     more: Condvar,
@@ -32,50 +30,10 @@ pub(super) struct HashAhead {
     failure: Mutex<Option<io::Error>>,
 }
 
-/// The hash of a whole file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Hash {
-    Sha256(Digest),
-    Blake3(Blake3),
-}
-
-#[derive(Debug, Clone)]
-enum Hasher {
-    Sha256(Box<DigestHasher>),
-    Blake3(Box<blake3::Hasher>),
-}
-
-impl Hasher {
-    /// `None` for files of which nothing is hashed before they are complete.
-    fn of(proof: ProvenBy) -> Option<Self> {
-        match proof {
-            ProvenBy::Both => None,
-            ProvenBy::Address => Some(Self::Sha256(Box::default())),
-            ProvenBy::Description => Some(Self::Blake3(Box::default())),
-        }
-    }
-
-    fn update(&mut self, bytes: &[u8]) {
-        match self {
-            Self::Sha256(hasher) => hasher.update(bytes),
-            Self::Blake3(hasher) => {
-                hasher.update(bytes);
-            }
-        }
-    }
-
-    fn finish(self) -> Hash {
-        match self {
-            Self::Sha256(hasher) => Hash::Sha256(hasher.finish()),
-            Self::Blake3(hasher) => Hash::Blake3(Blake3::from_bytes(*hasher.finalize().as_bytes())),
-        }
-    }
-}
-
 #[derive(Debug, Default)]
 struct Progress {
-    /// What has seen the bytes that are hashed; none where it begins.
-    hasher: Option<Hasher>,
+    /// What has seen the bytes that are hashed; elsewhere while a piece is being hashed.
+    hasher: BlobHasher,
     hashed: u64,
     /// The end of the piece that is being hashed.
     claimed: u64,
@@ -92,17 +50,18 @@ impl Progress {
     }
 }
 
-impl HashAhead {
-    /// For a file that is proven like that.
-    pub(super) fn new(proof: ProvenBy) -> Self {
-        Self { proof, progress: Mutex::default(), more: Condvar::new(), thread: Mutex::default(), failure: Mutex::default() }
-    }
+/// A piece to hash.
+struct Piece {
+    at: u64,
+    round: u64,
+    hasher: BlobHasher,
+    /// Whether little has arrived behind it.
+    is_close: bool,
+}
 
+impl HashAhead {
     /// `arrived` bytes are there without a hole. Starts the thread where there is something to do; `job` calls [`run`](Self::run).
     pub(super) fn arrived(&self, arrived: u64, job: impl FnOnce() + Send + 'static) {
-        if self.proof == ProvenBy::Both {
-            return;
-        }
         let mut progress = self.progress();
         progress.arrived = arrived;
         let wanted = !progress.closed && arrived - progress.claimed.min(arrived) >= PIECE as u64;
@@ -120,12 +79,14 @@ impl HashAhead {
     /// Hashes piece after piece as they arrive, until it is closed or the file cannot be read.
     pub(super) fn run(&self, file: &File) {
         let mut buffer = vec![0; PIECE];
-        while let Some((at, round, mut hasher)) = self.next_piece() {
-            // Whoever hashes fast has the time.
-            let synced = if self.proof == ProvenBy::Description && at > 0 && at.is_multiple_of(SYNCED) { file.sync_data() } else { Ok(()) };
-            if let Err(error) = synced {
-                *self.failure() = Some(error);
-                return;
+        let mut synced = 0;
+        while let Some(Piece { at, round, mut hasher, is_close }) = self.next_piece() {
+            if is_close && at >= synced + SYNCED {
+                if let Err(error) = file.sync_data() {
+                    *self.failure() = Some(error);
+                    return;
+                }
+                synced = at;
             }
             let read = read_at(file, &mut buffer, at);
             if read.is_ok() {
@@ -133,7 +94,7 @@ impl HashAhead {
             }
             let mut progress = self.progress();
             match read {
-                Ok(()) if progress.round == round => (progress.hasher, progress.hashed) = (Some(hasher), at + PIECE as u64),
+                Ok(()) if progress.round == round => (progress.hasher, progress.hashed) = (hasher, at + PIECE as u64),
                 Ok(()) => {}
                 // Whoever reads the file in the end meets the error again.
                 Err(_) => return progress.begin_anew(),
@@ -141,16 +102,17 @@ impl HashAhead {
         }
     }
 
-    /// Waits for the next piece: where it begins, and what hashes it.
-    fn next_piece(&self) -> Option<(u64, u64, Hasher)> {
+    /// Waits for the next piece.
+    fn next_piece(&self) -> Option<Piece> {
         let waits = |progress: &mut Progress| !progress.closed && progress.arrived < progress.hashed + PIECE as u64;
         let mut progress = self.more.wait_while(self.progress(), waits).unwrap_or_else(PoisonError::into_inner);
         if progress.closed {
             return None;
         }
         progress.claimed = progress.hashed + PIECE as u64;
-        let hasher = progress.hasher.clone().or_else(|| Hasher::of(self.proof))?;
-        Some((progress.hashed, progress.round, hasher))
+        let is_close = progress.arrived < progress.claimed + CLOSE;
+        let hasher = std::mem::take(&mut progress.hasher);
+        Some(Piece { at: progress.hashed, round: progress.round, hasher, is_close })
     }
 
     /// Bytes at `offset` were changed or are not to be trusted; apart from them, `arrived` bytes are there without a hole.
@@ -168,8 +130,8 @@ impl HashAhead {
         self.more.notify_one();
     }
 
-    /// The hash of the whole file of `size` bytes, where one alone proves it. Nothing is hashed in the background from then on.
-    pub(super) fn finish(&self, file: &File, size: u64) -> io::Result<Option<Hash>> {
+    /// The hashes of the whole file of `size` bytes. Nothing is hashed in the background from then on.
+    pub(super) fn finish(&self, file: &File, size: u64) -> io::Result<HashedBytes> {
         self.close();
         if let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
             thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
@@ -177,9 +139,8 @@ impl HashAhead {
         if let Some(error) = self.failure().take() {
             return Err(error);
         }
-        let Progress { hasher, hashed, .. } = std::mem::take(&mut *self.progress());
+        let Progress { mut hasher, hashed, .. } = std::mem::take(&mut *self.progress());
         self.close();
-        let Some(mut hasher) = hasher.or_else(|| Hasher::of(self.proof)) else { return Ok(None) };
         let mut buffer = vec![0; size.saturating_sub(hashed).min(PIECE as u64) as usize];
         let mut at = hashed;
         while at < size {
@@ -188,7 +149,7 @@ impl HashAhead {
             hasher.update(&buffer[..length]);
             at += length as u64;
         }
-        Ok(Some(hasher.finish()))
+        Ok(hasher.finish())
     }
 
     fn failure(&self) -> MutexGuard<'_, Option<io::Error>> {
@@ -214,11 +175,11 @@ mod tests {
     }
 
     impl Scene {
-        fn new(proof: ProvenBy, seed: u64, length: usize) -> Self {
+        fn new(seed: u64, length: usize) -> Self {
             let bytes = noise(seed, length);
             let mut file = tempfile::tempfile().unwrap();
             file.write_all(&bytes).unwrap();
-            Self { ahead: Arc::new(HashAhead::new(proof)), file: Arc::new(file), bytes }
+            Self { ahead: Arc::default(), file: Arc::new(file), bytes }
         }
 
         fn arrived(&self, arrived: usize) {
@@ -233,31 +194,31 @@ mod tests {
             }
         }
 
-        fn finish(&self) -> Option<Hash> {
+        fn finish(&self) -> HashedBytes {
             self.ahead.finish(&self.file, self.bytes.len() as u64).unwrap()
         }
 
-        fn sha256(&self) -> Option<Hash> {
-            Some(Hash::Sha256(Digest::of(&self.bytes)))
+        fn right(&self) -> HashedBytes {
+            BlobHasher::hash(&self.bytes)
         }
     }
 
     #[test]
     fn what_is_hashed_early_is_not_read_again() {
-        let scene = Scene::new(ProvenBy::Address, 1, 5 * PIECE / 2);
+        let scene = Scene::new(1, 5 * PIECE / 2);
         scene.arrived(PIECE - 1);
         assert!(scene.ahead.thread.lock().unwrap().is_none(), "not a whole piece");
         scene.arrived(PIECE + 5);
         scene.hashed(PIECE);
         super::super::io::write_at(&scene.file, &[0; 10], 0).unwrap();
-        assert_eq!(scene.finish(), scene.sha256(), "its beginning was hashed before");
+        assert_eq!(scene.finish(), scene.right(), "its beginning was hashed before");
         scene.arrived(scene.bytes.len());
         assert!(scene.ahead.thread.lock().unwrap().is_none(), "what is finished is not hashed again");
     }
 
     #[test]
     fn changed_bytes_are_hashed_anew() {
-        let mut scene = Scene::new(ProvenBy::Address, 2, 3 * PIECE);
+        let mut scene = Scene::new(2, 3 * PIECE);
         scene.arrived(2 * PIECE);
         scene.hashed(2 * PIECE);
         scene.ahead.changed(2 * PIECE as u64, 2 * PIECE as u64);
@@ -268,32 +229,22 @@ mod tests {
         assert_eq!(scene.ahead.progress().hashed, 0);
         scene.arrived(3 * PIECE);
         scene.hashed(3 * PIECE);
-        assert_eq!(scene.finish(), scene.sha256());
+        assert_eq!(scene.finish(), scene.right());
     }
 
     #[test]
     fn pieces_are_hashed_as_they_arrive() {
-        for proof in [ProvenBy::Address, ProvenBy::Description] {
-            let scene = Scene::new(proof, 3, 9 * PIECE / 2);
-            for part in 1..=4 {
-                scene.arrived(part * PIECE);
-                scene.hashed(part * PIECE);
-            }
-            let blake3 = Some(Hash::Blake3(Blake3::of(&scene.bytes)));
-            assert_eq!(scene.finish(), if proof == ProvenBy::Address { scene.sha256() } else { blake3 });
+        let scene = Scene::new(3, 9 * PIECE / 2);
+        for part in 1..=4 {
+            scene.arrived(part * PIECE);
+            scene.hashed(part * PIECE);
         }
-    }
-
-    #[test]
-    fn what_needs_both_hashes_is_not_hashed_early() {
-        let scene = Scene::new(ProvenBy::Both, 4, 2 * PIECE);
-        scene.ahead.arrived(2 * PIECE as u64, || panic!("a thread"));
-        assert_eq!(scene.finish(), None);
+        assert_eq!(scene.finish(), scene.right());
     }
 
     #[test]
     fn a_file_that_cannot_be_read_is_reported_in_the_end() {
-        let scene = Scene::new(ProvenBy::Description, 5, PIECE);
+        let scene = Scene::new(5, PIECE);
         scene.arrived(2 * PIECE);
         assert!(scene.ahead.finish(&scene.file, 2 * PIECE as u64).is_err());
     }

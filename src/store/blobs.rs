@@ -1,19 +1,20 @@
 //! Blobs by address: looking, reading, and the only way by which bytes get their final name.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     io::{self, Read},
     path::{Path, PathBuf},
 };
 
 use crate::{
-    base::{Blake3, BlobHasher, Digest},
+    base::{BlobHasher, Digest, HashedBytes},
     manifest::release::Blob,
 };
 
 use super::{
     Store, StoreError,
-    io::{Stat, hash_path, hash_rest, make_read_only, same_bytes},
+    io::{Stat, hash_rest, make_read_only, same_bytes},
     lock::{self, ExclusiveGuard},
 };
 
@@ -29,25 +30,42 @@ impl Store {
         metadata.is_file().then_some(metadata.len())
     }
 
-    /// Whether the blob is here with the right bytes. They are hashed only if its file was touched since they were last known to be right,
-    /// or if whoever vouched for them says something else than `blob`; a damaged blob is removed.
-    ///
-    /// # Errors
-    /// What the file system says.
-    pub fn has_blob(&self, digest: &Digest, blob: &Blob) -> Result<bool, StoreError> {
-        Ok(self.is_untouched(digest, blob.size, blob.blake3.as_ref()) || self.has_blob_hashed(digest, blob.size)?)
+    /// Whether a file of the blob's name and length is here. Its bytes are not looked at.
+    pub fn seems_here(&self, digest: &Digest, blob: &Blob) -> bool {
+        self.blob_size(digest) == Some(blob.size)
     }
 
-    /// As [`has_blob`](Self::has_blob), and hashes the bytes whatever the file's times say.
+    /// Whether the blob is here with the right bytes. They are hashed only if its file was touched since they were last known to be right; a
+    /// damaged blob is removed.
     ///
     /// # Errors
-    /// What the file system says.
-    pub fn has_blob_hashed(&self, digest: &Digest, size: u64) -> Result<bool, StoreError> {
-        match self.blob_verified(digest) {
-            Ok(_) => Ok(self.blob_size(digest) == Some(size)),
+    /// `WrongDescription` where the right bytes are here, and `blob` says another length or BLAKE3; what the file system says.
+    pub fn has_blob(&self, digest: &Digest, blob: &Blob) -> Result<bool, StoreError> {
+        match self.untouched(digest) {
+            Some(hashed) => check_description(blob, &hashed).map(|()| true),
+            None => self.has_blob_hashed(digest, blob),
+        }
+    }
+
+    /// Like [`has_blob`](Self::has_blob), and hashes the bytes whatever the file's times say.
+    ///
+    /// # Errors
+    /// As [`has_blob`](Self::has_blob).
+    pub fn has_blob_hashed(&self, digest: &Digest, blob: &Blob) -> Result<bool, StoreError> {
+        match self.hash_blob(digest) {
+            Ok(hashed) => check_description(blob, &hashed).map(|()| true),
             Err(StoreError::MissingBlob { .. } | StoreError::DamagedBlob { .. }) => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    /// Compares what a release says of its blobs with what is known of those that are here. Nothing is hashed for this.
+    ///
+    /// # Errors
+    /// `WrongDescription` for the first blob of which the release says another length or BLAKE3.
+    pub fn check_descriptions(&self, blobs: &BTreeMap<Digest, Blob>) -> Result<(), StoreError> {
+        let known = blobs.iter().filter_map(|(digest, blob)| Some((blob, self.untouched(digest)?)));
+        known.into_iter().try_for_each(|(blob, hashed)| check_description(blob, &hashed))
     }
 
     /// Opens the blob for reading. Its bytes are not checked.
@@ -82,6 +100,10 @@ impl Store {
     /// # Errors
     /// `MissingBlob`, `DamagedBlob`.
     pub fn blob_verified(&self, digest: &Digest) -> Result<PathBuf, StoreError> {
+        self.hash_blob(digest).map(|_| self.blob_path(digest))
+    }
+
+    fn hash_blob(&self, digest: &Digest) -> Result<HashedBytes, StoreError> {
         let _guard = self.writing()?;
         let path = self.blob_path(digest);
         loop {
@@ -94,12 +116,10 @@ impl Store {
                 continue;
             }
             if hashed.sha256 == *digest {
-                self.remember_stat(digest);
-                self.unmark(digest)?;
-                return Ok(path);
+                self.remember(&hashed);
+                return Ok(hashed);
             }
             fs::remove_file(&path).map_err(StoreError::io("remove", &path))?;
-            self.unmark(digest)?;
             return Err(StoreError::DamagedBlob { path, expected: *digest, found: hashed.sha256 });
         }
     }
@@ -107,113 +127,81 @@ impl Store {
     /// Gives the finished file `from` its name in the store; `false` where an intact blob was there already, and `from` stays.
     ///
     /// The caller has hashed `file`, which is `from`, and holds a write guard.
-    pub(super) fn settle(&self, file: &File, from: &Path, digest: &Digest, size: u64) -> Result<bool, StoreError> {
-        if self.has_intact(digest, size, from, None)? {
+    pub(super) fn settle(&self, file: &File, from: &Path, hashed: &HashedBytes) -> Result<bool, StoreError> {
+        if self.has_intact(hashed, from)? {
             return Ok(false);
         }
-        self.prepare(file, from, digest)?;
+        make_read_only(file).map_err(StoreError::io("make read-only", from))?;
+        file.sync_data().map_err(StoreError::io("sync", from))?;
+        let path = self.blob_path(&hashed.sha256);
+        let shard = path.parent().unwrap_or(self.home());
+        fs::create_dir_all(shard).map_err(StoreError::io("make", shard))?;
         let _naming = self.naming()?;
-        self.give_name(from, digest)?;
-        self.unmark(digest)?;
+        fs::rename(from, &path).map_err(StoreError::io("move a file to", &path))?;
+        self.remember(hashed);
         Ok(true)
     }
 
-    /// As [`settle`](Self::settle), for a file of which the caller has computed the BLAKE3 alone.
-    pub(super) fn settle_vouched(&self, file: &File, from: &Path, digest: &Digest, size: u64, blake3: &Blake3) -> Result<bool, StoreError> {
-        if self.has_intact(digest, size, from, Some(blake3))? {
-            return Ok(false);
-        }
-        self.prepare(file, from, digest)?;
-        loop {
-            self.make_room(digest, size, blake3)?;
-            let _naming = self.naming()?;
-            // Unless somebody was faster.
-            if self.stat_of(digest).is_none() {
-                self.vouch(digest, blake3)?;
-                self.give_name(from, digest)?;
-                return Ok(true);
-            }
-        }
-    }
-
-    /// Everything that can be done before a file gets its name.
-    fn prepare(&self, file: &File, from: &Path, digest: &Digest) -> Result<(), StoreError> {
-        make_read_only(file).map_err(StoreError::io("make read-only", from))?;
-        file.sync_data().map_err(StoreError::io("sync", from))?;
-        let path = self.blob_path(digest);
-        let shard = path.parent().unwrap_or(self.home());
-        fs::create_dir_all(shard).map_err(StoreError::io("make", shard))
-    }
-
-    fn give_name(&self, from: &Path, digest: &Digest) -> Result<(), StoreError> {
-        let path = self.blob_path(digest);
-        fs::rename(from, &path).map_err(StoreError::io("move a file to", &path))?;
-        self.remember_stat(digest);
-        Ok(())
-    }
-
-    /// Removes a file of this name that is not the blob, so that one may take its place of which nobody has computed the sha256; one that is
-    /// the blob stays, and the description is wrong.
-    fn make_room(&self, digest: &Digest, size: u64, blake3: &Blake3) -> Result<(), StoreError> {
-        let path = match self.blob_verified(digest) {
-            Ok(path) => path,
-            Err(StoreError::MissingBlob { .. } | StoreError::DamagedBlob { .. }) => return Ok(()),
-            Err(error) => return Err(error),
-        };
-        let found = hash_path(&path, &|_| ()).map_err(StoreError::io("read", &path))?;
-        Err(StoreError::WrongDescription {
-            digest: *digest,
-            expected_size: size,
-            expected: *blake3,
-            found_size: found.size,
-            found: found.blake3,
-        })
-    }
-
-    /// Whether the blob is here with the bytes of the file `twin`, whose sha256 is the blob's name or, with `vouched`, whose BLAKE3 is that.
-    /// Its bytes are compared only if it was touched since it was written, or if somebody has vouched for something else.
-    pub(super) fn has_intact(&self, digest: &Digest, size: u64, twin: &Path, vouched: Option<&Blake3>) -> Result<bool, StoreError> {
-        if self.is_untouched(digest, size, vouched) {
+    /// Whether the blob is here with the bytes of the file `twin`, which was hashed. Its bytes are compared only if it was touched since it was
+    /// written.
+    pub(super) fn has_intact(&self, hashed: &HashedBytes, twin: &Path) -> Result<bool, StoreError> {
+        let digest = &hashed.sha256;
+        if self.is_untouched(digest, hashed.size) {
             return Ok(true);
         }
         let seen = self.stat_of(digest);
-        if self.blob_size(digest) != Some(size) || !same_bytes(&self.blob_path(digest), twin).unwrap_or(false) {
+        if self.blob_size(digest) != Some(hashed.size) || !same_bytes(&self.blob_path(digest), twin).unwrap_or(false) {
             return Ok(false);
         }
         let _naming = self.naming()?;
         let same = self.stat_of(digest) == seen;
         if same {
-            self.remember_stat(digest);
-            if vouched.is_none() {
-                self.unmark(digest)?;
-            }
+            self.remember(hashed);
         }
         Ok(same)
     }
 
-    /// Held while a blob gets or loses its name or its mark, so that both change together. Nothing is hashed meanwhile: the threads that hash
-    /// may be asked for a lock of names by other work.
+    /// Held while a blob gets or loses its name. Nothing is hashed meanwhile: the threads that hash may be asked for a lock of names by other
+    /// work.
     fn naming(&self) -> Result<ExclusiveGuard, StoreError> {
-        lock::exclusive(&self.layout().vouched_lock())
+        lock::exclusive(&self.layout().blobs_lock())
     }
 
     fn stat_of(&self, digest: &Digest) -> Option<Stat> {
         Some(Stat::of(&fs::metadata(self.blob_path(digest)).ok()?))
     }
 
-    /// Whether the blob is here with this size, its file is as it was when its bytes were last known to be right, and its name is proven
-    /// or vouched for by somebody who says the same BLAKE3.
-    pub(super) fn is_untouched(&self, digest: &Digest, size: u64, blake3: Option<&Blake3>) -> bool {
-        let Ok(metadata) = fs::metadata(self.blob_path(digest)) else { return false };
-        let untouched = metadata.is_file() && metadata.len() == size && self.index().blob_stat(digest) == Some(Stat::of(&metadata));
-        untouched && self.agrees(digest, blake3)
+    /// Whether the blob is here with this size, and its file is as it was when its bytes were last known to be right.
+    pub(super) fn is_untouched(&self, digest: &Digest, size: u64) -> bool {
+        self.untouched(digest).is_some_and(|hashed| hashed.size == size)
     }
 
-    fn remember_stat(&self, digest: &Digest) {
-        if let Ok(metadata) = fs::metadata(self.blob_path(digest)) {
-            self.index().put_blob_stat(digest, Stat::of(&metadata));
+    /// What the bytes of the blob hash to, if its file is as it was when they were hashed.
+    fn untouched(&self, digest: &Digest) -> Option<HashedBytes> {
+        let metadata = fs::metadata(self.blob_path(digest)).ok().filter(fs::Metadata::is_file)?;
+        let (stat, blake3) = self.index().hashed_blob(digest)?;
+        (stat == Stat::of(&metadata)).then_some(HashedBytes { sha256: *digest, blake3, size: stat.size })
+    }
+
+    fn remember(&self, hashed: &HashedBytes) {
+        if let Some(stat) = self.stat_of(&hashed.sha256) {
+            self.index().put_hashed_blob(&hashed.sha256, stat, &hashed.blake3);
         }
     }
+}
+
+/// Whether a release describes the bytes that were hashed.
+pub(super) fn check_description(blob: &Blob, hashed: &HashedBytes) -> Result<(), StoreError> {
+    if blob.describes(hashed) {
+        return Ok(());
+    }
+    Err(StoreError::WrongDescription {
+        digest: hashed.sha256,
+        expected_size: blob.size,
+        expected: blob.blake3.unwrap_or(hashed.blake3),
+        found_size: hashed.size,
+        found: hashed.blake3,
+    })
 }
 
 fn missing_or(error: io::Error, digest: Digest, action: &'static str, path: &Path) -> StoreError {

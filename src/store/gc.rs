@@ -219,7 +219,6 @@ impl Store {
         }
         self.forget_uses()?;
         self.remove_blobs(&current.blobs)?;
-        self.remove_idle_marks()?;
         for path in current.files.keys() {
             remove_temporary(path)?;
         }
@@ -237,7 +236,7 @@ impl Store {
     fn refuse_links(&self) -> Result<(), StoreError> {
         let layout = self.layout();
         let blobs = layout.blobs();
-        let mut folders = vec![layout.temporary(), layout.partials(), layout.placements(), layout.releases(), layout.all_vouched()];
+        let mut folders = vec![layout.temporary(), layout.partials(), layout.placements(), layout.releases()];
         folders.extend(blobs.parent().map(Path::to_owned));
         for folder in [blobs, layout.releases()] {
             folders.push(folder.clone());

@@ -25,9 +25,10 @@ use super::{
     lock, segments,
 };
 
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
 const SCHEMA: &str = "
-    CREATE TABLE IF NOT EXISTS blobs (id INTEGER PRIMARY KEY, sha256 BLOB NOT NULL UNIQUE, size INTEGER NOT NULL, modified INTEGER, inode INTEGER);
+    CREATE TABLE IF NOT EXISTS blobs (id INTEGER PRIMARY KEY, sha256 BLOB NOT NULL UNIQUE, size INTEGER NOT NULL, modified INTEGER, inode INTEGER,
+        blake3 BLOB);
     CREATE INDEX IF NOT EXISTS blobs_by_size ON blobs (size);
     CREATE TABLE IF NOT EXISTS segments (blake3 BLOB NOT NULL, blob INTEGER NOT NULL, start INTEGER NOT NULL, length INTEGER NOT NULL,
         PRIMARY KEY (blake3, blob)) WITHOUT ROWID;
@@ -107,22 +108,25 @@ impl Index {
         *slot = self.connect(true);
     }
 
-    pub(super) fn blob_stat(&self, digest: &Digest) -> Option<Stat> {
-        let stat = self.with(|connection| {
-            let mut query =
-                connection.prepare_cached("SELECT size, modified, inode FROM blobs WHERE sha256 = ? AND modified IS NOT NULL")?;
-            query.query_row(params![digest.as_bytes()], |row| stat_of(row, 0)).optional()
+    /// How the blob's file looked when all its bytes were last hashed, and their BLAKE3.
+    pub(super) fn hashed_blob(&self, digest: &Digest) -> Option<(Stat, Blake3)> {
+        let found = self.with(|connection| {
+            let mut query = connection.prepare_cached(
+                "SELECT size, modified, inode, blake3 FROM blobs WHERE sha256 = ? AND modified IS NOT NULL AND blake3 IS NOT NULL",
+            )?;
+            let read = |row: &rusqlite::Row<'_>| Ok((stat_of(row, 0)?, Blake3::from_bytes(row.get(3)?)));
+            query.query_row(params![digest.as_bytes()], read).optional()
         });
-        stat.flatten()
+        found.flatten()
     }
 
-    pub(super) fn put_blob_stat(&self, digest: &Digest, stat: Stat) {
+    pub(super) fn put_hashed_blob(&self, digest: &Digest, stat: Stat, blake3: &Blake3) {
         self.with(|connection| {
             let mut insert = connection.prepare_cached(
-                "INSERT INTO blobs (sha256, size, modified, inode) VALUES (?1, ?2, ?3, ?4)
-                 ON CONFLICT (sha256) DO UPDATE SET size = ?2, modified = ?3, inode = ?4",
+                "INSERT INTO blobs (sha256, size, modified, inode, blake3) VALUES (?1, ?2, ?3, ?4, ?5)
+                 ON CONFLICT (sha256) DO UPDATE SET size = ?2, modified = ?3, inode = ?4, blake3 = ?5",
             )?;
-            insert.execute(params![digest.as_bytes(), stat.size as i64, stat.modified, stat.inode as i64])
+            insert.execute(params![digest.as_bytes(), stat.size as i64, stat.modified, stat.inode as i64, blake3.as_bytes()])
         });
     }
 

@@ -36,16 +36,8 @@ impl Layout {
         path
     }
 
-    pub(super) fn all_vouched(&self) -> PathBuf {
-        self.home.join("vouched")
-    }
-
-    pub(super) fn vouched_lock(&self) -> PathBuf {
-        self.all_vouched().join(".lock")
-    }
-
-    pub(super) fn vouched(&self, digest: &Digest) -> PathBuf {
-        self.all_vouched().join(digest.to_string())
+    pub(super) fn blobs_lock(&self) -> PathBuf {
+        self.home.join("blobs.lock")
     }
 
     pub(super) fn releases(&self) -> PathBuf {

@@ -3,8 +3,7 @@
 //! ```text
 //! HOME/
 //!   blobs/sha256/ab/<64 hex digits>          a blob, mode 0444; these files are the truth
-//!   vouched/<64 hex digits>                  the BLAKE3 of a blob of which nobody has computed the sha256 yet
-//!   vouched/.lock                            held while a blob gets or loses its name or such a mark
+//!   blobs.lock                               held while a blob gets or loses its name
 //!   releases/<package>/<version>.json        a release manifest, byte for byte
 //!   releases/<package>/<version>~origin.json where it came from (`~` occurs in no version, so no two names collide)
 //!   releases/.lock                           held while a release is put or removed
@@ -17,8 +16,6 @@
 //!   lock                                     shared by everybody who writes, exclusive for gc
 //! ```
 //! Blocking; safe from many threads and processes at once. What a fetch wants and where bytes come from is decided elsewhere.
-//!
-//! A blob with a mark in `vouched` is not proven yet; without one it is, so that marks reach the disk first.
 //!
 //! Durability: a blob's bytes are synced before it gets its name, so no power loss shows a name without its content. The folder is
 //! not synced for each blob: a name that is lost costs only that the next run writes it again. A release syncs its folder, which on
@@ -43,7 +40,6 @@ pub mod segments;
 mod units;
 mod uses;
 mod verify;
-mod vouched;
 mod writer;
 
 use std::{

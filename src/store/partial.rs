@@ -2,30 +2,32 @@
 //!
 //! The journal is a row of records of two little-endian 64-bit words, offset and length; the length's highest bit says that the range is
 //! forgotten. A record is appended after its bytes were written; a torn last record is ignored. After a power loss the journal may claim
-//! bytes that never reached the disk, so nothing gets its final name before the whole file was hashed, by sha256 or by BLAKE3.
+//! bytes that never reached the disk, so nothing gets its final name before the whole file was hashed.
 
 use std::{
     fs::{self, File},
-    io::{self, BufReader, Read, Seek},
+    io::{self, BufReader, Read},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
 };
 
 use crate::{
-    base::{Blake3, ByteRange, Digest, HashedBytes, limits},
+    base::{Blake3, ByteRange, Digest, limits},
     manifest::release::Blob,
 };
 
 use super::{
     Location, Store, StoreError, WriteGuard,
-    ahead::{Hash, HashAhead},
-    io::{hash_rest, read_at, write_at},
+    ahead::HashAhead,
+    blobs::check_description,
+    io::{read_at, write_at},
     ranges::RangeSet,
-    vouched::{LONG, ProvenBy},
 };
 
 const RECORD: usize = 16;
 const FORGOTTEN: u64 = 1 << 63;
+/// From this length on a file is put on disk while the end of it is hashed.
+const LONG: u64 = 8 << 20;
 
 /// What a request to download a blob finds.
 #[derive(Debug)]
@@ -80,7 +82,7 @@ impl Store {
         fs::create_dir_all(&folder).map_err(StoreError::io("make", &folder))?;
         let path = self.layout().partial(digest);
         loop {
-            if self.seems_here(digest, blob) || (self.blob_size(digest) == Some(blob.size) && self.confirm(digest)?) {
+            if self.has_blob(digest, blob)? {
                 return Ok(Download::Present);
             }
             let file = open(&path).map_err(StoreError::io("open", &path))?;
@@ -114,7 +116,7 @@ impl Store {
         if journal.end == 0 {
             journal.file.set_len(0).map_err(StoreError::io("write", &journal_path))?;
         }
-        let content = Content { file, journal: Mutex::new(journal), ahead: HashAhead::new(ProvenBy::of(blob)) };
+        let content = Content { file, journal: Mutex::new(journal), ahead: HashAhead::default() };
         Ok(PartialBlob { store: self.clone(), digest, size, content: Arc::new(content), _guard: guard })
     }
 }
@@ -282,9 +284,9 @@ impl PartialBlob {
         self.write_at(offset, &bytes)
     }
 
-    /// Makes the download a blob, if every byte arrived and all of them together are what `blob` and the address say; of a long one with a
-    /// BLAKE3 that alone is computed, and the address is what the description vouches for. Wrong bytes are discarded: whoever has
-    /// segments checks those first and calls [`forget`](Self::forget) for the wrong ones alone. Right bytes under a wrong description stay.
+    /// Makes the download a blob, if every byte arrived and all of them together are what the address and `blob` say: both hashes are
+    /// computed. Wrong bytes are discarded: whoever has segments checks those first and calls [`forget`](Self::forget) for the wrong ones
+    /// alone. Right bytes under a wrong description stay.
     ///
     /// # Errors
     /// `Incomplete`, `WrongBytes`, `WrongDescription`, `Segments`, or what the file system says.
@@ -295,33 +297,22 @@ impl PartialBlob {
             return Err(StoreError::Incomplete { digest: self.digest, missing, size: self.size });
         }
         let path = self.store.layout().partial(&self.digest);
-        let hash = thread::scope(|scope| {
+        let hashed = thread::scope(|scope| {
             // A disk takes long for what it has not seen yet, and this needs no processor. Whoever gives the file its name does it again.
             let sync = || self.content.file.sync_data();
             let syncing = if self.size >= LONG { thread::Builder::new().spawn_scoped(scope, sync).ok() } else { None };
-            let hash = self.content.ahead.finish(&self.content.file, self.size);
+            let hashed = self.content.ahead.finish(&self.content.file, self.size);
             let synced = syncing.map_or(Ok(()), |thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-            synced.and(hash)
+            synced.and(hashed)
         });
-        let hash = hash.map_err(StoreError::io("read", &path))?;
-        let vouched = blob.blake3.as_ref().filter(|blake3| hash == Some(Hash::Blake3(**blake3)));
-        let addressed = blob.blake3.is_none() && hash == Some(Hash::Sha256(self.digest));
-        if vouched.is_none() && !addressed {
-            let mut file = &self.content.file;
-            let hashed = file.rewind().and_then(|()| hash_rest(&mut file.try_clone()?, &|_| ()));
-            let hashed = hashed.map_err(StoreError::io("read", &path))?;
-            if hashed.sha256 != self.digest {
-                let expected = self.digest;
-                self.discard()?;
-                return Err(StoreError::WrongBytes { expected, received: hashed.sha256 });
-            }
-            self.check_description(blob, &hashed)?;
+        let hashed = hashed.map_err(StoreError::io("read", &path))?;
+        if hashed.sha256 != self.digest {
+            let expected = self.digest;
+            self.discard()?;
+            return Err(StoreError::WrongBytes { expected, received: hashed.sha256 });
         }
-        let is_new = match vouched {
-            Some(blake3) => self.store.settle_vouched(&self.content.file, &path, &self.digest, self.size, blake3)?,
-            None => self.store.settle(&self.content.file, &path, &self.digest, self.size)?,
-        };
-        if !is_new {
+        check_description(blob, &hashed)?;
+        if !self.store.settle(&self.content.file, &path, &hashed)? {
             fs::remove_file(&path).map_err(StoreError::io("remove", &path))?;
         }
         self.remove_journal()?;
@@ -337,19 +328,6 @@ impl PartialBlob {
         self.remove_journal()?;
         let path = self.store.layout().partial(&self.digest);
         fs::remove_file(&path).map_err(StoreError::io("remove", &path))
-    }
-
-    fn check_description(&self, blob: &Blob, hashed: &HashedBytes) -> Result<(), StoreError> {
-        if !blob.describes(hashed) {
-            return Err(StoreError::WrongDescription {
-                digest: self.digest,
-                expected_size: blob.size,
-                expected: blob.blake3.unwrap_or(hashed.blake3),
-                found_size: hashed.size,
-                found: hashed.blake3,
-            });
-        }
-        Ok(())
     }
 
     fn remove_journal(&self) -> Result<(), StoreError> {
@@ -494,6 +472,40 @@ mod tests {
         assert!(matches!(partial.finish(&blob), Err(StoreError::WrongBytes { expected, .. }) if expected == digest));
         assert_eq!(begin(&home.store, &digest, 1000).present(), [], "wrong bytes are discarded");
         assert_eq!(home.store.blob_size(&digest), None);
+    }
+
+    /// Which of the two a release is wrong about is found for files of any length.
+    #[test]
+    fn both_hashes_count() {
+        for length in [1000, LONG as usize + 5] {
+            let home = home();
+            let (bytes, other) = (noise(8, length), noise(9, length));
+            let digest = Digest::of(&bytes);
+            let described = |bytes: &[u8]| Blob { blake3: Some(Blake3::of(bytes)), ..Blob::of_size(length as u64) };
+            let download = |bytes: &[u8], blob: &Blob| {
+                let Download::Partial(partial) = home.store.partial(&digest, blob)? else { return Ok(()) };
+                partial.write_at(0, bytes)?;
+                partial.finish(blob)
+            };
+            assert!(matches!(download(&other, &described(&other)), Err(StoreError::WrongBytes { expected, .. }) if expected == digest));
+            assert_eq!(home.store.arrived(&digest, length as u64), []);
+            assert!(matches!(download(&bytes, &described(&other)), Err(StoreError::WrongDescription { .. })));
+            assert_eq!(home.store.blob_size(&digest), None);
+            download(&bytes, &described(&bytes)).unwrap();
+            // What is here is known, and nobody is told otherwise, also by another instance.
+            let (truth, lie, shorter) = (described(&bytes), described(&other), Blob::of_size(length as u64 - 1));
+            assert!(
+                home.other().has_blob(&digest, &truth).unwrap() && home.other().has_blob(&digest, &Blob::of_size(length as u64)).unwrap()
+            );
+            for wrong in [lie, shorter] {
+                let refused = |result: Result<bool, StoreError>| matches!(result, Err(StoreError::WrongDescription { .. }));
+                assert!(refused(home.store.has_blob(&digest, &wrong)) && refused(home.store.has_blob_hashed(&digest, &wrong)));
+                assert!(matches!(home.store.partial(&digest, &wrong), Err(StoreError::WrongDescription { .. })));
+                assert!(home.store.check_descriptions(&[(digest, wrong)].into()).is_err());
+            }
+            home.store.check_descriptions(&[(digest, truth)].into()).unwrap();
+            assert_eq!(home.store.read_blob(&digest, u64::MAX).unwrap(), bytes);
+        }
     }
 
     #[test]

@@ -167,12 +167,7 @@ impl Store {
         let _lock = self.lock_releases()?;
         self.check_version(&package, &version)?;
         let (manifest, origin_path) = (self.layout().manifest(&package, &version), self.layout().origin(&package, &version));
-        let existing = read_optional(&manifest)?.map(|bytes| Digest::of(&bytes));
-        let mut origins =
-            record::read::<Origins>(&origin_path)?.unwrap_or_else(|| existing.map(|it| (it, Entry::unknown())).into_iter().collect());
-        if let Some((other, _)) = origins.iter().find(|(known, standing)| **known != digest && !standing.origin.may_become(&origin)) {
-            return Err(StoreError::ReleaseConflict { package, version: Box::new(version), existing: *other, new: digest });
-        }
+        let (existing, mut origins) = self.standing(&package, &version, digest, &origin)?;
         let merged = match origins.remove(&digest) {
             Some(known) => Entry { origin: known.origin.merge(origin), ..known },
             None => Entry::new(origin, SystemTime::now().into()),
@@ -197,6 +192,35 @@ impl Store {
                 Err(StoreError::VersionClash { package: package.clone(), existing, version: Box::new(version.clone()), why })
             }
             None => Ok(()),
+        }
+    }
+
+    /// Whether [`put_release`](Self::put_release) would take the release now: for those who have work to do before.
+    ///
+    /// # Errors
+    /// As [`put_release`](Self::put_release).
+    pub fn check_release(&self, bytes: &[u8], origin: &Origin) -> Result<(), StoreError> {
+        let Name { package, version } = serde_json::from_slice(bytes).map_err(|source| StoreError::InvalidRelease { source })?;
+        self.check_version(&package, &version)?;
+        self.standing(&package, &version, Digest::of(bytes), origin).map(drop)
+    }
+
+    /// What is here under a name, if it may become the release.
+    fn standing(
+        &self,
+        package: &PackageName,
+        version: &Version,
+        new: Digest,
+        origin: &Origin,
+    ) -> Result<(Option<Digest>, Origins), StoreError> {
+        let existing = read_optional(&self.layout().manifest(package, version))?.map(|bytes| Digest::of(&bytes));
+        let origins = record::read::<Origins>(&self.layout().origin(package, version))?;
+        let origins = origins.unwrap_or_else(|| existing.map(|it| (it, Entry::unknown())).into_iter().collect());
+        match origins.iter().find(|(known, standing)| **known != new && !standing.origin.may_become(origin)) {
+            Some((other, _)) => {
+                Err(StoreError::ReleaseConflict { package: package.clone(), version: Box::new(version.clone()), existing: *other, new })
+            }
+            None => Ok((existing, origins)),
         }
     }
 

@@ -211,7 +211,6 @@ impl Store {
                 |name: &str| manifest_version(name).is_some() || origin_version(name).is_some_and(|version| versions.contains(&version));
             strays(self.layout().package(&package), "manifests and their origins", &known)?;
         }
-        strays(self.layout().all_vouched(), "marks of blobs", &|name| name == ".lock" || name.parse::<Digest>().is_ok())?;
         let is_partial = |name: &str| Path::new(name).extension().is_some_and(|it| it == "part" || it == "ranges");
         strays(self.layout().partials(), "downloads under way", &is_partial)?;
         strays(self.layout().placements(), "placements", &|name| is_placement(OsStr::new(name)))

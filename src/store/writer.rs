@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use tempfile::NamedTempFile;
 
 use crate::{
-    base::{Blake3, BlobHasher, Digest, note_temporary},
+    base::{Blake3, BlobHasher, Digest, HashedBytes, note_temporary},
     manifest::release::Blob,
 };
 
@@ -38,6 +38,13 @@ struct Digestion {
     segmenter: Segmenter,
 }
 
+/// What was computed.
+#[derive(Debug)]
+struct Digested {
+    hashed: HashedBytes,
+    stored: StoredBlob,
+}
+
 impl Digestion {
     fn new(segmentation: Segmentation) -> Result<Self, SegmentError> {
         Ok(Self { hasher: BlobHasher::default(), segmenter: Segmenter::new(segmentation)? })
@@ -48,10 +55,10 @@ impl Digestion {
         rayon::join(|| hasher.update(bytes), || segmenter.update(bytes));
     }
 
-    fn finish(self) -> Result<StoredBlob, SegmentError> {
+    fn finish(self) -> Result<Digested, SegmentError> {
         let hashed = self.hasher.finish();
         let blob = Blob { size: hashed.size, blake3: Some(hashed.blake3), segments: self.segmenter.finish()? };
-        Ok(StoredBlob { digest: hashed.sha256, blob, is_new: false })
+        Ok(Digested { hashed, stored: StoredBlob { digest: hashed.sha256, blob, is_new: false } })
     }
 }
 
@@ -74,8 +81,8 @@ impl BlobWriter {
     pub fn finish(mut self) -> Result<StoredBlob, StoreError> {
         let path = self.temporary.path().to_owned();
         self.absorb_buffer().map_err(StoreError::io("write", &path))?;
-        let stored = self.digestion.finish().map_err(|source| StoreError::Segments { what: path.display().to_string(), source })?;
-        self.store.settle_temporary(self.temporary, stored)
+        let digested = self.digestion.finish().map_err(|source| StoreError::Segments { what: path.display().to_string(), source })?;
+        self.store.settle_temporary(self.temporary, digested)
     }
 
     fn absorb_buffer(&mut self) -> io::Result<()> {
@@ -136,14 +143,15 @@ impl Store {
         let wrong = |source| StoreError::Segments { what: "bytes in memory".to_owned(), source };
         let mut digestion = Digestion::new(segmentation).map_err(wrong)?;
         digestion.update(bytes);
-        let stored = digestion.finish().map_err(wrong)?;
-        if self.is_untouched(&stored.digest, stored.blob.size, None) {
+        let digested = digestion.finish().map_err(wrong)?;
+        let stored = &digested.stored;
+        if self.is_untouched(&stored.digest, stored.blob.size) {
             self.index_segments(&stored.digest, &stored.blob);
-            return Ok(stored);
+            return Ok(digested.stored);
         }
         let mut temporary = self.temporary_file()?;
         temporary.write_all(bytes).map_err(StoreError::io("write", temporary.path()))?;
-        self.settle_temporary(temporary, stored)
+        self.settle_temporary(temporary, digested)
     }
 
     /// Stores the file `path`. It is cloned where the file system can; else copied while it is hashed, unless a blob of its length is
@@ -157,18 +165,17 @@ impl Store {
         let mut source = File::open(path).map_err(StoreError::io("open", path))?;
         let size = source.metadata().map_err(StoreError::io("stat", path))?.len();
         if let Some(clone) = self.clone_file(&source)? {
-            let stored = digest_file(&mut File::open(clone.path()).map_err(StoreError::io("open", path))?, path, segmentation)?;
-            return self.settle_temporary(clone, stored);
+            let digested = digest_file(&mut File::open(clone.path()).map_err(StoreError::io("open", path))?, path, segmentation)?;
+            return self.settle_temporary(clone, digested);
         }
         if self.index().has_blob_of_size(size) {
-            let stored = digest_file(&mut source, path, segmentation.clone())?;
-            if self.has_intact(&stored.digest, stored.blob.size, path, None)? {
-                self.index_segments(&stored.digest, &stored.blob);
-                return Ok(stored);
+            let digested = digest_file(&mut source, path, segmentation.clone())?;
+            if self.has_intact(&digested.hashed, path)? {
+                self.index_segments(&digested.stored.digest, &digested.stored.blob);
+                return Ok(digested.stored);
             }
-            let copy = stored.blob.blake3.as_ref().map(|blake3| self.copy_file(path, blake3)).transpose()?.flatten();
-            if let Some(copy) = copy {
-                return self.settle_temporary(copy, stored);
+            if let Some(copy) = self.copy_file(path, &digested.hashed.blake3)? {
+                return self.settle_temporary(copy, digested);
             }
             source = File::open(path).map_err(StoreError::io("open", path))?;
         }
@@ -214,9 +221,9 @@ impl Store {
         Ok((hasher.finalize().as_bytes() == expected.as_bytes()).then_some(copy))
     }
 
-    fn settle_temporary(&self, temporary: NamedTempFile, stored: StoredBlob) -> Result<StoredBlob, StoreError> {
+    fn settle_temporary(&self, temporary: NamedTempFile, Digested { hashed, stored }: Digested) -> Result<StoredBlob, StoreError> {
         let (file, path) = temporary.into_parts();
-        let is_new = self.settle(&file, &path, &stored.digest, stored.blob.size)?;
+        let is_new = self.settle(&file, &path, &hashed)?;
         if is_new {
             // The name is gone already, so that there is nothing to remove.
             let _ = path.keep();
@@ -226,7 +233,7 @@ impl Store {
     }
 }
 
-fn digest_file(source: &mut File, path: &Path, segmentation: Segmentation) -> Result<StoredBlob, StoreError> {
+fn digest_file(source: &mut File, path: &Path, segmentation: Segmentation) -> Result<Digested, StoreError> {
     let wrong = |source| StoreError::Segments { what: path.display().to_string(), source };
     let mut digestion = Digestion::new(segmentation).map_err(wrong)?;
     pump(source, |bytes| {

@@ -267,6 +267,7 @@ impl ErrorKind {
             | E::VersionExists { .. }
             | E::Sink { .. } => Self::Input,
             E::Hub(error) if error.is_input() => Self::Input,
+            E::Hub(error) if error.is_damage() => Self::Verification,
             E::WrongContent { .. } | E::WrongDigest { .. } | E::WrongManifest { .. } | E::WrongSize { .. } => Self::Verification,
             E::OutsideBlob { .. } | E::UnknownBlob { .. } => Self::Internal,
             _ => Self::Remote,

@@ -225,11 +225,9 @@ fn find_named(context: &Context, request: &PackageRequest) -> Result<(Vec<u8>, R
     find(context, request)
 }
 
-/// As [`find`], for whoever reads the release's blobs by their names.
-pub(super) fn find_usable(context: &Context, request: &PackageRequest) -> Result<Release, Error> {
-    let (_, release) = find(context, request)?;
-    context.store().confirm_contradicted(&release.blobs)?;
-    Ok(release)
+/// The release of the store that a request means.
+pub(super) fn find_release(context: &Context, request: &PackageRequest) -> Result<Release, Error> {
+    find(context, request).map(|(_, release)| release)
 }
 
 /// What has to be done, and whether the remote knows the release already.

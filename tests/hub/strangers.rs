@@ -99,3 +99,33 @@ fn wrong_bytes_are_refused() {
     let report = verify(&reader.context(), &VerifyOptions { subject: VerifySubject::Remote(hub_url(STRANGER)) }).unwrap();
     assert_eq!((report.findings.len(), report.files), (0, 7));
 }
+
+#[test]
+fn empty_files_are_made_and_not_asked_for() {
+    let scene = Scene::new();
+    let weights = noise(1, 100_000);
+    scene.server.with_files(
+        STRANGER,
+        &[("A.mlmodelc/weights/weight.bin", &weights), ("A.mlmodelc/notes.txt", b""), ("A.mlmodelc/model.mil", b"mil")],
+    );
+    scene.server.fault("notes.txt", 0..1000, Fault::status(500));
+    let user = scene.user("reader", None);
+    fetch(&user, "A").unwrap();
+    assert_eq!(placed(&user)["A.mlmodelc/notes.txt"], b"");
+    assert_eq!(placed(&user).len(), 3);
+    assert_eq!(scene.server.hub.requests("notes.txt"), 0);
+}
+
+#[test]
+fn the_next_page_of_a_mirror_is_asked_of_the_mirror() {
+    let scene = scene();
+    {
+        let mut state = scene.server.state();
+        // As mirrors do: pages name the Hub itself, which is not reachable, or should not see the token.
+        (state.page, state.hub) = (Some(3), format!("http://localhost:{}", scene.server.storage.address().port()));
+    }
+    let user = scene.user("reader", Some(crate::TOKEN));
+    fetch(&user, "Decoder").unwrap();
+    assert_eq!(placed(&user), bundle("Decoder.mlpackage", "Decoder.mlpackage"));
+    assert!(scene.server.storage.log().is_empty() && scene.server.leaks().is_empty());
+}

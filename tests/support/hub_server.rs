@@ -109,7 +109,8 @@ pub struct State {
     pub xet: Option<XetStorage>,
     /// What the Hub says is the address of that.
     pub storage: String,
-    hub: String,
+    /// What pages of listings say is the address of the Hub.
+    pub hub: String,
     cdn: String,
 }
 

@@ -159,7 +159,9 @@ fn keys(release: &Release) -> BTreeMap<&'static str, String> {
             }
         }
     }
-    let sources: BTreeSet<&str> = release.sources.values().filter_map(|source| source.repository.as_deref()).collect();
+    // Plain files that come along make no model.
+    let converted = release.sources.values().filter(|source| source.architecture.is_some());
+    let sources: BTreeSet<&str> = converted.filter_map(|source| source.repository.as_deref()).collect();
     if !sources.is_empty() {
         let names: Vec<&str> = sources.into_iter().collect();
         keys.insert("base_model", if let [one] = names[..] { one.to_owned() } else { format!("[{}]", names.join(", ")) });

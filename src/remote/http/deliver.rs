@@ -21,17 +21,20 @@ impl From<RemoteError> for Break {
     }
 }
 
-/// Gives the range's bytes to `sink`, skipping what comes before it and leaving what comes after it.
+/// Gives the range's bytes to `sink`, skipping what comes before it. Of a whole blob the bytes up to `until` follow; the rest is left.
 pub(in crate::remote) async fn deliver(
     client: &Client,
     wanted: &Wanted,
     mut response: Response,
     body: Body,
+    until: u64,
     sink: Sink<'_>,
 ) -> Result<(), Break> {
     let etag = answer::etag(response.headers());
-    let skip = if body == Body::Whole { wanted.range.offset() } else { 0 };
-    let end = skip + wanted.range.length();
+    let (skip, end) = match body {
+        Body::Whole => (wanted.range.offset(), wanted.range.end().max(until.min(wanted.size))),
+        Body::Part => (0, wanted.range.length()),
+    };
     let mut received = 0;
     while received < end {
         let broken = |error| Break { error, delivered: received.saturating_sub(skip), etag: etag.clone() };

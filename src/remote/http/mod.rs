@@ -121,11 +121,11 @@ impl HttpRemote {
         Ok(bytes)
     }
 
-    async fn range(&self, release: &Release, blob: &Digest, range: ByteRange, sink: Sink<'_>) -> Result<(), RemoteError> {
+    async fn range(&self, release: &Release, blob: &Digest, range: ByteRange, until: u64, sink: Sink<'_>) -> Result<(), RemoteError> {
         let size = size_around(release, blob, range)?;
         let start = (*blob, range.offset());
         let before = self.broken().get(&start).cloned();
-        let result = self.attempt(blob, range, size, before, sink).await;
+        let result = self.attempt(blob, range, size, before, until, sink).await;
         // The ETag of the bytes before stays of use while nothing came after them.
         let useful = matches!(&result, Err(Break { error, delivered: 0, .. }) if !matches!(error, RemoteError::Changed { .. }));
         if !useful {
@@ -139,7 +139,15 @@ impl HttpRemote {
         })
     }
 
-    async fn attempt(&self, blob: &Digest, range: ByteRange, size: u64, before: Option<HeaderValue>, sink: Sink<'_>) -> Result<(), Break> {
+    async fn attempt(
+        &self,
+        blob: &Digest,
+        range: ByteRange,
+        size: u64,
+        before: Option<HeaderValue>,
+        until: u64,
+        sink: Sink<'_>,
+    ) -> Result<(), Break> {
         let url = self.file(&layout::blob(blob));
         let response = self.client.get(url.clone(), range_headers(range, size, before.as_ref())).await?;
         let wanted = answer::Wanted { url: client::answered(&url, &response), range, size, before };
@@ -147,7 +155,7 @@ impl HttpRemote {
         if !wanted.is_whole() {
             self.has_ranges.store(body == Body::Part, Ordering::Relaxed);
         }
-        deliver(&self.client, &wanted, response, body, sink).await
+        deliver(&self.client, &wanted, response, body, until, sink).await
     }
 
     fn broken(&self) -> MutexGuard<'_, HashMap<Place, HeaderValue>> {
@@ -195,7 +203,11 @@ impl Remote for HttpRemote {
     }
 
     fn read<'a>(&'a self, release: &'a Release, blob: &'a Digest, range: ByteRange, sink: Sink<'a>) -> Answer<'a, ()> {
-        Box::pin(self.range(release, blob, range, sink))
+        Box::pin(self.range(release, blob, range, range.end(), sink))
+    }
+
+    fn read_on<'a>(&'a self, release: &'a Release, blob: &'a Digest, range: ByteRange, until: u64, sink: Sink<'a>) -> Answer<'a, ()> {
+        Box::pin(self.range(release, blob, range, until, sink))
     }
 
     fn has_ranges(&self) -> bool {

@@ -2,13 +2,18 @@
 //! `models--org--name/{blobs/<sha256 or git sha1>, refs/<revision>, snapshots/<commit>/<path>}`.
 
 use std::{
-    fs,
+    collections::BTreeMap,
+    fs, io,
     path::{Path, PathBuf},
 };
 
 use hf_hub::{Cache, CacheRepo, Repo};
 
 use super::tree::Commit;
+use crate::remote::CollectedFile;
+
+/// Folders in folders of a snapshot that are looked into.
+const DEEPEST: usize = 32;
 
 /// A repository's folder in the cache.
 #[derive(Debug)]
@@ -38,6 +43,32 @@ impl HubCache {
         let folder = self.repository.pointer_path(commit.as_str());
         folder.is_dir().then_some((commit, folder))
     }
+}
+
+/// Files of a snapshot by path. A file is a link to a blob whose name is its digest; a plain file has no digest, and its `id` is empty.
+pub(super) fn listed(folder: &Path) -> io::Result<BTreeMap<String, CollectedFile>> {
+    let mut files = BTreeMap::new();
+    list(folder, "", DEEPEST, &mut files)?;
+    Ok(files)
+}
+
+fn list(folder: &Path, prefix: &str, depth: usize, files: &mut BTreeMap<String, CollectedFile>) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        // Names that are no text, and links to what was never downloaded, are no files of the snapshot.
+        let (Some(name), Ok(metadata)) = (path.file_name().and_then(|name| name.to_str()), fs::metadata(&path)) else { continue };
+        let name = format!("{prefix}{name}");
+        if metadata.is_file() {
+            let blob = fs::read_link(&path).ok();
+            let id = blob.as_ref().and_then(|blob| blob.file_name()?.to_str()).unwrap_or_default();
+            let (sha256, is_git) = (id.parse().ok(), Commit::parse(id).is_some());
+            let id = if sha256.is_some() || is_git { id.to_owned() } else { String::new() };
+            files.insert(name, CollectedFile { size: metadata.len(), sha256, id });
+        } else if metadata.is_dir() && depth > 0 && !fs::symlink_metadata(&path)?.is_symlink() {
+            list(&path, &format!("{name}/"), depth - 1, files)?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

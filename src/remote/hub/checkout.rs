@@ -1,19 +1,20 @@
-//! The files of one commit of a repository, for whoever wants some of them or parts of them: checkpoints, bundles made elsewhere.
+//! The files of one commit of a repository, for whoever wants some of them: checkpoints, bundles made elsewhere, plain files.
 //!
-//! Unlike a [`Remote`](crate::remote::Remote) it is used without layers, so that retries are here.
+//! They are the Hub's, or, where the Hub is switched off, those of its client's cache. Every file is checked against the digest that the listing, or
+//! the cache's link, names. Unlike a [`Remote`] it is used without layers, so that retries are here.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, fs, path::PathBuf, sync::Arc};
 
 use super::{
-    HubError,
-    cache::HubCache,
+    HubError, HubRemote,
+    cache::{self, HubCache},
     client::Hub,
     download::{Files, Known, Place},
-    tree::{Commit, Content, Tree},
+    tree::{Commit, Content, Entry, git_blob_id},
 };
 use crate::{
-    base::{ByteRange, Digest, HubUrl},
-    remote::{CollectedFile, RemoteError, RemoteOptions, Retry, Sink},
+    base::{Digest, HubUrl, RelativePath},
+    remote::{CollectedFile, LimitedRemote, Remote, RemoteError, RemoteOptions, Retry, RetryingRemote},
 };
 
 /// The longest small file that is read.
@@ -22,33 +23,53 @@ const SMALL: u64 = 64 << 20;
 /// One commit of a repository.
 #[derive(Debug)]
 pub struct HubCheckout {
+    address: HubUrl,
+    options: RemoteOptions,
+    commit: Commit,
+    files: BTreeMap<String, CollectedFile>,
+    source: Source,
+}
+
+/// Where the bytes are.
+#[derive(Debug)]
+enum Source {
+    Hub(Box<Online>),
+    /// A snapshot of the Hub client's cache.
+    Snapshot(PathBuf),
+}
+
+#[derive(Debug)]
+struct Online {
     hub: Hub,
     cache: Option<HubCache>,
     files: Files,
-    commit: Commit,
-    tree: Tree,
-    retries: u32,
 }
 
 impl HubCheckout {
-    /// Resolves the revision of an address and lists its files below `folder` (empty: all).
+    /// Resolves the revision of an address and lists the files of its commit.
     ///
     /// # Errors
-    /// What the Hub says.
-    pub async fn open(url: &HubUrl, folder: &str, options: &RemoteOptions) -> Result<Self, RemoteError> {
-        let hub = Hub::new(url, options)?;
-        let cache = options.hub.cache.as_deref().map(|folder| HubCache::new(folder, url.repository()));
+    /// What the Hub says; [`HubError::Offline`] where it is switched off and its client's cache does not have the revision.
+    pub async fn open(address: &HubUrl, options: &RemoteOptions) -> Result<Self, RemoteError> {
+        let checkout = |commit, files, source| Self { address: address.clone(), options: options.clone(), commit, files, source };
+        let cache = options.hub.cache.as_deref().map(|folder| HubCache::new(folder, address.repository()));
+        if options.hub.offline {
+            let snapshot = cache.and_then(|cache| cache.snapshot(address.revision().unwrap_or(super::MAIN)));
+            let (commit, folder) = snapshot.ok_or_else(|| HubError::Offline { repository: address.repository().to_owned() })?;
+            let files = cache::listed(&folder).map_err(|source| RemoteError::File { action: "read", path: folder.clone(), source })?;
+            return Ok(checkout(commit, files, Source::Snapshot(folder)));
+        }
+        let hub = Hub::new(address, options)?;
         let retries = options.retries;
         let commit = again(&hub, retries, || hub.commit_of(hub.revision())).await?;
-        let tree = again(&hub, retries, || hub.files(&commit, folder)).await?;
-        Ok(Self { hub, cache, files: Files::default(), commit, tree, retries })
+        let tree = again(&hub, retries, || hub.files(&commit, "")).await?;
+        let files = tree.into_iter().map(|(path, entry)| (path, entry.collected())).collect();
+        Ok(checkout(commit, files, Source::Hub(Box::new(Online { hub, cache, files: Files::default() }))))
     }
 
-    /// Where the Hub's own clients keep the revision of an address, and its commit, if they have downloaded it.
-    pub fn cached(url: &HubUrl, options: &RemoteOptions) -> Option<(String, PathBuf)> {
-        let cache = HubCache::new(options.hub.cache.as_deref()?, url.repository());
-        let (commit, folder) = cache.snapshot(url.revision().unwrap_or(super::MAIN))?;
-        Some((commit.as_str().to_owned(), folder))
+    /// The repository's id: `ORG/REPO`.
+    pub fn repository(&self) -> &str {
+        self.address.repository()
     }
 
     /// The commit.
@@ -56,69 +77,83 @@ impl HubCheckout {
         self.commit.as_str()
     }
 
-    /// Its files by path.
-    pub fn files(&self) -> BTreeMap<String, CollectedFile> {
-        self.tree.iter().map(|(path, entry)| (path.clone(), entry.collected())).collect()
+    /// Its files by path. A file of the cache of which nobody says the digest has an empty `id`.
+    pub fn files(&self) -> &BTreeMap<String, CollectedFile> {
+        &self.files
     }
 
-    /// Whether the commit has a file of that path.
-    pub fn has(&self, path: &str) -> bool {
-        self.tree.contains_key(path)
+    /// Whether only the Hub client's cache is read.
+    pub fn is_offline(&self) -> bool {
+        matches!(self.source, Source::Snapshot(_))
     }
 
-    /// A file of the Hub client's cache that may have these bytes: they have to be hashed.
-    pub fn cached_file(&self, file: &CollectedFile) -> Option<PathBuf> {
-        self.cache.as_ref()?.blob(&file.id, file.size)
+    /// The address of a file of this commit, for messages.
+    pub fn shown(&self, path: &str) -> String {
+        format!("hf://{}@{}/{path}", self.repository(), self.commit.as_str())
     }
 
-    /// A whole small file, checked against its hash.
-    ///
-    /// # Errors
-    /// [`RemoteError::NotFound`], and what the Hub says.
-    pub async fn small(&self, path: &str) -> Result<Vec<u8>, RemoteError> {
-        let known = self.known(path)?;
-        let place = self.place(path);
-        again(&self.hub, self.retries, || self.files.known_document(&self.hub, &place, &known, SMALL)).await
-    }
-
-    /// Gives a range of a file to `sink`, in order. The bytes are checked as far as the Hub's answers tell: length, range, and that the file
-    /// is the one of this commit.
-    ///
-    /// # Errors
-    /// [`RemoteError::NotFound`], and what the Hub says.
-    pub async fn read(&self, path: &str, range: ByteRange, sink: Sink<'_>) -> Result<(), RemoteError> {
-        let (known, place) = (self.known(path)?, self.place(path));
-        let size = self.tree.get(path).map_or(0, |entry| entry.size);
-        let (mut rest, mut failures) = (range, 0);
-        loop {
-            let mut delivered = 0;
-            let mut counting = |bytes: &[u8]| {
-                sink(bytes)?;
-                delivered += bytes.len() as u64;
-                Ok(())
-            };
-            let Err(error) = self.files.read(&self.hub, &place, &known, size, rest, &mut counting).await else { return Ok(()) };
-            let Some(next) = ByteRange::new(rest.offset() + delivered, rest.length() - delivered) else { return Ok(()) };
-            failures = if delivered > 0 { 1 } else { failures + 1 };
-            wait_after(&self.hub, self.retries, failures, error).await?;
-            rest = next;
+    /// A file of the Hub client's cache that may have the bytes of `path`: they have to be hashed.
+    pub fn cached(&self, path: &str) -> Option<PathBuf> {
+        match &self.source {
+            Source::Snapshot(folder) => self.files.contains_key(path).then(|| folder.join(path)),
+            Source::Hub(online) => {
+                let file = self.files.get(path)?;
+                online.cache.as_ref()?.blob(&file.id, file.size)
+            }
         }
     }
 
-    fn place(&self, path: &str) -> Place {
-        Place { commit: self.commit.clone(), path: path.to_owned() }
+    /// A whole small file, checked against its digest. An empty one is not asked for.
+    ///
+    /// # Errors
+    /// [`RemoteError::NotFound`], [`HubError::DamagedCache`], [`HubError::WrongGitId`], and what the Hub says.
+    pub async fn small(&self, path: &str) -> Result<Vec<u8>, RemoteError> {
+        let file = self.files.get(path).ok_or_else(|| RemoteError::NotFound { url: self.shown(path) })?;
+        let known = self.known(path, file)?;
+        match &self.source {
+            Source::Snapshot(folder) => read_cached(folder.join(path), &known),
+            Source::Hub(online) => {
+                let place = Place { commit: self.commit.clone(), path: path.to_owned() };
+                let attempt = || online.files.known_document(&online.hub, &place, &known, SMALL);
+                again(&online.hub, self.options.retries, attempt).await
+            }
+        }
     }
 
-    fn known(&self, path: &str) -> Result<Known, RemoteError> {
-        let missing = || RemoteError::NotFound { url: format!("hf://{}@{}/{path}", self.hub.repository(), self.commit.as_str()) };
-        Ok(match &self.tree.get(path).ok_or_else(missing)?.content {
-            Content::Lfs(digest) => Known::Sha256(*digest),
-            Content::Git(id) => Known::Git(id.clone()),
+    /// The digest of a file. Everything that the Hub lists has one.
+    fn known(&self, path: &str, file: &CollectedFile) -> Result<Known, RemoteError> {
+        Ok(match file.sha256 {
+            Some(digest) => Known::Sha256(digest),
+            None if Commit::parse(&file.id).is_some() => Known::Git(file.id.clone()),
+            None if self.is_offline() => Known::Nothing,
+            None => return Err(HubError::Unexpected { url: self.shown(path), what: "a file without a git id".to_owned() }.into()),
         })
+    }
+
+    /// Reads these files by their sha256, with retries around a limit of requests. The bytes are not checked.
+    ///
+    /// # Errors
+    /// [`HubError::Offline`] where the Hub is switched off; where its client cannot be set up.
+    pub fn reader(&self, paths: BTreeMap<Digest, RelativePath>) -> Result<Arc<dyn Remote>, RemoteError> {
+        if self.is_offline() {
+            return Err(HubError::Offline { repository: self.repository().to_owned() }.into());
+        }
+        let remote = HubRemote::of_files(&self.address, &self.commit, paths, &self.options)?;
+        Ok(Arc::new(RetryingRemote::new(Arc::new(LimitedRemote::new(Arc::new(remote), self.options.jobs)), &self.options)))
     }
 }
 
-impl super::tree::Entry {
+fn read_cached(path: PathBuf, known: &Known) -> Result<Vec<u8>, RemoteError> {
+    let bytes = fs::read(&path).map_err(|source| RemoteError::File { action: "read", path: path.clone(), source })?;
+    let (expected, found) = match known {
+        Known::Sha256(expected) => (expected.to_string(), Digest::of(&bytes).to_string()),
+        Known::Git(expected) => (expected.clone(), git_blob_id(&bytes)),
+        Known::Nothing => return Ok(bytes),
+    };
+    if found == expected { Ok(bytes) } else { Err(HubError::DamagedCache { path, expected, found }.into()) }
+}
+
+impl Entry {
     /// The entry as others know it.
     pub(super) fn collected(&self) -> CollectedFile {
         let (sha256, id): (Option<Digest>, String) = match &self.content {
@@ -149,7 +184,7 @@ async fn wait_after(hub: &Hub, retries: u32, failures: u32, error: RemoteError) 
         Retry::Once => retries.min(1),
         Retry::Later => retries,
     };
-    if failures > allowed || matches!(error, RemoteError::Hub(HubError::Offline { .. })) {
+    if failures > allowed {
         return Err(error);
     }
     tokio::time::sleep(hub.wait_before(failures, error.retry_after())).await;

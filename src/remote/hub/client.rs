@@ -132,7 +132,8 @@ impl Hub {
         self.token.is_some()
     }
 
-    fn below_endpoint(&self, path: &str) -> Url {
+    /// An address of this Hub.
+    pub(super) fn below_endpoint(&self, path: &str) -> Url {
         let mut url = self.endpoint.clone();
         url.set_path(&format!("{}{path}", self.endpoint.path().trim_end_matches('/')));
         url

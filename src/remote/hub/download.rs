@@ -36,6 +36,8 @@ use crate::{
 
 /// How often a signed address is asked for within one read.
 const RENEWALS: usize = 4;
+/// Longer files are large objects, also where a mirror has no signed addresses.
+const LONGEST_IN_GIT: u64 = 10 << 20;
 
 /// A file in a commit.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -50,6 +52,17 @@ pub(super) enum Known {
     Sha256(Digest),
     Git(String),
     Nothing,
+}
+
+impl Known {
+    /// Whether it is the hash of an empty file, which need not be asked for.
+    fn is_of_nothing(&self) -> bool {
+        match self {
+            Self::Sha256(digest) => *digest == Digest::of(b""),
+            Self::Git(id) => *id == git_blob_id(b""),
+            Self::Nothing => false,
+        }
+    }
 }
 
 /// Reads files and remembers their signed addresses.
@@ -85,14 +98,14 @@ impl Files {
         }
     }
 
-    /// Gives the bytes of `range` of a file of `size` bytes to `sink`.
+    /// Gives the bytes of `range` of a file of `size` bytes to `sink`, and those up to `until` where the answer is the whole file.
     pub(super) async fn read(
         &self,
         hub: &Hub,
         place: &Place,
         known: &Known,
         size: u64,
-        range: ByteRange,
+        (range, until): (ByteRange, u64),
         sink: Sink<'_>,
     ) -> Result<(), RemoteError> {
         let mut renewals = 0;
@@ -100,10 +113,11 @@ impl Files {
             let found = self.find(hub, place, known, range_headers(range, size, None)).await?;
             match self.check(hub, &found, size, range).await {
                 Ok((wanted, body)) => {
-                    if found.link.is_some() && !wanted.is_whole() {
+                    let is_large = found.link.is_some() || size > LONGEST_IN_GIT;
+                    if is_large && !wanted.is_whole() {
                         self.ignores_ranges.store(body == Body::Whole, Ordering::Relaxed);
                     }
-                    return deliver(hub.http(), &wanted, found.response, body, sink).await.map_err(|end| end.error);
+                    return deliver(hub.http(), &wanted, found.response, body, until, sink).await.map_err(|end| end.error);
                 }
                 Err(error) => {
                     // Expired, or not what it was said to be. What may pass by itself is the business of retries, after a wait.
@@ -183,9 +197,12 @@ impl Files {
         self.known_document(hub, place, &Known::Nothing, limit).await
     }
 
-    /// A whole file of at most `limit` bytes, checked against a hash, too.
+    /// A whole file of at most `limit` bytes, checked against a hash, too. An empty one is not asked for.
     pub(super) async fn known_document(&self, hub: &Hub, place: &Place, known: &Known, limit: u64) -> Result<Vec<u8>, RemoteError> {
         let asked = hub.file(place.commit.as_str(), &place.path);
+        if known.is_of_nothing() {
+            return Ok(Vec::new());
+        }
         let (mut url, mut response) = hub.send(&Call::get(asked.clone())).await?;
         let mut hash = hash_of(response.headers());
         if let Some(next) = redirect_of(&url, &response) {
@@ -247,8 +264,7 @@ fn check_bytes(asked: &Url, known: &Known, bytes: &[u8]) -> Result<(), RemoteErr
             Err(RemoteError::WrongDigest { url: client::shown(asked), expected: *expected, found: Digest::of(bytes) })
         }
         Known::Git(expected) if git_blob_id(bytes) != *expected => {
-            let what = format!("bytes of the git blob {}, expected {expected}", git_blob_id(bytes));
-            Err(HubError::Unexpected { url: client::shown(asked), what }.into())
+            Err(HubError::WrongGitId { url: client::shown(asked), expected: expected.clone(), found: git_blob_id(bytes) }.into())
         }
         _ => Ok(()),
     }

@@ -1,6 +1,8 @@
 //! What only the Hub can answer: who may do what, what is missing, what moved. Messages come from the answers' `X-Error-Code`; none of them
 //! holds a token or a signed address.
 
+use std::path::PathBuf;
+
 use crate::remote::Retry;
 
 /// The Hub refused.
@@ -90,6 +92,26 @@ pub enum HubError {
         /// What is wrong with the answer.
         what: String,
     },
+    /// Bytes of a small file that are not those of its commit.
+    #[error("`{url}` has the git id {found}, expected {expected}")]
+    WrongGitId {
+        /// What was asked.
+        url: String,
+        /// The id that the commit names.
+        expected: String,
+        /// The id of the bytes that came.
+        found: String,
+    },
+    /// A file of the Hub client's cache whose bytes are not those that its name says.
+    #[error("`{}` in the cache of the Hub's client has the digest {found}, expected {expected}", path.display())]
+    DamagedCache {
+        /// The file.
+        path: PathBuf,
+        /// The digest that its name says: a sha256, or git's sha1.
+        expected: String,
+        /// The digest of its bytes.
+        found: String,
+    },
     /// A tag that belongs to other content.
     #[error("the tag `{tag}` of `hf://{repository}` exists and has no such release")]
     WrongTag {
@@ -142,7 +164,7 @@ impl HubError {
     /// Whether it helps to ask again.
     pub fn retry(&self) -> Retry {
         match self {
-            Self::Unexpected { .. } => Retry::Once,
+            Self::Unexpected { .. } | Self::WrongGitId { .. } => Retry::Once,
             _ => Retry::Never,
         }
     }
@@ -150,6 +172,11 @@ impl HubError {
     /// Whether the user rather than the Hub can do something about it.
     pub fn is_input(&self) -> bool {
         matches!(self, Self::Offline { .. } | Self::Endpoint { .. } | Self::NotABranch { .. } | Self::NoToken { .. })
+    }
+
+    /// Whether bytes are not what their digest says.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::WrongGitId { .. } | Self::DamagedCache { .. })
     }
 
     /// The next step, where there is one.
@@ -168,6 +195,10 @@ impl HubError {
             Self::NotABranch { .. } => "publish to a branch: hf://ORG/REPO or hf://ORG/REPO@BRANCH".to_owned(),
             Self::WrongTag { tag, .. } => format!("delete the tag `{tag}`, or raise the version of the package"),
             Self::Offline { .. } => "unset `HF_HUB_OFFLINE`, or fetch with `--offline` from the store".to_owned(),
+            Self::WrongGitId { .. } => "the wrong bytes were discarded; try again, or without the proxy or mirror in between".to_owned(),
+            Self::DamagedCache { .. } => {
+                "delete the file, unset `HF_HUB_OFFLINE` and try again, or download it again with `hf download`".to_owned()
+            }
             Self::Endpoint { .. } => "correct or unset `HF_ENDPOINT`".to_owned(),
             _ => return None,
         };

@@ -60,7 +60,7 @@ use super::{
     read_only, size_around,
 };
 use crate::{
-    base::{ByteRange, Digest, PackageName, RelativePath, RemoteUrl},
+    base::{ByteRange, Digest, HubUrl, PackageName, RelativePath, RemoteUrl},
     manifest::release::Release,
 };
 
@@ -92,6 +92,8 @@ pub struct HubRemote {
     indexes: Mutex<HashMap<PackageName, Arc<HubIndex>>>,
     places: Mutex<HashMap<Digest, Arc<Places>>>,
     collection: OnceCell<Option<Arc<Collection>>>,
+    /// Where every blob lies, for readers of single files; releases do not count then.
+    loose: Option<Arc<Places>>,
     publication: Option<Arc<Publication>>,
     made: OnceCell<()>,
     draft: Mutex<Option<Arc<Draft>>>,
@@ -144,11 +146,23 @@ impl HubRemote {
             indexes: Mutex::default(),
             places: Mutex::default(),
             collection: OnceCell::new(),
+            loose: None,
             publication: options.hub.publication.clone(),
             made: OnceCell::new(),
             draft: Mutex::default(),
             committed: AtomicBool::new(false),
         })
+    }
+
+    /// Files of a commit by sha256, whatever release the reader describes them with.
+    fn of_files(
+        address: &HubUrl,
+        commit: &Commit,
+        paths: BTreeMap<Digest, RelativePath>,
+        options: &RemoteOptions,
+    ) -> Result<Self, RemoteError> {
+        let loose = Some(Arc::new(Places { commit: commit.clone(), paths }));
+        Ok(Self { loose, ..Self::new(&RemoteUrl::Hub(address.clone()), options)? })
     }
 
     async fn snapshot(&self) -> Result<&Snapshot, RemoteError> {
@@ -240,6 +254,9 @@ impl HubRemote {
 
     /// Where a release's blobs lie: in the commit of its tag.
     async fn places_of(&self, release: &Release) -> Result<Arc<Places>, RemoteError> {
+        if let Some(places) = &self.loose {
+            return Ok(places.clone());
+        }
         let Release { package, version, .. } = release;
         let Snapshot { commit, references } = self.snapshot().await?;
         let index = self.index_of(package).await?;
@@ -282,12 +299,12 @@ impl HubRemote {
         Locations::parse(&bytes).map_err(|source| self.damaged(commit, &path, source))
     }
 
-    async fn read_range(&self, release: &Release, blob: &Digest, range: ByteRange, sink: Sink<'_>) -> Result<(), RemoteError> {
+    async fn read_range(&self, release: &Release, blob: &Digest, range: ByteRange, until: u64, sink: Sink<'_>) -> Result<(), RemoteError> {
         let size = size_around(release, blob, range)?;
         let places = self.places_of(release).await?;
         let path = places.paths.get(blob).ok_or_else(|| RemoteError::NotFound { url: format!("{}: sha256:{blob}", self.url) })?;
         let place = Place { commit: places.commit.clone(), path: path.to_string() };
-        self.files.read(&self.hub, &place, &Known::Sha256(*blob), size, range, sink).await
+        self.files.read(&self.hub, &place, &Known::Sha256(*blob), size, (range, until), sink).await
     }
 
     fn remember(&self, draft: Arc<Draft>) -> Arc<Draft> {
@@ -339,7 +356,11 @@ impl Remote for HubRemote {
     }
 
     fn read<'a>(&'a self, release: &'a Release, blob: &'a Digest, range: ByteRange, sink: Sink<'a>) -> Answer<'a, ()> {
-        Box::pin(self.read_range(release, blob, range, sink))
+        Box::pin(self.read_range(release, blob, range, range.end(), sink))
+    }
+
+    fn read_on<'a>(&'a self, release: &'a Release, blob: &'a Digest, range: ByteRange, until: u64, sink: Sink<'a>) -> Answer<'a, ()> {
+        Box::pin(self.read_range(release, blob, range, until, sink))
     }
 
     fn has_ranges(&self) -> bool {

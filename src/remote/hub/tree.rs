@@ -170,6 +170,16 @@ impl Hub {
         url
     }
 
+    /// The same path and query at this Hub: a mirror passes the Hub's own addresses on.
+    fn here(&self, url: Url) -> Url {
+        if self.is_own(&url) {
+            return url;
+        }
+        let mut here = self.below_endpoint(url.path());
+        here.set_query(url.query());
+        here
+    }
+
     /// All items of a listing; none where what is listed is not there.
     async fn pages<T: serde::de::DeserializeOwned>(&self, url: Url) -> Result<Vec<T>, RemoteError> {
         let (mut items, mut next) = (Vec::new(), Some(url));
@@ -179,10 +189,7 @@ impl Hub {
                 Err(RemoteError::NotFound { .. }) if items.is_empty() => return Ok(items),
                 other => other?,
             };
-            next = next_page(&url, response.headers());
-            if let Some(elsewhere) = next.as_ref().filter(|next| !self.is_own(next)) {
-                return Err(RemoteError::UnsafeRedirect { url: client::shown(&url), target: client::shown(elsewhere) });
-            }
+            next = next_page(&url, response.headers()).map(|next| self.here(next));
             items.extend(self.parsed::<Vec<T>>(&url, response).await?);
         }
         match next {

@@ -94,6 +94,13 @@ impl Remote for LimitedRemote {
         })
     }
 
+    fn read_on<'a>(&'a self, release: &'a Release, blob: &'a Digest, range: ByteRange, until: u64, sink: Sink<'a>) -> Answer<'a, ()> {
+        Box::pin(async move {
+            let _turn = self.turn().await;
+            self.inner.read_on(release, blob, range, until, sink).await
+        })
+    }
+
     fn has_ranges(&self) -> bool {
         self.inner.has_ranges()
     }

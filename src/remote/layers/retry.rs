@@ -93,7 +93,14 @@ impl RetryingRemote {
         })
     }
 
-    async fn read_on(&self, release: &Release, blob: &Digest, range: ByteRange, sink: Sink<'_>) -> Result<(), RemoteError> {
+    async fn read_resumed(
+        &self,
+        release: &Release,
+        blob: &Digest,
+        range: ByteRange,
+        until: u64,
+        sink: Sink<'_>,
+    ) -> Result<(), RemoteError> {
         let mut failures = self.failures();
         let mut rest = range;
         loop {
@@ -103,9 +110,9 @@ impl RetryingRemote {
                 delivered += bytes.len() as u64;
                 Ok(())
             };
-            let Err(error) = self.inner.read(release, blob, rest, &mut counting).await else { return Ok(()) };
+            let Err(error) = self.inner.read_on(release, blob, rest, until, &mut counting).await else { return Ok(()) };
             // A range that fails after its last byte is complete all the same.
-            let Some(next) = ByteRange::new(rest.offset() + delivered, rest.length() - delivered) else { return Ok(()) };
+            let Some(next) = ByteRange::new(rest.offset() + delivered, rest.length().saturating_sub(delivered)) else { return Ok(()) };
             if matches!(error, RemoteError::Changed { .. }) && next != range {
                 return Err(error);
             }
@@ -156,7 +163,11 @@ impl Remote for RetryingRemote {
     }
 
     fn read<'a>(&'a self, release: &'a Release, blob: &'a Digest, range: ByteRange, sink: Sink<'a>) -> Answer<'a, ()> {
-        Box::pin(self.read_on(release, blob, range, sink))
+        Box::pin(self.read_resumed(release, blob, range, range.end(), sink))
+    }
+
+    fn read_on<'a>(&'a self, release: &'a Release, blob: &'a Digest, range: ByteRange, until: u64, sink: Sink<'a>) -> Answer<'a, ()> {
+        Box::pin(self.read_resumed(release, blob, range, until, sink))
     }
 
     fn has_ranges(&self) -> bool {

@@ -127,16 +127,12 @@ impl<'a> Conversion<'a> {
             let honoured = architecture.component_keys(Some(part));
             declared.refuse_all_but(honoured, architecture.name(), part).map_err(BuildError::from)?;
         }
-        if let Some(hub) = &hub {
-            match checkpoint.default_files() {
-                Ok(files) => hub.describe(&files)?,
-                Err(_) => hub.describe(checkpoint.weight_files())?,
-            }
+        if let (Some(hub), None) = (&hub, architecture.weight_files(checkpoint.weight_files(), part.as_deref()))
+            && let Err(CheckpointError::Ambiguous { candidates, .. }) = checkpoint.default_files()
+        {
+            hub.peek(&candidates)?;
         }
         let files = weight_files(&checkpoint, architecture, part.as_deref()).map_err(in_checkpoint)?;
-        if let Some(hub) = &hub {
-            hub.describe(&files)?;
-        }
         let digest = |file: &PathBuf| {
             let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
             // What is missing is reported, with its name, by whoever reads it.
@@ -162,6 +158,7 @@ impl<'a> Conversion<'a> {
             files: self.digests()?,
             repository: self.hub.as_ref().map(|hub| hub.repository().to_owned()),
             revision: self.hub.as_ref().map(|hub| hub.commit().to_owned()),
+            more: Vec::new(),
             stand_in: self.stand_in(),
             ignored_config: self.documents.ignored.clone(),
             other: Other::default(),
@@ -230,8 +227,7 @@ impl<'a> Conversion<'a> {
     /// The constants of every network that the variants have, with its precision.
     pub(super) fn constants(&self, plans: &[&VariantPlan]) -> Result<Vec<(Precision, Vec<Constant>)>, Error> {
         let groups = self.groups(plans).into_iter();
-        let constants = groups.map(|group| Ok((group.precision, self.network(&group.options)?.0.constants())));
-        constants.collect::<Result<_, _>>().map_err(|error| self.cause_of(error))
+        groups.map(|group| Ok((group.precision, self.network(&group.options)?.0.constants()))).collect()
     }
 
     /// Makes the variants of the component.
@@ -243,27 +239,17 @@ impl<'a> Conversion<'a> {
         plans: &[&'a VariantPlan],
         shared: &SharedTensors,
     ) -> Result<Vec<Made>, Error> {
-        let convert = || {
-            let mut made = Vec::new();
-            for Group { options, precision, plans } in self.groups(plans) {
-                let converter = self.converter(&options, shared.of(self, precision)?)?;
-                let drafts: Result<Vec<_>, BuildError> =
-                    plans.into_par_iter().map(|(plan, axes)| self.draft(&converter, header, plan, axes)).collect();
-                let drafts = drafts?;
-                let files = self.weight_files(context, shelf, &converter, precision)?;
-                let bundles: Result<Vec<_>, Error> = drafts.into_par_iter().map(|draft| bundle(shelf, draft, &files)).collect();
-                made.extend(bundles?);
-            }
-            Ok(made)
-        };
-        convert().map_err(|error| self.cause_of(error))
-    }
-
-    fn cause_of(&self, error: Error) -> Error {
-        match &self.hub {
-            Some(hub) => hub.cause_of(error),
-            None => error,
+        let mut made = Vec::new();
+        for Group { options, precision, plans } in self.groups(plans) {
+            let converter = self.converter(&options, shared.of(self, precision)?)?;
+            let drafts: Result<Vec<_>, BuildError> =
+                plans.into_par_iter().map(|(plan, axes)| self.draft(&converter, header, plan, axes)).collect();
+            let drafts = drafts?;
+            let files = self.weight_files(context, shelf, &converter, precision)?;
+            let bundles: Result<Vec<_>, Error> = drafts.into_par_iter().map(|draft| bundle(shelf, draft, &files)).collect();
+            made.extend(bundles?);
         }
+        Ok(made)
     }
 
     /// Variants with equal options have one network and one plan of weights.
@@ -300,16 +286,13 @@ impl<'a> Conversion<'a> {
     fn network(&self, options: &LoadOptions) -> Result<(Network, Arc<dyn Weights>), Error> {
         let component = || self.component.to_owned();
         let weights = match &self.hub {
-            Some(hub) => hub.weights(&self.checkpoint, &self.files),
+            Some(hub) => hub.weights(&self.checkpoint, &self.files)?,
             None => self.checkpoint.weights(&self.files),
         };
         let weights = weights.map_err(|source| BuildError::Checkpoint { component: component(), source })?;
         let network = self.architecture.load(&self.documents, &weights, options);
         let mut network =
             network.map_err(|source| BuildError::Architecture { component: component(), checkpoint: self.path.clone(), source })?;
-        if let Some(hub) = &self.hub {
-            hub.settle(&self.files)?;
-        }
         if !self.documents.ignored.is_empty() {
             let keys = self.documents.ignored.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
             network.notes.insert("ignored-config".to_owned(), keys);

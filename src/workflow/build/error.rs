@@ -8,7 +8,7 @@ use std::{
 use super::place;
 use crate::{
     arch::ArchError,
-    base::{PathClash, PathError, UrlError},
+    base::{Digest, PathClash, PathError, UrlError},
     checkpoint::{CheckpointError, ConvertError},
     emit::coreml::{BlobError, CoreMlError},
     manifest::{GlobError, ManifestError, Precision, ReleaseError},
@@ -43,6 +43,54 @@ pub enum BuildError {
     Address {
         /// What is wrong with it.
         source: UrlError,
+    },
+    /// A file of the Hub that came wrong again and again.
+    #[error("digest mismatch for `{file}`: expected sha256:{expected}, received sha256:{received} ({size} bytes)")]
+    Damaged {
+        /// Its address.
+        file: String,
+        /// What the Hub says.
+        expected: Digest,
+        /// What came.
+        received: Digest,
+        /// Its length.
+        size: u64,
+    },
+    /// A path that a commit does not have.
+    #[error("`hf://{repository}@{commit}` has no `{path}`{}", if *is_offline { " in the cache of the Hub's client" } else { "" })]
+    NoHubFile {
+        /// What was asked for.
+        path: String,
+        /// The repository.
+        repository: String,
+        /// The commit.
+        commit: String,
+        /// Whether only the cache of the Hub's client was looked into.
+        is_offline: bool,
+        /// Paths that may be meant.
+        nearest: Vec<String>,
+    },
+    /// A folder of a repository that is no checkpoint.
+    #[error("`{place}` has no weights: no `.safetensors`, `.bin`, `.pth`, `.pt` or `.ckpt` file")]
+    NoHubWeights {
+        /// Its address.
+        place: String,
+        /// Folders of the repository that have weights.
+        folders: Vec<String>,
+    },
+    /// Two plain files that would get one name.
+    #[error(
+        "component `{component}`: `{first}` and `{second}` both have the name `{name}`, at least where case and accents' encoding do not count"
+    )]
+    SameName {
+        /// The component.
+        component: String,
+        /// The name.
+        name: String,
+        /// One of them.
+        first: String,
+        /// The other.
+        second: String,
     },
     /// The package manifest.
     #[error(transparent)]
@@ -284,6 +332,7 @@ impl BuildError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Unsound { .. } => ErrorKind::Internal,
+            Self::Damaged { .. } => ErrorKind::Verification,
             _ => ErrorKind::Input,
         }
     }
@@ -300,9 +349,19 @@ impl BuildError {
             Self::Checkpoint { source: CheckpointError::Io { path, source }, .. } if source.kind() == io::ErrorKind::NotFound => {
                 missing(path)
             }
-            Self::NoVariant { nearest, .. } if !nearest.is_empty() => {
-                let ids: Vec<String> = nearest.iter().map(|id| format!("`{id}`")).collect();
-                Some(format!("did you mean {}?", ids.join(" or ")))
+            Self::NoVariant { nearest, .. } | Self::NoHubFile { nearest, .. } if !nearest.is_empty() => {
+                let names: Vec<String> = nearest.iter().map(|name| format!("`{name}`")).collect();
+                Some(format!("did you mean {}?", names.join(" or ")))
+            }
+            Self::NoHubWeights { folders, .. } if !folders.is_empty() => {
+                let names: Vec<String> = folders.iter().map(|name| format!("`{name}`")).collect();
+                Some(format!("the repository has weights in {}: add the folder to the address", names.join(", ")))
+            }
+            Self::NoHubFile { is_offline: true, .. } => {
+                Some("unset `HF_HUB_OFFLINE`, or download the file with `hf download` before".to_owned())
+            }
+            Self::Damaged { .. } => {
+                Some("the wrong bytes were discarded; build again, if need be without the proxy or mirror in between".to_owned())
             }
             Self::Unsupported { .. } => Some("leave it out, or import a bundle that was made elsewhere with `import`".to_owned()),
             Self::Shape { key: "size", .. } => {

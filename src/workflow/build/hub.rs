@@ -1,133 +1,306 @@
-//! Checkpoints and bundles that lie in a repository of the Hub: only what a build needs of them comes here.
+//! Checkpoints, bundles and plain files that lie in a repository of the Hub.
 //!
-//! A checkpoint becomes a folder of links: small files are there, weight files are sparse files of the store that are filled where somebody
-//! reads them, tensor by tensor. A file of which all bytes came is hashed before its tensors are used; of a part of a file nobody publishes a
-//! hash, so that lengths, ranges and the file's identity are what is checked then.
+//! Everything that a build reads comes whole and is checked: small files against git's id or their sha256 at once, large ones against their sha256
+//! while they are downloaded into the store. A checkpoint becomes a folder of links. Its weight files are empty placeholders until their
+//! tensors are asked for, because an unchanged build needs only their digests, which the Hub lists.
 
 use std::{
-    borrow::Cow,
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs, io,
-    ops::Range,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
 
+use futures_util::{StreamExt, TryStreamExt, stream};
+use semver::Version;
 use tempfile::TempDir;
 use tokio::runtime::Handle;
 
 use super::error::BuildError;
 use crate::{
-    base::{ByteRange, Digest, HubUrl, RelativePath, map_file, note_temporary},
-    checkpoint::{Checkpoint, CheckpointError, TensorInfo, Weights, read_safetensors_header},
-    fetch::{FetchError, ranges},
-    manifest::release::Blob,
-    remote::{CollectedFile, HubCheckout, RemoteError},
-    store::{Download, PartialBlob, Segmentation, Store, StoreError},
-    workflow::{Context, Error},
+    base::{ByteRange, Digest, HubUrl, PackageName, RelativePath, note_temporary},
+    checkpoint::{Checkpoint, CheckpointError, Weights},
+    fetch::{Facts, FetchError, FetchPlan, download},
+    manifest::{
+        nearest,
+        release::{Blob, Other, Release, SCHEMA, Source},
+    },
+    remote::{CollectedFile, HubCheckout, HubError, RemoteError},
+    store::{Store, StoreError},
+    workflow::{Amount, Context, Error, Progress},
 };
 
 const SAFETENSORS: &str = ".safetensors";
 const WEIGHTS: &[&str] = &[SAFETENSORS, ".bin", ".pth", ".pt", ".ckpt"];
 /// A header of safetensors is not longer (the format's own limit).
 const LONGEST_HEADER: u64 = 100_000_000;
+/// How many small files are asked for at once.
+const READERS: usize = 8;
 
 /// What a manifest names when it is an address of the Hub.
 pub(super) fn address(text: &str) -> Option<Result<HubUrl, BuildError>> {
     text.starts_with("hf://").then(|| HubUrl::parse(text).map_err(|source| BuildError::Address { source }))
 }
 
+/// The files of a commit, and the store that they come into.
+#[derive(Debug)]
+pub(super) struct HubFiles {
+    store: Store,
+    handle: Handle,
+    progress: Arc<dyn Progress>,
+    checkout: HubCheckout,
+}
+
+/// How a file gets to its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Placing {
+    /// As a symbolic link, where the system has such.
+    Link,
+    /// As a file of its own, sharing its bytes where it can.
+    Own,
+}
+
+impl HubFiles {
+    /// Resolves the revision of an address and lists its files.
+    pub(super) fn open(context: &Context, url: &HubUrl) -> Result<Self, Error> {
+        Ok(Self {
+            store: context.store().clone(),
+            handle: context.block_on(async { Handle::current() })?,
+            progress: context.progress().clone(),
+            checkout: context.block_on(HubCheckout::open(url, context.remote_options()))??,
+        })
+    }
+
+    pub(super) fn repository(&self) -> &str {
+        self.checkout.repository()
+    }
+
+    pub(super) fn commit(&self) -> &str {
+        self.checkout.commit()
+    }
+
+    /// The files by path.
+    pub(super) fn list(&self) -> &BTreeMap<String, CollectedFile> {
+        self.checkout.files()
+    }
+
+    /// What a release says of files that came from here, under the names that `files` has for them.
+    pub(super) fn source(&self, files: BTreeMap<String, Digest>) -> Source {
+        Source {
+            architecture: None,
+            files,
+            repository: Some(self.repository().to_owned()),
+            revision: Some(self.commit().to_owned()),
+            more: Vec::new(),
+            stand_in: None,
+            ignored_config: BTreeSet::new(),
+            other: Other::default(),
+        }
+    }
+
+    /// What to say of a path that the commit does not have.
+    pub(super) fn missing(&self, path: &str) -> BuildError {
+        let name = |path: &str| path.rsplit('/').next().map(str::to_lowercase);
+        let is_elsewhere = |other: &&str| name(other) == name(path) || other.strip_prefix(path).is_some_and(|rest| rest.starts_with('/'));
+        let known = || self.list().keys().map(String::as_str);
+        let mut found: Vec<&str> = known().filter(is_elsewhere).collect();
+        found.extend(nearest(path, known().filter(|other| !is_elsewhere(other)), 3));
+        let nearest = found.into_iter().take(3).map(str::to_owned).collect();
+        let (repository, commit) = (self.repository().to_owned(), self.commit().to_owned());
+        BuildError::NoHubFile { path: path.to_owned(), repository, commit, is_offline: self.checkout.is_offline(), nearest }
+    }
+
+    /// Puts files, each by its path here, at places on this machine that nobody else can reach, as they are in the repository.
+    pub(super) fn place(&self, files: &BTreeMap<String, PathBuf>) -> Result<(), Error> {
+        self.place_as(files, Placing::Own)
+    }
+
+    /// Puts checked files at their places.
+    fn place_as(&self, files: &BTreeMap<String, PathBuf>, placing: Placing) -> Result<(), Error> {
+        for place in files.values() {
+            let folder = place.parent().unwrap_or(Path::new(""));
+            fs::create_dir_all(folder).map_err(BuildError::read(folder))?;
+        }
+        let (mut small, mut local, mut large) = (Vec::new(), Vec::new(), BTreeMap::new());
+        for (path, place) in files {
+            let file = self.list().get(path).ok_or_else(|| self.missing(path))?;
+            match file.sha256 {
+                Some(digest) => {
+                    large.insert(path.as_str(), (digest, file.size, place));
+                }
+                // Files of the cache of which nobody says the digest: what is computed counts.
+                None if file.id.is_empty() && self.checkout.is_offline() => {
+                    local.extend(self.checkout.cached(path).map(|from| (from, place)))
+                }
+                None => small.push((path, place)),
+            }
+        }
+        let read = |(path, place): (&String, &PathBuf)| {
+            let (path, place) = (path.clone(), place.clone());
+            async move {
+                let bytes = self.checkout.small(&path).await?;
+                Ok::<_, Error>(write(&place, &bytes)?)
+            }
+        };
+        self.handle.block_on(stream::iter(small).map(read).buffer_unordered(READERS).try_collect::<()>())?;
+        let wanted = large.iter().map(|(path, (digest, size, _))| (*path, (*digest, *size))).collect();
+        let mut brought = self.bring(&wanted)?;
+        local.extend(large.into_iter().filter_map(|(path, (_, _, place))| Some((brought.remove(path)?, place))));
+        for (from, place) in local {
+            put(&from, place, placing).map_err(BuildError::read(place))?;
+        }
+        Ok(())
+    }
+
+    /// Where the checked bytes of large files are on this machine: in the store, or in the cache of the Hub's client. What is nowhere is downloaded.
+    fn bring<'p>(&self, wanted: &BTreeMap<&'p str, (Digest, u64)>) -> Result<BTreeMap<&'p str, PathBuf>, Error> {
+        let mut places = BTreeMap::new();
+        let mut missing: BTreeMap<Digest, (&str, u64)> = BTreeMap::new();
+        for (path, (digest, size)) in wanted {
+            if self.store.has_blob(digest, &Blob::of_size(*size))? {
+                places.insert(*path, self.store.blob_path(digest));
+                continue;
+            }
+            match self.cached(path, digest)? {
+                Some(place) => _ = places.insert(*path, place),
+                None => _ = missing.insert(*digest, (path, *size)),
+            }
+        }
+        if !missing.is_empty() {
+            self.download(&missing)?;
+        }
+        for (path, (digest, _)) in wanted {
+            places.entry(*path).or_insert_with(|| self.store.blob_path(digest));
+        }
+        Ok(places)
+    }
+
+    /// A file of the Hub client's cache whose bytes are right. Where the Hub may be asked, one with wrong bytes is passed over.
+    fn cached(&self, path: &str, digest: &Digest) -> Result<Option<PathBuf>, Error> {
+        let Some(place) = self.checkout.cached(path) else { return Ok(None) };
+        let found = self.store.file_digest(&place)?.0;
+        if found != *digest && self.checkout.is_offline() {
+            let damaged = HubError::DamagedCache { path: place, expected: digest.to_string(), found: found.to_string() };
+            return Err(RemoteError::from(damaged).into());
+        }
+        Ok((found == *digest).then_some(place))
+    }
+
+    /// Downloads whole files into the store, side by side and from where an earlier download broke off. Their sha256 is computed while they come; wrong
+    /// bytes are thrown away and asked for again.
+    fn download(&self, missing: &BTreeMap<Digest, (&str, u64)>) -> Result<(), Error> {
+        let release = Arc::new(description(missing.iter().map(|(digest, (_, size))| (*digest, *size))));
+        let partial = missing.iter().map(|(digest, (_, size))| (*digest, self.store.arrived(digest, *size))).collect();
+        let plan = FetchPlan::new(&release, missing.keys().copied(), &Facts { partial, ..Facts::default() }).map_err(Error::from)?;
+        let remote = self.checkout.reader(self.paths(missing)?)?;
+        let task = self.progress.begin(&format!("fetching from hf://{}", self.repository()), Amount::Bytes(plan.totals().download));
+        let seen = |bytes| task.advance(bytes);
+        let done = self.handle.block_on(download(&self.store, remote.as_ref(), &release, &plan, &seen));
+        done.map_err(|error| self.explained(error, missing))?;
+        task.finish(&format!("fetched {} files of hf://{}", missing.len(), self.repository()));
+        Ok(())
+    }
+
+    fn paths(&self, files: &BTreeMap<Digest, (&str, u64)>) -> Result<BTreeMap<Digest, RelativePath>, BuildError> {
+        let path = |(digest, (path, _)): (&Digest, &(&str, u64))| {
+            let parsed = path.parse().map_err(|source| BuildError::Path { path: self.checkout.shown(path).into(), source })?;
+            Ok((*digest, parsed))
+        };
+        files.iter().map(path).collect()
+    }
+
+    /// Names the file that came wrong again and again.
+    fn explained(&self, error: FetchError, files: &BTreeMap<Digest, (&str, u64)>) -> Error {
+        match error {
+            FetchError::DamagedBlob { expected, received, size, .. } => {
+                let path = files.get(&expected).map_or("", |(path, _)| *path);
+                BuildError::Damaged { file: self.checkout.shown(path), expected, received, size }.into()
+            }
+            other => other.into(),
+        }
+    }
+}
+
+/// Blobs that nobody released, for those who download.
+fn description(files: impl Iterator<Item = (Digest, u64)>) -> Release {
+    Release {
+        schema: SCHEMA.to_owned(),
+        package: "checkpoint".parse::<PackageName>().expect("this is a name"),
+        version: Version::new(0, 0, 0),
+        description: None,
+        license: None,
+        sources: BTreeMap::new(),
+        variants: Vec::new(),
+        blobs: files.map(|(digest, size)| (digest, Blob::of_size(size))).collect(),
+        other: Other::default(),
+    }
+}
+
 /// A checkpoint in a repository.
 #[derive(Debug)]
 pub(super) struct HubCheckpoint {
-    store: Store,
-    handle: Handle,
-    repository: String,
-    commit: String,
-    /// Links to what is here. Where the Hub is switched off, there is nothing to link.
-    folder: Option<TempDir>,
+    files: HubFiles,
+    folder: TempDir,
     path: PathBuf,
     /// The folder in the repository.
     base: String,
-    remote: Option<Arc<HubCheckout>>,
-    files: BTreeMap<String, Arc<HubFile>>,
-    failure: Failure,
-}
-
-/// Why a tensor did not come. Whoever reads tensors learns only that it did not.
-type Failure = Arc<Mutex<Option<Error>>>;
-
-/// What whoever reads tensors learns.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct DidNotCome(String);
-
-/// Whether an error is there because a tensor did not come.
-fn is_of_the_network(error: &(dyn std::error::Error + 'static)) -> bool {
-    let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-    inner.is_some_and(|inner| inner.is::<DidNotCome>()) || error.source().is_some_and(is_of_the_network)
-}
-
-/// A weight file that is filled where it is read.
-#[derive(Debug)]
-struct HubFile {
-    /// Its path in the repository.
-    path: String,
-    link: PathBuf,
-    digest: Digest,
-    size: u64,
-    /// `None` once all of it is here.
-    partial: Mutex<Option<PartialBlob>>,
+    /// Names of files whose right bytes are in the folder.
+    brought: Mutex<BTreeSet<String>>,
 }
 
 impl HubCheckpoint {
     /// Resolves the address and takes in the small files.
     pub(super) fn open(context: &Context, url: &HubUrl) -> Result<Self, Error> {
-        let options = context.remote_options();
-        if options.hub.offline {
-            let (commit, folder) = HubCheckout::cached(url, options).ok_or_else(|| offline(url))?;
-            let path = url.path().map_or_else(|| folder.clone(), |path| folder.join(path));
-            let repository = url.repository().to_owned();
-            let (store, handle) = (context.store().clone(), handle_of(context)?);
-            return Ok(Self {
-                store,
-                handle,
-                repository,
-                commit,
-                folder: None,
-                path,
-                base: String::new(),
-                remote: None,
-                files: BTreeMap::new(),
-                failure: Failure::default(),
-            });
-        }
-        let remote = Arc::new(context.block_on(HubCheckout::open(url, "", options))??);
-        let all = remote.files();
-        let base = base_of(url, &all);
+        let files = HubFiles::open(context, url)?;
+        let base = base_of(url, files.list());
         let folder = scratch(context.store())?;
-        let mut checkpoint = Self {
-            store: context.store().clone(),
-            handle: handle_of(context)?,
-            repository: url.repository().to_owned(),
-            commit: remote.commit().to_owned(),
-            path: folder.path().to_owned(),
-            folder: Some(folder),
-            base: base.clone(),
-            remote: Some(remote),
-            files: BTreeMap::new(),
-            failure: Failure::default(),
-        };
-        if let Some(file) = url.path().filter(|path| all.contains_key(*path)) {
-            checkpoint.path = checkpoint.path.join(file.rsplit('/').next().unwrap_or(file));
+        let mut path = folder.path().to_owned();
+        if let Some(file) = url.path().filter(|path| files.list().contains_key(*path)) {
+            path.push(file.rsplit('/').next().unwrap_or(file));
         }
-        for (path, file) in &all {
-            let name = if base.is_empty() { Some(path.as_str()) } else { path.strip_prefix(&format!("{base}/")) };
-            if let Some(name) = name.filter(|name| name.parse::<RelativePath>().is_ok_and(|path| path.parent().is_none())) {
-                checkpoint.take_in(name, path, file)?;
+        let checkpoint = Self { files, folder, path, base, brought: Mutex::default() };
+        let beside = checkpoint.beside();
+        if let Some(path) = url.path().filter(|_| beside.is_empty()) {
+            return Err(checkpoint.files.missing(path).into());
+        }
+        let is_weights = |name: &str| WEIGHTS.iter().any(|ending| name.ends_with(ending));
+        let is_description = |name: &str| name == "config.json" || name.ends_with(".index.json");
+        let (mut now, mut later) = (Vec::new(), Vec::new());
+        for (name, file) in beside {
+            match file.sha256 {
+                Some(_) if is_weights(name) => later.push(name),
+                _ if is_weights(name) || is_description(name) => now.push(name.to_owned()),
+                _ => {}
             }
         }
+        if later.is_empty() && !now.iter().any(|name| name != "config.json") {
+            return Err(checkpoint.without_weights().into());
+        }
+        for name in later {
+            let place = checkpoint.folder.path().join(name);
+            fs::File::create(&place).map_err(BuildError::read(&place))?;
+        }
+        checkpoint.bring(&now)?;
         Ok(checkpoint)
+    }
+
+    /// The files that lie directly in the checkpoint's folder, by name.
+    fn beside(&self) -> BTreeMap<&str, &CollectedFile> {
+        let named = |(path, file)| {
+            let path: &String = path;
+            let name = if self.base.is_empty() { path.as_str() } else { path.strip_prefix(self.base.as_str())?.strip_prefix('/')? };
+            name.parse::<RelativePath>().is_ok_and(|path| path.parent().is_none()).then_some((name, file))
+        };
+        self.files.list().iter().filter_map(named).collect()
+    }
+
+    /// What to say of a folder without weights.
+    fn without_weights(&self) -> BuildError {
+        let has_weights = |path: &&String| WEIGHTS.iter().any(|ending| path.ends_with(ending));
+        let folder = |path: &String| path.rsplit_once('/').map(|(folder, _)| folder.to_owned());
+        let folders: BTreeSet<String> = self.files.list().keys().filter(has_weights).filter_map(folder).collect();
+        let place = self.files.checkout.shown(&self.base);
+        BuildError::NoHubWeights { place: place.trim_end_matches('/').to_owned(), folders: folders.into_iter().take(3).collect() }
     }
 
     /// Where the checkpoint is read.
@@ -136,112 +309,96 @@ impl HubCheckpoint {
     }
 
     pub(super) fn repository(&self) -> &str {
-        &self.repository
+        self.files.repository()
     }
 
     pub(super) fn commit(&self) -> &str {
-        &self.commit
+        self.files.commit()
     }
 
-    /// The error that `error` comes from, where a tensor did not come.
-    pub(super) fn cause_of(&self, error: Error) -> Error {
-        let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
-        failure.filter(|_| is_of_the_network(&error)).unwrap_or(error)
-    }
-
-    /// The sha256 of a file that need not be here.
+    /// The sha256 that the Hub lists for a weight file, which need not be here. What is read of it later was checked against this.
     pub(super) fn digest(&self, name: &str) -> Option<Digest> {
-        self.files.get(name).map(|file| file.digest)
-    }
-
-    fn remote(&self) -> Option<&HubCheckout> {
-        self.remote.as_deref()
-    }
-
-    fn take_in(&mut self, name: &str, path: &str, file: &CollectedFile) -> Result<(), Error> {
-        let (Some(folder), Some(remote)) = (&self.folder, self.remote()) else { return Ok(()) };
-        let link = folder.path().join(name);
         let is_weights = WEIGHTS.iter().any(|ending| name.ends_with(ending));
-        let is_description = name == "config.json" || name.ends_with(".index.json");
-        match file.sha256 {
-            Some(digest) if is_weights => {
-                let weights = lazily(&self.store, remote, path, file, digest, link)?;
-                self.files.insert(name.to_owned(), Arc::new(weights));
-            }
-            None if is_weights || is_description => write(&link, &self.handle.block_on(remote.small(path))?)?,
-            Some(_) if is_description => write(&link, &self.handle.block_on(remote.small(path))?)?,
-            _ => {}
+        self.files.list().get(&self.source(name)).filter(|_| is_weights)?.sha256
+    }
+
+    /// The path in the repository of a file below the checkpoint's folder.
+    fn source(&self, name: &str) -> String {
+        if self.base.is_empty() { name.to_owned() } else { format!("{}/{name}", self.base) }
+    }
+
+    /// Takes in a file below the checkpoint's folder, if the repository has it.
+    pub(super) fn bring_document(&self, path: &str) -> Result<(), Error> {
+        if self.files.list().contains_key(&self.source(path)) { self.bring(&[path.to_owned()]) } else { Ok(()) }
+    }
+
+    /// Takes in whole files below the checkpoint's folder, checked.
+    fn bring(&self, names: &[String]) -> Result<(), Error> {
+        // Held meanwhile, so that nobody sees half of them.
+        let mut brought = self.brought.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut places = BTreeMap::new();
+        for name in names.iter().filter(|name| !brought.contains(*name)) {
+            let path = name.parse::<RelativePath>().map_err(|source| BuildError::Path { path: name.into(), source })?;
+            places.insert(self.source(name), path.below(self.folder.path()));
         }
+        self.files.place_as(&places, Placing::Link)?;
+        brought.extend(names.iter().cloned());
         Ok(())
     }
 
-    /// Takes in a small file below the checkpoint's folder, if the repository has it.
-    pub(super) fn bring_document(&self, path: &str) -> Result<(), Error> {
-        let (Some(folder), Some(remote), Ok(relative)) = (&self.folder, self.remote(), path.parse::<RelativePath>()) else { return Ok(()) };
-        let place = relative.below(folder.path());
-        let source = if self.base.is_empty() { path.to_owned() } else { format!("{}/{path}", self.base) };
-        if place.exists() || !remote.has(&source) {
-            return Ok(());
-        }
-        if let Some(parent) = place.parent() {
-            fs::create_dir_all(parent).map_err(BuildError::read(parent))?;
-        }
-        Ok(write(&place, &self.handle.block_on(remote.small(&source))?)?)
-    }
-
-    /// Makes the tensors of some files known: the headers of safetensors, and pickles as they are.
-    pub(super) fn describe(&self, names: &[String]) -> Result<(), Error> {
+    /// Makes it known what tensors some files have, for a choice between them: nothing of this is used for anything else, since nobody has checked it.
+    pub(super) fn peek(&self, names: &[String]) -> Result<(), Error> {
         for name in names {
-            let Some(file) = self.files.get(name) else { continue };
-            if !name.ends_with(SAFETENSORS) {
-                self.fill(file, ByteRange::new(0, file.size))?;
+            let source = self.source(name);
+            let Some((digest, size)) = self.files.list().get(&source).and_then(|file| Some((file.sha256?, file.size))) else { continue };
+            if !name.ends_with(SAFETENSORS) || self.is_here(&digest, size)? || self.files.checkout.is_offline() {
+                self.bring(slice_of(name))?;
                 continue;
             }
-            self.fill(file, ByteRange::new(0, file.size.min(8)))?;
-            let start = fs::File::open(&file.link).and_then(|mut file| {
-                let mut length = [0; 8];
-                io::Read::read_exact(&mut file, &mut length).map(|()| u64::from_le_bytes(length))
-            });
-            // A file that is too short, or a length that cannot be, is found by the reader of the header.
-            let length = start.unwrap_or(0).min(LONGEST_HEADER).min(file.size.saturating_sub(8));
-            self.fill(file, ByteRange::new(8, length))?;
+            let place = self.folder.path().join(name);
+            let begin = self.beginning(&source, digest, size)?;
+            let written =
+                fs::File::create(&place).and_then(|mut file| io::Write::write_all(&mut file, &begin).and_then(|()| file.set_len(size)));
+            written.map_err(BuildError::read(&place))?;
         }
         Ok(())
     }
 
-    /// The tensors of some files, which come when they are asked for.
-    pub(super) fn weights(&self, checkpoint: &Checkpoint, names: &[String]) -> Result<Arc<dyn Weights>, CheckpointError> {
-        let mut places = BTreeMap::new();
-        for name in names.iter().filter(|name| name.ends_with(SAFETENSORS)) {
-            let Some(file) = self.files.get(name) else { continue };
-            let map = map_file(&file.link).map_err(|source| CheckpointError::Io { path: file.link.clone(), source })?;
-            // What is wrong with a header is said when the file is opened below.
-            for (tensor, stored) in read_safetensors_header(&map).unwrap_or_default() {
-                let range = stored.info.bytes().and_then(|length| ByteRange::new(stored.begin, length));
-                places.extend(range.map(|range| (tensor, (file.clone(), range))));
-            }
-        }
-        let inner = checkpoint.weights(names)?;
-        let remote = self.remote.clone();
-        Ok(Arc::new(HubWeights { inner, handle: self.handle.clone(), remote, places, failure: self.failure.clone() }))
+    fn is_here(&self, digest: &Digest, size: u64) -> Result<bool, StoreError> {
+        self.files.store.has_blob(digest, &Blob::of_size(size))
     }
 
-    fn fill(&self, file: &HubFile, range: Option<ByteRange>) -> Result<(), Error> {
-        match (self.remote(), range) {
-            (Some(remote), Some(range)) => file.fill(&self.handle, remote, range),
-            _ => Ok(()),
-        }
+    /// The header of a file of safetensors, unchecked.
+    fn beginning(&self, source: &str, digest: Digest, size: u64) -> Result<Vec<u8>, Error> {
+        let release = description([(digest, size)].into_iter());
+        let reader = self.files.checkout.reader(self.files.paths(&[(digest, (source, size))].into())?)?;
+        let mut bytes = Vec::new();
+        let mut read_to = |end: u64| {
+            let Some(range) = ByteRange::new(bytes.len() as u64, end.min(size) - bytes.len() as u64) else {
+                return Ok::<_, Error>(bytes.clone());
+            };
+            let mut sink = |part: &[u8]| {
+                bytes.extend_from_slice(part);
+                Ok(())
+            };
+            self.files.handle.block_on(reader.read(&release, &digest, range, &mut sink))?;
+            Ok(bytes.clone())
+        };
+        let start = read_to(8)?;
+        // A length that cannot be is found by the reader of the header.
+        let length = start.first_chunk().map_or(0, |length| u64::from_le_bytes(*length)).min(LONGEST_HEADER);
+        read_to(8 + length)
     }
 
-    /// Hashes the files that came whole, which become blobs of the store.
-    pub(super) fn settle(&self, names: &[String]) -> Result<(), Error> {
-        names.iter().filter_map(|name| self.files.get(name)).try_for_each(|file| file.settle(&self.store, &self.repository))
+    /// The tensors of some files, which come now, whole and checked.
+    pub(super) fn weights(&self, checkpoint: &Checkpoint, names: &[String]) -> Result<Result<Arc<dyn Weights>, CheckpointError>, Error> {
+        self.bring(names)?;
+        Ok(checkpoint.weights(names))
     }
 }
 
-/// The runtime of a context, for whoever outlives the borrow.
-fn handle_of(context: &Context) -> Result<Handle, Error> {
-    context.block_on(async { Handle::current() })
+fn slice_of(name: &String) -> &[String] {
+    std::slice::from_ref(name)
 }
 
 /// The folder of the files that count: the address's own, or that of the file that it names.
@@ -251,10 +408,6 @@ fn base_of(url: &HubUrl, files: &BTreeMap<String, CollectedFile>) -> String {
         Some(path) => path.to_owned(),
         None => String::new(),
     }
-}
-
-fn offline(url: &HubUrl) -> RemoteError {
-    crate::remote::HubError::Offline { repository: url.repository().to_owned() }.into()
 }
 
 /// A folder beside the store, so that files of the store can be linked into it.
@@ -270,6 +423,20 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), BuildError> {
     fs::write(path, bytes).map_err(BuildError::read(path))
 }
 
+/// Puts the file `from` at a place where at most a placeholder is.
+fn put(from: &Path, to: &Path, placing: Placing) -> io::Result<()> {
+    // A link into the cache of the Hub's client leads to a link.
+    let from = fs::canonicalize(from)?;
+    match fs::remove_file(to) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    match placing {
+        Placing::Link => link(&from, to),
+        Placing::Own => fs::hard_link(&from, to).or_else(|_| fs::copy(&from, to).map(|_| ())),
+    }
+}
+
 #[cfg(unix)]
 fn link(from: &Path, to: &Path) -> io::Result<()> {
     std::os::unix::fs::symlink(from, to)
@@ -280,119 +447,9 @@ fn link(from: &Path, to: &Path) -> io::Result<()> {
     fs::hard_link(from, to).or_else(|_| fs::copy(from, to).map(|_| ()))
 }
 
-/// A file of the Hub client's cache whose bytes are right.
-fn cached(store: &Store, remote: &HubCheckout, file: &CollectedFile, digest: Digest) -> Result<Option<PathBuf>, StoreError> {
-    let Some(path) = remote.cached_file(file) else { return Ok(None) };
-    Ok((store.file_digest(&path)?.0 == digest).then_some(path))
-}
-
-/// Links a file to where its bytes are, or to a sparse file that will have them.
-fn lazily(store: &Store, remote: &HubCheckout, path: &str, file: &CollectedFile, digest: Digest, place: PathBuf) -> Result<HubFile, Error> {
-    let here = match store.confirm(&digest)? && store.blob_size(&digest) == Some(file.size) {
-        true => Some(store.blob_path(&digest)),
-        false => cached(store, remote, file, digest)?,
-    };
-    let (source, partial) = match here {
-        Some(source) => (source, None),
-        None => match store.partial(&digest, &Blob::of_size(file.size))? {
-            Download::Present => (store.blob_path(&digest), None),
-            Download::Partial(partial) => (partial.path(), Some(partial)),
-        },
-    };
-    link(&source, &place).map_err(BuildError::read(&place))?;
-    Ok(HubFile { path: path.to_owned(), link: place, digest, size: file.size, partial: Mutex::new(partial) })
-}
-
-impl HubFile {
-    /// Brings in what is missing of a range.
-    fn fill(&self, handle: &Handle, remote: &HubCheckout, range: ByteRange) -> Result<(), Error> {
-        let partial = self.partial.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(partial) = &*partial else { return Ok(()) };
-        for missing in ranges::subtract(&[range], &partial.present()) {
-            let mut at = missing.offset();
-            let mut failed = None;
-            let mut sink = |bytes: &[u8]| {
-                let written = partial.write_at(at, bytes);
-                at += bytes.len() as u64;
-                written.map_err(|error| {
-                    let text = io::Error::other(error.to_string());
-                    failed = Some(error);
-                    text
-                })
-            };
-            let outcome = handle.block_on(remote.read(&self.path, missing, &mut sink));
-            if let Some(error) = failed {
-                return Err(error.into());
-            }
-            outcome?;
-        }
-        Ok(())
-    }
-
-    /// Checks a file of which every byte came.
-    fn settle(&self, store: &Store, repository: &str) -> Result<(), Error> {
-        let mut slot = self.partial.lock().unwrap_or_else(PoisonError::into_inner);
-        let whole = ByteRange::new(0, self.size);
-        let is_whole = slot.as_ref().zip(whole).is_some_and(|(partial, whole)| ranges::subtract(&[whole], &partial.present()).is_empty());
-        let Some(partial) = slot.take_if(|_| is_whole) else { return Ok(()) };
-        match partial.finish(&Blob::of_size(self.size)) {
-            Ok(()) => {}
-            Err(StoreError::WrongBytes { received, .. }) => {
-                let remote = format!("hf://{repository}/{}", self.path);
-                return Err(FetchError::DamagedBlob { expected: self.digest, received, size: self.size, remote }.into());
-            }
-            Err(error) => return Err(error.into()),
-        }
-        let failed = |source| BuildError::Read { path: self.link.clone(), source };
-        fs::remove_file(&self.link).map_err(failed)?;
-        Ok(link(&store.blob_path(&self.digest), &self.link).map_err(failed)?)
-    }
-}
-
-/// Tensors that come when they are asked for.
-struct HubWeights {
-    inner: Arc<dyn Weights>,
-    handle: Handle,
-    remote: Option<Arc<HubCheckout>>,
-    places: BTreeMap<String, (Arc<HubFile>, ByteRange)>,
-    failure: Failure,
-}
-
-impl std::fmt::Debug for HubWeights {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("HubWeights").field("inner", &self.inner).field("tensors", &self.places.len()).finish_non_exhaustive()
-    }
-}
-
-impl Weights for HubWeights {
-    fn names(&self) -> Box<dyn Iterator<Item = &str> + '_> {
-        self.inner.names()
-    }
-
-    fn info(&self, name: &str) -> Option<&TensorInfo> {
-        self.inner.info(name)
-    }
-
-    fn data(&self, name: &str) -> Result<Cow<'_, [u8]>, CheckpointError> {
-        if let (Some((file, range)), Some(remote)) = (self.places.get(name), &self.remote) {
-            let failed = |error: Error| {
-                let source = io::Error::other(DidNotCome(error.to_string()));
-                *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-                CheckpointError::Io { path: file.path.clone().into(), source }
-            };
-            file.fill(&self.handle, remote, *range).map_err(failed)?;
-        }
-        self.inner.data(name)
-    }
-
-    fn release(&self, name: &str, bytes: Range<u64>) {
-        self.inner.release(name, bytes);
-    }
-}
-
-/// Bundles of a repository that match a pattern, as folders of links.
+/// Bundles of a repository that match a pattern.
 pub(super) struct HubBundles {
-    /// Keeps the links.
+    /// Keeps them.
     pub(super) folder: TempDir,
     /// Their paths in the form of the pattern, and where they are.
     pub(super) bundles: Vec<(String, PathBuf)>,
@@ -401,39 +458,18 @@ pub(super) struct HubBundles {
 impl HubBundles {
     /// Brings in every bundle below the repository of `url` for which `matches` holds, given `<prefix><path in the repository>`.
     pub(super) fn fetch(context: &Context, url: &HubUrl, prefix: &str, matches: impl Fn(&str) -> bool) -> Result<Self, Error> {
-        let remote = context.block_on(HubCheckout::open(url, "", context.remote_options()))??;
+        let files = HubFiles::open(context, url)?;
         let folder = scratch(context.store())?;
-        let mut bundles: BTreeMap<String, PathBuf> = BTreeMap::new();
-        for (path, file) in remote.files() {
+        let (mut bundles, mut places) = (BTreeMap::new(), BTreeMap::new());
+        for path in files.list().keys() {
             // A path that would lead out of the folder is no file of a bundle.
             let Ok(relative) = path.parse::<RelativePath>() else { continue };
             let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
             let Some(bundle) = ends.map(|end| &path[..end]).find(|part| matches(&format!("{prefix}{part}"))) else { continue };
-            let place = relative.below(folder.path());
-            fs::create_dir_all(place.parent().unwrap_or(folder.path())).map_err(BuildError::read(&place))?;
-            bring(context, &remote, &path, &file, &place)?;
+            places.insert(path.clone(), relative.below(folder.path()));
             bundles.insert(format!("{prefix}{bundle}"), folder.path().join(bundle));
         }
+        files.place(&places)?;
         Ok(Self { folder, bundles: bundles.into_iter().collect() })
     }
-}
-
-/// Brings in a whole file, checked against its hash.
-fn bring(context: &Context, remote: &HubCheckout, path: &str, file: &CollectedFile, place: &Path) -> Result<(), Error> {
-    let Some(digest) = file.sha256 else { return Ok(write(place, &context.block_on(remote.small(path))??)?) };
-    let store = context.store();
-    let temporary = place.with_extension("mlreg-link");
-    let weights = lazily(store, remote, path, file, digest, temporary.clone())?;
-    if let Some(whole) = ByteRange::new(0, file.size) {
-        weights.fill(&handle_of(context)?, remote, whole)?;
-    }
-    weights.settle(store, path)?;
-    let source = fs::canonicalize(&temporary).map_err(BuildError::read(&temporary))?;
-    fs::remove_file(&temporary).map_err(BuildError::read(&temporary))?;
-    // A tree may not have links out of it.
-    fs::hard_link(&source, place).or_else(|_| fs::copy(&source, place).map(|_| ())).map_err(BuildError::read(place))?;
-    if store.blob_size(&digest) != Some(file.size) {
-        store.ingest_file(place, Segmentation::Whole)?;
-    }
-    Ok(())
 }

@@ -9,6 +9,7 @@
 mod compiled;
 mod conversion;
 mod error;
+mod files;
 mod find;
 mod hashing;
 mod hub;
@@ -30,7 +31,7 @@ use tempfile::TempDir;
 
 pub use error::BuildError;
 
-use self::{conversion::Conversion, hashing::Hashing, shared::SharedTensors, shelf::Shelf, tree::Tree};
+use self::{conversion::Conversion, files::PlainFiles, hashing::Hashing, shared::SharedTensors, shelf::Shelf, tree::Tree};
 use super::{Context, Error, inspect::DraftWarning};
 use crate::{
     base::{Blake3, Digest, PackageName, RelativePath, Target},
@@ -307,7 +308,7 @@ enum Input<'a> {
         /// What keeps those of the Hub on this machine.
         _links: Option<TempDir>,
     },
-    Files(Tree),
+    Files(PlainFiles),
 }
 
 impl<'a> Package<'a> {
@@ -358,7 +359,7 @@ impl<'a> Package<'a> {
                     feed(path.as_bytes());
                     tree.feed(&mut feed);
                 }),
-                Input::Files(tree) => tree.feed(&mut feed),
+                Input::Files(files) => files.feed(&mut feed)?,
             }
         }
         Ok(Blake3::from_bytes(*hasher.finalize().as_bytes()))
@@ -443,7 +444,7 @@ fn look<'a>(context: &Context, hashing: &Hashing, component: &'a Component, fold
         }
         ComponentKind::Files(files) => {
             let plans = component.variants().map_err(BuildError::from)?;
-            (Input::Files(Tree::of_files(folder, files)?.hashed(context.store())?), plans)
+            (Input::Files(PlainFiles::look(context, &component.name, folder, files)?), plans)
         }
     })
 }
@@ -472,7 +473,8 @@ impl Input<'_> {
     fn source(&self) -> Result<Option<Source>, StoreError> {
         match self {
             Self::Checkpoint(conversion) => conversion.source().map(Some),
-            Self::Bundles { .. } | Self::Files(_) => Ok(None),
+            Self::Files(files) => Ok(files.source()),
+            Self::Bundles { .. } => Ok(None),
         }
     }
 
@@ -487,7 +489,7 @@ impl Input<'_> {
         match self {
             Self::Checkpoint(conversion) => conversion.convert(context, shelf, &manifest.package, plans, shared),
             Self::Bundles { trees, .. } => plans.iter().filter_map(|plan| Some(tree_of(trees, plan)?.import(shelf, plan))).collect(),
-            Self::Files(tree) => plans.iter().map(|plan| tree.store(shelf, plan)).collect(),
+            Self::Files(files) => plans.iter().map(|plan| files.tree.store(shelf, plan)).collect(),
         }
     }
 }
@@ -502,14 +504,13 @@ fn tree_of<'t>(trees: &'t BTreeMap<String, Tree>, plan: &VariantPlan) -> Option<
 /// Places everything that was built, under full ids.
 fn place_bundles(context: &Context, release: &Release, digest: Digest, out: &Path, layout: Layout) -> Result<(), Error> {
     let store = context.store();
-    let mut destination = Destination::lock(store, out, &release.package, Staging::Beside)?;
+    let destination = Destination::lock(store, out, &release.package, Staging::Beside)?;
     if let Some(placed) = destination.placed().filter(|proof| proof.floor.is_some()) {
         return Err(FetchError::SecondFloor { folder: destination.folder().to_owned(), placed: placed.floor, asked: None }.into());
     }
     let chosen = select(release, &Selection::default()).map_err(|source| refused(release, source))?;
     let named: Vec<Named<'_>> = chosen.iter().map(|it| Named { name: it.path.as_str(), variant: it.variant }).collect();
     let proof = Proof::new(release, digest, None, layout, &named)?;
-    destination.distrust_what_contradicts(release, digest)?;
     let survey = destination.survey(&proof)?;
     for digest in survey.suspects() {
         store.blob_verified(digest)?;

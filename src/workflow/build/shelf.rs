@@ -15,8 +15,8 @@ use crate::{
 
 /// Raised whenever the same bytes would be cut otherwise than before.
 const DESCRIPTIONS: &str = "blob-1";
-/// Raised whenever the same recipes would give other bytes than before.
-const WEIGHTS: &str = "weights-1";
+/// Raised whenever the same recipes would give other bytes than before, or what was remembered may be wrong.
+const WEIGHTS: &str = "weights-2";
 
 /// The store, seen from a build.
 #[derive(Debug)]
@@ -83,10 +83,11 @@ impl<'a> Shelf<'a> {
     }
 
     fn known(&self, digest: &Digest) -> Option<StoredBlob> {
-        let size = self.store.blob_size(digest).filter(|_| self.store.confirm(digest).unwrap_or(false))?;
+        let size = self.store.blob_size(digest)?;
         let description = self.store.cache_get(DESCRIPTIONS, &Self::description_key(digest))?;
         let blob: Blob = serde_json::from_slice(&description).ok()?;
-        (blob.size == size).then_some(StoredBlob { digest: *digest, blob, is_new: false })
+        let is_here = blob.size == size && self.store.has_blob(digest, &blob).unwrap_or(false);
+        is_here.then_some(StoredBlob { digest: *digest, blob, is_new: false })
     }
 
     fn note(&self, stored: &StoredBlob) {

@@ -76,10 +76,9 @@ impl Tree {
     }
 
     /// Plain files, under their own names.
-    pub(super) fn of_files(folder: &Path, files: &[String]) -> Result<Self, BuildError> {
+    pub(super) fn of_files(folder: &Path, files: impl IntoIterator<Item = PathBuf>) -> Result<Self, BuildError> {
         let mut tree = Self { root: folder.to_owned(), ..Self::default() };
-        for file in files {
-            let source = folder.join(file);
+        for source in files {
             let path = relative(&source, None)?;
             tree.add_file(path, source)?;
         }
@@ -161,6 +160,11 @@ impl Tree {
 
     fn file(&self, path: &str) -> Option<&TreeFile> {
         self.files.iter().find(|file| file.path.as_str() == path)
+    }
+
+    /// The digest of a file, by its path in the tree.
+    pub(super) fn digest(&self, path: &str) -> Option<Digest> {
+        self.file(path)?.digest
     }
 
     fn read(&self, path: &str) -> Result<Option<Bytes>, BuildError> {

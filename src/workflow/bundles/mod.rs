@@ -245,7 +245,7 @@ pub(super) fn plain_files(context: &Context, subject: &BundleSubject) -> Result<
         }
         BundleSubject::Placed(path) => Ok(placed::plain_files(&context.directory().join(path)).map_err(BundleError::from)?),
         BundleSubject::Package(request) => {
-            let release = publish::find_usable(context, request)?;
+            let release = publish::find_release(context, request)?;
             let plain = release.variants.iter().filter(|variant| variant.kind == BundleKind::Files);
             Ok(plain.map(|variant| PlainFiles { files: blobs(context, variant) }).collect())
         }
@@ -263,7 +263,7 @@ pub(super) fn find(context: &Context, subject: &BundleSubject, globs: &[String])
             placed.bundles
         }
         BundleSubject::Package(request) => {
-            let release = publish::find_usable(context, request)?;
+            let release = publish::find_release(context, request)?;
             sources = release.sources;
             let programs = release.variants.into_iter().filter(|variant| variant.kind == BundleKind::MlPackage);
             programs.map(|variant| Found::Variant(Box::new(variant))).collect()

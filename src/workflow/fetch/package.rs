@@ -21,7 +21,7 @@ use crate::{
     },
     manifest::{
         Requirement, offered,
-        release::{Release, SegmentContent, Variant},
+        release::{Blob, Release, SegmentContent, Variant},
         select,
     },
     store::{Origin, Segmentation, Store, VariantKey},
@@ -125,11 +125,12 @@ impl<'a> Fetch<'a> {
         let _guard = self.store().writing()?;
         let found = self.choose_release(destination.placed())?;
         let proof = self.wanted(&found, destination)?;
-        destination.distrust_what_contradicts(&found.release, found.digest)?;
         let survey = destination.survey(&proof)?;
+        self.check(&found)?;
         let first = self.plan(&found.release, &survey, |digest, size| self.have(&found.release, &survey, digest, size))?;
-        self.remember(&found)?;
         let (plan, DownloadReport { received, reused }) = self.download(&found.release, &survey, first)?;
+        // Only now, because what it says of its blobs may have been wrong.
+        self.remember(&found)?;
         let changes = destination.place(&proof, &survey, Some(self.key()))?;
         self.note_use(&found, &proof, &changes)?;
         let idle = changes.placed.is_empty() && changes.removed.is_empty();
@@ -139,10 +140,9 @@ impl<'a> Fetch<'a> {
     }
 
     fn dry_run(&self) -> Result<FetchedPackage, Error> {
-        let mut destination = Destination::look(self.store(), &self.job.out, &self.job.package)?;
+        let destination = Destination::look(self.store(), &self.job.out, &self.job.package)?;
         let found = self.choose_release(destination.placed())?;
         let proof = self.wanted(&found, &destination)?;
-        destination.distrust_what_contradicts(&found.release, found.digest)?;
         let survey = destination.survey(&proof)?;
         let in_store = |digest: &Digest| found.release.blobs.get(digest).is_some_and(|blob| self.store().seems_here(digest, blob));
         let is_here = |digest: &Digest, _| Ok(survey.source(digest).is_some() || in_store(digest));
@@ -237,11 +237,24 @@ impl<'a> Fetch<'a> {
 
     /// Keeps the manifest of a release that a remote has named.
     fn remember(&self, found: &Found) -> Result<(), Error> {
-        if let Some(source) = found.named_by {
-            let from = [self.job.sources[source].to_string()].into();
-            self.store().put_release(&found.bytes, Origin::Fetched { from })?;
+        if let Some(origin) = self.origin(found) {
+            self.store().put_release(&found.bytes, origin)?;
         }
         Ok(())
+    }
+
+    /// The remote that has named a release.
+    fn origin(&self, found: &Found) -> Option<Origin> {
+        let source = found.named_by?;
+        Some(Origin::Fetched { from: [self.job.sources[source].to_string()].into() })
+    }
+
+    /// Whether the store can keep the release, and knows nothing that contradicts it.
+    fn check(&self, found: &Found) -> Result<(), Error> {
+        if let Some(origin) = self.origin(found) {
+            self.store().check_release(&found.bytes, &origin)?;
+        }
+        Ok(self.store().check_descriptions(&found.release.blobs)?)
     }
 
     /// Notes what was placed as used, for whoever has to choose what goes first.
@@ -301,7 +314,7 @@ impl<'a> Fetch<'a> {
         let suspect = survey.suspects().contains(digest);
         let right = match release.blobs.get(digest).filter(|_| !suspect) {
             Some(blob) => store.has_blob(digest, blob)?,
-            None => store.has_blob_hashed(digest, size)?,
+            None => store.has_blob_hashed(digest, &release.blobs.get(digest).cloned().unwrap_or_else(|| Blob::of_size(size)))?,
         };
         if right {
             return Ok(true);
