@@ -7,6 +7,10 @@ const KEYS: [&str; 3] = ["quantization_config", "quantization", "compression_con
 
 /// Methods whose weights are 8 bit floats.
 const FLOAT_METHODS: [&str; 2] = ["fp8", "fbgemm_fp8"];
+/// The method that can do much.
+const PACKED: &str = "compressed-tensors";
+/// Formats of it whose numbers stand there as they are, beside their scales.
+const PLAIN_FORMATS: [&str; 2] = ["float-quantized", "naive-quantized"];
 
 /// A quantization of a whole checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,10 +21,9 @@ pub struct Quantization {
     pub method: String,
     /// Bits of a weight, where the config says so.
     pub bits: Option<u64>,
-    /// How numbers are laid out, where the method has several ways.
-    pub format: Option<String>,
     /// Rows and columns of the blocks that have one scale.
     pub block: Option<[u64; 2]>,
+    is_read: bool,
 }
 
 impl Quantization {
@@ -42,8 +45,10 @@ impl Quantization {
             });
         let method = text("quant_method").or_else(|| text("quant_algo")).unwrap_or_else(|| match key {
             "quantization" => "mlx".to_owned(),
-            "compression_config" => "compressed-tensors".to_owned(),
+            "compression_config" => PACKED.to_owned(),
             _ if flag("load_in_4bit") || flag("load_in_8bit") => "bitsandbytes".to_owned(),
+            // MLX writes its table under both names.
+            _ if table.contains_key("group_size") && table.contains_key("bits") => "mlx".to_owned(),
             _ => "unknown method".to_owned(),
         });
         let groups =
@@ -56,16 +61,16 @@ impl Quantization {
             .get("weight_block_size")
             .and_then(size)
             .or_else(|| groups.clone().find_map(|weights| size(weights.get("block_structure")?)));
-        let format = text("format").or_else(|| text("fmt")).or_else(|| is_float.then(|| "float-quantized".to_owned()));
         let bits = bits.or_else(|| FLOAT_METHODS.contains(&method.as_str()).then_some(8));
         let bits = bits.or_else(|| (method == "mxfp4").then_some(4));
-        Some(Self { key, method, bits, format, block })
+        let plain = text("format").is_none_or(|format| PLAIN_FORMATS.contains(&format.as_str()));
+        let is_read = FLOAT_METHODS.contains(&method.as_str()) || (method == PACKED && is_float && plain && bits == Some(8));
+        Some(Self { key, method, bits, block, is_read })
     }
 
     /// Whether weights are 8 bit floats with scales beside them, which are read as the numbers that they stand for.
     pub fn is_read(&self) -> bool {
-        let packed = self.method == "compressed-tensors" && self.bits == Some(8) && self.format.as_deref() == Some("float-quantized");
-        FLOAT_METHODS.contains(&self.method.as_str()) || packed
+        self.is_read
     }
 
     /// Method and bits, e.g. `gptq, 4 bits`.
@@ -115,6 +120,7 @@ mod tests {
                 false,
             ),
             ("quantization", json!({ "group_size": 64, "bits": 4 }), "mlx, 4 bits", false),
+            ("quantization_config", json!({ "group_size": 64, "bits": 8 }), "mlx, 8 bits", false),
             ("quantization_config", json!({ "foo": 1 }), "unknown method", false),
         ] {
             let quantization = Quantization::of(&json!({ key: table })).unwrap();

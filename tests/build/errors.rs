@@ -100,6 +100,8 @@ fn keys_without_a_meaning_are_refused_where_they_stand() {
     assert!(text.starts_with("m.toml:10:11: component `c`: `context` needs `cache` beside it"), "{text}");
     let text = refused(&project, &component(lm, "sequence = 8\ncontext = 64\ncache = \"state\"\nwindow-cache = true"));
     assert!(text.contains("window-cache true does not fit: no layer of this model has a window"), "{text}");
+    let text = refused(&project, &component(lm, "sequence = 64\ncontext = 32\ncache = \"state\""));
+    assert!(text.contains("sequence 64 does not fit: the tokens of a call are written to the cache, whose `context` is 32"), "{text}");
     project.build(&component(lm, "part = \"decoder\"\nsequence = 8")).unwrap();
 }
 

@@ -215,6 +215,10 @@ fn a_checkpoint_shows_its_tensors() {
     assert!(sandbox.run(&["inspect", "tiny", "-v"]).stdout.ends_with("\na\tF32\t[3]\nb\tF32\t[4]\n"));
     let document = sandbox.run(&["inspect", "tiny/model.safetensors", "--json"]).json("mlreg/cli/inspect/1");
     assert_eq!((document["subject"].as_str(), document["parameters"].as_u64()), (Some("checkpoint"), Some(7)));
+    fs::write(folder.join("config.json"), r#"{ "model_type": "llama", "quantization_config": { "quant_method": "gptq", "bits": 4 } }"#)
+        .unwrap();
+    let run = sandbox.run(&["inspect", "tiny"]);
+    assert!(run.stdout.contains("\nmodel       llama\nquantized   gptq, 4 bits\n"), "{run:?}");
     let program = sandbox.run(&["inspect", "tiny", "--program"]);
     assert!(program.stderr.ends_with(" has no program that can be printed: it is a checkpoint\n"), "{program:?}");
     fs::write(folder.join("model.safetensors"), b"short").unwrap();

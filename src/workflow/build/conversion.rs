@@ -28,7 +28,7 @@ use super::{
 use crate::{
     arch::{
         self, ArchError, Architecture, AttentionForm, CacheForm, Chunk, Config, Documents, Feature, Form, FunctionPlan, ImageLayout,
-        LinearForm, LoadOptions, LogitsForm, Network, STAND_IN,
+        LinearForm, LoadOptions, LogitsForm, Network, Quantization, STAND_IN,
     },
     base::{Blake3, Digest, RelativePath, Target},
     checkpoint::{Checkpoint, CheckpointError, ConvertError, Weights, evaluate, evaluate_to_vec},
@@ -297,6 +297,11 @@ impl<'a> Conversion<'a> {
             let keys = self.documents.ignored.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
             network.notes.insert("ignored-config".to_owned(), keys);
         }
+        if let Some(quantization) = self.documents.config.as_ref().and_then(Quantization::of).filter(Quantization::is_read) {
+            let note =
+                format!("the checkpoint is quantized ({}); weights here are the numbers that it stands for", quantization.describe());
+            network.notes.insert("quantization".to_owned(), note);
+        }
         Ok((network, weights))
     }
 
@@ -325,6 +330,7 @@ impl<'a> Conversion<'a> {
         let emit = |source| BuildError::Emit { id: id(), source };
         let forms = self.forms(axes)?;
         let refused = |source| BuildError::Program { id: id(), source };
+        forms.iter().try_for_each(|(_, form)| fits_its_cache(form)).map_err(refused)?;
         let functions = arch::functions(&converter.network, &forms).map_err(refused)?;
         let program = arch::program(&converter.network, forms[0].1.target, &functions, ops::find).map_err(refused)?;
         mil::verify(&program, ops::find).map_err(unsound)?;
@@ -585,6 +591,17 @@ fn metadata(header: &PackageHeader, network: &Network, functions: &[FunctionPlan
         description: header.description.clone().unwrap_or_else(|| network.description.clone()),
         user_defined: network.notes.iter().map(|(topic, note)| (format!("dev.mlreg.{topic}"), note.clone())).collect(),
         functions: functions.collect(),
+    }
+}
+
+/// Refuses calls of more tokens than the cache that they are written to has slots.
+fn fits_its_cache(form: &Form) -> Result<(), ArchError> {
+    match form.shape {
+        arch::Shape::Text(text) if form.cache != CacheForm::None && text.sequence > text.context => {
+            let why = format!("the tokens of a call are written to the cache, whose `context` is {}", text.context);
+            Err(ArchError::Form { axis: "sequence", found: text.sequence.to_string(), why })
+        }
+        _ => Ok(()),
     }
 }
 
