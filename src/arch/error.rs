@@ -154,6 +154,26 @@ pub enum ArchError {
         /// Their names, at most a few.
         names: Vec<String>,
     },
+    /// A head that the part does not have.
+    #[error("the checkpoint holds a head that part `{part}` of `{architecture}` does not have: {}", .names.join(", "))]
+    Head {
+        /// The architecture.
+        architecture: &'static str,
+        /// The part that was asked for.
+        part: &'static str,
+        /// Names of the head's tensors, at most a few.
+        names: Vec<String>,
+        /// The parts that have heads.
+        parts: &'static [&'static str],
+    },
+    /// A tensor that is there under two names.
+    #[error("the checkpoint holds `{first}` and `{second}`, which are two names of one tensor")]
+    TwoNames {
+        /// Its old name.
+        first: String,
+        /// Its new name.
+        second: String,
+    },
     /// A layer that is not where the architecture has it.
     #[error("layer {index} (`{name}`) does not follow layer {previous} in any {architecture}: {why}")]
     LayerOrder {
@@ -230,6 +250,10 @@ impl ArchError {
             }
             Self::UnusedTensors { .. } => {
                 Some("the checkpoint may be of another family: converting it without them would give wrong numbers".to_owned())
+            }
+            Self::Head { parts, .. } => {
+                let parts: Vec<String> = parts.iter().map(|part| format!("part = \"{part}\"")).collect();
+                Some(format!("add {} to the component to convert the head, too", parts.join(" or ")))
             }
             _ => None,
         }

@@ -300,13 +300,19 @@ pub(super) mod tests {
         (error.to_string(), error.hint().unwrap_or_default())
     }
 
+    /// Whether the file describes a module of sentence-transformers, whose folder is called by its place and kind.
+    fn is_module(path: &Path) -> bool {
+        let folder = path.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
+        folder.split_once('_').is_some_and(|(place, _)| place.parse::<u8>().is_ok())
+    }
+
     /// Every `config.json` of a model below `folder`.
     fn configs(folder: &Path, found: &mut Vec<(String, Json)>) {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 configs(&path, found);
-            } else if path.file_name().is_some_and(|name| name == "config.json") && !path.to_string_lossy().contains("_Pooling") {
+            } else if path.file_name().is_some_and(|name| name == "config.json") && !is_module(&path) {
                 found.push((path.display().to_string(), serde_json::from_slice(&fs::read(&path).unwrap()).unwrap()));
             }
         }

@@ -15,7 +15,7 @@ use super::{
         SelfAttention, layer::BIAS,
     },
     keys::{irrelevant, only, read},
-    translator::{self, Entry, Exit, PARTS, Part, Side},
+    translator::{self, Entry, Exit, PARTS, Part, Pieces, Side},
 };
 use crate::checkpoint::Weights;
 
@@ -81,7 +81,8 @@ impl Architecture for LingoLite {
         let (entry, layers, exit) = (reader.entry(options)?, reader.layers(options)?, reader.exit()?);
         reader.skip_the_rest();
         tensors.all_used(NAME)?;
-        Ok(translator::network(entry, layers, exit, options, BTreeMap::new()))
+        let pieces = Pieces { entry, layers, biases: Vec::new(), exit, sentence: None };
+        Ok(translator::network(pieces, options, BTreeMap::new()))
     }
 }
 
@@ -130,7 +131,17 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn side(&self) -> Side {
         let Sizes { width, heads, vocabulary, decoder_layers, .. } = *self.sizes;
-        Side { part: self.part, heads, width, vocabulary, layers: decoder_layers, tokens: TOKENS, zero_blind: true, positions: None }
+        Side {
+            part: self.part,
+            heads,
+            width,
+            vocabulary,
+            layers: decoder_layers,
+            tokens: TOKENS,
+            zero_blind: true,
+            positions: None,
+            sentence: None,
+        }
     }
 
     /// Both stacks have one table, which a checkpoint may hold under either name.

@@ -43,7 +43,8 @@ use crate::{checkpoint::Weights, mil::DataType};
 /// Every architecture. Adding one: its file, and its word here.
 pub const ARCHITECTURES: &[&dyn Architecture] = &[
     &autoencoder_tiny::AutoencoderTiny,
-    &bert::Bert,
+    &bert::BERT,
+    &bert::CAMEMBERT,
     &causal::EXAONE4,
     &causal::LLAMA,
     &causal::MISTRAL,
@@ -51,7 +52,11 @@ pub const ARCHITECTURES: &[&dyn Architecture] = &[
     &causal::QWEN2,
     &causal::QWEN3,
     &lingolite::LingoLite,
+    &t5::MT5,
+    &bert::ROBERTA,
     &t5::T5,
+    &t5::UMT5,
+    &bert::XLM_ROBERTA,
 ];
 
 /// What a component's manifest says about how to read a checkpoint.
@@ -132,6 +137,16 @@ pub trait Architecture: Sync {
     /// What the family does with the keys of `config.json`. Read it through [`Config::of`], which refuses all others.
     fn config_keys(&self) -> Tables;
 
+    /// The part that a `config.json` describes, which the component's name does not change.
+    fn described_part(&self, _config: Option<&Json>) -> Option<&'static str> {
+        None
+    }
+
+    /// The part of a component that names none; none where it has to.
+    fn default_part(&self) -> Option<&'static str> {
+        self.parts().first().copied().filter(|_| self.parts().len() == 1)
+    }
+
     /// The key of a component that gives the shape.
     fn shape_key(&self) -> &'static str {
         "sequence"
@@ -150,6 +165,12 @@ pub trait Architecture: Sync {
 
     /// The documents beside config.json that count, by path; `read` gives one, where it is there.
     fn documents(&self, _read: &dyn Fn(&str) -> Option<Json>) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Weight files of modules that lie in folders of their own: for each the paths that it may have, the best first. Their tensors are called
+    /// `<folder>/<name>`.
+    fn module_files(&self, _documents: &Documents, _part: Option<&str>) -> Vec<Vec<String>> {
         Vec::new()
     }
 

@@ -172,14 +172,18 @@ impl<'a> Tensors<'a> {
         self.used.borrow_mut().extend(names);
     }
 
+    /// The checkpoint's names of tensors, below the prefix or outside, that were neither read nor left out on purpose.
+    pub fn unused(&self) -> impl Iterator<Item = &str> {
+        let used = self.used.borrow().clone();
+        self.weights.names().filter(move |name| !used.contains(*name) && is_no_weight(name).is_none())
+    }
+
     /// Fails when tensors of the checkpoint were not read, below the prefix or outside, since leaving them out would give wrong numbers.
     ///
     /// # Errors
     /// Names the first few.
     pub fn all_used(&self, architecture: &'static str) -> Result<(), ArchError> {
-        let used = self.used.borrow();
-        let is_left = |name: &&str| !used.contains(*name) && is_no_weight(name).is_none();
-        let names: Vec<String> = self.weights.names().filter(is_left).take(5).map(str::to_owned).collect();
+        let names: Vec<String> = self.unused().take(5).map(str::to_owned).collect();
         if names.is_empty() { Ok(()) } else { Err(ArchError::UnusedTensors { architecture, names }) }
     }
 }

@@ -8,8 +8,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use super::{
     ArchError, CacheForm, Feature, Flow, Form, Interface, Interfaces, LoadOptions, LogitsForm, Network, Stage, TextShape,
     blocks::{
-        CrossAttention, Embedding, Heads, KeyValueCache, Linear, Positions, PreNormLayer, RelativeBias, RmsNorm, Rotary, causal_bias,
-        from_layout, key_positions,
+        CrossAttention, Embedding, Heads, KeyValueCache, Linear, Positions, PreNormLayer, RelativeBias, RmsNorm, Rotary, SENTENCE,
+        SentenceModules, TOKENS, causal_bias, from_layout, key_positions,
         layer::{BIAS, COS, CROSS_BIAS, CROSS_KEYS, CROSS_SEEING, CROSS_VALUES, ENCODED, HIDDEN, SEEING, SIN},
         padding_bias, seeing, stricter, to_layout,
     },
@@ -17,6 +17,8 @@ use super::{
 use crate::mil::{Builder, Constant, DataType, Var};
 
 pub(super) const PARTS: &[&str] = &["encoder", "decoder", "cross"];
+/// The mask of attention to itself in the flow, for layers that add a bias of their own.
+const MASK: &str = "own_mask";
 
 /// The keys of a component that mean something for a part.
 pub(super) fn component_keys(part: Option<&str>) -> &'static [&'static str] {
@@ -69,6 +71,8 @@ pub(super) struct Side {
     pub zero_blind: bool,
     /// Longest sequence or context, where a table ends.
     pub positions: Option<u64>,
+    /// Channels of a text's vector, where an encoder gives one.
+    pub sentence: Option<u64>,
 }
 
 impl Side {
@@ -105,8 +109,19 @@ impl Side {
             Feature::int32("input_ids", "tokens of the text, padded behind", &[1, length]),
             Feature::int32("attention_mask", "1 for tokens of the text, 0 for padding", &[1, length]),
         ];
-        let outputs = vec![Feature::float("hidden_states", "a vector for every token", &[1, length, self.width])];
+        let tokens = if self.sentence.is_some() { TOKENS } else { "hidden_states" };
+        let mut outputs = vec![Feature::float(tokens, "a vector for every token", &[1, length, self.width])];
+        outputs.extend(self.sentence.map(|width| Feature::float(SENTENCE, "one vector for the text", &[1, width])));
         Ok(Interface::main(inputs, outputs, stages))
+    }
+
+    /// The positions of the call's tokens, and how many keys they may see.
+    fn places(&self, flow: &Flow, form: &Form) -> Result<(Positions, u64), ArchError> {
+        let text = form.text()?;
+        Ok(match form.cache {
+            CacheForm::None => (Positions::FromStart(text.sequence), text.sequence),
+            _ => (Positions::From { first: flow.get("position"), count: text.sequence }, text.context),
+        })
     }
 
     fn cross(&self, form: &Form, name: &str, stages: std::ops::Range<usize>) -> Result<Interface, ArchError> {
@@ -154,20 +169,29 @@ impl Side {
     }
 }
 
+/// The pieces of a part.
+#[derive(Debug)]
+pub(super) struct Pieces {
+    pub entry: Entry,
+    pub layers: Vec<PreNormLayer>,
+    /// The bias by position that each layer adds to its scores, where they do not share that of the entry.
+    pub biases: Vec<RelativeBias>,
+    pub exit: Exit,
+    /// What makes an encoder's vector of the text.
+    pub sentence: Option<SentenceModules>,
+}
+
 /// A part's network: entry, layers, exit; a decoder's keys and values of attention to the encoder.
-pub(super) fn network(
-    entry: Entry,
-    layers: Vec<PreNormLayer>,
-    exit: Exit,
-    options: &LoadOptions,
-    mut notes: BTreeMap<String, String>,
-) -> Network {
+pub(super) fn network(pieces: Pieces, options: &LoadOptions, mut notes: BTreeMap<String, String>) -> Network {
+    let Pieces { entry, layers, biases, exit, sentence } = pieces;
     let side = entry.side.clone();
+    notes.extend(sentence.as_ref().map(|sentence| ("pooling".to_owned(), sentence.describe())));
     if side.part == Part::Decoder {
         notes.insert("start-token".to_owned(), side.tokens.0.to_string());
         notes.insert("end-token".to_owned(), side.tokens.1.to_string());
     }
     let description = match side.part {
+        Part::Encoder if sentence.is_some() => "Sentence encoder: makes a vector from a text",
         Part::Encoder => "Encoder: makes a vector for every token of a text",
         Part::Decoder => "Decoder: scores the next token of a translation",
         Part::Cross => "Keys and values of a decoder's attention to an encoded text",
@@ -178,8 +202,15 @@ pub(super) fn network(
     let mut stages: Vec<Box<dyn Stage>> = Vec::new();
     if side.part != Part::Cross {
         stages.push(Box::new(entry));
-        stages.extend(layers.into_iter().map(|layer| Box::new(layer) as Box<dyn Stage>));
+        let mut biases = biases.into_iter();
+        for layer in layers {
+            stages.push(match biases.next() {
+                Some(relative) => Box::new(BiasedLayer { relative, side: side.clone(), layer }),
+                None => Box::new(layer),
+            });
+        }
         stages.push(Box::new(exit));
+        stages.extend(sentence.map(|sentence| Box::new(sentence) as Box<dyn Stage>));
     }
     let count = if side.part == Part::Cross { 1 } else { stages.len() };
     if side.part == Part::Cross || side.part == Part::Decoder && (!is_cached || options.several_functions) {
@@ -206,15 +237,6 @@ impl Entry {
         self.embedding.table().dtype()
     }
 
-    /// The positions of the call's tokens, and how many keys they may see.
-    fn positions(&self, flow: &Flow, form: &Form) -> Result<(Positions, u64), ArchError> {
-        let text = form.text()?;
-        Ok(match form.cache {
-            CacheForm::None => (Positions::FromStart(text.sequence), text.sequence),
-            _ => (Positions::From { first: flow.get("position"), count: text.sequence }, text.context),
-        })
-    }
-
     fn embed(&self, builder: &mut Builder, flow: &mut Flow, form: &Form) -> Result<(), ArchError> {
         let ids = flow.get(if self.side.part == Part::Encoder { "input_ids" } else { "decoder_input_ids" });
         let mut x = self.embedding.build(builder, ids)?;
@@ -227,7 +249,7 @@ impl Entry {
 
     /// The mask of attention to itself, with the bias of positions.
     fn own_bias(&self, builder: &mut Builder, flow: &mut Flow, form: &Form) -> Result<(), ArchError> {
-        let (positions, keys) = self.positions(flow, form)?;
+        let (positions, keys) = self.side.places(flow, form)?;
         let mut mask = None;
         if self.side.part == Part::Decoder {
             mask = Some(causal_bias(builder, "causal", positions, key_positions(keys), self.compute())?);
@@ -242,6 +264,9 @@ impl Entry {
             if self.side.zero_blind {
                 flow.put(SEEING, seeing(builder, SEEING, mask.unwrap_or(padding), form)?);
             }
+        }
+        if let Some(mask) = mask {
+            flow.put(MASK, mask);
         }
         let relative = self.relative.as_ref().map(|relative| relative.build(builder, "relative", positions, keys)).transpose()?;
         let bias = match (mask, relative) {
@@ -282,7 +307,7 @@ impl Stage for Entry {
         self.embed(builder, flow, form)?;
         self.own_bias(builder, flow, form)?;
         if let Some(rotary) = &self.rotary {
-            let rows = rotary.rows(builder, self.positions(flow, form)?.0, form)?;
+            let rows = rotary.rows(builder, self.side.places(flow, form)?.0, form)?;
             flow.put(COS, rows.cos);
             flow.put(SIN, rows.sin);
         }
@@ -293,6 +318,34 @@ impl Stage for Entry {
             }
         }
         Ok(())
+    }
+}
+
+/// A layer with a bias by position of its own.
+#[derive(Debug)]
+struct BiasedLayer {
+    relative: RelativeBias,
+    side: Side,
+    layer: PreNormLayer,
+}
+
+impl Stage for BiasedLayer {
+    fn name(&self) -> &str {
+        self.layer.name()
+    }
+
+    fn constants(&self) -> Vec<Constant> {
+        self.relative.constants().into_iter().chain(self.layer.constants()).collect()
+    }
+
+    fn build(&self, builder: &mut Builder, flow: &mut Flow, form: &Form) -> Result<(), ArchError> {
+        let (positions, keys) = self.side.places(flow, form)?;
+        let mut bias = self.relative.build(builder, "relative", positions, keys)?;
+        if flow.has(MASK) {
+            bias = builder.add("bias_sum", bias, flow.get(MASK))?;
+        }
+        flow.put(BIAS, self.side.heads.bias(builder, "bias", bias, form)?);
+        self.layer.build(builder, flow, form)
     }
 }
 
@@ -335,6 +388,10 @@ impl Stage for Exit {
         let mut x = flow.get(HIDDEN);
         let Some((head, scale)) = &self.head else {
             let normed = self.norm.build(builder, x, form)?;
+            if self.side.sentence.is_some() {
+                flow.put(HIDDEN, normed);
+                return Ok(());
+            }
             flow.put("hidden_states", from_layout(builder, "states", normed, form)?);
             return Ok(());
         };

@@ -66,9 +66,7 @@ impl Checkpoint {
     /// # Errors
     /// When the file cannot be read or is no JSON.
     pub fn document(&self, path: &str) -> Result<Option<serde_json::Value>, CheckpointError> {
-        let inside = path.parse::<RelativePath>().is_ok();
-        let full = self.path(path);
-        if inside && full.is_file() { json::read(&full).map(Some) } else { Ok(None) }
+        if self.has_file(path) { json::read(&self.path(path)).map(Some) } else { Ok(None) }
     }
 
     /// The names of every file that may hold weights, sorted.
@@ -120,7 +118,7 @@ impl Checkpoint {
         }
     }
 
-    /// The tensors of the given files.
+    /// The tensors of the given files. Those of a file in a folder below are called `<folder>/<name>`.
     ///
     /// # Errors
     /// When a file is missing, damaged or a pointer, two files hold the same tensor, or an index says of one of them what is not so.
@@ -151,9 +149,14 @@ impl Checkpoint {
         Ok(config.chain(indexes).chain(files.iter().map(|file| self.path(file))).collect())
     }
 
-    /// The indexes whose shards are exactly `files`.
+    /// Whether the path names a file below the folder.
+    pub fn has_file(&self, path: &str) -> bool {
+        path.parse::<RelativePath>().is_ok() && self.path(path).is_file()
+    }
+
+    /// The indexes whose shards are exactly those of `files` that lie beside them.
     fn indexes_of(&self, files: &[String]) -> Result<Vec<Index>, CheckpointError> {
-        let mut sorted: Vec<&str> = files.iter().map(String::as_str).collect();
+        let mut sorted: Vec<&str> = files.iter().map(String::as_str).filter(|file| !file.contains('/')).collect();
         sorted.sort_unstable();
         let mut indexes = Vec::new();
         for name in &self.indexes {
@@ -168,11 +171,15 @@ impl Checkpoint {
 
 fn open_file(path: &Path, name: &str) -> Result<MappedFile, CheckpointError> {
     MappedFile::open(path, |bytes| {
-        if ends_with(name, PICKLES) {
+        let tensors = if ends_with(name, PICKLES) {
             pickle::read(bytes).map_err(|problem| CheckpointError::Pickle { path: path.to_owned(), problem })
         } else {
             safetensors::read_header(bytes).map_err(|problem| CheckpointError::Header { path: path.to_owned(), problem })
-        }
+        };
+        Ok(match name.rsplit_once('/') {
+            Some((folder, _)) => tensors?.into_iter().map(|(name, tensor)| (format!("{folder}/{name}"), tensor)).collect(),
+            None => tensors?,
+        })
     })
 }
 
@@ -338,6 +345,26 @@ mod tests {
         assert_eq!(used(&["y.safetensors"]), ["config.json", "y.safetensors"]);
         assert_eq!(checkpoint.other_files(), ["config.json", "tokenizer.json"]);
         assert_eq!(checkpoint.config().unwrap()["model_type"], "t");
+    }
+
+    #[test]
+    fn tensors_of_folders_below_are_named_after_them() {
+        let folder = folder(&[
+            ("model.safetensors.index.json", br#"{"weight_map":{"linear.weight":"x.safetensors"}}"#.to_vec()),
+            ("x.safetensors", safetensors(&["linear.weight"])),
+        ]);
+        for name in ["2_Dense", "3_Dense"] {
+            fs::create_dir(folder.path().join(name)).unwrap();
+            fs::write(folder.path().join(name).join("model.safetensors"), safetensors(&["linear.weight"])).unwrap();
+        }
+        let checkpoint = Checkpoint::open(folder.path()).unwrap();
+        assert!(checkpoint.has_file("2_Dense/model.safetensors") && !checkpoint.has_file("2_Dense/../x.safetensors"));
+        let files = ["x.safetensors", "2_Dense/model.safetensors", "3_Dense/model.safetensors"].map(str::to_owned);
+        let weights = checkpoint.weights(&files).unwrap();
+        assert_eq!(weights.names().collect::<Vec<_>>(), ["2_Dense/linear.weight", "3_Dense/linear.weight", "linear.weight"]);
+        let used = checkpoint.used_files(&files).unwrap();
+        let used: Vec<_> = used.iter().map(|path| path.strip_prefix(folder.path()).unwrap().to_str().unwrap()).collect();
+        assert_eq!(used, [&["model.safetensors.index.json"], &files.each_ref().map(String::as_str)[..]].concat());
     }
 
     #[test]

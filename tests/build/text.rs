@@ -96,10 +96,10 @@ pub(crate) fn compare(project: &Project, cases: &[Case]) -> usize {
 
 const EVERY_TARGET: &str = "target = [\"iOS15\", \"iOS16\", \"iOS17\", \"iOS18\"]";
 /// Translators have programs of two forms, before iOS18 and from then on.
-const BOTH_FORMS: &str = "target = [\"iOS15\", \"iOS18\"]";
+pub(crate) const BOTH_FORMS: &str = "target = [\"iOS15\", \"iOS18\"]";
 
 /// The names of weight files of the release, by the precision of the variants that have them.
-fn weight_files(project: &Project) -> BTreeMap<String, std::collections::BTreeSet<String>> {
+pub(crate) fn weight_files(project: &Project) -> BTreeMap<String, std::collections::BTreeSet<String>> {
     let mut files: BTreeMap<String, std::collections::BTreeSet<String>> = BTreeMap::new();
     for variant in project.release().1.variants {
         let weights = variant.files.iter().find(|file| file.path.as_str().ends_with("weight.bin")).unwrap();
@@ -119,7 +119,7 @@ fn sentence_encoders_give_the_reference_embeddings() {
 }
 
 /// Both parts of a translator, uncached, in every form.
-fn translator(fixture: &str, encoder: &[&str], decoder: &[&str]) {
+pub(crate) fn translator(fixture: &str, encoder: &[&str], decoder: &[&str]) {
     let keys = format!("precision = [\"float32\", \"float16\"]\nlinear = [\"linear\", \"conv\"]\n{BOTH_FORMS}");
     let project = built(&component("encoder", fixture, &format!("sequence = [20, 48]\n{keys}")));
     let cases = golden(fixture, encoder);
@@ -131,8 +131,8 @@ fn translator(fixture: &str, encoder: &[&str], decoder: &[&str]) {
     assert_eq!(compare(&project, &golden(fixture, decoder)), 2 * 2 * 2 * cases.len());
 }
 
-const T5_ENCODER: &[&str] = &["encoder_hidden_states=hidden_states"];
-const T5_DECODER: &[&str] = &["attention_mask=encoder_attention_mask"];
+pub(crate) const T5_ENCODER: &[&str] = &["encoder_hidden_states=hidden_states"];
+pub(crate) const T5_DECODER: &[&str] = &["attention_mask=encoder_attention_mask"];
 const LINGOLITE_ENCODER: &[&str] = &["src_input_ids=input_ids", "src_attention_mask=attention_mask", "encoder_output=hidden_states"];
 const LINGOLITE_DECODER: &[&str] =
     &["src_attention_mask=encoder_attention_mask", "tgt_input_ids=decoder_input_ids", "encoder_output=encoder_hidden_states"];
@@ -221,7 +221,7 @@ impl<'a> Generation<'a> {
 }
 
 /// Cached decoders of a fixture: forced tokens give the reference's logits, and greedy ones are the reference's.
-fn cached(fixture: &str, decoder: &[&str]) {
+pub(crate) fn cached(fixture: &str, decoder: &[&str]) {
     // The longest case has 40 forced tokens; the last step of 6 reaches behind the end of the context.
     let keys =
         "precision = [\"float32\", \"float16\"]\nlinear = [\"linear\", \"conv\"]\nsequence = [1, 6]\nencoder-sequence = 48\ncontext = 41\n";

@@ -14,6 +14,7 @@ mod norm;
 mod positions;
 mod relative_bias;
 mod rotary;
+mod sentence;
 
 pub use activation::Activation;
 pub use attention::{Attention, Heads, Scale, turned_bias};
@@ -29,3 +30,4 @@ pub use norm::{LayerNorm, RmsNorm};
 pub use positions::Positions;
 pub use relative_bias::{Buckets, RelativeBias};
 pub use rotary::{Rotary, RotaryRows};
+pub use sentence::{SENTENCE, SentenceModules, TOKENS};

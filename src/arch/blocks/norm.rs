@@ -76,13 +76,16 @@ pub struct LayerNorm {
 }
 
 impl LayerNorm {
-    /// Reads `<stage>.<name>.weight` and `.bias`, `[width]` each.
+    /// Reads `<stage>.<name>.weight` and `.bias`, `[width]` each; checkpoints that came from TensorFlow call them `gamma` and `beta`.
     ///
     /// # Errors
     /// When they are missing or have another shape.
     pub fn read(tensors: &Tensors<'_>, stage: &str, name: &str, width: u64, epsilon: f64) -> Result<Self, ArchError> {
-        let read = |part: &str| tensors.get_shaped(&format!("{stage}.{name}.{part}"), &[width]);
-        Ok(Self { name: name.to_owned(), weight: read("weight")?, bias: read("bias")?, epsilon: epsilon as f32 })
+        let read = |new: &str, old: &str| {
+            let [new, old] = [new, old].map(|part| format!("{stage}.{name}.{part}"));
+            tensors.get_shaped(if tensors.has(&old) && !tensors.has(&new) { &old } else { &new }, &[width])
+        };
+        Ok(Self { name: name.to_owned(), weight: read("weight", "gamma")?, bias: read("bias", "beta")?, epsilon: epsilon as f32 })
     }
 
     /// Weight, then bias.

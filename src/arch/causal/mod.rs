@@ -1,6 +1,7 @@
 //! Causal language models: decoders alone, whose families differ in norms, biases, windows and the shape of their checkpoints.
 //!
-//! A [`Family`] is a file that makes [`Settings`] from a config; everything else is shared. Adding one: its file, and its word in [`FAMILIES`].
+//! The part `decoder` is the language model; `encoder` is the model without its head as a sentence encoder, with the modules of
+//! sentence-transformers behind it. A [`Family`] is a file that makes [`Settings`] from a config; everything else is shared. Adding one: its file, and its word in [`FAMILIES`].
 
 mod exaone4;
 mod llama;
@@ -24,10 +25,14 @@ use self::{
     reader::Reader,
     settings::{Defaults, Settings},
 };
-use super::{ArchError, Architecture, Config, Documents, LoadOptions, Network, Quantization, Tables, Tensors};
+use super::{
+    ArchError, Architecture, CacheForm, Config, Documents, LoadOptions, Network, Quantization, Tables, Tensors, blocks::SentenceModules,
+};
 use crate::checkpoint::Weights;
 
-const PARTS: &[&str] = &["decoder"];
+const PARTS: &[&str] = &["decoder", "encoder"];
+/// The part that gives the vector of a text.
+const ENCODER: &str = "encoder";
 const GENERATION: &str = "generation_config.json";
 
 /// A family of causal language models.
@@ -90,7 +95,10 @@ impl Architecture for Family {
         self.keys
     }
 
-    fn component_keys(&self, _part: Option<&str>) -> &'static [&'static str] {
+    fn component_keys(&self, part: Option<&str>) -> &'static [&'static str] {
+        if part == Some(ENCODER) {
+            return &["sequence", "linear", "attention"];
+        }
         &["sequence", "context", "cache", "window-cache", "logits", "chunks", "linear", "attention"]
     }
 
@@ -98,8 +106,16 @@ impl Architecture for Family {
         config.count_or("max_position_embeddings", self.defaults.positions).map(Some)
     }
 
-    fn documents(&self, _read: &dyn Fn(&str) -> Option<Json>) -> Vec<String> {
-        vec![GENERATION.to_owned()]
+    fn default_part(&self) -> Option<&'static str> {
+        Some("decoder")
+    }
+
+    fn documents(&self, read: &dyn Fn(&str) -> Option<Json>) -> Vec<String> {
+        std::iter::once(GENERATION.to_owned()).chain(SentenceModules::documents(read)).collect()
+    }
+
+    fn module_files(&self, documents: &Documents, part: Option<&str>) -> Vec<Vec<String>> {
+        if part == Some(ENCODER) { SentenceModules::weight_files(documents) } else { Vec::new() }
     }
 
     fn holds(&self, weights: &dyn Weights, _part: Option<&str>) -> bool {
@@ -115,9 +131,29 @@ impl Architecture for Family {
         let ends = settings::end_tokens(config, documents.others.get(GENERATION), self.defaults.end)?;
         let blocks = documents.config.as_ref().and_then(Quantization::of).and_then(|quantization| quantization.block);
         let tensors = Tensors::new(weights.as_ref(), "", options.compute).with_blocks(blocks);
-        let network =
-            Reader { tensors: &tensors, prefix: reader::prefix(weights.as_ref()), settings: &settings, options }.network(&ends)?;
+        let reader = Reader { tensors: &tensors, prefix: reader::prefix(weights.as_ref()), settings: &settings, options };
+        let network = match options.part.as_deref() {
+            Some(ENCODER) => {
+                check_encoder(options)?;
+                reader.encoder(SentenceModules::read(documents, &tensors, settings.width)?)?
+            }
+            _ => reader.network(&ends)?,
+        };
         tensors.all_used(self.name)?;
         Ok(network)
+    }
+}
+
+/// Refuses what only a decoder has.
+fn check_encoder(options: &LoadOptions) -> Result<(), ArchError> {
+    let refuse = |axis: &'static str, found: &str| {
+        let why = "a sentence encoder reads a text at once, and whole".to_owned();
+        Err(ArchError::Form { axis, found: found.to_owned(), why })
+    };
+    match (options.cache, &options.chunk) {
+        (CacheForm::None, None) => Ok(()),
+        (CacheForm::None, Some(chunk)) => refuse("chunks", &chunk.count.to_string()),
+        (CacheForm::State, _) => refuse("cache", "state"),
+        (CacheForm::Inputs, _) => refuse("cache", "inputs"),
     }
 }

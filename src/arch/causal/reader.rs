@@ -1,16 +1,17 @@
 //! From tensors to stages: names are those of transformers, for every family.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Range};
 
 use super::{
     settings::{NormPlace, Settings},
-    stack::{Caches, Entry, Exit, interfaces},
+    stack::{Caches, Entry, Exit, LastNorm, interfaces, sentence_interfaces},
 };
 use crate::{
     arch::{
         ArchError, CacheForm, Chunk, LoadOptions, Network, Stage, Tensors,
         blocks::{
             Embedding, FeedForward, Heads, KeyValueCache, Linear, PostNormLayer, PreNormLayer, RmsNorm, Rotary, Scale, SelfAttention,
+            SentenceModules,
             layer::{BIAS, WINDOW_BIAS},
         },
     },
@@ -39,6 +40,40 @@ pub(super) struct Reader<'a> {
 }
 
 impl Reader<'_> {
+    /// The whole model, as a sentence encoder.
+    pub(super) fn encoder(&self, modules: SentenceModules) -> Result<Network, ArchError> {
+        let count = self.settings.layers.len() as u64;
+        let (_, mut stages) = self.trunk(Chunk { index: 0, count: 1 }.layers(count), true)?;
+        stages.push(Box::new(LastNorm { norm: self.norm()? }));
+        self.tensors.skip(|name| name == HEAD);
+        let mut notes = BTreeMap::from([("pooling".to_owned(), modules.describe())]);
+        notes.extend(self.settings.rope.note(self.options.positions).map(|note| ("longrope".to_owned(), note)));
+        let interfaces = sentence_interfaces(self.settings.width, modules.width(), stages.len() + 1);
+        stages.push(Box::new(modules));
+        let description = "Sentence encoder: makes a vector from a text".to_owned();
+        Ok(Network { description, interfaces, stages, compute: self.options.compute, notes })
+    }
+
+    /// Entry and layers of a run, and its caches.
+    fn trunk(&self, own: Range<u64>, is_first: bool) -> Result<(Caches, Vec<Box<dyn Stage>>), ArchError> {
+        let caches = self.caches(own.clone());
+        let layers = &self.settings.layers[own.start as usize..own.end as usize];
+        let entry = Entry {
+            settings: self.settings.clone(),
+            layers: layers.to_vec(),
+            embedding: is_first.then(|| self.embedding()).transpose()?,
+            rotary: if layers.iter().any(|layer| layer.rotary) { self.rotary()? } else { None },
+            compute: self.options.compute,
+            caches,
+        };
+        let mut stages: Vec<Box<dyn Stage>> = vec![Box::new(entry)];
+        let mut places = (0, 0);
+        for index in own {
+            stages.push(self.layer(index, caches, &mut places)?);
+        }
+        Ok((caches, stages))
+    }
+
     pub(super) fn network(&self, ends: &[u64]) -> Result<Network, ArchError> {
         let count = self.settings.layers.len() as u64;
         let chunk = self.options.chunk.unwrap_or(Chunk { index: 0, count: 1 });
@@ -51,24 +86,8 @@ impl Reader<'_> {
             let why = "no layer of this model has a window".to_owned();
             return Err(ArchError::Form { axis: "window-cache", found: "true".to_owned(), why });
         }
-        let caches = self.caches(own.clone());
-        let entry = Entry {
-            settings: self.settings.clone(),
-            layers: self.settings.layers[own.start as usize..own.end as usize].to_vec(),
-            embedding: chunk.is_first().then(|| self.embedding()).transpose()?,
-            rotary: match self.settings.layers[own.start as usize..own.end as usize].iter().any(|layer| layer.rotary) {
-                true => self.rotary()?,
-                false => None,
-            },
-            compute: self.options.compute,
-            caches,
-        };
+        let (caches, mut stages) = self.trunk(own, chunk.is_first())?;
         let exit = Exit { head: chunk.is_last().then(|| self.head()).transpose()?, caches };
-        let mut stages: Vec<Box<dyn Stage>> = vec![Box::new(entry)];
-        let mut places = (0, 0);
-        for index in own {
-            stages.push(self.layer(index, caches, &mut places)?);
-        }
         stages.push(Box::new(exit));
         self.skip_the_rest(chunk, count);
         let interfaces = interfaces(self.settings.width, self.settings.vocabulary, chunk, caches, stages.len());
@@ -90,7 +109,7 @@ impl Reader<'_> {
     }
 
     /// The caches of the layers `own`.
-    fn caches(&self, own: std::ops::Range<u64>) -> Caches {
+    fn caches(&self, own: Range<u64>) -> Caches {
         let Heads { key_value: heads, size, .. } = self.settings.heads;
         let cache = |layers: usize, ring| KeyValueCache { layers: layers as u64, heads, size, ring };
         let ring = match (self.options.window_cache, self.settings.window) {
@@ -111,10 +130,16 @@ impl Reader<'_> {
         Ok(Rotary::new(rope.frequencies(positions)?, positions, rope.magnitude, self.options.compute))
     }
 
+    /// The last norm.
+    fn norm(&self) -> Result<RmsNorm, ArchError> {
+        let Settings { width, epsilon, .. } = *self.settings;
+        RmsNorm::read(self.tensors, self.prefix.trim_end_matches('.'), "norm", width, epsilon)
+    }
+
     /// The last norm and the head, which in tied models is the embedding.
     fn head(&self) -> Result<(RmsNorm, Linear), ArchError> {
-        let Settings { width, vocabulary, tied, epsilon, .. } = *self.settings;
-        let norm = RmsNorm::read(self.tensors, self.prefix.trim_end_matches('.'), "norm", width, epsilon)?;
+        let Settings { width, vocabulary, tied, .. } = *self.settings;
+        let norm = self.norm()?;
         let weight = match tied {
             true => self.embedding()?.table().clone(),
             false if !self.tensors.has(HEAD) => return Err(ArchError::NoHead { name: HEAD }),

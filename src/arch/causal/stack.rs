@@ -9,7 +9,8 @@ use crate::{
     arch::{
         ArchError, CacheForm, Chunk, Feature, Flow, Form, Interface, Interfaces, LogitsForm, Stage,
         blocks::{
-            Embedding, KeyValueCache, LayerCache, Linear, Positions, RmsNorm, Rotary, causal_bias, from_layout, key_positions,
+            Embedding, KeyValueCache, LayerCache, Linear, Positions, RmsNorm, Rotary, SENTENCE, TOKENS, causal_bias, from_layout,
+            key_positions,
             layer::{BIAS, COS, HIDDEN, SIN, WINDOW_BIAS},
             padding_bias, stricter, to_layout, window_bias,
         },
@@ -84,6 +85,44 @@ pub(super) fn interfaces(width: u64, vocabulary: u64, chunk: Chunk, caches: Cach
         }
         Ok(vec![interface])
     })
+}
+
+/// Says what goes in and out of a sentence encoder: `width` channels for each token, `text` for the text.
+pub(super) fn sentence_interfaces(width: u64, text: u64, stages: usize) -> Interfaces {
+    Box::new(move |form| {
+        let length = form.text()?.sequence;
+        let inputs = vec![
+            Feature::int32("input_ids", "tokens of the text, padded behind", &[1, length]),
+            Feature::int32("attention_mask", "1 for tokens of the text, 0 for padding", &[1, length]),
+        ];
+        let outputs = vec![
+            Feature::float(TOKENS, "a vector for every token", &[1, length, width]),
+            Feature::float(SENTENCE, "one vector for the text", &[1, text]),
+        ];
+        Ok(vec![Interface::main(inputs, outputs, stages)])
+    })
+}
+
+/// The last norm of a sentence encoder.
+#[derive(Debug)]
+pub(super) struct LastNorm {
+    pub norm: RmsNorm,
+}
+
+impl Stage for LastNorm {
+    fn name(&self) -> &str {
+        "last"
+    }
+
+    fn constants(&self) -> Vec<Constant> {
+        self.norm.constants()
+    }
+
+    fn build(&self, builder: &mut Builder, flow: &mut Flow, form: &Form) -> Result<(), ArchError> {
+        let normed = self.norm.build(builder, flow.get(HIDDEN), form)?;
+        flow.put(HIDDEN, normed);
+        Ok(())
+    }
 }
 
 /// What stands before the layers.

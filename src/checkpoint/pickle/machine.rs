@@ -18,8 +18,10 @@ pub(super) struct Id(u32);
 /// What a pickle builds, as far as tensors are concerned.
 #[derive(Debug)]
 pub(super) enum Value<'a> {
-    /// None, booleans, floats, bytes, sets: nothing that tensors are made of.
+    /// Floats, bytes, sets: nothing that tensors are made of.
     Other,
+    None,
+    Bool(bool),
     Int(i64),
     Text(&'a str),
     Tuple(Vec<Id>),
@@ -60,12 +62,21 @@ impl<'a> Values<'a> {
         if let Value::Tuple(values) = self.get(id) { Some(values) } else { None }
     }
 
+    pub(super) fn list(&self, id: Id) -> Option<&[Id]> {
+        if let Value::List(values) = self.get(id) { Some(values) } else { None }
+    }
+
     pub(super) fn dict(&self, id: Id) -> Option<&[(Id, Id)]> {
         if let Value::Dict(entries) = self.get(id) { Some(entries) } else { None }
     }
 
     pub(super) fn global(&self, id: Id) -> Option<(&'a str, &'a str)> {
         if let Value::Global { module, name } = self.get(id) { Some((module, name)) } else { None }
+    }
+
+    /// The ids of all references to storages, in the order of the pickle.
+    pub(super) fn references(&self) -> impl Iterator<Item = Id> {
+        self.0.iter().filter_map(|value| if let Value::Persistent(id) = value { Some(*id) } else { None })
     }
 }
 
@@ -75,15 +86,20 @@ pub(super) fn run(pickle: &[u8]) -> Result<(Values<'_>, Id), PickleProblem> {
     if length > LONGEST {
         return Err(PickleProblem::TooLong { length, limit: LONGEST });
     }
-    let mut machine = Machine { pickle, at: 0, begin: 0, values: Vec::new(), stack: Vec::new(), marks: Vec::new(), memo: BTreeMap::new() };
-    loop {
-        machine.begin = machine.at;
-        let [code] = machine.array()?;
-        if code == b'.' {
-            let result = machine.pop()?;
-            return Ok((Values(machine.values), result));
-        }
-        machine.step(code)?;
+    let (values, result, _) = run_at(pickle, 0)?;
+    Ok((values, result))
+}
+
+/// Reads the pickle that begins at `start` of a file; the number is where it ends.
+pub(super) fn run_at(file: &[u8], start: usize) -> Result<(Values<'_>, Id, usize), PickleProblem> {
+    let limit = start.saturating_add(LONGEST as usize);
+    let pickle = &file[..file.len().min(limit)];
+    let mut machine =
+        Machine { pickle, at: start, begin: start, values: Vec::new(), stack: Vec::new(), marks: Vec::new(), memo: BTreeMap::new() };
+    match machine.finish() {
+        Ok(result) => Ok((Values(machine.values), result, machine.at)),
+        Err(PickleProblem::Truncated { .. }) if pickle.len() < file.len() => Err(PickleProblem::Endless { start, limit: LONGEST }),
+        Err(problem) => Err(problem),
     }
 }
 
@@ -100,6 +116,18 @@ struct Machine<'a> {
 }
 
 impl<'a> Machine<'a> {
+    /// Follows the instructions up to STOP.
+    fn finish(&mut self) -> Result<Id, PickleProblem> {
+        loop {
+            self.begin = self.at;
+            let [code] = self.array()?;
+            if code == b'.' {
+                return self.pop();
+            }
+            self.step(code)?;
+        }
+    }
+
     fn step(&mut self, code: u8) -> Result<(), PickleProblem> {
         match code {
             // PROTO, FRAME: nothing to do but to go on behind them.
@@ -160,6 +188,11 @@ impl<'a> Machine<'a> {
 
     /// NONE, BINFLOAT, bytes, booleans, sets.
     fn other(&mut self, code: u8) -> Result<(), PickleProblem> {
+        match code {
+            b'N' => return self.push(Value::None),
+            0x88 | 0x89 => return self.push(Value::Bool(code == 0x88)),
+            _ => {}
+        }
         let length = match code {
             b'G' => 8,
             b'C' => u64::from(self.array::<1>()?[0]),

@@ -1,14 +1,18 @@
-//! torch's zip + pickle files (`.pth`, `.pt`, `.bin`, `.ckpt`): a state dict at the top, or under one of the keys that training scripts use.
+//! torch's files (`.pth`, `.pt`, `.bin`, `.ckpt`), zip archives and the older runs of pickles: a state dict at the top, or under one of the keys
+//! that training scripts use.
 //!
-//! No code is run, and nothing is skipped in silence: a tensor that cannot be read is an error. Left out: files from before torch 1.6,
-//! TorchScript, quantized and sparse tensors. candle's reader is not used because it copies values whenever a pickle refers to them, nests
+//! No code is run, and nothing is skipped in silence: a tensor that cannot be read is an error. Left out: the tar archives of torch's first
+//! versions, TorchScript, quantized and sparse tensors. candle's reader is not used because it copies values whenever a pickle refers to them, nests
 //! them without limit (both can end the process), and leaves out tensors of types that it does not know.
 
 mod archive;
+mod legacy;
 mod machine;
 mod problem;
 
 pub use problem::PickleProblem;
+
+use std::ops::Range;
 
 use self::{
     archive::Entries,
@@ -22,16 +26,20 @@ use super::{
 
 /// Where training scripts put the state dict, if not at the top; the first that holds tensors counts.
 const KEYS: [&str; 6] = ["state_dict", "model_state_dict", "model", "params", "params_ema", "module"];
-/// How a file from before torch 1.6 begins: the pickled magic number 0x1950a86a20f9469cfc6c.
-const LEGACY: &[u8] = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19";
+/// What tar archives have in their first header, and where.
+const TAR: (usize, &[u8]) = (257, b"ustar");
 
 /// Finds the tensors of a torch checkpoint.
 ///
 /// # Errors
 /// When it is damaged, holds no state dict, or a tensor of it cannot be read.
 pub fn read(file: &[u8]) -> Result<StoredTensors, PickleProblem> {
-    if file.starts_with(LEGACY) {
-        return Err(PickleProblem::Legacy);
+    if legacy::is_legacy(file) {
+        let contents = legacy::read(file)?;
+        return tensors(&contents.values, contents.top, &Storages::Listed(contents.places));
+    }
+    if file.get(TAR.0..).is_some_and(|rest| rest.starts_with(TAR.1)) {
+        return Err(PickleProblem::Tar);
     }
     let entries = archive::read(file)?;
     let folder = folder(&entries)?;
@@ -40,11 +48,15 @@ pub fn read(file: &[u8]) -> Result<StoredTensors, PickleProblem> {
         return Err(PickleProblem::ByteOrder { found: String::from_utf8_lossy(&order[..order.len().min(16)]).into_owned() });
     }
     let (values, top) = machine::run(bytes("data.pkl").ok_or(PickleProblem::NoPickle)?)?;
-    let state_dict = state_dict(&values, top)?;
+    tensors(&values, top, &Storages::Archive { entries: &entries, folder })
+}
+
+/// The tensors of the state dict that `top` is or holds.
+fn tensors(values: &Values<'_>, top: Id, storages: &Storages<'_>) -> Result<StoredTensors, PickleProblem> {
     let mut tensors = StoredTensors::new();
-    for &(key, value) in state_dict {
+    for &(key, value) in state_dict(values, top)? {
         let Some(name) = values.text(key) else { continue };
-        let reader = TensorReader { values: &values, entries: &entries, folder, name };
+        let reader = TensorReader { values, storages, name };
         let Some(tensor) = reader.read(value)? else { continue };
         if tensors.insert(name.to_owned(), tensor).is_some() {
             return Err(PickleProblem::RepeatedTensor { tensor: name.to_owned() });
@@ -102,9 +114,33 @@ fn rebuild<'v, 'a>(values: &'v Values<'a>, id: Id) -> Option<(&'a str, &'v [Id])
 /// What is needed to find a tensor's data.
 struct TensorReader<'v, 'a> {
     values: &'v Values<'a>,
-    entries: &'v Entries<'a>,
-    folder: &'a str,
-    name: &'a str,
+    storages: &'v Storages<'v>,
+    name: &'v str,
+}
+
+/// Where the data of storages lies.
+enum Storages<'a> {
+    /// In entries of an archive.
+    Archive { entries: &'a Entries<'a>, folder: &'a str },
+    /// Behind the pickles.
+    Listed(legacy::Places<'a>),
+}
+
+impl Storages<'_> {
+    fn find(&self, tensor: &str, key: &str) -> Result<Range<u64>, PickleProblem> {
+        let tensor = || tensor.to_owned();
+        match self {
+            Self::Archive { entries, folder } => {
+                let entry = format!("{folder}data/{key}");
+                let range = entries.get(entry.as_str()).cloned();
+                range.ok_or_else(|| PickleProblem::NoStorage { tensor: tensor(), entry })
+            }
+            Self::Listed(places) => {
+                let range = places.get(key).cloned();
+                range.ok_or_else(|| PickleProblem::UnlistedStorage { tensor: tensor(), key: key.to_owned() })
+            }
+        }
+    }
 }
 
 /// A tensor's storage.
@@ -157,21 +193,38 @@ impl TensorReader<'_, '_> {
         Ok(StoredTensor { info, begin: storage.begin + offset * width, strides })
     }
 
-    /// A storage: the tuple ("storage", class, key, device, length).
+    /// A storage: the tuple ("storage", class, key, device, length); in old files with a view of it, or None, at the end.
     fn storage(&self, id: Id, dtype: Option<CheckpointDtype>) -> Result<Storage, PickleProblem> {
         let reference = if let Value::Persistent(id) = self.values.get(id) { self.values.tuple(*id) } else { None };
-        let Some([kind, class, key, ..]) = reference else { return Err(self.malformed("a storage")) };
+        let Some([kind, class, key, rest @ ..]) = reference else { return Err(self.malformed("a storage")) };
         let (Some("storage"), Some((_, class)), Some(key)) = (self.values.text(*kind), self.values.global(*class), self.values.text(*key))
         else {
             return Err(self.malformed("a storage"));
         };
         let unknown = || PickleProblem::Dtype { tensor: self.name.to_owned(), dtype: class.to_owned() };
         let dtype = dtype.or_else(|| storage_dtype(class)).ok_or_else(unknown)?;
-        let entry = format!("{}data/{key}", self.folder);
-        let Some(range) = self.entries.get(entry.as_str()) else {
-            return Err(PickleProblem::NoStorage { tensor: self.name.to_owned(), entry });
+        let range = self.storages.find(self.name, key)?;
+        let storage = Storage { dtype, begin: range.start, length: range.end - range.start };
+        match rest.get(2).map(|&view| self.values.get(view)) {
+            None | Some(Value::None) => Ok(storage),
+            Some(Value::Tuple(view)) => self.view(&storage, view),
+            Some(_) => Err(self.malformed("a view of a storage, or none")),
+        }
+    }
+
+    /// A part of a storage: the tuple (key, offset, length), both in elements.
+    fn view(&self, storage: &Storage, view: &[Id]) -> Result<Storage, PickleProblem> {
+        let number = |id: &Id| self.values.int(*id).and_then(|value| u64::try_from(value).ok());
+        let [_, offset, length] = view else { return Err(self.malformed("a view's key, offset and length")) };
+        let (Some(offset), Some(length)) = (number(offset), number(length)) else {
+            return Err(self.malformed("a view's offset and length"));
         };
-        Ok(Storage { dtype, begin: range.start, length: range.end - range.start })
+        let width = storage.dtype.size();
+        let (end, available) = (offset.checked_add(length), storage.length / width);
+        if end.is_none_or(|end| end > available) {
+            return Err(PickleProblem::Outside { tensor: self.name.to_owned(), end, available });
+        }
+        Ok(Storage { dtype: storage.dtype, begin: storage.begin + offset * width, length: length * width })
     }
 
     fn dtype_argument(&self, args: &[Id]) -> Result<CheckpointDtype, PickleProblem> {

@@ -6,9 +6,77 @@ pub enum PickleProblem {
     /// No zip archive.
     #[error("it is no zip archive")]
     NotZip,
-    /// A file from before torch 1.6.
-    #[error("it is in the format from before torch 1.6")]
-    Legacy,
+    /// A file of the first versions of torch.
+    #[error("it is a tar archive, which the first versions of torch wrote")]
+    Tar,
+    /// A file from before torch 1.6 with an unexpected part.
+    #[error("its {part} is not what torch wrote before version 1.6: expected {expected}")]
+    Legacy {
+        /// Which part of it.
+        part: &'static str,
+        /// What is missing.
+        expected: &'static str,
+    },
+    /// A storage of an element type that nobody knows.
+    #[error("storage `{key}` has the element type `{class}`, which mlreg does not know")]
+    StorageType {
+        /// The storage.
+        key: String,
+        /// torch's name of its class.
+        class: String,
+    },
+    /// A storage that is described in two ways.
+    #[error("storage `{key}` has two element types or two lengths")]
+    StorageConflict {
+        /// The storage.
+        key: String,
+    },
+    /// A storage that the list names and no tensor refers to.
+    #[error("storage `{key}` belongs to no tensor, so that its length is unknown")]
+    StorageUnused {
+        /// The storage.
+        key: String,
+    },
+    /// A storage that is listed twice.
+    #[error("storage `{key}` is listed twice")]
+    StorageRepeated {
+        /// The storage.
+        key: String,
+    },
+    /// A storage of another length than its tensors say.
+    #[error("storage `{key}` has {found} elements, its tensors expect {declared}")]
+    StorageLength {
+        /// The storage.
+        key: String,
+        /// What its tensors say.
+        declared: u64,
+        /// What stands in front of its data.
+        found: i64,
+    },
+    /// A storage that reaches beyond the end of the file.
+    #[error("storage `{key}` needs {} bytes, {left} are left in the file", .needed.map_or("too many".to_owned(), |n| n.to_string()))]
+    StorageCut {
+        /// The storage.
+        key: String,
+        /// Its bytes; `None` on overflow.
+        needed: Option<u64>,
+        /// Bytes from its beginning to the end of the file.
+        left: u64,
+    },
+    /// Bytes behind the last storage.
+    #[error("{bytes} bytes follow the last storage, expected the end of the file")]
+    Trailing {
+        /// How many.
+        bytes: u64,
+    },
+    /// A pickle without an end.
+    #[error("the pickle at byte {start} does not end within {limit} bytes, more are not read")]
+    Endless {
+        /// Where it begins.
+        start: usize,
+        /// The limit.
+        limit: u64,
+    },
     /// A damaged archive.
     #[error("{part} of the archive is damaged at byte {at}")]
     Archive {
@@ -114,6 +182,14 @@ pub enum PickleProblem {
         /// The entry.
         entry: String,
     },
+    /// A storage that the file does not list.
+    #[error("the data of tensor `{tensor}` should be in the storage `{key}`, which the file does not list")]
+    UnlistedStorage {
+        /// The tensor.
+        tensor: String,
+        /// The storage.
+        key: String,
+    },
     /// A tensor that reaches beyond its storage.
     #[error("tensor `{tensor}` needs {} elements of its storage, which has {available}", .end.map_or("too many".to_owned(), |n| n.to_string()))]
     Outside {
@@ -145,7 +221,10 @@ impl PickleProblem {
     /// What the user can do.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::Legacy | Self::Compressed { .. } => "load it with torch and save it again, best as safetensors".to_owned(),
+            Self::StorageCut { .. } => "the file may be cut short: download it again".to_owned(),
+            Self::Tar | Self::Legacy { .. } | Self::Compressed { .. } => {
+                "load it with torch and save it again, best as safetensors".to_owned()
+            }
             Self::Expanded { .. } => "call `.contiguous()` on the tensor before saving".to_owned(),
             Self::Function { .. } | Self::Instruction { .. } | Self::NoStateDict { .. } => {
                 "save `model.state_dict()`, best as safetensors".to_owned()

@@ -184,8 +184,9 @@ fn an_archive_must_be_what_torch_writes() {
     assert_eq!(with(&[("b/data.pkl", b".")]), "expected one `data.pkl` in the archive");
     assert_eq!(problem(&archive(&[])), "expected one `data.pkl` in the archive");
     assert_eq!(problem(b"PK"), "it is no zip archive");
-    let legacy = [LEGACY, b"..."].concat();
-    assert_eq!(problem(&legacy), "it is in the format from before torch 1.6");
+    let mut tar = vec![0; 512];
+    tar[257..262].copy_from_slice(b"ustar");
+    assert_eq!(problem(&tar), "it is a tar archive, which the first versions of torch wrote");
     let mut compressed = archive(&[("a/data.pkl", &good)]);
     let directory = compressed.windows(4).rposition(|window| window == b"PK\x01\x02").unwrap();
     compressed[directory + 10] = 8;
@@ -259,7 +260,7 @@ fn damaged_pickles_say_where() {
 fn mutated_files_never_panic() {
     let mut random = Xorshift::new();
     let (mut accepted, mut refused) = (0, 0);
-    for name in ["state_dict.pth", "training.ckpt", "protocol4.pt"] {
+    for name in ["state_dict.pth", "training.ckpt", "protocol4.pt", "legacy.pth"] {
         let original = fixture(name);
         for _ in 0..5_000 {
             let bytes = random.mutate(&original);
@@ -275,4 +276,70 @@ fn mutated_files_never_panic() {
         }
     }
     assert!(accepted > 100 && refused > 100, "{accepted} accepted, {refused} refused");
+}
+
+#[test]
+fn files_from_before_torch_1_6_hold_the_same() {
+    let (zip, legacy) = (fixture("state_dict.pth"), fixture("legacy.pth"));
+    let (expected, found) = (read(&zip).unwrap(), read(&legacy).unwrap());
+    for (name, tensor) in &expected {
+        assert_eq!(found[name].info, tensor.info, "{name}");
+        assert_eq!(found[name].data(&legacy), tensor.data(&zip), "{name}");
+    }
+    // torch.arange(24.)[4:16][1:].as_strided((2, 3), (6, 2))
+    assert_eq!(floats(&legacy, &found["view"]), [5.0, 7.0, 9.0, 11.0, 13.0, 15.0]);
+    assert_eq!(found.len(), expected.len() + 1);
+}
+
+/// A file from before torch 1.6 with one tensor `t` in the storages that `listed` names, whose data is `data`.
+fn legacy(tensor: &[u8], listed: &[&str], data: &[u8]) -> Vec<u8> {
+    let system = [b"\x80\x02}", &text("little_endian")[..], b"\x88s."].concat();
+    let saved = [b"\x80\x02}", &text("t")[..], tensor, b"s."].concat();
+    let keys: Vec<u8> = listed.iter().flat_map(|key| text(key)).collect();
+    [b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.", &system[..], &saved, b"\x80\x02](", &keys, b"e.", data].concat()
+}
+
+/// Instructions for four numbers in the storage `0`; `view` is the last part of the reference to it.
+fn viewed(class: &str, elements: u8, view: &[u8]) -> Vec<u8> {
+    let plain = tensor(class, 0, &[4], &[1]);
+    let at = plain.windows(4).position(|window| window == b"K\0tQ").unwrap();
+    [&plain[..at], &[b'K', elements], view, &plain[at + 2..]].concat()
+}
+
+#[test]
+fn files_from_before_torch_1_6_are_checked_before_they_are_believed() {
+    let counted = |count: i64, bytes: usize| [&count.to_le_bytes()[..], &vec![7; bytes]].concat();
+    let good = legacy(&viewed("FloatStorage", 4, b"N"), &["0"], &counted(4, 16));
+    assert_eq!(read(&good).unwrap()["t"].data(&good).as_ref(), [7; 16]);
+    let of = |view: &[u8], listed: &[&str], data: &[u8]| problem(&legacy(&viewed("FloatStorage", 4, view), listed, data));
+    assert_eq!(of(b"N", &["0"], &counted(4, 15)), "storage `0` needs 24 bytes, 23 are left in the file");
+    assert_eq!(of(b"N", &["0"], &[0; 7]), "storage `0` needs 8 bytes, 7 are left in the file");
+    assert_eq!(of(b"N", &["0"], &counted(4, 17)), "1 bytes follow the last storage, expected the end of the file");
+    assert_eq!(of(b"N", &["0"], &counted(5, 20)), "storage `0` has 5 elements, its tensors expect 4");
+    assert_eq!(of(b"N", &["0"], &counted(-1, 16)), "storage `0` has -1 elements, its tensors expect 4");
+    assert_eq!(of(b"N", &["1"], &counted(4, 16)), "storage `1` belongs to no tensor, so that its length is unknown");
+    assert_eq!(of(b"N", &["0", "0"], &counted(4, 16).repeat(2)), "storage `0` is listed twice");
+    assert_eq!(of(b"N", &[], &[]), "the data of tensor `t` should be in the storage `0`, which the file does not list");
+    assert_eq!(of(b"(X\x01\0\0\0vK\x01K\x04t", &["0"], &counted(4, 16)), "tensor `t` needs 5 elements of its storage, which has 4");
+    assert_eq!(of(b"(X\x01\0\0\0vK\x01K\x03t", &["0"], &counted(4, 16)), "tensor `t` needs 4 elements of its storage, which has 3");
+    assert_eq!(of(b"K\x01", &["0"], &counted(4, 16)), "the description of tensor `t` needs a view of a storage, or none");
+    let complex = legacy(&viewed("ComplexFloatStorage", 4, b"N"), &["0"], &counted(4, 32));
+    assert_eq!(problem(&complex), "storage `0` has the element type `ComplexFloatStorage`, which mlreg does not know");
+    let long = [&b"\x8a\x08"[..], &i64::MAX.to_le_bytes(), b"N"].concat();
+    let huge = viewed("FloatStorage", 4, b"").windows(2).position(|window| window == b"K\x04").map(|at| {
+        let plain = viewed("FloatStorage", 4, b"");
+        [&plain[..at], &long, &plain[at + 2..]].concat()
+    });
+    let huge = legacy(&huge.unwrap(), &["0"], &counted(i64::MAX, 16));
+    assert_eq!(problem(&huge), "storage `0` needs too many bytes, 24 are left in the file");
+    let replaced = |from: &[u8], to: &[u8]| {
+        let at = good.windows(from.len()).position(|window| window == from).unwrap();
+        problem(&[&good[..at], to, &good[at + from.len()..]].concat())
+    };
+    assert_eq!(replaced(b"M\xe9\x03.", b"M\xea\x03."), "its protocol version is not what torch wrote before version 1.6: expected 1001");
+    assert_eq!(replaced(b"\x88s.", b"\x89s."), "its byte order is `big`, expected `little`");
+    assert!(replaced(b"](", b"}(").ends_with(" of its pickle needs a list"));
+    for length in 0..good.len() {
+        assert!(read(&good[..length]).is_err(), "cut to {length} bytes");
+    }
 }

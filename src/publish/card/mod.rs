@@ -69,7 +69,12 @@ const LICENSES: &[&str] = &[
 const TASKS: &[(&str, &str)] = &[
     ("autoencoder", "image-to-image"),
     ("t5", "translation"),
+    ("mt5", "translation"),
+    ("umt5", "translation"),
     ("bert", "sentence-similarity"),
+    ("camembert", "sentence-similarity"),
+    ("roberta", "sentence-similarity"),
+    ("xlm-roberta", "sentence-similarity"),
     ("sentence", "sentence-similarity"),
     ("exaone", "text-generation"),
     ("gpt", "text-generation"),

@@ -15,6 +15,7 @@ use std::{
 
 use bytes::Bytes;
 use rayon::prelude::*;
+use serde_json::Value as Json;
 
 use super::{
     BuildWarning, Made,
@@ -121,7 +122,7 @@ impl<'a> Conversion<'a> {
             checkpoint: path.clone(),
             source,
         })?;
-        let part = part(component, settings, architecture);
+        let part = part(component, settings, architecture, checkpoint.config());
         // A part that the architecture does not have is refused where it is read.
         if let Some(part) = part.as_deref().filter(|part| architecture.parts().contains(part)) {
             let honoured = architecture.component_keys(Some(part));
@@ -132,9 +133,14 @@ impl<'a> Conversion<'a> {
         {
             hub.peek(&candidates)?;
         }
-        let files = weight_files(&checkpoint, architecture, part.as_deref()).map_err(in_checkpoint)?;
+        let mut files = weight_files(&checkpoint, architecture, part.as_deref()).map_err(in_checkpoint)?;
+        let documents = Documents { ignored, ..documents(&checkpoint, hub.as_ref(), architecture, &in_checkpoint)? };
+        for places in architecture.module_files(&documents, part.as_deref()) {
+            files.extend(module_file(&checkpoint, hub.as_ref(), places)?);
+        }
+        let base = checkpoint.path("");
         let digest = |file: &PathBuf| {
-            let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let name = file.strip_prefix(&base).unwrap_or(file).to_string_lossy().replace('\\', "/");
             // What is missing is reported, with its name, by whoever reads it.
             let digest = match hub.as_ref().and_then(|hub| hub.digest(&name)) {
                 Some(known) => FileDigest::Known(known),
@@ -144,7 +150,6 @@ impl<'a> Conversion<'a> {
         };
         let used = checkpoint.used_files(&files).map_err(in_checkpoint)?;
         let mut digests = used.iter().map(digest).collect::<Result<BTreeMap<_, _>, StoreError>>()?;
-        let documents = Documents { ignored, ..documents(&checkpoint, hub.as_ref(), architecture, &in_checkpoint)? };
         for name in documents.others.keys() {
             digests.insert(name.clone(), hashing.digest(&checkpoint.path(name))?);
         }
@@ -270,7 +275,7 @@ impl<'a> Conversion<'a> {
         let settings = self.settings;
         let lengths = settings.sequences.iter().chain(&settings.encoder_sequences).chain(&settings.contexts);
         LoadOptions {
-            part: part(self.component, settings, self.architecture),
+            part: part(self.component, settings, self.architecture, self.documents.config.as_ref()),
             compute: data_type(axes.precision),
             signed_range: settings.range == PictureRange::Signed,
             clamp: settings.clamp,
@@ -484,11 +489,24 @@ impl<'a> Conversion<'a> {
     }
 }
 
-/// The part of the architecture: what the manifest says, or the component's own name, or the only one there is.
-fn part(component: &str, settings: &manifest::Conversion, architecture: &dyn Architecture) -> Option<String> {
-    let parts = architecture.parts();
-    let named = || parts.iter().find(|part| **part == component).or_else(|| parts.first().filter(|_| parts.len() == 1));
-    settings.part.clone().or_else(|| named().map(|part| (*part).to_owned()))
+/// The part of the architecture: what the manifest says, or the config, or the component's own name, or the usual one.
+fn part(component: &str, settings: &manifest::Conversion, architecture: &dyn Architecture, config: Option<&Json>) -> Option<String> {
+    let named = || architecture.parts().iter().copied().find(|part| *part == component);
+    let part = || architecture.described_part(config).or_else(named).or_else(|| architecture.default_part());
+    settings.part.clone().or_else(|| part().map(str::to_owned))
+}
+
+/// The weight file of a module: the first of its places where there is one.
+fn module_file(checkpoint: &Checkpoint, hub: Option<&HubCheckpoint>, places: Vec<String>) -> Result<Option<String>, Error> {
+    for place in places {
+        if let Some(hub) = hub {
+            hub.bring_document(&place)?;
+        }
+        if checkpoint.has_file(&place) {
+            return Ok(Some(place));
+        }
+    }
+    Ok(None)
 }
 
 /// The weight files: those that the architecture knows by name, or the usual ones, or the only one that holds the part's tensors.
