@@ -224,10 +224,6 @@ impl ArchError {
     /// What the user can do.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::UnknownName { name, known } => {
-                let near = crate::manifest::nearest(name, known.iter().copied(), 1);
-                near.first().map(|near| format!("did you mean `{near}`?"))
-            }
             Self::NoConfig { known } => Some(format!("name it in the component: architecture = \"...\", one of {}", known.join(", "))),
             Self::UnknownConfig { known, .. } => {
                 Some(format!("mlreg converts {}; a bundle made elsewhere can be taken in with `import`", known.join(", ")))

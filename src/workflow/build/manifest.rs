@@ -62,7 +62,7 @@ fn converted(file: &Path, path: &str) -> String {
     let checkpoint = Checkpoint::open(file).ok();
     let family = checkpoint.as_ref().and_then(|checkpoint| arch::detect(checkpoint.config()).ok());
     let (name, keys) = match family {
-        Some(family) if family.has_chunks() => {
+        Some(family) if family.component_keys(None).contains(&"chunks") => {
             ("lm", "sequence = [1, 64]      # tokens of a call\ncontext = 512\ncache = \"state\"\nmultifunction = true\ntarget = \"iOS18\"")
         }
         Some(family) if family.shape_key() == "size" => {
