@@ -18,8 +18,7 @@ pub fn progress(printer: &Printer, settings: &Settings) -> Arc<dyn Progress> {
         _ if io::stderr().is_terminal() && !settings.plain_terminal => {
             Arc::new(Bars { bars: MultiProgress::with_draw_target(ProgressDrawTarget::stderr()), printer: printer.clone() })
         }
-        Verbosity::Normal => Arc::new(Silent),
-        Verbosity::Verbose => Arc::new(Lines { printer: printer.clone() }),
+        Verbosity::Normal | Verbosity::Verbose => Arc::new(Lines { printer: printer.clone() }),
     }
 }
 
@@ -79,7 +78,7 @@ fn style(total: Amount) -> ProgressStyle {
     ProgressStyle::with_template(template).expect("the templates above are valid").progress_chars("=> ")
 }
 
-/// A line when a task is done.
+/// A line when a task begins or is done, for those who want every detail.
 #[derive(Debug)]
 struct Lines {
     printer: Printer,

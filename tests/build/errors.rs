@@ -63,41 +63,41 @@ fn keys_without_a_meaning_are_refused_where_they_stand() {
         (
             bert,
             "sequence = 8\ncontext = 8\ncache = \"state\"",
-            "m.toml:10:11: component `c`: `context` has no meaning for part `encoder` of `bert`",
+            "m.toml:9:11: component `c`: `context` has no meaning for part `encoder` of `bert`",
         ),
-        (bert, "sequence = 8\nlogits = \"last\"", "m.toml:10:10: component `c`: `logits` has no meaning for part `encoder` of `bert`"),
-        (bert, "size = 8", "m.toml:9:8: component `c`: `size` has no meaning for part `encoder` of `bert`"),
-        (bert, "sequence = 8\nrange = \"signed\"", "m.toml:10:9: component `c`: `range` has no meaning for part `encoder` of `bert`"),
-        (lm, "sequence = 8\nlayout = \"nhwc\"", "m.toml:10:10: component `c`: `layout` has no meaning for part `decoder` of `llama`"),
+        (bert, "sequence = 8\nlogits = \"last\"", "m.toml:9:10: component `c`: `logits` has no meaning for part `encoder` of `bert`"),
+        (bert, "size = 8", "m.toml:8:8: component `c`: `size` has no meaning for part `encoder` of `bert`"),
+        (bert, "sequence = 8\nrange = \"signed\"", "m.toml:9:9: component `c`: `range` has no meaning for part `encoder` of `bert`"),
+        (lm, "sequence = 8\nlayout = \"nhwc\"", "m.toml:9:10: component `c`: `layout` has no meaning for part `decoder` of `llama`"),
         (
             lm,
             "sequence = 8\nencoder-sequence = 8",
-            "m.toml:10:20: component `c`: `encoder-sequence` has no meaning for part `decoder` of `llama`",
+            "m.toml:9:20: component `c`: `encoder-sequence` has no meaning for part `decoder` of `llama`",
         ),
-        (lm, "sequence = 8\nclamp = true", "m.toml:10:9: component `c`: `clamp` has no meaning for part `decoder` of `llama`"),
+        (lm, "sequence = 8\nclamp = true", "m.toml:9:9: component `c`: `clamp` has no meaning for part `decoder` of `llama`"),
         (
             t5,
             "part = \"encoder\"\nsequence = 8\nlogits = \"last\"",
-            "m.toml:11:10: component `c`: `logits` has no meaning for part `encoder` of `t5`",
+            "m.toml:10:10: component `c`: `logits` has no meaning for part `encoder` of `t5`",
         ),
         (
             t5,
             "part = \"cross\"\nsequence = 8\nattention = \"split\"",
-            "m.toml:11:13: component `c`: `attention` has no meaning for part `cross` of `t5`",
+            "m.toml:10:13: component `c`: `attention` has no meaning for part `cross` of `t5`",
         ),
-        (t5, "part = \"decoder\"\nsequence = 8\nchunks = 2", "m.toml:11:10: component `c"),
+        (t5, "part = \"decoder\"\nsequence = 8\nchunks = 2", "m.toml:10:10: component `c"),
         (
             tae,
             "part = \"decoder\"\nsize = 64\nlinear = \"conv\"",
-            "m.toml:11:10: component `c`: `linear` has no meaning for part `decoder`",
+            "m.toml:10:10: component `c`: `linear` has no meaning for part `decoder`",
         ),
-        (tae, "part = \"encoder\"\nsize = 64\nclamp = true", "m.toml:11:9: component `c`: `clamp` has no meaning for part `encoder`"),
+        (tae, "part = \"encoder\"\nsize = 64\nclamp = true", "m.toml:10:9: component `c`: `clamp` has no meaning for part `encoder`"),
     ] {
         let text = refused(&project, &component(fixture, keys));
         assert!(text.starts_with(expected) && text.contains("| leave it out; `"), "{keys}: {text}");
     }
     let text = refused(&project, &component(lm, "sequence = 8\ncontext = 64"));
-    assert!(text.starts_with("m.toml:10:11: component `c`: `context` needs `cache` beside it"), "{text}");
+    assert!(text.starts_with("m.toml:9:11: component `c`: `context` needs `cache` beside it"), "{text}");
     let text = refused(&project, &component(lm, "sequence = 8\ncontext = 64\ncache = \"state\"\nwindow-cache = true"));
     assert!(text.contains("window-cache true does not fit: no layer of this model has a window"), "{text}");
     let text = refused(&project, &component(lm, "sequence = 64\ncontext = 32\ncache = \"state\""));
