@@ -163,6 +163,11 @@ pub trait Architecture: Sync {
         Ok(None)
     }
 
+    /// What the documents say that the checkpoint was made for, where the part is something else; and the key that builds that.
+    fn other_part(&self, _documents: &Documents, _part: Option<&str>) -> Option<(&'static str, &'static str)> {
+        None
+    }
+
     /// The documents beside config.json that count, by path; `read` gives one, where it is there.
     fn documents(&self, _read: &dyn Fn(&str) -> Option<Json>) -> Vec<String> {
         Vec::new()

@@ -11,6 +11,9 @@ use crate::manifest::release::{self, BundleKind, Interface, Release, Variant};
 const PARAMETERS: &[&str] =
     &["bundle", "function", "inputs", "model", "models", "options", "outputs", "predict", "results", "state", "makeState"];
 
+/// Architectures that read a text at once: logits of theirs are scores of labels.
+const ENCODERS: &[&str] = &["bert", "camembert", "roberta", "xlm-roberta"];
+
 /// A bundle, under every name that it may be placed as.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Bundle {
@@ -24,6 +27,9 @@ pub(super) struct Bundle {
     pub functions: Vec<Function>,
     #[serde(skip)]
     pub component: String,
+    /// Whether its logits are scores of labels, not of next tokens.
+    #[serde(skip)]
+    pub scores_labels: bool,
     #[serde(skip)]
     pub axes: BTreeMap<String, String>,
 }
@@ -141,6 +147,10 @@ pub(super) fn bundles(release: &Release, package: &str) -> Vec<Bundle> {
             found.extend(members.iter().map(|member| bundle(&member.0.id, &[*member], &mut values, &mut types)));
         }
     }
+    for bundle in &mut found {
+        let architecture = release.sources.get(&bundle.component).and_then(|source| source.architecture.as_deref());
+        bundle.scores_labels = architecture.is_some_and(|name| ENCODERS.contains(&name));
+    }
     found
 }
 
@@ -173,6 +183,7 @@ fn bundle(name: &str, members: &[(&Variant, &Interface)], values: &mut Scope, ty
         places: places.iter().map(|place| literal(place)).collect(),
         functions,
         component: first.component.clone(),
+        scores_labels: false,
         axes: first.axes.clone(),
     }
 }

@@ -80,7 +80,7 @@ fn place<'a>(bundle: &'a Bundle, interface: &Interface) -> Option<(&'a str, Plac
     let hands_on = hidden || hidden_out;
     let known = [IDS, HIDDEN, POSITION, "attention_mask"];
     let is_known = |feature: &Feature| known.contains(&feature.name.as_str()) || is_cache(feature);
-    if !is_masked || !interface.inputs.iter().all(is_known) {
+    if !is_masked || bundle.scores_labels || !interface.inputs.iter().all(is_known) {
         return None;
     }
     if starts && ends {

@@ -193,3 +193,11 @@ fn what_is_not_there_is_said() {
     let lonely = sandbox.run(&["run", "bare", "--text", "x", "--tokenizer", &tokenizer]);
     assert!(lonely.code == Some(1) && lonely.stderr.contains("`bare` has no decoder that can be run"), "{lonely:?}");
 }
+
+#[test]
+fn classifiers_do_not_go_on_with_a_text() {
+    let sandbox = Sandbox::new();
+    build(&sandbox, "ner", &[("tagger", "bert/token_classifier", "sequence = 16\ntarget = \"iOS17\"")], &["bert/minilm/tokenizer.json"]);
+    let run = sandbox.run(&["run", "ner", "--text", "hello"]);
+    assert!(run.code == Some(1) && run.stderr.contains("`ner` has no encoder of text"), "{run:?}");
+}

@@ -9,6 +9,7 @@ mod fetching;
 mod http_server;
 #[path = "../support/hub_server.rs"]
 mod hub_server;
+mod modules;
 mod publishing;
 mod sources;
 mod strangers;

@@ -320,3 +320,53 @@ fn network(
     };
     Network { description: outputs.description().to_owned(), interfaces: Box::new(interfaces), stages, compute: options.compute, notes }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::arch;
+
+    fn detected(config: &Json) -> (String, Option<&'static str>) {
+        match arch::detect(Some(config)) {
+            Ok(found) => (found.name().to_owned(), found.described_part(Some(config))),
+            Err(error) => (error.to_string(), None),
+        }
+    }
+
+    #[test]
+    fn configs_are_told_apart_by_kind_and_class() {
+        for (kind, class, name, part) in [
+            (Some("bert"), "BertModel", "bert", Some("encoder")),
+            (Some("bert"), "BertForMaskedLM", "bert", Some("encoder")),
+            (None, "BertForSequenceClassification", "bert", Some("classifier")),
+            (Some("bert"), "BertForMultipleChoice", "bert", None),
+            (Some("roberta"), "RobertaForTokenClassification", "roberta", Some("token-classifier")),
+            (Some("xlm-roberta"), "XLMRobertaModel", "xlm-roberta", Some("encoder")),
+            (Some("camembert"), "CamembertForQuestionAnswering", "camembert", Some("question-answering")),
+            (None, "T5WithLMHeadModel", "t5", None),
+            (None, "MT5EncoderModel", "mt5", None),
+            (Some("umt5"), "UMT5ForConditionalGeneration", "umt5", None),
+        ] {
+            let config = json!({ "model_type": kind, "architectures": [class] });
+            assert_eq!(detected(&config), (name.to_owned(), part), "{config}");
+        }
+        for config in
+            [json!({ "model_type": "electra", "architectures": ["ElectraModel"] }), json!({ "architectures": ["BertGenerationEncoder"] })]
+        {
+            assert!(detected(&config).0.contains("which mlreg does not convert"), "{config}");
+        }
+    }
+
+    #[test]
+    fn old_and_new_names_of_one_norm_exclude_each_other() {
+        let mut weights = crate::checkpoint::MemoryWeights::default();
+        weights.insert_f32("a.LayerNorm.gamma", &[1], &[1.0]);
+        weights.insert_f32("a.LayerNorm.bias", &[1], &[1.0]);
+        one_name_per_norm(&weights).unwrap();
+        weights.insert_f32("a.LayerNorm.beta", &[1], &[1.0]);
+        let error = one_name_per_norm(&weights).unwrap_err().to_string();
+        assert_eq!(error, "the checkpoint holds `a.LayerNorm.beta` and `a.LayerNorm.bias`, which are two names of one tensor");
+    }
+}

@@ -110,6 +110,12 @@ impl Architecture for Family {
         Some("decoder")
     }
 
+    fn other_part(&self, documents: &Documents, part: Option<&str>) -> Option<(&'static str, &'static str)> {
+        const TEXT: &str = "the checkpoint has a modules.json, which makes it a sentence encoder; this bundle is its language model";
+        let is_other = part != Some(ENCODER) && SentenceModules::are_described(documents);
+        is_other.then_some((TEXT, "part = \"encoder\" builds the sentence encoder"))
+    }
+
     fn documents(&self, read: &dyn Fn(&str) -> Option<Json>) -> Vec<String> {
         std::iter::once(GENERATION.to_owned()).chain(SentenceModules::documents(read)).collect()
     }

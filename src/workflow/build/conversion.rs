@@ -175,8 +175,21 @@ impl<'a> Conversion<'a> {
         self.documents.config.as_ref()?.get(STAND_IN)?.as_str().map(str::to_owned)
     }
 
+    /// What is worth knowing about the component.
+    pub(super) fn warnings(&self) -> Vec<BuildWarning> {
+        let part = part(self.component, self.settings, self.architecture, self.documents.config.as_ref());
+        let other = self.architecture.other_part(&self.documents, part.as_deref()).map(|(text, advice)| BuildWarning {
+            component: self.component.to_owned(),
+            rule: "sentence-encoder",
+            variants: Vec::new(),
+            text: text.to_owned(),
+            advice: Some(advice),
+        });
+        self.length_warning().into_iter().chain(other).collect()
+    }
+
     /// What is worth knowing about the lengths that the component asks for.
-    pub(super) fn warning(&self) -> Option<BuildWarning> {
+    fn length_warning(&self) -> Option<BuildWarning> {
         let config = Config::of(&self.documents, self.architecture).ok()?;
         let trained = self.architecture.trained_positions(config).ok()??;
         let (key, lengths) = match self.settings.contexts.as_slice() {

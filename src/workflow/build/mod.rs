@@ -113,7 +113,7 @@ pub struct PackageReport {
 pub struct BuildWarning {
     /// The component.
     pub component: String,
-    /// The name of the rule, which stays: one of `inspect`, `beyond-training` or `stand-in`.
+    /// The name of the rule, which stays: one of `inspect`, `beyond-training`, `sentence-encoder` or `stand-in`.
     pub rule: &'static str,
     /// The variants that it is about; none where it is about the component.
     pub variants: Vec<String>,
@@ -400,7 +400,7 @@ impl<'a> Package<'a> {
             if plans.is_empty() {
                 continue;
             }
-            warnings.extend(input.warning());
+            warnings.extend(input.warnings());
             let made = input.make(context, shelf, self.manifest, &plans, &shared);
             for mut made in made.map_err(|error| place::at(component, self.path, error))? {
                 self.assign(&mut made.variant);
@@ -463,10 +463,10 @@ fn collect(warnings: &mut Vec<BuildWarning>, variant: &Variant, found: DraftWarn
 }
 
 impl Input<'_> {
-    fn warning(&self) -> Option<BuildWarning> {
+    fn warnings(&self) -> Vec<BuildWarning> {
         match self {
-            Self::Checkpoint(conversion) => conversion.warning(),
-            Self::Bundles { .. } | Self::Files(_) => None,
+            Self::Checkpoint(conversion) => conversion.warnings(),
+            Self::Bundles { .. } | Self::Files(_) => Vec::new(),
         }
     }
 

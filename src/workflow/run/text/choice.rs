@@ -178,7 +178,12 @@ pub(super) fn choose(context: &Context, options: &TextChoice<'_>) -> Result<Chos
     let (sentences, tokens) = (with("sentence_embedding"), with("hidden_states"));
     let later = candidates.iter().any(|it| language::is_later_chunk(&it.interface));
     let whole = |it: &&Candidate| language::is_language_model(&it.interface) && (later || has(&it.interface.outputs, "logits"));
-    let language: Vec<Candidate> = candidates.iter().filter(whole).cloned().collect();
+    let mut language: Vec<Candidate> = Vec::new();
+    for candidate in candidates.iter().filter(whole) {
+        if candidate.is_cached() || !language::scores_labels(&candidate.open(context)?) {
+            language.push(candidate.clone());
+        }
+    }
     let decoders = candidates.iter().filter(|it| has(&it.interface.inputs, "decoder_input_ids")).cloned().collect();
     let name = options.subject.to_string();
     let encoder = match (sentences.is_empty(), tokens.is_empty()) {

@@ -29,6 +29,11 @@ pub(super) fn is_language_model(interface: &Interface) -> bool {
     masked && (takes("input_ids") && has(&interface.outputs, LOGITS) || is_later_chunk(interface) || is_first_chunk(interface))
 }
 
+/// Whether the logits of a bundle are scores of labels, which its metadata name, and not of next tokens.
+pub(super) fn scores_labels(bundle: &Bundle) -> bool {
+    bundle.package.metadata().user_defined.contains_key("dev.mlreg.labels")
+}
+
 /// Whether a bundle takes what a chunk before it gives.
 pub(super) fn is_later_chunk(interface: &Interface) -> bool {
     has(&interface.inputs, STATES) && (has(&interface.outputs, STATES_OUT) || has(&interface.outputs, LOGITS))
