@@ -303,6 +303,7 @@ fn links_of_the_cache_of_other_clients_say_what_their_bytes_are() {
     let user = offline("right");
     built(&user, &text);
     assert_eq!(shown(&user).sources["decoder"].files, local(&scene, "local", "decoder").sources["decoder"].files);
+    built(&offline("plain"), &plain_files("[\"hf://acme/taef1/vae/config.json\", \"hf://acme/taef1/vae/*.safetensors\"]"));
     for (number, name) in ["config.json", WEIGHTS].into_iter().enumerate() {
         let place = fs::canonicalize(root.join("snapshots").join(&commit).join("vae").join(name)).unwrap();
         let right = fs::read(&place).unwrap();

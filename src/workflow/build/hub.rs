@@ -8,6 +8,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
     path::{Path, PathBuf},
+    slice,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -346,13 +347,14 @@ impl HubCheckpoint {
         Ok(())
     }
 
-    /// Makes it known what tensors some files have, for a choice between them: nothing of this is used for anything else, since nobody has checked it.
+    /// Makes it known what tensors some files have, for a choice between them. The headers are not checked, so that nothing else is made of them,
+    /// and they are not kept.
     pub(super) fn peek(&self, names: &[String]) -> Result<(), Error> {
         for name in names {
             let source = self.source(name);
             let Some((digest, size)) = self.files.list().get(&source).and_then(|file| Some((file.sha256?, file.size))) else { continue };
             if !name.ends_with(SAFETENSORS) || self.is_here(&digest, size)? || self.files.checkout.is_offline() {
-                self.bring(slice_of(name))?;
+                self.bring(slice::from_ref(name))?;
                 continue;
             }
             let place = self.folder.path().join(name);
@@ -373,21 +375,17 @@ impl HubCheckpoint {
         let release = description([(digest, size)].into_iter());
         let reader = self.files.checkout.reader(self.files.paths(&[(digest, (source, size))].into())?)?;
         let mut bytes = Vec::new();
-        let mut read_to = |end: u64| {
-            let Some(range) = ByteRange::new(bytes.len() as u64, end.min(size) - bytes.len() as u64) else {
-                return Ok::<_, Error>(bytes.clone());
-            };
+        // First its length, then itself. A length that cannot be is found by the reader of the header.
+        for _ in 0..2 {
+            let end = bytes.first_chunk().map_or(8, |length| 8 + u64::from_le_bytes(*length).min(LONGEST_HEADER)).min(size);
+            let Some(range) = ByteRange::new(bytes.len() as u64, end - bytes.len() as u64) else { break };
             let mut sink = |part: &[u8]| {
                 bytes.extend_from_slice(part);
                 Ok(())
             };
             self.files.handle.block_on(reader.read(&release, &digest, range, &mut sink))?;
-            Ok(bytes.clone())
-        };
-        let start = read_to(8)?;
-        // A length that cannot be is found by the reader of the header.
-        let length = start.first_chunk().map_or(0, |length| u64::from_le_bytes(*length)).min(LONGEST_HEADER);
-        read_to(8 + length)
+        }
+        Ok(bytes)
     }
 
     /// The tensors of some files, which come now, whole and checked.
@@ -395,10 +393,6 @@ impl HubCheckpoint {
         self.bring(names)?;
         Ok(checkpoint.weights(names))
     }
-}
-
-fn slice_of(name: &String) -> &[String] {
-    std::slice::from_ref(name)
 }
 
 /// The folder of the files that count: the address's own, or that of the file that it names.
