@@ -338,7 +338,8 @@ mod system {
     }
 
     pub(super) fn free_bytes(path: &Path) -> Option<u64> {
-        let found = statvfs(path).ok()?;
+        // File systems of the network that count nothing say that they have nothing.
+        let found = statvfs(path).ok().filter(|found| found.f_blocks > 0)?;
         found.f_bavail.checked_mul(found.f_frsize)
     }
 }

@@ -6,7 +6,7 @@ use semver::{BuildMetadata, Version};
 
 use super::documents;
 use crate::{
-    base::{Digest, PackageName, RelativePath},
+    base::{Digest, PackageName, PathTree, RelativePath, name_key},
     manifest::release::{Blob, BundleKind, Delivery, FileEntry, Release, SCHEMA, Variant},
 };
 
@@ -44,19 +44,25 @@ pub struct CollectedFile {
 }
 
 impl Collection {
-    /// The bundles among `files`. `name` becomes the package's name as far as the rules for names allow; `commit` identifies the tree.
+    /// The bundles among `files`; those with names that some file system does not hold are left out. `name` becomes the package's name as far as the rules for names allow; `commit` identifies the tree.
     pub fn new(name: &str, commit: &str, files: &BTreeMap<String, CollectedFile>) -> Self {
         let mut found: BTreeMap<RelativePath, CollectedBundle> = BTreeMap::new();
+        let mut unfit: BTreeSet<RelativePath> = BTreeSet::new();
         for (path, file) in files {
             let Some((bundle, kind, inner)) = inside_bundle(path) else { continue };
+            let Some(inner) = inner else {
+                unfit.insert(bundle);
+                continue;
+            };
             let empty = || CollectedBundle { path: bundle.clone(), kind, files: BTreeMap::new() };
             found.entry(bundle.clone()).or_insert_with(empty).files.insert(inner, file.clone());
         }
+        found.retain(|path, bundle| !unfit.contains(path) && bundle.is_placeable());
         let mut stems: BTreeMap<String, usize> = BTreeMap::new();
         for bundle in found.values() {
-            *stems.entry(bundle.stem().to_lowercase()).or_default() += 1;
+            *stems.entry(name_key(bundle.stem())).or_default() += 1;
         }
-        let id = |bundle: &CollectedBundle| match stems[&bundle.stem().to_lowercase()] {
+        let id = |bundle: &CollectedBundle| match stems[&name_key(bundle.stem())] {
             1 => bundle.stem().to_owned(),
             _ => bundle.whole_name(),
         };
@@ -111,6 +117,12 @@ impl CollectedBundle {
         name.strip_suffix(self.kind.extension()).unwrap_or(name)
     }
 
+    /// Whether every file system can hold its files beside each other.
+    fn is_placeable(&self) -> bool {
+        let mut tree = PathTree::default();
+        self.files.keys().all(|path| tree.add(path.as_str(), true).is_ok())
+    }
+
     /// Its path without the ending, as one name.
     fn whole_name(&self) -> String {
         let path = self.path.as_str();
@@ -136,12 +148,12 @@ impl CollectedBundle {
     }
 }
 
-/// The bundle that a file lies in, and its path there. The outermost one counts.
-fn inside_bundle(path: &str) -> Option<(RelativePath, BundleKind, RelativePath)> {
+/// The bundle that a file lies in, and its path there, if that is one. The outermost bundle counts.
+fn inside_bundle(path: &str) -> Option<(RelativePath, BundleKind, Option<RelativePath>)> {
     let mut ends = path.match_indices('/').map(|(at, _)| at);
     let end = ends.find(|end| is_folder_kind(kind_of(&path[..*end])))?;
     let kind = kind_of(&path[..end]);
-    Some((path[..end].parse().ok()?, kind, path[end + 1..].parse().ok()?))
+    Some((path[..end].parse().ok()?, kind, path[end + 1..].parse().ok()))
 }
 
 fn kind_of(path: &str) -> BundleKind {
@@ -187,6 +199,23 @@ mod tests {
         assert_eq!(found.bundles.keys().collect::<Vec<_>>(), ["Decoder", "base-Encoder", "tiny-Encoder"]);
         assert_eq!(found.bundles["tiny-Encoder"].files.len(), 2);
         assert_eq!((found.package.as_str(), found.version.to_string()), ("whisperkit_coreml", "0.0.0+abababababab".to_owned()));
+    }
+
+    #[test]
+    fn bundles_that_no_system_holds_whole_are_left_out() {
+        let found = collection(&[
+            "a/One.mlpackage/x",
+            "b/one.mlpackage/x",
+            "E\u{301}.mlpackage/x",
+            "d/\u{e9}.mlpackage/x",
+            "Odd.mlpackage/x",
+            "Odd.mlpackage/y*",
+            "Twice.mlmodelc/s",
+            "Twice.mlmodelc/\u{17f}",
+        ]);
+        assert_eq!(found.bundles.keys().collect::<Vec<_>>(), ["E\u{301}", "a-One", "b-one", "d-\u{e9}"]);
+        let all = found.bundles.keys().cloned().collect();
+        assert_eq!(Release::parse(&found.release(&all, &BTreeMap::new())).unwrap().variants.len(), 4);
     }
 
     #[test]
