@@ -164,6 +164,15 @@ pub enum EvaluationError {
         #[source]
         source: io::Error,
     },
+    /// A mistake in a page's template.
+    #[error("cannot make the page `{}`", path.display())]
+    Page {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with the template.
+        #[source]
+        source: Box<minijinja::Error>,
+    },
 }
 
 impl EvaluationError {
