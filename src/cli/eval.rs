@@ -98,7 +98,7 @@ pub(super) struct EvalArguments {
     /// Take input tensors from FILE instead of making them
     #[arg(long, value_name = "FILE", conflicts_with = "golden")]
     input: Vec<PathBuf>,
-    /// How many inputs are made
+    /// Number of generated inputs
     #[arg(long, value_name = "N", default_value = "1", hide_default_value = true, requires = "against")]
     samples: u32,
     /// Seed of the generated inputs

@@ -2,7 +2,10 @@
 //! matter; everything else belongs to the authors and stays, and so does a key that they changed.
 
 mod front;
+mod quality;
 mod section;
+
+pub use quality::{Quality, QualityError};
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -104,13 +107,13 @@ pub struct ModelCard {
 }
 
 impl ModelCard {
-    /// The card of a release in the repository `ORG/REPO`.
-    pub fn new(repository: &str, release: &Release, layout: Layout) -> Self {
+    /// The card of a release in the repository `ORG/REPO`, with what evaluations found.
+    pub fn new(repository: &str, release: &Release, layout: Layout, quality: &[Quality]) -> Self {
         Self {
             package: release.package.to_string(),
             title: repository.rsplit('/').next().unwrap_or(repository).to_owned(),
             keys: keys(release),
-            section: section::section(repository, release, layout),
+            section: section::section(repository, release, layout, quality),
         }
     }
 
@@ -247,7 +250,7 @@ mod tests {
     }
 
     fn card(version: &str, license: &str) -> ModelCard {
-        ModelCard::new("acme/tae", &release(version, license), Layout::Linked)
+        ModelCard::new("acme/tae", &release(version, license), Layout::Linked, &[])
     }
 
     #[test]
@@ -314,7 +317,7 @@ mod tests {
         let source = release.sources.get_mut("decoder").unwrap();
         source.repository = Some("acme/x: y -->; a=b\nlicense: none".to_owned());
         release.description = Some("Ends here <!-- mlreg:end tae --> or ---\nnot.".to_owned());
-        let card = |release: &Release| ModelCard::new("acme/tae", release, Layout::Linked);
+        let card = |release: &Release| ModelCard::new("acme/tae", release, Layout::Linked, &[]);
         let text = card(&release).render(None);
         assert!(text.contains("\nbase_model: \"acme/x: y --\\u003e\\u003b a=b\\nlicense: none\"\n"), "{text}");
         assert_eq!(text.matches("<!-- mlreg:end tae -->").count(), 1, "{text}");

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::quality::Quality;
 use crate::{
     base::{Platform, Target},
     codegen,
@@ -14,7 +15,7 @@ const ABOUT: &str = "https://crates.io/crates/mlreg";
 /// How many interfaces are shown.
 const MOST_INTERFACES: usize = 8;
 
-pub(super) fn section(repository: &str, release: &Release, layout: Layout) -> String {
+pub(super) fn section(repository: &str, release: &Release, layout: Layout, quality: &[Quality]) -> String {
     let mut text = format!("\n## {} {}\n\n", release.package, release.version);
     if let Some(description) = &release.description {
         // A mark inside it would end the part.
@@ -22,6 +23,10 @@ pub(super) fn section(repository: &str, release: &Release, layout: Layout) -> St
     }
     variants(&mut text, release);
     interfaces(&mut text, release);
+    if !quality.is_empty() {
+        text.push_str("### Quality\n\n");
+        quality.iter().for_each(|quality| quality.write(&mut text));
+    }
     download(&mut text, repository, release, layout);
     swift(&mut text, release);
     python(&mut text, repository, release, layout);
@@ -137,12 +142,12 @@ fn systems(target: Option<Target>) -> String {
 }
 
 /// A text as code in a cell of a table.
-fn code(text: &str) -> String {
+pub(super) fn code(text: &str) -> String {
     format!("`{}`", cell(text).replace('`', "'"))
 }
 
 /// A text that cannot end its cell or begin a mark.
-fn cell(text: &str) -> String {
+pub(super) fn cell(text: &str) -> String {
     let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     text.replace('|', "\\|").replace("<!--", "<! --").replace("-->", "-- >")
 }
@@ -187,7 +192,7 @@ mod tests {
 
     #[test]
     fn interfaces_are_told_once() {
-        let text = section("acme/minilm", &release("mlpackage"), Layout::Linked);
+        let text = section("acme/minilm", &release("mlpackage"), Layout::Linked, &[]);
         let wanted = "### Inputs and outputs\n\n`encoder-s64-ios15`, `encoder-s64-ios18`\n\n| | name | type | shape |\n|---|---|---|---|\n\
                       | input | `input_ids` | int32 | [1, 64] |\n| input | `a\\|b'c` | float16 |  |\n\
                       | output | `sentence_embedding` | float16 | [1, 384] |\n\n";
@@ -197,16 +202,16 @@ mod tests {
 
     #[test]
     fn every_way_to_use_it_is_told() {
-        let text = section("acme/minilm", &release("mlpackage"), Layout::Linked);
+        let text = section("acme/minilm", &release("mlpackage"), Layout::Linked, &[]);
         assert!(text.contains("allow_patterns=\"minilm/encoder-s64-ios15.mlpackage/*\""), "{text}");
         assert!(text.contains("coremltools.models.MLModel(f\"{folder}/minilm/encoder-s64-ios15.mlpackage\")"), "{text}");
         assert!(text.contains("```swift\nlet models = Minilm.Models(folder: folder)"), "{text}");
         assert!(text.contains("](https://crates.io/crates/mlreg)"), "{text}");
-        let compiled = section("acme/minilm", &release("mlmodelc"), Layout::Linked);
+        let compiled = section("acme/minilm", &release("mlmodelc"), Layout::Linked, &[]);
         assert!(compiled.contains("coremltools.models.CompiledMLModel("), "{compiled}");
-        let shared = section("acme/minilm", &release("mlpackage"), Layout::Shared);
+        let shared = section("acme/minilm", &release("mlpackage"), Layout::Shared, &[]);
         assert!(!shared.contains("hf download") && !shared.contains("snapshot_download"), "bundles lie there without weights: {shared}");
-        let files = section("acme/minilm", &release("files"), Layout::Linked);
+        let files = section("acme/minilm", &release("files"), Layout::Linked, &[]);
         assert!(!files.contains("coremltools") && !files.contains("### Swift"), "{files}");
     }
 }

@@ -130,7 +130,8 @@ pub(super) fn decibels(title: &'static str, data: &[Datum], threshold: Option<f6
     bars(title, note, data, axis.ticks(step, |level| format!("{level:.0}")), |value| (axis.percent(value), equal_or(value)))
 }
 
-fn equal_or(value: f64) -> String {
+/// Decibels; infinite ones are of equal signals.
+pub(super) fn equal_or(value: f64) -> String {
     if value == f64::INFINITY { "equal".to_owned() } else { format!("{value:.2} dB") }
 }
 

@@ -35,19 +35,21 @@ struct Pictures {
     groups: Vec<Group>,
 }
 
+/// What was expected, and what came out instead. Pictures are PNG files in base64.
 #[derive(Debug, Serialize)]
 struct Group {
     title: String,
-    panels: Vec<Panel>,
+    expected: String,
+    pairs: Vec<Pair>,
 }
 
 #[derive(Debug, Serialize)]
-struct Panel {
-    kind: &'static str,
+struct Pair {
     bundle: String,
-    note: String,
-    /// A PNG file in base64.
-    data: String,
+    found: String,
+    psnr: String,
+    difference: String,
+    largest: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -194,19 +196,17 @@ fn pictures(report: &EvalReport, strips: &[Strip]) -> Result<Option<Pictures>, E
         let index = known.unwrap_or_else(|| {
             let parts = [output.as_str(), case.as_str(), &strip.size].into_iter().filter(|part| !part.is_empty());
             let title = parts.collect::<Vec<_>>().join(", ");
-            let panel = Panel { kind: "Expected", bundle: String::new(), note: String::new(), data: encode(&expected) };
-            groups.push((expected, Group { title, panels: vec![panel] }));
+            let group = Group { title, expected: encode(&expected), pairs: Vec::new() };
+            groups.push((expected, group));
             groups.len() - 1
         });
         let psnr = report
             .outputs()
             .find(|(judged, of, found)| judged.bundle == *bundle && of.case == *case && found.name == *output)
-            .map_or(String::new(), |(.., output)| format!("PSNR {:.2} dB", output.metrics.psnr));
-        let at_most = format!("at most {}", number(f64::from(strip.largest)));
-        groups[index].1.panels.extend([
-            Panel { kind: "Found", bundle: bundle.clone(), note: psnr, data: encode(&found) },
-            Panel { kind: "Difference", bundle: bundle.clone(), note: at_most, data: encode(&difference) },
-        ]);
+            .map_or(String::new(), |(.., output)| format!("PSNR {}", chart::equal_or(output.metrics.psnr)));
+        let largest = format!("at most {}", number(f64::from(strip.largest)));
+        let pair = Pair { bundle: bundle.clone(), found: encode(&found), psnr, difference: encode(&difference), largest };
+        groups[index].1.pairs.push(pair);
     }
     let groups: Vec<Group> = groups.into_iter().map(|(_, group)| group).collect();
     Ok((!groups.is_empty()).then(|| Pictures { scale: number(f64::from(largest)), groups }))

@@ -85,11 +85,18 @@ fn common(a: &[&str], b: &[&str]) -> (Vec<bool>, Vec<bool>) {
 
 fn spans(words: &[&str], common: &[bool], other: Mark) -> Vec<Span> {
     let mut spans: Vec<Span> = Vec::new();
-    for (word, common) in words.iter().zip(common) {
-        let mark = if *common { Mark::Same } else { other };
-        match spans.last_mut().filter(|span| span.mark == mark) {
-            Some(span) => span.text.push_str(word),
-            None => spans.push(Span { text: (*word).to_owned(), mark }),
+    let mut put = |text: &str, mark: Mark| match spans.last_mut().filter(|span| span.mark == mark) {
+        Some(span) => span.text.push_str(text),
+        None => spans.push(Span { text: text.to_owned(), mark }),
+    };
+    for (index, (word, is_common)) in words.iter().zip(common).enumerate() {
+        let mark = if *is_common { Mark::Same } else { other };
+        // The blank between a marked word and one without a mark has none.
+        let ends = mark != Mark::Same && common.get(index + 1).is_none_or(|next| *next);
+        let (inside, outside) = if ends { word.split_at(word.trim_end().len()) } else { (*word, "") };
+        put(inside, mark);
+        if !outside.is_empty() {
+            put(outside, Mark::Same);
         }
     }
     spans
@@ -111,8 +118,8 @@ mod tests {
     #[test]
     fn words_that_differ_are_marked() {
         let (expected, found) = compared("the house is  small and green", "the home is small and green and so on");
-        assert_eq!(told(&expected), "the [-house ]is  small and green");
-        assert_eq!(told(&found), "the [+home ]is small and green [+and so on]");
+        assert_eq!(told(&expected), "the [-house] is  small and green");
+        assert_eq!(told(&found), "the [+home] is small and green [+and so on]");
         let (expected, found) = compared("", "a");
         assert_eq!((told(&expected).as_str(), told(&found).as_str()), ("", "[+a]"));
         let (expected, found) = compared("今日は雨", "今日は晴");
