@@ -71,8 +71,10 @@ impl Quality {
         if document["schema"] != SCHEMA {
             return Err(form(format!("expected the schema `{SCHEMA}`, found {}", document["schema"])));
         }
-        let judged: Vec<String> = items(&document["provenance"]["releases"]).iter().map(|release| word(&release["digest"])).collect();
-        if !judged.contains(&release.to_string()) && !judged.contains(&format!("sha256:{release}")) {
+        // What a placed folder says of itself proves nothing about its files.
+        let proven = items(&document["provenance"]["releases"]).iter().filter(|release| release["placed"] != true);
+        let judged: Vec<String> = proven.map(|release| word(&release["digest"])).collect();
+        if !judged.contains(&release.to_string()) {
             let found = if judged.is_empty() { "bundles of no release".to_owned() } else { judged.join(", ") };
             return Err(QualityError::OtherRelease { path, expected: release, found });
         }
@@ -190,6 +192,8 @@ mod tests {
         let mut other = document(json!({ "models": [{ "name": "a", "perplexity": 1.0 }], "text": "t" }));
         other["provenance"]["releases"][0]["digest"] = json!(Digest::of(b"other"));
         assert!(matches!(parse(&other), Err(QualityError::OtherRelease { .. })));
+        other["provenance"]["releases"][0] = json!({ "digest": Digest::of(b"release"), "placed": true });
+        assert!(matches!(parse(&other), Err(QualityError::OtherRelease { .. })), "a folder's word");
         other["provenance"]["releases"] = json!([]);
         assert!(parse(&other).unwrap_err().to_string().ends_with("found bundles of no release"));
         assert!(matches!(parse(&json!({ "schema": "mlreg/cli/list/1" })), Err(QualityError::Form { .. })));

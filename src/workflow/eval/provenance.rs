@@ -1,9 +1,12 @@
 //! What was judged and with which program: what a reader needs to do it again.
 
+use std::fs;
+
 use serde::Serialize;
 
 use crate::{
     base::{Digest, PackageName},
+    fetch::{PROOF_NAME, Proof},
     workflow::{Context, bundles::BundleSubject, publish},
 };
 
@@ -26,20 +29,37 @@ pub struct JudgedRelease {
     pub version: semver::Version,
     /// sha256 of the release manifest.
     pub digest: Digest,
+    /// Whether this is what a placed folder says of itself; its files were not hashed.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub placed: bool,
 }
 
 impl Provenance {
-    /// Of these subjects; folders, and what the store does not have, are no releases.
+    /// Of these subjects; bundles that belong to no release are left out.
     pub(super) fn of<'s>(context: &Context, subjects: impl IntoIterator<Item = &'s BundleSubject>) -> Self {
         let mut releases = Vec::new();
-        for subject in subjects {
-            let BundleSubject::Package(request) = subject else { continue };
-            let Ok((bytes, release)) = publish::find(context, request) else { continue };
-            let judged = JudgedRelease { package: release.package, version: release.version, digest: Digest::of(&bytes) };
+        for judged in subjects.into_iter().filter_map(|subject| JudgedRelease::of(context, subject)) {
             if !releases.contains(&judged) {
                 releases.push(judged);
             }
         }
         Self { mlreg: env!("CARGO_PKG_VERSION"), releases }
+    }
+}
+
+impl JudgedRelease {
+    fn of(context: &Context, subject: &BundleSubject) -> Option<Self> {
+        match subject {
+            BundleSubject::Folder(_) => None,
+            BundleSubject::Placed(folder) => {
+                let bytes = fs::read(context.directory().join(folder).join(PROOF_NAME)).ok()?;
+                let proof = Proof::parse(&bytes)?;
+                Some(Self { package: proof.package, version: proof.version, digest: proof.release, placed: true })
+            }
+            BundleSubject::Package(request) => {
+                let (bytes, release) = publish::find(context, request).ok()?;
+                Some(Self { package: release.package, version: release.version, digest: Digest::of(&bytes), placed: false })
+            }
+        }
     }
 }

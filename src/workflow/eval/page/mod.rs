@@ -131,7 +131,10 @@ impl Provenance {
         let release = |release: &super::JudgedRelease| {
             [
                 Fact::new("Package", format!("{} {}", release.package, release.version)),
-                Fact::code("Release digest (sha256)", release.digest.to_string()),
+                Fact::code(
+                    if release.placed { "Release digest, as the folder says" } else { "Release digest (sha256)" },
+                    release.digest.to_string(),
+                ),
             ]
         };
         self.releases.iter().flat_map(release).chain([Fact::new("mlreg", self.mlreg)]).collect()
