@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use toml_edit::{Array, DocumentMut, InlineTable, Item, Table, TableLike, TomlError, Value};
 
-use super::manifest::{delivery_name, layout_name};
+use super::manifest::{BuildPhase, delivery_name, layout_name};
 use crate::{
     base::{OsFloor, PackageName, Tag},
     fetch::Layout,
@@ -12,6 +12,7 @@ use crate::{
 };
 
 const PACKAGES: &str = "packages";
+const XCODE: &str = "xcode";
 
 /// What to write about a package; what is empty stays as it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -88,6 +89,30 @@ pub fn set_package(text: &str, name: &PackageName, changes: &Changes) -> Result<
     }
     if let Some(table) = item.as_inline_table_mut().filter(|_| is_inline) {
         table.fmt();
+    }
+    Ok(document.to_string())
+}
+
+/// The manifest with where the files of a build phase are.
+///
+/// # Errors
+/// For texts that are not TOML.
+pub fn set_phase(text: &str, phase: &BuildPhase) -> Result<String, TomlError> {
+    let mut document: DocumentMut = text.parse()?;
+    let Some(table) = document.entry(XCODE).or_insert_with(|| Item::Table(Table::new())).as_table_like_mut() else {
+        return Ok(text.to_owned());
+    };
+    let path = |path: &std::path::Path| path.to_string_lossy().replace('\\', "/");
+    let values = [
+        ("out", Some(path(&phase.out))),
+        ("srcroot", phase.project.as_deref().map(path)),
+        ("target", phase.target.map(|floor| floor.to_string())),
+    ];
+    for (key, value) in values {
+        match value {
+            Some(value) => set(table, key, value.into()),
+            None => _ = table.remove(key),
+        }
     }
     Ok(document.to_string())
 }

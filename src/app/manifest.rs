@@ -6,6 +6,8 @@
 //! out = "Models"
 //! [packages]
 //! tae = { version = "1", from = ["https://models.acme.dev/registry", "../mirror"], tag = "preview" }
+//! [xcode]                    # where `mlreg xcode` has put the files of a build phase, which it writes here
+//! out = "Scripts"
 //! ```
 
 use std::{
@@ -28,6 +30,8 @@ pub const MANIFEST_NAME: &str = "mlreg.toml";
 
 const DEFAULTS: &[&str] = &["from", "variant", "component", "tag", "delivery", "target", "out", "layout"];
 const PACKAGE: &[&str] = &["version", "from", "variant", "component", "tag", "delivery", "rename", "target", "out", "layout"];
+const PHASE: &[&str] = &["out", "srcroot", "target"];
+const FLOOR: &str = "an OS version such as \"iOS17\" or \"macOS14.2\"";
 const LAYOUTS: &[Layout] = &[Layout::Linked, Layout::Shared, Layout::Copied];
 const DELIVERIES: &[Delivery] = &[Delivery::Initial, Delivery::Prefetch, Delivery::OnDemand];
 
@@ -36,6 +40,19 @@ const DELIVERIES: &[Delivery] = &[Delivery::Initial, Delivery::Prefetch, Deliver
 pub struct AppManifest {
     /// Every package, by name.
     pub packages: BTreeMap<PackageName, AppPackage>,
+    /// The build phase of Xcode, where there is one.
+    pub phase: Option<BuildPhase>,
+}
+
+/// Where the files of a build phase are, and what they were made for. Paths start at the manifest's folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BuildPhase {
+    /// The folder of the script and its lists.
+    pub out: PathBuf,
+    /// The folder of the Xcode project; none: the manifest's.
+    pub project: Option<PathBuf>,
+    /// The lowest OS; none: what the packages say.
+    pub target: Option<OsFloor>,
 }
 
 /// What an app wants of a package; defaults are filled in.
@@ -87,7 +104,7 @@ impl AppManifest {
     /// # Errors
     /// The first mistake, with line and column.
     pub fn parse(text: &str, file: &str, root: &Path) -> Result<Self, ManifestError> {
-        let mut document = reader::parse(text, file, &["defaults", "packages"])?;
+        let mut document = reader::parse(text, file, &["defaults", "packages", "xcode"])?;
         let defaults = match document.take("defaults") {
             Some(item) => Settings::read(&mut item.table("`[defaults]`".to_owned(), DEFAULTS)?, root)?,
             None => Settings::default(),
@@ -102,8 +119,17 @@ impl AppManifest {
             })?;
             found.insert(name, package(item, &defaults, root)?);
         }
-        Ok(Self { packages: found })
+        let phase = document.take("xcode").map(|item| phase(item)).transpose()?;
+        Ok(Self { packages: found, phase })
     }
+}
+
+fn phase(item: Item<'_>) -> Result<BuildPhase, ManifestError> {
+    let mut table = item.table("`[xcode]`".to_owned(), PHASE)?;
+    let mut folder = |key: &str| table.take(key).map(|item| item.text("a folder").map(PathBuf::from)).transpose();
+    let (out, project) = (folder("out")?.unwrap_or_else(|| PathBuf::from("Scripts")), folder("srcroot")?);
+    let target = table.take("target").map(|item| item.parsed(FLOOR, str::parse)).transpose()?;
+    Ok(BuildPhase { out, project, target })
 }
 
 fn package(item: Item<'_>, defaults: &Settings, root: &Path) -> Result<AppPackage, ManifestError> {
@@ -151,14 +177,13 @@ fn glob(item: &Item<'_>) -> Result<String, ManifestError> {
 
 impl Settings {
     fn read(table: &mut Table<'_>, root: &Path) -> Result<Self, ManifestError> {
-        let floor = "an OS version such as \"iOS17\" or \"macOS14.2\"";
         Ok(Self {
             sources: table.take("from").map(|item| item.one_or_list(|item| source(item, root))).transpose()?,
             variants: set(table, "variant", glob)?,
             components: set(table, "component", |item| item.text("the name of a component").map(str::to_owned))?,
             tags: set(table, "tag", |item| item.parsed("a tag of a-z, 0-9, `-`, `_` and `.`", str::parse))?,
             deliveries: set(table, "delivery", |item| item.word(DELIVERIES, delivery_name))?,
-            target: table.take("target").map(|item| item.parsed(floor, str::parse)).transpose()?,
+            target: table.take("target").map(|item| item.parsed(FLOOR, str::parse)).transpose()?,
             out: table.take("out").map(|item| item.text("a folder").map(PathBuf::from)).transpose()?,
             layout: table.take("layout").map(|item| item.word(LAYOUTS, layout_name)).transpose()?,
         })
@@ -243,6 +268,17 @@ mod tests {
         assert_eq!((tae.target.unwrap().to_string(), tae.wanted.tags.len()), ("iOS17.2".to_owned(), 1));
         assert_eq!(tae.wanted.rename["Decoder"], "decoder-768-*");
         assert!(parse("").unwrap().packages.is_empty());
+    }
+
+    #[test]
+    fn a_build_phase_is_remembered() {
+        let phase = |text: &str| parse(text).unwrap().phase;
+        assert_eq!(phase(""), None);
+        assert_eq!(phase("[xcode]\n"), Some(BuildPhase { out: "Scripts".into(), project: None, target: None }));
+        let whole = phase("[xcode]\nout = \"S\"\nsrcroot = \"../App\"\ntarget = \"iOS17\"\n").unwrap();
+        assert_eq!((whole.out.as_path(), whole.project.as_deref()), (Path::new("S"), Some(Path::new("../App"))));
+        assert_eq!(whole.target.unwrap().to_string(), "iOS17");
+        assert_eq!(error("[xcode]\nuot = \"S\""), "mlreg.toml:2:1: unknown key `uot` in `[xcode]` | did you mean `out`?");
     }
 
     #[test]

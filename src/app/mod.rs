@@ -13,7 +13,7 @@ mod lock;
 mod manifest;
 mod xcode;
 
-pub use edit::{Changes, remove_package, set_package};
+pub use edit::{Changes, remove_package, set_package, set_phase};
 pub use lock::{ChoiceError, LOCK_NAME, Lock, LockedPackage};
-pub use manifest::{AppManifest, AppPackage, MANIFEST_NAME, Source};
-pub use xcode::{PhasePaths, SCRIPT_NAME, phase_files, phase_steps};
+pub use manifest::{AppManifest, AppPackage, BuildPhase, MANIFEST_NAME, Source};
+pub use xcode::{OUTPUTS_NAME, PhasePaths, SCRIPT_NAME, phase_files, phase_steps, relative};

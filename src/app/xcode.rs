@@ -13,7 +13,8 @@ use super::{LOCK_NAME, MANIFEST_NAME};
 /// The script of the phase.
 pub const SCRIPT_NAME: &str = "mlreg.sh";
 const INPUTS: &str = "mlreg-inputs.xcfilelist";
-const OUTPUTS: &str = "mlreg-outputs.xcfilelist";
+/// The list of everything that the phase writes.
+pub const OUTPUTS_NAME: &str = "mlreg-outputs.xcfilelist";
 const DEPENDENCIES: &str = "mlreg.d";
 
 /// Where things are. Paths are absolute, without `..`.
@@ -37,25 +38,40 @@ pub fn phase_files<'a>(paths: PhasePaths<'_>, outputs: impl IntoIterator<Item = 
     BTreeMap::from([
         (SCRIPT_NAME, script(&relative(paths.scripts, paths.manifest))),
         (INPUTS, list("What the phase reads.", inputs.iter())),
-        (OUTPUTS, list("Every file and folder that the phase writes.", outputs.iter())),
+        (OUTPUTS_NAME, list("Every file and folder that the phase writes.", outputs.iter())),
         (DEPENDENCIES, dependencies(&outputs, &inputs[..2])),
     ])
 }
 
-/// What to do in Xcode, for people.
-pub fn phase_steps(paths: PhasePaths<'_>) -> String {
+/// What to do in Xcode, for people. `folders` are where bundles are placed; absolute.
+pub fn phase_steps<'a>(paths: PhasePaths<'_>, folders: impl IntoIterator<Item = &'a Path>) -> String {
     let scripts = relative(paths.project, paths.scripts);
     let at = |name: &str| rooted(&format!("{scripts}/{name}"));
+    let folders: BTreeSet<String> = folders.into_iter().map(|folder| relative(paths.project, folder)).collect();
+    let folder = folders.iter().map(|folder| format!("`{folder}`")).collect::<Vec<_>>().join(", ");
     format!(
-        "In Xcode: the target > Build Phases > + > New Run Script Phase, dragged above \"Copy Bundle Resources\".\n\
-         Shell script:             \"{}\"\n\
-         Input File Lists:         {}\n\
-         Output File Lists:        {}\n\
-         Use discovered dependency file: {}\n\
-         Leave \"Based on dependency analysis\" checked. Run `mlreg xcode` again whenever `{LOCK_NAME}` changes.\n",
+        "1. Fetch in every build. In Xcode: the target > Build Phases > + > New Run Script Phase, dragged above \"Copy Bundle Resources\".\n\
+         \n   \
+            Shell script:                   \"{}\"\n   \
+            Input File Lists:               {}\n   \
+            Output File Lists:              {}\n   \
+            Use discovered dependency file: {}\n\
+         \n   \
+            Leave \"Based on dependency analysis\" checked. `mlreg add`, `remove` and `update` keep the lists up to date; run `mlreg xcode`\n   \
+            again when `{LOCK_NAME}` changed in another way.\n\
+         \n\
+         2. Add the models to the target, once. Run `mlreg fetch`, then drag {folder} into the project navigator, in one of two ways:\n\
+         \n   \
+            Folder reference (\"Create folder references\", a blue folder; appears in \"Copy Bundle Resources\"): copied into the app as it is.\n   \
+            `.mlmodelc` bundles load at once; a `.mlpackage` is not compiled by Xcode, so the app does it at first use with\n   \
+            `MLModel.compileModel(at:)`, as the code of `mlreg codegen swift` does. Choose this if bundles may come and go.\n\
+         \n   \
+            Group, or synchronized folder of Xcode 16: every bundle is a member of the target. Xcode compiles a `.mlpackage` with its Core ML\n   \
+            rule into `<name>.mlmodelc` among the app's resources; a `.mlmodelc` is copied. Bundles must be there before the build starts, and no\n   \
+            two may have one name (\"Multiple commands produce\"). With `mlreg codegen swift`, set COREML_CODEGEN_LANGUAGE to None.\n",
         at(SCRIPT_NAME).replace("$(SRCROOT)", "${SRCROOT}"),
         at(INPUTS),
-        at(OUTPUTS),
+        at(OUTPUTS_NAME),
         at(DEPENDENCIES),
     )
 }
@@ -96,7 +112,7 @@ exec mlreg fetch --locked "$@"
 }
 
 /// `path` from `base` on, with `/`; absolute where they share nothing.
-fn relative(base: &Path, path: &Path) -> String {
+pub fn relative(base: &Path, path: &Path) -> String {
     let (mut from, mut to) = (base.components().peekable(), path.components().peekable());
     let mut shared = 0;
     while from.peek().is_some() && from.peek() == to.peek() {
@@ -130,9 +146,11 @@ mod tests {
         let files = phase_files(paths, [Path::new("/w/App/My Models/tae"), Path::new("/w/App/My Models")]);
         let expected = "# Written by `mlreg xcode`. What the phase reads.\n$(SRCROOT)/mlreg.toml\n$(SRCROOT)/mlreg.lock\n$(SRCROOT)/Scripts/mlreg.sh\n";
         assert_eq!(files[INPUTS], expected);
-        assert!(files[OUTPUTS].ends_with("\n$(SRCROOT)/My Models\n$(SRCROOT)/My Models/tae\n"), "{}", files[OUTPUTS]);
+        assert!(files[OUTPUTS_NAME].ends_with("\n$(SRCROOT)/My Models\n$(SRCROOT)/My Models/tae\n"), "{}", files[OUTPUTS_NAME]);
         assert_eq!(files[DEPENDENCIES], "My\\ Models \\\n  My\\ Models/tae: mlreg.toml mlreg.lock\n");
         assert!(files[SCRIPT_NAME].contains("cd \"$(dirname \"$0\")\"/'..'\n"), "{}", files[SCRIPT_NAME]);
-        assert!(phase_steps(paths).contains("\"${SRCROOT}/Scripts/mlreg.sh\""));
+        let steps = phase_steps(paths, [Path::new("/w/App/Models"), Path::new("/w/App/Models")]);
+        assert!(steps.contains("\"${SRCROOT}/Scripts/mlreg.sh\"") && steps.contains("drag `Models` into"), "{steps}");
+        assert!(["Folder reference", "synchronized folder", "COREML_CODEGEN_LANGUAGE"].iter().all(|word| steps.contains(word)), "{steps}");
     }
 }

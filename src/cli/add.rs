@@ -5,7 +5,7 @@ use clap::Args;
 use super::{
     CommandError, Exit, LayoutChoice, Session,
     fetch::DeliveryChoice,
-    printer::{Table, count},
+    printer::{Printer, Table, count},
     table::{self, Columns},
 };
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
     base::{OsFloor, PackageName, RemoteUrl, Tag},
     workflow::{
         PackageRequest,
-        app::{AddOptions, UpdateOptions, UpdateReport, add, remove, update},
+        app::{AddOptions, PhaseUpdate, UpdateOptions, UpdateReport, add, remove, update},
     },
 };
 
@@ -83,6 +83,8 @@ pub(super) struct AddArguments {
 }
 
 /// Remove packages from mlreg.toml, mlreg.lock and the app's folder.
+///
+/// The lists of a build phase that `mlreg xcode` wrote are updated with them.
 #[derive(Debug, Args)]
 #[command(after_long_help = REMOVE_EXAMPLES)]
 pub(super) struct RemoveArguments {
@@ -142,6 +144,7 @@ pub(super) fn run(arguments: &AddArguments, session: &Session) -> Result<Exit, C
     session.printer.report("add", &report, |printer| {
         let verb = if report.is_new { "added" } else { "changed" };
         printer.summary(format_args!("{verb} {}@{} in `{}`", report.package, report.version, report.manifest.display()));
+        say_lists(report.xcode.as_ref(), printer);
         Ok(())
     })?;
     Ok(Exit::Ok)
@@ -153,6 +156,7 @@ pub(super) fn run_remove(arguments: &RemoveArguments, session: &Session) -> Resu
         let names: Vec<String> = report.packages.iter().map(ToString::to_string).collect();
         let folders = if report.removed.is_empty() { String::new() } else { format!(", and {}", count(report.removed.len(), "folder")) };
         printer.summary(format_args!("removed {} from `{}`{folders}", names.join(", "), report.manifest.display()));
+        say_lists(report.xcode.as_ref(), printer);
         Ok(())
     })?;
     Ok(Exit::Ok)
@@ -164,9 +168,23 @@ pub(super) fn run_update(arguments: &UpdateArguments, session: &Session) -> Resu
     session.printer.report("update", &report, |printer| {
         printer.table(&changes(&report))?;
         printer.summary(summary(&report));
+        say_lists(report.xcode.as_ref(), printer);
         Ok(())
     })?;
     Ok(Exit::Ok)
+}
+
+/// What became of the files of a build phase.
+fn say_lists(update: Option<&PhaseUpdate>, printer: &Printer) {
+    let Some(PhaseUpdate { folder, changed, problem }) = update else { return };
+    if let Some(problem) = problem {
+        let folder = folder.display();
+        printer.warning(format_args!(
+            "the lists of the build phase in `{folder}` are as they were: {problem}; run `mlreg xcode` when that is mended"
+        ));
+    } else if !changed.is_empty() {
+        printer.summary(format_args!("updated {} of the build phase in `{}`", count(changed.len(), "file"), folder.display()));
+    }
 }
 
 fn changes(report: &UpdateReport) -> Table {

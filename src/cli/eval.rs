@@ -30,7 +30,7 @@ Examples:
   mlreg eval encoder.mlpackage --input photo.png --expect latent.npy --atol 1e-3
   mlreg eval flan-t5-base --source test.en --reference test.de --min-bleu 20
   mlreg eval --hypothesis out.de --reference test.de --tokenize intl
-  mlreg eval exaone-4.0-1.2b --text-file wiki.txt";
+  mlreg eval exaone-4.0-1.2b --text-file wiki.txt --report out.html";
 
 const OUTPUTS: Columns = Columns {
     headings: &["BUNDLE", "CASE", "OUTPUT", ">MAX ABS", ">MAE", ">RMSE", ">PSNR", ">SNR", ">COSINE", ">ARGMAX", ">KL", "RESULT"],
@@ -98,7 +98,7 @@ pub(super) struct EvalArguments {
     /// Take input tensors from FILE instead of making them
     #[arg(long, value_name = "FILE", conflicts_with = "golden")]
     input: Vec<PathBuf>,
-    /// How many inputs are made
+    /// Number of generated inputs
     #[arg(long, value_name = "N", default_value = "1", hide_default_value = true, requires = "against")]
     samples: u32,
     /// Seed of the generated inputs
@@ -130,7 +130,10 @@ pub(super) struct EvalArguments {
     /// Write pictures into DIR: expected, found, difference
     #[arg(long, value_name = "DIR")]
     pictures: Option<PathBuf>,
-    /// Write a page with numbers, plots and pictures
+    /// Write a page of HTML with a verdict, tables, charts and pictures
+    ///
+    /// One file for a browser without a network. Of translations it shows the worst lines first and marks where they differ from the
+    /// references; of language models, the positions where they are farthest from the most precise one.
     #[arg(long, value_name = "HTML")]
     report: Option<PathBuf>,
     #[command(flatten)]
@@ -175,7 +178,7 @@ pub(super) fn run(arguments: &EvalArguments, session: &Session) -> Result<Exit, 
     let subjects = arguments.subject.iter().map(|subject| session.subject(subject)).collect::<Result<Vec<_>, _>>()?;
     if let Some(text) = arguments.language.text() {
         let variants = arguments.variant.clone();
-        let common = Common { subjects, variants, mode, report: None };
+        let common = Common { subjects, variants, mode, report: arguments.report.clone() };
         return eval_language::run(&arguments.language, text, arguments.texts.tokenizer(), common, session);
     }
     if arguments.texts.is_asked_for() {

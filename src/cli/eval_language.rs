@@ -25,7 +25,7 @@ pub(super) struct LanguageEvalArguments {
     /// Judge language models on the text in FILE
     ///
     /// Perplexity, and for every precision and compression the KL divergence and agreement of the next token with the most precise one.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["numbers", "texts", "input", "report", "pictures"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["numbers", "texts", "input", "pictures"])]
     text_file: Option<PathBuf>,
     /// Cut the text into windows of N tokens [default: 512]
     ///
@@ -63,6 +63,7 @@ pub(super) fn run(
         window: arguments.window.map(|window| window as usize),
         mode: common.mode,
         thresholds: LanguageThresholds { max_perplexity: arguments.max_perplexity, max_kl: arguments.max_kl },
+        report: common.report,
     };
     let report = eval_language(&session.context, &options)?;
     session.printer.report("eval", &report, |printer| printer.table(&table(&report)))?;
@@ -74,14 +75,8 @@ fn say(report: &LanguageEvalReport, printer: &Printer) {
     for model in &report.models {
         model.failures.iter().for_each(|failure| printer.failure(format_args!("`{}`: {failure}", model.name)));
     }
-    let judged = LanguageThresholds::default() != report.thresholds;
-    let verdict = if !judged {
-        ""
-    } else if report.passed {
-        ": passed"
-    } else {
-        ": failed"
-    };
+    report.written.iter().for_each(|path| printer.summary(format_args!("wrote `{}`", path.display())));
+    let verdict = report.verdict(report.passed).map_or(String::new(), |verdict| format!(": {verdict}"));
     printer.summary(format_args!("judged {} by `{}`{verdict}", count(report.models.len(), "model"), report.text.display()));
 }
 

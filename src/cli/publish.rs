@@ -55,6 +55,11 @@ pub(super) struct PublishArguments {
     /// `shared` lifts equal weight files out: bundles without weights, the weight files beside them, and a `layout.json`.
     #[arg(long, default_value = "linked", hide_possible_values = true)]
     layout: LayoutChoice,
+    /// Show the numbers of FILE, which `mlreg eval --json` wrote, in the model card; may be repeated
+    ///
+    /// Only numbers of the release that is published are taken.
+    #[arg(long, value_name = "FILE")]
+    eval: Vec<PathBuf>,
     /// Publish what breaks apps under a compatible version
     ///
     /// Without it, changed inputs, outputs, states or functions, a raised deployment target and vanished variants need another major
@@ -93,6 +98,7 @@ pub(super) fn run(arguments: &PublishArguments, session: &Session) -> Result<Exi
         message: arguments.message.clone(),
         public: arguments.public,
         layout: arguments.layout.into(),
+        evaluations: arguments.eval.clone(),
     };
     let report = publish(&session.context, &options)?;
     session.printer.report("publish", &report, |printer| {

@@ -15,19 +15,20 @@ Examples:
   mlreg xcode --out Scripts
   mlreg xcode --out App/Scripts --srcroot App --target iOS17";
 
-/// Write the files of a build phase that fetches, and say how to add it.
+/// Write the files of a build phase that fetches, and say how to add it and the models to a target.
 ///
 /// A script, lists of its inputs and outputs (`.xcfilelist`) and a dependency file (`.d`). The list of outputs has every file and folder of
-/// every bundle, as user script sandboxing wants it: commit the files, and write them anew whenever `mlreg.lock` changes. The names
+/// every bundle, as user script sandboxing wants it: commit the files. `[xcode]` in `mlreg.toml` remembers where they are, and `mlreg add`, `remove`
+/// and `update` keep them up to date. The names
 /// in the lists depend on the deployment target only where bundles for different ones have different files; then `target` has to be said,
 /// in `mlreg.toml` or here.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct XcodeArguments {
-    /// Write the files to DIR
-    #[arg(long, value_name = "DIR", default_value = "Scripts")]
-    out: PathBuf,
-    /// Folder of the Xcode project; default: that of mlreg.toml
+    /// Write the files to DIR; default: as before, else Scripts
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Folder of the Xcode project; default: as before, else that of mlreg.toml
     #[arg(long, value_name = "DIR")]
     srcroot: Option<PathBuf>,
     /// Lowest OS version that the app supports, e.g. iOS17.2 or macOS14
@@ -46,7 +47,8 @@ pub(super) fn run(arguments: &XcodeArguments, session: &Session) -> Result<Exit,
         printer.data(&report.steps)?;
         let changed = report.files.values().filter(|changed| **changed).count();
         let outputs = count(report.outputs, "output");
-        printer.summary(format_args!("wrote {} of {} to `{}`: {outputs}", changed, count(report.files.len(), "file"), out.display()));
+        let folder = report.files.keys().next().and_then(|path| path.parent()).unwrap_or_else(|| std::path::Path::new("")).display();
+        printer.summary(format_args!("wrote {} of {} to `{folder}`: {outputs}", changed, count(report.files.len(), "file")));
         Ok(())
     })?;
     Ok(Exit::Ok)

@@ -132,6 +132,24 @@ pub fn generated_for(text: &str) -> Option<&str> {
     text.lines().next()?.strip_prefix(HEADER)?.split_once('@').map(|(package, _)| package)
 }
 
+/// A few lines of Swift that use the code of a release: its language model, or its first bundle. `None` where there is no code.
+pub fn example(release: &Release) -> Option<String> {
+    let view = View::of(release, type_name(&release.package), &[]);
+    let View { name, forms, wrapped, .. } = &view;
+    let models = format!("let models = {name}.Models(folder: folder)  // the folder Models/{}", release.package);
+    if !forms.is_empty() {
+        let generator = format!("let generator = {name}.Generator(models)");
+        let stream = "for try await token in generator.stream(prompt, most: 64) { print(token) }  // token ids";
+        return Some([models.as_str(), &generator, stream].join("\n"));
+    }
+    let function = wrapped.first()?.functions.first()?;
+    let inputs = function.inputs.iter().filter(|feature| !feature.optional);
+    let mut arguments: Vec<String> = inputs.map(|feature| format!("{0}: {0}", feature.value)).collect();
+    arguments.extend((!function.states.is_empty()).then(|| "using: model.makeState()".to_owned()));
+    let load = format!("let model = try await {name}.{}(models)", function.wrapper);
+    Some(format!("{models}\n{load}\nlet outputs = try model.predict({})", arguments.join(", ")))
+}
+
 /// Ids of the bundles whose metadata name the tokens that end a text: those of causal language models.
 pub fn language_bundles(release: &Release) -> Vec<&str> {
     let bundles = bundles::bundles(release, "");

@@ -28,6 +28,16 @@ pub enum Mode {
     Declared,
 }
 
+impl Mode {
+    /// `float32` or `declared`, as reports name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Float32 => "float32",
+            Self::Declared => "declared",
+        }
+    }
+}
+
 /// How far a run may go: programs of strangers are run too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {

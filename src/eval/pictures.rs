@@ -46,18 +46,33 @@ impl Picture {
         Tensor::from_vec(self.planes.concat(), (1, 3, self.height, self.width), &Device::Cpu)
     }
 
-    /// Where two pictures of one size differ: black where they are equal, over red and yellow to white where they differ most, and what white
-    /// means: the largest difference of a pixel, mean over the channels. What is not a number is white.
+    /// Where two pictures of one size differ, as a heat map, and what its white means: the largest difference of a pixel.
     pub fn difference(&self, other: &Self) -> (Self, f32) {
+        let distance = self.distance(other);
+        let largest = distance.largest();
+        (distance.heat(largest), largest)
+    }
+
+    /// How far each pixel is from the other picture's, mean over the channels, as a picture of grey.
+    #[must_use]
+    pub fn distance(&self, other: &Self) -> Self {
         let pixel = |at: usize| (0..3).map(|channel| (self.planes[channel][at] - other.planes[channel][at]).abs()).sum::<f32>() / 3.0;
-        let differences: Vec<f32> = (0..self.planes[0].len()).map(pixel).collect();
-        let largest = differences.iter().copied().filter(|value| value.is_finite()).fold(0.0, f32::max);
-        let heat = |offset: f32| {
-            let scale = if largest > 0.0 { 3.0 / largest } else { 0.0 };
-            let level = |value: &f32| if value.is_finite() { (value * scale - offset).clamp(0.0, 1.0) } else { 1.0 };
-            differences.iter().map(level).collect::<Vec<f32>>()
-        };
-        (Self { width: self.width, height: self.height, planes: [heat(0.0), heat(1.0), heat(2.0)] }, largest)
+        let distances: Vec<f32> = (0..self.planes[0].len()).map(pixel).collect();
+        Self { width: self.width, height: self.height, planes: [distances.clone(), distances.clone(), distances] }
+    }
+
+    /// The largest finite number of the first channel; 0 where there is none above.
+    pub fn largest(&self) -> f32 {
+        self.planes[0].iter().copied().filter(|value| value.is_finite()).fold(0.0, f32::max)
+    }
+
+    /// A picture of grey as a heat map: black at 0, over red and yellow to white at `white`. What is not a number is white.
+    #[must_use]
+    pub fn heat(&self, white: f32) -> Self {
+        let scale = if white > 0.0 { 3.0 / white } else { 0.0 };
+        let level = |value: &f32, offset: f32| if value.is_finite() { (value * scale - offset).clamp(0.0, 1.0) } else { 1.0 };
+        let heat = |offset: f32| self.planes[0].iter().map(|value| level(value, offset)).collect();
+        Self { width: self.width, height: self.height, planes: [heat(0.0), heat(1.0), heat(2.0)] }
     }
 
     /// Pictures of one height next to each other.

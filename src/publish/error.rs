@@ -1,5 +1,6 @@
 //! What can go wrong while publishing. Errors of the store and of remotes pass through unchanged.
 
+use super::QualityError;
 use crate::{
     base::{Digest, PackageName},
     manifest::{Breaking, ReleaseError, Requirement},
@@ -17,6 +18,15 @@ pub enum PublishError {
     /// The remote.
     #[error(transparent)]
     Remote(#[from] RemoteError),
+    /// Numbers for the model card.
+    #[error(transparent)]
+    Quality(#[from] QualityError),
+    /// Numbers for a card where there is none.
+    #[error("`--eval` is for model cards, and `{url}` has none: expected a repository of the Hub")]
+    NoCard {
+        /// The remote.
+        url: String,
+    },
     /// A package that was never built or fetched.
     #[error("the store has no release of `{package}` that matches `{requirement}`")]
     NoRelease {
@@ -112,6 +122,8 @@ impl PublishError {
         match self {
             Self::Store(error) => error.hint(),
             Self::Remote(error) => error.hint(),
+            Self::Quality(error) => error.hint(),
+            Self::NoCard { .. } => Some("publish to a repository with `--hf ORG/REPO`, or without `--eval`".to_owned()),
             Self::Release { source, .. } => source.hint(),
             Self::NoRelease { nearest: Some(nearest), .. } => Some(format!("did you mean `{nearest}`?")),
             Self::NoRelease { .. } => Some("`mlreg build` makes one; `mlreg list` shows what is there".to_owned()),

@@ -6,7 +6,7 @@ mod places;
 mod plan;
 mod upload;
 
-pub use card::ModelCard;
+pub use card::{ModelCard, Quality, QualityError};
 pub use error::PublishError;
 pub use places::{Places, places};
 pub use plan::PublishPlan;

@@ -149,6 +149,7 @@ impl Error {
             Self::Fetch(error) => ErrorKind::of_fetch(error),
             Self::Publish(error) => ErrorKind::of_publish(error),
             Self::Link(LinkError::Damaged { .. } | LinkError::WrongSize { .. }) => ErrorKind::Verification,
+            Self::Evaluation(EvaluationError::Page { .. }) => ErrorKind::Internal,
             Self::Link(_)
             | Self::Pin(_)
             | Self::Rm(_)

@@ -17,7 +17,7 @@ use crate::{
     base::{Digest, PackageName, RelativePath, RemoteUrl},
     fetch::Layout,
     manifest::{breaking_changes, may_break, nearest, release::Release},
-    publish::{ModelCard, Places, PublishError, PublishPlan, check_local, places, upload},
+    publish::{ModelCard, Places, PublishError, PublishPlan, Quality, QualityError, check_local, places, upload},
     remote::{BlobFiles, Commit, Publication, Remote, RemoteError},
     store::{Origin, Store},
 };
@@ -48,6 +48,8 @@ pub struct PublishOptions {
     pub public: bool,
     /// How a repository that people browse holds the bundles.
     pub layout: Layout,
+    /// Documents of `mlreg eval --json`, whose numbers the model card shows.
+    pub evaluations: Vec<PathBuf>,
 }
 
 /// How it ended.
@@ -143,14 +145,23 @@ pub fn publish(context: &Context, options: &PublishOptions) -> Result<PublishRep
 
 /// How the release is to look, where the remote is a repository that people browse.
 fn publication(context: &Context, options: &PublishOptions, release: &Release, digest: Digest) -> Result<Option<Arc<Publication>>, Error> {
-    let RemoteUrl::Hub(url) = &options.to else { return Ok(None) };
+    let RemoteUrl::Hub(url) = &options.to else {
+        let is_for_card = !options.evaluations.is_empty();
+        return if is_for_card { Err(PublishError::NoCard { url: options.to.to_string() }.into()) } else { Ok(None) };
+    };
+    let mut quality = Vec::new();
+    for path in &options.evaluations {
+        let text = std::fs::read_to_string(context.directory().join(path));
+        let text = text.map_err(|source| PublishError::from(QualityError::Read { path: path.clone(), source }))?;
+        quality.push(Quality::parse(path.clone(), &text, digest).map_err(PublishError::from)?);
+    }
     let Places { blobs, documents } = places(release, digest, options.layout)?;
     Ok(Some(Arc::new(Publication {
         public: options.public,
         message: options.message.clone(),
         places: blobs,
         documents,
-        card: Arc::new(ModelCard::new(url.repository(), release, options.layout)),
+        card: Arc::new(ModelCard::new(url.repository(), release, options.layout, &quality)),
         blobs: Arc::new(context.store().clone()),
     })))
 }

@@ -369,6 +369,19 @@ fn readme_snippets() -> Vec<String> {
     blocks.enumerate().map(file).collect()
 }
 
+/// The example of a model card as a function of its own, for packages whose inputs are arrays alone.
+fn card_example(name: &str, release: &Release) -> String {
+    let example = codegen::example(release).unwrap().replace(" P.", &format!(" {name}."));
+    let arguments = example.rsplit_once("predict(").map_or("", |(_, rest)| rest.trim_end_matches(')'));
+    let inputs = arguments.split(", ").filter_map(|argument| argument.split_once(": ")).filter(|(label, _)| *label != "using");
+    let parameters: String = inputs.map(|(label, _)| format!(", {label}: MLMultiArray")).collect();
+    let ends = if example.contains("let outputs") { "\n_ = outputs" } else { "" };
+    format!(
+        "import CoreML\nimport Foundation\n\n@available(iOS 18.0, macOS 15.0, tvOS 18.0, watchOS 11.0, visionOS 2.0, *)\n\
+         func card{name}(folder: URL, prompt: [Int]{parameters}) async throws {{\n{example}{ends}\n}}\n"
+    )
+}
+
 #[test]
 #[ignore = "needs Swift 6, which `tests/swift/toolchain.sh` installs: run by .ci/run"]
 fn generated_swift_compiles() {
@@ -383,6 +396,9 @@ fn generated_swift_compiles() {
         let options = SwiftOptions { name: Some(name.to_owned()), ends: vec![2] };
         let release = project.release().1;
         write("together", &codegen::swift(&release, &options).unwrap());
+        if ["Pictures", "Sentences", "Translator", "Chat"].contains(&name) {
+            write("together", &[source(&format!("Card{name}.swift"), &card_example(name, &release))]);
+        }
         if name == "Chat" {
             let readme = codegen::swift(&Release { package: "exaone-4.0-1.2b".parse().unwrap(), ..release }, &SwiftOptions::default());
             write("readme", &readme.unwrap());

@@ -164,7 +164,11 @@ fn a_picture_comes_back_from_encoder_and_decoder() {
     );
     assert_eq!(strip.unwrap().pop_first().unwrap().1.dims(), [1, 3, 64, 200]);
     let page = fs::read_to_string(sandbox.path("page/report.html")).unwrap();
-    assert_eq!(page.matches("<img alt=").count(), 2, "{page}");
+    // What was expected is shown once, then what came out and the difference of each precision.
+    assert_eq!(page.matches("<img alt=").count(), 1 + 2 * 2, "{page}");
+    for told in ["class=\"verdict measured\"", "tae 1.0.0", "Release digest", "float16 is within", "All differences have one scale"] {
+        assert!(page.contains(told), "{told}: {page}");
+    }
     assert!(page.contains("decoder-64-nhwc-float16-ios17") && page.contains("width=device-width"), "{page}");
     for outside in ["http://", "https://", "<script", "src=\"/", "@import"] {
         assert!(!page.contains(outside), "the page needs `{outside}`");

@@ -161,6 +161,10 @@ fn every_precision_of_a_package_is_scored_beside_float32() {
     }
     let page = fs::read_to_string(sandbox.path("page.html")).unwrap();
     assert!(page.contains("t5 float16") && page.contains("is nice today"), "{page}");
+    // Lines are told once, and again only where float16 says something else.
+    let differing = ((1.0 - difference["same_lines"].as_f64().unwrap()) * 3.0).round() as usize;
+    assert_eq!(page.matches("<article").count(), 3 + differing, "{page}");
+    assert!(differing > 0 || page.contains("t5 float16 gives the same lines as t5 float32: 100 %"), "{page}");
     let one =
         sandbox.succeed(&[&arguments[..8], &["--variant", "*-float16-*", "--beams", "2", "--json"]].concat()).json("mlreg/cli/eval/1");
     assert_eq!(one["systems"].as_array().unwrap().len(), 1);

@@ -113,4 +113,16 @@ fn perplexity_is_that_of_the_reference_and_precisions_are_compared() {
     assert!(output.stderr.contains("at most 1.5 is asked for"), "{}", output.stderr);
     fs::write(sandbox.path("empty.txt"), "").unwrap();
     fails(&sandbox, &["eval", "lm", "--text-file", "empty.txt"], 1);
+
+    let positions = models[1]["worst"].as_array().unwrap();
+    let kl = |position: &serde_json::Value| position["kl"].as_f64().unwrap();
+    assert!(positions.len() > 1 && positions.windows(2).all(|pair| kl(&pair[0]) >= kl(&pair[1])), "{document}");
+    assert_eq!(document["provenance"]["releases"][0]["package"], "lm", "{document}");
+    let output = sandbox.succeed(&["eval", "lm", "--text-file", "text.txt", "--max-kl", "0.01", "--report", "page.html"]);
+    assert!(output.stderr.contains("wrote `"), "{}", output.stderr);
+    let page = fs::read_to_string(sandbox.path("page.html")).unwrap();
+    let digest = document["provenance"]["releases"][0]["digest"].as_str().unwrap();
+    for told in ["class=\"verdict passed\"", "lm float16 names the same next token", "lm 1.0.0", digest, "KL at most 0.01", "<mark>"] {
+        assert!(page.contains(told), "{told}: {page}");
+    }
 }

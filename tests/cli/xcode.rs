@@ -86,6 +86,32 @@ fn the_lists_have_every_path_and_stay_untouched() {
 }
 
 #[test]
+fn lists_follow_the_lock() {
+    let (publisher, app) = project();
+    let from = publisher.path("registry").display().to_string();
+    succeed(&app, &["xcode", "--out", "Build/Scripts", "--target", "iOS17"]);
+    let manifest = fs::read_to_string(app.path("App/mlreg.toml")).unwrap();
+    assert!(manifest.ends_with("\n[xcode]\nout = \"Build/Scripts\"\ntarget = \"iOS17\"\n"), "{manifest}");
+    let outputs = || fs::read_to_string(app.path("App/Build/Scripts/mlreg-outputs.xcfilelist")).unwrap();
+    assert!(outputs().contains("$(SRCROOT)/My Models/tae/"));
+    let said = |arguments: &[&str]| app.filtered(&String::from_utf8(mlreg(&app, arguments).stderr).unwrap());
+    let told = said(&["remove", "tae"]);
+    assert!(told.contains("updated 2 files of the build phase in `[DIR]/App/Build/Scripts`"), "{told}");
+    assert!(!outputs().contains("My Models"), "{}", outputs());
+    let told = said(&["add", "tae", "--from", &from, "--out", "Models"]);
+    assert!(told.contains("updated 2 files of the build phase"), "{told}");
+    assert!(outputs().contains("$(SRCROOT)/Models/tae/.mlreg.json\n"), "{}", outputs());
+    assert!(!said(&["update"]).contains("build phase"), "nothing changed");
+    let report = mlreg(&app, &["remove", "tae", "--json"]);
+    let document: serde_json::Value = serde_json::from_slice(&report.stdout).unwrap();
+    assert_eq!(document["xcode"]["changed"].as_array().map(Vec::len), Some(2), "{document}");
+    // Who has deleted the files does not want them back.
+    fs::remove_dir_all(app.path("App/Build")).unwrap();
+    said(&["add", "tae", "--from", &from]);
+    assert!(!app.path("App/Build").exists());
+}
+
+#[test]
 fn diagnostics_are_xcodes() {
     let (_publisher, app) = project();
     succeed(&app, &["xcode"]);

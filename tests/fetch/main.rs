@@ -258,6 +258,7 @@ impl Scene {
             message: None,
             public: false,
             layout: Layout::Linked,
+            evaluations: Vec::new(),
         }
     }
 

@@ -172,6 +172,7 @@ fn publish_options(version: &str) -> PublishOptions {
         message: None,
         public: false,
         layout: Layout::Linked,
+        evaluations: Vec::new(),
     }
 }
 

@@ -5,6 +5,30 @@ use std::fmt;
 
 const FENCE: &str = "---";
 
+/// A value on one line: as it is where YAML and the marks of the card take it so, else between quotes.
+pub(super) fn scalar(value: &str) -> String {
+    let is_word =
+        value.starts_with(|c: char| c.is_ascii_alphabetic()) && value.chars().all(|c| c.is_ascii_alphanumeric() || "._/-".contains(c));
+    let means_something = ["true", "false", "yes", "no", "on", "off", "null", "y", "n"].iter().any(|word| value.eq_ignore_ascii_case(word));
+    if is_word && !means_something {
+        return value.to_owned();
+    }
+    let escaped = |c: char| match c {
+        '"' | '\\' => format!("\\{c}"),
+        '\n' => "\\n".to_owned(),
+        // `>` would end the comment that remembers the value, `;` part it from the next.
+        c if c.is_control() || matches!(c, '>' | ';' | '\u{2028}' | '\u{2029}' | '\u{feff}') => format!("\\u{:04x}", u32::from(c)),
+        c => c.to_string(),
+    };
+    format!("\"{}\"", value.chars().map(escaped).collect::<String>())
+}
+
+/// Values in a list on one line.
+pub(super) fn list(values: &[&str]) -> String {
+    let values: Vec<String> = values.iter().map(|value| scalar(value)).collect();
+    format!("[{}]", values.join(", "))
+}
+
 /// The lines between the two fences.
 #[derive(Debug, Default)]
 pub(super) struct FrontMatter {
@@ -120,6 +144,15 @@ mod tests {
         assert_eq!(edited(text, |_| ()), text);
         assert_eq!(FrontMatter::split("---\nno end\n").1, "---\nno end\n");
         assert_eq!(edited("a: b\n", |_| ()), "---\n---\na: b\n");
+    }
+
+    #[test]
+    fn values_are_quoted_where_yaml_would_read_them_otherwise() {
+        let plain = ["acme/taef1", "Qwen/Qwen2.5-0.5B", "mit"];
+        assert_eq!(plain.map(scalar), plain);
+        assert_eq!(["1.0", "no", "a: b", "a#b", "", "é"].map(scalar), ["\"1.0\"", "\"no\"", "\"a: b\"", "\"a#b\"", "\"\"", "\"é\""]);
+        assert_eq!(scalar("a\"\\\n-->;\u{7f}"), "\"a\\\"\\\\\\n--\\u003e\\u003b\\u007f\"");
+        assert_eq!(list(&["a/b", "c, d"]), "[a/b, \"c, d\"]");
     }
 
     #[test]

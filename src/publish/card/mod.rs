@@ -2,16 +2,17 @@
 //! matter; everything else belongs to the authors and stays, and so does a key that they changed.
 
 mod front;
+mod quality;
+mod section;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt::Write,
-};
+pub use quality::{Quality, QualityError};
 
-use self::front::FrontMatter;
+use std::collections::{BTreeMap, BTreeSet};
+
+use self::front::{FrontMatter, list, scalar};
 use crate::{
     fetch::Layout,
-    manifest::release::{Release, Variant},
+    manifest::release::{Interface, Release},
     remote::Card,
 };
 
@@ -66,23 +67,35 @@ const LICENSES: &[&str] = &[
 ];
 
 /// Which task of the Hub an architecture is for, by the beginning of its name.
-const TASKS: &[(&str, &str)] = &[
-    ("autoencoder", "image-to-image"),
-    ("t5", "translation"),
-    ("mt5", "translation"),
-    ("umt5", "translation"),
-    ("bert", "sentence-similarity"),
-    ("camembert", "sentence-similarity"),
-    ("roberta", "sentence-similarity"),
-    ("xlm-roberta", "sentence-similarity"),
-    ("sentence", "sentence-similarity"),
-    ("exaone", "text-generation"),
-    ("gpt", "text-generation"),
-    ("llama", "text-generation"),
-    ("mistral", "text-generation"),
-    ("qwen", "text-generation"),
-    ("smollm", "text-generation"),
+const TASKS: &[(&str, Task)] = &[
+    ("autoencoder", Task::Fixed("image-to-image")),
+    ("t5", Task::Fixed("translation")),
+    ("mt5", Task::Fixed("translation")),
+    ("umt5", Task::Fixed("translation")),
+    ("lingolite", Task::Fixed("translation")),
+    ("bert", Task::Encoder),
+    ("camembert", Task::Encoder),
+    ("roberta", Task::Encoder),
+    ("xlm-roberta", Task::Encoder),
+    ("distilbert", Task::Encoder),
+    ("sentence", Task::Encoder),
+    ("exaone", Task::Fixed("text-generation")),
+    ("gemma", Task::Fixed("text-generation")),
+    ("gpt", Task::Fixed("text-generation")),
+    ("llama", Task::Fixed("text-generation")),
+    ("mistral", Task::Fixed("text-generation")),
+    ("phi", Task::Fixed("text-generation")),
+    ("qwen", Task::Fixed("text-generation")),
+    ("smollm", Task::Fixed("text-generation")),
 ];
+
+/// How the task of an architecture is known.
+#[derive(Debug, Clone, Copy)]
+enum Task {
+    Fixed(&'static str),
+    /// By what it gives: an embedding, scores of a text, or scores of every token.
+    Encoder,
+}
 
 /// What a card says of a release.
 #[derive(Debug)]
@@ -94,13 +107,13 @@ pub struct ModelCard {
 }
 
 impl ModelCard {
-    /// The card of a release in the repository `ORG/REPO`.
-    pub fn new(repository: &str, release: &Release, layout: Layout) -> Self {
+    /// The card of a release in the repository `ORG/REPO`, with what evaluations found.
+    pub fn new(repository: &str, release: &Release, layout: Layout, quality: &[Quality]) -> Self {
         Self {
             package: release.package.to_string(),
             title: repository.rsplit('/').next().unwrap_or(repository).to_owned(),
             keys: keys(release),
-            section: section(repository, release, layout),
+            section: section::section(repository, release, layout, quality),
         }
     }
 
@@ -153,6 +166,7 @@ fn span(text: &str, begin: &str, end: &str) -> Option<(usize, usize)> {
     Some((start, start + length))
 }
 
+/// Keys of the front matter with their values as YAML.
 fn keys(release: &Release) -> BTreeMap<&'static str, String> {
     let mut keys = BTreeMap::from([("library_name", "coreml".to_owned())]);
     if let Some(license) = &release.license {
@@ -160,7 +174,7 @@ fn keys(release: &Release) -> BTreeMap<&'static str, String> {
             Some(known) => _ = keys.insert("license", known),
             None => {
                 keys.insert("license", "other".to_owned());
-                keys.insert("license_name", slug(license));
+                keys.insert("license_name", scalar(&slug(license)));
             }
         }
     }
@@ -169,10 +183,12 @@ fn keys(release: &Release) -> BTreeMap<&'static str, String> {
     let sources: BTreeSet<&str> = converted.filter_map(|source| source.repository.as_deref()).collect();
     if !sources.is_empty() {
         let names: Vec<&str> = sources.into_iter().collect();
-        keys.insert("base_model", if let [one] = names[..] { one.to_owned() } else { format!("[{}]", names.join(", ")) });
+        keys.insert("base_model", if let [one] = names[..] { scalar(one) } else { list(&names) });
         keys.insert("base_model_relation", "quantized".to_owned());
     }
-    let tasks: BTreeSet<&str> = release.sources.values().filter_map(|source| task_of(source.architecture.as_deref()?)).collect();
+    let task =
+        |(component, source): (&String, &crate::manifest::release::Source)| task_of(release, component, source.architecture.as_deref()?);
+    let tasks: BTreeSet<&str> = release.sources.iter().filter_map(task).collect();
     if let [task] = tasks.into_iter().collect::<Vec<_>>()[..] {
         keys.insert("pipeline_tag", task.to_owned());
     }
@@ -185,53 +201,32 @@ fn license_of(spdx: &str) -> Option<String> {
     LICENSES.contains(&plain).then(|| plain.to_owned())
 }
 
+/// A name of the letters that the Hub takes in `license_name`.
 fn slug(text: &str) -> String {
     let dashed: String = text.to_lowercase().chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' }).collect();
-    dashed.trim_matches('-').to_owned()
+    let trimmed = dashed.trim_matches('-');
+    if trimmed.is_empty() { "custom".to_owned() } else { trimmed.to_owned() }
 }
 
-fn task_of(architecture: &str) -> Option<&'static str> {
-    TASKS.iter().find(|(prefix, _)| architecture.starts_with(prefix)).map(|(_, task)| *task)
+fn task_of(release: &Release, component: &str, architecture: &str) -> Option<&'static str> {
+    let (_, task) = TASKS.iter().find(|(prefix, _)| architecture.starts_with(prefix))?;
+    match task {
+        Task::Fixed(task) => Some(*task),
+        Task::Encoder => {
+            let variants = release.variants.iter().filter(|variant| variant.component == component);
+            Some(encoder_task(variants.filter_map(|variant| variant.interface.as_ref()).next()))
+        }
+    }
 }
 
-fn section(repository: &str, release: &Release, layout: Layout) -> String {
-    let Release { package, version, .. } = release;
-    let mut text = format!("\n## {package} {version}\n\n");
-    if let Some(description) = &release.description {
-        // A mark inside it would end the part.
-        let _ = writeln!(text, "{}\n", description.replace("<!--", "").replace("-->", ""));
-    }
-    text.push_str("| variant | loads on | delivery | size |\n|---|---|---|---:|\n");
-    for variant in &release.variants {
-        let loads_on = variant.target.map_or_else(|| "any".to_owned(), |target| format!("{target}"));
-        let delivery = serde_json::to_value(variant.delivery).ok().and_then(|it| it.as_str().map(str::to_owned)).unwrap_or_default();
-        let (file, size) = (variant.kind.file_name(&variant.id), size(variant_bytes(variant)));
-        let _ = writeln!(text, "| `{file}` | {loads_on} | {delivery} | {size} |");
-    }
-    if release.variants.iter().filter_map(|variant| variant.compiled.as_ref()).any(|compiled| !compiled.run_on_device) {
-        text.push_str("\nThe `.mlmodelc` bundles were compiled by mlreg and not run on a device.\n");
-    }
-    let stored = release.blobs.values().map(|blob| blob.size).fold(0, u64::saturating_add);
-    let _ = writeln!(text, "\nEqual files are stored once: all variants together have {}.\n", size(stored));
-    let _ = writeln!(text, "```sh\nmlreg fetch {package}@{version} --from hf://{repository} --out Models");
-    if let (Some(first), true) = (release.variants.first(), layout != Layout::Shared) {
-        let _ = writeln!(text, "hf download {repository} {package}/{}/", first.kind.file_name(&first.id));
-    }
-    text.push_str("```\n\n");
-    text
-}
-
-fn variant_bytes(variant: &Variant) -> u64 {
-    variant.files.iter().map(|file| file.size).fold(0, u64::saturating_add)
-}
-
-/// Decimal units, as the Hub shows them.
-fn size(bytes: u64) -> String {
-    match bytes {
-        0..1_000 => format!("{bytes} B"),
-        1_000..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
-        1_000_000..1_000_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),
-        _ => format!("{:.2} GB", bytes as f64 / 1e9),
+fn encoder_task(interface: Option<&Interface>) -> &'static str {
+    let Some(interface) = interface else { return "sentence-similarity" };
+    let output = |name: &str| interface.outputs.iter().find(|feature| feature.name == name);
+    match output("logits").map(|logits| logits.shape.len()) {
+        _ if output("sentence_embedding").is_some() => "sentence-similarity",
+        Some(3) => "token-classification",
+        Some(_) => "text-classification",
+        None => "feature-extraction",
     }
 }
 
@@ -255,7 +250,7 @@ mod tests {
     }
 
     fn card(version: &str, license: &str) -> ModelCard {
-        ModelCard::new("acme/tae", &release(version, license), Layout::Linked)
+        ModelCard::new("acme/tae", &release(version, license), Layout::Linked, &[])
     }
 
     #[test]
@@ -264,9 +259,11 @@ mod tests {
         let front = "---\nbase_model: acme/taef1\nbase_model_relation: quantized\nlibrary_name: coreml\nlicense: mit\n\
                      pipeline_tag: image-to-image\ntags:\n- coreml\n- mlreg\n---\n\n# tae\n\n<!-- mlreg:begin tae -->\n";
         assert!(text.starts_with(front), "{text}");
-        assert!(text.contains("| `decoder-768-float16-ios18.mlpackage` | iOS18 | initial | 1.5 kB |\n"), "{text}");
+        assert!(text.contains("| `decoder-768-float16-ios18.mlpackage` | iOS 18+, macOS 15+ | 1.5 kB | initial |\n"), "{text}");
         assert!(text.contains("\nmlreg fetch tae@1.0.0 --from hf://acme/tae --out Models\n"), "{text}");
-        assert!(text.contains("\nhf download acme/tae tae/decoder-768-float16-ios18.mlpackage/\n"), "{text}");
+        let download =
+            "\nhf download acme/tae --revision tae-v1.0.0 --include 'tae/decoder-768-float16-ios18.mlpackage/*' --local-dir Models\n";
+        assert!(text.contains(download), "{text}");
         assert!(text.ends_with("<!-- mlreg:end tae -->\n"), "{text}");
         assert_eq!(card("1.0.0", "MIT").render(Some(&text)), text);
     }
@@ -297,7 +294,41 @@ mod tests {
     }
 
     #[test]
+    fn what_encoders_are_for_is_seen_from_their_outputs() {
+        let interface = |outputs: &[(&str, &[u64])]| -> Interface {
+            let feature = |(name, shape): &(&str, &[u64])| json!({ "name": name, "dtype": "float16", "shape": shape });
+            serde_json::from_value(json!({ "inputs": [], "outputs": outputs.iter().map(feature).collect::<Vec<_>>() })).unwrap()
+        };
+        let states: (&str, &[u64]) = ("last_hidden_state", &[1, 8, 4]);
+        let tasks = [
+            (interface(&[states, ("sentence_embedding", &[1, 4])]), "sentence-similarity"),
+            (interface(&[("logits", &[1, 2])]), "text-classification"),
+            (interface(&[("logits", &[1, 8, 9])]), "token-classification"),
+            (interface(&[states]), "feature-extraction"),
+        ];
+        for (interface, task) in tasks {
+            assert_eq!(encoder_task(Some(&interface)), task);
+        }
+    }
+
+    #[test]
+    fn values_of_strangers_stay_values() {
+        let mut release = release("1.0.0", "MIT");
+        let source = release.sources.get_mut("decoder").unwrap();
+        source.repository = Some("acme/x: y -->; a=b\nlicense: none".to_owned());
+        release.description = Some("Ends here <!-- mlreg:end tae --> or ---\nnot.".to_owned());
+        let card = |release: &Release| ModelCard::new("acme/tae", release, Layout::Linked, &[]);
+        let text = card(&release).render(None);
+        assert!(text.contains("\nbase_model: \"acme/x: y --\\u003e\\u003b a=b\\nlicense: none\"\n"), "{text}");
+        assert_eq!(text.matches("<!-- mlreg:end tae -->").count(), 1, "{text}");
+        assert_eq!(card(&release).render(Some(&text)), text, "its own value is known again");
+        release.sources.get_mut("decoder").unwrap().repository = Some("acme/z".to_owned());
+        assert!(card(&release).render(Some(&text)).contains("\nbase_model: acme/z\n"));
+    }
+
+    #[test]
     fn licences_of_the_hub_and_others() {
+        assert_eq!((slug("非商用"), slug("1.0")), ("custom".to_owned(), "1.0".to_owned()));
         assert_eq!(license_of("GPL-3.0-or-later").unwrap(), "gpl-3.0");
         assert_eq!(license_of("MIT OR Apache-2.0"), None);
         let text = card("1.0.0", "FLUX.1 [dev] Non-Commercial").render(None);

@@ -12,6 +12,7 @@ use super::{
     AppError,
     project::Project,
     resolve::{Policy, Resolver},
+    xcode::{PhaseUpdate, refresh},
 };
 use crate::{
     app::{Changes, Lock, LockedPackage, MANIFEST_NAME, remove_package, set_package},
@@ -47,6 +48,9 @@ pub struct AddReport {
     pub release: Digest,
     /// Whether it is new in the manifest.
     pub is_new: bool,
+    /// What became of the files of a build phase of Xcode, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub xcode: Option<PhaseUpdate>,
 }
 
 /// What was removed.
@@ -58,6 +62,9 @@ pub struct RemoveReport {
     pub packages: Vec<PackageName>,
     /// Folders that were removed with them.
     pub removed: Vec<PathBuf>,
+    /// What became of the files of a build phase of Xcode, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub xcode: Option<PhaseUpdate>,
 }
 
 /// What to update.
@@ -80,6 +87,9 @@ pub struct UpdateReport {
     pub dry_run: bool,
     /// The packages that were asked for, by name.
     pub packages: Vec<UpdatedPackage>,
+    /// What became of the files of a build phase of Xcode, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub xcode: Option<PhaseUpdate>,
 }
 
 /// A package before and after.
@@ -125,7 +135,8 @@ pub fn add(context: &Context, options: &AddOptions) -> Result<AddReport, Error> 
     let lock = Resolver { project: &project, ..resolver }.lock()?;
     AtomicFile::write_through_links(&path, project.text.as_bytes()).map_err(AppError::io("write", &path))?;
     project.write_lock(&lock)?;
-    Ok(AddReport { manifest: path, package: name.clone(), version: entry.version, release: entry.release, is_new })
+    let xcode = refresh(context, &project, &lock, options.offline);
+    Ok(AddReport { manifest: path, package: name.clone(), version: entry.version, release: entry.release, is_new, xcode })
 }
 
 /// Removes packages from the app's manifest and lock, and the folders that were placed for them.
@@ -150,7 +161,8 @@ pub fn remove(context: &Context, packages: &[PackageName]) -> Result<RemoveRepor
     AtomicFile::write_through_links(&path, project.text.as_bytes()).map_err(AppError::io("write", &path))?;
     project.write_lock(&lock)?;
     let removed = forget_others(context.store(), &project.root, &kept)?;
-    Ok(RemoveReport { manifest: path, packages: packages.to_vec(), removed })
+    let xcode = refresh(context, &project, &lock, false);
+    Ok(RemoveReport { manifest: path, packages: packages.to_vec(), removed, xcode })
 }
 
 /// Moves the lock to the highest versions within the manifest's requirements.
@@ -177,10 +189,12 @@ pub fn update(context: &Context, options: &UpdateOptions) -> Result<UpdateReport
         packages.push(UpdatedPackage { package: name.clone(), from, to, changed: old != Some(&entry) });
         lock.packages.insert(name.clone(), entry);
     }
+    let mut xcode = None;
     if !options.dry_run {
         project.write_lock(&lock)?;
+        xcode = refresh(context, &project, &lock, options.offline);
     }
-    Ok(UpdateReport { manifest: project.manifest_path(), dry_run: options.dry_run, packages })
+    Ok(UpdateReport { manifest: project.manifest_path(), dry_run: options.dry_run, packages, xcode })
 }
 
 /// The text in which the source is missing is not written yet, so that its place would lead nowhere.
@@ -203,7 +217,7 @@ fn edited(project: &Project, name: &PackageName, changes: &Changes) -> Result<Pr
 }
 
 /// The manifest was read before, so that this does not happen.
-fn not_toml(project: &Project, error: &dyn std::error::Error) -> AppError {
+pub(super) fn not_toml(project: &Project, error: &dyn std::error::Error) -> AppError {
     let problem = Box::new(Problem::Syntax { message: error.to_string() });
     ManifestError { file: project.manifest_path().display().to_string(), line: 1, column: 1, problem }.into()
 }

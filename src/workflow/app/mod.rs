@@ -15,4 +15,4 @@ pub use edit::{AddOptions, AddReport, RemoveReport, UpdateOptions, UpdateReport,
 pub use error::{AppError, Staleness};
 pub use fetch::{AppFetchOptions, AppFetchReport, LockChange, fetch_app, lists};
 pub(super) use project::{locked_releases, project_folder};
-pub use xcode::{XcodeOptions, XcodeReport, xcode};
+pub use xcode::{PhaseUpdate, XcodeOptions, XcodeReport, xcode};

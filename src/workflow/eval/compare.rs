@@ -1,17 +1,18 @@
 //! A bundle against cases, or against another bundle.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{collections::BTreeMap, path::PathBuf, time::Instant};
 
 use candle_core::Tensor;
 
 use super::{
-    BundleResult, CaseResult, EvalReport, Evaluation, EvaluationError, OperationsResult, Outcome, OutputResult, Skipped,
+    BundleResult, CaseResult, EvalReference, EvalReport, Evaluation, EvaluationError, OperationsResult, Outcome, OutputResult, Provenance,
+    Skipped,
     pictures::{self, Strip},
     reference::{Inputs, Reference, counterpart, named},
 };
 use crate::{
     eval::{
-        EvalError, Mode, NotFinite,
+        EvalError, NotFinite,
         golden::{Case, FitOptions, FittedCase, GoldenError, Misfit, Padding, fit, fit_all, fit_inputs},
         lockstep::{LockstepError, Side, lockstep},
         metrics::{MeasureOptions, MetricsError, Peak, measure},
@@ -81,9 +82,36 @@ impl Evaluation<'_> {
     }
 
     pub(super) fn empty_report(&self, reference: String) -> EvalReport {
-        let mode = if self.options.mode == Mode::Float32 { "float32" } else { "declared" };
-        let thresholds = self.options.thresholds;
-        EvalReport { reference, mode, thresholds, bundles: Vec::new(), skipped: Vec::new(), written: Vec::new(), passed: true }
+        let against = match &self.options.reference {
+            EvalReference::Bundle { subject, .. } => Some(subject),
+            _ => None,
+        };
+        EvalReport {
+            reference,
+            provenance: Provenance::of(self.context, self.options.subjects.iter().chain(against)),
+            inputs: self.inputs(),
+            mode: self.options.mode.name(),
+            thresholds: self.options.thresholds,
+            bundles: Vec::new(),
+            skipped: Vec::new(),
+            written: Vec::new(),
+            passed: true,
+        }
+    }
+
+    /// Where inputs come from, for people.
+    fn inputs(&self) -> String {
+        let files = |paths: &[PathBuf]| paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
+        match &self.options.reference {
+            EvalReference::Golden(path) | EvalReference::Roundtrip(path) | EvalReference::Bundle { golden: Some(path), .. } => {
+                path.display().to_string()
+            }
+            _ if !self.options.inputs.is_empty() => files(&self.options.inputs),
+            _ => {
+                let samples = self.options.samples.max(1);
+                format!("made: {samples} per bundle, seed {}", self.options.seed)
+            }
+        }
     }
 
     /// What is to be judged, and whether it was asked for by itself.

@@ -46,7 +46,7 @@ pub enum EvaluationError {
         source: GoldenError,
     },
     /// Nothing that fits anything.
-    #[error("nothing was compared: {}", .skipped.iter().map(|(name, why)| format!("`{name}`: {why}")).collect::<Vec<_>>().join("; "))]
+    #[error("nothing was compared: {}", reasons(.skipped))]
     Nothing {
         /// What was left out, and why.
         skipped: Vec<(String, String)>,
@@ -164,6 +164,38 @@ pub enum EvaluationError {
         #[source]
         source: io::Error,
     },
+    /// A mistake in a page's template.
+    #[error("cannot make the page `{}`", path.display())]
+    Page {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with the template.
+        #[source]
+        source: Box<minijinja::Error>,
+    },
+}
+
+/// Why a bundle is not compared with itself.
+pub(super) const IS_REFERENCE: &str = "it is the reference";
+/// How many bundles of one reason are named.
+const NAMED: usize = 2;
+
+/// Each reason once, with some of the bundles that it is about.
+fn reasons(skipped: &[(String, String)]) -> String {
+    let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
+    for (name, why) in skipped {
+        match reasons.iter_mut().find(|(known, _)| *known == why.as_str()) {
+            Some((_, names)) => names.push(name),
+            None => reasons.push((why, vec![name])),
+        }
+    }
+    let told = |(why, names): &(&str, Vec<&str>)| {
+        let named: Vec<String> = names.iter().take(NAMED).map(|name| format!("`{name}`")).collect();
+        let more = names.len().saturating_sub(NAMED);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        format!("{}{more}: {why}", named.join(", "))
+    };
+    reasons.iter().map(told).collect::<Vec<_>>().join("; ")
 }
 
 impl EvaluationError {
@@ -174,6 +206,9 @@ impl EvaluationError {
             Self::Inputs(error) => error.hint(),
             Self::Scores(error) => error.hint(),
             Self::Text(error) => error.hint(),
+            Self::Nothing { skipped, hint: None } if skipped.iter().all(|(_, why)| why == IS_REFERENCE) => {
+                Some("build the package with a second `precision`, or name another package with --against".to_owned())
+            }
             Self::Nothing { hint, .. } => hint.clone(),
             Self::Misfit { source, .. } => source.hint(),
             Self::NoOutput { given, outputs, .. } => Some(format!("name what is meant: --map {}={}", given.first()?, outputs.first()?)),
@@ -183,5 +218,22 @@ impl EvaluationError {
             }
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_are_told_once() {
+        let skipped = |whys: &[&str]| {
+            let named = |(index, why): (usize, &&str)| (format!("b{index}"), (*why).to_owned());
+            EvaluationError::Nothing { skipped: whys.iter().enumerate().map(named).collect(), hint: None }
+        };
+        let error = skipped(&[IS_REFERENCE, IS_REFERENCE, "no", IS_REFERENCE]);
+        assert_eq!(error.to_string(), "nothing was compared: `b0`, `b1` and 1 more: it is the reference; `b2`: no");
+        assert_eq!(error.hint(), None);
+        assert!(skipped(&[IS_REFERENCE]).hint().unwrap().contains("second `precision`"));
     }
 }

@@ -9,6 +9,7 @@ mod error;
 mod language;
 mod page;
 mod pictures;
+mod provenance;
 mod reference;
 mod report;
 mod roundtrip;
@@ -17,7 +18,10 @@ mod texts;
 use std::path::PathBuf;
 
 pub use error::EvaluationError;
-pub use language::{LanguageDifference, LanguageEvalOptions, LanguageEvalReport, LanguageResult, LanguageThresholds, eval_language};
+pub use language::{
+    LanguageDifference, LanguageEvalOptions, LanguageEvalReport, LanguageResult, LanguageThresholds, Position, eval_language,
+};
+pub use provenance::{JudgedRelease, Provenance};
 pub use report::{BundleResult, CaseResult, EvalReport, OperationsResult, OutputResult, Skipped};
 pub use texts::{Difference, System, TextEvalOptions, TextEvalReport, TextThresholds, Translation, eval_texts};
 
@@ -114,7 +118,7 @@ impl Evaluation<'_> {
     fn write(&self, outcome: &mut Outcome) -> Result<(), EvaluationError> {
         if let Some(path) = &self.options.report {
             let path = self.context.directory().join(path);
-            page::write(&path, &outcome.report, &outcome.strips)?;
+            page::write_numbers(&path, &outcome.report, &outcome.strips)?;
             outcome.report.written.push(path);
         }
         Ok(())

@@ -14,8 +14,8 @@ use crate::{
     tensors::{self, PictureOptions},
 };
 
-/// The longest side of a panel on the page.
-const PANEL: usize = 320;
+/// The longest side of a picture on the page.
+const PANEL: usize = 480;
 
 /// Whether an output is shown as a picture.
 pub(super) fn is_picture(name: &str, dims: &[usize]) -> bool {
@@ -23,26 +23,35 @@ pub(super) fn is_picture(name: &str, dims: &[usize]) -> bool {
     channels(3) || (name.contains("image") && (channels(1) || channels(4)))
 }
 
-/// Three panels: expected, actual, difference.
+/// What was expected, what came out, and where they differ.
 pub(super) struct Strip {
     /// Bundle, case and output.
     pub(super) names: [String; 3],
-    /// The largest difference of a pixel: what white means.
+    /// Width and height.
+    pub(super) size: String,
+    /// The largest difference of a pixel.
     pub(super) largest: f32,
-    panels: Option<[Picture; 3]>,
-    /// A small picture for the page, as a PNG file.
-    pub(super) thumbnail: Vec<u8>,
+    /// Expected, actual, and how far each pixel is off, as grey.
+    pictures: Option<[Picture; 3]>,
+}
+
+/// The pictures of a strip as PNG files.
+pub(super) struct Panels {
+    pub(super) expected: Vec<u8>,
+    pub(super) found: Vec<u8>,
+    pub(super) difference: Vec<u8>,
 }
 
 impl Strip {
     pub(super) fn new(names: [&str; 3], (actual, expected): (&Tensor, &Tensor), limits: (f32, f32)) -> Self {
-        let pictures = Picture::of(actual, limits).zip(Picture::of(expected, limits));
-        let panels = pictures.map(|(actual, expected)| {
-            let (difference, largest) = actual.difference(&expected);
-            ([expected, actual, difference], largest)
+        let pictures = Picture::of(expected, limits).zip(Picture::of(actual, limits));
+        let pictures = pictures.map(|(expected, actual)| {
+            let distance = actual.distance(&expected);
+            [expected, actual, distance]
         });
-        let (panels, largest) = panels.map_or((None, 0.0), |(panels, largest)| (Some(panels), largest));
-        Self { names: names.map(str::to_owned), largest, panels, thumbnail: Vec::new() }
+        let largest = pictures.as_ref().map_or(0.0, |[.., distance]| distance.largest());
+        let size = pictures.as_ref().map_or(String::new(), |[expected, ..]| format!("{} × {}", expected.width, expected.height));
+        Self { names: names.map(str::to_owned), size, largest, pictures }
     }
 
     /// `<bundle>[-<case>]-<output>.png`, of characters that every file system has.
@@ -53,19 +62,29 @@ impl Strip {
         parts.join("-").chars().map(safe).collect::<String>() + ".png"
     }
 
-    fn png(&self, most: usize) -> Result<Vec<u8>, EvaluationError> {
-        let Some(panels) = &self.panels else { return Ok(Vec::new()) };
-        let panels = panels.each_ref().map(|panel| panel.at_most(most));
-        // NaN cannot be shown; the difference map has it as white.
-        let strip = Picture::side_by_side(&[&panels[0], &panels[1], &panels[2]]).without_nan();
+    /// The pictures side by side; white is the strip's own largest difference.
+    fn png(&self) -> Result<Vec<u8>, EvaluationError> {
+        let Some([expected, actual, distance]) = &self.pictures else { return Ok(Vec::new()) };
+        self.encoded(Picture::side_by_side(&[expected, actual, &distance.heat(self.largest)]))
+    }
+
+    /// The pictures by themselves; `white` is the difference that is drawn white.
+    pub(super) fn panels(&self, white: f32) -> Result<Option<Panels>, EvaluationError> {
+        let Some([expected, actual, distance]) = &self.pictures else { return Ok(None) };
+        let difference = self.encoded(distance.heat(white))?;
+        Ok(Some(Panels { expected: self.encoded(expected.clone())?, found: self.encoded(actual.clone())?, difference }))
+    }
+
+    fn encoded(&self, picture: Picture) -> Result<Vec<u8>, EvaluationError> {
         let wrong = |source| EvaluationError::Picture { name: self.names[2].clone(), source };
-        let tensor = strip.tensor().map_err(|error| wrong(error.into()))?;
+        // NaN cannot be shown; the heat map has it as white.
+        let tensor = picture.without_nan().tensor().map_err(|error| wrong(error.into()))?;
         tensors::png(&tensor, &PictureOptions::default()).map_err(wrong)
     }
 
     fn write(&self, folder: &Path) -> Result<PathBuf, EvaluationError> {
         let path = folder.join(self.file_name());
-        let bytes = self.png(usize::MAX)?;
+        let bytes = self.png()?;
         let write = || {
             fs::create_dir_all(folder)?;
             AtomicFile::write(&path, &bytes)
@@ -76,14 +95,13 @@ impl Strip {
 }
 
 impl Outcome {
-    /// Writes a strip at once, and keeps only what the page needs.
+    /// Writes a strip at once, and keeps small pictures of it where there is a page.
     pub(super) fn keep(&mut self, mut strip: Strip, evaluation: &Evaluation<'_>) -> Result<(), EvaluationError> {
         if let Some(folder) = &evaluation.options.pictures {
             self.report.written.push(strip.write(&evaluation.context.directory().join(folder))?);
         }
         if evaluation.options.report.is_some() {
-            strip.thumbnail = strip.png(PANEL)?;
-            strip.panels = None;
+            strip.pictures = strip.pictures.map(|pictures| pictures.map(|picture| picture.at_most(PANEL)));
             self.strips.push(strip);
         }
         Ok(())

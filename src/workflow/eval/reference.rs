@@ -7,7 +7,7 @@ use std::{
 
 use candle_core::Tensor;
 
-use super::{EvalReference, Evaluation, EvaluationError};
+use super::{EvalReference, Evaluation, EvaluationError, error::IS_REFERENCE};
 use crate::{
     eval::{
         golden::{Case, NameMap, cases},
@@ -140,7 +140,7 @@ pub(super) fn counterpart<'c>(bundle: &Bundle, candidates: &'c [Found]) -> Resul
     let best =
         alike.iter().min_by_key(|(other, _)| (!same_release && other.id != own.id, precision_rank(other), other.target != own.target));
     match best {
-        Some((other, _)) if *other == own => Err("it is the reference".to_owned()),
+        Some((other, _)) if *other == own => Err(IS_REFERENCE.to_owned()),
         Some((_, found)) => Ok(found),
         None => Err("no variant of the reference has its component and shape".to_owned()),
     }

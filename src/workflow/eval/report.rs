@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use super::Provenance;
 use crate::eval::{
     NotFinite,
     lockstep::OperationDistance,
@@ -15,6 +16,10 @@ use crate::eval::{
 pub struct EvalReport {
     /// What was compared with, as a person would name it.
     pub reference: String,
+    /// What was judged, and with which mlreg.
+    pub provenance: Provenance,
+    /// Where inputs came from.
+    pub inputs: String,
     /// `declared`: every result rounded to its declared type; `float32`: everything in float32.
     pub mode: &'static str,
     /// What is allowed.

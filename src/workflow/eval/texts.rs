@@ -9,7 +9,7 @@ use std::{
 
 use serde::Serialize;
 
-use super::{EvaluationError, page};
+use super::{EvaluationError, Provenance, page};
 use crate::{
     eval::{
         Mode,
@@ -68,6 +68,8 @@ pub struct TextThresholds {
 /// What was scored, and how good it is.
 #[derive(Debug, Clone, Serialize)]
 pub struct TextEvalReport {
+    /// What was judged, and with which mlreg.
+    pub provenance: Provenance,
     /// The file of texts, where there is one.
     pub source: Option<PathBuf>,
     /// The files of references.
@@ -179,11 +181,20 @@ pub fn eval_texts(context: &Context, options: &TextEvalOptions) -> Result<TextEv
     let passed = systems.iter().all(|system| system.failures.is_empty());
     let (source, thresholds) = (options.source.clone(), options.thresholds);
     let references_of = options.references.clone();
-    let mut report =
-        TextEvalReport { source, references: references_of, lines: references.len(), thresholds, systems, written: Vec::new(), passed };
+    let provenance = Provenance::of(context, &options.subjects);
+    let mut report = TextEvalReport {
+        provenance,
+        source,
+        references: references_of,
+        lines: references.len(),
+        thresholds,
+        systems,
+        written: Vec::new(),
+        passed,
+    };
     if let Some(path) = &options.report {
         let path = context.directory().join(path);
-        page::texts::write(&path, &report)?;
+        page::write_texts(&path, &report)?;
         report.written.push(path);
     }
     Ok(report)
