@@ -71,9 +71,9 @@ impl Drop for Bar {
 
 fn style(total: Amount) -> ProgressStyle {
     let template = match total {
-        Amount::Bytes(_) => "{msg} [{bar:28}] {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec}, {eta} left",
-        Amount::Items(_) => "{msg} [{bar:28}] {pos}/{len}",
-        Amount::Unknown => "{spinner} {msg} {pos}",
+        Amount::Bytes(_) => "{wide_msg} [{bar:16}] {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec}, {eta} left",
+        Amount::Items(_) => "{wide_msg} [{bar:28}] {pos}/{len}",
+        Amount::Unknown => "{spinner} {wide_msg} {pos}",
     };
     ProgressStyle::with_template(template).expect("the templates above are valid").progress_chars("=> ")
 }

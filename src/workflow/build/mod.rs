@@ -91,7 +91,9 @@ pub struct PackageReport {
     pub package: PackageName,
     /// Its version.
     pub version: Version,
-    /// The sha256 of the release manifest.
+    /// The sha256 of the release manifest, as `show` and `list` name it.
+    pub release: Digest,
+    /// The same, under its older name.
     pub digest: Digest,
     /// How it ended.
     pub status: BuildStatus,
@@ -540,6 +542,7 @@ fn report(release: &Release, digest: Digest, status: BuildStatus, new_bytes: u64
     PackageReport {
         package: release.package.clone(),
         version: release.version.clone(),
+        release: digest,
         digest,
         status,
         variants: release.variants.iter().map(variant).collect(),
