@@ -203,7 +203,7 @@ fn say_defaults(arguments: &FetchArguments, session: &Session, packages: &[Fetch
     }
     let targets: BTreeSet<&str> = fetched().flat_map(|package| several_targets(&package.variants)).collect();
     if !targets.is_empty() {
-        let targets = targets.into_iter().collect::<Vec<_>>().join(", ");
+        let targets = targets.into_iter().map(|target| target.replacen("ios", "iOS", 1)).collect::<Vec<_>>().join(", ");
         session.printer.note(format_args!(
             "placed bundles for every deployment target ({targets}) since none was said: use `--target iOS17`, or `target = \"iOS17\"` under \
              `[defaults]` of `{MANIFEST_NAME}`"

@@ -129,7 +129,7 @@ fn what_was_decided_for_the_user_is_said_once() {
     sandbox.succeed(&["publish", "tae", "--to", "registry"]);
     let run = sandbox.succeed(&["fetch", "tae", "--from", "registry"]);
     assert!(run.stderr.contains("\nnote: placed in `tae/` since no folder was said: use `--out DIR`"), "{run:?}");
-    assert!(run.stderr.contains("\nnote: placed bundles for every deployment target (ios15, ios18) since none was said"), "{run:?}");
+    assert!(run.stderr.contains("\nnote: placed bundles for every deployment target (iOS15, iOS18) since none was said"), "{run:?}");
     assert!(!sandbox.succeed(&["fetch", "tae", "--from", "registry"]).stderr.contains("note:"));
     let run = sandbox.succeed(&["fetch", "tae", "--from", "registry", "--out", "Models", "--target", "iOS17"]);
     assert!(!run.stderr.contains("note:"), "{run:?}");
