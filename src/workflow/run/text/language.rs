@@ -14,7 +14,7 @@ use crate::{
     eval::{Mode, States},
     manifest::release::Interface,
     text::NextToken,
-    workflow::{Context, Error},
+    workflow::{Context, Error, bundles::Bundle},
 };
 
 const STATES: &str = "hidden_states";
