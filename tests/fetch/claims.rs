@@ -1,6 +1,6 @@
 //! Releases that claim sizes which nothing has: refused before anything is planned, allocated or kept.
 
-use std::{fs, time::Instant};
+use std::fs;
 
 use mlreg::{
     base::{Blake3, Digest, RemoteUrl, Target::Ios18, limits},
@@ -18,15 +18,14 @@ fn liar(size: u64) -> (Scene, Client) {
     let scene = Scene::with(&[small, Bundle::new("large-float16", Ios18).file("x", b"large".to_vec())]);
     let folder = scene.registry().join("packages/tae");
     let path = folder.join("1.0.0.json");
-    let before = fs::read(&path).unwrap();
-    let mut release: Value = serde_json::from_slice(&before).unwrap();
+    let mut release: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
     let digest = Digest::of(b"large").to_string();
     release["variants"][0]["files"][0]["size"] = size.into();
     release["blobs"][&digest] = serde_json::json!({ "size": size, "blake3": Blake3::of(b"large") });
     let after = serde_json::to_vec(&release).unwrap();
-    let index = fs::read_to_string(folder.join("index.json")).unwrap();
-    let index = index.replace(&Digest::of(&before).to_string(), &Digest::of(&after).to_string());
-    for (name, bytes) in [("1.0.0.json", after), ("index.json", index.replace(&before.len().to_string(), "0").into_bytes())] {
+    let mut index: Value = serde_json::from_slice(&fs::read(folder.join("index.json")).unwrap()).unwrap();
+    index["versions"]["1.0.0"] = serde_json::json!({ "release": Digest::of(&after), "size": after.len() });
+    for (name, bytes) in [("1.0.0.json", after), ("index.json", serde_json::to_vec(&index).unwrap())] {
         fs::remove_file(folder.join(name)).unwrap();
         fs::write(folder.join(name), bytes).unwrap();
     }
@@ -36,9 +35,8 @@ fn liar(size: u64) -> (Scene, Client) {
 
 #[test]
 fn what_no_disk_has_room_for_is_named_at_once() {
-    for size in [10_000_000_000_000, 1_000_000_000_000_000, limits::BLOB_BYTES] {
+    for size in [1_000_000_000_000_000, limits::BLOB_BYTES] {
         let (_scene, client) = liar(size);
-        let start = Instant::now();
         for dry_run in [false, true] {
             let (kind, said) = client.refusal(|options| options.dry_run = dry_run);
             assert_eq!(kind, ErrorKind::Input);
@@ -49,7 +47,6 @@ fn what_no_disk_has_room_for_is_named_at_once() {
                 "{said}"
             );
         }
-        assert!(start.elapsed().as_secs() < 10, "a few files were read");
         assert_eq!(client.store().packages().unwrap(), [], "the release was not kept");
         assert!(!client.folder().exists() && !client.store().home().join("partial").exists());
     }
