@@ -49,7 +49,7 @@ const TENSORS: Columns = Columns { headings: &["TENSOR", "DTYPE", "SHAPE"], wrap
 #[derive(Debug, Args)]
 #[command(after_long_help = table::help(EXAMPLES, &[&FEATURES, &OPERATORS, &WEIGHTS, &NEEDS, &DTYPES, &TENSORS]))]
 pub(super) struct InspectArguments {
-    /// A bundle or checkpoint, a package of the store, or a folder that `fetch` has placed
+    /// A bundle, a checkpoint, a package, or a placed folder
     ///
     /// A name that is a package's means the package; `./NAME` is the file or folder.
     #[arg(value_name = "PATH|PACKAGE")]

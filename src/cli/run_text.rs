@@ -29,7 +29,7 @@ pub(super) struct TextArguments {
     text_file: Option<PathBuf>,
     #[command(flatten)]
     generation: GenerationArguments,
-    /// Chat with a language model, instead of letting it continue the text
+    /// Chat with a language model by its chat template
     ///
     /// The text becomes a user message, formatted by the chat template beside the tokenizer (chat_template.jinja or tokenizer_config.json among
     /// the package's plain files). Without --text: a conversation on a terminal, where Ctrl-D ends it and Ctrl-C stops an answer; elsewhere the
@@ -45,7 +45,9 @@ pub(super) struct TextArguments {
     /// Top-k sampling: sample from the N most likely tokens
     #[arg(long, value_name = "N", value_parser = positive, conflicts_with = "beams")]
     top_k: Option<usize>,
-    /// Nucleus sampling: sample from the smallest set of tokens whose probability reaches P
+    /// Nucleus sampling with the probability P
+    ///
+    /// Samples from the smallest set of tokens whose probability reaches P.
     #[arg(long, value_name = "P", value_parser = probability, conflicts_with = "beams")]
     top_p: Option<f32>,
     /// Random seed of sampling

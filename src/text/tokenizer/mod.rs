@@ -240,7 +240,7 @@ fn kind_of(files: &TokenizerFiles, name: &str) -> Result<Kind, TextError> {
         Some(text) if is_tiktoken(text) => Err(not("a vocabulary of tiktoken")),
         Some(text) if !text.trim().is_empty() && !name.ends_with(MODEL) => Ok(Kind::Words),
         Some(_) => Err(not("a text")),
-        None if text.is_none() || name.ends_with(MODEL) || bytes.starts_with(b"\n") => Ok(Kind::Pieces),
+        None if name.ends_with(MODEL) || bytes.starts_with(b"\n") => Ok(Kind::Pieces),
         None => Err(not("neither a text nor a sentencepiece model")),
     }
 }

@@ -109,7 +109,7 @@ fn a_named_file_is_the_tokenizer_whatever_lies_beside_it() {
 #[test]
 fn what_is_no_tokenizer_says_what_it_is() {
     let vocabulary = b"[PAD]\n[UNK]\n[CLS]\n[SEP]\nthe\n";
-    let wrong: [(&str, &[u8], &str); 12] = [
+    let wrong: [(&str, &[u8], &str); 13] = [
         ("tokenizer.json", b"[]", "is no tokenizer that mlreg reads: expected a document with a key `model`"),
         ("tokenizer.json", b"{", "is no tokenizer that mlreg reads: EOF while parsing"),
         ("x.model", b"\xff\xff", "cannot make a tokenizer of"),
@@ -118,6 +118,7 @@ fn what_is_no_tokenizer_says_what_it_is() {
         ("tokenizer.model", b"IQ== 0\nIg== 1\n", "is a vocabulary of tiktoken, not a tokenizer"),
         ("x.model", &[0x12, 2, 0x18, 2], "a sentencepiece model without pieces"),
         ("x.model", &[0x0a, 3, 0x0a, 1, b'a', 0x12, 2, 0x18, 4], "a sentencepiece model of kind char (4), expected unigram (1) or BPE (2)"),
+        ("model.safetensors", b"\x08\0\0\0\0\0\0\0{}", "is neither a text nor a sentencepiece model, not a tokenizer"),
         ("config.json", br#"{"model_type": "bert"}"#, "is the config of a model, not a tokenizer"),
         ("tokenizer_config.json", b"{}", "is the settings of a tokenizer, not a tokenizer"),
         ("added_tokens.json", br#"{"<a>": 1}"#, "is a table of tokens and ids, not a tokenizer"),

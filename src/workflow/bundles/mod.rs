@@ -252,11 +252,16 @@ pub(super) fn plain_files(context: &Context, subject: &BundleSubject) -> Result<
     }
 }
 
+/// The bundle of a folder. Of one in a placed folder the weight files may lie beside it.
+pub(super) fn at(context: &Context, path: &Path) -> Found {
+    placed::lifted(context, path).unwrap_or_else(|| Found::Folder(path.to_owned()))
+}
+
 /// The bundles that a subject names: the folder, or every variant with a program that one of the globs matches.
 pub(super) fn find(context: &Context, subject: &BundleSubject, globs: &[String]) -> Result<Vec<Found>, Error> {
     let sources;
     let mut chosen: Vec<Found> = match subject {
-        BundleSubject::Folder(path) => return Ok(vec![Found::Folder(path.clone())]),
+        BundleSubject::Folder(path) => return Ok(vec![at(context, path)]),
         BundleSubject::Placed(path) => {
             let placed = placed::bundles(context, path).map_err(BundleError::from)?;
             sources = placed.sources;

@@ -149,7 +149,10 @@ impl InspectError {
 pub fn inspect(context: &Context, options: &InspectOptions) -> Result<InspectReport, Error> {
     let path = match &options.subject {
         BundleSubject::Folder(path) if options.variant.is_some() => return Err(InspectError::NoVariants { path: path.clone() }.into()),
-        BundleSubject::Folder(path) => context.directory().join(path),
+        BundleSubject::Folder(path) => match bundles::at(context, path).files(context) {
+            Some(files) => return Ok(InspectReport::Bundle(Box::new(bundle::inspect_files(path, &files, options.program)?))),
+            None => context.directory().join(path),
+        },
         subject => {
             let found = bundles::find_only(context, subject, options.variant.as_deref())?;
             let (name, files) = (PathBuf::from(found.name()), found.files(context).unwrap_or_default());
