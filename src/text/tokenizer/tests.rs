@@ -61,6 +61,22 @@ fn padding_is_not_the_tokenizers_business() {
     assert_eq!(tokenizer.encode(&text, true).unwrap(), ids);
 }
 
+#[test]
+fn flags_of_a_class_outrank_its_document() {
+    let document = fs::read(fixture("t5/v10_tied/tokenizer.json")).unwrap();
+    let ids = |config: &str| {
+        let folder = folder(&[("tokenizer.json", &document), ("tokenizer_config.json", config.as_bytes())]);
+        Tokenizer::open(folder.path()).map(|tokenizer| tokenizer.encode("the", true).unwrap())
+    };
+    let own = ids("{}").unwrap();
+    let (end, plain) = own.split_last().unwrap();
+    let class = r#""tokenizer_class": "LlamaTokenizer", "bos_token": "<pad>""#;
+    assert_eq!(ids(&format!("{{{class}}}")).unwrap(), [&[0], plain].concat());
+    assert_eq!(ids(&format!(r#"{{{class}, "add_bos_token": false, "add_eos_token": true}}"#)).unwrap(), [plain, &[*end]].concat());
+    assert_eq!(ids(r#"{"tokenizer_class": "T5TokenizerFast", "add_eos_token": false}"#).unwrap(), own);
+    assert!(ids(r#"{"tokenizer_class": "LlamaTokenizer", "bos_token": "<none>"}"#).is_err());
+}
+
 /// What `fixtures/tokenizers/make.py` writes: texts, their tokens with and without special ones, and the text of those.
 #[derive(serde::Deserialize)]
 struct Probe {

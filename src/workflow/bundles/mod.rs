@@ -307,8 +307,7 @@ pub(super) fn preference(variant: Option<&Variant>) -> (bool, bool, Reverse<Opti
 
 /// The bundle that a subject names, opened: of several that do the same the preferred one, with the names of the others.
 pub(super) fn find_preferred(context: &Context, subject: &BundleSubject, glob: Option<&str>) -> Result<(Bundle, Vec<String>), Error> {
-    let globs: Vec<String> = glob.map(str::to_owned).into_iter().collect();
-    let mut found = find(context, subject, &globs)?;
+    let mut found = find_matching(context, subject, glob)?;
     let role = |found: &Found| {
         let variant = found.variant()?;
         let axes = variant.axes.iter().filter(|(axis, _)| !MAKING.contains(&axis.as_str()));
@@ -323,13 +322,14 @@ pub(super) fn find_preferred(context: &Context, subject: &BundleSubject, glob: O
     Ok((chosen.open(context)?, found.iter().map(Found::name).collect()))
 }
 
-/// The only bundle that a subject names.
-pub(super) fn find_only(context: &Context, subject: &BundleSubject, glob: Option<&str>) -> Result<Found, Error> {
+/// The bundles that a subject names, of which a glob may leave some.
+pub(super) fn find_matching(context: &Context, subject: &BundleSubject, glob: Option<&str>) -> Result<Vec<Found>, Error> {
     let globs: Vec<String> = glob.map(str::to_owned).into_iter().collect();
-    only(subject, find(context, subject, &globs)?)
+    find(context, subject, &globs)
 }
 
-fn only(subject: &BundleSubject, mut found: Vec<Found>) -> Result<Found, Error> {
+/// The only bundle of those that were found.
+pub(super) fn only(subject: &BundleSubject, mut found: Vec<Found>) -> Result<Found, Error> {
     if found.len() == 1 {
         return Ok(found.remove(0));
     }
