@@ -114,7 +114,7 @@ fn print_bundle(bundle: &BundleReport, printer: &Printer) -> Result<(), CommandE
 }
 
 fn print_listing(listing: &PackageListing, printer: &Printer) -> Result<(), CommandError> {
-    let mut table = Table::new(&BUNDLES);
+    let mut table = Table::of(&BUNDLES);
     for bundle in &listing.bundles {
         let target = bundle.target.map_or_else(|| "-".to_owned(), |target| target.to_string());
         table.row([bundle.bundle.clone(), target, bytes(bundle.bytes)]);

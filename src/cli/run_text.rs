@@ -176,7 +176,7 @@ pub(super) fn show(options: &TextOptions, session: &Session) -> Result<Exit, Com
     let mut failure = None;
     let mut piece = |_: usize, piece: &str| {
         if streams {
-            failure = session.printer.data(&shown(piece)).err().or(failure.take());
+            failure = session.printer.data(piece).err().or(failure.take());
         }
     };
     let report = run_text(&session.context, options, &mut piece)?;
@@ -185,11 +185,6 @@ pub(super) fn show(options: &TextOptions, session: &Session) -> Result<Exit, Com
     }
     session.printer.report("run", &report, |printer| print(&report, streams, printer))?;
     Ok(Exit::Ok)
-}
-
-/// A piece of a text as a terminal may get it: without signs that move its cursor or change its colours.
-pub(super) fn shown(piece: &str) -> String {
-    piece.chars().map(|letter| if letter.is_control() && !matches!(letter, '\n' | '\t') { '\u{fffd}' } else { letter }).collect()
 }
 
 fn print(report: &TextReport, streamed: bool, printer: &Printer) -> Result<(), CommandError> {

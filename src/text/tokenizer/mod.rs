@@ -192,7 +192,8 @@ impl Tokenizer {
 
 /// What stands around a text by the flags in the settings, for the classes that put it there whatever their document says; with what they do by
 /// default at the beginning of a text.
-const FLAGGED: [(&str, bool); 4] = [("LlamaTokenizer", true), ("GemmaTokenizer", true), ("CohereTokenizer", true), ("GPTNeoXTokenizer", false)];
+const FLAGGED: [(&str, bool); 4] =
+    [("LlamaTokenizer", true), ("GemmaTokenizer", true), ("CohereTokenizer", true), ("GPTNeoXTokenizer", false)];
 
 fn frame(inner: &tokenizers::Tokenizer, settings: &TokenizerSettings) -> Result<Option<Json>, Refusal> {
     let class = settings.class();
