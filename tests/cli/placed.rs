@@ -44,7 +44,9 @@ fn placed_folders_run_as_their_package_does() {
         assert_eq!(report["interface"]["inputs"][0]["shape"], serde_json::json!([1, 8]), "{layout}");
         let several = sandbox.succeed(&["inspect", &format!("{layout}/mini")]);
         assert_eq!(several.stdout.lines().filter(|line| line.contains(".mlpackage")).count(), 2, "{several:?}");
-        assert!(several.stderr.contains(&format!("`{layout}/mini` has 2 bundles: inspect one with --variant '")), "{several:?}");
+        let hint = format!("`{layout}/mini` has 2 bundles: inspect one with --variant '");
+        let named = several.stderr.split_once(&hint).and_then(|(_, rest)| rest.split_once('\'')).unwrap_or_else(|| panic!("{several:?}")).0;
+        sandbox.succeed(&["inspect", &format!("{layout}/mini"), "--variant", named]);
     }
     // A bundle alone finds the tokenizer beside it, and weights that lie there.
     for layout in ["linked", "shared"] {

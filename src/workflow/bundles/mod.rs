@@ -215,12 +215,14 @@ impl Found {
         }
     }
 
-    /// The names that a glob may match: its id, and what its folder is called.
+    /// The names that a glob may match: its id, and what its folder is called, with and without extension.
     fn names(&self) -> Vec<String> {
         let own = self.name();
-        let stem = own.rsplit_once('.').map(|(stem, _)| stem.to_owned());
+        let path = Path::new(&own);
+        let text = |part: Option<&std::ffi::OsStr>| part.map(|part| part.to_string_lossy().into_owned());
+        let folder = matches!(self, Self::Placed { .. }).then(|| [text(path.file_name()), text(path.file_stem())]);
         let id = self.variant().map(|variant| variant.id.clone());
-        [Some(own), stem, id].into_iter().flatten().collect()
+        folder.into_iter().flatten().chain([Some(own.clone()), id]).flatten().collect()
     }
 }
 
