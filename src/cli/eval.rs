@@ -61,7 +61,7 @@ const LARGEST: usize = 10;
 #[command(group = ArgGroup::new("numbers").multiple(true).args(["golden", "against", "expect", "roundtrip"]).conflicts_with("texts"))]
 #[command(group = ArgGroup::new("texts").multiple(true).args(["source", "hypothesis"]))]
 pub(super) struct EvalArguments {
-    /// Packages of the store, folders that `fetch` has placed, or .mlpackage folders
+    /// Packages of the store, placed folders, or .mlpackages
     #[arg(value_name = "BUNDLE|PACKAGE", required_unless_present = "hypothesis")]
     subject: Vec<BundleArgument>,
     /// Of packages: compare the variants whose ids match

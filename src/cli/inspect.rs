@@ -16,7 +16,7 @@ use crate::{
     workflow::{
         self,
         bundles::{BundleArgument, BundleSubject},
-        inspect::{BundleReport, CheckpointReport, Extent, FunctionMemory, InspectOptions, InspectReport, Needs, inspect},
+        inspect::{BundleReport, CheckpointReport, Extent, FunctionMemory, InspectOptions, InspectReport, Needs, PackageListing, inspect},
     },
 };
 
@@ -28,6 +28,7 @@ Examples:
   mlreg inspect decoder.mlpackage --program | less
   mlreg inspect checkpoints/flan-t5-small -v";
 
+const BUNDLES: Columns = Columns { headings: &["BUNDLE", "TARGET", ">SIZE"], wrapped: &[], left_out: &["TARGET"] };
 const FEATURES: Columns = Columns { headings: &["FUNCTION", "ROLE", "FEATURE"], wrapped: &["FEATURE"], left_out: &[] };
 const OPERATORS: Columns = Columns::new(&["FUNCTION", "OPERATOR", ">COUNT"]);
 const WEIGHTS: Columns =
@@ -47,9 +48,9 @@ const TENSORS: Columns = Columns { headings: &["TENSOR", "DTYPE", "SHAPE"], wrap
 /// program from lower ones; `-v` lists the operations that do. Warnings tell what devices and tools make of it; `--json` has their rules by
 /// name.
 #[derive(Debug, Args)]
-#[command(after_long_help = table::help(EXAMPLES, &[&FEATURES, &OPERATORS, &WEIGHTS, &NEEDS, &DTYPES, &TENSORS]))]
+#[command(after_long_help = table::help(EXAMPLES, &[&BUNDLES, &FEATURES, &OPERATORS, &WEIGHTS, &NEEDS, &DTYPES, &TENSORS]))]
 pub(super) struct InspectArguments {
-    /// A bundle or checkpoint, a package of the store, or a folder that `fetch` has placed
+    /// A bundle, a checkpoint, a package, or a placed folder
     ///
     /// A name that is a package's means the package; `./NAME` is the file or folder.
     #[arg(value_name = "PATH|PACKAGE")]
@@ -83,6 +84,7 @@ pub(super) fn run(arguments: &InspectArguments, session: &Session) -> Result<Exi
     session.printer.report("inspect", &report, |printer| match &report {
         InspectReport::Bundle(bundle) => print_bundle(bundle, printer),
         InspectReport::Checkpoint(checkpoint) => print_checkpoint(checkpoint, printer),
+        InspectReport::Package(listing) => print_listing(listing, printer),
     })?;
     Ok(Exit::Ok)
 }
@@ -108,6 +110,19 @@ fn print_bundle(bundle: &BundleReport, printer: &Printer) -> Result<(), CommandE
             None => printer.warning(&warning.text),
         }
     }
+    Ok(())
+}
+
+fn print_listing(listing: &PackageListing, printer: &Printer) -> Result<(), CommandError> {
+    let mut table = Table::of(&BUNDLES);
+    for bundle in &listing.bundles {
+        let target = bundle.target.map_or_else(|| "-".to_owned(), |target| target.to_string());
+        table.row([bundle.bundle.clone(), target, bytes(bundle.bytes)]);
+    }
+    printer.table(&table)?;
+    let first = listing.bundles.first().map_or("", |bundle| bundle.bundle.rsplit('/').next().unwrap_or_default());
+    let bundles = count(listing.bundles.len() as u64, "bundle");
+    printer.summary(format_args!("`{}` has {bundles}: inspect one with --variant '{first}'", listing.package));
     Ok(())
 }
 

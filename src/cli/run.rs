@@ -41,7 +41,7 @@ const COLUMNS: Columns =
 #[derive(Debug, Args)]
 #[command(after_long_help = table::help(EXAMPLES, &[&COLUMNS]))]
 pub(super) struct RunArguments {
-    /// A package of the store, a folder that `fetch` has placed, or a .mlpackage
+    /// A package of the store, a placed folder, or a .mlpackage
     ///
     /// A path has a separator, begins with `.`, or ends as bundles do. Everything else is a package; where the store has none of that name, a
     /// placed folder of that name.

@@ -15,7 +15,7 @@ use std::{
 use super::{
     CommandError, Exit, Session, interrupt,
     printer::{HINT, Printer, write_talk},
-    run_text::{self, TextArguments, shown},
+    run_text::{self, TextArguments},
     visible,
 };
 use crate::{
@@ -140,7 +140,7 @@ impl Partner for Terminal<'_> {
     }
 
     fn hear(&mut self, piece: &str) -> ControlFlow<()> {
-        self.print(&shown(piece));
+        self.print(piece);
         let is_enough = self.failure.is_some() || self.stop.load(Ordering::Relaxed);
         if is_enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }

@@ -29,7 +29,7 @@ pub(super) struct TextArguments {
     text_file: Option<PathBuf>,
     #[command(flatten)]
     generation: GenerationArguments,
-    /// Chat with a language model, instead of letting it continue the text
+    /// Chat with a language model by its chat template
     ///
     /// The text becomes a user message, formatted by the chat template beside the tokenizer (chat_template.jinja or tokenizer_config.json among
     /// the package's plain files). Without --text: a conversation on a terminal, where Ctrl-D ends it and Ctrl-C stops an answer; elsewhere the
@@ -45,7 +45,9 @@ pub(super) struct TextArguments {
     /// Top-k sampling: sample from the N most likely tokens
     #[arg(long, value_name = "N", value_parser = positive, conflicts_with = "beams")]
     top_k: Option<usize>,
-    /// Nucleus sampling: sample from the smallest set of tokens whose probability reaches P
+    /// Nucleus sampling with the probability P
+    ///
+    /// Samples from the smallest set of tokens whose probability reaches P.
     #[arg(long, value_name = "P", value_parser = probability, conflicts_with = "beams")]
     top_p: Option<f32>,
     /// Random seed of sampling
@@ -174,7 +176,7 @@ pub(super) fn show(options: &TextOptions, session: &Session) -> Result<Exit, Com
     let mut failure = None;
     let mut piece = |_: usize, piece: &str| {
         if streams {
-            failure = session.printer.data(&shown(piece)).err().or(failure.take());
+            failure = session.printer.data(piece).err().or(failure.take());
         }
     };
     let report = run_text(&session.context, options, &mut piece)?;
@@ -183,11 +185,6 @@ pub(super) fn show(options: &TextOptions, session: &Session) -> Result<Exit, Com
     }
     session.printer.report("run", &report, |printer| print(&report, streams, printer))?;
     Ok(Exit::Ok)
-}
-
-/// A piece of a text as a terminal may get it: without signs that move its cursor or change its colours.
-pub(super) fn shown(piece: &str) -> String {
-    piece.chars().map(|letter| if letter.is_control() && !matches!(letter, '\n' | '\t') { '\u{fffd}' } else { letter }).collect()
 }
 
 fn print(report: &TextReport, streamed: bool, printer: &Printer) -> Result<(), CommandError> {

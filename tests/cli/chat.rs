@@ -85,6 +85,8 @@ fn on_a_terminal(sandbox: &Sandbox, arguments: &[&str], mut type_in: impl FnMut(
     let quoted = |text: &std::ffi::OsStr| format!("'{}'", text.to_string_lossy().replace('\'', "'\\''"));
     let words: Vec<String> = [own.get_program()].into_iter().chain(own.get_args()).map(quoted).collect();
     let screen = sandbox.path("screen");
+    // What an earlier command has left there is none of this one.
+    let _ = fs::remove_file(&screen);
     let mut command = Command::new("script");
     command.args(["-q", "-e", "-f", "-c", &words.join(" ")]).arg(&screen);
     command.env_clear().env("PATH", "/usr/bin:/bin").env("SHELL", "/bin/sh").env("TERM", "xterm").env("MLREG_HOME", sandbox.home());

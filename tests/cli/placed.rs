@@ -19,6 +19,7 @@ fn sandbox() -> Sandbox {
     );
     fs::write(sandbox.path("mini.toml"), manifest).unwrap();
     sandbox.succeed(&["build", "mini.toml"]);
+    sandbox.succeed(&["publish", "mini", "--to", "registry"]);
     sandbox
 }
 
@@ -37,17 +38,25 @@ fn placed_folders_run_as_their_package_does() {
     let run = |subject: &str| sandbox.succeed(&[&["run", subject], &TEXTS[..]].concat()).stdout;
     let expected = run("mini");
     for layout in ["linked", "shared", "copied"] {
-        sandbox.succeed(&["fetch", "mini", "--out", layout, "--layout", layout]);
+        sandbox.succeed(&["fetch", "mini", "--from", "registry", "--out", layout, "--layout", layout]);
         assert_eq!(run(&format!("{layout}/mini")), expected, "{layout}");
         let report = sandbox.succeed(&["inspect", &format!("{layout}/mini"), "--variant", "*s8*", "--json"]).json("mlreg/cli/inspect/1");
         assert_eq!(report["interface"]["inputs"][0]["shape"], serde_json::json!([1, 8]), "{layout}");
-        let several = fails(&sandbox, &["inspect", &format!("{layout}/mini")]);
-        assert!(several.stderr.contains("has 2 variants that could be meant: "), "{several:?}");
+        let several = sandbox.succeed(&["inspect", &format!("{layout}/mini")]);
+        assert_eq!(several.stdout.lines().filter(|line| line.contains(".mlpackage")).count(), 2, "{several:?}");
+        let hint = format!("`{layout}/mini` has 2 bundles: inspect one with --variant '");
+        let named = several.stderr.split_once(&hint).and_then(|(_, rest)| rest.split_once('\'')).unwrap_or_else(|| panic!("{several:?}")).0;
+        sandbox.succeed(&["inspect", &format!("{layout}/mini"), "--variant", named]);
     }
-    // A bundle alone finds the tokenizer beside it.
-    let bundle = fs::read_dir(sandbox.path("linked/mini")).unwrap().map(|entry| entry.unwrap().path());
-    let bundle = bundle.filter(|path| path.to_string_lossy().contains("s32")).find(|path| path.extension().is_some()).unwrap();
-    assert_eq!(sandbox.succeed(&[&["run", bundle.to_str().unwrap()], &TEXTS[..]].concat()).stdout.len(), expected.len());
+    // A bundle alone finds the tokenizer beside it, and weights that lie there.
+    for layout in ["linked", "shared"] {
+        let names = fs::read_dir(sandbox.path(layout).join("mini")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let name = names.into_iter().find(|name| name.contains("s32") && name.ends_with(".mlpackage")).unwrap();
+        let bundle = format!("{layout}/mini/{name}");
+        assert_eq!(run(&bundle), expected, "{bundle}");
+        let report = sandbox.succeed(&["inspect", &bundle, "--json"]).json("mlreg/cli/inspect/1");
+        assert!(report["problems"].as_array().unwrap().is_empty() && !report["weights"].as_array().unwrap().is_empty(), "{report}");
+    }
 }
 
 #[test]
@@ -55,7 +64,7 @@ fn a_placed_folder_needs_no_store() {
     let sandbox = sandbox();
     let run = |subject: &str| sandbox.succeed(&[&["run", subject], &TEXTS[..]].concat()).stdout;
     let expected = run("mini");
-    sandbox.succeed(&["fetch", "mini", "--out", "Models", "--layout", "shared"]);
+    sandbox.succeed(&["fetch", "mini", "--from", "registry", "--out", "Models", "--layout", "shared"]);
     fs::remove_dir_all(sandbox.home()).unwrap();
     assert_eq!(run("Models/mini"), expected);
     assert_eq!(run("./Models/mini"), expected);

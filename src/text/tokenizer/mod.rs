@@ -93,7 +93,12 @@ impl Tokenizer {
         let tokenizer = match kind {
             Kind::Document => {
                 let bytes = files.read(name)?.unwrap_or_default();
-                return tokenizers::Tokenizer::from_bytes(&bytes).and_then(Self::new).map(Some).map_err(form);
+                let mut tokenizer = tokenizers::Tokenizer::from_bytes(&bytes).and_then(Self::new).map_err(form)?;
+                if let Some(frame) = frame(&tokenizer.inner, &settings).map_err(refused)? {
+                    let frame = serde_json::from_str::<tokenizers::PostProcessorWrapper>(&frame.to_string());
+                    tokenizer.inner.with_post_processor(Some(frame.map_err(|source| files.form(name, source))?));
+                }
+                return Ok(Some(tokenizer));
             }
             Kind::Words => {
                 let text = files.text(name)?.unwrap_or_default();
@@ -185,6 +190,24 @@ impl Tokenizer {
     }
 }
 
+/// What stands around a text by the flags in the settings, for the classes that put it there whatever their document says; with what they do by
+/// default at the beginning of a text.
+const FLAGGED: [(&str, bool); 4] =
+    [("LlamaTokenizer", true), ("GemmaTokenizer", true), ("CohereTokenizer", true), ("GPTNeoXTokenizer", false)];
+
+fn frame(inner: &tokenizers::Tokenizer, settings: &TokenizerSettings) -> Result<Option<Json>, Refusal> {
+    let class = settings.class();
+    let Some((_, begins)) = FLAGGED.iter().find(|(name, _)| Some(*name) == class) else { return Ok(None) };
+    let role = |role: &'static str| {
+        let token = settings.role(role).ok_or(Refusal::Role { role })?.content;
+        let id = inner.token_to_id(&token).ok_or_else(|| Refusal::Token { token: token.clone(), role })?;
+        Ok((token, u64::from(id)))
+    };
+    let wanted = |flag: &str, default: bool, name| settings.flag(flag).unwrap_or(default).then(|| role(name)).transpose();
+    let (first, last) = (wanted("add_bos_token", *begins, "bos_token")?, wanted("add_eos_token", false, "eos_token")?);
+    Ok(Some(byte_pairs::framed(first, last)))
+}
+
 /// Adds the tokens that files give ids to, then those without. Returns all of them with their ids.
 fn add(
     inner: &mut tokenizers::Tokenizer,
@@ -240,7 +263,7 @@ fn kind_of(files: &TokenizerFiles, name: &str) -> Result<Kind, TextError> {
         Some(text) if is_tiktoken(text) => Err(not("a vocabulary of tiktoken")),
         Some(text) if !text.trim().is_empty() && !name.ends_with(MODEL) => Ok(Kind::Words),
         Some(_) => Err(not("a text")),
-        None if text.is_none() || name.ends_with(MODEL) || bytes.starts_with(b"\n") => Ok(Kind::Pieces),
+        None if name.ends_with(MODEL) || bytes.starts_with(b"\n") => Ok(Kind::Pieces),
         None => Err(not("neither a text nor a sentencepiece model")),
     }
 }

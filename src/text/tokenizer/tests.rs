@@ -61,6 +61,22 @@ fn padding_is_not_the_tokenizers_business() {
     assert_eq!(tokenizer.encode(&text, true).unwrap(), ids);
 }
 
+#[test]
+fn flags_of_a_class_outrank_its_document() {
+    let document = fs::read(fixture("t5/v10_tied/tokenizer.json")).unwrap();
+    let ids = |config: &str| {
+        let folder = folder(&[("tokenizer.json", &document), ("tokenizer_config.json", config.as_bytes())]);
+        Tokenizer::open(folder.path()).map(|tokenizer| tokenizer.encode("the", true).unwrap())
+    };
+    let own = ids("{}").unwrap();
+    let (end, plain) = own.split_last().unwrap();
+    let class = r#""tokenizer_class": "LlamaTokenizer", "bos_token": "<pad>""#;
+    assert_eq!(ids(&format!("{{{class}}}")).unwrap(), [&[0], plain].concat());
+    assert_eq!(ids(&format!(r#"{{{class}, "add_bos_token": false, "add_eos_token": true}}"#)).unwrap(), [plain, &[*end]].concat());
+    assert_eq!(ids(r#"{"tokenizer_class": "T5TokenizerFast", "add_eos_token": false}"#).unwrap(), own);
+    assert!(ids(r#"{"tokenizer_class": "LlamaTokenizer", "bos_token": "<none>"}"#).is_err());
+}
+
 /// What `fixtures/tokenizers/make.py` writes: texts, their tokens with and without special ones, and the text of those.
 #[derive(serde::Deserialize)]
 struct Probe {
@@ -109,7 +125,7 @@ fn a_named_file_is_the_tokenizer_whatever_lies_beside_it() {
 #[test]
 fn what_is_no_tokenizer_says_what_it_is() {
     let vocabulary = b"[PAD]\n[UNK]\n[CLS]\n[SEP]\nthe\n";
-    let wrong: [(&str, &[u8], &str); 12] = [
+    let wrong: [(&str, &[u8], &str); 13] = [
         ("tokenizer.json", b"[]", "is no tokenizer that mlreg reads: expected a document with a key `model`"),
         ("tokenizer.json", b"{", "is no tokenizer that mlreg reads: EOF while parsing"),
         ("x.model", b"\xff\xff", "cannot make a tokenizer of"),
@@ -118,6 +134,7 @@ fn what_is_no_tokenizer_says_what_it_is() {
         ("tokenizer.model", b"IQ== 0\nIg== 1\n", "is a vocabulary of tiktoken, not a tokenizer"),
         ("x.model", &[0x12, 2, 0x18, 2], "a sentencepiece model without pieces"),
         ("x.model", &[0x0a, 3, 0x0a, 1, b'a', 0x12, 2, 0x18, 4], "a sentencepiece model of kind char (4), expected unigram (1) or BPE (2)"),
+        ("model.safetensors", b"\x08\0\0\0\0\0\0\0{}", "is neither a text nor a sentencepiece model, not a tokenizer"),
         ("config.json", br#"{"model_type": "bert"}"#, "is the config of a model, not a tokenizer"),
         ("tokenizer_config.json", b"{}", "is the settings of a tokenizer, not a tokenizer"),
         ("added_tokens.json", br#"{"<a>": 1}"#, "is a table of tokens and ids, not a tokenizer"),

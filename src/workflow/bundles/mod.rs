@@ -215,12 +215,14 @@ impl Found {
         }
     }
 
-    /// The names that a glob may match: its id, and what its folder is called.
+    /// The names that a glob may match: its id, and what its folder is called, with and without extension.
     fn names(&self) -> Vec<String> {
         let own = self.name();
-        let stem = own.rsplit_once('.').map(|(stem, _)| stem.to_owned());
+        let path = Path::new(&own);
+        let text = |part: Option<&std::ffi::OsStr>| part.map(|part| part.to_string_lossy().into_owned());
+        let folder = matches!(self, Self::Placed { .. }).then(|| [text(path.file_name()), text(path.file_stem())]);
         let id = self.variant().map(|variant| variant.id.clone());
-        [Some(own), stem, id].into_iter().flatten().collect()
+        folder.into_iter().flatten().chain([Some(own.clone()), id]).flatten().collect()
     }
 }
 
@@ -252,11 +254,16 @@ pub(super) fn plain_files(context: &Context, subject: &BundleSubject) -> Result<
     }
 }
 
+/// The bundle of a folder. Of one in a placed folder the weight files may lie beside it.
+pub(super) fn at(context: &Context, path: &Path) -> Found {
+    placed::lifted(context, path).unwrap_or_else(|| Found::Folder(path.to_owned()))
+}
+
 /// The bundles that a subject names: the folder, or every variant with a program that one of the globs matches.
 pub(super) fn find(context: &Context, subject: &BundleSubject, globs: &[String]) -> Result<Vec<Found>, Error> {
     let sources;
     let mut chosen: Vec<Found> = match subject {
-        BundleSubject::Folder(path) => return Ok(vec![Found::Folder(path.clone())]),
+        BundleSubject::Folder(path) => return Ok(vec![at(context, path)]),
         BundleSubject::Placed(path) => {
             let placed = placed::bundles(context, path).map_err(BundleError::from)?;
             sources = placed.sources;
@@ -302,8 +309,7 @@ pub(super) fn preference(variant: Option<&Variant>) -> (bool, bool, Reverse<Opti
 
 /// The bundle that a subject names, opened: of several that do the same the preferred one, with the names of the others.
 pub(super) fn find_preferred(context: &Context, subject: &BundleSubject, glob: Option<&str>) -> Result<(Bundle, Vec<String>), Error> {
-    let globs: Vec<String> = glob.map(str::to_owned).into_iter().collect();
-    let mut found = find(context, subject, &globs)?;
+    let mut found = find_matching(context, subject, glob)?;
     let role = |found: &Found| {
         let variant = found.variant()?;
         let axes = variant.axes.iter().filter(|(axis, _)| !MAKING.contains(&axis.as_str()));
@@ -318,13 +324,14 @@ pub(super) fn find_preferred(context: &Context, subject: &BundleSubject, glob: O
     Ok((chosen.open(context)?, found.iter().map(Found::name).collect()))
 }
 
-/// The only bundle that a subject names.
-pub(super) fn find_only(context: &Context, subject: &BundleSubject, glob: Option<&str>) -> Result<Found, Error> {
+/// The bundles that a subject names, of which a glob may leave some.
+pub(super) fn find_matching(context: &Context, subject: &BundleSubject, glob: Option<&str>) -> Result<Vec<Found>, Error> {
     let globs: Vec<String> = glob.map(str::to_owned).into_iter().collect();
-    only(subject, find(context, subject, &globs)?)
+    find(context, subject, &globs)
 }
 
-fn only(subject: &BundleSubject, mut found: Vec<Found>) -> Result<Found, Error> {
+/// The only bundle of those that were found.
+pub(super) fn only(subject: &BundleSubject, mut found: Vec<Found>) -> Result<Found, Error> {
     if found.len() == 1 {
         return Ok(found.remove(0));
     }

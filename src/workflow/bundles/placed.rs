@@ -90,6 +90,21 @@ pub(super) fn bundles(context: &Context, path: &Path) -> Result<PlacedBundles, P
     Ok(PlacedBundles { bundles, sources: release.map(|release| release.sources).unwrap_or_default() })
 }
 
+/// A bundle by its path, where it was placed without its weight files, which lie beside it then.
+pub(super) fn lifted(context: &Context, path: &Path) -> Option<Found> {
+    let folder = path.parent()?;
+    let name = path.file_name()?.to_str()?;
+    let proof = proof(&context.directory().join(folder)).ok()?;
+    let is_lifted = proof.bundles.get(name).is_some_and(|bundle| !bundle.lifted.is_empty());
+    // Where all of it was linked into the bundle, the folder says more than the proof.
+    let is_complete = || proof.bundles[name].lifted.keys().all(|file| file.below(&context.directory().join(path)).is_file());
+    if !is_lifted || is_complete() {
+        return None;
+    }
+    let named = path.display().to_string();
+    bundles(context, folder).ok()?.bundles.into_iter().find(|found| found.name() == named)
+}
+
 /// The release that was placed, where the store has it.
 fn release(context: &Context, proof: &Proof) -> Option<Release> {
     let (digest, bytes) = context.store().release(&proof.package, &proof.version).ok()??;

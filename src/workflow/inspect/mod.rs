@@ -25,10 +25,10 @@ pub use rules::Warning;
 
 use super::{
     Context, Error, ErrorKind,
-    bundles::{self, BundleSubject},
+    bundles::{self, BundleSubject, Found},
 };
 use crate::{
-    base::RelativePath,
+    base::{RelativePath, Target},
     checkpoint::CheckpointError,
     emit::coreml::{CoreMlError, ModelMetadata},
     manifest::release::Interface,
@@ -54,6 +54,30 @@ pub enum InspectReport {
     Bundle(Box<BundleReport>),
     /// Tensors to convert.
     Checkpoint(Box<CheckpointReport>),
+    /// A package of several bundles, of which none was named.
+    Package(PackageListing),
+}
+
+/// The bundles of a package.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PackageListing {
+    /// The package, or the placed folder.
+    pub package: String,
+    /// Its bundles with a program.
+    pub bundles: Vec<ListedBundle>,
+}
+
+/// A bundle of a package.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ListedBundle {
+    /// The variant's id, or where it lies.
+    pub bundle: String,
+    /// Lowest OS that may load it, where it is known.
+    pub target: Option<Target>,
+    /// Bytes of its files.
+    pub bytes: u64,
+    /// What it takes and gives, where it is known.
+    pub interface: Option<Interface>,
 }
 
 /// Why something cannot be inspected.
@@ -149,9 +173,15 @@ impl InspectError {
 pub fn inspect(context: &Context, options: &InspectOptions) -> Result<InspectReport, Error> {
     let path = match &options.subject {
         BundleSubject::Folder(path) if options.variant.is_some() => return Err(InspectError::NoVariants { path: path.clone() }.into()),
-        BundleSubject::Folder(path) => context.directory().join(path),
+        BundleSubject::Folder(path) => match bundles::at(context, path).files(context) {
+            Some(files) => return Ok(InspectReport::Bundle(Box::new(bundle::inspect_files(path, &files, options.program)?))),
+            None => context.directory().join(path),
+        },
         subject => {
-            let found = bundles::find_only(context, subject, options.variant.as_deref())?;
+            let found = match bundles::find_matching(context, subject, options.variant.as_deref())? {
+                found if found.len() > 1 && !options.program => return Ok(InspectReport::Package(listing(context, subject, &found))),
+                found => bundles::only(subject, found)?,
+            };
             let (name, files) = (PathBuf::from(found.name()), found.files(context).unwrap_or_default());
             return Ok(InspectReport::Bundle(Box::new(bundle::inspect_files(&name, &files, options.program)?)));
         }
@@ -189,6 +219,19 @@ pub(super) fn draft_warnings(
         }
     }
     found
+}
+
+fn listing(context: &Context, subject: &BundleSubject, found: &[Found]) -> PackageListing {
+    let listed = |found: &Found| {
+        let sizes = found.files(context).unwrap_or_default().into_values().filter_map(|file| Some(std::fs::metadata(file).ok()?.len()));
+        ListedBundle {
+            bundle: found.name(),
+            target: found.variant().and_then(|variant| variant.target),
+            bytes: sizes.fold(0, u64::saturating_add),
+            interface: found.variant().and_then(|variant| variant.interface.clone()),
+        }
+    };
+    PackageListing { package: subject.to_string(), bundles: found.iter().map(listed).collect() }
 }
 
 /// Counts by name.
