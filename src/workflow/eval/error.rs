@@ -257,7 +257,7 @@ mod tests {
             EvaluationError::Nothing { skipped: whys.iter().enumerate().map(named).collect(), hint: None }
         };
         let error = skipped(&[IS_REFERENCE, IS_REFERENCE, "no", IS_REFERENCE]);
-        assert_eq!(error.to_string(), "nothing was compared: `b0`, `b1` and 1 more: it is the reference; `b2`: no");
+        assert_eq!(error.to_string(), "nothing was compared:\n`b0`, `b1` and 1 more: it is the reference\n`b2`: no");
         assert_eq!(error.hint(), None);
         assert!(skipped(&[IS_REFERENCE]).hint().unwrap().contains("second `precision`"));
     }
