@@ -9,7 +9,7 @@ use super::{
     eval_language::{self, LanguageEvalArguments},
     eval_texts::{self, Common, TextEvalArguments},
     printer::{Printer, Table, Verbosity, count},
-    run::RangeChoice,
+    run::{FitChoice, RangeChoice},
     table::{self, Columns, natural},
 };
 use crate::{
@@ -17,6 +17,7 @@ use crate::{
     workflow::{
         bundles::BundleArgument,
         eval::{EvalOptions, EvalReference, EvalReport, eval},
+        run::PictureChoice,
     },
 };
 
@@ -26,8 +27,8 @@ Examples:
   mlreg eval decoder-int8.mlpackage --against decoder.mlpackage --samples 8
   mlreg eval decoder-int8.mlpackage --against decoder.mlpackage --per-op
   mlreg eval flux-1-tae --against flux-1-tae --report out.html
-  mlreg eval flux-1-tae --roundtrip photo.png --pictures out
-  mlreg eval encoder.mlpackage --input photo.png --expect latent.npy --atol 1e-3
+  mlreg eval flux-1-tae --roundtrip photo.jpg --pictures out
+  mlreg eval encoder.mlpackage --input photo.jpg --fit crop --expect latent.npy --atol 1e-3
   mlreg eval flan-t5-base --source test.en --reference test.de --min-bleu 20
   mlreg eval --hypothesis out.de --reference test.de --tokenize intl
   mlreg eval exaone-4.0-1.2b --text-file wiki.txt --report out.html";
@@ -55,7 +56,7 @@ const LARGEST: usize = 10;
 #[derive(Debug, Args)]
 #[command(after_long_help = table::help(EXAMPLES, &[&OUTPUTS, &OPERATIONS, &eval_texts::SCORES, &eval_texts::SIGNS, &eval_language::MODELS]))]
 #[command(
-    override_usage = "mlreg eval <BUNDLE|PACKAGE>... <--golden FILE|--against BUNDLE|--expect FILE|--roundtrip PNG|--source FILE --reference FILE|--text-file FILE> [OPTIONS]"
+    override_usage = "mlreg eval <BUNDLE|PACKAGE>... <--golden FILE|--against BUNDLE|--expect FILE|--roundtrip PICTURE|--source FILE --reference FILE|--text-file FILE> [OPTIONS]"
 )]
 #[command(group = ArgGroup::new("compared").required(true).multiple(true).args(["golden", "against", "expect", "roundtrip", "text_reference", "text_file"]))]
 #[command(group = ArgGroup::new("numbers").multiple(true).args(["golden", "against", "expect", "roundtrip"]).conflicts_with("texts"))]
@@ -87,13 +88,14 @@ pub(super) struct EvalArguments {
     against_variant: Vec<String>,
     /// Compare with what FILE says should come out
     ///
-    /// Of --input. A .safetensors, .npz, .npy or .png file.
+    /// Of --input. A .safetensors, .npz, .npy, .png or .jpg file. Where an output is an image, a picture is compared with its pixels, cut off and
+    /// rounded as on a device.
     #[arg(long, value_name = "FILE", requires = "input", conflicts_with = "roundtrip")]
     expect: Vec<PathBuf>,
     /// Compare a picture with what encoder and decoder give back
     ///
     /// The picture is resampled where bundles have other sizes.
-    #[arg(long, value_name = "PNG", conflicts_with_all = ["input", "per_op"])]
+    #[arg(long, value_name = "PICTURE", conflicts_with_all = ["input", "per_op"])]
     roundtrip: Option<PathBuf>,
     /// Take input tensors from FILE instead of making them
     #[arg(long, value_name = "FILE", conflicts_with = "golden")]
@@ -122,8 +124,13 @@ pub(super) struct EvalArguments {
     #[arg(long, value_name = "DB", value_parser = finite, allow_negative_numbers = true, conflicts_with_all = ["texts", "text_file"])]
     min_psnr: Option<f64>,
     /// Numbers of pictures: unit, signed or byte [default: unit]
-    #[arg(long, default_value = "unit", hide_possible_values = true, hide_default_value = true)]
-    range: RangeChoice,
+    ///
+    /// For arrays. Images have pixels from 0 to 255 in the order of their color space.
+    #[arg(long, hide_possible_values = true)]
+    range: Option<RangeChoice>,
+    /// Resize pictures to what the input takes: stretch, crop or pad
+    #[arg(long, value_name = "MODE", hide_possible_values = true, requires = "input")]
+    fit: Option<FitChoice>,
     /// Compute in float32 throughout
     #[arg(long)]
     float32: bool,
@@ -196,7 +203,7 @@ pub(super) fn run(arguments: &EvalArguments, session: &Session) -> Result<Exit, 
         seed: arguments.seed,
         per_operation: arguments.per_op,
         mode,
-        range: arguments.range.into(),
+        picture: PictureChoice { range: arguments.range.map(Into::into), fit: arguments.fit.map(Into::into) },
         thresholds: Thresholds { atol: arguments.atol, rtol: arguments.rtol, min_psnr: arguments.min_psnr },
         pictures: arguments.pictures.clone(),
         report: arguments.report.clone(),
@@ -296,6 +303,7 @@ fn say(report: &EvalReport, printer: &Printer) {
     for misfit in report.bundles.iter().flat_map(|bundle| &bundle.misfits) {
         printer.detail(format_args!("case `{}` was left out: {}", misfit.name, misfit.why));
     }
+    report.warnings.iter().for_each(|warning| printer.warning(warning));
     report.written.iter().for_each(|path| printer.summary(format_args!("wrote `{}`", path.display())));
     let failed = report.outputs().filter(|(.., output)| !output.metrics.failures.is_empty());
     for (bundle, case, output) in failed {

@@ -16,7 +16,10 @@ use crate::{
     workflow::{
         self,
         bundles::{BundleArgument, BundleSubject},
-        inspect::{BundleReport, CheckpointReport, Extent, FunctionMemory, InspectOptions, InspectReport, Needs, PackageListing, inspect},
+        inspect::{
+            BundleReport, CheckpointReport, Extent, FunctionMemory, InspectOptions, InspectReport, Needs, OperationCount, PackageListing,
+            PartReport, inspect,
+        },
     },
 };
 
@@ -40,7 +43,7 @@ const TENSORS: Columns = Columns { headings: &["TENSOR", "DTYPE", "SHAPE"], wrap
 /// Look into a bundle or checkpoint: interface, weights, memory, needs.
 ///
 /// Reads a .mlpackage, a compiled .mlmodelc or a bare .mlmodel on this machine, whoever made it; or a checkpoint: a folder as the Hub has
-/// it, or a weight file, of which `-v` lists every tensor. Nothing is loaded or changed.
+/// it, or a weight file, of which `-v` lists every tensor. Of a pipeline, every part is shown. Nothing is loaded or changed.
 ///
 /// `memory` is an estimate of what a function needs that is run operation by operation, without fusing: weights as they lie in the file (and
 /// expanded, where they are compressed), states, inputs, outputs, and the most that intermediate results, outputs among them, take at once.
@@ -93,14 +96,17 @@ fn print_bundle(bundle: &BundleReport, printer: &Printer) -> Result<(), CommandE
     if let Some(program) = &bundle.program {
         return printer.data(program);
     }
-    printer.fields(&[fields(bundle), memory(bundle), needs(bundle)].concat())?;
+    printer.fields(&[fields(bundle), memory(&bundle.memory), needs(bundle.needs.as_ref())].concat())?;
     let is_verbose = printer.verbosity() >= Verbosity::Verbose;
     let needing = bundle.needs.as_ref().filter(|_| is_verbose).map(needing);
-    for table in [features(&bundle.interface), operations(bundle), weights(bundle)].into_iter().chain(needing) {
+    for table in [features(&bundle.interface), operations(&bundle.operations), weights(bundle)].into_iter().chain(needing) {
         if !table.is_empty() {
             printer.gap()?;
             printer.table(&table)?;
         }
+    }
+    for part in &bundle.parts {
+        print_part(part, "part ", printer)?;
     }
     bundle.problems.iter().for_each(|problem| printer.warning(problem));
     let several = bundle.memory.len() > 1;
@@ -124,6 +130,30 @@ fn print_listing(listing: &PackageListing, printer: &Printer) -> Result<(), Comm
     let bundles = count(listing.bundles.len() as u64, "bundle");
     printer.summary(format_args!("`{}` has {bundles}: inspect one with --variant '{first}'", listing.package));
     Ok(())
+}
+
+/// A part of a pipeline, as a bundle by itself; `place` says which pipeline it belongs to.
+fn print_part(part: &PartReport, place: &str, printer: &Printer) -> Result<(), CommandError> {
+    let place = format!("{place}{}", part.number);
+    let label = if part.name.is_empty() { place.clone() } else { format!("{place}, \"{}\"", part.name) };
+    let target = part.target.map_or_else(|| "unknown".to_owned(), |target| target.to_string());
+    let version = part.specification_version.map_or_else(String::new, |version| format!(" (specification {version})"));
+    let mut fields =
+        vec![("part", label.trim_start_matches("part ").to_owned()), ("kind", part.model_type.clone()), ("target", target + &version)];
+    fields.extend(part.weights.iter().map(|path| ("weights", path.to_string())));
+    printer.gap()?;
+    printer.fields(&[fields, memory(&part.memory), needs(part.needs.as_ref())].concat())?;
+    let is_verbose = printer.verbosity() >= Verbosity::Verbose;
+    let needing = part.needs.as_ref().filter(|_| is_verbose).map(needing);
+    for table in [features(&part.interface), operations(&part.operations)].into_iter().chain(needing) {
+        if !table.is_empty() {
+            printer.gap()?;
+            printer.table(&table)?;
+        }
+    }
+    part.problems.iter().for_each(|problem| printer.warning(problem));
+    part.warnings.iter().for_each(|warning| printer.warning(format_args!("{label}: {}", warning.text)));
+    part.parts.iter().try_for_each(|inner| print_part(inner, &format!("{place}."), printer))
 }
 
 fn print_checkpoint(checkpoint: &CheckpointReport, printer: &Printer) -> Result<(), CommandError> {
@@ -171,7 +201,7 @@ fn fields(bundle: &BundleReport) -> Vec<(&'static str, String)> {
 }
 
 /// One line for each function.
-fn memory(bundle: &BundleReport) -> Vec<(&'static str, String)> {
+fn memory(functions: &[FunctionMemory]) -> Vec<(&'static str, String)> {
     let line = |memory: &FunctionMemory| {
         let mut parts = vec![format!("weights {}", bytes(memory.weights.bytes))];
         parts.extend((memory.weights.expanded > 0).then(|| format!("expanded {}", bytes(memory.weights.expanded))));
@@ -179,10 +209,10 @@ fn memory(bundle: &BundleReport) -> Vec<(&'static str, String)> {
         parts.extend([("inputs", memory.inputs), ("outputs", memory.outputs)].map(|(label, size)| format!("{label} {}", extent(size))));
         let peak = memory.activations.peak.as_ref().map(|place| format!(" at {} ({})", place.name, place.operator));
         parts.push(format!("activations {}{}", extent(memory.activations.extent), peak.unwrap_or_default()));
-        let function = if bundle.memory.len() > 1 { format!("{}: ", memory.function) } else { String::new() };
+        let function = if functions.len() > 1 { format!("{}: ", memory.function) } else { String::new() };
         ("memory", format!("{function}{}; estimated without fusing", parts.join(", ")))
     };
-    bundle.memory.iter().map(line).collect()
+    functions.iter().map(line).collect()
 }
 
 fn extent(extent: Extent) -> String {
@@ -193,8 +223,8 @@ fn extent(extent: Extent) -> String {
     }
 }
 
-fn needs(bundle: &BundleReport) -> Vec<(&'static str, String)> {
-    let Some(needs) = &bundle.needs else { return Vec::new() };
+fn needs(needs: Option<&Needs>) -> Vec<(&'static str, String)> {
+    let Some(needs) = needs else { return Vec::new() };
     let floor = match needs.floor {
         Some(floor) if floor == needs.declared => floor.to_string(),
         Some(floor) => format!("{floor} (declared for {})", needs.declared),
@@ -237,9 +267,9 @@ fn features(interface: &Interface) -> Table {
     table
 }
 
-fn operations(bundle: &BundleReport) -> Table {
+fn operations(functions: &[OperationCount]) -> Table {
     let mut table = Table::of(&OPERATORS);
-    for function in &bundle.operations {
+    for function in functions {
         let mut operators: Vec<_> = function.operators.iter().collect();
         operators.sort_by_key(|(name, count)| (std::cmp::Reverse(**count), *name));
         for (name, count) in operators {

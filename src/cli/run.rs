@@ -13,10 +13,10 @@ use super::{
 };
 use crate::{
     eval::Mode,
-    tensors::ValueRange,
+    tensors::{FitMode, ValueRange},
     workflow::{
         bundles::BundleArgument,
-        run::{RunOptions, RunReport, run as execute},
+        run::{PictureChoice, RunOptions, RunReport, run as execute},
     },
 };
 
@@ -24,7 +24,7 @@ const EXAMPLES: &str = "\
 Examples:
   mlreg run decoder.mlpackage --input latent.safetensors --output image.png
   mlreg run flux-1-tae --variant '*-1024-*-ios18' --input latent.npy --output image.npy
-  mlreg run encoder.mlpackage --input picture.png --output latent.npz --json
+  mlreg run encoder.mlpackage --input photo.jpg --fit crop --output latent.npz --json
   mlreg run flan-t5-base --text 'translate English to German: Good morning'
   mlreg run flan-t5-base --text-file lines.txt --beams 4
   mlreg run minilm --text 'eating food' --text 'having a meal'
@@ -36,8 +36,9 @@ const COLUMNS: Columns =
 
 /// Run a bundle on this machine's CPU: tensors or text in and out.
 ///
-/// Runs ML Programs, whoever made them, in an interpreter: on any system, to look at numbers, not for speed. Inputs and results are
-/// .safetensors, .npy, .npz or .png files. As on a device, every result is rounded to the type that the program declares.
+/// Runs ML Programs and pipelines of them, whoever made them, in an interpreter: on any system, to look at numbers, not for speed. Inputs and
+/// results are .safetensors, .npy, .npz or .png files, pictures that go in .jpg as well. As on a device, every result is rounded to the type that
+/// the program declares, and optional inputs that are left out hold their defaults.
 #[derive(Debug, Args)]
 #[command(after_long_help = table::help(EXAMPLES, &[&COLUMNS]))]
 pub(super) struct RunArguments {
@@ -57,8 +58,9 @@ pub(super) struct RunArguments {
     function: Option<String>,
     /// Take input tensors from FILE
     ///
-    /// Names in the file are the names of inputs. The only tensor of a file, such as a picture, goes to the only input. Repeat it for
-    /// several files.
+    /// Names in the file are the names of inputs. The only tensor of a file goes to the only input without a default, a picture to the
+    /// only image. A picture for an input that is an image becomes pixels in the order of its color space; colors become grey as in ITU-R BT.601, alpha is left
+    /// out. Repeat it for several files.
     #[arg(long, value_name = "FILE", conflicts_with = "text")]
     input: Vec<PathBuf>,
     /// Write results to FILE
@@ -71,9 +73,16 @@ pub(super) struct RunArguments {
     map: Vec<(String, String)>,
     /// Numbers of pictures: unit, signed or byte [default: unit]
     ///
-    /// `unit`: black is 0 and white is 1; `signed`: -1 and 1; `byte`: 0 and 255.
-    #[arg(long, default_value = "unit", hide_possible_values = true, hide_default_value = true)]
-    range: RangeChoice,
+    /// `unit`: black is 0 and white is 1; `signed`: -1 and 1; `byte`: 0 and 255. For inputs and results that are arrays: images have pixels from 0
+    /// to 255 in the order of their color space.
+    #[arg(long, hide_possible_values = true)]
+    range: Option<RangeChoice>,
+    /// Resize pictures to what the input takes: stretch, crop or pad
+    ///
+    /// `stretch`: both sides get their length; `crop`: the middle fills the input; `pad`: the whole picture, in the middle of black. Without it, a
+    /// picture of another size is an error.
+    #[arg(long, value_name = "MODE", hide_possible_values = true)]
+    fit: Option<FitChoice>,
     /// Compute in float32 throughout, whatever the program declares
     #[arg(long)]
     float32: bool,
@@ -95,6 +104,24 @@ impl From<RangeChoice> for ValueRange {
             RangeChoice::Unit => Self::Unit,
             RangeChoice::Signed => Self::Signed,
             RangeChoice::Byte => Self::Byte,
+        }
+    }
+}
+
+/// How a picture comes to the size of an input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum FitChoice {
+    Stretch,
+    Crop,
+    Pad,
+}
+
+impl From<FitChoice> for FitMode {
+    fn from(choice: FitChoice) -> Self {
+        match choice {
+            FitChoice::Stretch => Self::Stretch,
+            FitChoice::Crop => Self::Crop,
+            FitChoice::Pad => Self::Pad,
         }
     }
 }
@@ -132,7 +159,7 @@ pub(super) fn run(arguments: &RunArguments, session: &Session) -> Result<Exit, C
         names: arguments.map.iter().cloned().collect(),
         outputs: arguments.output.clone(),
         mode,
-        range: arguments.range.into(),
+        pictures: PictureChoice { range: arguments.range.map(Into::into), fit: arguments.fit.map(Into::into) },
     };
     let report = execute(&session.context, &options)?;
     session.printer.report("run", &report, |printer| {
@@ -141,6 +168,7 @@ pub(super) fn run(arguments: &RunArguments, session: &Session) -> Result<Exit, C
             let with = if first.constants.is_empty() { String::new() } else { format!(", with {}", first.constants.join(", ")) };
             printer.warning(format_args!("`{}` ({}{with}) is the first whose result is not finite", first.operation, first.operator));
         }
+        report.warnings.iter().for_each(|warning| printer.warning(warning));
         if let Some(other) = report.others.first() {
             let others = report.others.join(", ");
             printer.summary(format_args!("picked {}; there is {others}, too: --variant '{other}'", report.bundle));

@@ -188,14 +188,7 @@ mod tests {
 
     #[test]
     fn features_show_how_far_they_bend() {
-        let fixed = Feature {
-            name: "x".to_owned(),
-            dtype: "float16".to_owned(),
-            shape: vec![1, 3],
-            ranges: None,
-            enumerated: None,
-            optional: false,
-        };
+        let fixed = Feature { name: "x".to_owned(), dtype: "float16".to_owned(), shape: vec![1, 3], ..Feature::default() };
         let ranges = Feature { ranges: Some(vec![(1, Some(1)), (1, Some(8)), (2, None)]), optional: true, ..fixed.clone() };
         let enumerated = Feature { enumerated: Some(vec![vec![1], vec![2]]), ..fixed.clone() };
         assert_eq!(features(&[fixed, ranges, enumerated]), "x float16[1,3], x? float16[1,1..8,2..], x float16[1]|[2]");

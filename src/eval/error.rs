@@ -1,7 +1,10 @@
 //! Why a program cannot be run, and where.
 
 use super::{KernelError, SourceError};
-use crate::mil::{DataType, InferError};
+use crate::{
+    emit::coreml::PartLabel,
+    mil::{DataType, InferError},
+};
 
 /// Why a program cannot be run. `function`, `index`, `name` and `op` say where.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +21,56 @@ pub enum EvalError {
         name: String,
         /// Its type.
         expected: String,
+    },
+    /// An optional input that is not given and has no default.
+    #[error("{function}: input `{name}` is left out, it is optional but has no default: expected {expected}")]
+    NoDefault {
+        /// The function.
+        function: String,
+        /// The input.
+        name: String,
+        /// Its type.
+        expected: String,
+    },
+    /// An optional input that is not given and cannot hold its default.
+    #[error("{function}: input `{name}` is left out and cannot hold its default {default}: expected {expected}")]
+    Default {
+        /// The function.
+        function: String,
+        /// The input.
+        name: String,
+        /// Its default.
+        default: String,
+        /// Its type.
+        expected: String,
+    },
+    /// An image where a part of a pipeline takes an array, or one of other colors, or the other way round.
+    #[error("input `{name}` is {found}, expected {expected}")]
+    Kind {
+        /// The input or output.
+        name: String,
+        /// What it should be.
+        expected: String,
+        /// What it is.
+        found: String,
+    },
+    /// An image whose numbers cannot become pixels.
+    #[error("image `{name}` cannot be used")]
+    Image {
+        /// The image.
+        name: String,
+        /// Why.
+        #[source]
+        source: candle_core::Error,
+    },
+    /// Something in a part of a pipeline.
+    #[error("{part}")]
+    Part {
+        /// The part.
+        part: PartLabel,
+        /// What is wrong.
+        #[source]
+        source: Box<Self>,
     },
     /// An input that the function does not have.
     #[error("{function}: there is no input `{name}`")]

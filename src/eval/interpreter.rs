@@ -6,17 +6,22 @@ use std::collections::{BTreeMap, HashMap};
 use candle_core::{DType, Device, Tensor};
 
 use super::{
-    Arguments, ConstantSource, EvalError, Kernel, KernelError, OperationError, constant,
+    Arguments, ConstantSource, EvalError, Kernel, KernelError, Model, OperationError, constant,
     decoded::Decoded,
+    defaults,
+    pipeline::Body,
     plan::{Plans, Step},
     states::{Held, States, copied, share},
     storage_type,
-    value::{check_shape, conform, declares, held_type, readable, small},
+    value::{Numbers, check_shape, conform, readable, small},
     view,
 };
-use crate::mil::{
-    Binding, Block, Call, DataType, Dimension, Function, InferError, Operation, Program, Registry, TensorType, Value, ValueId, ValueInfo,
-    ValueType,
+use crate::{
+    manifest::release::{Feature, Interface},
+    mil::{
+        Binding, Block, Call, DataType, Dimension, Function, InferError, Operation, Program, Registry, TensorType, Value, ValueId,
+        ValueInfo, ValueType,
+    },
 };
 
 /// How numbers are kept between operations.
@@ -63,22 +68,53 @@ pub struct Operators {
     pub kernels: fn(&str) -> Option<Kernel>,
 }
 
-/// Runs the functions of a program. Constants that are needed again, in loops or later runs, stay decoded, so whoever runs a program
-/// repeatedly keeps its interpreter.
+/// Runs the functions of a program, or a pipeline of programs. Constants that are needed again, in loops or later runs, stay decoded, so
+/// whoever runs a program repeatedly keeps its interpreter.
 #[derive(Debug)]
 pub struct Interpreter<'a> {
-    program: &'a Program,
+    body: Body<'a>,
     operators: Operators,
     constants: &'a dyn ConstantSource,
-    decoded: Decoded,
-    plans: Plans,
     limits: Limits,
 }
 
+/// A program that is run, and what is found out about it.
+#[derive(Debug)]
+pub(super) struct Stage<'a> {
+    program: &'a Program,
+    /// Knows the defaults of optional inputs.
+    interface: Option<&'a Interface>,
+    decoded: Decoded,
+    plans: Plans,
+}
+
+impl<'a> Stage<'a> {
+    pub(super) fn new(program: &'a Program, interface: Option<&'a Interface>) -> Self {
+        Self { program, interface, decoded: Decoded::default(), plans: Plans::default() }
+    }
+
+    /// The description of a function's input.
+    fn feature(&self, function: &str, name: &str) -> Option<&'a Feature> {
+        let interface = self.interface?;
+        let interface = interface.functions.get(function).unwrap_or(interface);
+        interface.inputs.iter().find(|feature| feature.name == name)
+    }
+}
+
 impl<'a> Interpreter<'a> {
-    /// An interpreter of `program` whose constants come from `constants`.
+    /// An interpreter of `program` whose constants come from `constants`. Every input has to be given.
     pub fn new(program: &'a Program, operators: Operators, constants: &'a dyn ConstantSource) -> Self {
-        Self { program, operators, constants, decoded: Decoded::default(), plans: Plans::default(), limits: Limits::default() }
+        Self { body: Body::Program(Stage::new(program, None)), operators, constants, limits: Limits::default() }
+    }
+
+    /// An interpreter of a model. Optional inputs that are left out hold their defaults.
+    pub fn of_model(model: &'a Model, operators: Operators, constants: &'a dyn ConstantSource) -> Self {
+        Self { body: Body::of(model), operators, constants, limits: Limits::default() }
+    }
+
+    /// The most elements that one value may have.
+    pub(super) fn most_elements(&self) -> u64 {
+        self.limits.elements
     }
 
     /// The same within other limits.
@@ -129,16 +165,26 @@ impl<'a> Interpreter<'a> {
 
     fn start<'s>(
         &'s self,
-        function: Option<&str>,
+        function: Option<&'s str>,
         inputs: BTreeMap<String, Tensor>,
         states: &'s mut States,
         mode: Mode,
         watch: Option<Watch<'s>>,
     ) -> Result<BTreeMap<String, Tensor>, EvalError> {
+        self.call(&self.body, CallOptions { function, inputs, states, mode, watch })
+    }
+
+    /// Runs a function of a program.
+    pub(super) fn run_program<'s>(
+        &'s self,
+        stage: &'s Stage<'a>,
+        CallOptions { function, inputs, states, mode, watch }: CallOptions<'s>,
+    ) -> Result<BTreeMap<String, Tensor>, EvalError> {
+        let program = stage.program;
         let (name, function) = match function {
-            None => self.program.main().ok_or_else(|| EvalError::Function("main".to_owned()))?,
+            None => program.main().ok_or_else(|| EvalError::Function("main".to_owned()))?,
             Some(name) => {
-                self.program.functions.get_key_value(name).map(|(n, f)| (n.as_str(), f)).ok_or(EvalError::Function(name.to_owned()))?
+                program.functions.get_key_value(name).map(|(n, f)| (n.as_str(), f)).ok_or(EvalError::Function(name.to_owned()))?
             }
         };
         let mut run = Run {
@@ -146,8 +192,7 @@ impl<'a> Interpreter<'a> {
             function,
             operators: self.operators,
             constants: self.constants,
-            decoded: &self.decoded,
-            plans: &self.plans,
+            stage,
             mode,
             limits: self.limits,
             operations: 0,
@@ -161,12 +206,21 @@ impl<'a> Interpreter<'a> {
     }
 }
 
-/// Sees the results of operations.
-pub type Watch<'w> = &'w mut dyn FnMut(&Operation, &str, &Tensor);
+/// What a call is made with.
+pub(super) struct CallOptions<'s> {
+    pub function: Option<&'s str>,
+    pub inputs: BTreeMap<String, Tensor>,
+    pub states: &'s mut States,
+    pub mode: Mode,
+    pub watch: Option<Watch<'s>>,
+}
+
+/// Sees the results of operations: the function, the operation, the name of the result and its tensor.
+pub type Watch<'w> = &'w mut dyn FnMut(&Function, &Operation, &str, &Tensor);
 
 /// What a value is while the function runs.
 enum Slot<'a> {
-    Tensor(Tensor),
+    Numbers(Numbers),
     /// A constant, and its tensor once it was needed.
     Constant(&'a Value, Option<Tensor>),
     State,
@@ -176,7 +230,7 @@ enum Slot<'a> {
 struct Operand {
     ty: ValueType,
     known: Option<Value>,
-    tensor: Option<Tensor>,
+    numbers: Option<Numbers>,
 }
 
 struct Run<'a, 's> {
@@ -184,8 +238,7 @@ struct Run<'a, 's> {
     function: &'a Function,
     operators: Operators,
     constants: &'a dyn ConstantSource,
-    decoded: &'s Decoded,
-    plans: &'s Plans,
+    stage: &'s Stage<'a>,
     mode: Mode,
     limits: Limits,
     /// How many operations were run.
@@ -206,9 +259,8 @@ impl<'a> Run<'a, '_> {
                     Slot::State
                 }
                 ty => {
-                    let missing =
-                        || EvalError::MissingInput { function: self.name.to_owned(), name: info.name.clone(), expected: ty.to_string() };
-                    Slot::Tensor(self.fitting(&info.name, ty, inputs.remove(&info.name).ok_or_else(missing)?)?)
+                    let given = inputs.remove(&info.name).map_or_else(|| self.default(info), Ok)?;
+                    Slot::Numbers(self.fitting(&info.name, ty, given)?.into())
                 }
             };
             self.values.insert(id, slot);
@@ -219,12 +271,24 @@ impl<'a> Run<'a, '_> {
         }
     }
 
+    /// What an input holds that is left out.
+    fn default(&self, info: &ValueInfo) -> Result<Tensor, EvalError> {
+        let (function, name, expected) = (self.name.to_owned(), info.name.clone(), info.ty.to_string());
+        let Some(feature) = self.stage.feature(self.name, &info.name).filter(|feature| feature.optional) else {
+            return Err(EvalError::MissingInput { function, name, expected });
+        };
+        let Some(default) = &feature.default else { return Err(EvalError::NoDefault { function, name, expected }) };
+        let tensor = info.ty.tensor().and_then(|ty| defaults::tensor(feature, ty, self.limits.elements));
+        tensor.ok_or_else(|| EvalError::Default { function, name, default: default.clone(), expected })
+    }
+
     fn take_state(&mut self, name: &str, ty: &TensorType) -> Result<(), EvalError> {
+        let declared = ValueType::from(ty.clone());
         let tensor = match self.states.take(name) {
-            Some(held) if held.mode == Some(self.mode) && declares(&ty.clone().into(), &held_type(&ty.clone().into(), &held.tensor)) => {
+            Some(held) if held.mode == Some(self.mode) && declared.agrees(&Numbers::from(held.tensor.clone()).held_type(&declared)) => {
                 held.tensor
             }
-            Some(held) => self.fitting(name, &ty.clone().into(), held.tensor)?,
+            Some(held) => self.fitting(name, &declared, held.tensor)?,
             None => {
                 let error = |found: String| self.input_error(name, &ty.clone().into(), found);
                 let shape = ty.fixed_shape().filter(|_| ty.elements().is_some_and(|n| n <= self.limits.elements));
@@ -247,6 +311,8 @@ impl<'a> Run<'a, '_> {
         let found = format!("{:?} {:?}", given.dtype(), given.dims());
         let error = || self.input_error(name, expected, found.clone());
         let ty = expected.tensor().ok_or_else(error)?;
+        // Scalars are described as `[1]`.
+        let given = if ty.rank() == 0 && given.dims() == [1] { given.squeeze(0).map_err(|_| error())? } else { given };
         let variadic = ty.shape.iter().any(|d| matches!(d, Dimension::Unknown { variadic: true }));
         let fits = |(d, &n): (&Dimension, &usize)| d.known().is_none_or(|d| d == n as u64);
         if !variadic && (ty.rank() != given.rank() || !ty.shape.iter().zip(given.dims()).all(fits)) {
@@ -267,7 +333,7 @@ impl<'a> Run<'a, '_> {
 
     /// Runs the operations of a block, and drops values after their last use.
     fn block(&mut self, block: &'a Block) -> Result<(), EvalError> {
-        let plan = self.plans.get(block, std::ptr::eq(block, &self.function.block), self.operators);
+        let plan = self.stage.plans.get(block, std::ptr::eq(block, &self.function.block), self.operators);
         for (index, (operation, step)) in block.operations.iter().zip(&plan.steps).enumerate() {
             self.operation(operation, step).map_err(|source| self.located(index, operation, source))?;
             for id in &step.releases {
@@ -279,23 +345,26 @@ impl<'a> Run<'a, '_> {
 
     /// Runs a nested block on `inputs` and takes its results.
     fn nested(&mut self, block: &'a Block, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, Failure> {
-        if inputs.len() != block.inputs.len() {
-            return Err(OperationError::Blocks { expected: block.inputs.len(), found: inputs.len() }.into());
+        let expected = block.inputs.iter().map(|&id| Numbers::count(&self.function.value(id).ty)).sum();
+        if inputs.len() != expected {
+            return Err(OperationError::Blocks { expected, found: inputs.len() }.into());
         }
-        for (&id, tensor) in block.inputs.iter().zip(inputs) {
+        let mut inputs = inputs.into_iter();
+        for &id in &block.inputs {
             let info = self.function.value(id);
-            let computed = held_type(&info.ty, &tensor);
-            if !declares(&info.ty, &computed) {
+            let numbers = Numbers::take(&info.ty, &mut inputs).ok_or_else(|| OperationError::Undefined(info.name.clone()))?;
+            let computed = numbers.held_type(&info.ty);
+            if !info.ty.agrees(&computed) {
                 return Err(declared_error(info, &computed).into());
             }
-            self.values.insert(id, Slot::Tensor(tensor));
+            self.values.insert(id, Slot::Numbers(numbers));
         }
         self.block(block).map_err(Failure::Nested)?;
-        let take = |&id: &ValueId| {
-            let missing = || OperationError::Undefined(self.function.value(id).name.clone());
-            self.operand(id).and_then(|operand| operand.tensor.ok_or_else(missing))
-        };
-        let results = block.outputs.iter().map(take).collect::<Result<_, _>>()?;
+        let mut results = Vec::with_capacity(block.outputs.len());
+        for &id in &block.outputs {
+            let numbers = self.operand(id)?.numbers;
+            results.extend(numbers.ok_or_else(|| OperationError::Undefined(self.function.value(id).name.clone()))?.into_tensors());
+        }
         for id in block.inputs.iter().chain(block.operations.iter().flat_map(|operation| &operation.outputs)) {
             self.values.remove(id);
         }
@@ -344,7 +413,7 @@ impl<'a> Run<'a, '_> {
                 Some(value) => call.push(parameter, operand.ty, Some(value)),
                 None => call.push_fixed(parameter, operand.ty),
             }
-            tensors.entry(parameter).or_default().extend(operand.tensor);
+            tensors.entry(parameter).or_default().extend(operand.numbers.into_iter().flat_map(Numbers::into_tensors));
         }
         for block in &operation.blocks {
             let types = |ids: &[ValueId]| ids.iter().map(|&id| self.function.value(id).ty.clone()).collect();
@@ -368,8 +437,8 @@ impl<'a> Run<'a, '_> {
 
     /// Whether nothing but a state has its numbers where this value has them, and nobody watches.
     fn is_own(&self, id: ValueId) -> bool {
-        let Some(Slot::Tensor(tensor)) = self.values.get(&id) else { return false };
-        let shares = |(other, slot): (&ValueId, &Slot<'_>)| *other != id && matches!(slot, Slot::Tensor(it) if share(it, tensor));
+        let Some(Slot::Numbers(Numbers { tensor, .. })) = self.values.get(&id) else { return false };
+        let shares = |(other, slot): (&ValueId, &Slot<'_>)| *other != id && matches!(slot, Slot::Numbers(it) if share(&it.tensor, tensor));
         self.watch.is_none() && self.states.have(tensor) && !self.values.iter().any(shares)
     }
 
@@ -411,47 +480,52 @@ impl<'a> Run<'a, '_> {
         let constants = self.constants;
         match self.values.get_mut(&id) {
             None => Err(OperationError::Undefined(info.name.clone())),
-            Some(Slot::State) => Ok(Operand { ty: info.ty.clone(), known: None, tensor: self.states.tensor(&info.name).cloned() }),
+            Some(Slot::State) => {
+                let numbers = self.states.tensor(&info.name).cloned().map(Numbers::from);
+                Ok(Operand { ty: info.ty.clone(), known: None, numbers })
+            }
             Some(Slot::Constant(value, decoded)) => {
                 if decoded.is_none() {
-                    *decoded = self.decoded.get(value, || constant_tensor(&info.name, value, constants))?;
+                    *decoded = self.stage.decoded.get(value, || constant_tensor(&info.name, value, constants))?;
                 }
-                Ok(Operand { ty: value.value_type(), known: Some(readable(value, decoded.as_ref())), tensor: decoded.clone() })
+                let known = Some(readable(value, decoded.as_ref()));
+                Ok(Operand { ty: value.value_type(), known, numbers: decoded.clone().map(Numbers::from) })
             }
-            Some(Slot::Tensor(tensor)) => {
-                let ty = held_type(&info.ty, tensor);
-                let known = ty.tensor().and_then(|ty| small(ty.dtype, tensor));
-                Ok(Operand { ty, known, tensor: Some(tensor.clone()) })
+            Some(Slot::Numbers(numbers)) => {
+                let ty = numbers.held_type(&info.ty);
+                let known = ty.tensor().and_then(|ty| small(ty.dtype, &numbers.tensor));
+                Ok(Operand { ty, known, numbers: Some(numbers.clone()) })
             }
         }
     }
 
     fn literal(&mut self, name: &str, value: &'a Value) -> Result<Operand, OperationError> {
         let constants = self.constants;
-        let tensor = self.decoded.get(value, || constant_tensor(name, value, constants))?;
-        Ok(Operand { ty: value.value_type(), known: Some(readable(value, tensor.as_ref())), tensor })
+        let tensor = self.stage.decoded.get(value, || constant_tensor(name, value, constants))?;
+        Ok(Operand { ty: value.value_type(), known: Some(readable(value, tensor.as_ref())), numbers: tensor.map(Numbers::from) })
     }
 
     /// Checks results against inference and declaration, rounds them unless they are `rounded`, and keeps them.
     fn keep(&mut self, operation: &Operation, types: &[ValueType], results: Vec<Tensor>, rounded: bool) -> Result<(), Failure> {
+        let mut results = results.into_iter();
         for (i, &id) in operation.outputs.iter().enumerate() {
             let info = self.function.value(id);
-            let (Some(ty), Some(tensor)) = (types.get(i), results.get(i)) else {
-                return Err(OperationError::Undefined(info.name.clone()).into());
-            };
-            check_shape(ty, tensor)?;
-            let computed = held_type(ty, tensor);
-            if !declares(&info.ty, &computed) {
+            let found = types.get(i).and_then(|ty| Some((ty, Numbers::take(ty, &mut results)?)));
+            let Some((ty, mut numbers)) = found else { return Err(OperationError::Undefined(info.name.clone()).into()) };
+            check_shape(ty, &numbers.tensor)?;
+            let computed = numbers.held_type(ty);
+            if !info.ty.agrees(&computed) {
                 return Err(declared_error(info, &computed).into());
             }
             let element = ty.tensor().map_or(DataType::Float32, |ty| ty.dtype);
             let mode = if operation.is_constexpr() { Mode::Declared } else { self.mode };
-            let tensor = if rounded { Ok(tensor.clone()) } else { conform(tensor.clone(), element, mode) };
-            let tensor = tensor.map_err(KernelError::from)?;
-            if let Some(watch) = &mut self.watch {
-                watch(operation, &info.name, &tensor);
+            if !rounded {
+                numbers.tensor = conform(numbers.tensor, element, mode).map_err(KernelError::from)?;
             }
-            self.values.insert(id, Slot::Tensor(tensor));
+            if let Some(watch) = &mut self.watch {
+                watch(self.function, operation, &info.name, &numbers.tensor);
+            }
+            self.values.insert(id, Slot::Numbers(numbers));
         }
         Ok(())
     }
@@ -474,7 +548,7 @@ impl<'a> Run<'a, '_> {
         ids.iter()
             .map(|&id| {
                 let name = self.function.value(id).name.clone();
-                let tensor = self.operand(id).ok().and_then(|operand| operand.tensor);
+                let tensor = self.operand(id).ok().and_then(|operand| Some(operand.numbers?.tensor));
                 let tensor = tensor.ok_or_else(|| EvalError::Result { function: self.name.to_owned(), name: name.clone() })?;
                 let tensor = if self.states.have(&tensor) { copied(&tensor) } else { tensor };
                 Ok((name, tensor))

@@ -6,7 +6,8 @@ use candle_core::{DType, Storage, Tensor, WithDType};
 
 use crate::mil::{Call, DataType, InferError, TensorType, ValueType};
 
-/// Computes an operator's results. Floats are computed in float32 (sums wider where it matters); the caller rounds to the declared type.
+/// Computes an operator's results: a tensor each; of a list two, its stacked elements and a flag for each that can be read. Floats are computed
+/// in float32 (sums wider where it matters); the caller rounds to the declared type.
 pub type Kernel = fn(&Arguments<'_>) -> Result<Vec<Tensor>, KernelError>;
 
 /// Why an operator cannot be computed.
@@ -25,6 +26,14 @@ pub enum KernelError {
         parameter: &'static str,
         /// The index.
         index: i64,
+        /// Number of elements.
+        length: usize,
+    },
+    /// An element of a list that has no numbers yet.
+    #[error("element {index} of a list of {length} was never written")]
+    NeverWritten {
+        /// The element.
+        index: usize,
         /// Number of elements.
         length: usize,
     },

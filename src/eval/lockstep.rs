@@ -90,14 +90,14 @@ pub enum LockstepError {
 /// # Errors
 /// When one of them cannot be run.
 pub fn lockstep(actual: Side<'_>, expected: Side<'_>, operators: Operators, mode: Mode) -> Result<Lockstep, LockstepError> {
-    let own = function(&actual).map_err(LockstepError::Actual)?;
-    let reference = function(&expected).map_err(LockstepError::Expected)?;
-    let common: HashSet<&str> = keys(own).collect::<HashSet<_>>().intersection(&keys(reference).collect()).copied().collect();
+    let own = functions(&actual).map_err(LockstepError::Actual)?;
+    let reference = functions(&expected).map_err(LockstepError::Expected)?;
+    let common: HashSet<&str> = keys(&own).intersection(&keys(&reference)).copied().collect();
     let (sender, receiver) = sync_channel::<(String, Tensor)>(1);
     let common = &common;
     thread::scope(|scope| {
         let run = scope.spawn(move || {
-            let mut watch = |operation: &Operation, name: &str, tensor: &Tensor| {
+            let mut watch = |_: &Function, operation: &Operation, name: &str, tensor: &Tensor| {
                 if let Some(key) = key(operation, name).filter(|key| common.contains(key)) {
                     // Nobody listens any more where the other run failed.
                     let _ = sender.send((key.to_owned(), tensor.clone()));
@@ -106,8 +106,9 @@ pub fn lockstep(actual: Side<'_>, expected: Side<'_>, operators: Operators, mode
             let interpreter = expected.package.interpreter(operators);
             interpreter.run_watched(expected.function, expected.inputs, mode, &mut watch)
         });
-        let mut listener = Listener::new(own, common, receiver);
-        let mut watch = |operation: &Operation, name: &str, tensor: &Tensor| listener.hear(operation, name, tensor);
+        let mut listener = Listener::new(common, receiver);
+        let mut watch =
+            |function: &Function, operation: &Operation, name: &str, tensor: &Tensor| listener.hear(function, operation, name, tensor);
         let interpreter = actual.package.interpreter(operators);
         let results = interpreter.run_watched(actual.function, actual.inputs, mode, &mut watch);
         let Listener { operations, unmatched, not_finite, receiver, .. } = listener;
@@ -119,9 +120,8 @@ pub fn lockstep(actual: Side<'_>, expected: Side<'_>, operators: Operators, mode
     })
 }
 
-fn function<'a>(side: &Side<'a>) -> Result<&'a Function, EvalError> {
-    let program = side.package.program();
-    let found = side.function.map_or_else(|| program.main().map(|(_, function)| function), |name| program.functions.get(name));
+fn functions<'a>(side: &Side<'a>) -> Result<Vec<&'a Function>, EvalError> {
+    let found = side.package.model().function(side.function).map(|(_, functions)| functions);
     found.ok_or_else(|| EvalError::Function(side.function.unwrap_or("main").to_owned()))
 }
 
@@ -131,14 +131,17 @@ fn key<'n>(operation: &Operation, name: &'n str) -> Option<&'n str> {
     (!["cast", "identity"].contains(&operation.kind.as_str())).then_some(plain)
 }
 
-fn keys(function: &Function) -> impl Iterator<Item = &str> {
-    let results = function.operations().filter(|operation| operation.constant().is_none());
-    results.flat_map(|operation| operation.outputs.iter().filter_map(|&id| key(operation, &function.value(id).name)))
+fn keys<'f>(functions: &[&'f Function]) -> HashSet<&'f str> {
+    let of = |function: &&'f Function| {
+        let function = *function;
+        let results = function.operations().filter(|operation| operation.constant().is_none());
+        results.flat_map(|operation| operation.outputs.iter().filter_map(|&id| key(operation, &function.value(id).name)))
+    };
+    functions.iter().flat_map(of).collect()
 }
 
 /// Takes the reference's results as they come, and compares.
 struct Listener<'f> {
-    function: &'f Function,
     common: &'f HashSet<&'f str>,
     receiver: Receiver<(String, Tensor)>,
     /// Results of the reference that came before their counterparts.
@@ -151,16 +154,16 @@ struct Listener<'f> {
 }
 
 impl<'f> Listener<'f> {
-    fn new(function: &'f Function, common: &'f HashSet<&'f str>, receiver: Receiver<(String, Tensor)>) -> Self {
+    fn new(common: &'f HashSet<&'f str>, receiver: Receiver<(String, Tensor)>) -> Self {
         let (early, errors, operations) = (HashMap::new(), HashMap::new(), Vec::new());
-        Self { function, common, receiver, early, errors, operations, unmatched: 0, not_finite: None }
+        Self { common, receiver, early, errors, operations, unmatched: 0, not_finite: None }
     }
 
-    fn hear(&mut self, operation: &Operation, name: &str, tensor: &Tensor) {
+    fn hear(&mut self, function: &Function, operation: &Operation, name: &str, tensor: &Tensor) {
         if self.not_finite.is_none() {
-            self.not_finite = NotFinite::of(self.function, operation, tensor);
+            self.not_finite = NotFinite::of(function, operation, tensor);
         }
-        let inherited = self.inherited(operation);
+        let inherited = self.inherited(function, operation);
         let distance = self.counterpart(operation, name).and_then(|expected| distance(operation, name, tensor, &expected, inherited));
         self.unmatched += usize::from(distance.is_none() && key(operation, name).is_some());
         self.errors.insert(name.to_owned(), distance.as_ref().map_or(inherited, |distance| distance.relative));
@@ -168,9 +171,9 @@ impl<'f> Listener<'f> {
     }
 
     /// The largest error of an operand; what has no counterpart passes on what came in.
-    fn inherited(&self, operation: &Operation) -> f64 {
+    fn inherited(&self, function: &Function, operation: &Operation) -> f64 {
         let values = operation.inputs.values().flatten().filter_map(|binding| match binding {
-            Binding::Value(id) => self.errors.get(&self.function.value(*id).name),
+            Binding::Value(id) => self.errors.get(&function.value(*id).name),
             Binding::Literal(_) => None,
         });
         values.copied().fold(0.0, |largest, error| if error.is_nan() || error > largest { error } else { largest })

@@ -1,6 +1,11 @@
 //! Pictures to look at: side by side with what is expected, and where they differ.
 
 use candle_core::{Device, Tensor};
+use fast_image_resize::{
+    FilterType, ResizeAlg, ResizeOptions, Resizer,
+    images::{TypedImage, TypedImageRef},
+    pixels::F32,
+};
 
 use super::view;
 
@@ -105,14 +110,8 @@ impl Picture {
         if (width, height) == (self.width, self.height) {
             return self.clone();
         }
-        let (across, down) = (taps(self.width, width), taps(self.height, height));
-        let resize = |plane: &Vec<f32>| {
-            let rows = plane.chunks(self.width);
-            let narrow: Vec<f32> = rows.flat_map(|row| across.iter().map(|taps| weighted(taps, |at| row[at]))).collect();
-            let columns = |taps: &Taps| (0..width).map(|x| weighted(taps, |at| narrow[at * width + x])).collect::<Vec<f32>>();
-            down.iter().flat_map(columns).collect()
-        };
-        Self { width, height, planes: [resize(&self.planes[0]), resize(&self.planes[1]), resize(&self.planes[2])] }
+        let planes = self.planes.each_ref().map(|plane| resized(plane, (self.width, self.height), Shape::Stretched, (width, height)));
+        Self { width, height, planes }
     }
 
     /// The picture with no side longer than `most`.
@@ -127,26 +126,28 @@ impl Picture {
     }
 }
 
-/// First source pixel and the weights from there on.
-type Taps = (usize, Vec<f32>);
-
-fn weighted(taps: &Taps, pixel: impl Fn(usize) -> f32) -> f32 {
-    taps.1.iter().enumerate().map(|(i, weight)| weight * pixel(taps.0 + i)).sum()
+/// What happens to a plane whose sides have another ratio than wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// It is stretched.
+    Stretched,
+    /// Its middle is taken.
+    Cropped,
 }
 
-/// What every target pixel is made of.
-fn taps(from: usize, to: usize) -> Vec<Taps> {
-    let scale = from as f32 / to as f32;
-    let reach = scale.max(1.0);
-    let one = |target: usize| {
-        let center = (target as f32 + 0.5) * scale - 0.5;
-        let first = (center - reach).ceil().max(0.0) as usize;
-        let last = ((center + reach).floor() as usize).min(from - 1);
-        let weights: Vec<f32> = (first..=last).map(|at| (1.0 - (at as f32 - center).abs() / reach).max(0.0)).collect();
-        let sum: f32 = weights.iter().sum();
-        (first, weights.into_iter().map(|weight| weight / sum).collect())
-    };
-    (0..to).map(one).collect()
+/// A plane of `from.0` x `from.1` numbers in the size `to`: every number is a mean over a triangle as wide as both pixels need.
+pub fn resized(plane: &[f32], from: (usize, usize), shape: Shape, to: (usize, usize)) -> Vec<f32> {
+    let side = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
+    let pixels: Vec<F32> = plane.iter().map(|&value| F32::new(value)).collect();
+    let Ok(source) = TypedImageRef::new(side(from.0), side(from.1), &pixels) else { return vec![0.0; to.0 * to.1] };
+    let mut target = TypedImage::<F32>::new(side(to.0), side(to.1));
+    let mut options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
+    if shape == Shape::Cropped {
+        options = options.fit_into_destination(None);
+    }
+    let resized = Resizer::new().resize_typed(&source, &mut target, &options);
+    resized.expect("what is taken lies inside of the picture");
+    target.pixels().iter().map(|pixel| pixel.0).collect()
 }
 
 #[cfg(test)]

@@ -36,29 +36,30 @@ pub struct SampleError {
     pub name: String,
 }
 
-/// The inputs of one call. Names of the interface and of the function are the same.
+/// The inputs of one call of `functions`: of one, or of those of a pipeline. Names of the interface and of the functions are the same. Inputs
+/// with a default are left out.
 ///
 /// # Errors
 /// When an input has no fixed shape.
-pub fn sample(function: &Function, interface: &Interface, options: SampleOptions) -> Result<Case, SampleError> {
+pub fn sample(functions: &[&Function], interface: &Interface, options: SampleOptions) -> Result<Case, SampleError> {
     let mut random = fastrand::Rng::with_seed(options.seed);
     let mut inputs = BTreeMap::new();
     for feature in &interface.inputs {
-        if feature.optional || golden::starts_empty(feature) {
+        if feature.default.is_some() || golden::starts_empty(feature) {
             continue;
         }
         let error = || SampleError { name: feature.name.clone() };
         let elements = feature.shape.iter().try_fold(1u64, |product, &n| product.checked_mul(n));
         let elements = elements.filter(|&n| n <= MOST_ELEMENTS && !feature.shape.is_empty()).ok_or_else(error)?;
         let shape: Vec<usize> = feature.shape.iter().map(|&n| n as usize).collect();
-        let tensor = tensor(function, feature, elements, &shape, options.picture, &mut random);
+        let tensor = tensor(functions, feature, elements, &shape, options.picture, &mut random);
         inputs.insert(feature.name.clone(), tensor.map_err(|_| error())?);
     }
     Ok(Case { name: String::new(), inputs, outputs: BTreeMap::new() })
 }
 
 fn tensor(
-    function: &Function,
+    functions: &[&Function],
     feature: &Feature,
     elements: u64,
     shape: &[usize],
@@ -80,7 +81,7 @@ fn tensor(
         };
         return Tensor::from_vec(count.map(number).collect::<Vec<f32>>(), shape, &Device::Cpu);
     }
-    let ids = table_length(function, &feature.name).unwrap_or(DEFAULT_IDS).max(1);
+    let ids = functions.iter().filter_map(|function| table_length(function, &feature.name)).min().unwrap_or(DEFAULT_IDS).max(1);
     let number = |_| if is_mask { 1 } else { i64::try_from(random.u64(0..ids)).unwrap_or(0) };
     let numbers = Tensor::from_vec(count.map(number).collect::<Vec<i64>>(), shape, &Device::Cpu)?;
     if feature.dtype == "bool" { numbers.to_dtype(candle_core::DType::U8) } else { Ok(numbers) }
@@ -144,7 +145,7 @@ mod tests {
     };
 
     fn feature(name: &str, dtype: &str, shape: &[u64]) -> Feature {
-        Feature { name: name.to_owned(), dtype: dtype.to_owned(), shape: shape.to_vec(), ranges: None, enumerated: None, optional: false }
+        Feature { name: name.to_owned(), dtype: dtype.to_owned(), shape: shape.to_vec(), ..Feature::default() }
     }
 
     /// Ids choose rows of a table of 7, after a cast.
@@ -159,7 +160,7 @@ mod tests {
 
     fn made(features: Vec<Feature>, seed: u64) -> BTreeMap<String, Tensor> {
         let interface = Interface { inputs: features, ..Interface::default() };
-        sample(&chooser(), &interface, SampleOptions { seed, picture: (0.0, 1.0) }).unwrap().inputs
+        sample(&[&chooser()], &interface, SampleOptions { seed, picture: (0.0, 1.0) }).unwrap().inputs
     }
 
     #[test]
@@ -205,7 +206,7 @@ mod tests {
     fn shapes_must_be_fixed() {
         for shape in [&[][..], &[1 << 40, 1 << 40]] {
             let interface = Interface { inputs: vec![feature("x", "float32", shape)], ..Interface::default() };
-            let error = sample(&chooser(), &interface, SampleOptions { seed: 0, picture: (0.0, 1.0) }).unwrap_err();
+            let error = sample(&[&chooser()], &interface, SampleOptions { seed: 0, picture: (0.0, 1.0) }).unwrap_err();
             assert_eq!(error.name, "x");
         }
     }

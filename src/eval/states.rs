@@ -10,6 +10,8 @@ use super::Mode;
 #[derive(Debug, Default)]
 pub struct States {
     held: BTreeMap<String, Held>,
+    /// Of a pipeline: those of each part.
+    parts: Vec<States>,
 }
 
 /// A state, and the mode in which its numbers were rounded; `None` where somebody else gave them.
@@ -35,6 +37,14 @@ impl States {
         self.held.get(name).map(|held| &held.tensor)
     }
 
+    /// The states of a part of a pipeline.
+    pub(super) fn part(&mut self, index: usize) -> &mut Self {
+        if self.parts.len() <= index {
+            self.parts.resize_with(index + 1, Self::default);
+        }
+        &mut self.parts[index]
+    }
+
     pub(super) fn take(&mut self, name: &str) -> Option<Held> {
         self.held.remove(name)
     }
@@ -53,7 +63,7 @@ impl States {
 impl Clone for States {
     fn clone(&self) -> Self {
         let copy = |held: &Held| Held { tensor: copied(&held.tensor), mode: held.mode };
-        Self { held: self.held.iter().map(|(name, held)| (name.clone(), copy(held))).collect() }
+        Self { held: self.held.iter().map(|(name, held)| (name.clone(), copy(held))).collect(), parts: self.parts.clone() }
     }
 }
 

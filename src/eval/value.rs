@@ -35,20 +35,75 @@ pub(super) fn small(dtype: DataType, tensor: &Tensor) -> Option<Value> {
     Recipe::literal(dtype, &shape, literal).map(Value::Tensor)
 }
 
-/// The type of a value of declared type `ty` with the lengths that it has now.
-pub(super) fn held_type(ty: &ValueType, tensor: &Tensor) -> ValueType {
-    let known = |lengths: &[usize]| lengths.iter().map(|&n| Dimension::Known(n as u64)).collect();
-    match ty {
-        ValueType::Tensor(ty) if ty.dtype != DataType::String => TensorType { dtype: ty.dtype, shape: known(tensor.dims()) }.into(),
-        ValueType::List { element, .. } => match (element.tensor(), tensor.dims()) {
-            (Some(element), [length, rest @ ..]) => ValueType::List {
-                element: Box::new(TensorType { dtype: element.dtype, shape: known(rest) }.into()),
-                length: Dimension::Known(*length as u64),
+/// The numbers of a value.
+#[derive(Debug, Clone)]
+pub(super) struct Numbers {
+    /// Of a list: its elements, stacked.
+    pub tensor: Tensor,
+    /// Of a list: a flag for each element that can be read.
+    pub readable: Option<Tensor>,
+}
+
+impl From<Tensor> for Numbers {
+    fn from(tensor: Tensor) -> Self {
+        Self { tensor, readable: None }
+    }
+}
+
+impl Numbers {
+    /// Takes the numbers of a value of type `ty` from a row of tensors: one, or two of a list.
+    pub(super) fn take(ty: &ValueType, tensors: &mut impl Iterator<Item = Tensor>) -> Option<Self> {
+        let tensor = tensors.next()?;
+        let readable = if matches!(ty, ValueType::List { .. }) { Some(tensors.next()?) } else { None };
+        Some(Self { tensor, readable })
+    }
+
+    /// How many tensors a value of type `ty` has.
+    pub(super) fn count(ty: &ValueType) -> usize {
+        if matches!(ty, ValueType::List { .. }) { 2 } else { 1 }
+    }
+
+    /// Its tensors, in a row.
+    pub(super) fn into_tensors(self) -> impl Iterator<Item = Tensor> {
+        [Some(self.tensor), self.readable].into_iter().flatten()
+    }
+
+    /// The type of a value of declared type `ty` with the lengths that it has now. Lengths of elements that were left open are open until an
+    /// element can be read.
+    pub(super) fn held_type(&self, ty: &ValueType) -> ValueType {
+        let known = |lengths: &[usize]| lengths.iter().map(|&n| Dimension::Known(n as u64)).collect();
+        match ty {
+            ValueType::Tensor(ty) if ty.dtype != DataType::String => {
+                TensorType { dtype: ty.dtype, shape: known(self.tensor.dims()) }.into()
+            }
+            ValueType::List { element, .. } => match (element.tensor(), self.tensor.dims()) {
+                (Some(element), [length, rest @ ..]) => {
+                    let shape = if self.is_settled() { known(rest) } else { open_shape(rest, element) };
+                    ValueType::List {
+                        element: Box::new(TensorType { dtype: element.dtype, shape }.into()),
+                        length: Dimension::Known(*length as u64),
+                    }
+                }
+                _ => ty.clone(),
             },
             _ => ty.clone(),
-        },
-        _ => ty.clone(),
+        }
     }
+
+    fn is_settled(&self) -> bool {
+        let flags = self.readable.as_ref().map(|flags| view(flags, |flags: &[u8]| flags.iter().any(|&flag| flag != 0)));
+        flags.is_none_or(|any| any.unwrap_or(false))
+    }
+}
+
+/// The shape of elements that were never written: an open length is held as 0.
+fn open_shape(held: &[usize], declared: &TensorType) -> Vec<Dimension> {
+    let length = |(axis, &n): (usize, &usize)| match n {
+        0 if declared.rank() == held.len() => declared.shape[axis],
+        0 => Dimension::Unknown { variadic: false },
+        n => Dimension::Known(n as u64),
+    };
+    held.iter().enumerate().map(length).collect()
 }
 
 /// Whether a computed tensor can be of the inferred type.
@@ -58,7 +113,7 @@ pub(super) fn check_shape(inferred: &ValueType, tensor: &Tensor) -> Result<(), K
         ValueType::List { element, .. } => element.tensor().and_then(|ty| storage_type(ty.dtype)),
         _ => None,
     };
-    // Lists hold what was not written yet in any shape; strings and dictionaries stand for their numbers.
+    // Elements that were never written have any shape; strings and dictionaries stand for their numbers.
     let shape = match inferred {
         ValueType::Tensor(ty) if dtype.is_some() => {
             ty.agrees(&TensorType::new(ty.dtype, &tensor.dims().iter().map(|&n| n as u64).collect::<Vec<_>>()))
@@ -69,17 +124,6 @@ pub(super) fn check_shape(inferred: &ValueType, tensor: &Tensor) -> Result<(), K
         return Ok(());
     }
     Err(KernelError::Shape { computed: tensor.dims().to_vec(), inferred: inferred.to_string() })
-}
-
-/// Whether a program may declare `declared` for a value that turned out to be `computed`.
-pub(super) fn declares(declared: &ValueType, computed: &ValueType) -> bool {
-    match (declared, computed) {
-        // Elements of unknown shape are empty until they are written.
-        (ValueType::List { element: d, .. }, ValueType::List { element: c, .. }) => {
-            d.tensor().zip(c.tensor()).is_some_and(|(d, c)| d.dtype == c.dtype && d.rank() == c.rank())
-        }
-        _ => declared.agrees(computed),
-    }
 }
 
 /// Rounds floats to the declared type where the mode says so, and wraps integers as their width does.

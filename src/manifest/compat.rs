@@ -238,13 +238,21 @@ fn features(role: &'static str, from: &[Feature], to: &[Feature]) -> Vec<Change>
     let mut changes = Vec::new();
     for before in from {
         let now = find(to, &before.name);
-        if now.as_ref() != Some(before) {
+        if !now.as_ref().is_some_and(|now| is_same(before, now)) {
             changes.push(Change::Feature { role, from: Some(before.to_string()), to: now.map(|now| now.to_string()) });
         }
     }
     let new = to.iter().filter(|feature| find(from, &feature.name).is_none());
     changes.extend(new.map(|feature| Change::Feature { role, from: None, to: Some(feature.to_string()) }));
-    if changes.is_empty() { vec![Change::Order { role }] } else { changes }
+    let names = |features: &[Feature]| features.iter().map(|feature| feature.name.clone()).collect::<Vec<_>>();
+    changes.extend((changes.is_empty() && names(from) != names(to)).then_some(Change::Order { role }));
+    changes
+}
+
+/// Whether a feature is what it was. Releases of older versions of mlreg record neither color spaces nor defaults.
+fn is_same(before: &Feature, now: &Feature) -> bool {
+    let recorded = |before: &Option<String>, now: &Option<String>| if before.is_some() { now.clone() } else { None };
+    *before == Feature { default: recorded(&before.default, &now.default), color: recorded(&before.color, &now.color), ..now.clone() }
 }
 
 #[cfg(test)]
@@ -311,6 +319,22 @@ mod tests {
         assert_eq!(input, ["`decoder-768-float16-ios18`: input `latent float32[1,16,96,96]` becomes `latent float16[1,16,96,96]`"]);
         let function = changed(|it| drop(it["variants"][2]["interface"]["functions"].as_object_mut().unwrap().remove("s64")));
         assert_eq!(function, ["`lm-float16-ios18`: function `s64` is gone"]);
+    }
+
+    #[test]
+    fn what_older_releases_do_not_record_is_no_change() {
+        let with = |value: &mut Value, color: &str, default: &str| {
+            value["variants"][1]["interface"]["inputs"][0]["color"] = color.into();
+            value["variants"][1]["interface"]["inputs"][0]["default"] = default.into();
+        };
+        assert_eq!(changed(|it| with(it, "RGB", "0.5")), [""; 0]);
+        let release = |color: &str, default: &str| {
+            let mut value = sample();
+            with(&mut value, color, default);
+            serde_json::from_value::<Release>(value).unwrap()
+        };
+        let change = |color: &str, default: &str| breaking_changes(&release("RGB", "0.5"), &release(color, default)).len();
+        assert_eq!([change("RGB", "0.5"), change("BGR", "0.5"), change("RGB", "1")], [0, 1, 1]);
     }
 
     #[test]

@@ -197,7 +197,7 @@ pub struct Interface {
 }
 
 /// An input, output or state.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Feature {
     /// Its name.
     pub name: String,
@@ -214,9 +214,16 @@ pub struct Feature {
     /// Whether it may be left out.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub optional: bool,
+    /// Value of every element of an optional input that is left out, as decimal text, e.g. `0.5` or `-inf`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default: Option<String>,
+    /// Color space of an image: `RGB`, `BGR`, `GRAYSCALE` or `GRAYSCALE_FLOAT16`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub color: Option<String>,
 }
 
-/// `name dtype[shape]`; a flexible dimension is `low..high` or `low..`, enumerated shapes stand one after another, `?` is optional.
+/// `name dtype[shape]`, then the color space of an image and ` = default`; a flexible dimension is `low..high` or `low..`, enumerated shapes
+/// stand one after another, `?` is optional.
 impl fmt::Display for Feature {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shape = |shape: &[u64]| format!("[{}]", shape.iter().map(u64::to_string).collect::<Vec<_>>().join(","));
@@ -231,7 +238,9 @@ impl fmt::Display for Feature {
             (None, None) if self.shape.is_empty() => String::new(),
             (None, None) => shape(&self.shape),
         };
-        write!(f, "{}{} {}{shapes}", self.name, if self.optional { "?" } else { "" }, self.dtype)
+        write!(f, "{}{} {}{shapes}", self.name, if self.optional { "?" } else { "" }, self.dtype)?;
+        self.color.as_ref().map_or(Ok(()), |color| write!(f, " {color}"))?;
+        self.default.as_ref().map_or(Ok(()), |default| write!(f, " = {default}"))
     }
 }
 

@@ -1,4 +1,5 @@
-//! `list_gather`: the elements `indices` of a list, one behind the other along a new first dimension.
+//! `list_gather`: the elements `indices` of a list, one behind the other along a new first dimension. Elements that have no numbers yet are an
+//! error.
 //!
 //! `indices`: an int32 vector. The same at every target.
 
@@ -6,7 +7,7 @@ use super::{
     Op,
     support::{
         indexing::positions,
-        lists::{INDICES, LIST, list_of},
+        lists::{INDICES, LIST, List, list_of},
         sampling::selected,
         shapes::{rank_between, single},
     },
@@ -19,8 +20,10 @@ use crate::{
 pub(super) static OP: Op = Op {
     def: OpDef { name: "list_gather", versions: &[OpVersion { since: Target::Ios15, domains: &[], parameters: &[LIST, INDICES] }], infer },
     kernel: |arguments| {
-        let list = arguments.tensor("ls")?;
-        Ok(vec![selected(list, 0, &positions("indices", arguments.tensor("indices")?, list.dims()[0])?)?])
+        let list = List::of(arguments)?;
+        let places = positions("indices", arguments.tensor("indices")?, list.length())?;
+        list.expect_readable(&places)?;
+        Ok(vec![selected(list.elements, 0, &places)?])
     },
 };
 

@@ -7,7 +7,7 @@ use candle_core::{Device, Tensor};
 use super::{
     Op,
     support::{
-        lists::{LIST, list_of},
+        lists::{LIST, List, list_of},
         shapes::single,
     },
 };
@@ -25,7 +25,7 @@ pub(super) static OP: Op = Op {
             single(DataType::Int32, Vec::new())
         },
     },
-    kernel: |arguments| Ok(vec![Tensor::new(arguments.tensor("ls")?.dims()[0] as i64, &Device::Cpu)?]),
+    kernel: |arguments| Ok(vec![Tensor::new(List::of(arguments)?.length() as i64, &Device::Cpu)?]),
 };
 
 #[cfg(test)]

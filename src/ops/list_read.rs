@@ -1,4 +1,4 @@
-//! `list_read`: element `index` of a list.
+//! `list_read`: element `index` of a list. One that has no numbers yet is an error.
 //!
 //! The same at every target.
 
@@ -6,7 +6,7 @@ use super::{
     Op,
     support::{
         indexing::position,
-        lists::{INDEX, LIST, list_of},
+        lists::{INDEX, LIST, List, list_of},
     },
 };
 use crate::{
@@ -21,8 +21,10 @@ pub(super) static OP: Op = Op {
         infer: |call| Ok(vec![list_of(call)?.0.clone().into()]),
     },
     kernel: |arguments| {
-        let list = arguments.tensor("ls")?;
-        Ok(vec![list.get(position("index", arguments.call.int("index")?, list.dims()[0])?)?.contiguous()?])
+        let list = List::of(arguments)?;
+        let place = position("index", arguments.call.int("index")?, list.length())?;
+        list.expect_readable(&[place])?;
+        Ok(vec![list.elements.get(place)?.contiguous()?])
     },
 };
 

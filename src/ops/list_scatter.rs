@@ -5,7 +5,7 @@
 use super::{
     Op,
     support::{
-        lists::{INDICES, LIST, VALUE, expect_element, written},
+        lists::{INDICES, LIST, List, VALUE, expect_element},
         shapes::{expect_shape, rank_between},
     },
 };
@@ -22,7 +22,7 @@ pub(super) static OP: Op = Op {
     },
     kernel: |arguments| {
         let places = arguments.tensor("indices")?.to_vec1::<i64>()?;
-        Ok(vec![written(arguments.tensor("ls")?, &places, arguments.tensor("value")?)?])
+        List::of(arguments)?.written(&places, arguments.tensor("value")?)
     },
 };
 

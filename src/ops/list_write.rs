@@ -4,7 +4,7 @@
 
 use super::{
     Op,
-    support::lists::{INDEX, LIST, VALUE, expect_element, list_of, written},
+    support::lists::{INDEX, LIST, List, VALUE, expect_element, list_of},
 };
 use crate::{
     base::Target,
@@ -23,7 +23,7 @@ pub(super) static OP: Op = Op {
     },
     kernel: |arguments| {
         let value = arguments.tensor("value")?.unsqueeze(0)?;
-        Ok(vec![written(arguments.tensor("ls")?, &[arguments.call.int("index")?], &value)?])
+        List::of(arguments)?.written(&[arguments.call.int("index")?], &value)
     },
 };
 

@@ -1,6 +1,7 @@
 //! `make_list`: a list of `init_length` tensors of shape `elem_shape` and element type `dtype`, not written yet.
 //!
-//! Lengths in `elem_shape` are int32, or strings for lengths that are known when it runs. The same at every target.
+//! Lengths in `elem_shape` are int32, or strings for lengths that stay open until the first element is written. Elements of a fixed shape are
+//! zeros. The same at every target.
 
 use candle_core::{Device, Tensor};
 
@@ -8,7 +9,7 @@ use super::{
     Op,
     support::{
         defaults,
-        lists::{DYNAMIC_LENGTH, list},
+        lists::{DYNAMIC_LENGTH, flags, list},
         shapes::{UNKNOWN, choice},
         types::{INT32, text},
     },
@@ -62,7 +63,8 @@ fn kernel(arguments: &Arguments<'_>) -> Result<Vec<Tensor>, KernelError> {
     let lengths = [length(arguments.call)?].into_iter().chain(element.shape.iter().copied());
     let shape: Vec<usize> = lengths.map(|d| d.known().unwrap_or(0) as usize).collect();
     let dtype = storage_type(element.dtype).ok_or_else(|| InferError::rule("dtype", "strings have no numbers"))?;
-    Ok(vec![Tensor::zeros(shape, dtype, &Device::Cpu)?])
+    let readable = vec![element.fixed_shape().is_some(); shape[0]];
+    Ok(vec![Tensor::zeros(shape, dtype, &Device::Cpu)?, flags(&readable)?])
 }
 
 #[cfg(test)]

@@ -352,10 +352,23 @@ pub mod model {
 /// Models that run one behind the other.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Pipeline {
-    #[prost(message, repeated, tag = "1")]
-    pub models: ::prost::alloc::vec::Vec<Model>,
+    /// Each a `Model`.
+    #[prost(bytes = "bytes", repeated, tag = "1")]
+    pub models: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
     #[prost(string, repeated, tag = "2")]
     pub names: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// A pipeline whose last model is a classifier.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PipelineClassifier {
+    #[prost(message, optional, tag = "1")]
+    pub pipeline: ::core::option::Option<Pipeline>,
+}
+/// A pipeline whose last model is a regressor.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PipelineRegressor {
+    #[prost(message, optional, tag = "1")]
+    pub pipeline: ::core::option::Option<Pipeline>,
 }
 /// Inputs, outputs and states, or functions that have them.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -9,8 +9,22 @@ use crate::checkpoint::CheckpointError;
 #[derive(Debug, thiserror::Error)]
 pub enum TensorFileError {
     /// An ending that says no known format.
-    #[error("{path} is no tensor file by its name: expected .safetensors, .npy, .npz or .png")]
+    #[error("{path} is no tensor file by its name: expected .safetensors, .npy, .npz, .png or .jpg")]
     Extension {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A picture of a format that is neither read nor written.
+    #[error("{path} is a picture in {kind}, which is neither read nor written: expected .png or .jpg")]
+    PictureKind {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        kind: &'static str,
+    },
+    /// A picture of a format that is only read.
+    #[error("{path}: JPEG files are read, not written")]
+    NotWritten {
         /// The file.
         path: PathBuf,
     },
@@ -128,6 +142,12 @@ impl TensorFileError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Safetensors(error) => error.hint(),
+            Self::PictureKind { path, .. } => {
+                let (from, to) = (path.display(), path.with_extension("png"));
+                let to = to.display();
+                Some(format!("convert it: `magick {from} {to}`, or on a Mac `sips -s format png {from} --out {to}`"))
+            }
+            Self::NotWritten { path } => Some(format!("write `{}`", path.with_extension("png").display())),
             Self::Tensor { problem, .. } => problem.hint(),
             Self::Npy { problem, .. } | Self::Npz { problem, .. } => problem.hint(),
             Self::Picture { problem, .. } => problem.hint(),

@@ -1,4 +1,4 @@
-//! Tensor files: named tensors in and out of `.safetensors`, `.npy`, `.npz` and `.png`.
+//! Tensor files: named tensors in and out of `.safetensors`, `.npy`, `.npz` and `.png`, and in of `.jpg`.
 //!
 //! Tensors are held as [`eval`](crate::eval) holds them: every float as `f32`, every integer as `i64`, every boolean as `u8` of 0 or 1; the caller
 //! says which element type is written. Files come from strangers: lengths are checked against what is there, and against what deflate can make of it,
@@ -15,7 +15,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
     fs::File,
-    io::{self, BufReader, BufWriter, Write},
+    io::{self, BufReader, BufWriter, Read, Write},
     path::Path,
 };
 
@@ -24,7 +24,7 @@ use candle_core::Tensor;
 pub use elements::ElementProblem;
 pub use error::TensorFileError;
 pub use npy::{NpyProblem, read as read_npy};
-pub use picture::{Layout, PictureOptions, PictureProblem, ValueRange};
+pub use picture::{FitMode, Image, Layout, PictureOptions, PictureProblem, ValueRange, fit};
 
 use crate::{base::AtomicFile, mil::DataType};
 
@@ -39,11 +39,34 @@ pub enum Format {
     Npz,
     /// A picture: one tensor of rank 4.
     Png,
+    /// A picture that is read, not written.
+    Jpeg,
 }
+
+/// Pictures of other formats, by the endings of their names: what somebody may have at hand.
+const OTHER_PICTURES: [(&str, &str); 10] = [
+    ("heic", "HEIC"),
+    ("heif", "HEIF"),
+    ("avif", "AVIF"),
+    ("webp", "WebP"),
+    ("gif", "GIF"),
+    ("bmp", "BMP"),
+    ("tif", "TIFF"),
+    ("tiff", "TIFF"),
+    ("jp2", "JPEG 2000"),
+    ("jxl", "JPEG XL"),
+];
 
 impl Format {
     /// Every format and how its files end.
-    pub const ALL: [(Self, &str); 4] = [(Self::Safetensors, "safetensors"), (Self::Npy, "npy"), (Self::Npz, "npz"), (Self::Png, "png")];
+    pub const ALL: [(Self, &str); 6] = [
+        (Self::Safetensors, "safetensors"),
+        (Self::Npy, "npy"),
+        (Self::Npz, "npz"),
+        (Self::Png, "png"),
+        (Self::Jpeg, "jpg"),
+        (Self::Jpeg, "jpeg"),
+    ];
 
     /// The format that a file's ending says, in any case.
     ///
@@ -51,8 +74,28 @@ impl Format {
     /// When it is none of these.
     pub fn of(path: &Path) -> Result<Self, TensorFileError> {
         let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
-        let format = Self::ALL.into_iter().find(|(_, ending)| extension.eq_ignore_ascii_case(ending));
+        let is_meant = |ending: &str| extension.eq_ignore_ascii_case(ending);
+        if let Some((_, kind)) = OTHER_PICTURES.into_iter().find(|(ending, _)| is_meant(ending)) {
+            return Err(TensorFileError::PictureKind { path: path.to_owned(), kind });
+        }
+        let format = Self::ALL.into_iter().find(|(_, ending)| is_meant(ending));
         format.map(|(format, _)| format).ok_or_else(|| TensorFileError::Extension { path: path.to_owned() })
+    }
+
+    /// The format that a file is written in, by its ending.
+    ///
+    /// # Errors
+    /// When it is none of these, or only read.
+    pub fn of_output(path: &Path) -> Result<Self, TensorFileError> {
+        match Self::of(path)? {
+            Self::Jpeg => Err(TensorFileError::NotWritten { path: path.to_owned() }),
+            format => Ok(format),
+        }
+    }
+
+    /// Whether it is one picture.
+    pub fn is_picture(self) -> bool {
+        matches!(self, Self::Png | Self::Jpeg)
     }
 }
 
@@ -100,15 +143,31 @@ pub fn read(path: &Path, options: &ReadOptions) -> Result<BTreeMap<String, Tenso
     if format == Format::Safetensors {
         return safetensors::read(path);
     }
+    if format.is_picture() {
+        let tensor = read_picture(path)?.tensor(&options.picture);
+        return tensor.map(single).map_err(|problem| TensorFileError::Picture { path: path.to_owned(), problem });
+    }
     let (file, length) = open(path).map_err(|source| TensorFileError::Io { path: path.to_owned(), source })?;
     match format {
         Format::Npz => npz::read(path, file, length),
-        Format::Png => {
-            let picture = picture::read(file, length, &options.picture);
-            picture.map(single).map_err(|problem| TensorFileError::Picture { path: path.to_owned(), problem })
-        }
         _ => npy::read(file, length).map(single).map_err(|problem| TensorFileError::Npy { path: path.to_owned(), problem }),
     }
+}
+
+/// Reads a PNG or JPEG file.
+///
+/// # Errors
+/// When it is neither, damaged, or larger than pictures are.
+pub fn read_picture(path: &Path) -> Result<Image, TensorFileError> {
+    let io = |source| TensorFileError::Io { path: path.to_owned(), source };
+    let problem = |problem| TensorFileError::Picture { path: path.to_owned(), problem };
+    let (file, length) = open(path).map_err(io)?;
+    if length > picture::MOST_BYTES {
+        return Err(problem(PictureProblem::Long { length }));
+    }
+    let mut bytes = Vec::new();
+    file.take(picture::MOST_BYTES).read_to_end(&mut bytes).map_err(io)?;
+    Image::parse(&bytes).map_err(problem)
 }
 
 fn open(path: &Path) -> io::Result<(BufReader<File>, u64)> {
@@ -125,7 +184,7 @@ fn open(path: &Path) -> io::Result<(BufReader<File>, u64)> {
 /// # Errors
 /// When the format cannot hold the tensors (npy and png hold exactly one, none holds two of one name), a number does not fit, or the file system says no.
 pub fn write(path: &Path, tensors: &[(&str, &Tensor, DataType)], options: &WriteOptions) -> Result<(), TensorFileError> {
-    let format = Format::of(path)?;
+    let format = Format::of_output(path)?;
     check_names(path, format, tensors)?;
     let io = |source| TensorFileError::Io { path: path.to_owned(), source };
     let mut atomic = AtomicFile::create(path).map_err(io)?;

@@ -196,9 +196,13 @@ fn channels_say_what_a_picture_is() {
     let broken = Tensor::from_vec(vec![0.0, f32::NAN, f32::INFINITY, f32::NAN], (1, 1, 2, 2), &Device::Cpu).unwrap();
     let error = write(&path, &[("x", &broken, DataType::Float32)], &WriteOptions::default()).unwrap_err();
     assert!(matches!(error, TensorFileError::Picture { problem: PictureProblem::NotANumber { count: 2, first: 1 }, .. }), "{error:?}");
-    let grey = ReadOptions { picture: PictureOptions { channels: Some(1), ..PictureOptions::default() }, ..ReadOptions::default() };
-    let error = read(&fixture("rgb8.png"), &grey).unwrap_err();
-    assert!(matches!(error, TensorFileError::Picture { problem: PictureProblem::Channels { found: 3, expected: 1 }, .. }), "{error:?}");
+    let of = |channels| ReadOptions {
+        picture: PictureOptions { channels: Some(channels), ..PictureOptions::default() },
+        ..ReadOptions::default()
+    };
+    assert_eq!(read(&fixture("rgb8.png"), &of(1)).unwrap()["rgb8"].dims()[1], 1);
+    let error = read(&fixture("rgb8.png"), &of(2)).unwrap_err();
+    assert!(matches!(error, TensorFileError::Picture { problem: PictureProblem::Channels { expected: 2 }, .. }), "{error:?}");
 }
 
 /// Tensors of each kind, whose numbers every type can hold.
@@ -301,7 +305,11 @@ fn names_and_numbers_of_tensors_must_fit_the_format() {
     assert!(matches!(error, TensorFileError::Count { found: 2, .. }), "{error:?}");
     assert!(error.hint().unwrap().contains("x.safetensors"));
     assert!(matches!(fail("x.png", &[]), TensorFileError::Count { found: 0, .. }));
-    assert!(matches!(fail("x.jpg", &[a]), TensorFileError::Extension { .. }));
+    assert!(matches!(fail("x.jpg", &[a]), TensorFileError::NotWritten { .. }));
+    assert!(matches!(fail("x.txt", &[a]), TensorFileError::Extension { .. }));
+    let error = fail("x.heic", &[a]);
+    assert!(matches!(error, TensorFileError::PictureKind { kind: "HEIC", .. }), "{error:?}");
+    assert!(error.hint().unwrap().contains("x.png"), "{error:?}");
     assert!(matches!(fail("x.npy", &[("a", &x, DataType::String)]), TensorFileError::Tensor { .. }));
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is left behind");
 }
@@ -389,11 +397,11 @@ fn pictures_that_claim_too_much_are_refused() {
     };
     for (width, height) in [(60_000, 60_000), (4000, 4000), (0x7fff_ffff, 0x7fff_ffff)] {
         size(&mut bytes, width, height);
-        let error = picture::read(Cursor::new(&bytes), bytes.len() as u64, &PictureOptions::default()).unwrap_err();
+        let error = Image::parse(&bytes).unwrap_err();
         assert!(matches!(error, PictureProblem::Size { .. } | PictureProblem::Decode(_)), "{error:?}");
     }
     size(&mut bytes, 5, 4);
-    assert!(picture::read(Cursor::new(&bytes), bytes.len() as u64, &PictureOptions::default()).is_ok(), "the test's checksum is right");
+    assert!(Image::parse(&bytes).is_ok(), "the test's checksum is right");
 }
 
 /// CRC-32 as PNG has it, bit by bit.
@@ -418,7 +426,7 @@ proptest! {
         let elements = match file {
             0 => read_npy(&*bytes, length).map_or(0, |tensor| tensor.elem_count()),
             1 => read_archive(&bytes).map_or(0, |tensors| tensors.values().map(Tensor::elem_count).sum()),
-            _ => picture::read(Cursor::new(&bytes), length, &PictureOptions::default()).map_or(0, |tensor| tensor.elem_count()),
+            _ => Image::parse(&bytes).map_or(0, |image| image.size().0 * image.size().1),
         };
         prop_assert!(elements as u64 <= length * 1032 * 8);
     }
@@ -434,5 +442,83 @@ proptest! {
         let found = read_npy(&*bytes, bytes.len() as u64).unwrap();
         prop_assert_eq!(found.dims(), tensor.dims());
         prop_assert_eq!(bits(&floats(&found)), bits(&values));
+    }
+}
+
+fn foreign(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/foreign").join(name)
+}
+
+#[test]
+fn jpeg_files_are_the_pictures_that_pillow_sees() {
+    for (name, dims) in [("photo", [3, 8, 12]), ("photo_progressive", [3, 8, 12]), ("photo_grey", [1, 8, 12]), ("photo_turned", [3, 12, 8])]
+    {
+        let picture = PictureOptions { range: ValueRange::Byte, ..PictureOptions::default() };
+        let options = ReadOptions { name: Some("x".to_owned()), picture };
+        let found = read(&foreign(&format!("{name}.jpg")), &options).unwrap().remove("x").unwrap();
+        assert_eq!(found.dims(), [&[1][..], &dims].concat(), "{name}");
+        if name == "photo_turned" {
+            continue;
+        }
+        let expected = load(&foreign(&format!("{name}.npy"))).remove(name).unwrap().to_dtype(DType::F32).unwrap();
+        let expected = if dims[0] == 1 { expected } else { expected.permute((2, 0, 1)).unwrap().contiguous().unwrap() };
+        let worst = floats(&found).iter().zip(floats(&expected)).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(worst <= 2.0, "{name}: decoders round differently by 1 or 2 levels, not by {worst}");
+    }
+}
+
+#[test]
+fn pictures_are_seen_as_the_camera_was_held() {
+    let pixels = |name: &str| {
+        let tensor = Image::parse(&fs::read(foreign(name)).unwrap()).unwrap().tensor(&PictureOptions::default()).unwrap();
+        tensor.squeeze(0).unwrap()
+    };
+    let (upright, turned) = (pixels("photo.jpg"), pixels("photo_turned.jpg"));
+    // Orientation 6: the stored picture is turned clockwise, so that its first column becomes the first row, from the bottom up.
+    let column: Vec<f32> = (0..8).rev().map(|y| upright.get(0).unwrap().get(y).unwrap().get(0).unwrap().to_scalar().unwrap()).collect();
+    assert_eq!(turned.get(0).unwrap().get(0).unwrap().to_vec1::<f32>().unwrap(), column);
+}
+
+#[test]
+fn colors_become_the_grey_of_pillow() {
+    let picture = PictureOptions { range: ValueRange::Byte, channels: Some(1), ..PictureOptions::default() };
+    let found = read(&foreign("pixels.png"), &ReadOptions { picture, ..ReadOptions::default() }).unwrap().remove("pixels").unwrap();
+    let rounded: Vec<f32> = floats(&found).iter().map(|value| value.round()).collect();
+    let expected = load(&foreign("pixels_grey.npy")).remove("pixels_grey").unwrap();
+    assert_eq!(rounded, ints(&expected).iter().map(|&value| value as f32).collect::<Vec<_>>());
+}
+
+#[test]
+fn jpeg_files_that_are_no_pictures_say_why() {
+    let parse = |bytes: &[u8]| Image::parse(bytes).unwrap_err();
+    let bytes = fs::read(foreign("photo.jpg")).unwrap();
+    assert!(matches!(parse(&fs::read(foreign("photo_cmyk.jpg")).unwrap()), PictureProblem::Colors("CMYK")));
+    for end in [bytes.len() - 2, bytes.len() - 20, bytes.len() / 2, 100, 20] {
+        let problem = parse(&bytes[..end]);
+        assert!(matches!(problem, PictureProblem::Truncated | PictureProblem::Jpeg(_)), "{end}: {problem:?}");
+    }
+    let frame = bytes.windows(2).position(|marker| marker == [0xff, 0xc0]).unwrap();
+    let mut large = bytes.clone();
+    large[frame + 5..frame + 9].fill(0xff);
+    assert!(matches!(parse(&large), PictureProblem::Size { width: 65535, height: 65535, .. } | PictureProblem::Jpeg(_)));
+    assert!(matches!(parse(b"GIF89a"), PictureProblem::Kind));
+    assert!(matches!(parse(b""), PictureProblem::Kind));
+    // What a file is called does not matter.
+    let folder = tempfile::tempdir().unwrap();
+    fs::copy(foreign("photo.jpg"), folder.path().join("photo.png")).unwrap();
+    assert_eq!(read_picture(&folder.path().join("photo.png")).unwrap().size(), (12, 8));
+}
+
+proptest! {
+    #[test]
+    fn mutated_photos_never_panic(progressive in any::<bool>(), changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6)) {
+        let mut bytes = fs::read(foreign(if progressive { "photo_progressive.jpg" } else { "photo_turned.jpg" })).unwrap();
+        for (index, value) in &changes {
+            let at = index.index(bytes.len());
+            bytes[at] = *value;
+        }
+        if let Ok(image) = Image::parse(&bytes) {
+            prop_assert!(image.size().0 * image.size().1 <= bytes.len() * 2048);
+        }
     }
 }

@@ -34,6 +34,41 @@ fn packages_say_what_they_are() {
 }
 
 #[test]
+fn pipelines_have_an_interface_and_named_tensors() {
+    let project = Project::new();
+    let foreign = toml_path(&fixtures().join("foreign"));
+    project.build(&format!("[[component]]\nname = \"vendor\"\nimport = \"{foreign}/{{two,old_records,bgr}}.mlpackage\"")).unwrap();
+    let (_, release) = project.release();
+    let variant = |name: &str| release.variants.iter().find(|variant| variant.id.starts_with(name)).unwrap();
+    let two = variant("two");
+    let interface = two.interface.as_ref().unwrap();
+    assert_eq!([&interface.inputs[0], &interface.outputs[0]].map(ToString::to_string), ["x float32[1,16]", "y float32[1,8]"]);
+    assert_eq!(variant("bgr").interface.as_ref().unwrap().inputs[0].color.as_deref(), Some("BGR"));
+    for variant in [two, variant("old-records")] {
+        for file in variant.files.iter().filter(|file| file.path.as_str().contains("/weights/")) {
+            let tensors: Vec<_> = release.blobs[&file.sha256].segments.iter().filter_map(|segment| segment.tensor.as_ref()).collect();
+            assert!(!tensors.is_empty() && tensors.iter().all(|tensor| !tensor.name.is_empty()), "{}: {tensors:?}", file.path);
+        }
+    }
+}
+
+#[test]
+fn only_programs_are_compiled() {
+    let foreign = toml_path(&fixtures().join("foreign"));
+    let compiled = |name: &str| {
+        let keys = format!("[[component]]\nname = \"vendor\"\nimport = \"{foreign}/{name}.mlpackage\"\nformat = [\"mlmodelc\"]");
+        Project::new().build(&keys)
+    };
+    compiled("old_records").unwrap();
+    let error = compiled("two").unwrap_err();
+    let source = std::error::Error::source(&error).map_or_else(String::new, ToString::to_string);
+    assert!(
+        format!("{error}: {source}").contains("a model of the type `pipeline` cannot be compiled: only ML Programs can"),
+        "{error}: {source}"
+    );
+}
+
+#[test]
 fn bundles_come_back_as_they_were() {
     let project = Project::new();
     project.write("in/a_512/m.mlmodelc/weights/weight.bin", vec![7; 5000]);

@@ -270,9 +270,8 @@ fn hostile() -> Release {
         name: name.to_owned(),
         dtype: dtype.to_owned(),
         shape: if dtype == "float16" { vec![1, 2] } else { Vec::new() },
-        ranges: None,
-        enumerated: None,
         optional: name.len() == 3,
+        ..Feature::default()
     };
     let features: Vec<Feature> = [names.as_slice(), &["provider", "results", "options", "x", "x scalars", "xScalars", "logits\n", "state"]]
         .concat()

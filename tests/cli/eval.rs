@@ -175,7 +175,7 @@ fn a_picture_comes_back_from_encoder_and_decoder() {
     }
     let alone = sandbox.run(&["eval", "tae", "--variant", "decoder-*", "--roundtrip", "photo.png"]);
     assert_eq!(alone.code, Some(1), "{alone:?}");
-    assert!(alone.stderr.contains("no encoder and decoder belong together"), "{alone:?}");
+    assert!(alone.stderr.starts_with("error: no encoder and decoder belong together among:\n  `decoder-"), "{alone:?}");
 }
 
 #[test]
@@ -221,6 +221,13 @@ fn what_cannot_be_compared_is_explained() {
     refused(2, &[&decoder, "--golden", &golden, "--atol", "-1"], "not negative");
     refused(1, &[&decoder, "--golden", "missing.safetensors"], "missing.safetensors");
     refused(1, &[&decoder, "--against", &encoder], "input `latent` (float32 [1, 8, 8, 16]) is missing, found `image`");
+    let single = ["tae", "--variant", "decoder-*-float32-*", "--against", "tae"];
+    refused(
+        1,
+        &[&single[..], &["--against-variant", "*-float32-*"]].concat(),
+        "nothing to compare: every chosen variant of `tae` is float32",
+    );
+    refused(1, &single, "hint: add float16 to `precision` and build again, or name another package or bundle with --against");
     refused(1, &[&decoder, "--golden", &golden, "--function", "other"], "has no function `other`: expected one of main");
     refused(1, &[&decoder, "--golden", &golden, "--map", "latents=latent"], "`latents` is mapped, but no case has it");
     write(

@@ -8,6 +8,7 @@ mod codegen;
 mod eval;
 mod eval_texts;
 mod fetch;
+mod foreign;
 #[path = "../support/http_server.rs"]
 mod http_server;
 mod inspect;

@@ -83,7 +83,7 @@ fn what_is_missing_or_does_not_fit_is_named() {
     refused(&[bundle, "--function", "other"], "has no function `other`: expected one of main");
     refused(&["nothing.mlpackage"], "cannot open the bundle `nothing.mlpackage`");
     assert_eq!(sandbox.run(&["run", bundle, "--map", "x"]).code, Some(2));
-    refused(&[&[bundle, "--output", "image.gif"][..], &map].concat(), "image.gif is no tensor file by its name");
+    refused(&[&[bundle, "--output", "image.gif"][..], &map].concat(), "image.gif is a picture in GIF, which is neither read nor written");
 }
 
 #[test]

@@ -2,9 +2,12 @@
 //!
 //! ```text
 //! 0    header    u32 records, u32 version = 2, 56 zero bytes
-//! 64   record    u32 0xdeadbeef, u32 dtype, u64 data length, u64 data offset, u64 padding bits, 32 zero bytes
+//! 64   record    u32 0xdeadbeef, u32 dtype, u64 data length, u64 data offset, u64 padding bits, 32 reserved bytes
 //! 128  data      then zeros up to the next multiple of 64, the next record, its data, ...; nothing after the last data
 //! ```
+//!
+//! Padding bits count the unused high bits of the last byte of a type below a byte. The field came with those types, in coremltools 8: older
+//! writers left the 40 bytes behind the data offset as memory happened to be, so it is read for such types alone, and the reserved bytes never.
 //!
 //! Everything is little-endian. A program refers to a tensor by the offset of its record. Writing is planned: a [`BlobLayout`] knows every
 //! offset before any data exists, and the data is streamed between the pieces that it hands out.
@@ -151,7 +154,7 @@ pub struct BlobRecord {
     pub dtype: DataType,
     /// The tensor's bytes.
     pub data: ByteRange,
-    /// Unused high bits of the last byte.
+    /// Unused high bits of the last byte; 0 for types of whole bytes.
     pub padding_bits: u8,
 }
 
@@ -181,16 +184,18 @@ impl BlobRecord {
         }
         let code = u32_at(bytes, 4);
         let dtype = CODES.iter().find(|(_, c)| *c == code).map(|(dtype, _)| *dtype).ok_or(BlobError::Code { offset, code })?;
-        let (length, start, padding) = (u64_at(bytes, 8), u64_at(bytes, 16), u64_at(bytes, 24));
+        let bits = dtype.bits().unwrap_or(8);
+        let (length, start) = (u64_at(bytes, 8), u64_at(bytes, 16));
+        // Writers that did not know the field left garbage there.
+        let padding = if bits < 8 { u64_at(bytes, 24) } else { 0 };
         let truncated = BlobError::Truncated { offset, start, needed: length, length: file_length };
         let wrong = BlobError::Length { offset, dtype, length, padding_bits: padding };
         if length == 0 {
             return Err(wrong);
         }
         let data = ByteRange::new(start, length).filter(|range| range.end() <= file_length).ok_or(truncated)?;
-        let bits = u128::from(dtype.bits().unwrap_or(8));
         match u8::try_from(padding) {
-            Ok(padding_bits @ 0..=7) if (u128::from(length) * 8 - u128::from(padding_bits)).is_multiple_of(bits) => {
+            Ok(padding_bits @ 0..=7) if (u128::from(length) * 8 - u128::from(padding_bits)).is_multiple_of(u128::from(bits)) => {
                 Ok(Self { metadata_offset: offset, dtype, data, padding_bits })
             }
             _ => Err(wrong),
@@ -457,6 +462,34 @@ pub(crate) mod tests {
         assert_eq!(record_at(Cursor::new(&good), 320).unwrap().dtype, DataType::UInt3);
         let pointer = format!("version https://git-lfs.github.com/spec/v1\noid sha256:{}\nsize 770\n", Digest::of(&good));
         assert!(matches!(records(Cursor::new(pointer)), Err(BlobError::LfsPointer)));
+    }
+
+    #[test]
+    fn what_older_writers_left_behind_the_offset_is_ignored() {
+        let garbage = |at: usize| {
+            let mut bytes = apple();
+            bytes[at + 24..at + 64].fill(0x13);
+            bytes
+        };
+        assert_eq!(records(Cursor::new(garbage(64))).unwrap(), records(Cursor::new(apple())).unwrap());
+        assert_eq!(record_at(Cursor::new(garbage(64)), 64).unwrap().elements(), 3);
+        for (at, dtype) in [(192, DataType::Int4), (320, DataType::UInt3), (448, DataType::UInt6), (576, DataType::UInt1)] {
+            let error = record_at(Cursor::new(garbage(at)), at as u64).unwrap_err();
+            assert!(
+                matches!(error, BlobError::Length { padding_bits: 0x1313_1313_1313_1313, dtype: found, .. } if found == dtype),
+                "{error}"
+            );
+        }
+        let wide = [DataType::Float32, DataType::Int8, DataType::UInt8, DataType::Int16, DataType::UInt32];
+        for dtype in wide {
+            let bytes = file(&[(dtype, 4, &vec![1; 4 * dtype.bits().unwrap() as usize / 8])]);
+            for field in [1, 7, 8, u64::MAX, 0x0131_303f_2550] {
+                let mut bytes = bytes.clone();
+                bytes[88..96].copy_from_slice(&field.to_le_bytes());
+                let record = record_at(Cursor::new(&bytes), 64).unwrap();
+                assert_eq!((record.elements(), record.padding_bits), (4, 0), "{dtype} with {field}");
+            }
+        }
     }
 
     fn storable() -> impl Strategy<Value = DataType> {

@@ -12,14 +12,16 @@
 
 use std::{borrow::Cow, collections::BTreeMap};
 
+use bytes::Bytes;
 use serde_json::{Map, Value as Json};
 
 use super::{
-    CoreMlError, PackageSource, Place, Problem,
+    CoreMlError, PackageSource, Place, Problem, describe_specification,
     package::{fixed, weight_path},
 };
 use crate::{
     base::{OsFloor, Platform, RelativePath, Target},
+    manifest::release::{Feature, Interface},
     mil::{Binding, Block, DataType, Literal, Operation, Program, RecipeKind, Value, ValueType},
 };
 
@@ -57,6 +59,7 @@ pub fn compiled_files(
     weight_files: &[&str],
 ) -> Result<Vec<(RelativePath, PackageSource)>, CoreMlError> {
     check(program)?;
+    check_images(&describe_specification(Bytes::copy_from_slice(specification))?.interface)?;
     let refused = |error| CoreMlError::Compiler(Box::new(error));
     let decoded = mlmodelc_export::decode(specification).map_err(refused)?;
     let text = mlmodelc_export::emit_to_string(&decoded);
@@ -76,6 +79,15 @@ pub fn compiled_files(
     }
     files.sort_by(|a, b| a.0.cmp(&b.0));
     Ok(files)
+}
+
+/// Refuses images of flexible sizes: the compiler writes the lengths of arrays alone.
+fn check_images(interface: &Interface) -> Result<(), CoreMlError> {
+    let is_flexible = |feature: &&Feature| feature.dtype == "image" && (feature.ranges.is_some() || feature.enumerated.is_some());
+    match interface.inputs.iter().chain(interface.functions.values().flat_map(|function| &function.inputs)).find(is_flexible) {
+        Some(feature) => Err(apple_only(&Place::program().item(&feature.name), "an image of several sizes".to_owned())),
+        None => Ok(()),
+    }
 }
 
 /// Refuses what the compiler would leave out or write as something else.
@@ -195,11 +207,9 @@ fn with_availability(metadata: &[u8], target: Target) -> Result<Vec<u8>, CoreMlE
 mod tests {
     use std::{fs, path::PathBuf};
 
-    use bytes::Bytes;
-
     use super::*;
     use crate::{
-        emit::coreml::{Unchecked, decode, describe_compiled, describe_specification},
+        emit::coreml::{Unchecked, decode, describe_compiled},
         mil::Recipe,
     };
 
@@ -286,6 +296,27 @@ mod tests {
         ] {
             assert_eq!(refused[name], format!("{expected} cannot be compiled without Apple's tools"));
         }
+    }
+
+    #[test]
+    fn defaults_and_color_spaces_are_compiled_and_flexible_images_are_not() {
+        let compile = |name: &str| {
+            let path = format!("{}/fixtures/foreign/{name}.mlpackage/Data/com.apple.CoreML/model.mlmodel", env!("CARGO_MANIFEST_DIR"));
+            let specification = Bytes::from(fs::read(path).unwrap());
+            let (program, _) = decode(specification.clone(), &Unchecked).unwrap();
+            let files = compiled_files(&specification, &program, &[])?;
+            let expected = describe_specification(specification).unwrap().interface;
+            let data = files.into_iter().find_map(|(path, source)| match source {
+                PackageSource::Bytes(bytes) if path.as_str() == "coremldata.bin" => Some(bytes),
+                _ => None,
+            });
+            assert_eq!(describe_compiled(None, data.as_deref()).unwrap().interface, expected, "{name}");
+            Ok::<_, CoreMlError>(expected)
+        };
+        assert_eq!(compile("gain").unwrap().inputs[1].default.as_deref(), Some("0.5"));
+        assert_eq!(compile("bgr").unwrap().inputs[0].color.as_deref(), Some("BGR"));
+        let error = compile("sizes").unwrap_err().to_string();
+        assert_eq!(error, "program, `picture`: an image of several sizes cannot be compiled without Apple's tools");
     }
 
     #[test]

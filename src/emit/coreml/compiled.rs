@@ -17,7 +17,7 @@ use prost::Message;
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 
 use super::{
-    CoreMlError, ModelMetadata,
+    ColorSpace, CoreMlError, ModelMetadata,
     describe::{ModelDescription, interface, metadata, promote_default},
     is_lfs_pointer,
 };
@@ -133,6 +133,8 @@ struct FeatureJson {
     is_optional: Option<String>,
     width: Option<String>,
     height: Option<String>,
+    #[serde(alias = "colorspace")]
+    color_space: Option<String>,
 }
 
 /// A number, or a number in a string: both are found.
@@ -206,6 +208,8 @@ fn feature(json: FeatureJson) -> Feature {
         ranges,
         enumerated: list(json.enumerated_shapes.as_ref()),
         optional: json.is_optional.as_deref() == Some("1"),
+        default: None,
+        color: json.color_space.and_then(|name| Some(ColorSpace::from_name(&name)?.name().to_owned())),
     }
 }
 
@@ -245,6 +249,7 @@ mod tests {
         assert_eq!((x.dtype.as_str(), x.shape.as_slice(), x.optional), ("float16", [1, 4].as_slice(), true));
         assert_eq!(x.ranges, Some(vec![(1, Some(1)), (1, None)]));
         assert_eq!((picture.dtype.as_str(), picture.shape.as_slice()), ("image", [6, 8].as_slice()));
+        assert_eq!(picture.color.as_deref(), Some("RGB"));
         assert_eq!((description.interface.outputs[0].dtype.as_str(), description.interface.outputs[0].shape.len()), ("float64", 0));
         assert_eq!(description.interface.states[0].name, "cache");
         assert_eq!(description.metadata.user_defined, BTreeMap::from([("k".into(), "v".into()), ("n".into(), "3".into())]));

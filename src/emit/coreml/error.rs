@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::BlobError;
+use super::{BlobError, PartLabel};
 use crate::{
     base::{PathError, Target},
     mil::DataType,
@@ -80,6 +80,57 @@ pub enum CoreMlError {
         /// Its type.
         found: &'static str,
     },
+    /// A model of a type that is not compiled.
+    #[error("a model of the type `{found}` cannot be compiled: only ML Programs can")]
+    NotCompiled {
+        /// Its type.
+        found: String,
+    },
+    /// A pipeline without parts, or with more than are read.
+    #[error("the pipeline has {found} parts: expected 1 to {limit}")]
+    Parts {
+        /// Their number.
+        found: usize,
+        /// The most.
+        limit: usize,
+    },
+    /// Something in a part of a pipeline.
+    #[error("{part}")]
+    Part {
+        /// The part.
+        part: PartLabel,
+        /// What is wrong with it.
+        #[source]
+        source: Box<Self>,
+    },
+    /// A part of a pipeline that is no program.
+    #[error("{} is of the type {found}: expected an ML Program", .part.subject())]
+    PartType {
+        /// The part.
+        part: PartLabel,
+        /// Its type.
+        found: String,
+    },
+    /// A part of a pipeline that takes what nothing gives.
+    #[error("{} takes `{name}`, which is no input of the pipeline and no output of a part before it", .part.subject())]
+    PartInput {
+        /// The part.
+        part: PartLabel,
+        /// Its input.
+        name: String,
+    },
+    /// A result of a pipeline that nothing gives.
+    #[error("the pipeline gives `{name}`, which no part gives")]
+    PipelineOutput {
+        /// The output.
+        name: String,
+    },
+    /// Pipelines in pipelines in pipelines.
+    #[error("pipelines are nested more than {limit} deep")]
+    Nesting {
+        /// The most levels.
+        limit: usize,
+    },
     /// A specification version that no known OS has.
     #[error("unknown Core ML specification version {version}")]
     SpecificationVersion {
@@ -115,6 +166,8 @@ impl CoreMlError {
                 Some("a newer mlreg may know it".to_owned())
             }
             Self::Program(error) => error.problem.hint(),
+            Self::Part { source, .. } => source.hint(),
+            Self::PartType { .. } => Some("only pipelines of ML Programs are run; `mlreg inspect` shows all parts".to_owned()),
             _ => None,
         }
     }

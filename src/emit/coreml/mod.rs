@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`blob`] | weight files: offsets before data exists, records of existing files |
 //! | [`package`] | `Manifest.json`, the file tree, names of weight files |
-//! | [`spec`] | programs to and from the `Model` message |
+//! | [`spec`] | programs to and from the `Model` message; the parts of pipelines |
 //! | [`compile`] | programs as compiled models, without Apple's tools |
 //! | [`WeightPlan`] | which constants lie where, before any program exists |
 //! | [`describe`] | inputs, outputs, target and texts of any model, compiled or not |
@@ -26,7 +26,7 @@ pub use describe::{ModelDescription, describe_compiled, describe_specification};
 pub use error::{CoreMlError, Place, Problem};
 pub use package::{PackageItem, PackageManifest, PackageSource, is_lfs_pointer, package_files, resolve_weight_file, weight_reference};
 pub use spec::{
-    ArrayFeature, ColorSpace, DefaultValue, FeatureNote, FeatureType, Flexibility, FunctionNotes, ModelMetadata, Unchecked, WeightLocation,
-    WeightLookup, WeightRecords, belongs_in_weight_file, decode, encode,
+    ArrayFeature, ColorSpace, DefaultValue, FeatureNote, FeatureType, Flexibility, FunctionNotes, ModelMetadata, PartLabel, PartSource,
+    Unchecked, WeightLocation, WeightLookup, WeightRecords, belongs_in_weight_file, decode, encode, parts,
 };
 pub use weights::{WEIGHT_FILE_LIMIT, WeightFile, WeightPlan};

@@ -44,14 +44,42 @@ pub enum GoldenError {
         names: Vec<String>,
     },
     /// No case that fits the program.
-    #[error("no case fits: {}", .misfits.iter().map(|(case, misfit)| format!("case `{case}`: {misfit}")).collect::<Vec<_>>().join("; "))]
+    #[error("no case fits:{}", misfit_lines(.misfits))]
     NoFit {
         /// Every case and why it does not.
         misfits: Vec<(String, Misfit)>,
     },
 }
 
+/// Cases, each in a line of its own; the only one of a file has no name.
+fn misfit_lines(misfits: &[(String, Misfit)]) -> String {
+    const MOST: usize = 8;
+    if let [(name, misfit)] = misfits
+        && name.is_empty()
+    {
+        return format!(" {misfit}");
+    }
+    let line = |(case, misfit): &(String, Misfit)| format!("\ncase `{case}`: {misfit}");
+    let mut text: String = misfits.iter().take(MOST).map(line).collect();
+    if misfits.len() > MOST {
+        text += &format!("\n... and {} more", misfits.len() - MOST);
+    }
+    text
+}
+
 impl GoldenError {
+    /// The message in one line: of several cases that do not fit, the first.
+    pub fn brief(&self) -> String {
+        match self {
+            Self::NoFit { misfits } => match misfits.as_slice() {
+                [(case, misfit), _, ..] => format!("no case fits: case `{case}`: {misfit} (and {} more)", misfits.len() - 1),
+                [(case, misfit)] if !case.is_empty() => format!("no case fits: case `{case}`: {misfit}"),
+                _ => self.to_string(),
+            },
+            _ => self.to_string(),
+        }
+    }
+
     /// What the user can do.
     pub fn hint(&self) -> Option<String> {
         match self {
@@ -75,6 +103,8 @@ pub enum Misfit {
         found: Vec<String>,
         /// The one of them that would fit under another name.
         candidate: Option<String>,
+        /// A command line that gives it.
+        example: String,
     },
     /// An input of another shape.
     #[error("input `{name}` has the shape {found:?}, expected {expected}")]
@@ -146,7 +176,7 @@ impl Misfit {
             Self::MissingInput { name, candidate: Some(candidate), .. } => {
                 Some(format!("`--map {candidate}={name}` if that is what it is"))
             }
-            Self::MissingInput { found, .. } if found.is_empty() => Some("give a file with --input".to_owned()),
+            Self::MissingInput { example, .. } => Some(format!("give it with --input, e.g. {example}")),
             Self::NoOutputs { candidate: Some((theirs, ours)), .. } => Some(format!("`--map {theirs}={ours}` if that is what it is")),
             _ => None,
         }

@@ -110,7 +110,9 @@ fn rows(case: &Case, interface: &Interface) -> Option<Vec<Case>> {
 /// - Integer inputs that are shorter than the program's shape are padded behind with 0 (ids with [`FitOptions::pad_id`]), their masks with 0. Float
 ///   inputs are padded only where the program has a mask for them.
 /// - A missing mask (`attention_mask`, `encoder_attention_mask`, ...) is made from the length of its sequence (`input_ids`, `encoder_hidden_states`, ...).
-/// - A missing `position` is 0 and a missing `..._cache` is all 0: a case starts with empty caches. Other missing inputs must be optional.
+/// - A missing `position` is 0 and a missing `..._cache` is all 0: a case starts with empty caches.
+/// - Inputs with a default are left out where the case does not have them, but for the mask of a sequence that was padded. Other missing inputs
+///   do not fit.
 /// - Integers become floats and back where the program wants that and nothing is lost.
 /// - Outputs have the program's shape, but for axes that are as short as a padded input was: there the valid part counts.
 ///
@@ -252,17 +254,25 @@ impl Fit<'_> {
             if inputs.contains_key(&feature.name) {
                 continue;
             }
+            let has_default = feature.optional && feature.default.is_some();
             let made = match is_mask(feature) {
+                true if has_default && !self.is_padded(feature) => None,
                 true => self.made_mask(feature, inputs)?,
+                false if has_default => None,
                 false => self.made_empty(feature)?,
             };
             match made {
                 Some(tensor) => drop(inputs.insert(feature.name.clone(), in_kind(feature, tensor)?)),
-                None if feature.optional => {}
+                None if has_default => {}
                 None => return Err(self.missing(feature)),
             }
         }
         Ok(())
+    }
+
+    /// Whether the sequence of a mask was made longer.
+    fn is_padded(&self, mask: &Feature) -> bool {
+        self.sequence_of(mask).is_some_and(|sequence| self.paddings.iter().any(|padding| padding.input == sequence.name))
     }
 
     /// Ones for what the case has of the mask's sequence, zeros for what was padded.
@@ -291,7 +301,8 @@ impl Fit<'_> {
         let candidate =
             self.case.inputs.iter().find(|(name, tensor)| !known(name) && could_be(feature, tensor)).map(|(name, _)| name.clone());
         let found = self.case.inputs.keys().cloned().collect();
-        Misfit::MissingInput { name: feature.name.clone(), expected: described(feature), found, candidate }
+        let example = example(feature);
+        Misfit::MissingInput { name: feature.name.clone(), expected: described(feature), found, candidate, example }
     }
 
     fn outputs(&self) -> Result<BTreeMap<String, Tensor>, Misfit> {
@@ -345,6 +356,24 @@ fn described(feature: &Feature) -> String {
         }
         (None, None) => format!("{} {:?}", feature.dtype, feature.shape),
     }
+}
+
+/// A command line that gives an input: a picture, or a file of zeros in the default shape and what makes it.
+fn example(feature: &Feature) -> String {
+    let name = &feature.name;
+    // Names are the words of strangers, and this goes into a shell.
+    if !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+        return "`--input FILE.safetensors`, a file with a tensor of that name".to_owned();
+    }
+    if feature.dtype == "image" {
+        return format!("`--input {name}.png`");
+    }
+    let least = || feature.ranges.iter().flatten().map(|(least, _)| (*least).max(1)).collect::<Vec<u64>>();
+    let shape = if feature.shape.is_empty() { least() } else { feature.shape.clone() };
+    let shape: String = shape.iter().map(|n| format!("{n},")).collect();
+    let dtype = if feature.dtype.starts_with("bf") { "float32" } else { feature.dtype.as_str() };
+    let zeros = format!("python3 -c \"import numpy; numpy.save('{name}.npy', numpy.zeros(({shape}), '{dtype}'))\"");
+    format!("`--input {name}.npy`; zeros to begin with come from `{zeros}`")
 }
 
 /// The smallest shape that the program takes and that holds a tensor of these dimensions; `None` where there is none.

@@ -21,7 +21,7 @@ fn ints(tensor: &Tensor) -> Vec<i64> {
 }
 
 fn feature(name: &str, dtype: &str, shape: &[u64]) -> Feature {
-    Feature { name: name.to_owned(), dtype: dtype.to_owned(), shape: shape.to_vec(), ranges: None, enumerated: None, optional: false }
+    Feature { name: name.to_owned(), dtype: dtype.to_owned(), shape: shape.to_vec(), ..Feature::default() }
 }
 
 fn interface(inputs: Vec<Feature>, outputs: Vec<Feature>) -> Interface {
@@ -94,6 +94,33 @@ fn short_sequences_are_padded_and_their_valid_part_compared() {
 }
 
 #[test]
+fn defaults_are_left_to_the_program_but_for_masks_of_what_was_padded() {
+    let mut program = encoder(3);
+    (program.inputs[1].optional, program.inputs[1].default) = (true, Some("1".to_owned()));
+    let case = |ids: Tensor| only(&[("in.input_ids", ids), ("out.pooled", counting(&[1, 4]))]);
+    assert!(!fitted(&case(ids(&[7, 8, 9])), &program).inputs.contains_key("attention_mask"));
+    assert_eq!(ints(&fitted(&case(ids(&[7, 8])), &program).inputs["attention_mask"]), [1, 1, 0]);
+}
+
+#[test]
+fn a_missing_input_has_a_command_line_that_gives_it() {
+    let case = only(&[("out.pooled", counting(&[1, 4]))]);
+    let hint = fit(&case, &encoder(3), FitOptions::default()).unwrap_err().hint().unwrap();
+    let zeros = "python3 -c \"import numpy; numpy.save('input_ids.npy', numpy.zeros((1,3,), 'int32'))\"";
+    assert_eq!(hint, format!("give it with --input, e.g. `--input input_ids.npy`; zeros to begin with come from `{zeros}`"));
+    let strange = feature("x'); import os #", "float32", &[1]);
+    let hint = fit(&case, &interface(vec![strange], program_outputs()), FitOptions::default()).unwrap_err().hint().unwrap();
+    assert_eq!(hint, "give it with --input, e.g. `--input FILE.safetensors`, a file with a tensor of that name");
+    let picture = Feature { color: Some("RGB".to_owned()), ..feature("picture", "image", &[1, 3, 4, 4]) };
+    let hint = fit(&case, &interface(vec![picture], program_outputs()), FitOptions::default()).unwrap_err().hint().unwrap();
+    assert_eq!(hint, "give it with --input, e.g. `--input picture.png`");
+}
+
+fn program_outputs() -> Vec<Feature> {
+    vec![feature("pooled", "float16", &[1, 4])]
+}
+
+#[test]
 fn a_batch_is_a_case_for_each() {
     let batch = Tensor::new(&[[7i64, 8, 9], [1, 2, 0]], &Device::Cpu).unwrap();
     let masks = Tensor::new(&[[1i64, 1, 1], [1, 1, 0]], &Device::Cpu).unwrap();
@@ -158,6 +185,8 @@ fn caches_start_empty_and_other_inputs_are_missed() {
     assert_eq!(misfit.to_string(), "input `token_type_ids` (int32 [1, 4]) is missing, found `input_ids`, `kinds`");
     assert_eq!(misfit.hint().unwrap(), "`--map kinds=token_type_ids` if that is what it is");
     lm.inputs[3].optional = true;
+    assert!(matches!(fit(&case, &lm, FitOptions::default()), Err(Misfit::MissingInput { .. })), "optional, but without a default");
+    lm.inputs[3].default = Some("0".to_owned());
     assert!(!fitted(&case, &lm).inputs.contains_key("token_type_ids"));
     lm.inputs[2].shape = vec![1 << 20, 1 << 20];
     assert!(matches!(fit(&case, &lm, FitOptions::default()).unwrap_err(), Misfit::TooLarge { .. }));
@@ -211,7 +240,7 @@ fn a_golden_without_a_case_that_fits_says_why_for_each() {
     let error = fit_all(&golden(&file, &[]).unwrap(), &program, FitOptions::default()).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "no case fits: case `decode0`: input `latent` (float32 [1, 8, 8, 16]) is missing, found `latents_nchw`; \
+        "no case fits:\ncase `decode0`: input `latent` (float32 [1, 8, 8, 16]) is missing, found `latents_nchw`\n\
          case `encode0`: input `latent` (float32 [1, 8, 8, 16]) is missing, found `image`"
     );
     assert_eq!(error.hint().unwrap(), "`--map latents_nchw=latent` if that is what it is");

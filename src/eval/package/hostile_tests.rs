@@ -13,6 +13,7 @@ use proptest::{prelude::*, sample::Index};
 use super::*;
 use crate::{
     base::Target,
+    emit::coreml::decode,
     eval::{Limits, Mode, storage_type, types_of},
     mil::{
         Binding, Block, DataType, Dimension, Function, Known, Literal, Operation, Value, ValueId, ValueInfo, ValueType, peak, refusal,
@@ -33,8 +34,9 @@ fn victims() -> &'static [Victim] {
     VICTIMS.get_or_init(|| {
         let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
         let list = |name: &str| fs::read_dir(fixtures.join(name)).unwrap().map(|entry| entry.unwrap().path());
-        let mut paths: Vec<PathBuf> = list("models").chain(list("packages")).collect();
+        let mut paths: Vec<PathBuf> = list("models").chain(list("packages")).chain(list("foreign")).collect();
         paths.retain(|path| path.extension().is_some_and(|extension| extension == "mlpackage"));
+        paths.retain(|path| !path.ends_with("two.mlpackage") && !path.ends_with("nested.mlpackage"));
         paths.sort();
         let victim = |path: &PathBuf| Victim {
             bytes: fs::read(path.join("Data/com.apple.CoreML/model.mlmodel")).unwrap(),

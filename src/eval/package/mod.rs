@@ -1,6 +1,6 @@
-//! Packages from disk, ready to be run: the program decoded, weight files mapped and read when an operation needs them.
+//! Packages from disk, ready to be run: programs decoded, weight files mapped and read when an operation needs them.
 //!
-//! Only `.mlpackage` folders: a compiled `.mlmodelc` holds its program as text.
+//! Only `.mlpackage` folders, of a program or a pipeline of programs: a compiled `.mlmodelc` holds its program as text.
 
 use std::{
     borrow::Cow,
@@ -15,9 +15,7 @@ use memmap2::Mmap;
 use super::{ConstantSource, Interpreter, Operators, SourceError};
 use crate::{
     base::{RelativePath, map_file},
-    emit::coreml::{
-        BlobError, BlobRecord, CoreMlError, ModelMetadata, PackageManifest, WeightRecords, blob, decode, describe_specification,
-    },
+    emit::coreml::{BlobError, BlobRecord, CoreMlError, ModelMetadata, PackageManifest, WeightRecords, blob},
     manifest::release::Interface,
     mil::{Program, Recipe, RecipeKind},
 };
@@ -61,9 +59,7 @@ pub enum PackageError {
 /// A package that can be run.
 #[derive(Debug)]
 pub struct Package {
-    program: Program,
-    metadata: ModelMetadata,
-    interface: Interface,
+    model: Model,
     weights: MappedWeights,
 }
 
@@ -95,32 +91,40 @@ impl Package {
         let model = manifest.specification().ok_or_else(|| PackageError::NoSpecification { path: manifest_path.clone() })?;
         let bytes = read(&model)?;
         let weights = MappedWeights::beside(&model, files)?;
-        let bytes = Bytes::from(bytes);
-        let mut interface = describe_specification(bytes.clone()).map_err(|source| content(&model.below(name), source))?.interface;
-        let (mut program, metadata) = decode(bytes, &weights).map_err(|source| content(&model.below(name), source))?;
-        put_tables_in_place(&mut program, &weights);
-        images::as_tensors(&mut interface, &program);
-        Ok(Self { program, metadata, interface, weights })
+        let model = Model::read(Bytes::from(bytes), &weights).map_err(|source| content(&model.below(name), source))?;
+        Ok(Self { model, weights })
     }
 
-    /// The program.
+    /// What it holds: a program, or a pipeline of programs.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// The program; of a pipeline, that of its first part.
     pub fn program(&self) -> &Program {
-        &self.program
+        let mut model = &self.model;
+        loop {
+            match &model.body {
+                ModelBody::Program(program) => return program,
+                ModelBody::Pipeline(parts) => model = &parts[0].model,
+            }
+        }
     }
 
     /// What a function (without a name: the one that runs by default) takes and gives; `None` where there is no such function. Images have the
     /// shapes of the program's tensors.
     pub fn interface(&self, function: Option<&str>) -> Option<&Interface> {
+        let interface = &self.model.interface;
         match function {
-            Some(name) if !self.interface.functions.is_empty() => self.interface.functions.get(name),
-            Some(name) if !self.program.functions.contains_key(name) => None,
-            _ => Some(&self.interface),
+            Some(name) if !interface.functions.is_empty() => interface.functions.get(name),
+            Some(name) if self.model.function(Some(name)).is_none() => None,
+            _ => Some(interface),
         }
     }
 
-    /// What the package says besides its program.
+    /// What the package says besides its program or pipeline.
     pub fn metadata(&self) -> &ModelMetadata {
-        &self.metadata
+        &self.model.metadata
     }
 
     /// Where its constants come from.
@@ -128,9 +132,9 @@ impl Package {
         &self.weights
     }
 
-    /// An interpreter of its program.
+    /// An interpreter of what it holds.
     pub fn interpreter(&self, operators: Operators) -> Interpreter<'_> {
-        Interpreter::new(&self.program, operators, &self.weights)
+        Interpreter::of_model(&self.model, operators, &self.weights)
     }
 }
 
@@ -197,8 +201,10 @@ impl ConstantSource for MappedWeights {
 }
 
 mod images;
+mod model;
 mod tables;
 
+pub use model::{Model, ModelBody, Part};
 pub use tables::put_tables_in_place;
 
 #[cfg(test)]

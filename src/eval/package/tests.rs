@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::*;
 use crate::{
     base::Target,
-    emit::coreml::{Unchecked, encode},
+    emit::coreml::{Unchecked, decode, encode},
     eval::{Limits, Literals, Mode, States},
     mil::{Argument, Builder, DataType, Literal, TensorType, Value, verify},
     ops,
@@ -214,4 +214,178 @@ fn what_is_missing_is_named() {
     }
     let error = chain(&Package::open(copy.path()).unwrap_err());
     assert!(error.ends_with("there is no weight file `@model_path/weights/weight.bin`"), "{error}");
+}
+
+/// Tensors of a file of `fixtures/foreign`.
+fn foreign(file: &str) -> BTreeMap<String, Tensor> {
+    crate::tensors::read(&folder("foreign").join(file), &crate::tensors::ReadOptions::default()).unwrap()
+}
+
+fn only(file: &str) -> Tensor {
+    foreign(file).into_values().next().unwrap()
+}
+
+fn package(name: &str) -> Package {
+    let path = folder("foreign").join(name).with_extension("mlpackage");
+    let package = Package::open(&path).unwrap_or_else(|error| panic!("{name}: {}", chain(&error)));
+    for (_, program) in package.model().programs() {
+        verify(program, ops::find).unwrap_or_else(|error| panic!("{name}: {}", chain(&error)));
+    }
+    package
+}
+
+fn run_foreign(name: &str, inputs: &[(&str, Tensor)]) -> Result<BTreeMap<String, Tensor>, String> {
+    let inputs = inputs.iter().map(|(name, tensor)| ((*name).to_owned(), tensor.clone())).collect();
+    package(name).interpreter(ops::OPERATORS).run(None, inputs, Mode::Declared).map_err(|error| chain(&error))
+}
+
+#[track_caller]
+fn assert_near(found: &Tensor, expected: &Tensor, most: f32) {
+    assert_eq!(found.dims(), expected.dims());
+    let values = |tensor: &Tensor| tensor.to_dtype(DType::F32).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let worst = values(found).iter().zip(values(expected)).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(worst <= most, "{worst} is more than {most}");
+}
+
+#[test]
+fn packages_with_garbage_in_their_weight_records_are_run() {
+    let golden = foreign("old_records.safetensors");
+    let outputs = run_foreign("old_records", &[("x", golden["case0.in.x"].clone())]).unwrap();
+    assert_near(&outputs["y"], &golden["case0.out.y"], 1e-4);
+}
+
+#[test]
+fn lists_are_settled_by_what_is_written_first() {
+    let outputs = run_foreign("list", &[("x", only("list_x.npy"))]).unwrap();
+    assert_near(&outputs["y"], &only("list_y.npy"), 0.0);
+    let outputs = run_foreign("loop", &[("x", only("loop.npz"))]).unwrap();
+    assert_near(&outputs["y"], &only("loop_y.npy"), 1e-6);
+    let error = run_foreign("unwritten", &[("x", Tensor::ones((2, 2), DType::F32, &Device::Cpu).unwrap())]).unwrap_err();
+    assert!(error.starts_with("main: operation #") && error.contains("(list_read)"), "{error}");
+    assert!(error.ends_with("element 2 of a list of 3 was never written"), "{error}");
+}
+
+#[test]
+fn lists_hold_one_shape_and_bounded_many_elements() {
+    let mut builder = Builder::new(ops::find, Target::Ios16);
+    let x = builder.input("x", TensorType::new(DataType::Float32, &[2]));
+    let z = builder.input("z", TensorType::new(DataType::Float32, &[3]));
+    let index = builder.input("index", TensorType::new(DataType::Int32, &[]));
+    let shape = builder.constant("shape", Value::string("b0"));
+    let list = builder.op1("make_list", "list", &[("elem_shape", vec![shape].into()), ("init_length", 1.into())]).unwrap();
+    let first = builder.op1("list_write", "first", &[("ls", list.into()), ("index", 0.into()), ("value", x.into())]).unwrap();
+    let second = builder.op1("list_write", "second", &[("ls", first.into()), ("index", index.into()), ("value", x.into())]).unwrap();
+    let third = builder.op1("list_write", "third", &[("ls", second.into()), ("index", 0.into()), ("value", z.into())]).unwrap();
+    let length = builder.op1("list_length", "length", &[("ls", third.into())]).unwrap();
+    let functions = BTreeMap::from([("main".to_owned(), builder.finish(&[("length", length)]).unwrap())]);
+    let program = Program { target: Target::Ios16, functions, default_function: None, attributes: BTreeMap::new(), doc: String::new() };
+    let run = |index: i64| {
+        let zeros = |n: usize| Tensor::zeros(n, DType::F32, &Device::Cpu).unwrap();
+        let index = Tensor::new(index, &Device::Cpu).unwrap();
+        let inputs = [("x", zeros(2)), ("z", zeros(3)), ("index", index)].map(|(name, tensor)| (name.to_owned(), tensor));
+        chain(&Interpreter::new(&program, ops::OPERATORS, &Literals).run(None, inputs.into(), Mode::Float32).unwrap_err())
+    };
+    let error = run(1);
+    assert!(error.contains("`third` (list_write)") && error.ends_with("expected tensor<fp32, [2]>, found tensor<fp32, [3]>"), "{error}");
+    let error = run(1 << 30);
+    assert!(error.contains("`second` (list_write)") && error.ends_with("index 1073741824 is outside of 1 elements"), "{error}");
+}
+
+#[test]
+fn optional_inputs_that_are_left_out_hold_their_defaults() {
+    let x = foreign("gain_x.npz").remove("x").unwrap();
+    assert_near(&run_foreign("gain", &[("x", x.clone())]).unwrap()["y"], &only("gain_y.npy"), 1e-6);
+    let twice = x.affine(2.0, 0.0).unwrap();
+    let given = x.ones_like().unwrap().affine(2.0, 0.0).unwrap();
+    assert_near(&run_foreign("gain", &[("x", x), ("gain", given)]).unwrap()["y"], &twice, 1e-6);
+    let x = only("defaults_x.npy");
+    assert_near(&run_foreign("defaults", &[("x", x.clone())]).unwrap()["y"], &only("defaults_y.npy"), 1e-5);
+    let count = Tensor::new(&[1i64], &Device::Cpu).unwrap();
+    let expected = x.affine(2.0, 2.5).unwrap();
+    assert_near(&run_foreign("defaults", &[("x", x.clone()), ("count", count)]).unwrap()["y"], &expected, 1e-5);
+    let error = run_foreign("no_default", &[("x", x)]).unwrap_err();
+    assert_eq!(error, "main: input `half` is left out, it is optional but has no default: expected tensor<fp16, [2, 3]>");
+    let interface = package("defaults").interface(None).unwrap().clone();
+    let shown: Vec<String> = interface.inputs.iter().map(ToString::to_string).collect();
+    assert_eq!(shown, ["x float32[2,3]", "half? float16[2,3] = 0.25", "count? int32[1] = -3", "number? float32[1] = 2"]);
+}
+
+#[test]
+fn parts_of_pipelines_hand_their_results_on() {
+    let golden = foreign("two.safetensors");
+    let outputs = run_foreign("two", &[("x", golden["case0.in.x"].clone())]).unwrap();
+    assert_near(&outputs["y"], &golden["case0.out.y"], 1e-5);
+    let outputs = run_foreign("nested", &[("x", only("nested_x.npy"))]).unwrap();
+    assert_near(&outputs["y"], &only("nested_y.npy"), 1e-5);
+    let places: Vec<String> = package("nested").model().programs().into_iter().map(|(place, _)| place).collect();
+    assert_eq!(places.len(), 3);
+    assert!(places[1].starts_with("part 1") && places[1].contains(", part 2"), "{places:?}");
+    let error = run_foreign("two", &[("x", Tensor::zeros((1, 15), DType::F32, &Device::Cpu).unwrap())]).unwrap_err();
+    assert!(error.starts_with("part 1") && error.contains("main: input `x` is F32 [1, 15]"), "{error}");
+    let error = run_foreign("two", &[]).unwrap_err();
+    assert_eq!(error, "main: input `x` is missing: expected x float32[1,16]");
+}
+
+/// The pipeline `two` with other parts, opened.
+fn changed_pipeline(change: impl FnOnce(&mut crate::proto::coreml::Pipeline, &mut crate::proto::coreml::Model)) -> Result<Package, String> {
+    use prost::Message;
+
+    use crate::proto::coreml::{Model, Pipeline, model::Type};
+    let copy = tempfile::tempdir().unwrap();
+    let data = "Data/com.apple.CoreML";
+    fs::create_dir_all(copy.path().join(data).join("weights")).unwrap();
+    for file in ["Manifest.json", "Data/com.apple.CoreML/weights/0-weight.bin", "Data/com.apple.CoreML/weights/1-weight.bin"] {
+        fs::copy(folder("foreign/two.mlpackage").join(file), copy.path().join(file)).unwrap();
+    }
+    let bytes = fs::read(folder("foreign/two.mlpackage").join(data).join("model.mlmodel")).unwrap();
+    let mut model = Model::decode(&bytes[..]).unwrap();
+    let Some(Type::Pipeline(inner)) = model.r#type.clone() else { panic!("a pipeline") };
+    let mut pipeline = Pipeline::decode(inner).unwrap();
+    change(&mut pipeline, &mut model);
+    model.r#type = Some(match model.r#type {
+        Some(Type::PipelineClassifier(_)) => {
+            Type::PipelineClassifier(crate::proto::coreml::PipelineClassifier { pipeline: Some(pipeline) }.encode_to_vec().into())
+        }
+        _ => Type::Pipeline(pipeline.encode_to_vec().into()),
+    });
+    fs::write(copy.path().join(data).join("model.mlmodel"), model.encode_to_vec()).unwrap();
+    Package::open(copy.path()).map_err(|error| chain(&error))
+}
+
+#[test]
+fn parts_that_cannot_be_run_are_named() {
+    use prost::Message;
+
+    use crate::proto::coreml::{Model, model::Type};
+    let error = changed_pipeline(|pipeline, _| {
+        let nms = Model { specification_version: 7, r#type: Some(Type::NonMaximumSuppression(Bytes::new())), ..Default::default() };
+        pipeline.models[1] = nms.encode_to_vec().into();
+        pipeline.names = vec!["net".to_owned(), "nms".to_owned()];
+    });
+    let error = error.unwrap_err();
+    assert!(error.ends_with("part 2, \"nms\", is of the type nonMaximumSuppression: expected an ML Program"), "{error}");
+    let error = changed_pipeline(|pipeline, _| {
+        pipeline.models.swap(0, 1);
+        pipeline.names.clear();
+    });
+    let error = error.unwrap_err();
+    assert!(error.contains("part 1 takes `") && error.contains("no input of the pipeline and no output of a part before it"), "{error}");
+    let error = changed_pipeline(|_, model| model.description.as_mut().unwrap().output[0].name = "z".to_owned()).unwrap_err();
+    assert!(error.ends_with("the pipeline gives `z`, which no part gives"), "{error}");
+    let classifier = changed_pipeline(|_, model| model.r#type = Some(Type::PipelineClassifier(Bytes::new()))).unwrap();
+    assert_eq!(classifier.model().programs().len(), 2, "as far as its parts are programs");
+}
+
+#[test]
+fn images_have_the_shape_of_the_program_and_a_color_space() {
+    let said = |name: &str| {
+        let interface = package(name).interface(None).unwrap().clone();
+        [&interface.inputs[0], &interface.outputs[0]].map(|feature| (feature.shape.clone(), feature.color.clone()))
+    };
+    let image = |shape: &[u64], color: &str| (shape.to_vec(), Some(color.to_owned()));
+    assert_eq!(said("negative_bgr"), [image(&[1, 3, 12, 20], "BGR"), image(&[1, 3, 12, 20], "BGR")]);
+    assert_eq!(said("grey"), [image(&[1, 1, 4, 6], "GRAYSCALE"), image(&[1, 1, 4, 6], "GRAYSCALE")]);
+    assert_eq!(said("grey_half")[0], image(&[1, 1, 4, 6], "GRAYSCALE_FLOAT16"));
+    let sizes = package("sizes").interface(None).unwrap().inputs[0].clone();
+    assert_eq!(sizes.ranges.unwrap(), [(1, Some(1)), (3, Some(3)), (2, Some(16)), (4, Some(16))]);
 }

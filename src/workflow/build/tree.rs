@@ -1,7 +1,7 @@
 //! File trees that come from elsewhere: walked, described, stored as they are.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, VecDeque},
     fs::{self, File},
     io::Read,
     path::{Path, PathBuf},
@@ -15,7 +15,7 @@ use crate::{
     base::{Digest, PathTree, RelativePath, limits},
     emit::coreml::{
         CoreMlError, ModelDescription, PackageManifest, Unchecked, blob, decode, describe_compiled, describe_specification, is_lfs_pointer,
-        resolve_weight_file, weight_reference,
+        parts, resolve_weight_file, weight_reference,
     },
     manifest::{
         Content, VariantPlan,
@@ -220,6 +220,11 @@ impl Tree {
     fn store_compiled(&self, shelf: &Shelf<'_>, plan: &VariantPlan) -> Result<Made, Error> {
         let wrong = |source| BuildError::Model { path: self.root.clone(), source };
         let (path, specification) = self.specification()?.ok_or_else(|| BuildError::NoSpecification { path: self.root.clone() })?;
+        let model_type = describe_specification(specification.clone()).map_err(wrong)?.model_type;
+        if model_type != "mlProgram" {
+            let source = CoreMlError::NotCompiled { found: model_type };
+            return Err(BuildError::Compile { id: plan.id.clone(), component: plan.component.clone(), source }.into());
+        }
         let (program, _) = decode(specification.clone(), &Unchecked).map_err(wrong)?;
         let interface = describe_specification(specification.clone()).map_err(wrong)?.interface;
         let labels = self.labels()?;
@@ -262,18 +267,27 @@ impl Tree {
         Ok(made)
     }
 
-    /// The tensors that a package's program finds in its weight files, by file and offset. A program that mlreg cannot read names none.
+    /// The tensors that a package's program, or the programs of a pipeline, find in their weight files, by file and offset. A program that mlreg
+    /// cannot read names none.
     fn labels(&self) -> Result<Labels, BuildError> {
         let mut labels = Labels::new();
         let Some((path, bytes)) = self.specification()? else { return Ok(labels) };
-        let Ok((program, _)) = decode(bytes, &Unchecked) else { return Ok(labels) };
-        for_each_constant(&program, &mut |name, value| {
-            let Value::Tensor(recipe) = value else { return };
-            let RecipeKind::Blob { file, offset } = recipe.kind() else { return };
-            let Ok(file) = resolve_weight_file(&path, file) else { return };
-            let label = TensorLabel { name: name.to_owned(), dtype: recipe.dtype().long_name(), shape: recipe.shape().to_vec() };
-            labels.entry(file).or_default().entry(*offset).or_insert(label);
-        });
+        // Pipelines in pipelines come behind the others.
+        let mut specifications = VecDeque::from([bytes]);
+        while let Some(bytes) = specifications.pop_front() {
+            if let Ok(Some(parts)) = parts(bytes.clone()) {
+                specifications.extend(parts.into_iter().map(|part| part.specification));
+                continue;
+            }
+            let Ok((program, _)) = decode(bytes, &Unchecked) else { continue };
+            for_each_constant(&program, &mut |name, value| {
+                let Value::Tensor(recipe) = value else { return };
+                let RecipeKind::Blob { file, offset } = recipe.kind() else { return };
+                let Ok(file) = resolve_weight_file(&path, file) else { return };
+                let label = TensorLabel { name: name.to_owned(), dtype: recipe.dtype().long_name(), shape: recipe.shape().to_vec() };
+                labels.entry(file).or_default().entry(*offset).or_insert(label);
+            });
+        }
         Ok(labels)
     }
 }

@@ -92,7 +92,7 @@ pub enum BundleError {
         nearest: Vec<String>,
     },
     /// Several variants that could be meant.
-    #[error("`{package}` has {} variants that could be meant: {}", ids.len(), ids.join(", "))]
+    #[error("`{package}` has {} variants that could be meant:{}", ids.len(), listed(ids))]
     Variants {
         /// Package and requirement.
         package: String,
@@ -135,6 +135,16 @@ pub enum BundleError {
         /// Package and requirement.
         package: String,
     },
+}
+
+/// Ids, each in a line of its own.
+fn listed(ids: &[String]) -> String {
+    const MOST: usize = 12;
+    let mut text: String = ids.iter().take(MOST).map(|id| format!("\n{id}")).collect();
+    if ids.len() > MOST {
+        text += &format!("\n... and {} more", ids.len() - MOST);
+    }
+    text
 }
 
 impl BundleError {
@@ -184,8 +194,10 @@ impl Found {
             Self::Placed { name, variant, files } => (name.clone(), Some(*variant), Package::of_files(Path::new(&name), &files)),
         };
         let package = opened.map_err(|source| BundleError::Open { bundle: name.clone(), source })?;
-        let sound = mil::verify(package.program(), ops::find);
-        sound.map_err(|source| BundleError::Unsound { bundle: name.clone(), source: Box::new(source) })?;
+        for (place, program) in package.model().programs() {
+            let bundle = || if place.is_empty() { name.clone() } else { format!("{name}, {place}") };
+            mil::verify(program, ops::find).map_err(|source| BundleError::Unsound { bundle: bundle(), source: Box::new(source) })?;
+        }
         Ok(Bundle { name, package, variant })
     }
 

@@ -1,23 +1,31 @@
 //! A bundle against cases, or against another bundle.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    time::Instant,
+};
 
 use candle_core::Tensor;
 
 use super::{
     BundleResult, CaseResult, EvalReference, EvalReport, Evaluation, EvaluationError, OperationsResult, Outcome, OutputResult, Provenance,
     Skipped,
+    error::IS_REFERENCE,
+    is_image,
     pictures::{self, Strip},
-    reference::{Inputs, Reference, counterpart, named},
+    reference::{Inputs, Reference, counterpart},
 };
 use crate::{
+    emit::coreml::ColorSpace,
     eval::{
         EvalError, NotFinite,
         golden::{Case, FitOptions, FittedCase, GoldenError, Misfit, Padding, fit, fit_all, fit_inputs},
         lockstep::{LockstepError, Side, lockstep},
         metrics::{MeasureOptions, MetricsError, Peak, measure},
+        pixels::{self, Pixels},
     },
-    manifest::release::Interface,
+    manifest::release::{Feature, Interface},
     mil::{Function, Operation},
     ops,
     workflow::{
@@ -30,7 +38,8 @@ use crate::{
 pub(super) struct Subject<'b> {
     pub(super) bundle: &'b Bundle,
     pub(super) name: String,
-    pub(super) function: &'b Function,
+    /// One, or those of a pipeline's parts.
+    pub(super) functions: Vec<&'b Function>,
     pub(super) interface: &'b Interface,
 }
 
@@ -75,10 +84,27 @@ impl Evaluation<'_> {
             task.finish("compared");
         }
         if outcome.report.bundles.is_empty() {
+            if let Some(error) = self.one_precision(&outcome.report.skipped) {
+                return Err(error.into());
+            }
             let skipped = outcome.report.skipped.into_iter().map(|skipped| (skipped.name, skipped.why)).collect();
             return Err(EvaluationError::Nothing { skipped, hint }.into());
         }
         Ok(outcome)
+    }
+
+    /// A package whose variants were compared with each other, though all of them are references.
+    fn one_precision(&self, skipped: &[Skipped]) -> Option<EvaluationError> {
+        let EvalReference::Bundle { subject, .. } = &self.options.reference else { return None };
+        if skipped.iter().any(|skipped| skipped.why != IS_REFERENCE) {
+            return None;
+        }
+        let found = bundles::find(self.context, subject, &self.options.variants).ok()?;
+        let precision = |found: &Found| found.variant()?.axes.get("precision").cloned();
+        let precisions: BTreeSet<String> = found.iter().map(precision).collect::<Option<_>>()?;
+        let [precision] = <[String; 1]>::try_from(precisions.into_iter().collect::<Vec<_>>()).ok()?;
+        let chosen = !self.options.variants.is_empty();
+        Some(EvaluationError::OnePrecision { package: subject.to_string(), precision, chosen })
     }
 
     pub(super) fn empty_report(&self, reference: String) -> EvalReport {
@@ -95,6 +121,7 @@ impl Evaluation<'_> {
             bundles: Vec::new(),
             skipped: Vec::new(),
             written: Vec::new(),
+            warnings: Vec::new(),
             passed: true,
         }
     }
@@ -127,59 +154,54 @@ impl Evaluation<'_> {
     fn judge(&self, bundle: &Bundle, reference: &Reference, outcome: &mut Outcome) -> Result<BundleResult, Missed> {
         let subject = self.subject(bundle, self.options.function.as_deref())?;
         match reference {
-            Reference::Cases { name, cases, inputs } => {
-                let given = match inputs {
-                    Inputs::Given(case) => vec![self.expected(case, &subject)?],
-                    _ => Vec::new(),
-                };
-                let cases = if given.is_empty() { cases } else { &given };
-                self.against_cases(&subject, name, cases, outcome)
+            Reference::Cases { name, cases } => self.against_cases(&subject, name, cases, &BTreeSet::new(), outcome),
+            Reference::Files { name, inputs, outputs } => {
+                let (case, pixels) = self.case_of_files(inputs, outputs, bundle, subject.interface, &mut outcome.report.warnings)?;
+                self.against_cases(&subject, name, &[case], &pixels, outcome)
             }
             Reference::Bundles { candidates, inputs, .. } => {
                 let found = counterpart(bundle, candidates).map_err(|why| Missed::Skipped(None, why))?;
                 let other = found.clone().open(self.context)?;
-                let wanted = self.options.function.as_deref().filter(|name| other.package.program().functions.contains_key(*name));
+                let wanted = self.options.function.as_deref().filter(|name| other.package.model().function(Some(name)).is_some());
                 self.against_bundle(&subject, &self.subject(&other, wanted)?, inputs, outcome)
             }
         }
     }
 
-    /// The case of files for a bundle.
-    fn expected(&self, case: &Case, subject: &Subject<'_>) -> Result<Case, EvaluationError> {
-        let case = named(case, subject.interface);
-        let outputs: Vec<String> = subject.interface.outputs.iter().map(|feature| feature.name.clone()).collect();
-        if case.outputs.keys().any(|name| outputs.contains(name)) {
-            return Ok(case);
-        }
-        Err(EvaluationError::NoOutput { bundle: subject.bundle.name.clone(), given: case.outputs.into_keys().collect(), outputs })
-    }
-
     /// The function of a bundle that is run.
     pub(super) fn subject<'b>(&self, bundle: &'b Bundle, wanted: Option<&str>) -> Result<Subject<'b>, EvaluationError> {
-        let program = bundle.package.program();
-        let found = match wanted {
-            None => program.main(),
-            Some(name) => program.functions.get_key_value(name).map(|(name, function)| (name.as_str(), function)),
-        };
+        let model = bundle.package.model();
         let missing = || EvaluationError::Function {
             bundle: bundle.name.clone(),
             function: wanted.unwrap_or("main").to_owned(),
-            known: program.functions.keys().cloned().collect(),
+            known: model.functions(),
         };
-        let (name, function) = found.ok_or_else(missing)?;
-        let interface = bundle.package.interface(Some(name)).ok_or_else(missing)?;
-        Ok(Subject { bundle, name: name.to_owned(), function, interface })
+        let (name, functions) = model.function(wanted).ok_or_else(missing)?;
+        let interface = bundle.package.interface(Some(&name)).ok_or_else(missing)?;
+        Ok(Subject { bundle, name, functions, interface })
     }
 
-    fn against_cases(&self, subject: &Subject<'_>, name: &str, cases: &[Case], outcome: &mut Outcome) -> Result<BundleResult, Missed> {
+    /// Compares with cases; outputs in `pixels` are expected to be the pixels of pictures.
+    fn against_cases(
+        &self,
+        subject: &Subject<'_>,
+        name: &str,
+        cases: &[Case],
+        pixels: &BTreeSet<String>,
+        outcome: &mut Outcome,
+    ) -> Result<BundleResult, Missed> {
         let fitting = fit_all(cases, subject.interface, FitOptions::default()).map_err(|error| {
-            let why = error.to_string();
+            let why = error.brief();
             Missed::Skipped(Some(error), why)
         })?;
         let mut result =
             BundleResult { bundle: subject.bundle.name.clone(), reference: name.to_owned(), cases: Vec::new(), misfits: Vec::new() };
         for fitted in fitting.fitted {
-            let ran = self.run(subject, fitted.inputs.clone()).map_err(|source| subject.cannot_run(source))?;
+            let mut ran = self.run(subject, fitted.inputs.clone()).map_err(|source| subject.cannot_run(source))?;
+            for (name, tensor) in ran.outputs.iter_mut().filter(|(name, _)| pixels.contains(*name)) {
+                let wrong = |source: candle_core::Error| EvaluationError::Picture { name: name.clone(), source: source.into() };
+                *tensor = subject.pixels(name, tensor).map_err(wrong)?;
+            }
             result.cases.push(self.measured(subject, &fitted, ran, None, outcome)?);
         }
         let misfit = |(name, misfit): (String, Misfit)| Skipped { name, why: misfit.to_string() };
@@ -197,7 +219,7 @@ impl Evaluation<'_> {
         let (bundle, reference) = (subject.bundle.name.clone(), other.bundle.name.clone());
         let mut result = BundleResult { bundle, reference, cases: Vec::new(), misfits: Vec::new() };
         let mut first = None;
-        for case in inputs.cases(other.bundle, other.function, other.interface)? {
+        for case in self.cases(inputs, other.bundle, &other.functions, other.interface, &mut outcome.report.warnings)? {
             let fitted = fit_inputs(&case, other.interface, FitOptions::default());
             match fitted.and_then(|theirs| Ok((theirs, fit_inputs(&case, subject.interface, FitOptions::default())?))) {
                 Ok((theirs, own)) => result.cases.push(self.pair(subject, other, &case, theirs, own, outcome)?),
@@ -210,7 +232,7 @@ impl Evaluation<'_> {
         match first {
             Some(misfit) if result.cases.is_empty() => {
                 let error = GoldenError::NoFit { misfits: vec![misfit] };
-                let why = error.to_string();
+                let why = error.brief();
                 Err(Missed::Skipped(Some(error), why))
             }
             _ => Ok(result),
@@ -268,9 +290,9 @@ impl Evaluation<'_> {
     pub(super) fn run(&self, subject: &Subject<'_>, inputs: BTreeMap<String, Tensor>) -> Result<Ran, EvalError> {
         let start = Instant::now();
         let mut not_finite = None;
-        let mut watch = |operation: &Operation, _: &str, tensor: &Tensor| {
+        let mut watch = |function: &Function, operation: &Operation, _: &str, tensor: &Tensor| {
             if not_finite.is_none() {
-                not_finite = NotFinite::of(subject.function, operation, tensor);
+                not_finite = NotFinite::of(function, operation, tensor);
             }
         };
         let interpreter = subject.bundle.package.interpreter(ops::OPERATORS);
@@ -292,23 +314,23 @@ impl Evaluation<'_> {
             let Some(actual) = ran.outputs.get(name) else { continue };
             let misfit = |source| EvaluationError::Misfit { bundle: subject.bundle.name.clone(), source };
             let actual = case.valid_part(name, actual).map_err(misfit)?;
-            outputs.push(self.measured_output(&subject.bundle.name, &case.name, name, (&actual, expected), outcome)?);
+            let feature = subject.interface.outputs.iter().find(|feature| feature.name == *name);
+            outputs.push(self.measured_output([&subject.bundle.name, &case.name, name], feature, (&actual, expected), outcome)?);
         }
         let Ran { not_finite, seconds, .. } = ran;
         Ok(CaseResult { case: case.name.clone(), seconds, outputs, unchecked: case.unchecked.clone(), not_finite, operations })
     }
 
-    /// Compares an output, and keeps a picture of it where it is one.
+    /// Compares an output, and keeps a picture of it where it is one. `feature` says which numbers images have, and in which order.
     pub(super) fn measured_output(
         &self,
-        bundle: &str,
-        case: &str,
-        name: &str,
+        [bundle, case, name]: [&str; 3],
+        feature: Option<&Feature>,
         (actual, expected): (&Tensor, &Tensor),
         outcome: &mut Outcome,
     ) -> Result<OutputResult, EvaluationError> {
-        let (black, white) = self.options.range.limits();
-        let is_picture = pictures::is_picture(name, actual.dims());
+        let (black, white) = self.limits(feature);
+        let is_picture = feature.is_some_and(is_image) || pictures::is_picture(name, actual.dims());
         let options = MeasureOptions {
             peak: if is_picture { Peak::Value(f64::from(white - black)) } else { Peak::ReferenceRange },
             logits: name.contains("logits"),
@@ -317,7 +339,13 @@ impl Evaluation<'_> {
         let wrong = |source: MetricsError| EvaluationError::Compare { bundle: bundle.to_owned(), output: name.to_owned(), source };
         let metrics = measure(actual, expected, &options).map_err(wrong)?;
         if is_picture && (self.options.pictures.is_some() || self.options.report.is_some()) {
-            let strip = Strip::new([bundle, case, name], (actual, expected), (black, white));
+            let shown = |tensor: &Tensor| {
+                let is_reversed = feature.is_some_and(|feature| feature.color.as_deref() == Some(ColorSpace::Bgr.name()));
+                if is_reversed { pixels::reversed(tensor) } else { Ok(tensor.clone()) }
+            };
+            let wrong = |source: candle_core::Error| EvaluationError::Picture { name: name.to_owned(), source: source.into() };
+            let (actual, expected) = (shown(actual).map_err(wrong)?, shown(expected).map_err(wrong)?);
+            let strip = Strip::new([bundle, case, name], (&actual, &expected), (black, white));
             outcome.keep(strip, self)?;
         }
         Ok(OutputResult { name: name.to_owned(), shape: actual.dims().to_vec(), metrics })
@@ -325,6 +353,13 @@ impl Evaluation<'_> {
 }
 
 impl<'b> Subject<'b> {
+    /// An image as a device gives it.
+    fn pixels(&self, output: &str, tensor: &Tensor) -> candle_core::Result<Tensor> {
+        let feature = self.interface.outputs.iter().find(|feature| feature.name == output);
+        let color = feature.and_then(|feature| ColorSpace::from_name(feature.color.as_deref()?));
+        color.map_or_else(|| Ok(tensor.clone()), |color| pixels::rounded(tensor, Pixels::of(color)))
+    }
+
     fn side(&self, inputs: BTreeMap<String, Tensor>) -> Side<'_> {
         Side { package: &self.bundle.package, function: Some(&self.name), inputs }
     }

@@ -46,12 +46,22 @@ pub enum EvaluationError {
         source: GoldenError,
     },
     /// Nothing that fits anything.
-    #[error("nothing was compared: {}", reasons(.skipped))]
+    #[error("nothing was compared:{}", lines(reasons(.skipped).into_iter()))]
     Nothing {
         /// What was left out, and why.
         skipped: Vec<(String, String)>,
         /// The next step.
         hint: Option<String>,
+    },
+    /// Variants that are all kept with the same precision, compared with each other.
+    #[error("nothing to compare: every {}variant of `{package}` is {precision}", if *.chosen { "chosen " } else { "" })]
+    OnePrecision {
+        /// The package.
+        package: String,
+        /// Its precision.
+        precision: String,
+        /// Whether some variants were chosen.
+        chosen: bool,
     },
     /// Inputs that do not fit.
     #[error("the inputs do not fit `{bundle}`")]
@@ -112,7 +122,7 @@ pub enum EvaluationError {
         source: MetricsError,
     },
     /// A round trip without an encoder and a decoder that belong together.
-    #[error("no encoder and decoder belong together among {}", bundles.join(", "))]
+    #[error("no encoder and decoder belong together among:{}", lines(bundles.iter().cloned()))]
     NoPairs {
         /// The bundles.
         bundles: Vec<String>,
@@ -181,7 +191,7 @@ pub(super) const IS_REFERENCE: &str = "it is the reference";
 const NAMED: usize = 2;
 
 /// Each reason once, with some of the bundles that it is about.
-fn reasons(skipped: &[(String, String)]) -> String {
+fn reasons(skipped: &[(String, String)]) -> Vec<String> {
     let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
     for (name, why) in skipped {
         match reasons.iter_mut().find(|(known, _)| *known == why.as_str()) {
@@ -195,7 +205,18 @@ fn reasons(skipped: &[(String, String)]) -> String {
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         format!("{}{more}: {why}", named.join(", "))
     };
-    reasons.iter().map(told).collect::<Vec<_>>().join("; ")
+    reasons.iter().map(told).collect()
+}
+
+/// Some lines of a message, each in a line of its own.
+fn lines(lines: impl ExactSizeIterator<Item = String>) -> String {
+    const MOST: usize = 8;
+    let count = lines.len();
+    let mut text: String = lines.take(MOST).map(|line| format!("\n{line}")).collect();
+    if count > MOST {
+        text += &format!("\n... and {} more", count - MOST);
+    }
+    text
 }
 
 impl EvaluationError {
@@ -210,11 +231,15 @@ impl EvaluationError {
                 Some("build the package with a second `precision`, or name another package with --against".to_owned())
             }
             Self::Nothing { hint, .. } => hint.clone(),
+            Self::OnePrecision { precision, .. } => {
+                let other = if precision == "float32" { "float16" } else { "float32" };
+                Some(format!("add {other} to `precision` and build again, or name another package or bundle with --against"))
+            }
             Self::Misfit { source, .. } => source.hint(),
             Self::NoOutput { given, outputs, .. } => Some(format!("name what is meant: --map {}={}", given.first()?, outputs.first()?)),
             Self::Sample { .. } => Some("give inputs with --input or --golden".to_owned()),
             Self::NoPairs { .. } => {
-                Some("a round trip needs an encoder (`image` to `latent`) and a decoder (`latent` to `image`) of one size".to_owned())
+                Some("a round trip needs an encoder (`image` to `latent`) and a decoder (`latent` to `image`) of one size: add a component with `part = \"encoder\"`, or name both bundles".to_owned())
             }
             _ => None,
         }
@@ -232,7 +257,7 @@ mod tests {
             EvaluationError::Nothing { skipped: whys.iter().enumerate().map(named).collect(), hint: None }
         };
         let error = skipped(&[IS_REFERENCE, IS_REFERENCE, "no", IS_REFERENCE]);
-        assert_eq!(error.to_string(), "nothing was compared: `b0`, `b1` and 1 more: it is the reference; `b2`: no");
+        assert_eq!(error.to_string(), "nothing was compared:\n`b0`, `b1` and 1 more: it is the reference\n`b2`: no");
         assert_eq!(error.hint(), None);
         assert!(skipped(&[IS_REFERENCE]).hint().unwrap().contains("second `precision`"));
     }

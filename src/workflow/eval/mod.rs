@@ -26,9 +26,10 @@ pub use report::{BundleResult, CaseResult, EvalReport, OperationsResult, OutputR
 pub use texts::{Difference, System, TextEvalOptions, TextEvalReport, TextThresholds, Translation, eval_texts};
 
 use self::pictures::Strip;
-use super::{Context, Error, bundles::BundleSubject};
+use super::{Context, Error, bundles::BundleSubject, run::PictureChoice};
 use crate::{
     eval::{Mode, metrics::Thresholds},
+    manifest::release::Feature,
     tensors::ValueRange,
 };
 
@@ -75,8 +76,8 @@ pub struct EvalOptions {
     pub per_operation: bool,
     /// How numbers are kept between operations.
     pub mode: Mode,
-    /// The numbers of black and white in pictures.
-    pub range: ValueRange,
+    /// How pictures become inputs and expected outputs.
+    pub picture: PictureChoice,
     /// What is allowed.
     pub thresholds: Thresholds,
     /// A folder for pictures side by side.
@@ -108,6 +109,11 @@ struct Outcome {
     strips: Vec<Strip>,
 }
 
+/// Whether a feature is an image.
+fn is_image(feature: &Feature) -> bool {
+    feature.dtype == "image"
+}
+
 /// One call of `eval`.
 struct Evaluation<'a> {
     context: &'a Context,
@@ -115,6 +121,11 @@ struct Evaluation<'a> {
 }
 
 impl Evaluation<'_> {
+    /// The numbers of black and white in a picture: those of the range that was asked for, or of pixels where it is an image.
+    fn limits(&self, feature: Option<&Feature>) -> (f32, f32) {
+        if feature.is_some_and(is_image) { ValueRange::Byte.limits() } else { self.options.picture.range.unwrap_or_default().limits() }
+    }
+
     fn write(&self, outcome: &mut Outcome) -> Result<(), EvaluationError> {
         if let Some(path) = &self.options.report {
             let path = self.context.directory().join(path);

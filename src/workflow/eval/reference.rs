@@ -1,11 +1,9 @@
-//! What bundles are compared with: cases that are there from the start, or another bundle that makes them.
+//! What bundles are compared with: cases that are there from the start, files, or another bundle that makes them.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
-
-use candle_core::Tensor;
 
 use super::{EvalReference, Evaluation, EvaluationError, error::IS_REFERENCE};
 use crate::{
@@ -13,13 +11,13 @@ use crate::{
         golden::{Case, NameMap, cases},
         samples::{SampleOptions, sample},
     },
-    manifest::release::{Feature, Interface, Variant},
+    manifest::release::{Interface, Variant},
     mil::Function,
     tensors::{self, ReadOptions},
     workflow::{
         Error,
         bundles::{self, Bundle, Found},
-        run::inputs,
+        run::inputs::{Given, PictureNotes},
     },
 };
 
@@ -29,7 +27,9 @@ const KEEPING_AXES: [&str; 6] = ["precision", "compression", "compress", "layout
 /// What bundles are compared with.
 pub(super) enum Reference {
     /// Inputs and outputs that were recorded.
-    Cases { name: String, cases: Vec<Case>, inputs: Inputs },
+    Cases { name: String, cases: Vec<Case> },
+    /// Files of inputs and outputs.
+    Files { name: String, inputs: Given, outputs: Given },
     /// Bundles that may be the counterpart of one to judge.
     Bundles { name: String, candidates: Vec<Found>, inputs: Inputs },
 }
@@ -38,8 +38,8 @@ pub(super) enum Reference {
 pub(super) enum Inputs {
     /// Cases of a file, which have all names.
     Named(Vec<Case>),
-    /// Tensors of files; a single one is the only input, whatever its name.
-    Given(Case),
+    /// Files; a single tensor or picture is the only input, whatever its name.
+    Given(Given),
     /// They are made.
     Made { count: u32, seed: u64, picture: (f32, f32) },
 }
@@ -47,28 +47,19 @@ pub(super) enum Inputs {
 impl Evaluation<'_> {
     pub(super) fn reference(&self) -> Result<Reference, Error> {
         let names = NameMap::parse(&self.options.names).map_err(EvaluationError::Names)?;
-        let given = || -> Result<Case, EvaluationError> {
-            let inputs = self.tensors(&self.options.inputs, &names)?;
-            Ok(Case { name: String::new(), inputs, outputs: BTreeMap::new() })
-        };
         Ok(match &self.options.reference {
-            EvalReference::Golden(path) => {
-                let cases = self.golden(path, &names)?;
-                Reference::Cases { name: path.display().to_string(), inputs: Inputs::Named(Vec::new()), cases }
-            }
+            EvalReference::Golden(path) => Reference::Cases { name: path.display().to_string(), cases: self.golden(path, &names)? },
             EvalReference::Expected(paths) => {
-                let case = Case { outputs: self.tensors(paths, &names)?, ..given()? };
                 let name = paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
-                Reference::Cases { name, cases: Vec::new(), inputs: Inputs::Given(case) }
+                let (inputs, outputs) = (self.files(&self.options.inputs, &names)?, self.files(paths, &names)?);
+                Reference::Files { name, inputs, outputs }
             }
             EvalReference::Bundle { subject, variants, golden } => {
                 let candidates = bundles::find(self.context, subject, variants)?;
                 let inputs = match golden {
                     Some(path) => Inputs::Named(self.golden(path, &names)?),
-                    None if !self.options.inputs.is_empty() => Inputs::Given(given()?),
-                    None => {
-                        Inputs::Made { count: self.options.samples.max(1), seed: self.options.seed, picture: self.options.range.limits() }
-                    }
+                    None if !self.options.inputs.is_empty() => Inputs::Given(self.files(&self.options.inputs, &names)?),
+                    None => Inputs::Made { count: self.options.samples.max(1), seed: self.options.seed, picture: self.limits(None) },
                 };
                 Reference::Bundles { name: subject.to_string(), candidates, inputs }
             }
@@ -81,43 +72,74 @@ impl Evaluation<'_> {
         cases(tensors, names).map_err(|source| EvaluationError::Golden { path: path.to_owned(), source })
     }
 
-    fn tensors(&self, paths: &[PathBuf], names: &NameMap) -> Result<BTreeMap<String, Tensor>, EvaluationError> {
-        Ok(inputs::given(self.context.directory(), paths, names.pairs(), self.options.range)?)
+    fn files(&self, paths: &[PathBuf], names: &NameMap) -> Result<Given, EvaluationError> {
+        Ok(Given::read(self.context.directory(), paths, names.pairs())?)
     }
-}
 
-impl Reference {
-    pub(super) fn name(&self) -> String {
-        let (Self::Cases { name, .. } | Self::Bundles { name, .. }) = self;
-        name.clone()
-    }
-}
-
-impl Inputs {
-    /// The cases for a bundle.
-    pub(super) fn cases(&self, bundle: &Bundle, function: &Function, interface: &Interface) -> Result<Vec<Case>, EvaluationError> {
-        match self {
-            Self::Named(cases) => Ok(cases.clone()),
-            Self::Given(case) => Ok(vec![named(case, interface)]),
-            Self::Made { count, seed, picture } => (0..*count)
+    /// The cases for a bundle; what is said about pictures is added to `warnings`.
+    pub(super) fn cases(
+        &self,
+        inputs: &Inputs,
+        bundle: &Bundle,
+        functions: &[&Function],
+        interface: &Interface,
+        warnings: &mut Vec<String>,
+    ) -> Result<Vec<Case>, EvaluationError> {
+        match inputs {
+            Inputs::Named(cases) => Ok(cases.clone()),
+            Inputs::Given(given) => {
+                let mut notes = PictureNotes::default();
+                let inputs = given.inputs(&interface.inputs, self.options.picture, &mut notes)?;
+                self.warn(notes, warnings)?;
+                Ok(vec![Case { name: String::new(), inputs, outputs: BTreeMap::new() }])
+            }
+            Inputs::Made { count, seed, picture } => (0..*count)
                 .map(|index| {
                     let options = SampleOptions { seed: seed.wrapping_add(u64::from(index)), picture: *picture };
                     let name = if *count == 1 { String::new() } else { format!("sample{index}") };
-                    let made = sample(function, interface, options);
+                    let made = sample(functions, interface, options);
                     made.map(|case| Case { name, ..case }).map_err(|source| EvaluationError::Sample { bundle: bundle.name.clone(), source })
                 })
                 .collect(),
         }
     }
+
+    /// The case of files for a bundle, and the names of outputs that are expected to be the pixels of pictures.
+    pub(super) fn case_of_files(
+        &self,
+        given: &Given,
+        expected: &Given,
+        bundle: &Bundle,
+        interface: &Interface,
+        warnings: &mut Vec<String>,
+    ) -> Result<(Case, BTreeSet<String>), EvaluationError> {
+        let mut notes = PictureNotes::default();
+        let inputs = given.inputs(&interface.inputs, self.options.picture, &mut notes)?;
+        let (outputs, pixels) = expected.outputs(&interface.outputs, self.options.picture, &mut notes)?;
+        self.warn(notes, warnings)?;
+        let names: Vec<String> = interface.outputs.iter().map(|feature| feature.name.clone()).collect();
+        if !outputs.keys().any(|name| names.contains(name)) {
+            return Err(EvaluationError::NoOutput { bundle: bundle.name.clone(), given: outputs.into_keys().collect(), outputs: names });
+        }
+        Ok((Case { name: String::new(), inputs, outputs }, pixels))
+    }
+
+    fn warn(&self, notes: PictureNotes, warnings: &mut Vec<String>) -> Result<(), EvaluationError> {
+        let shows = self.options.pictures.is_some() || self.options.report.is_some();
+        for warning in notes.warnings(self.options.picture, shows)? {
+            if !warnings.contains(&warning) {
+                warnings.push(warning);
+            }
+        }
+        Ok(())
+    }
 }
 
-/// The case with a single input and a single output under the names of the bundle's.
-pub(super) fn named(case: &Case, interface: &Interface) -> Case {
-    let rename = |tensors: &BTreeMap<String, Tensor>, features: &[Feature]| match (tensors.len(), features) {
-        (1, [feature]) => tensors.values().map(|tensor| (feature.name.clone(), tensor.clone())).collect(),
-        _ => tensors.clone(),
-    };
-    Case { name: case.name.clone(), inputs: rename(&case.inputs, &interface.inputs), outputs: rename(&case.outputs, &interface.outputs) }
+impl Reference {
+    pub(super) fn name(&self) -> String {
+        let (Self::Cases { name, .. } | Self::Files { name, .. } | Self::Bundles { name, .. }) = self;
+        name.clone()
+    }
 }
 
 /// The counterpart of a bundle: the only candidate, the one of the same id in another release, or of those that differ in nothing but how

@@ -30,6 +30,8 @@ pub struct EvalReport {
     pub skipped: Vec<Skipped>,
     /// Files that were written.
     pub written: Vec<PathBuf>,
+    /// What is to be known about the pictures that were given.
+    pub warnings: Vec<String>,
     /// Whether all numbers are as near as is asked for.
     pub passed: bool,
 }

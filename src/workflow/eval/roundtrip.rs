@@ -9,9 +9,11 @@ use super::{
     compare::{Ran, Subject},
 };
 use crate::{
+    emit::coreml::ColorSpace,
     eval::{
         golden::{Case, FitOptions, fit_inputs},
         pictures::Picture,
+        pixels::{self, Pixels},
     },
     manifest::release::{Feature, Interface},
     tensors::{self, PictureOptions, ReadOptions},
@@ -23,7 +25,6 @@ const LATENT: &str = "latent";
 
 impl Evaluation<'_> {
     pub(super) fn roundtrip(&self, path: &Path) -> Result<Outcome, Error> {
-        let (black, white) = self.options.range.limits();
         let picture = self.picture(path)?;
         let bundles = self.subjects()?.into_iter().map(|(found, _)| found.open(self.context)).collect::<Result<Vec<Bundle>, _>>()?;
         let pairs = pairs(&bundles);
@@ -39,8 +40,6 @@ impl Evaluation<'_> {
             let (encoder, decoder) = (self.subject(encoder, None)?, self.subject(decoder, None)?);
             let (width, height) = size(encoder.interface);
             let image = picture.resized(width, height);
-            let scaled = |plane: &Vec<f32>| plane.iter().map(|value| black + value * (white - black)).collect();
-            let image = Picture { planes: image.planes.each_ref().map(scaled), ..image };
             let tensor = image.tensor().map_err(|source| self.cannot_show(path, source))?;
             let case = self.through(&name, &encoder, &decoder, &tensor, &mut outcome)?;
             let reference = if (width, height) == (picture.width, picture.height) {
@@ -75,18 +74,30 @@ impl Evaluation<'_> {
         image: &Tensor,
         outcome: &mut Outcome,
     ) -> Result<CaseResult, EvaluationError> {
-        let encoded = self.fed(encoder, IMAGE, image)?;
+        let wrong = |source: candle_core::Error| EvaluationError::Picture { name: IMAGE.to_owned(), source: source.into() };
+        let find = |features: &[Feature]| features.iter().find(|feature| feature.name == IMAGE).cloned();
+        let (given, made) = (find(&encoder.interface.inputs), find(&decoder.interface.outputs));
+        let encoded = self.fed(encoder, IMAGE, &self.numbers(image, given.as_ref()).map_err(wrong)?)?;
         let latent = encoded.outputs.get(LATENT).expect("pairs have the output");
         let decoded = self.fed(decoder, LATENT, latent)?;
         let back = decoded.outputs.get(IMAGE).expect("pairs have the output");
         // NCHW, as the picture is.
         let back =
             if back.dims()[1..] == image.dims()[1..] { Ok(back.clone()) } else { back.permute((0, 3, 1, 2)).and_then(|t| t.contiguous()) };
-        let back = back.map_err(|source| EvaluationError::Picture { name: IMAGE.to_owned(), source: source.into() })?;
-        let output = self.measured_output(name, "", IMAGE, (&back, image), outcome)?;
+        let (back, image) = (back.map_err(wrong)?, self.numbers(image, made.as_ref()).map_err(wrong)?);
+        let output = self.measured_output([name, "", IMAGE], made.as_ref(), (&back, &image), outcome)?;
         let not_finite = encoded.not_finite.or(decoded.not_finite);
         let seconds = encoded.seconds + decoded.seconds;
         Ok(CaseResult { case: String::new(), seconds, outputs: vec![output], unchecked: Vec::new(), not_finite, operations: None })
+    }
+
+    /// A picture [1, 3, H, W] of numbers from 0 to 1 with the numbers that a feature has: those of the range, or pixels in their order.
+    fn numbers(&self, picture: &Tensor, feature: Option<&Feature>) -> candle_core::Result<Tensor> {
+        let (black, white) = self.limits(feature);
+        let scaled = picture.affine(f64::from(white - black), f64::from(black))?;
+        let Some(color) = feature.and_then(|feature| ColorSpace::from_name(feature.color.as_deref()?)) else { return Ok(scaled) };
+        let pixels = pixels::rounded(&scaled, Pixels::of(color))?;
+        if color == ColorSpace::Bgr { pixels::reversed(&pixels) } else { Ok(pixels) }
     }
 
     fn fed(&self, subject: &Subject<'_>, input: &str, tensor: &Tensor) -> Result<Ran, EvaluationError> {

@@ -2,7 +2,7 @@
 
 use std::{
     borrow::Cow,
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     io::{self, Read, Seek, SeekFrom},
     path::{Path, PathBuf},
@@ -20,8 +20,8 @@ use super::{
 use crate::{
     base::{RelativePath, Target},
     emit::coreml::{
-        BlobError, BlobRecord, CoreMlError, ModelDescription, ModelMetadata, PackageManifest, blob, decode, describe_compiled,
-        describe_specification, resolve_weight_file, spec::WeightRecords,
+        BlobError, BlobRecord, CoreMlError, ModelDescription, ModelMetadata, PackageManifest, PartSource, blob, decode, describe_compiled,
+        describe_specification, parts, resolve_weight_file, spec::WeightRecords,
     },
     eval::{ConstantSource, Files, SourceError, put_tables_in_place},
     manifest::release::{BundleKind, Interface},
@@ -69,9 +69,44 @@ pub struct BundleReport {
     pub bytes: u64,
     /// What could not be read, as sentences.
     pub problems: Vec<String>,
-    /// The program as text, where it was asked for.
+    /// The parts of a pipeline, in the order in which they run; empty of anything else.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<PartReport>,
+    /// The program as text, where it was asked for; of a pipeline, all of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub program: Option<String>,
+}
+
+/// A part of a pipeline.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PartReport {
+    /// Its place, from 1.
+    pub number: usize,
+    /// Its name; empty where the pipeline does not say it.
+    pub name: String,
+    /// `mlProgram`, `neuralNetwork`, ...
+    pub model_type: String,
+    /// Core ML's format version.
+    pub specification_version: Option<i32>,
+    /// Lowest OS that may load it, where the version is a known one.
+    pub target: Option<Target>,
+    /// Inputs, outputs, states, functions.
+    pub interface: Interface,
+    /// How often each operator stands in each function, constants left out; empty where there is no readable program.
+    pub operations: Vec<OperationCount>,
+    /// The weight files that its program uses.
+    pub weights: Vec<RelativePath>,
+    /// What each function takes in memory; empty where there is no readable program.
+    pub memory: Vec<FunctionMemory>,
+    /// What the program needs; `None` where there is no readable one.
+    pub needs: Option<Needs>,
+    /// What is worth knowing before a device sees it.
+    pub warnings: Vec<Warning>,
+    /// What could not be read, as sentences.
+    pub problems: Vec<String>,
+    /// The parts of a pipeline in the pipeline.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<Self>,
 }
 
 /// What a model's makers wrote.
@@ -194,35 +229,120 @@ fn inspect_model(
     bytes: Bytes,
     wants_program: bool,
 ) -> Result<BundleReport, InspectError> {
-    let description = describe_specification(bytes.clone()).map_err(InspectError::model(&specification.below(&tree.root)))?;
+    let wrong = || InspectError::model(&specification.below(&tree.root));
+    let description = describe_specification(bytes.clone()).map_err(wrong())?;
     let model_type = description.model_type.clone();
     let mut report = report(path, kind, tree, description);
+    let data = BundleWeights { tree, specification };
+    if let Some(sources) = parts(bytes.clone()).map_err(wrong())? {
+        let mut text = String::new();
+        report.parts = sources.iter().map(|source| part(source, data, &report.weights, 1, &mut text)).collect();
+        report.program = wants_program.then_some(text);
+        return Ok(report);
+    }
     if model_type != ML_PROGRAM {
         let why = NoProgram::Type(model_type);
         return if wants_program { Err(InspectError::NoProgram { path: path.to_owned(), why }) } else { Ok(report) };
     }
-    let data = BundleWeights { tree, specification };
     match decode(bytes, &data) {
         Ok((program, _)) if wants_program => report.program = Some(mil::print(&program)),
-        Ok((program, metadata)) => analyze(&mut report, program, &metadata, data),
-        Err(source) if wants_program => return Err(InspectError::model(&specification.below(&tree.root))(source)),
+        Ok((program, metadata)) => {
+            let found = analyze(program, &metadata, &report.interface, &report.weights, data);
+            (report.operations, report.memory) = (found.operations, found.memory);
+            (report.needs, report.warnings) = (Some(found.needs), found.warnings);
+        }
+        Err(source) if wants_program => return Err(wrong()(source)),
         Err(error) => report.problems.push(format!("the program cannot be read: {error}")),
     }
     Ok(report)
 }
 
-/// Adds what the program tells to its bundle's report.
-fn analyze(report: &mut BundleReport, mut program: Program, metadata: &ModelMetadata, data: BundleWeights<'_>) {
+/// How deep pipelines may be nested.
+const MOST_LEVELS: usize = 8;
+
+/// Looks at a part of a pipeline, and adds its program to `text`.
+fn part(source: &PartSource, data: BundleWeights<'_>, weights: &[WeightFile], level: usize, text: &mut String) -> PartReport {
+    let PartSource { label, specification } = source;
+    let mut report = PartReport {
+        number: label.index + 1,
+        name: label.name.clone(),
+        model_type: "unknown".to_owned(),
+        specification_version: None,
+        target: None,
+        interface: Interface::default(),
+        operations: Vec::new(),
+        weights: Vec::new(),
+        memory: Vec::new(),
+        needs: None,
+        warnings: Vec::new(),
+        problems: Vec::new(),
+        parts: Vec::new(),
+    };
+    let description = match describe_specification(specification.clone()) {
+        Ok(description) => description,
+        Err(error) => {
+            report.problems.push(format!("{label} cannot be read: {error}"));
+            return report;
+        }
+    };
+    (report.model_type, report.interface) = (description.model_type, description.interface);
+    (report.specification_version, report.target) = (description.specification_version, description.target);
+    *text += &format!("// {label}: {}\n", report.model_type);
+    match parts(specification.clone()) {
+        Ok(Some(sources)) if level < MOST_LEVELS => {
+            report.parts = sources.iter().map(|source| part(source, data, weights, level + 1, text)).collect();
+        }
+        Ok(Some(_)) => report.problems.push(format!("{label} is nested more than {MOST_LEVELS} deep")),
+        Ok(None) if report.model_type == ML_PROGRAM => match decode(specification.clone(), &data) {
+            Ok((program, metadata)) => {
+                *text += &mil::print(&program);
+                report.weights = weight_files(&program, data.specification);
+                let found = analyze(program, &metadata, &report.interface, weights, data);
+                (report.operations, report.memory) = (found.operations, found.memory);
+                (report.needs, report.warnings) = (Some(found.needs), found.warnings);
+            }
+            Err(error) => report.problems.push(format!("the program of {label} cannot be read: {error}")),
+        },
+        Ok(None) => report.problems.push(format!("{label}, is of the type {}: only ML Programs can be run", report.model_type)),
+        Err(error) => report.problems.push(format!("{label} cannot be read: {error}")),
+    }
+    report
+}
+
+/// The weight files that a program uses, by their paths in the bundle.
+fn weight_files(program: &Program, specification: &RelativePath) -> Vec<RelativePath> {
+    let constants = program.functions.values().flat_map(mil::Function::operations).flat_map(mil::Operation::constants);
+    let file = |value: &mil::Value| match value.tensor()?.kind() {
+        RecipeKind::Blob { file, .. } => resolve_weight_file(specification, file).ok(),
+        _ => None,
+    };
+    let files: BTreeSet<RelativePath> = constants.filter_map(file).collect();
+    files.into_iter().collect()
+}
+
+/// What a program tells.
+struct Analysis {
+    operations: Vec<OperationCount>,
+    memory: Vec<FunctionMemory>,
+    needs: Needs,
+    warnings: Vec<Warning>,
+}
+
+fn analyze(
+    mut program: Program,
+    metadata: &ModelMetadata,
+    interface: &Interface,
+    weights: &[WeightFile],
+    data: BundleWeights<'_>,
+) -> Analysis {
     let registry = ops::find;
     let features = features(&program, metadata);
     put_tables_in_place(&mut program, &data);
     let program = &program;
     let needs = needs(program, features, registry);
-    let subject = Subject { program, interface: &report.interface, needs: &needs, weights: &report.weights, data: Some(data), registry };
-    report.warnings = warnings(&subject);
-    report.operations = operations(program);
-    report.memory = memory(program, &report.interface, ops::OPERATORS);
-    report.needs = Some(needs);
+    let subject = Subject { program, interface, needs: &needs, weights, data: Some(data), registry };
+    let warnings = warnings(&subject);
+    Analysis { operations: operations(program), memory: memory(program, interface, ops::OPERATORS), needs, warnings }
 }
 
 /// What the rules find in a program whose weight files, of these lengths, are not written.
@@ -275,6 +395,7 @@ fn report(path: &Path, kind: BundleKind, tree: &Tree, description: ModelDescript
         files: tree.files.len() as u64,
         bytes: tree.files.values().fold(0, |sum, file| sum.saturating_add(file.bytes)),
         problems: Vec::new(),
+        parts: Vec::new(),
         program: None,
     }
 }
@@ -340,7 +461,7 @@ fn totals(path: &Path) -> Option<BTreeMap<String, WeightTotal>> {
 }
 
 /// The weight files of a bundle on disk.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct BundleWeights<'a> {
     pub(super) tree: &'a Tree,
     pub(super) specification: &'a RelativePath,
@@ -384,7 +505,7 @@ impl WeightRecords for BundleWeights<'_> {
 }
 
 impl InspectError {
-    fn model(path: &Path) -> impl FnOnce(CoreMlError) -> Self {
+    fn model(path: &Path) -> impl FnOnce(CoreMlError) -> Self + use<> {
         let path = path.to_owned();
         move |source| Self::Model { path, source }
     }

@@ -17,7 +17,7 @@ use std::{
 
 use serde::Serialize;
 
-pub use bundle::{BundleReport, OperationCount, Texts, WeightFile, WeightTotal};
+pub use bundle::{BundleReport, OperationCount, PartReport, Texts, WeightFile, WeightTotal};
 pub use checkpoint::{CheckpointFile, CheckpointReport, CheckpointTensor};
 pub use memory::{Activations, Extent, FunctionMemory, WeightMemory};
 pub use needs::{Need, Needs, OperationPlace};

@@ -113,7 +113,7 @@ fn open_lengths_are_those_of_the_description() {
     let program = built(Target::Ios17, |builder| relu(builder, open));
     let input = |shape: &[u64], ranges: Option<Vec<(u64, Option<u64>)>>| {
         let dtype = "float16".to_owned();
-        let input = Feature { name: "x".to_owned(), dtype, shape: shape.to_vec(), ranges, enumerated: None, optional: false };
+        let input = Feature { name: "x".to_owned(), dtype, shape: shape.to_vec(), ranges, ..Feature::default() };
         Interface { inputs: vec![input], ..Interface::default() }
     };
     let sizes = |interface: &Interface| {
@@ -263,7 +263,7 @@ fn files_and_descriptions_are_looked_at() {
     let file = |bytes| WeightFile { path: "weights/weight.bin".parse().unwrap(), bytes, dtypes: None };
     let interface = |ranges| {
         let dtype = "float16".to_owned();
-        let inputs = vec![Feature { name: "x".to_owned(), dtype, shape: vec![2], ranges: Some(ranges), enumerated: None, optional: false }];
+        let inputs = vec![Feature { name: "x".to_owned(), dtype, shape: vec![2], ranges: Some(ranges), ..Feature::default() }];
         Interface { inputs, ..Interface::default() }
     };
     let texts = |interface: &Interface, bytes| {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::{
     eval::{EvalError, golden::Misfit},
-    tensors::TensorFileError,
+    tensors::{TensorFileError, ValueRange},
 };
 
 /// Why a bundle cannot be run.
@@ -40,6 +40,30 @@ pub enum RunError {
         #[source]
         source: Misfit,
     },
+    /// A picture of a size that an input or output does not have.
+    #[error("`{}` has {found} pixels, `{name}` {} {expected}", path.display(), if *.is_input { "takes" } else { "has" })]
+    PictureSize {
+        /// The picture.
+        path: PathBuf,
+        /// The input or output.
+        name: String,
+        /// Its width and height.
+        found: String,
+        /// Widths and heights that fit.
+        expected: String,
+        /// Whether it is an input.
+        is_input: bool,
+    },
+    /// A range of numbers for an image, which has its own.
+    #[error("`--range {range}` does not fit `{name}`, an image ({color}): its pixels are 0 to 255")]
+    Range {
+        /// The range.
+        range: ValueRange,
+        /// The image.
+        name: String,
+        /// Its color space.
+        color: String,
+    },
     /// A file of one tensor for several results.
     #[error("`{}` holds one tensor, the bundle gives {}", path.display(), outputs.join(", "))]
     Single {
@@ -73,6 +97,9 @@ impl RunError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Inputs { source, .. } => source.hint(),
+            Self::File(error) => error.hint(),
+            Self::PictureSize { is_input: true, .. } => Some("`--fit stretch`, `--fit crop` or `--fit pad` resizes it".to_owned()),
+            Self::Range { .. } => Some("leave out --range: it is for pictures that are given to arrays".to_owned()),
             Self::Single { path, outputs } => {
                 let name = format!("{}.{}", outputs.first()?, path.extension()?.to_string_lossy());
                 Some(format!("name the file after the one that is wanted, e.g. `{name}`, or write a .safetensors file"))

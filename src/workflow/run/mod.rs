@@ -16,16 +16,19 @@ use candle_core::{DType, Tensor};
 use serde::Serialize;
 
 pub use error::RunError;
+pub use inputs::PictureChoice;
 
 use super::{
     Context, Error,
     bundles::{self, Bundle, BundleSubject},
 };
 use crate::{
-    eval::{Mode, NotFinite},
-    mil::{DataType, Function, Operation, Program},
+    emit::coreml::ColorSpace,
+    eval::{Mode, Model, NotFinite, pixels},
+    manifest::release::{Feature, Interface},
+    mil::{DataType, Function, Operation},
     ops,
-    tensors::{self, Format, PictureOptions, ReadOptions, ValueRange, WriteOptions},
+    tensors::{self, Format, Layout, PictureOptions, ReadOptions, ValueRange, WriteOptions},
 };
 
 /// What to run, with what.
@@ -45,8 +48,8 @@ pub struct RunOptions {
     pub outputs: Vec<PathBuf>,
     /// How numbers are kept between operations.
     pub mode: Mode,
-    /// The numbers of black and white in pictures.
-    pub range: ValueRange,
+    /// How pictures become inputs, and outputs pictures.
+    pub pictures: PictureChoice,
 }
 
 /// What a run gave.
@@ -65,6 +68,8 @@ pub struct RunReport {
     pub not_finite: Option<NotFinite>,
     /// The files that were written.
     pub written: Vec<PathBuf>,
+    /// What is to be known about the pictures that went in.
+    pub warnings: Vec<String>,
     /// How long it took.
     pub seconds: f64,
 }
@@ -94,50 +99,88 @@ pub struct OutputReport {
 /// When there is no such bundle, it is damaged, inputs are missing or do not fit, or an operation cannot be run.
 pub fn run(context: &Context, options: &RunOptions) -> Result<RunReport, Error> {
     // What cannot be written is said before minutes of work.
-    let files = options.outputs.iter().map(|path| Ok((context.directory().join(path), Format::of(path)?)));
+    let files = options.outputs.iter().map(|path| Ok((context.directory().join(path), Format::of_output(path)?)));
     let files = files.collect::<Result<Vec<_>, RunError>>()?;
     let (bundle, others) = bundles::find_preferred(context, &options.subject, options.variant.as_deref())?;
     let Bundle { name, package, .. } = bundle;
-    let (function_name, function) = function(package.program(), options.function.as_deref(), &name)?;
+    let model = package.model();
+    let (function_name, _) = model.function(options.function.as_deref()).ok_or_else(|| RunError::Function {
+        bundle: name.clone(),
+        function: options.function.clone().unwrap_or_else(|| "main".to_owned()),
+        known: model.functions(),
+    })?;
     let interface = package.interface(Some(&function_name)).cloned().unwrap_or_default();
-    let inputs = inputs::read(context.directory(), options, &name, &interface)?;
+    let (inputs, notes) = inputs::read(context.directory(), options, &name, &interface)?;
+    let has_array = || interface.outputs.iter().any(|feature| feature.dtype != IMAGE);
+    let makes_pictures = files.iter().any(|(_, format)| format.is_picture()) && has_array();
+    let warnings = notes.warnings(options.pictures, makes_pictures)?;
+    let results = Results { model, function: &function_name, interface: &interface };
     let start = Instant::now();
     let mut not_finite = None;
-    let mut watch = |operation: &Operation, _: &str, tensor: &Tensor| {
+    let mut watch = |function: &Function, operation: &Operation, _: &str, tensor: &Tensor| {
         if not_finite.is_none() {
             not_finite = NotFinite::of(function, operation, tensor);
         }
     };
     let interpreter = package.interpreter(ops::OPERATORS);
-    let results = interpreter.run_watched(Some(&function_name), inputs, options.mode, &mut watch);
-    let results = results.map_err(|source| RunError::Run { bundle: name.clone(), source })?;
+    let tensors = interpreter.run_watched(Some(&function_name), inputs, options.mode, &mut watch);
+    let tensors = tensors.map_err(|source| RunError::Run { bundle: name.clone(), source })?;
     let seconds = start.elapsed().as_secs_f64();
     for (path, format) in &files {
-        write(path, *format, &results, function, options.range)?;
+        results.write(path, *format, &tensors, options.pictures.range.unwrap_or_default())?;
     }
-    let outputs = results.iter().map(|(name, tensor)| report(name, tensor, function)).collect::<Result<_, RunError>>()?;
+    let outputs = tensors.iter().map(|(name, tensor)| report(name, tensor, results.declared(name))).collect::<Result<_, RunError>>()?;
     let written = files.into_iter().map(|(path, _)| path).collect();
-    Ok(RunReport { bundle: name, others, function: function_name, outputs, not_finite, written, seconds })
+    Ok(RunReport { bundle: name, others, function: function_name, outputs, not_finite, written, warnings, seconds })
 }
 
-fn function<'p>(program: &'p Program, name: Option<&str>, bundle: &str) -> Result<(String, &'p Function), RunError> {
-    let found = match name {
-        None => program.main(),
-        Some(name) => program.functions.get_key_value(name).map(|(name, function)| (name.as_str(), function)),
-    };
-    let found = found.map(|(name, function)| (name.to_owned(), function));
-    found.ok_or_else(|| RunError::Function {
-        bundle: bundle.to_owned(),
-        function: name.unwrap_or("main").to_owned(),
-        known: program.functions.keys().cloned().collect(),
-    })
+/// How interfaces call images.
+const IMAGE: &str = "image";
+
+/// What is known of the results of a function.
+struct Results<'a> {
+    model: &'a Model,
+    function: &'a str,
+    interface: &'a Interface,
 }
 
-/// The declared element type of a result.
-fn declared(function: &Function, name: &str) -> DataType {
-    let outputs = function.block.outputs.iter().map(|&id| function.value(id));
-    let ty = outputs.into_iter().find(|value| value.name == name).and_then(|value| value.ty.tensor().map(|ty| ty.dtype));
-    ty.unwrap_or(DataType::Float32)
+impl Results<'_> {
+    /// The declared element type of a result.
+    fn declared(&self, name: &str) -> DataType {
+        let ty = self.model.output(Some(self.function), name).and_then(|ty| ty.tensor().map(|ty| ty.dtype));
+        ty.unwrap_or(DataType::Float32)
+    }
+
+    fn feature(&self, name: &str) -> Option<&Feature> {
+        self.interface.outputs.iter().find(|feature| feature.name == name)
+    }
+
+    /// Writes the results that a file takes. Images become pictures of pixels from 0 to 255 in the order of their color space, whatever `range`
+    /// is.
+    fn write(&self, path: &Path, format: Format, tensors: &BTreeMap<String, Tensor>, range: ValueRange) -> Result<(), RunError> {
+        let single = matches!(format, Format::Npy | Format::Png);
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        let chosen: Vec<(&str, &Tensor, DataType)> = tensors
+            .iter()
+            .filter(|(name, _)| !single || tensors.len() == 1 || **name == stem)
+            .map(|(name, tensor)| (name.as_str(), tensor, written_type(self.declared(name))))
+            .collect();
+        if single && chosen.len() != 1 {
+            return Err(RunError::Single { path: path.to_owned(), outputs: tensors.keys().cloned().collect() });
+        }
+        let mut picture = PictureOptions { range, ..PictureOptions::default() };
+        let image = chosen.first().filter(|_| format == Format::Png).and_then(|(name, ..)| self.feature(name));
+        let Some(image) = image.filter(|feature| feature.dtype == IMAGE) else {
+            return Ok(tensors::write(path, &chosen, &WriteOptions { picture })?);
+        };
+        picture.range = ValueRange::Byte;
+        picture.layout = Some(Layout::Nchw);
+        let (name, tensor, dtype) = chosen[0];
+        let is_reversed = image.color.as_deref() == Some(ColorSpace::Bgr.name());
+        let tensor = if is_reversed { pixels::reversed(tensor) } else { Ok(tensor.clone()) };
+        let tensor = tensor.map_err(|source| RunError::Result { name: name.to_owned(), source })?;
+        Ok(tensors::write(path, &[(name, &tensor, dtype)], &WriteOptions { picture })?)
+    }
 }
 
 /// The element type of a result in a file: the name of a class is its place in the list of classes.
@@ -145,23 +188,7 @@ fn written_type(declared: DataType) -> DataType {
     if declared == DataType::String { DataType::Int32 } else { declared }
 }
 
-fn write(path: &Path, format: Format, results: &BTreeMap<String, Tensor>, function: &Function, range: ValueRange) -> Result<(), RunError> {
-    let single = matches!(format, Format::Npy | Format::Png);
-    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-    let chosen: Vec<(&str, &Tensor, DataType)> = results
-        .iter()
-        .filter(|(name, _)| !single || results.len() == 1 || **name == stem)
-        .map(|(name, tensor)| (name.as_str(), tensor, written_type(declared(function, name))))
-        .collect();
-    if single && chosen.len() != 1 {
-        return Err(RunError::Single { path: path.to_owned(), outputs: results.keys().cloned().collect() });
-    }
-    let picture = PictureOptions { range, ..PictureOptions::default() };
-    Ok(tensors::write(path, &chosen, &WriteOptions { picture })?)
-}
-
-fn report(name: &str, tensor: &Tensor, function: &Function) -> Result<OutputReport, RunError> {
-    let dtype = declared(function, name);
+fn report(name: &str, tensor: &Tensor, dtype: DataType) -> Result<OutputReport, RunError> {
     let wrong = |source| RunError::Result { name: name.to_owned(), source };
     let values: Vec<f64> = tensor.to_dtype(DType::F64).and_then(|it| it.flatten_all()?.to_vec1()).map_err(wrong)?;
     let finite = || values.iter().copied().filter(|value| value.is_finite());

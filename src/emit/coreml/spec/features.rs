@@ -2,7 +2,7 @@
 //!
 //! Most of a description follows from the program; a [`FeatureNote`] says what does not: texts, flexible shapes, images, defaults.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use crate::{
     base::Target,
@@ -136,6 +136,51 @@ pub enum ColorSpace {
     Bgr,
     /// float16 grey, from iOS16 on.
     GrayscaleFloat16,
+}
+
+impl ColorSpace {
+    const NAMES: [(Self, &str); 4] =
+        [(Self::Grayscale, "GRAYSCALE"), (Self::Rgb, "RGB"), (Self::Bgr, "BGR"), (Self::GrayscaleFloat16, "GRAYSCALE_FLOAT16")];
+
+    /// The name that Core ML's format gives it.
+    pub fn name(self) -> &'static str {
+        Self::NAMES[self as usize].1
+    }
+
+    /// The color space of a name, in any case.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::NAMES.into_iter().find(|(_, known)| known.eq_ignore_ascii_case(name)).map(|(color, _)| color)
+    }
+
+    /// Number of channels.
+    pub fn channels(self) -> u64 {
+        match self {
+            Self::Grayscale | Self::GrayscaleFloat16 => 1,
+            Self::Rgb | Self::Bgr => 3,
+        }
+    }
+}
+
+impl DefaultValue {
+    /// The number.
+    pub fn number(self) -> f64 {
+        match self {
+            Self::Int(value) => f64::from(value),
+            Self::Float(value) => f64::from(value),
+            Self::Double(value) => value,
+        }
+    }
+}
+
+/// The shortest decimal text of the number in its own type.
+impl fmt::Display for DefaultValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Int(value) => value.fmt(f),
+            Self::Float(value) => value.fmt(f),
+            Self::Double(value) => value.fmt(f),
+        }
+    }
 }
 
 /// Which side of a function a feature is on.
@@ -393,14 +438,16 @@ pub(crate) fn interface_feature(message: &proto::FeatureDescription) -> release:
         },
     );
     let optional = message.r#type.as_ref().is_some_and(|ty| ty.is_optional);
-    let mut feature = release::Feature { name: message.name.clone(), dtype, shape: Vec::new(), ranges: None, enumerated: None, optional };
+    let mut feature = release::Feature { name: message.name.clone(), dtype, optional, ..Default::default() };
     let flexibility = match ty {
         Ok(FeatureType::Array(array) | FeatureType::State(array)) => {
             feature.shape = array.shape;
+            feature.default = array.default.map(|default| default.to_string());
             array.flexibility
         }
-        Ok(FeatureType::Image { width, height, flexibility, .. }) => {
+        Ok(FeatureType::Image { width, height, color, flexibility }) => {
             feature.shape = vec![height, width];
+            feature.color = Some(color.name().to_owned());
             flexibility.map(height_first)
         }
         _ => None,
@@ -453,6 +500,14 @@ mod tests {
     }
 
     #[test]
+    fn color_spaces_are_found_by_their_names() {
+        for (color, name) in ColorSpace::NAMES {
+            assert_eq!((color.name(), ColorSpace::from_name(&name.to_lowercase())), (name, Some(color)));
+        }
+        assert_eq!(ColorSpace::from_name("CMYK"), None);
+    }
+
+    #[test]
     fn features_are_read_back() {
         for ty in samples() {
             let message = encode_feature("x", &FeatureNote::default(), &ty);
@@ -467,6 +522,10 @@ mod tests {
         assert_eq!(shown[3].dtype, "float16");
         assert_eq!((shown[5].shape.clone(), shown[5].enumerated.clone()), (vec![2, 4], Some(vec![vec![2, 4], vec![6, 8]])));
         assert_eq!(shown[8].dtype, "string");
+        let said = [1, 2, 3, 4, 5].map(|i| (shown[i].color.as_deref(), shown[i].default.as_deref()));
+        assert_eq!(said, [(None, Some("0.5")), (None, Some("-1")), (None, None), (Some("BGR"), None), (Some("GRAYSCALE_FLOAT16"), None)]);
+        assert_eq!(DefaultValue::Float(0.1).to_string(), "0.1");
+        assert_eq!(DefaultValue::Float(f32::NEG_INFINITY).to_string(), "-inf");
         assert_eq!(interface_feature(&proto::FeatureDescription::default()).dtype, "unknown");
     }
 

@@ -7,6 +7,7 @@
 mod decode;
 mod encode;
 mod features;
+mod pipeline;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -16,4 +17,5 @@ pub use decode::decode;
 pub use encode::encode;
 pub(super) use features::interface_feature;
 pub use features::{ArrayFeature, ColorSpace, DefaultValue, FeatureNote, FeatureType, Flexibility, FunctionNotes, ModelMetadata};
+pub use pipeline::{PartLabel, PartSource, parts};
 pub use values::{Unchecked, WeightLocation, WeightLookup, WeightRecords, belongs_in_weight_file};
