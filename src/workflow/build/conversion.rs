@@ -202,8 +202,7 @@ impl<'a> Conversion<'a> {
             rule: "beyond-training",
             variants: Vec::new(),
             text: format!(
-                "{key} = {longest} is longer than the {trained} positions that the model was trained for: numbers beyond are not what it was \
-                 trained for"
+                "{key} = {longest} is longer than the {trained} positions that the model was trained for: numbers beyond are a guess"
             ),
             advice: None,
         })
