@@ -74,7 +74,7 @@ fn what_a_repository_has_is_listed_shown_and_verified() {
     let scene = published("1.0.0", &weights);
     scene.publisher().release("1.1.0", &[decoder(512, &weights)]);
     let context = scene.user("reader", Some(crate::hub_server::READ_TOKEN)).context();
-    let report = list(&context, &ListOptions { from: Some(hub_url(REPOSITORY)) }).unwrap();
+    let report = list(&context, &ListOptions { from: Some(hub_url(REPOSITORY)), ..ListOptions::default() }).unwrap();
     let versions: Vec<_> = report.packages[0].versions.iter().map(|it| it.version.to_string()).collect();
     assert_eq!((report.packages[0].package.as_str(), versions), ("tae", vec!["1.1.0".to_owned(), "1.0.0".to_owned()]));
     let shown = show(&context, &ShowOptions { request: "tae@1.0.0".parse().unwrap(), from: Some(hub_url(REPOSITORY)) }).unwrap();
@@ -132,7 +132,7 @@ fn a_hub_that_is_switched_off_is_not_asked() {
     other.options.hub.offline = true;
     assert!(other.fetch("tae").is_err());
     assert!(scene.server.hub.log().is_empty());
-    let error = list(&other.context(), &ListOptions { from: Some(hub_url(REPOSITORY)) }).unwrap_err();
+    let error = list(&other.context(), &ListOptions { from: Some(hub_url(REPOSITORY)), ..ListOptions::default() }).unwrap_err();
     assert!(error.to_string().contains("HF_HUB_OFFLINE"), "{error}");
 }
 

@@ -36,8 +36,7 @@ fn built(user: &User, checkpoint: &str) -> ShowReport {
 #[test]
 fn files_of_modules_come_and_count() {
     let scene = Scene::new();
-    let read = |name: &&str| (*name, fs::read(Path::new(&fixture()).join(name)).unwrap());
-    let files: Vec<(&str, Vec<u8>)> = FILES.iter().map(read).collect();
+    let files: Vec<(&str, Vec<u8>)> = FILES.iter().map(|name| (*name, fs::read(Path::new(&fixture()).join(name)).unwrap())).collect();
     let files: Vec<(&str, &[u8])> = files.iter().map(|(name, bytes)| (*name, bytes.as_slice())).collect();
     scene.server.with_files(MODEL, &files);
     let remote = built(&scene.user("builder", None), &format!("hf://{MODEL}"));

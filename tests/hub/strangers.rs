@@ -54,7 +54,7 @@ fn bundle(path: &str, name: &str) -> BTreeMap<String, Vec<u8>> {
 fn bundles_are_listed_as_variants() {
     let scene = scene();
     let context = scene.user("reader", None).context();
-    let report = list(&context, &ListOptions { from: Some(hub_url(STRANGER)) }).unwrap();
+    let report = list(&context, &ListOptions { from: Some(hub_url(STRANGER)), ..ListOptions::default() }).unwrap();
     assert_eq!((report.packages.len(), report.packages[0].package.as_str()), (1, "whisper_coreml"));
     assert!(report.packages[0].versions[0].version.to_string().starts_with("0.0.0+"));
     let shown = show(&context, &ShowOptions { request: "whisper_coreml".parse().unwrap(), from: Some(hub_url(STRANGER)) }).unwrap();
