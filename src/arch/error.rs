@@ -232,6 +232,9 @@ impl ArchError {
                 let near = keys.iter().filter_map(|key| Some(format!("`{}` may be meant to be `{}`; ", key.name, key.near.as_ref()?)));
                 Some(format!("{}{}", near.collect::<String>(), ignoring(keys.iter().map(|key| key.name.as_str()))))
             }
+            Self::RefusedKey { key, .. } if key == "model_type" => {
+                Some("leave `architecture` out of the component: config.json says which family the weights are of".to_owned())
+            }
             Self::RefusedKey { key, .. } => Some(ignoring(std::iter::once(key.as_str()))),
             Self::CannotIgnore { near, .. } => Some(format!("did you mean `{}`?", near.first()?)),
             Self::Quantized { .. } => Some("convert its original (unquantized) checkpoint".to_owned()),

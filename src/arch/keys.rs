@@ -66,6 +66,9 @@ const LABELS: &str = "belongs to a head, whose tensors are accounted for by them
 /// Key of configs whose weights nobody trained; its text says what they are.
 pub const STAND_IN: &str = "_mlreg_stand_in";
 
+/// Key that names the family.
+const KIND: &str = "model_type";
+
 /// The keys that mean the same for every family, unless its own table says otherwise.
 pub const COMMON_KEYS: &[ConfigKey] = &[
     read("architectures"),
@@ -208,6 +211,7 @@ pub(super) fn account(config: &Json, family: &'static str, tables: Tables, ignor
         let why = match (object.contains_key(name), rule(tables, name)) {
             (false, _) => Cow::Borrowed("config.json does not have it"),
             (true, Some(KeyRule::Read)) => Cow::Owned(format!("`{family}` reads it")),
+            (true, _) if name == KIND => Cow::Borrowed("it says which family the weights are of"),
             _ => continue,
         };
         let near = nearest(name, object.keys().map(String::as_str), 3).into_iter().filter(|near| near != name).map(str::to_owned);
@@ -389,6 +393,8 @@ pub(super) mod tests {
         assert!(config_of.is_null("mlp_bias") && !config_of.is_null("hidden_size"));
         let (text, _) = refusal(config(), &["hidden_size"]);
         assert_eq!(text, "`ignore-config` cannot name `hidden_size`: `llama` reads it");
+        let (text, _) = refusal(json!({ "model_type": "mixtral" }), &["model_type"]);
+        assert_eq!(text, "`ignore-config` cannot name `model_type`: it says which family the weights are of");
         let (text, hint) = refusal(config(), &["fooo"]);
         assert_eq!(text, "`ignore-config` cannot name `fooo`: config.json does not have it");
         assert_eq!(hint, "did you mean `foo`?");

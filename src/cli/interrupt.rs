@@ -22,6 +22,7 @@ pub fn leave_to_command() {
     TAKEN.store(true, Ordering::Relaxed);
 }
 
+#[expect(clippy::disallowed_methods, reason = "whatever runs cannot be asked to stop; what destructors would remove is removed here")]
 /// Starts to wait for signals. Without a thread or a runtime for it, signals end the process as the system does.
 pub fn watch() {
     watch_temporaries();

@@ -55,9 +55,9 @@ pub(super) struct PublishArguments {
     /// `shared` lifts equal weight files out: bundles without weights, the weight files beside them, and a `layout.json`.
     #[arg(long, default_value = "linked", hide_possible_values = true)]
     layout: LayoutChoice,
-    /// Show the numbers of FILE, which `mlreg eval --json` wrote, in the model card; may be repeated
+    /// Show the numbers of an `mlreg eval --json` document in the card
     ///
-    /// Only numbers of the release that is published are taken.
+    /// Only numbers of the release that is published are taken. May be repeated.
     #[arg(long, value_name = "FILE")]
     eval: Vec<PathBuf>,
     /// Publish what breaks apps under a compatible version

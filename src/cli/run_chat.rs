@@ -81,7 +81,8 @@ impl<'a> Terminal<'a> {
         let (sender, events) = channel();
         let stop = Arc::new(AtomicBool::new(false));
         let (lines, pressed) = (sender.clone(), Arc::clone(&stop));
-        session.context.block_on(async move { tokio::spawn(interrupts(sender, pressed)) })?;
+        let waiting = session.context.block_on(async move { drop(tokio::spawn(interrupts(sender, pressed))) });
+        waiting?;
         // It may wait for a line that never comes, and ends with the process.
         thread::spawn(move || read_lines(io::stdin().lock(), &lines));
         Ok(Self { printer: &session.printer, events, waiting: VecDeque::new(), stop, interrupted: false, failure: None })

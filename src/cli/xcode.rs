@@ -15,7 +15,7 @@ Examples:
   mlreg xcode --out Scripts
   mlreg xcode --out App/Scripts --srcroot App --target iOS17";
 
-/// Write the files of a build phase that fetches, and say how to add it and the models to a target.
+/// Write the files of an Xcode build phase that fetches.
 ///
 /// A script, lists of its inputs and outputs (`.xcfilelist`) and a dependency file (`.d`). The list of outputs has every file and folder of
 /// every bundle, as user script sandboxing wants it: commit the files. `[xcode]` in `mlreg.toml` remembers where they are, and `mlreg add`, `remove`

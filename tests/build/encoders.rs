@@ -9,7 +9,7 @@ use super::{
     Project,
     package::fixtures,
     text::{BOTH_FORMS, T5_DECODER, T5_ENCODER, bundle, cached, compare, component, golden, translator, weight_files},
-    told, toml_path,
+    told,
 };
 
 /// Builds a fixture in every form, and compares it with its `golden.safetensors`: so many outputs of all cases together in each form.

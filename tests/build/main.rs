@@ -76,7 +76,10 @@ pub(crate) fn told(error: &Error) -> String {
     let mut text = error.to_string();
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
-        text.push_str(&format!("; {cause}"));
+        // What adds a place says the same as what it adds it to.
+        if !text.ends_with(&cause.to_string()) {
+            text.push_str(&format!("; {cause}"));
+        }
         source = cause.source();
     }
     error.hints().iter().for_each(|hint| text.push_str(&format!(" | {hint}")));

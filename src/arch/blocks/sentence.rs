@@ -558,6 +558,8 @@ impl Stage for SentenceModules {
 
 #[cfg(test)]
 mod tests {
+    use std::slice;
+
     use serde_json::json;
 
     use super::*;
@@ -681,8 +683,8 @@ mod tests {
                 .starts_with("modules.json: found CNN, expected Transformer")
         );
         assert!(of(&[transformer.clone(), layer.clone()]).starts_with("modules.json: found Dense, expected Pooling behind"));
-        assert!(of(&[transformer.clone()]).starts_with("modules.json: found none, expected a module Pooling"));
-        assert!(of(&[pooling.clone()]).contains("found Pooling at place 0, expected one Transformer"));
+        assert!(of(slice::from_ref(&transformer)).starts_with("modules.json: found none, expected a module Pooling"));
+        assert!(of(slice::from_ref(&pooling)).contains("found Pooling at place 0, expected one Transformer"));
         assert!(of(&[transformer.clone(), transformer.clone()]).contains("found Transformer at place 1"));
         assert!(of(&[module("Transformer", "0_Transformer")]).contains("one in `0_Transformer`"));
         assert!(of(&[transformer.clone(), pooling.clone(), pooling.clone()]).contains("a second one"));

@@ -205,8 +205,8 @@ fn slice_rewritten(tag: &str, tokens: &[Token]) -> Option<String> {
         let close = operand(tokens, open)?;
         let mut depth = 0_usize;
         let mut colons = Vec::new();
-        for at in open + 1..close {
-            match tokens[at].kind {
+        for (at, token) in tokens.iter().enumerate().take(close).skip(open + 1) {
+            match token.kind {
                 Kind::Open => depth += 1,
                 Kind::Close => depth = depth.checked_sub(1)?,
                 Kind::Operator if depth == 0 && text(at) == ":" => colons.push(at),

@@ -116,7 +116,7 @@ fn printf(text: &str, values: &Value) -> Result<String, Error> {
     let may_stay =
         fillings.mapping.is_some() || matches!(values.kind(), ValueKind::Seq | ValueKind::Iterable) && fillings.positional.len() == 1;
     let all_used = fillings.used >= fillings.positional.len();
-    if !all_used && !(may_stay && values.downcast_object_ref::<Tuple>().is_none()) {
+    if !all_used && (!may_stay || values.downcast_object_ref::<Tuple>().is_some()) {
         return Err(wrong("not all arguments converted during string formatting"));
     }
     Ok(out + rest)
@@ -577,7 +577,7 @@ fn string_method(text: &str, name: &str, arguments: &[Value]) -> Result<Option<V
             Value::from(text.chars().map(letter).collect::<String>())
         }
         "casefold" => Value::from(text.to_lowercase().replace('ß', "ss")),
-        "isdecimal" => Value::from(!text.is_empty() && text.chars().all(|letter| letter.is_numeric() && letter.to_digit(10).is_some())),
+        "isdecimal" => Value::from(!text.is_empty() && text.chars().all(|letter| letter.is_ascii_digit())),
         "expandtabs" | "translate" | "maketrans" | "encode" | "isidentifier" | "isprintable" | "istitle" => {
             return Err(wrong(format!("templates that call `{name}` of a text are not supported")));
         }

@@ -53,7 +53,7 @@ pub(super) fn document(vocabulary: &Map<String, Json>, merges: &str, settings: &
         return Err(Refusal::Class { class: class.to_owned(), known });
     };
     let pairs =
-        merges.lines().enumerate().filter(|(index, line)| !line.trim().is_empty() && !(*index == 0 && line.starts_with("#version")));
+        merges.lines().enumerate().filter(|(index, line)| !line.trim().is_empty() && (*index != 0 || !line.starts_with("#version")));
     let pair = |(index, line): (usize, &str)| match line.split_whitespace().collect::<Vec<_>>().as_slice() {
         [left, right] => Ok(json!([left, right])),
         _ => Err(Refusal::Merge { line: index + 1, found: line.to_owned() }),

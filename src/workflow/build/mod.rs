@@ -310,7 +310,7 @@ enum Input<'a> {
         /// What keeps those of the Hub on this machine.
         _links: Option<TempDir>,
     },
-    Files(PlainFiles),
+    Files(Box<PlainFiles>),
 }
 
 impl<'a> Package<'a> {
@@ -446,7 +446,7 @@ fn look<'a>(context: &Context, hashing: &Hashing, component: &'a Component, fold
         }
         ComponentKind::Files(files) => {
             let plans = component.variants().map_err(BuildError::from)?;
-            (Input::Files(PlainFiles::look(context, &component.name, folder, files)?), plans)
+            (Input::Files(Box::new(PlainFiles::look(context, &component.name, folder, files)?)), plans)
         }
     })
 }

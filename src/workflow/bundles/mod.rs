@@ -255,7 +255,7 @@ pub(super) fn plain_files(context: &Context, subject: &BundleSubject) -> Result<
         BundleSubject::Folder(path) => {
             let path = context.directory().join(path);
             let folder = path.parent().filter(|folder| crate::fetch::is_placed(folder));
-            Ok(folder.map(|folder| placed::plain_files(folder)).transpose().map_err(BundleError::from)?.unwrap_or_default())
+            Ok(folder.map(placed::plain_files).transpose().map_err(BundleError::from)?.unwrap_or_default())
         }
         BundleSubject::Placed(path) => Ok(placed::plain_files(&context.directory().join(path)).map_err(BundleError::from)?),
         BundleSubject::Package(request) => {

@@ -385,7 +385,7 @@ mod tests {
             inputs.into_keys().collect::<Vec<_>>()
         };
         assert_eq!(named(&[feature("float32", &[1, 4]), gain.clone()]), ["x"]);
-        assert_eq!(named(&[gain.clone()]), ["other"]);
+        assert_eq!(named(std::slice::from_ref(&gain)), ["other"]);
         let given = Given { entries: [("p".to_owned(), Entry::Picture("p.png".into(), picture()))].into() };
         let features = [feature("float32", &[1, 4]), Feature { name: "image".to_owned(), ..image(ColorSpace::Rgb, &[1, 3, 1, 2]) }];
         let inputs = given.inputs(&features, PictureChoice::default(), &mut PictureNotes::default()).unwrap();
