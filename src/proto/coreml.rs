@@ -271,8 +271,10 @@ pub struct Model {
 pub mod model {
     #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
     pub enum Type {
+        /// A `PipelineClassifier`.
         #[prost(bytes, tag = "200")]
         PipelineClassifier(::prost::bytes::Bytes),
+        /// A `PipelineRegressor`.
         #[prost(bytes, tag = "201")]
         PipelineRegressor(::prost::bytes::Bytes),
         /// A `Pipeline`.
@@ -350,7 +352,7 @@ pub mod model {
     }
 }
 /// Models that run one behind the other.
-#[derive(Clone, PartialEq, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Pipeline {
     /// Each a `Model`.
     #[prost(bytes = "bytes", repeated, tag = "1")]
@@ -359,13 +361,13 @@ pub struct Pipeline {
     pub names: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// A pipeline whose last model is a classifier.
-#[derive(Clone, PartialEq, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PipelineClassifier {
     #[prost(message, optional, tag = "1")]
     pub pipeline: ::core::option::Option<Pipeline>,
 }
 /// A pipeline whose last model is a regressor.
-#[derive(Clone, PartialEq, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PipelineRegressor {
     #[prost(message, optional, tag = "1")]
     pub pipeline: ::core::option::Option<Pipeline>,
