@@ -128,6 +128,14 @@ pub enum ArchError {
         /// Some names that are there.
         found: Vec<String>,
     },
+    /// A tensor of 8 bit floats without the scale that others have.
+    #[error(
+        "tensor `{name}` has 8 bit floats and no scale: expected `{name}_scale` or `{name}_scale_inv`, since the checkpoint is quantized"
+    )]
+    NoScale {
+        /// Its name.
+        name: String,
+    },
     /// A tensor of another shape.
     #[error("tensor `{name}` has the shape {found:?}, expected {expected}")]
     TensorShape {

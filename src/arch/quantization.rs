@@ -1,6 +1,6 @@
 //! How a checkpoint says that its weights are quantized, and by which method.
 
-use serde_json::Value as Json;
+use serde_json::{Map, Value as Json};
 
 /// The keys under which configs say so: transformers, MLX, and compressed-tensors' older name.
 const KEYS: [&str; 3] = ["quantization_config", "quantization", "compression_config"];
@@ -33,7 +33,15 @@ impl Quantization {
     }
 
     fn read(key: &'static str, table: &Json) -> Option<Self> {
-        let table = table.as_object().filter(|table| !table.is_empty())?;
+        let is_nothing =
+            matches!(table, Json::Null | Json::Bool(false)) || table.as_str() == Some("") || table.as_array().is_some_and(Vec::is_empty);
+        let Some(table) = table.as_object() else {
+            let method = table.as_str().unwrap_or("unknown method").chars().take(40).collect();
+            return (!is_nothing).then_some(Self { key, method, bits: None, block: None, is_read: false });
+        };
+        if table.is_empty() {
+            return None;
+        }
         let flag = |name: &str| table.get(name).and_then(Json::as_bool) == Some(true);
         let text = |name: &str| table.get(name).and_then(Json::as_str).map(str::to_owned);
         let number = |name: &str| table.get(name).and_then(Json::as_u64);
@@ -64,7 +72,13 @@ impl Quantization {
         let bits = bits.or_else(|| FLOAT_METHODS.contains(&method.as_str()).then_some(8));
         let bits = bits.or_else(|| (method == "mxfp4").then_some(4));
         let plain = text("format").is_none_or(|format| PLAIN_FORMATS.contains(&format.as_str()));
-        let is_read = FLOAT_METHODS.contains(&method.as_str()) || (method == PACKED && is_float && plain && bits == Some(8));
+        // Rotations at run time, and weights of which zeros are left out.
+        let is_empty = |value: &Json| value.is_null() || value.as_object().is_some_and(Map::is_empty);
+        let is_dense = |value: &Json| value.get("format").and_then(Json::as_str) == Some("dense");
+        let plain = plain
+            && table.get("transform_config").is_none_or(is_empty)
+            && table.get("sparsity_config").is_none_or(|value| is_empty(value) || is_dense(value));
+        let is_read = plain && (FLOAT_METHODS.contains(&method.as_str()) || (method == PACKED && is_float && bits == Some(8)));
         Some(Self { key, method, bits, block, is_read })
     }
 
@@ -121,6 +135,15 @@ mod tests {
             ),
             ("quantization", json!({ "group_size": 64, "bits": 4 }), "mlx, 4 bits", false),
             ("quantization_config", json!({ "group_size": 64, "bits": 8 }), "mlx, 8 bits", false),
+            (
+                "quantization_config",
+                json!({ "quant_method": "compressed-tensors", "format": "float-quantized", "config_groups": group("float", 8),
+                    "transform_config": { "config_groups": { "R3": { "type": "hadamard" } } } }),
+                "compressed-tensors, 8 bits",
+                false,
+            ),
+            ("quantization_config", json!("gptq"), "gptq", false),
+            ("quantization_config", json!(["x"]), "unknown method", false),
             ("quantization_config", json!({ "foo": 1 }), "unknown method", false),
         ] {
             let quantization = Quantization::of(&json!({ key: table })).unwrap();

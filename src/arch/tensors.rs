@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
 };
 
-use super::ArchError;
+use super::{ArchError, Quantization};
 use crate::{
     checkpoint::Weights,
     mil::{Constant, DataType, Recipe},
@@ -22,6 +22,8 @@ pub struct Tensors<'a> {
     equal: BTreeMap<String, String>,
     /// Rows and columns of the blocks of 8 bit floats that have one scale.
     blocks: Option<[u64; 2]>,
+    /// Whether 8 bit floats mean nothing without a scale.
+    needs_scales: bool,
 }
 
 /// What a name ends with whose tensor is no weight, and why it is left out.
@@ -44,12 +46,23 @@ fn is_no_weight(name: &str) -> Option<&'static str> {
 impl<'a> Tensors<'a> {
     /// The tensors of `weights` whose names start with `prefix` (which includes its dot).
     pub fn new(weights: &'a dyn Weights, prefix: &str, compute: DataType) -> Self {
-        Self { weights, prefix: prefix.to_owned(), compute, used: RefCell::default(), equal: equal_tensors(weights, prefix), blocks: None }
+        let is_scale =
+            |name: &str| ["weight_scale", "_scale_inv", "_scale"].iter().any(|end| name.ends_with(end)) && is_no_weight(name).is_none();
+        Self {
+            weights,
+            prefix: prefix.to_owned(),
+            compute,
+            used: RefCell::default(),
+            equal: equal_tensors(weights, prefix),
+            blocks: None,
+            needs_scales: weights.names().any(is_scale),
+        }
     }
 
-    /// With scales for blocks of so many rows and columns, where tensors are 8 bit floats and have scales.
-    pub fn with_blocks(self, blocks: Option<[u64; 2]>) -> Self {
-        Self { blocks, ..self }
+    /// As the config says that weights are quantized: 8 bit floats have scales, maybe for blocks of so many rows and columns.
+    pub fn quantized(self, quantization: Option<&Quantization>) -> Self {
+        let blocks = quantization.and_then(|quantization| quantization.block);
+        Self { blocks, needs_scales: self.needs_scales || quantization.is_some(), ..self }
     }
 
     /// Names without the prefix, sorted.
@@ -109,6 +122,7 @@ impl<'a> Tensors<'a> {
         let scales = ["_scale_inv", "_scale"].map(|end| format!("{full}{end}"));
         match scales.iter().find(|name| self.weights.info(name).is_some()) {
             Some(scales) => self.dequantized(&stored, full, scales),
+            None if self.needs_scales => Err(ArchError::NoScale { name: full.to_owned() }),
             None => Ok(stored),
         }
     }
@@ -253,18 +267,26 @@ mod tests {
     fn floats_of_8_bits_are_scaled() {
         let mut weights = MemoryWeights::default();
         let mut float8 = |name: &str| weights.insert(name, CheckpointDtype::F8E4M3, &[2, 2], vec![0x38, 0x40, 0x44, 0x48]);
-        ["plain", "one", "rows", "blocks", "wrong"].into_iter().for_each(&mut float8);
+        ["one", "rows", "blocks", "wrong", "without"].into_iter().for_each(&mut float8);
         weights.insert_f32("one_scale", &[], &[2.0]);
         weights.insert_f32("rows_scale", &[2, 1], &[2.0, 3.0]);
         weights.insert_f32("blocks_scale_inv", &[2, 1], &[2.0, 3.0]);
         weights.insert_f32("wrong_scale_inv", &[1, 2], &[2.0, 3.0]);
+        let quantization =
+            Quantization::of(&serde_json::json!({ "quantization_config": { "quant_method": "fp8", "weight_block_size": [1, 128] } }));
+        let quantization = quantization.unwrap();
         let tensors = Tensors::new(&weights, "", DataType::Float32);
-        let blocks = Tensors::new(&weights, "", DataType::Float32).with_blocks(Some([1, 128]));
+        assert!(matches!(tensors.get("without"), Err(ArchError::NoScale { .. })));
+        let blocks = Tensors::new(&weights, "", DataType::Float32).quantized(Some(&quantization));
+        assert!(matches!(blocks.get("without"), Err(ArchError::NoScale { .. })));
+        let mut unscaled = MemoryWeights::default();
+        unscaled.insert("plain", CheckpointDtype::F8E4M3, &[2, 2], vec![0x38, 0x40, 0x44, 0x48]);
+        let plain = Tensors::new(&unscaled, "", DataType::Float32);
         let numbers = |tensors: &Tensors<'_>, name: &str| {
-            let bytes = crate::checkpoint::evaluate_to_vec(&tensors.get(name).unwrap(), &weights).unwrap();
+            let bytes = crate::checkpoint::evaluate_to_vec(&tensors.get(name).unwrap(), tensors.weights).unwrap();
             bytes.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect::<Vec<f32>>()
         };
-        assert_eq!(numbers(&tensors, "plain"), [1.0, 2.0, 3.0, 4.0]);
+        assert_eq!(numbers(&plain, "plain"), [1.0, 2.0, 3.0, 4.0]);
         assert_eq!(numbers(&tensors, "one"), [2.0, 4.0, 6.0, 8.0]);
         assert_eq!(numbers(&tensors, "rows"), [2.0, 4.0, 9.0, 12.0]);
         assert_eq!(numbers(&blocks, "blocks"), [2.0, 4.0, 9.0, 12.0]);

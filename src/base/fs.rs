@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Write},
+    io::{self, Read, Write},
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
@@ -17,6 +17,24 @@ const LEFT_BEHIND: Duration = Duration::from_secs(60 * 60);
 /// More links in a row are a loop, as Linux counts.
 const MOST_LINKS: usize = 40;
 const USUAL_MODE: u32 = 0o644;
+
+/// The bytes of a regular file that has at most `limit` of them.
+///
+/// # Errors
+/// `InvalidData` for a longer file, `InvalidInput` for what is no file, or what the file system says.
+pub fn read_at_most(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let metadata = fs::metadata(path)?;
+    if !metadata.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
+    }
+    let mut bytes = Vec::new();
+    File::open(path)?.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        let found = metadata.len();
+        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("it has {found} bytes, expected at most {limit}")));
+    }
+    Ok(bytes)
+}
 
 /// A file written beside its final place and renamed there by [`AtomicFile::commit`]; dropped without that, it leaves nothing.
 ///

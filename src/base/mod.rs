@@ -18,7 +18,7 @@ mod url;
 
 pub use digest::{Blake3, BlobHasher, Digest, DigestError, DigestHasher, HashedBytes};
 pub use folder::{EntryKind, Folder, FolderError, free_bytes, read_plain};
-pub use fs::{AtomicFile, remove_dir_all_writable, remove_left_behind, sync_parent};
+pub use fs::{AtomicFile, read_at_most, remove_dir_all_writable, remove_left_behind, sync_parent};
 pub use mapped::{map_file, release_mapped};
 pub use name::{NameError, PackageName, Tag};
 pub use names::{ClashKind, PathClash, PathTree, escaped_name, name_key, name_problem};

@@ -140,9 +140,8 @@ impl Printer {
             body: &'a T,
         }
         let document = Document { schema: format!("mlreg/cli/{kind}/1"), body };
-        let mut bytes = serde_json::to_vec_pretty(&document).map_err(|error| CommandError::Output(error.into()))?;
-        bytes.push(b'\n');
-        write_data(&bytes)
+        let text = serde_json::to_string_pretty(&document).map_err(|error| CommandError::Output(error.into()))?;
+        write_data((visible::json(&text) + "\n").as_bytes())
     }
 
     /// Prints text as data. What a terminal would obey is shown escaped.

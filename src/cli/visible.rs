@@ -1,8 +1,8 @@
 //! Text of strangers, made safe for a terminal: what would move the cursor, change its state or reorder letters is shown escaped.
 //!
 //! Descriptions, licences, names in bundles, file names and messages of servers all end in this process's streams, and nobody checks them for
-//! control characters where they are read. So every text goes through here on its way out, and styles are added afterwards. Documents of
-//! `--json` need none of it, since JSON escapes control characters itself.
+//! control characters where they are read. So every text goes through here on its way out, and styles are added afterwards. In documents of
+//! `--json` the same characters are written in JSON's own escapes, which mean the same to who parses them.
 
 /// The text as a single line: control characters (C0, DEL, C1), line and paragraph separators and bidirectional overrides are escaped.
 pub fn line(text: &str) -> String {
@@ -12,6 +12,19 @@ pub fn line(text: &str) -> String {
 /// As [`line`], but line feeds and tabs stay: for messages of several lines.
 pub fn lines(text: &str) -> String {
     escaped(text, |character| is_unsafe(character) && !matches!(character, '\n' | '\t'))
+}
+
+/// A JSON document whose texts have these characters escaped. JSON itself escapes C0 alone; outside of texts none of them but line feeds stands.
+pub fn json(document: &str) -> String {
+    let mut out = String::with_capacity(document.len());
+    for character in document.chars() {
+        match character {
+            '\n' => out.push(character),
+            _ if is_unsafe(character) => out.push_str(&format!("\\u{:04x}", u32::from(character))),
+            _ => out.push(character),
+        }
+    }
+    out
 }
 
 fn is_unsafe(character: char) -> bool {
@@ -39,6 +52,14 @@ mod tests {
         for character in (0..=0x10_ffff).filter_map(char::from_u32).filter(|character| character.is_control()) {
             assert!(!line(&character.to_string()).contains(character), "{character:?}");
         }
+    }
+
+    #[test]
+    fn documents_mean_what_they_meant() {
+        let value = serde_json::json!({ "a\u{9b}": "\u{7f}\u{202e}\u{1b}\n größer" });
+        let shown = json(&serde_json::to_string_pretty(&value).unwrap());
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), value);
+        assert_eq!(shown, "{\n  \"a\\u009b\": \"\\u007f\\u202e\\u001b\\n größer\"\n}");
     }
 
     #[test]

@@ -10,7 +10,10 @@
 //! In `shared` every `weights/*.bin` is lifted out, also one that a single bundle wants: so a bundle stays as it is when others join.
 //! Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use semver::Version;
 use serde::{Deserialize, Serialize};
@@ -18,7 +21,7 @@ use serde_json::{Map, Value};
 
 use super::FetchError;
 use crate::{
-    base::{Blake3, Digest, PackageName, PathClash, PathTree, RelativePath, Target, limits, name_key},
+    base::{Blake3, Digest, FolderError, PackageName, PathClash, PathTree, RelativePath, Target, limits, name_key, read_plain},
     manifest::release::{BundleKind, FileEntry, Release, Variant},
 };
 
@@ -202,6 +205,14 @@ impl Proof {
             check_names(name, files.chain(bundle.folders.iter().map(|path| (path.as_str(), false))))?;
         }
         Ok(proof)
+    }
+
+    /// Reads the proof of a placed folder, which is no link; `None` where it is damaged.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is longer than a proof may be.
+    pub fn read(folder: &Path) -> Result<Option<Self>, FolderError> {
+        Ok(Self::parse(&read_plain(&folder.join(PROOF_NAME), limits::INDEX_BYTES)?))
     }
 
     /// Reads a proof; `None` for anything else: one with a changed byte, of a later schema, or with names that lead out of its folder.

@@ -148,9 +148,9 @@ impl<'a> Destination<'a> {
         let is_ours = |proof: &Proof| proof.package == *package;
         let journal = Journal::read(store, &folder).filter(|journal| journal.proof.as_ref().is_none_or(is_ours));
         let recorded = journal.as_ref().and_then(|journal| journal.proof.clone());
-        let written = match read_plain(&folder.join(PROOF_NAME), INDEX_BYTES) {
+        let written = match Proof::read(&folder) {
             Err(error @ FolderError::Link { .. }) => return Err(error.into()),
-            other => other.ok().and_then(|bytes| Proof::parse(&bytes)).filter(is_ours),
+            other => other.ok().flatten().filter(is_ours),
         };
         let mut owned = BTreeSet::from([PROOF_NAME.to_owned()]);
         owned.extend(journal.iter().flat_map(|journal| journal.names.iter().cloned()));

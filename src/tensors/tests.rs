@@ -497,6 +497,9 @@ fn jpeg_files_that_are_no_pictures_say_why() {
         let problem = parse(&bytes[..end]);
         assert!(matches!(problem, PictureProblem::Truncated | PictureProblem::Jpeg(_)), "{end}: {problem:?}");
     }
+    // Phones append a film to the picture, in which any bytes may occur.
+    let film = [&bytes[..], b"ftyp-mp4\xff\xda\x00\x01"].concat();
+    assert_eq!(Image::parse(&film).unwrap().size(), (12, 8));
     let frame = bytes.windows(2).position(|marker| marker == [0xff, 0xc0]).unwrap();
     let mut large = bytes.clone();
     large[frame + 5..frame + 9].fill(0xff);

@@ -9,7 +9,7 @@ use super::{Context, Error};
 use crate::{
     base::{Digest, PackageName},
     manifest::{nearest, release::Release},
-    store::Store,
+    store::{Store, StoreError},
 };
 
 /// A package and, where it is said, one version of it.
@@ -213,7 +213,12 @@ fn unneeded(store: &Store, removed: &[RemovedRelease]) -> Result<u64, Error> {
     let (mut gone, mut needed) = (BTreeMap::new(), BTreeSet::new());
     for package in store.packages()? {
         for version in store.releases(&package)? {
-            let Some((digest, bytes)) = store.release(&package, &version)? else { continue };
+            // One whose manifest is damaged names no blobs, and is no reason to keep others.
+            let found = match store.release(&package, &version) {
+                Err(StoreError::DamagedRecord { .. }) => continue,
+                found => found?,
+            };
+            let Some((digest, bytes)) = found else { continue };
             let Ok(release) = Release::parse(&bytes) else { continue };
             if removed.contains(&digest) {
                 gone.extend(release.blobs.keys().filter_map(|blob| Some((*blob, store.blob_size(blob)?))));

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::{Context, Error, ErrorKind, PackageRequest};
 use crate::{
     base::{Digest, PackageName, RemoteUrl, Tag, Target},
+    fetch::FetchError,
     manifest::{
         ReleaseError, nearest,
         release::{BundleKind, Compiled, Delivery, Interface, Release, Source, Variant},
@@ -164,6 +165,10 @@ pub fn show(context: &Context, options: &ShowOptions) -> Result<ShowReport, Erro
     };
     let (package, version) = (options.request.package.clone(), found.version.clone());
     let release = Release::parse(&found.bytes).map_err(|source| ShowError::Manifest { package, version: Box::new(version), source })?;
+    let (expected, named) = (format!("{}@{}", options.request.package, found.version), format!("{}@{}", release.package, release.version));
+    if named != expected {
+        return Err(FetchError::WrongRelease { origin: found.source, expected, found: named }.into());
+    }
     Ok(report(found, release))
 }
 

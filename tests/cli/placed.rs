@@ -98,3 +98,16 @@ fn a_folder_does_not_hide_a_package() {
     assert_eq!(report["path"], "encoder-s32-float32-ios17");
     assert!(!report["weights"].as_array().unwrap().is_empty());
 }
+
+#[cfg(unix)]
+#[test]
+fn a_proof_is_a_file_of_a_sensible_length() {
+    let sandbox = Sandbox::new();
+    fs::create_dir(sandbox.path("Mini")).unwrap();
+    let proof = sandbox.path("Mini/.mlreg.json");
+    std::os::unix::fs::symlink("/etc/hostname", &proof).unwrap();
+    assert!(fails(&sandbox, &["run", "./Mini", "--text", "x"]).stderr.contains(".mlreg.json"));
+    fs::remove_file(&proof).unwrap();
+    fs::File::create(&proof).unwrap().set_len(3 << 30).unwrap();
+    assert!(fails(&sandbox, &["run", "./Mini", "--text", "x"]).stderr.contains("67108864"));
+}

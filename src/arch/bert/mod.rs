@@ -196,6 +196,7 @@ impl Architecture for Family {
 
     fn load(&self, documents: &Documents, weights: &Arc<dyn Weights>, options: &LoadOptions) -> Result<Network, ArchError> {
         let config = Config::of(documents, self)?;
+        self.refuse_kin(documents)?;
         let (part, described) = self.part(options, config)?;
         let sizes = Sizes::read(config, self.counts_from_padding)?;
         one_name_per_norm(weights.as_ref())?;
@@ -226,6 +227,21 @@ impl Architecture for Family {
 }
 
 impl Family {
+    /// Refuses a config that names no family and has the numbers of RoBERTa's, whose tensors are called the same and whose positions are not.
+    fn refuse_kin(&self, documents: &Documents) -> Result<(), ArchError> {
+        let Some(config) = documents.config.as_ref().filter(|_| !self.counts_from_padding) else { return Ok(()) };
+        let number = |key: &str| config.get(key).and_then(Json::as_u64);
+        let is_named = ["model_type", "architectures"].iter().any(|key| config.get(key).is_some_and(|value| !value.is_null()));
+        if is_named || (number("type_vocab_size") != Some(1) && number("pad_token_id") != Some(1)) {
+            return Ok(());
+        }
+        Err(ArchError::Document {
+            document: "config.json".to_owned(),
+            expected: "the `model_type` of a BERT".to_owned(),
+            found: "no `model_type`, and one token type or padding by token 1, as RoBERTa and its kin have".to_owned(),
+        })
+    }
+
     /// Checks that every tensor was read, or is left out for a reason.
     fn account(&self, tensors: &Tensors<'_>, part: Part, described: Option<Part>, prefix: &str) -> Result<(), ArchError> {
         let starts = |name: &str, starts: &[&str]| starts.iter().any(|start| name.starts_with(start));

@@ -135,8 +135,8 @@ impl Architecture for Family {
         let config = Config::of(documents, self)?;
         let settings = (self.settings)(config, Settings::read(config, &self.defaults)?)?;
         let ends = settings::end_tokens(config, documents.others.get(GENERATION), self.defaults.end)?;
-        let blocks = documents.config.as_ref().and_then(Quantization::of).and_then(|quantization| quantization.block);
-        let tensors = Tensors::new(weights.as_ref(), "", options.compute).with_blocks(blocks);
+        let quantization = documents.config.as_ref().and_then(Quantization::of);
+        let tensors = Tensors::new(weights.as_ref(), "", options.compute).quantized(quantization.as_ref());
         let reader = Reader { tensors: &tensors, prefix: reader::prefix(weights.as_ref()), settings: &settings, options };
         let network = match options.part.as_deref() {
             Some(ENCODER) => {

@@ -12,7 +12,7 @@ use super::PickleProblem;
 pub(super) const LONGEST: u64 = 32 << 20;
 
 /// A value's place in [`Values`].
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Id(u32);
 
 /// What a pickle builds, as far as tensors are concerned.

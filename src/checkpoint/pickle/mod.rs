@@ -12,7 +12,7 @@ mod problem;
 
 pub use problem::PickleProblem;
 
-use std::ops::Range;
+use std::{collections::HashSet, ops::Range};
 
 use self::{
     archive::Entries,
@@ -53,11 +53,17 @@ pub fn read(file: &[u8]) -> Result<StoredTensors, PickleProblem> {
 
 /// The tensors of the state dict that `top` is or holds.
 fn tensors(values: &Values<'_>, top: Id, storages: &Storages<'_>) -> Result<StoredTensors, PickleProblem> {
-    let mut tensors = StoredTensors::new();
+    let (mut tensors, mut seen) = (StoredTensors::new(), HashSet::new());
     for &(key, value) in state_dict(values, top)? {
-        let Some(name) = values.text(key) else { continue };
+        let name = values.text(key).unwrap_or("a key that is no text");
         let reader = TensorReader { values, storages, name };
-        let Some(tensor) = reader.read(value)? else { continue };
+        let tensor = if values.text(key).is_some() { reader.read(value)? } else { None };
+        let Some(tensor) = tensor else {
+            if holds_tensors(values, value, &mut seen) {
+                return Err(PickleProblem::Nested { key: name.to_owned() });
+            }
+            continue;
+        };
         if tensors.insert(name.to_owned(), tensor).is_some() {
             return Err(PickleProblem::RepeatedTensor { tensor: name.to_owned() });
         }
@@ -88,6 +94,24 @@ fn state_dict<'v>(values: &'v Values<'_>, top: Id) -> Result<&'v [(Id, Id)], Pic
         keys: &KEYS,
         found: entries.iter().filter_map(|(key, _)| values.text(*key)).take(20).map(str::to_owned).collect(),
     })
+}
+
+/// Whether a value of a state dict is a tensor or holds one at any depth. What was seen before held none, and is not looked at again.
+fn holds_tensors(values: &Values<'_>, value: Id, seen: &mut HashSet<Id>) -> bool {
+    let mut waiting = vec![value];
+    while let Some(id) = waiting.pop() {
+        if !seen.insert(id) {
+            continue;
+        }
+        match values.get(id) {
+            Value::Call { callable, args } if rebuild(values, id).is_none() => waiting.extend([*callable, *args]),
+            Value::Call { .. } => return true,
+            Value::Tuple(ids) | Value::List(ids) => waiting.extend(ids),
+            Value::Dict(entries) => waiting.extend(entries.iter().map(|&(_, value)| value)),
+            _ => {}
+        }
+    }
+    false
 }
 
 /// The function that would make the tensor, and its arguments, behind what wraps parameters and subclasses of tensors.
@@ -161,6 +185,11 @@ impl TensorReader<'_, '_> {
             _ => return Err(PickleProblem::Function { tensor: self.name.to_owned(), function: function.to_owned() }),
         };
         let [storage, offset, shape, strides, ..] = args else { return Err(self.malformed("a storage, offset, size and stride")) };
+        // Behind the hooks, and in v3 behind the dtype: whether the numbers are meant with another sign or conjugate.
+        let bits = args.get(if dtype.is_some() { 7 } else { 6 }).and_then(|&bits| self.values.dict(bits)).unwrap_or_default();
+        if bits.iter().any(|&(_, bit)| !matches!(self.values.get(bit), Value::Bool(false))) {
+            return Err(self.malformed("numbers as they stand, neither negated nor conjugate"));
+        }
         let storage = self.storage(*storage, dtype)?;
         let offset = self.values.int(*offset).and_then(|offset| u64::try_from(offset).ok()).ok_or_else(|| self.malformed("an offset"))?;
         let shape = self.numbers(*shape, "a size")?;

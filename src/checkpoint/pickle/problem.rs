@@ -3,6 +3,12 @@
 /// Why a torch checkpoint cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PickleProblem {
+    /// Tensors below a key that should hold one.
+    #[error("its state dict has tensors below `{key}`, which is no tensor: expected a tensor for every name")]
+    Nested {
+        /// The key.
+        key: String,
+    },
     /// No zip archive.
     #[error("it is no zip archive")]
     NotZip,

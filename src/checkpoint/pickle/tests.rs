@@ -165,6 +165,16 @@ fn what_cannot_be_read_is_refused_and_never_left_out() {
     };
     assert_eq!(long(b"\xFF"), "the description of tensor `t` needs a size");
     assert_eq!(long(b"\xFF\0"), "tensor `t` needs 255 elements of its storage, which has 4");
+    // A tensor that is meant negated, and tensors that lie deeper than names say.
+    let plain = tensor("FloatStorage", 0, &[4], &[1]);
+    let negated = [&plain[..plain.len() - 2], b"}", &text("neg")[..], b"\x88stR"].concat();
+    assert!(of(negated).ends_with("needs numbers as they stand, neither negated nor conjugate"));
+    let beside = |more: &[u8]| {
+        problem(&archive(&[("a/data.pkl", &[b"\x80\x02}", &text("t")[..], &plain, b"s", more, b"s."].concat()), ("a/data/0", &[7; 16])]))
+    };
+    let below = [&text("head")[..], b"}", &text("weight")[..], &plain, b"s"].concat();
+    assert_eq!(beside(&below), "its state dict has tensors below `head`, which is no tensor: expected a tensor for every name");
+    assert!(beside(&[b"K\x03", &plain[..]].concat()).contains("below `a key that is no text`"));
     let sparse = b"ctorch._utils\n_rebuild_sparse_tensor\n)R";
     assert_eq!(of(sparse.to_vec()), "tensor `t` is made by `_rebuild_sparse_tensor`, expected a dense tensor");
     let short = b"ctorch._utils\n_rebuild_tensor_v2\n)R";

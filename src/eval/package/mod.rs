@@ -14,7 +14,7 @@ use memmap2::Mmap;
 
 use super::{ConstantSource, Interpreter, Operators, SourceError};
 use crate::{
-    base::{RelativePath, map_file},
+    base::{RelativePath, limits, map_file, read_at_most},
     emit::coreml::{BlobError, BlobRecord, CoreMlError, ModelMetadata, PackageManifest, WeightRecords, blob},
     manifest::release::Interface,
     mil::{Program, Recipe, RecipeKind},
@@ -26,6 +26,8 @@ pub type Files = BTreeMap<RelativePath, PathBuf>;
 const MANIFEST: &str = "Manifest.json";
 /// How deep folders of weight files may lie in each other.
 const MOST_FOLDERS: usize = 8;
+/// No message of protobuf is longer.
+const LONGEST_SPECIFICATION: u64 = 2 << 30;
 
 /// Why a package cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -70,7 +72,8 @@ impl Package {
     /// When files are missing or damaged, or contradict each other.
     pub fn open(folder: &Path) -> Result<Self, PackageError> {
         let mut files = Files::new();
-        walk(folder, None, MOST_FOLDERS, &mut files)?;
+        let root = fs::canonicalize(folder).map_err(|source| PackageError::Io { path: folder.to_owned(), source })?;
+        walk(folder, None, &mut vec![root], &mut files)?;
         Self::of_files(folder, &files)
     }
 
@@ -81,15 +84,16 @@ impl Package {
     pub fn of_files(name: &Path, files: &Files) -> Result<Self, PackageError> {
         let io = |path: &Path, source| PackageError::Io { path: path.to_owned(), source };
         let content = |path: &Path, source| PackageError::Content { path: path.to_owned(), source: Box::new(source) };
-        let read = |path: &RelativePath| match files.get(path) {
-            Some(file) => fs::read(file).map_err(|source| io(&path.below(name), source)),
+        let read = |path: &RelativePath, limit: u64| match files.get(path) {
+            Some(file) => read_at_most(file, limit).map_err(|source| io(&path.below(name), source)),
             None => Err(io(&path.below(name), io::ErrorKind::NotFound.into())),
         };
         let manifest: RelativePath = MANIFEST.parse().expect("a plain name");
         let manifest_path = manifest.below(name);
-        let manifest = PackageManifest::parse(&read(&manifest)?).map_err(|source| content(&manifest_path, source))?;
+        let manifest =
+            PackageManifest::parse(&read(&manifest, limits::SMALL_DOCUMENT_BYTES)?).map_err(|source| content(&manifest_path, source))?;
         let model = manifest.specification().ok_or_else(|| PackageError::NoSpecification { path: manifest_path.clone() })?;
-        let bytes = read(&model)?;
+        let bytes = read(&model, LONGEST_SPECIFICATION)?;
         let weights = MappedWeights::beside(&model, files)?;
         let model = Model::read(Bytes::from(bytes), &weights).map_err(|source| content(&model.below(name), source))?;
         Ok(Self { model, weights })
@@ -169,18 +173,29 @@ impl WeightRecords for MappedWeights {
     }
 }
 
-/// Finds the files below `folder`; what has a name that no package can have is passed over.
-fn walk(folder: &Path, base: Option<&RelativePath>, depth: usize, files: &mut Files) -> Result<(), PackageError> {
+/// Finds the files below `folder`, whose real path is the last of `open`; those before it are the folders that it lies in. What has a name that no
+/// package can have is passed over, and so are links to folders outside and to one of `open`, which would be walked for ever.
+fn walk(folder: &Path, base: Option<&RelativePath>, open: &mut Vec<PathBuf>, files: &mut Files) -> Result<(), PackageError> {
     let io = |source| PackageError::Io { path: folder.to_owned(), source };
     for entry in fs::read_dir(folder).map_err(io)? {
         let path = entry.map_err(io)?.path();
         let name = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse::<RelativePath>().ok());
         let Some(name) = name else { continue };
         let name = base.map_or(name.clone(), |base| base.join(&name));
-        if path.is_dir() && depth > 0 {
-            walk(&path, Some(&name), depth - 1, files)?;
+        if path.is_dir() && open.len() <= MOST_FOLDERS {
+            let to = fs::canonicalize(&path).map_err(io)?;
+            if to.starts_with(&open[0]) && !open.contains(&to) {
+                open.push(to);
+                walk(&path, Some(&name), open, files)?;
+                open.pop();
+            }
         } else if path.is_file() {
             files.insert(name, path);
+        }
+        // Links to folders may multiply what is there.
+        if files.len() > limits::RELEASE_FILES {
+            let source = io::Error::other(format!("it has more than {} files", limits::RELEASE_FILES));
+            return Err(PackageError::Io { path: open[0].clone(), source });
         }
     }
     Ok(())

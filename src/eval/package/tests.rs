@@ -389,3 +389,30 @@ fn images_have_the_shape_of_the_program_and_a_color_space() {
     let sizes = package("sizes").interface(None).unwrap().inputs[0].clone();
     assert_eq!(sizes.ranges.unwrap(), [(1, Some(1)), (3, Some(3)), (2, Some(16)), (4, Some(16))]);
 }
+
+#[cfg(unix)]
+#[test]
+fn links_to_folders_are_not_walked_for_ever() {
+    use std::os::unix::fs::symlink;
+    let scratch = tempfile::tempdir().unwrap();
+    let bundle = scratch.path().join("x.mlpackage");
+    let model = "Data/com.apple.CoreML/model.mlmodel".parse::<RelativePath>().unwrap();
+    let weights = "Data/com.apple.CoreML/weights/weight.bin".parse::<RelativePath>().unwrap();
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/foreign/old_records.mlpackage");
+    for path in [&model, &weights, &MANIFEST.parse::<RelativePath>().unwrap()] {
+        let place = path.below(&bundle);
+        fs::create_dir_all(place.parent().unwrap()).unwrap();
+        fs::copy(path.below(&source), place).unwrap();
+    }
+    for number in 0..12 {
+        symlink(".", bundle.join(format!("l{number}"))).unwrap();
+        symlink("..", bundle.join(format!("Data/u{number}"))).unwrap();
+        symlink(scratch.path(), bundle.join(format!("Data/com.apple.CoreML/o{number}"))).unwrap();
+    }
+    let package = Package::open(&bundle).unwrap();
+    assert_eq!(package.weights().files.len(), 1, "{:?}", package.weights().files.keys());
+    let manifest = fs::File::options().write(true).open(bundle.join(MANIFEST)).unwrap();
+    manifest.set_len(3 << 30).unwrap();
+    let error = Package::open(&bundle).unwrap_err();
+    assert!(std::error::Error::source(&error).unwrap().to_string().contains("it has 3221225472 bytes, expected at most"), "{error}");
+}

@@ -209,21 +209,29 @@ fn slug(text: &str) -> String {
 }
 
 fn task_of(release: &Release, component: &str, architecture: &str) -> Option<&'static str> {
+    let variants = release.variants.iter().filter(|variant| variant.component == component);
+    let interface = variants.filter_map(|variant| variant.interface.as_ref()).next();
+    if let Some(task) = interface.and_then(told_by_outputs) {
+        return Some(task);
+    }
     let (_, task) = TASKS.iter().find(|(prefix, _)| architecture.starts_with(prefix))?;
     match task {
         Task::Fixed(task) => Some(*task),
-        Task::Encoder => {
-            let variants = release.variants.iter().filter(|variant| variant.component == component);
-            Some(encoder_task(variants.filter_map(|variant| variant.interface.as_ref()).next()))
-        }
+        Task::Encoder => Some(encoder_task(interface)),
     }
+}
+
+/// The task of a model of any family that has outputs which no other task has.
+fn told_by_outputs(interface: &Interface) -> Option<&'static str> {
+    let tasks = [("sentence_embedding", "sentence-similarity"), ("start_logits", "question-answering")];
+    let gives = |name: &str| interface.outputs.iter().any(|feature| feature.name == name);
+    tasks.into_iter().find(|(output, _)| gives(output)).map(|(_, task)| task)
 }
 
 fn encoder_task(interface: Option<&Interface>) -> &'static str {
     let Some(interface) = interface else { return "sentence-similarity" };
     let output = |name: &str| interface.outputs.iter().find(|feature| feature.name == name);
     match output("logits").map(|logits| logits.shape.len()) {
-        _ if output("sentence_embedding").is_some() => "sentence-similarity",
         Some(3) => "token-classification",
         Some(_) => "text-classification",
         None => "feature-extraction",
@@ -302,12 +310,13 @@ mod tests {
         let states: (&str, &[u64]) = ("last_hidden_state", &[1, 8, 4]);
         let tasks = [
             (interface(&[states, ("sentence_embedding", &[1, 4])]), "sentence-similarity"),
+            (interface(&[("start_logits", &[1, 8]), ("end_logits", &[1, 8])]), "question-answering"),
             (interface(&[("logits", &[1, 2])]), "text-classification"),
             (interface(&[("logits", &[1, 8, 9])]), "token-classification"),
             (interface(&[states]), "feature-extraction"),
         ];
         for (interface, task) in tasks {
-            assert_eq!(encoder_task(Some(&interface)), task);
+            assert_eq!(told_by_outputs(&interface).unwrap_or_else(|| encoder_task(Some(&interface))), task);
         }
     }
 

@@ -7,9 +7,32 @@ use super::{Image, MOST_PIXELS, PictureProblem, Samples, exif::Orientation};
 
 /// The most pixels that a byte of a file can stand for: a bit for a block of 64, and room for chroma with more samples than luma.
 const MOST_PIXELS_PER_BYTE: u64 = 2048;
-/// Markers of the start of a scan and of the end of the picture.
-const SCAN: [u8; 2] = [0xff, 0xda];
-const END: [u8; 2] = [0xff, 0xd9];
+/// Second bytes of markers: start and end of the picture.
+const START: u8 = 0xd8;
+const END: u8 = 0xd9;
+
+/// Whether the picture's end marker is there. Segments are skipped by their lengths, since a thumbnail in them is a picture by itself; what follows the
+/// end is nobody's, such as the film that phones append.
+fn has_end(bytes: &[u8]) -> bool {
+    let mut rest = bytes;
+    loop {
+        let Some(at) = rest.windows(2).position(|pair| pair[0] == 0xff && !matches!(pair[1], 0 | 0xff)) else { return false };
+        let marker = rest[at + 1];
+        rest = &rest[at + 2..];
+        match marker {
+            END => return true,
+            // These have no length: restarts, start, and a private one.
+            0x01 | 0xd0..=0xd7 | START => {}
+            // What follows the header of a scan is its data, in which 0 or a restart follows each 0xff.
+            _ => {
+                let Some(after) = rest.first_chunk().and_then(|length| rest.get(usize::from(u16::from_be_bytes(*length))..)) else {
+                    return false;
+                };
+                rest = after;
+            }
+        }
+    }
+}
 
 pub(super) fn parse(bytes: &[u8]) -> Result<Image, PictureProblem> {
     // Damage in the middle is an error, too: the decoder would fill in grey.
@@ -28,8 +51,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Image, PictureProblem> {
         (_, 3) => (ColorSpace::RGB, 3),
         _ => return Err(PictureProblem::Colors("two channels")),
     };
-    let last = |marker: [u8; 2]| bytes.windows(2).rposition(|found| found == marker);
-    if last(END) < last(SCAN) {
+    if !has_end(bytes) {
         return Err(PictureProblem::Truncated);
     }
     let orientation = decoder.exif().map_or(Orientation::default(), |exif| Orientation::of_exif(exif));

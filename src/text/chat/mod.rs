@@ -3,7 +3,7 @@
 //!
 //! Templates are rendered as transformers 4.57 renders them: they see `messages`, `add_generation_prompt`, `tools` and `documents` (none), every
 //! special token by its name, `raise_exception` and `strftime_now`; blocks are trimmed; values print as Python prints them. They are strangers'
-//! programs, so they have a limit of steps.
+//! programs, so they have a limit of steps and of what they write.
 //!
 //! | file | has |
 //! |---|---|
@@ -12,6 +12,8 @@
 
 mod dialect;
 mod python;
+
+use std::io;
 
 use minijinja::{
     Environment, Error, ErrorKind, Output, State, UndefinedBehavior, Value, context,
@@ -24,6 +26,8 @@ use super::{LocalTime, TextError, TokenizerFiles, settings::TokenizerSettings};
 
 /// How many steps of a template are run.
 const STEPS: u64 = 10_000_000;
+/// No context of a model is longer, in bytes; templates are programs of strangers.
+const LONGEST_PROMPT: usize = 16 << 20;
 const NAME: &str = "chat_template";
 const OWN_FILE: &str = "chat_template.jinja";
 const OLD_FILE: &str = "chat_template.json";
@@ -112,7 +116,36 @@ impl ChatTemplate {
         let unknown = |name| Error::new(ErrorKind::InvalidOperation, format!("templates that use `{name}` are not supported"));
         let source = dialect::rewritten(&self.source).map_err(unknown).map_err(refused)?;
         environment.add_template(NAME, &source).map_err(refused)?;
-        environment.get_template(NAME).and_then(|template| template.render(values)).map_err(refused)
+        let mut prompt = Prompt::default();
+        let rendered = environment.get_template(NAME).and_then(|template| template.render_captured_to(values, &mut prompt).map(drop));
+        if prompt.is_full {
+            let why = format!("it writes more than {LONGEST_PROMPT} bytes");
+            return Err(refused(Error::new(ErrorKind::InvalidOperation, why)));
+        }
+        rendered.map_err(refused)?;
+        String::from_utf8(prompt.bytes).map_err(|_| refused(ErrorKind::BadSerialization.into()))
+    }
+}
+
+/// What a template has written.
+#[derive(Debug, Default)]
+struct Prompt {
+    bytes: Vec<u8>,
+    is_full: bool,
+}
+
+impl io::Write for Prompt {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.bytes.len() + bytes.len() > LONGEST_PROMPT {
+            self.is_full = true;
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

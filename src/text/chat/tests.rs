@@ -100,6 +100,7 @@ fn what_a_template_refuses_is_said_and_endless_ones_end() {
     assert!(message("{{ raise_exception('no user first') }}").contains("no user first"));
     assert!(message("{% if %}").contains("syntax error"));
     assert!(message("{% for i in range(9999) %}{% for j in range(9999) %}{{ i }}{% endfor %}{% endfor %}").contains("fuel"));
+    assert!(message("{% set x = 'a' * 1000000 %}{% for i in range(99) %}{{ x }}{% endfor %}").contains("it writes more than"));
     assert!(message("{{ '%999999999d' % 1 }}").contains("too big"));
     assert!(message("{{ 'a'.center(999999999) }}").contains("too big"));
 }

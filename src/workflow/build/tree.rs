@@ -200,7 +200,7 @@ impl Tree {
                 specification.map(|(_, bytes)| describe_specification(bytes).map_err(wrong)).transpose()
             }
             BundleKind::MlModelC => {
-                let (metadata, data) = (self.read("metadata.json")?, self.read("coremldata.bin")?);
+                let (metadata, data) = (self.read_document("metadata.json")?, self.read_document("coremldata.bin")?);
                 if metadata.is_none() && data.is_none() {
                     return Ok(None);
                 }

@@ -3,13 +3,12 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs, io,
     path::{Path, PathBuf},
 };
 
 use super::{Found, PlainFiles};
 use crate::{
-    base::{RelativePath, Target},
+    base::{FolderError, RelativePath, Target},
     eval::{Files, Package},
     fetch::{PROOF_NAME, PlacedBundle, Proof},
     manifest::release::{BundleKind, Delivery, FileEntry, Other, Release, Source, Variant},
@@ -20,14 +19,8 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 pub enum PlacedError {
     /// The proof cannot be read.
-    #[error("cannot read `{}`", path.display())]
-    Read {
-        /// The proof.
-        path: PathBuf,
-        /// What the system says.
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Read(#[from] FolderError),
     /// The proof is damaged.
     #[error("`{}` is not as mlreg wrote it", path.display())]
     Proof {
@@ -40,16 +33,14 @@ impl PlacedError {
     /// The next step.
     pub(super) fn hint(&self) -> Option<String> {
         match self {
-            Self::Read { .. } => None,
+            Self::Read(error) => error.hint(),
             Self::Proof { .. } => Some("`mlreg verify FOLDER` says what is wrong, `mlreg fetch` places the package again".to_owned()),
         }
     }
 }
 
 fn proof(folder: &Path) -> Result<Proof, PlacedError> {
-    let path = folder.join(PROOF_NAME);
-    let bytes = fs::read(&path).map_err(|source| PlacedError::Read { path: path.clone(), source })?;
-    Proof::parse(&bytes).ok_or(PlacedError::Proof { path })
+    Proof::read(folder)?.ok_or_else(|| PlacedError::Proof { path: folder.join(PROOF_NAME) })
 }
 
 /// Where the files of a bundle lie; a weight file beside the bundle is meant where the layout says so.

@@ -1,12 +1,10 @@
 //! What was judged and with which program: what a reader needs to do it again.
 
-use std::fs;
-
 use serde::Serialize;
 
 use crate::{
     base::{Digest, PackageName},
-    fetch::{PROOF_NAME, Proof},
+    fetch::Proof,
     workflow::{Context, bundles::BundleSubject, publish},
 };
 
@@ -52,8 +50,7 @@ impl JudgedRelease {
         match subject {
             BundleSubject::Folder(_) => None,
             BundleSubject::Placed(folder) => {
-                let bytes = fs::read(context.directory().join(folder).join(PROOF_NAME)).ok()?;
-                let proof = Proof::parse(&bytes)?;
+                let proof = Proof::read(&context.directory().join(folder)).ok()??;
                 Some(Self { package: proof.package, version: proof.version, digest: proof.release, placed: true })
             }
             BundleSubject::Package(request) => {

@@ -18,7 +18,7 @@ use super::{
     rules::{Subject, Warning, warnings},
 };
 use crate::{
-    base::{RelativePath, Target},
+    base::{RelativePath, Target, limits, read_at_most},
     emit::coreml::{
         BlobError, BlobRecord, CoreMlError, ModelDescription, ModelMetadata, PackageManifest, PartSource, blob, decode, describe_compiled,
         describe_specification, parts, resolve_weight_file, spec::WeightRecords,
@@ -369,7 +369,7 @@ fn inspect_compiled(path: &Path, wants_program: bool) -> Result<BundleReport, In
 }
 
 fn read_optional(path: &Path) -> Result<Option<Vec<u8>>, InspectError> {
-    match fs::read(path) {
+    match read_at_most(path, limits::SMALL_DOCUMENT_BYTES) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(InspectError::read(path)(error)),
@@ -423,7 +423,9 @@ impl Tree {
                 let Some(name) = entry.file_name().to_str().map(|name| format!("{prefix}{name}")) else { continue };
                 if kind.is_dir() {
                     folders.push((entry.path(), name + "/"));
-                } else if let (Ok(path), Ok(metadata)) = (name.parse(), fs::metadata(entry.path())) {
+                } else if let (Ok(path), Ok(metadata)) = (name.parse(), fs::metadata(entry.path()))
+                    && metadata.is_file()
+                {
                     files.insert(path, TreeFile { path: entry.path(), bytes: metadata.len() });
                 }
             }
@@ -440,7 +442,9 @@ impl Tree {
     fn read(&self, path: &RelativePath) -> Result<Vec<u8>, InspectError> {
         let shown = path.below(&self.root);
         let file = self.files.get(path).ok_or_else(|| InspectError::read(&shown)(io::ErrorKind::NotFound.into()))?;
-        fs::read(&file.path).map_err(InspectError::read(&shown))
+        // A specification is one message of protobuf, the other documents are small.
+        let limit = if path.as_str().ends_with(".json") { limits::SMALL_DOCUMENT_BYTES } else { 2 << 30 };
+        read_at_most(&file.path, limit).map_err(InspectError::read(&shown))
     }
 
     fn open(&self, path: &RelativePath) -> io::Result<File> {
