@@ -6,6 +6,7 @@ mod package;
 mod autoencoders;
 mod causal;
 mod compiled;
+mod digests;
 mod encoders;
 mod errors;
 mod imports;
