@@ -283,7 +283,7 @@ mod tests {
         unscaled.insert("plain", CheckpointDtype::F8E4M3, &[2, 2], vec![0x38, 0x40, 0x44, 0x48]);
         let plain = Tensors::new(&unscaled, "", DataType::Float32);
         let numbers = |tensors: &Tensors<'_>, name: &str| {
-            let bytes = crate::checkpoint::evaluate_to_vec(&tensors.get(name).unwrap(), tensors.weights).unwrap();
+            let bytes = crate::recipe::Evaluator::new(tensors.weights).bytes(&tensors.get(name).unwrap()).unwrap();
             bytes.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect::<Vec<f32>>()
         };
         assert_eq!(numbers(&plain, "plain"), [1.0, 2.0, 3.0, 4.0]);

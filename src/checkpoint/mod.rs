@@ -1,8 +1,7 @@
-//! Reading Hugging Face-style checkpoints: safetensors (single and sharded), config.json, torch pickles; and evaluating recipes on them.
+//! Reading Hugging Face-style checkpoints: safetensors (single and sharded), config.json, torch pickles.
 //!
 //! Files are mapped, never read whole. Headers come from strangers: every length is checked against what is there.
 
-mod convert;
 mod error;
 mod folder;
 mod index;
@@ -10,12 +9,11 @@ mod json;
 mod mapped;
 mod pickle;
 mod safetensors;
-mod strided;
+pub(crate) mod strided;
 #[cfg(test)]
 mod testing;
 mod weights;
 
-pub use convert::{ConvertError, evaluate, evaluate_to_vec, float8_e4m3fn, float8_e5m2};
 pub use error::{CheckpointError, HeaderProblem, IndexProblem};
 pub use folder::Checkpoint;
 pub use mapped::{StoredTensor, StoredTensors};

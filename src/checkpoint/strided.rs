@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 /// Steps of a row-major tensor, in elements.
-pub(super) fn row_major(shape: &[u64]) -> Vec<u64> {
+pub(crate) fn row_major(shape: &[u64]) -> Vec<u64> {
     let mut strides = vec![1u64; shape.len()];
     for i in (1..shape.len()).rev() {
         strides[i - 1] = strides[i].saturating_mul(shape[i]);
@@ -12,7 +12,7 @@ pub(super) fn row_major(shape: &[u64]) -> Vec<u64> {
 }
 
 /// Splits a range of elements into (row, range inside the row) for rows of `length` elements.
-pub(super) fn by_row(range: Range<u64>, length: u64) -> impl Iterator<Item = (u64, Range<u64>)> {
+pub(crate) fn by_row(range: Range<u64>, length: u64) -> impl Iterator<Item = (u64, Range<u64>)> {
     let mut at = range.start;
     std::iter::from_fn(move || {
         if at >= range.end {
@@ -26,7 +26,7 @@ pub(super) fn by_row(range: Range<u64>, length: u64) -> impl Iterator<Item = (u6
 }
 
 /// The elements `range` (counted row-major) of a tensor whose elements are `width` bytes wide and lie at `strides` in `data`.
-pub(super) fn gather(data: &[u8], width: usize, shape: &[u64], strides: &[u64], range: Range<u64>) -> Vec<u8> {
+pub(crate) fn gather(data: &[u8], width: usize, shape: &[u64], strides: &[u64], range: Range<u64>) -> Vec<u8> {
     match width {
         1 => gather_wide::<1>(data, shape, strides, range),
         2 => gather_wide::<2>(data, shape, strides, range),
@@ -55,7 +55,7 @@ fn gather_wide<const WIDTH: usize>(data: &[u8], shape: &[u64], strides: &[u64], 
 }
 
 /// Where the element `index` (counted row-major) lies.
-pub(super) fn place(index: u64, shape: &[u64], strides: &[u64]) -> u64 {
+pub(crate) fn place(index: u64, shape: &[u64], strides: &[u64]) -> u64 {
     let mut rest = index;
     let mut place = 0;
     for (&length, &stride) in shape.iter().zip(strides).rev() {

@@ -3,7 +3,7 @@
 use std::{borrow::Cow, collections::BTreeMap, fmt, ops::Range};
 
 use super::CheckpointError;
-use crate::mil::DataType;
+use crate::types::DataType;
 
 /// Element types of stored tensors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -7,7 +7,7 @@ use half::{bf16, f16, slice::HalfFloatSliceExt};
 use rayon::prelude::*;
 
 use super::OperationError;
-use crate::mil::{DataType, Literal, Recipe, TensorType};
+use crate::mil::{DataType, Recipe, TensorType};
 
 /// Why the bytes of a constant cannot be had, as the source says it.
 pub type SourceError = Box<dyn std::error::Error + Send + Sync>;
@@ -33,28 +33,14 @@ struct NotLiteral;
 impl ConstantSource for Literals {
     fn bytes(&self, recipe: &Recipe) -> Result<Cow<'_, [u8]>, SourceError> {
         let literal = recipe.as_literal().ok_or(NotLiteral)?;
-        Ok(Cow::Owned(literal_bytes(recipe.dtype(), literal)))
-    }
-}
-
-/// The bytes of a literal; none for strings.
-pub fn literal_bytes(dtype: DataType, literal: &Literal) -> Vec<u8> {
-    let width = usize::try_from(dtype.bits().unwrap_or(0) / 8).unwrap_or(0);
-    match literal {
-        Literal::Bools(values) => values.iter().map(|&v| u8::from(v)).collect(),
-        Literal::Ints(values) => values.iter().flat_map(|v| v.to_le_bytes().into_iter().take(width)).collect(),
-        Literal::Floats(values) => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
-        Literal::Halves(values) => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
-        Literal::Doubles(values) => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
-        Literal::Strings(_) => Vec::new(),
-        Literal::Packed(bytes) => bytes.clone(),
+        Ok(Cow::Owned(literal.to_bytes(recipe.dtype()).unwrap_or_default().into_owned()))
     }
 }
 
 /// The tensor of a recipe, in the element type that it is [held](super::storage_type) in.
 pub(super) fn tensor(name: &str, recipe: &Recipe, source: &dyn ConstantSource) -> Result<Tensor, OperationError> {
     let bytes = match recipe.as_literal() {
-        Some(literal) => Cow::Owned(literal_bytes(recipe.dtype(), literal)),
+        Some(literal) => literal.to_bytes(recipe.dtype()).unwrap_or_default(),
         None => source.bytes(recipe).map_err(|source| OperationError::Source { name: name.to_owned(), source })?,
     };
     let expected = recipe.byte_length().unwrap_or(u64::MAX);
@@ -125,6 +111,7 @@ fn bits(bytes: &[u8], width: usize, count: usize) -> Vec<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mil::Literal;
 
     #[test]
     fn elements_of_every_width_are_read_little_endian() {
@@ -152,7 +139,7 @@ mod tests {
     #[test]
     fn literals_and_bytes_agree() {
         let literal = Literal::Ints(vec![-2, 300]);
-        let bytes = literal_bytes(DataType::Int32, &literal);
+        let bytes = literal.to_bytes(DataType::Int32).unwrap();
         assert_eq!(decode(DataType::Int32, &[2], &bytes).unwrap().unwrap().to_vec1::<i64>().unwrap(), [-2, 300]);
     }
 }

@@ -28,7 +28,7 @@ mod shapes;
 mod states;
 mod value;
 
-pub use constant::{ConstantSource, Literals, SourceError, decode, literal_bytes};
+pub use constant::{ConstantSource, Literals, SourceError, decode};
 pub use error::{EvalError, OperationError};
 pub use finite::NotFinite;
 pub use interpreter::{Interpreter, Limits, Mode, Operators, Watch};

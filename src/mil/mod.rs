@@ -12,16 +12,19 @@ mod liveness;
 mod op;
 mod program;
 mod text;
-mod types;
 mod verify;
 
 pub use builder::{Argument, BuildError, Builder, Var};
-pub use constant::{Constant, Literal, Recipe, RecipeKind, Value};
+pub use constant::{Constant, Value};
 pub use contract::{Refusal, refusal};
 pub use known::Known;
 pub use liveness::{Peak, peak};
 pub use op::{BlockTypes, Call, Default, Domain, InferError, OpDef, OpVersion, Parameter, Presence, Registry, broadcast};
 pub use program::{Binding, Block, Function, Operation, Program, Scope, ValueId, ValueInfo};
 pub use text::print;
-pub use types::{DataType, Dimension, TensorType, ValueType};
 pub use verify::{VerifyError, is_identifier, verify};
+
+pub use crate::{
+    recipe::{Literal, Recipe},
+    types::{DataType, Dimension, TensorType, ValueType},
+};

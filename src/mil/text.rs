@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Binding, Block, Function, Literal, Operation, Program, Recipe, RecipeKind, Value};
+use super::{Binding, Block, Function, Operation, Program, Value};
 
 /// The text of a program.
 pub fn print(program: &Program) -> String {
@@ -66,50 +66,11 @@ fn print_bindings(function: &Function, bindings: &[Binding]) -> String {
 
 fn print_value(value: &Value) -> String {
     match value {
-        Value::Tensor(recipe) => print_recipe(recipe),
+        Value::Tensor(recipe) => recipe.to_string(),
         Value::Tuple(values) | Value::List { values, .. } => format!("({})", values.iter().map(print_value).collect::<Vec<_>>().join(", ")),
         Value::Dictionary { entries, .. } => {
             let entries: Vec<String> = entries.iter().map(|(k, v)| format!("{{{}, {}}}", print_value(k), print_value(v))).collect();
             format!("{{{}}}", entries.join(", "))
         }
     }
-}
-
-fn print_recipe(recipe: &Recipe) -> String {
-    match recipe.kind() {
-        RecipeKind::Source { tensor } => format!("`{tensor}`"),
-        RecipeKind::Literal(literal) => print_literal(recipe, literal),
-        RecipeKind::Blob { file, offset } => format!("BLOBFILE({file:?}, {offset})"),
-        RecipeKind::Cast(input) => format!("{} as {}", print_recipe(input), recipe.dtype()),
-        RecipeKind::Reshape(input) => format!("{} reshaped {:?}", print_recipe(input), recipe.shape()),
-        RecipeKind::Transpose { input, perm } => format!("{} transposed {perm:?}", print_recipe(input)),
-        RecipeKind::Slice { input, axis, begin } => format!("{}[{axis}: {begin}+{}]", print_recipe(input), recipe.shape()[*axis]),
-        RecipeKind::Concat { inputs, axis } => {
-            format!("concat({}, {axis})", inputs.iter().map(|input| print_recipe(input)).collect::<Vec<_>>().join(", "))
-        }
-        RecipeKind::Scale { input, factor } => format!("{} * {factor}", print_recipe(input)),
-        RecipeKind::ScaleBlocks { input, scales, block } => {
-            format!("{} * {} per block of {block:?}", print_recipe(input), print_recipe(scales))
-        }
-    }
-}
-
-fn print_literal(recipe: &Recipe, literal: &Literal) -> String {
-    const SHOWN: usize = 16;
-    let mut items: Vec<String> = match literal {
-        Literal::Bools(v) => v.iter().take(SHOWN).map(ToString::to_string).collect(),
-        Literal::Ints(v) => v.iter().take(SHOWN).map(ToString::to_string).collect(),
-        Literal::Floats(v) => v.iter().take(SHOWN).map(|x| format!("{x:?}")).collect(),
-        Literal::Halves(v) => v.iter().take(SHOWN).map(|x| format!("{:?}", x.to_f32())).collect(),
-        Literal::Doubles(v) => v.iter().take(SHOWN).map(|x| format!("{x:?}")).collect(),
-        Literal::Strings(v) => v.iter().take(SHOWN).map(|x| format!("{x:?}")).collect(),
-        Literal::Packed(v) => vec![format!("{} bytes", v.len())],
-    };
-    if recipe.shape().is_empty() {
-        return items.pop().unwrap_or_default();
-    }
-    if literal.len().is_some_and(|n| n > SHOWN) {
-        items.push("...".to_owned());
-    }
-    format!("[{}]", items.join(", "))
 }

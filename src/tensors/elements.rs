@@ -8,9 +8,9 @@ use half::{bf16, f16};
 
 use super::TensorFileError;
 use crate::{
-    checkpoint::{float8_e4m3fn, float8_e5m2},
     eval::{decode, view},
-    mil::DataType,
+    recipe::{float8_e4m3fn, float8_e5m2},
+    types::DataType,
 };
 
 /// How many elements are turned to bytes at once.

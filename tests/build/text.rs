@@ -13,7 +13,6 @@ use mlreg::{
         golden::{Case, FitOptions, NameMap, cases, fit_all},
     },
     manifest::release::Variant,
-    mil::RecipeKind,
     ops,
     tensors::{ReadOptions, read},
 };
@@ -321,12 +320,8 @@ fn weights_of(variant: &Variant) -> BTreeMap<&str, mlreg::base::Digest> {
 /// The offsets of a weight file that the program names.
 fn records(package: &Package, file: &str) -> std::collections::BTreeSet<u64> {
     let operations = package.program().functions.values().flat_map(|function| function.operations());
-    let recipes = operations.filter_map(|operation| operation.constant()?.tensor().map(|recipe| recipe.kind().clone()));
-    let offset = |kind| match kind {
-        RecipeKind::Blob { file: named, offset } if named == file => Some(offset),
-        _ => None,
-    };
-    recipes.filter_map(offset).collect()
+    let records = operations.filter_map(|operation| operation.constant()?.tensor()?.as_blob());
+    records.filter(|(named, _)| *named == file).map(|(_, offset)| offset).collect()
 }
 
 #[test]

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     base::{OsFloor, Platform, RelativePath, Target},
     manifest::release::{Feature, Interface},
-    mil::{Binding, Block, DataType, Literal, Operation, Program, RecipeKind, Value, ValueType},
+    mil::{Binding, Block, DataType, Literal, Operation, Program, Value, ValueType},
 };
 
 /// What releases call the compiler of this module.
@@ -142,8 +142,8 @@ fn check_type(place: &Place, ty: &ValueType) -> Result<(), CoreMlError> {
 fn check_value(place: &Place, value: &Value) -> Result<(), CoreMlError> {
     let Value::Tensor(constant) = value else { return Err(apple_only(place, "a constant that is no tensor".to_owned())) };
     check_element(place, constant.dtype())?;
-    match constant.kind() {
-        RecipeKind::Literal(Literal::Strings(texts)) if texts.iter().any(|text| text.contains(['"', '\\', '\n'])) => {
+    match constant.as_literal() {
+        Some(Literal::Strings(texts)) if texts.iter().any(|text| text.contains(['"', '\\', '\n'])) => {
             Err(apple_only(place, "a text with quotation marks, backslashes or line breaks".to_owned()))
         }
         _ => Ok(()),

@@ -17,7 +17,7 @@ use crate::{
     base::{RelativePath, limits, map_file, read_at_most},
     emit::coreml::{BlobError, BlobRecord, CoreMlError, ModelMetadata, PackageManifest, WeightRecords, blob},
     manifest::release::Interface,
-    mil::{Program, Recipe, RecipeKind},
+    mil::{Program, Recipe},
 };
 
 /// The files of a package, by their paths in it.
@@ -208,8 +208,8 @@ struct NotInPackage;
 
 impl ConstantSource for MappedWeights {
     fn bytes(&self, recipe: &Recipe) -> Result<Cow<'_, [u8]>, SourceError> {
-        let RecipeKind::Blob { file, offset } = recipe.kind() else { return Err(NotInPackage.into()) };
-        let (map, record) = self.find(file, *offset)?;
+        let (file, offset) = recipe.as_blob().ok_or(NotInPackage)?;
+        let (map, record) = self.find(file, offset)?;
         // The record was checked against the length of the file.
         Ok(Cow::Borrowed(&map[record.data.offset() as usize..record.data.end() as usize]))
     }

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use crate::{
     base::Target,
-    eval::{Interpreter, Literals, Mode, decode, literal_bytes},
+    eval::{Interpreter, Literals, Mode, decode},
     mil::{Argument, BuildError, Builder, DataType, Dimension, Literal, Program, Recipe, TensorType, Value, Var, verify},
     ops,
 };
@@ -230,7 +230,7 @@ impl Array {
     }
 
     fn tensor(&self) -> Tensor {
-        let bytes = literal_bytes(self.dtype(), &self.literal());
+        let bytes = self.literal().to_bytes(self.dtype()).unwrap().into_owned();
         decode(self.dtype(), &self.shape, &bytes).expect("as many bytes as the shape needs").expect("numbers")
     }
 

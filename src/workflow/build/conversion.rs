@@ -32,7 +32,7 @@ use crate::{
         LinearForm, LoadOptions, LogitsForm, Network, Quantization, STAND_IN,
     },
     base::{Blake3, Digest, RelativePath, Target},
-    checkpoint::{Checkpoint, CheckpointError, ConvertError, Weights, evaluate, evaluate_to_vec},
+    checkpoint::{Checkpoint, CheckpointError, Weights},
     emit::coreml::{
         BlobPiece, FeatureNote, FunctionNotes, ModelMetadata, PackageSource, WEIGHT_FILE_LIMIT, WeightFile, WeightPlan, decode,
         describe_specification, encode, package_files,
@@ -44,6 +44,7 @@ use crate::{
     },
     mil::{self, Constant, DataType},
     ops,
+    recipe::{ConvertError, Evaluator},
     store::{Cut, Segmentation, StoreError, StoredBlob},
     workflow::{
         Amount, Context, Error,
@@ -327,8 +328,9 @@ impl<'a> Conversion<'a> {
         let (network, weights) = self.network(options)?;
         let plan = WeightPlan::new(&network.constants(), shared, WEIGHT_FILE_LIMIT);
         let mut plan = plan.map_err(|source| BuildError::Weights { component: component(), source })?;
+        let evaluator = Evaluator::new(weights.as_ref());
         for constant in plan.inline().to_vec() {
-            let values = evaluate_to_vec(&constant, weights.as_ref());
+            let values = evaluator.bytes(&constant);
             plan.set_values(&constant, values.map_err(|source| BuildError::Convert { component: component(), source })?);
         }
         Ok(Converter { network, weights, plan })
@@ -472,6 +474,7 @@ impl<'a> Conversion<'a> {
         let cuts = file.constants.iter().zip(records).map(|(constant, record)| Cut { range: record.data, label: Some(label(constant)) });
         let segmentation = Segmentation::Cuts(cuts.collect());
         let total = records.iter().map(|record| record.data.length()).sum();
+        let evaluator = Evaluator::new(converter.weights.as_ref());
         let stored = shelf.weights(early, segmentation, |write| {
             let task = context.progress().begin(&format!("converting {} {precision}", self.component), Amount::Bytes(total));
             for piece in file.layout.pieces() {
@@ -482,7 +485,7 @@ impl<'a> Conversion<'a> {
                             task.advance(bytes.len() as u64);
                             write(bytes)
                         };
-                        let done = evaluate(&file.constants[index], converter.weights.as_ref(), &mut advance);
+                        let done = evaluator.write(&file.constants[index], &mut advance);
                         done.map_err(|source| BuildError::Convert { component: self.component.to_owned(), source })?;
                     }
                 }

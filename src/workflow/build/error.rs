@@ -9,10 +9,11 @@ use super::place;
 use crate::{
     arch::ArchError,
     base::{Digest, PathClash, PathError, UrlError},
-    checkpoint::{CheckpointError, ConvertError},
+    checkpoint::CheckpointError,
     emit::coreml::{BlobError, CoreMlError},
     manifest::{GlobError, ManifestError, Precision, ReleaseError},
     mil::VerifyError,
+    recipe::ConvertError,
     workflow::ErrorKind,
 };
 

@@ -21,7 +21,7 @@ use crate::{
         Content, VariantPlan,
         release::{BundleKind, FileEntry, TensorLabel},
     },
-    mil::{Binding, Program, RecipeKind, Value},
+    mil::{Binding, Program, Value},
     store::{Cut, Segmentation, Store, StoreError},
     workflow::Error,
 };
@@ -282,10 +282,10 @@ impl Tree {
             let Ok((program, _)) = decode(bytes, &Unchecked) else { continue };
             for_each_constant(&program, &mut |name, value| {
                 let Value::Tensor(recipe) = value else { return };
-                let RecipeKind::Blob { file, offset } = recipe.kind() else { return };
+                let Some((file, offset)) = recipe.as_blob() else { return };
                 let Ok(file) = resolve_weight_file(&path, file) else { return };
                 let label = TensorLabel { name: name.to_owned(), dtype: recipe.dtype().long_name(), shape: recipe.shape().to_vec() };
-                labels.entry(file).or_default().entry(*offset).or_insert(label);
+                labels.entry(file).or_default().entry(offset).or_insert(label);
             });
         }
         Ok(labels)

@@ -25,7 +25,7 @@ use crate::{
     },
     eval::{ConstantSource, Files, SourceError, put_tables_in_place},
     manifest::release::{BundleKind, Interface},
-    mil::{self, Program, Recipe, RecipeKind},
+    mil::{self, Program, Recipe},
     ops,
 };
 
@@ -312,9 +312,9 @@ fn part(source: &PartSource, data: BundleWeights<'_>, weights: &[WeightFile], le
 /// The weight files that a program uses, by their paths in the bundle.
 fn weight_files(program: &Program, specification: &RelativePath) -> Vec<RelativePath> {
     let constants = program.functions.values().flat_map(mil::Function::operations).flat_map(mil::Operation::constants);
-    let file = |value: &mil::Value| match value.tensor()?.kind() {
-        RecipeKind::Blob { file, .. } => resolve_weight_file(specification, file).ok(),
-        _ => None,
+    let file = |value: &mil::Value| {
+        let (file, _) = value.tensor()?.as_blob()?;
+        resolve_weight_file(specification, file).ok()
     };
     let files: BTreeSet<RelativePath> = constants.filter_map(file).collect();
     files.into_iter().collect()
@@ -489,9 +489,9 @@ struct NotThere;
 
 impl ConstantSource for BundleWeights<'_> {
     fn bytes(&self, recipe: &Recipe) -> Result<Cow<'_, [u8]>, SourceError> {
-        let RecipeKind::Blob { file, offset } = recipe.kind() else { return Err(NotThere.into()) };
+        let (file, offset) = recipe.as_blob().ok_or(NotThere)?;
         let mut bytes = Vec::new();
-        self.data(file, *offset).ok_or(NotThere)?.read_to_end(&mut bytes)?;
+        self.data(file, offset).ok_or(NotThere)?.read_to_end(&mut bytes)?;
         Ok(bytes.into())
     }
 }

@@ -11,7 +11,7 @@ use super::needs::OperationPlace;
 use crate::{
     eval::{self, Operators},
     manifest::release::{Feature, Interface},
-    mil::{self, Function, Operation, Program, RecipeKind, Value, ValueId, ValueType},
+    mil::{self, Function, Operation, Program, Value, ValueId, ValueType},
 };
 
 /// The memory of a function. Activations hold the outputs, so the sum of everything but [`outputs`](Self::outputs) is what a run takes.
@@ -130,8 +130,8 @@ fn weights(function: &Function) -> WeightMemory {
 
 fn add_record<'a>(value: &'a Value, records: &mut BTreeMap<(&'a str, u64), u64>) {
     let Some(recipe) = value.tensor() else { return };
-    if let RecipeKind::Blob { file, offset } = recipe.kind() {
-        records.insert((file, *offset), recipe.byte_length().unwrap_or(0));
+    if let Some((file, offset)) = recipe.as_blob() {
+        records.insert((file, offset), recipe.byte_length().unwrap_or(0));
     }
 }
 

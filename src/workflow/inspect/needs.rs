@@ -13,9 +13,7 @@ use serde::Serialize;
 use crate::{
     base::Target,
     emit::coreml::{ColorSpace, FeatureType, ModelMetadata},
-    mil::{
-        self, Binding, DataType, Function, InferError, Known, Literal, Operation, Program, RecipeKind, Refusal, Registry, Value, ValueType,
-    },
+    mil::{self, Binding, DataType, Function, InferError, Known, Literal, Operation, Program, Refusal, Registry, Value, ValueType},
 };
 
 /// What a program needs.
@@ -259,7 +257,7 @@ fn enumerated_inputs(program: &Program, metadata: &ModelMetadata) -> Vec<(String
 fn integer_tables(program: &Program, _: &ModelMetadata) -> Vec<(String, Target)> {
     let constants = program.functions.values().flat_map(Function::operations).filter_map(Operation::constant);
     let in_file = |value: &Value| {
-        let recipe = value.tensor().filter(|recipe| matches!(recipe.kind(), RecipeKind::Blob { .. }))?;
+        let recipe = value.tensor().filter(|recipe| recipe.as_blob().is_some())?;
         let dtype = recipe.dtype();
         (dtype.is_integer() && dtype.bits() != Some(8)).then_some(dtype)
     };

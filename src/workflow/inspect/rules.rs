@@ -14,10 +14,7 @@ use super::{
 use crate::{
     base::Target,
     manifest::release::Interface,
-    mil::{
-        Constant, DataType, Function, Known, Literal, Operation, Parameter, Presence, Program, RecipeKind, Registry, Value, ValueId,
-        ValueType,
-    },
+    mil::{Constant, DataType, Function, Known, Literal, Operation, Parameter, Presence, Program, Registry, Value, ValueId, ValueType},
 };
 
 /// Something worth knowing.
@@ -269,11 +266,11 @@ fn float16_constants<'a>(function: &'a Function, operation: &'a Operation) -> Ve
 
 /// Whether all numbers of a float16 constant are finite; one that cannot be read counts as such.
 fn is_finite(recipe: &Constant, data: Option<&BundleWeights<'_>>) -> bool {
-    match recipe.kind() {
-        RecipeKind::Literal(Literal::Halves(values)) => values.iter().all(|value| value.is_finite()),
-        RecipeKind::Blob { file, offset } => data.and_then(|data| data.data(file, *offset)).is_none_or(all_finite),
-        _ => true,
+    if let Some(Literal::Halves(values)) = recipe.as_literal() {
+        return values.iter().all(|value| value.is_finite());
     }
+    let record = recipe.as_blob().zip(data).and_then(|((file, offset), data)| data.data(file, offset));
+    record.is_none_or(all_finite)
 }
 
 /// Whether a stream of float16 has no infinity and no NaN: none with every bit of the exponent set.

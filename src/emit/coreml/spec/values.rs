@@ -21,7 +21,7 @@ use crate::{
         BlobError, BlobRecord, Problem,
         blob::{is_storable, record_at},
     },
-    mil::{Constant, DataType, Dimension, Literal, Recipe, RecipeKind, TensorType, Value, ValueType},
+    mil::{Constant, DataType, Dimension, Literal, Recipe, TensorType, Value, ValueType},
     proto::mil::{self as proto, tensor_value, value},
 };
 
@@ -63,10 +63,8 @@ pub struct Unchecked;
 
 impl WeightLookup for Unchecked {
     fn location(&self, recipe: &Recipe) -> Option<WeightLocation> {
-        match recipe.kind() {
-            RecipeKind::Blob { file, offset } => Some(WeightLocation { file: file.clone(), offset: *offset }),
-            _ => None,
-        }
+        let (file, offset) = recipe.as_blob()?;
+        Some(WeightLocation { file: file.to_owned(), offset })
     }
 }
 

@@ -1,4 +1,4 @@
-//! Types of values, as `MILSpec.ValueType` declares them.
+//! Types of values: element types, dimensions, and the types of MIL's values as `MILSpec.ValueType` declares them.
 
 use std::fmt;
 

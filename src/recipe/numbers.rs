@@ -3,7 +3,7 @@
 use half::{bf16, f16, slice::HalfFloatSliceExt};
 
 use super::ConvertError;
-use crate::mil::DataType;
+use crate::types::DataType;
 
 /// A number that does not fit, by its index in the piece; or a step that is not defined.
 #[derive(Debug)]

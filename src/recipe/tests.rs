@@ -1,8 +1,21 @@
+use std::{
+    borrow::Cow,
+    io,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
 use half::f16;
 use proptest::prelude::*;
 
-use super::*;
-use crate::checkpoint::{CheckpointDtype, MemoryWeights};
+use super::{
+    evaluator::{AT_ONCE, PIECE},
+    *,
+};
+use crate::checkpoint::{CheckpointDtype, CheckpointError, MemoryWeights, TensorInfo, Weights};
+
+fn evaluate_to_vec(recipe: &Recipe, weights: &MemoryWeights) -> Result<Vec<u8>, ConvertError> {
+    Evaluator::new(weights).bytes(recipe)
+}
 
 fn weights() -> MemoryWeights {
     let mut weights = MemoryWeights::default();
@@ -155,18 +168,18 @@ fn integers_that_do_not_fit_are_errors() {
 }
 
 #[test]
-fn elements_that_share_bytes_are_written_but_not_worked_on() {
+fn elements_that_share_bytes_are_cut_at_whole_bytes_only() {
     let packed = Recipe::literal(DataType::UInt4, &[2, 3], Literal::Packed(vec![0x21, 0x43, 0x65])).unwrap();
     let none = MemoryWeights::default();
     assert_eq!(evaluate_to_vec(&packed.reshape(&[6]).unwrap(), &none).unwrap(), [0x21, 0x43, 0x65]);
     let steps = [
         packed.slice(0, 1, 1).unwrap(),
         packed.transpose(&[1, 0]).unwrap(),
-        Recipe::concat(&[packed.clone(), packed.clone()], 0).unwrap(),
+        Recipe::concat(&[packed.clone(), packed.clone()], 1).unwrap(),
         packed.cast(DataType::Float16),
     ];
     for recipe in steps {
-        assert!(matches!(evaluate(&recipe, &none, &mut |_| Ok(())), Err(ConvertError::Unsupported { dtype: DataType::UInt4, .. })));
+        assert!(matches!(evaluate_to_vec(&recipe, &none), Err(ConvertError::Unsupported { dtype: DataType::UInt4, .. })));
     }
 }
 
@@ -189,7 +202,7 @@ fn tensors_without_elements_give_no_bytes() {
 fn a_failing_writer_ends_the_work() {
     let weights = weights();
     let recipe = Recipe::source("m", DataType::Float32, &[2, 3]);
-    let error = evaluate(&recipe, &weights, &mut |_| Err(io::Error::other("disk full"))).unwrap_err();
+    let error = Evaluator::new(&weights).write(&recipe, &mut |_| Err(io::Error::other("disk full"))).unwrap_err();
     assert!(matches!(error, ConvertError::Write(_)));
 }
 
@@ -252,14 +265,96 @@ fn pieces_join_without_a_seam() {
     assert!(evaluate_to_vec(&recipe, &weights).unwrap() == expected);
 }
 
+#[test]
+fn equal_bytes_have_equal_keys() {
+    let source = Recipe::source("a", DataType::Float32, &[4, 2]);
+    let half = source.cast(DataType::Float16);
+    assert_eq!(half.key(), half.reshape(&[8]).unwrap().key());
+    assert_eq!(half.key(), source.reshape(&[2, 4]).unwrap().cast(DataType::Float16).key());
+    assert_ne!(half.key(), source.key());
+    assert_ne!(source.key(), Recipe::source("b", DataType::Float32, &[4, 2]).key());
+    assert_ne!(source.transpose(&[1, 0]).unwrap().key(), source.key());
+    assert_ne!(source.slice(0, 0, 2).unwrap().key(), source.slice(0, 1, 2).unwrap().key());
+    assert_eq!(half.byte_length(), Some(16));
+}
+
+#[test]
+fn impossible_recipes_cannot_be_made() {
+    let source = Recipe::source("a", DataType::Float32, &[4, 2]);
+    assert!(source.reshape(&[7]).is_none());
+    assert!(source.transpose(&[0, 0]).is_none());
+    assert!(source.slice(0, 3, 2).is_none());
+    assert!(Recipe::concat(&[source.clone(), source.cast(DataType::Float16)], 0).is_none());
+    assert!(Recipe::literal(DataType::Int8, &[1], Literal::Ints(vec![128])).is_none());
+    assert!(Recipe::literal(DataType::UInt4, &[3], Literal::Packed(vec![0, 0])).is_some());
+    assert!(Recipe::literal(DataType::UInt4, &[3], Literal::Packed(vec![0])).is_none());
+}
+
 /// An element of a recipe of float32 tensors without arithmetic: the stored one that it comes from.
 fn reference(recipe: &Recipe, index: u64, weights: &MemoryWeights) -> f32 {
-    match Origin::of(recipe, index) {
+    match recipe.origin(index) {
         (Origin::Tensor(name), at) => {
             f32::from_le_bytes(weights.data(&name).unwrap()[at as usize * 4..at as usize * 4 + 4].try_into().unwrap())
         }
         (Origin::Literal, _) => unreachable!("all are tensors"),
     }
+}
+
+/// Tensors in memory, and how often one was opened.
+#[derive(Debug)]
+struct CountedWeights {
+    weights: MemoryWeights,
+    opened: AtomicU64,
+}
+
+impl Weights for CountedWeights {
+    fn names(&self) -> Box<dyn Iterator<Item = &str> + '_> {
+        self.weights.names()
+    }
+
+    fn info(&self, name: &str) -> Option<&TensorInfo> {
+        self.weights.info(name)
+    }
+
+    fn data(&self, name: &str) -> Result<Cow<'_, [u8]>, CheckpointError> {
+        self.opened.fetch_add(1, Ordering::Relaxed);
+        self.weights.data(name)
+    }
+}
+
+#[test]
+fn recipes_that_share_a_fit_compute_it_once_where_the_bound_allows() {
+    let mut weights = MemoryWeights::default();
+    let values: Vec<f32> = (0..600u16).map(|i| f32::from(i * 7 % 11)).collect();
+    weights.insert_f32("m", &[20, 30], &values);
+    let (table, indices) = Recipe::source("m", DataType::Float32, &[20, 30]).two_valued();
+    for (bound, opened) in [(100, 1), (10, 2)] {
+        let counted = CountedWeights { weights: weights.clone(), opened: AtomicU64::new(0) };
+        let evaluator = Evaluator::keeping(&counted, bound);
+        assert_eq!(evaluator.bytes(&table).unwrap(), [0f32.to_le_bytes(), 10f32.to_le_bytes()].concat());
+        let bits = evaluator.bytes(&indices).unwrap();
+        let upper = |index: usize| bits[index / 8] >> (index % 8) & 1 == 1;
+        assert!(values.iter().enumerate().all(|(index, value)| upper(index) == (*value > 5.0)));
+        assert_eq!(counted.opened.into_inner(), opened, "with a bound of {bound} bytes");
+    }
+    assert_eq!(indices.byte_length(), Some(75));
+}
+
+#[test]
+fn bytes_of_a_checkpoint_are_read_as_elements_of_less_than_a_byte() {
+    let mut weights = MemoryWeights::default();
+    weights.insert("blocks", CheckpointDtype::U8, &[2, 4], vec![0x10, 0x32, 0x54, 0x76, 0x98, 0xba, 0xdc, 0xfe]);
+    let bytes = Recipe::source("blocks", DataType::UInt8, &[2, 4]);
+    let nibbles = bytes.reinterpret(DataType::UInt4, &[2, 8]).unwrap();
+    let of = |recipe: &Recipe| evaluate_to_vec(recipe, &weights);
+    assert_eq!(of(&nibbles.slice(0, 1, 1).unwrap()).unwrap(), [0x98, 0xba, 0xdc, 0xfe]);
+    assert_eq!(of(&nibbles.slice(1, 2, 4).unwrap()).unwrap(), [0x32, 0x54, 0xba, 0xdc]);
+    let twice = Recipe::concat(&[nibbles.slice(1, 0, 2).unwrap(), nibbles.clone()], 1).unwrap();
+    assert_eq!(of(&twice).unwrap(), [0x10, 0x10, 0x32, 0x54, 0x76, 0x98, 0x98, 0xba, 0xdc, 0xfe]);
+    let halves = bytes.reinterpret(DataType::UInt16, &[4]).unwrap();
+    assert_eq!(of(&halves.transpose(&[0]).unwrap()).unwrap(), of(&bytes).unwrap());
+    assert!(matches!(of(&nibbles.slice(1, 1, 2).unwrap()), Err(ConvertError::Unsupported { dtype: DataType::UInt4, .. })));
+    assert!(bytes.reinterpret(DataType::UInt4, &[17]).is_none() && nibbles.reinterpret(DataType::UInt8, &[8]).is_none());
 }
 
 proptest! {
@@ -292,7 +387,8 @@ proptest! {
         prop_assert_eq!(&evaluate_to_vec(&recipe, &weights).unwrap(), &expected);
         let mut cut = cut.map(|at| at % (n + 1));
         cut.sort();
-        let part = Node::new(&recipe, &weights).unwrap().read(cut[0]..cut[1]).unwrap().into_owned();
+        let evaluator = Evaluator::new(&weights);
+        let part = evaluator.open(&recipe).unwrap().read(cut[0]..cut[1]).unwrap().into_owned();
         prop_assert_eq!(&part[..], &expected[cut[0] as usize * 4..cut[1] as usize * 4]);
     }
 }
