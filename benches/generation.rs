@@ -13,8 +13,8 @@ use std::{
 
 use candle_core::{DType, Device, Tensor};
 use mlreg::{
+    contract::Feature,
     eval::{Interpreter, Mode, Package, States},
-    manifest::release::Feature,
     ops,
 };
 

@@ -8,6 +8,7 @@ pub mod base;
 pub mod checkpoint;
 pub mod cli;
 pub mod codegen;
+pub mod contract;
 pub mod emit;
 pub mod eval;
 pub mod fetch;

@@ -12,13 +12,14 @@ use std::{collections::BTreeMap, sync::Arc};
 use serde_json::Value as Json;
 
 use super::{
-    ArchError, Architecture, Config, ConfigKey, Documents, Feature, Flow, Form, ImageLayout, Interface, Interfaces, LoadOptions, Network,
-    Shape, Stage, Tables, Tensors,
+    ArchError, Architecture, Config, ConfigKey, Documents, Feature, Flow, Form, Interface, Interfaces, LoadOptions, Network, Shape, Stage,
+    Tables, Tensors,
     blocks::{Conv2d, GroupNorm},
     keys::{irrelevant, only, read},
 };
 use crate::{
     checkpoint::Weights,
+    contract::{ImageLayout, Notes, PictureRange, Task, features},
     mil::{Argument, Builder, Constant, DataType, Var},
 };
 
@@ -55,6 +56,10 @@ pub(super) struct AutoencoderTiny;
 impl Architecture for AutoencoderTiny {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn task(&self) -> Task {
+        Task::ImageToImage
     }
 
     fn parts(&self) -> &'static [&'static str] {
@@ -237,14 +242,15 @@ impl Part {
         let input = channels(layers.first(), |conv| conv.constants()[0].shape()[1]);
         let output = channels(layers.last(), Conv2d::channels_out);
         let (latent, picture) = if self == Self::Decoder { (input, output) } else { (output, input) };
-        let ends = Ends { part: self, magnitude: settings.magnitude, signed: options.signed_range, clamp: options.clamp };
+        let ends = Ends { part: self, magnitude: settings.magnitude, signed: options.range == PictureRange::Signed, clamp: options.clamp };
         let mut stages: Vec<Box<dyn Stage>> = vec![Box::new(Entry(ends))];
         stages.extend(layers.into_iter().map(|layer| Box::new(layer) as Box<dyn Stage>));
         stages.push(Box::new(Exit(ends)));
-        let range = if options.signed_range { "-1..1" } else { "0..1" };
-        let image = move |form: &Form| picture_feature("image", format!("RGB picture, values in about {range}"), picture, 1, scale, form);
+        let range = if options.range == PictureRange::Signed { "-1..1" } else { "0..1" };
+        let image =
+            move |form: &Form| picture_feature(features::IMAGE, format!("RGB picture, values in about {range}"), picture, 1, scale, form);
         let latent = move |form: &Form| {
-            picture_feature("latent", format!("latent picture of {latent} channels, unscaled"), latent, scale, scale, form)
+            picture_feature(features::LATENT, format!("latent picture of {latent} channels, unscaled"), latent, scale, scale, form)
         };
         let count = stages.len();
         let (description, interfaces): (_, Interfaces) = match self {
@@ -257,7 +263,7 @@ impl Part {
                 Box::new(move |form| Ok(vec![Interface::main(vec![image(form)?], vec![latent(form)?], count)])),
             ),
         };
-        let notes = BTreeMap::new();
+        let notes = Notes::default();
         Ok(Network { description: description.to_owned(), interfaces, stages, compute: options.compute, notes })
     }
 }
@@ -547,7 +553,7 @@ impl Stage for Entry {
 
     fn build(&self, builder: &mut Builder, flow: &mut Flow, form: &Form) -> Result<(), ArchError> {
         let Self(ends) = self;
-        let mut x = flow.get(if ends.part == Part::Decoder { "latent" } else { "image" });
+        let mut x = flow.get(if ends.part == Part::Decoder { features::LATENT } else { features::IMAGE });
         if form.layout == ImageLayout::Nhwc {
             x = transpose(builder, x, "channels_first", [0, 3, 1, 2])?;
         }
@@ -586,7 +592,7 @@ impl Stage for Exit {
         if form.layout == ImageLayout::Nhwc {
             x = transpose(builder, x, "channels_last", [0, 2, 3, 1])?;
         }
-        flow.put(if decoder { "image" } else { "latent" }, x);
+        flow.put(if decoder { features::IMAGE } else { features::LATENT }, x);
         Ok(())
     }
 }

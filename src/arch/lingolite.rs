@@ -4,12 +4,12 @@
 //! Layers normalize before each part. Embeddings are multiplied by the root of the width; the head is not, also where it is the embedding.
 //! Attention to the encoder has no positions. A query that sees no key finds zeros.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use serde_json::Value as Json;
 
 use super::{
-    ArchError, Architecture, CacheForm, Config, ConfigKey, Documents, LoadOptions, Network, Tables, Tensors,
+    ArchError, Architecture, Config, ConfigKey, Documents, LoadOptions, Network, Tables, Tensors,
     blocks::{
         Activation, CrossAttention, Embedding, FeedForward, Heads, KeyValueCache, LayerCache, Linear, PreNormLayer, RmsNorm, Rotary, Scale,
         SelfAttention, layer::BIAS,
@@ -17,7 +17,10 @@ use super::{
     keys::{irrelevant, only, read},
     translator::{self, Entry, Exit, PARTS, Part, Pieces, Side},
 };
-use crate::checkpoint::Weights;
+use crate::{
+    checkpoint::Weights,
+    contract::{CacheForm, Notes, Task},
+};
 
 const NAME: &str = "lingolite";
 const CLASS: &str = "MobileTranslationModel";
@@ -48,6 +51,10 @@ pub(super) struct LingoLite;
 impl Architecture for LingoLite {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn task(&self) -> Task {
+        Task::Translation
     }
 
     fn parts(&self) -> &'static [&'static str] {
@@ -82,7 +89,7 @@ impl Architecture for LingoLite {
         reader.skip_the_rest();
         tensors.all_used(NAME)?;
         let pieces = Pieces { entry, layers, biases: Vec::new(), exit, sentence: None };
-        Ok(translator::network(pieces, options, BTreeMap::new()))
+        Ok(translator::network(pieces, options, Notes::default()))
     }
 }
 

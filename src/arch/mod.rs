@@ -32,13 +32,14 @@ pub use error::{ArchError, UnknownKey};
 pub use keys::{COMMON_KEYS, ConfigKey, KeyRule, STAND_IN, Tables};
 pub use planner::{FunctionPlan, functions, program};
 pub use quantization::Quantization;
-pub use stage::{
-    AttentionForm, CacheForm, Feature, Flow, Form, ImageLayout, Interface, Interfaces, LinearForm, LogitsForm, Network, Shape, Stage,
-    TextShape,
-};
+pub use stage::{Feature, Flow, Form, Interface, Interfaces, Network, Shape, Stage, TextShape};
 pub use tensors::Tensors;
 
-use crate::{checkpoint::Weights, mil::DataType};
+use crate::{
+    checkpoint::Weights,
+    contract::{CacheForm, Chunk, PictureRange, Task},
+    mil::DataType,
+};
 
 /// Every architecture. Adding one: its file, and its word here.
 pub const ARCHITECTURES: &[&dyn Architecture] = &[
@@ -66,8 +67,8 @@ pub struct LoadOptions {
     pub part: Option<String>,
     /// Element type of weights and arithmetic: float16 or float32.
     pub compute: DataType,
-    /// Pictures in -1..1 instead of 0..1, where the family has pictures.
-    pub signed_range: bool,
+    /// Range of pictures, where the family has pictures.
+    pub range: PictureRange,
     /// Cut pictures off at the ends of their range.
     pub clamp: bool,
     /// The longest sequence or context of the component, in tokens: how far tables of positions must reach.
@@ -82,34 +83,6 @@ pub struct LoadOptions {
     pub chunk: Option<Chunk>,
     /// Whether bundles may have several functions (from iOS18 on).
     pub several_functions: bool,
-}
-
-/// A run of layers of a network that is split into several.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Chunk {
-    /// Which one, from 0 on.
-    pub index: u64,
-    /// How many there are.
-    pub count: u64,
-}
-
-impl Chunk {
-    /// Its layers, of `layers` in all: as even as can be, the longer ones first.
-    pub fn layers(&self, layers: u64) -> std::ops::Range<u64> {
-        let (least, longer) = (layers / self.count, layers % self.count);
-        let start = |index: u64| index * least + index.min(longer);
-        start(self.index)..start(self.index + 1)
-    }
-
-    /// Whether it has the embedding.
-    pub fn is_first(&self) -> bool {
-        self.index == 0
-    }
-
-    /// Whether it has the head.
-    pub fn is_last(&self) -> bool {
-        self.index + 1 == self.count
-    }
 }
 
 /// What a checkpoint says beside its tensors.
@@ -127,6 +100,9 @@ pub struct Documents {
 pub trait Architecture: Sync {
     /// The name in package manifests, e.g. `autoencoder-tiny`.
     fn name(&self) -> &'static str;
+
+    /// What its models are for.
+    fn task(&self) -> Task;
 
     /// The parts that can be components.
     fn parts(&self) -> &'static [&'static str];

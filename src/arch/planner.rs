@@ -5,11 +5,9 @@ use std::collections::BTreeMap;
 use super::{ArchError, Flow, Form, Interface, Network};
 use crate::{
     base::Target,
+    contract::features::MAIN_FUNCTION,
     mil::{Builder, DataType, Function, Program, Registry, TensorType, Var},
 };
-
-/// The only function of a program that has one.
-const MAIN: &str = "main";
 
 /// A function of a program: what goes in and out, and the form that it has.
 #[derive(Debug, Clone)]
@@ -30,8 +28,8 @@ pub fn functions(network: &Network, forms: &[(String, Form)]) -> Result<Vec<Func
     for (name, form) in forms {
         for mut interface in (network.interfaces)(form)? {
             interface.name = match (name.as_str(), interface.name.as_str()) {
-                (MAIN, _) => interface.name,
-                (_, MAIN) => name.clone(),
+                (MAIN_FUNCTION, _) => interface.name,
+                (_, MAIN_FUNCTION) => name.clone(),
                 (name, own) => format!("{name}_{own}"),
             };
             functions.push(FunctionPlan { interface, form: *form });
@@ -48,7 +46,7 @@ pub fn functions(network: &Network, forms: &[(String, Form)]) -> Result<Vec<Func
 /// When the network cannot take a form.
 pub fn program(network: &Network, target: Target, functions: &[FunctionPlan], registry: Registry) -> Result<Program, ArchError> {
     let names: Vec<&str> = functions.iter().map(|function| function.interface.name.as_str()).collect();
-    let default_function = names.first().filter(|_| names != [MAIN]).map(|first| (*first).to_owned());
+    let default_function = names.first().filter(|_| names != [MAIN_FUNCTION]).map(|first| (*first).to_owned());
     let built = functions
         .iter()
         .map(|FunctionPlan { interface, form }| Ok((interface.name.clone(), function(network, interface, form, registry)?)));

@@ -5,63 +5,9 @@ use std::{collections::BTreeMap, fmt, ops::Range};
 use super::ArchError;
 use crate::{
     base::Target,
+    contract::{AttentionForm, CacheForm, ImageLayout, LinearForm, LogitsForm, Notes, features},
     mil::{Builder, Constant, DataType, Var},
 };
-
-/// Order of a picture's dimensions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ImageLayout {
-    /// [1, channels, height, width]
-    Nchw,
-    /// [1, height, width, channels]
-    Nhwc,
-}
-
-/// What matrix products are, and how activations lie.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum LinearForm {
-    /// `linear` over [1, sequence, channels].
-    #[default]
-    Linear,
-    /// 1x1 `conv` over [1, channels, 1, sequence], which the Neural Engine prefers.
-    Conv,
-}
-
-/// Where a decoder keeps the keys and values of earlier tokens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum CacheForm {
-    /// Nowhere: every call sees the whole sequence.
-    #[default]
-    None,
-    /// In Core ML states.
-    State,
-    /// In inputs and outputs.
-    Inputs,
-}
-
-/// Which rows of logits a call gives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum LogitsForm {
-    /// One per token.
-    #[default]
-    All,
-    /// That of the last real token.
-    Last,
-}
-
-/// How attention is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum AttentionForm {
-    /// Fused where the target has it and the layout allows it.
-    #[default]
-    Auto,
-    /// As `scaled_dot_product_attention`.
-    Fused,
-    /// As matrix products and a softmax.
-    Explicit,
-    /// As products and a softmax of every head by itself.
-    Split,
-}
 
 /// Lengths of a text program, in tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -207,7 +153,7 @@ pub struct Interface {
 impl Interface {
     /// The function `main` over the first `stages` stages, without states.
     pub fn main(inputs: Vec<Feature>, outputs: Vec<Feature>, stages: usize) -> Self {
-        Self { name: "main".to_owned(), inputs, states: Vec::new(), outputs, stages: 0..stages }
+        Self { name: features::MAIN_FUNCTION.to_owned(), inputs, states: Vec::new(), outputs, stages: 0..stages }
     }
 
     /// Every feature.
@@ -229,8 +175,8 @@ pub struct Network {
     pub stages: Vec<Box<dyn Stage>>,
     /// Element type of weights and arithmetic.
     pub compute: DataType,
-    /// What was done to the numbers that the checkpoint does not say, for people: topic and sentence.
-    pub notes: BTreeMap<String, String>,
+    /// What a program cannot say, for the bundle's metadata.
+    pub notes: Notes,
 }
 
 impl Network {

@@ -7,12 +7,12 @@
 //! In float16 the residual stream of published checkpoints overflows. So everything that is written to it (embedding, `o`, `wo`) is multiplied
 //! by 2^-6, and the epsilon of every norm by 2^-12: the norms take the factor out again, and results are the same in exact arithmetic.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use serde_json::Value as Json;
 
 use super::{
-    ArchError, Architecture, CacheForm, Config, ConfigKey, Documents, LoadOptions, Network, Tables, Tensors,
+    ArchError, Architecture, Config, ConfigKey, Documents, LoadOptions, Network, Tables, Tensors,
     blocks::{
         Activation, Buckets, CrossAttention, Embedding, FeedForward, Heads, KeyValueCache, LayerCache, Linear, PreNormLayer, RelativeBias,
         RmsNorm, Scale, SelfAttention, SentenceModules, layer::BIAS,
@@ -20,7 +20,11 @@ use super::{
     keys::{irrelevant, only, read},
     translator::{self, Entry, Exit, PARTS, Part, Pieces, Side},
 };
-use crate::{checkpoint::Weights, mil::DataType};
+use crate::{
+    checkpoint::Weights,
+    contract::{CacheForm, Notes, Task, notes::ResidualScale},
+    mil::DataType,
+};
 
 /// What the residual stream is multiplied with in float16.
 const RESIDUAL_SCALE: f64 = 1.0 / 64.0;
@@ -112,6 +116,10 @@ impl Architecture for Family {
         self.name
     }
 
+    fn task(&self) -> Task {
+        Task::Translation
+    }
+
     fn parts(&self) -> &'static [&'static str] {
         PARTS
     }
@@ -159,10 +167,10 @@ impl Architecture for Family {
         let pieces = Pieces { entry, layers, biases: reader.biases()?, exit, sentence };
         reader.skip_the_rest();
         tensors.all_used(self.name)?;
-        let mut notes = BTreeMap::new();
+        let mut notes = Notes::default();
         if sizes.residual != 1.0 {
             let note = "the residual stream is multiplied by 2^-6, which the norms take out again, so that float16 holds it".to_owned();
-            notes.insert("residual-scale".to_owned(), note);
+            notes.add(&ResidualScale(note));
         }
         Ok(translator::network(pieces, options, notes))
     }

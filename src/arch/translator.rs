@@ -3,18 +3,24 @@
 //! Parts: `encoder`; `decoder`; `cross`, which makes the keys and values of a cached decoder's attention to the encoder, once per text. From iOS18
 //! on a cached decoder's bundle has it as its function `cross`; before, bundles have one function, and it is a component of its own.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use super::{
-    ArchError, CacheForm, Feature, Flow, Form, Interface, Interfaces, LoadOptions, LogitsForm, Network, Stage, TextShape,
+    ArchError, Feature, Flow, Form, Interface, Interfaces, LoadOptions, Network, Stage, TextShape,
     blocks::{
-        CrossAttention, Embedding, Heads, KeyValueCache, Linear, Positions, PreNormLayer, RelativeBias, RmsNorm, Rotary, SENTENCE,
-        SentenceModules, TOKENS, causal_bias, from_layout, key_positions,
+        CrossAttention, Embedding, Heads, KeyValueCache, Linear, Positions, PreNormLayer, RelativeBias, RmsNorm, Rotary, SentenceModules,
+        causal_bias, from_layout, key_positions,
         layer::{BIAS, COS, CROSS_BIAS, CROSS_KEYS, CROSS_SEEING, CROSS_VALUES, ENCODED, HIDDEN, SEEING, SIN},
         padding_bias, seeing, stricter, to_layout,
     },
 };
-use crate::mil::{Builder, Constant, DataType, Var};
+use crate::{
+    contract::{
+        CacheForm, LogitsForm, Notes, features,
+        notes::{self, EndTokens, StartToken},
+    },
+    mil::{Builder, Constant, DataType, Var},
+};
 
 pub(super) const PARTS: &[&str] = &["encoder", "decoder", "cross"];
 /// The mask of attention to itself in the flow, for layers that add a bias of their own.
@@ -100,18 +106,18 @@ impl Side {
     }
 
     fn encoded(&self, text: TextShape) -> Feature {
-        Feature::float("encoder_hidden_states", "what the encoder gives", &[1, text.encoder_sequence, self.width])
+        Feature::float(features::ENCODER_HIDDEN_STATES, "what the encoder gives", &[1, text.encoder_sequence, self.width])
     }
 
     fn encoder(&self, form: &Form, stages: usize) -> Result<Interface, ArchError> {
         let length = self.check(form)?.sequence;
         let inputs = vec![
-            Feature::int32("input_ids", "tokens of the text, padded behind", &[1, length]),
-            Feature::int32("attention_mask", "1 for tokens of the text, 0 for padding", &[1, length]),
+            Feature::int32(features::INPUT_IDS, "tokens of the text, padded behind", &[1, length]),
+            Feature::int32(features::ATTENTION_MASK, "1 for tokens of the text, 0 for padding", &[1, length]),
         ];
-        let tokens = if self.sentence.is_some() { TOKENS } else { "hidden_states" };
+        let tokens = if self.sentence.is_some() { features::LAST_HIDDEN_STATE } else { features::HIDDEN_STATES };
         let mut outputs = vec![Feature::float(tokens, "a vector for every token", &[1, length, self.width])];
-        outputs.extend(self.sentence.map(|width| Feature::float(SENTENCE, "one vector for the text", &[1, width])));
+        outputs.extend(self.sentence.map(|width| Feature::float(features::SENTENCE_EMBEDDING, "one vector for the text", &[1, width])));
         Ok(Interface::main(inputs, outputs, stages))
     }
 
@@ -120,7 +126,7 @@ impl Side {
         let text = form.text()?;
         Ok(match form.cache {
             CacheForm::None => (Positions::FromStart(text.sequence), text.sequence),
-            _ => (Positions::From { first: flow.get("position"), count: text.sequence }, text.context),
+            _ => (Positions::From { first: flow.get(features::POSITION), count: text.sequence }, text.context),
         })
     }
 
@@ -133,14 +139,14 @@ impl Side {
     fn decoder(&self, form: &Form, stages: usize) -> Result<Interface, ArchError> {
         let text = self.check(form)?;
         let length = text.sequence;
-        let mask = Feature::int32("encoder_attention_mask", "1 for tokens of the text, 0 for padding", &[1, text.encoder_sequence]);
-        let mut inputs = vec![Feature::int32("decoder_input_ids", "tokens so far, padded behind", &[1, length])];
+        let mask = Feature::int32(features::ENCODER_ATTENTION_MASK, "1 for tokens of the text, 0 for padding", &[1, text.encoder_sequence]);
+        let mut inputs = vec![Feature::int32(features::DECODER_INPUT_IDS, "tokens so far, padded behind", &[1, length])];
         if form.cache == CacheForm::None {
-            inputs.push(Feature::int32("decoder_attention_mask", "1 for tokens, 0 for padding", &[1, length]));
+            inputs.push(Feature::int32(features::DECODER_ATTENTION_MASK, "1 for tokens, 0 for padding", &[1, length]));
             inputs.extend([self.encoded(text), mask]);
         } else {
             inputs[0].description = "the next tokens, padded behind".to_owned();
-            inputs.push(Feature::int32("position", "number of tokens before these", &[1]));
+            inputs.push(Feature::int32(features::POSITION, "number of tokens before these", &[1]));
             inputs.push(mask);
             inputs.extend(self.cross_caches(text));
             if form.logits == LogitsForm::Last && length > 1 {
@@ -150,7 +156,7 @@ impl Side {
             }
         }
         let rows = if form.logits == LogitsForm::Last { 1 } else { length };
-        let outputs = vec![Feature::float("logits", "scores of every next token", &[1, rows, self.vocabulary])];
+        let outputs = vec![Feature::float(features::LOGITS, "scores of every next token", &[1, rows, self.vocabulary])];
         let mut interface = Interface::main(inputs, outputs, stages);
         self.cache().declare(&mut interface, form, text.context);
         Ok(interface)
@@ -160,9 +166,9 @@ impl Side {
     pub(super) fn interfaces(self, stages: usize, has_cross: bool) -> Interfaces {
         Box::new(move |form| match self.part {
             Part::Encoder => Ok(vec![self.encoder(form, stages)?]),
-            Part::Cross => Ok(vec![self.cross(form, "main", 0..stages)?]),
+            Part::Cross => Ok(vec![self.cross(form, features::MAIN_FUNCTION, 0..stages)?]),
             Part::Decoder => {
-                let cross = has_cross.then(|| self.cross(form, "cross", stages..stages + 1)).transpose()?;
+                let cross = has_cross.then(|| self.cross(form, features::CROSS_FUNCTION, stages..stages + 1)).transpose()?;
                 Ok(std::iter::once(self.decoder(form, stages)?).chain(cross).collect())
             }
         })
@@ -182,13 +188,15 @@ pub(super) struct Pieces {
 }
 
 /// A part's network: entry, layers, exit; a decoder's keys and values of attention to the encoder.
-pub(super) fn network(pieces: Pieces, options: &LoadOptions, mut notes: BTreeMap<String, String>) -> Network {
+pub(super) fn network(pieces: Pieces, options: &LoadOptions, mut notes: Notes) -> Network {
     let Pieces { entry, layers, biases, exit, sentence } = pieces;
     let side = entry.side.clone();
-    notes.extend(sentence.as_ref().map(|sentence| ("pooling".to_owned(), sentence.describe())));
+    if let Some(sentence) = &sentence {
+        notes.add(&notes::Pooling(sentence.describe()));
+    }
     if side.part == Part::Decoder {
-        notes.insert("start-token".to_owned(), side.tokens.0.to_string());
-        notes.insert("end-token".to_owned(), side.tokens.1.to_string());
+        notes.add(&StartToken(side.tokens.0));
+        notes.add(&EndTokens(vec![side.tokens.1]));
     }
     let description = match side.part {
         Part::Encoder if sentence.is_some() => "Sentence encoder: makes a vector from a text",
@@ -238,7 +246,7 @@ impl Entry {
     }
 
     fn embed(&self, builder: &mut Builder, flow: &mut Flow, form: &Form) -> Result<(), ArchError> {
-        let ids = flow.get(if self.side.part == Part::Encoder { "input_ids" } else { "decoder_input_ids" });
+        let ids = flow.get(if self.side.part == Part::Encoder { features::INPUT_IDS } else { features::DECODER_INPUT_IDS });
         let mut x = self.embedding.build(builder, ids)?;
         if let Some(scale) = self.embedding_scale {
             x = builder.mul("embedding_scaled", x, scale)?;
@@ -254,7 +262,7 @@ impl Entry {
         if self.side.part == Part::Decoder {
             mask = Some(causal_bias(builder, "causal", positions, key_positions(keys), self.compute())?);
         }
-        let name = if self.side.part == Part::Encoder { "attention_mask" } else { "decoder_attention_mask" };
+        let name = if self.side.part == Part::Encoder { features::ATTENTION_MASK } else { features::DECODER_ATTENTION_MASK };
         if flow.has(name) {
             let padding = padding_bias(builder, "padding", flow.get(name), self.compute())?;
             mask = Some(match mask {
@@ -280,13 +288,13 @@ impl Entry {
     }
 
     fn cross_bias(&self, builder: &mut Builder, flow: &mut Flow, form: &Form) -> Result<(), ArchError> {
-        let mask = padding_bias(builder, "encoder_padding", flow.get("encoder_attention_mask"), self.compute())?;
+        let mask = padding_bias(builder, "encoder_padding", flow.get(features::ENCODER_ATTENTION_MASK), self.compute())?;
         if self.side.zero_blind {
             flow.put(CROSS_SEEING, seeing(builder, CROSS_SEEING, mask, form)?);
         }
         flow.put(CROSS_BIAS, self.side.heads.bias(builder, "cross_bias", mask, form)?);
-        if flow.has("encoder_hidden_states") {
-            flow.put(ENCODED, to_layout(builder, ENCODED, flow.get("encoder_hidden_states"), form)?);
+        if flow.has(features::ENCODER_HIDDEN_STATES) {
+            flow.put(ENCODED, to_layout(builder, ENCODED, flow.get(features::ENCODER_HIDDEN_STATES), form)?);
         }
         Ok(())
     }
@@ -314,7 +322,7 @@ impl Stage for Entry {
         if self.side.part == Part::Decoder {
             self.cross_bias(builder, flow, form)?;
             if form.cache != CacheForm::None {
-                self.side.cache().enter(builder, flow, flow.get("position"), form.text()?.sequence, form)?;
+                self.side.cache().enter(builder, flow, flow.get(features::POSITION), form.text()?.sequence, form)?;
             }
         }
         Ok(())
@@ -362,10 +370,10 @@ pub(super) struct Exit {
 impl Exit {
     /// Of [1, sequence, width], or [1, width, 1, sequence]: the last row that the mask keeps.
     fn last_row(builder: &mut Builder, flow: &Flow, x: Var, form: &Form) -> Result<Var, ArchError> {
-        if !flow.has("decoder_attention_mask") {
+        if !flow.has(features::DECODER_ATTENTION_MASK) {
             return Ok(x);
         }
-        let count = builder.reduce_sum("token_count", flow.get("decoder_attention_mask"), &[1], false)?;
+        let count = builder.reduce_sum("token_count", flow.get(features::DECODER_ATTENTION_MASK), &[1], false)?;
         let last = builder.sub("last", count, 1)?;
         let last = builder.maximum("last_or_first", last, 0)?;
         let axis = if builder.shape(x).len() == 3 { 1 } else { 3 };
@@ -392,7 +400,7 @@ impl Stage for Exit {
                 flow.put(HIDDEN, normed);
                 return Ok(());
             }
-            flow.put("hidden_states", from_layout(builder, "states", normed, form)?);
+            flow.put(features::HIDDEN_STATES, from_layout(builder, "states", normed, form)?);
             return Ok(());
         };
         if form.logits == LogitsForm::Last {
@@ -403,7 +411,7 @@ impl Stage for Exit {
             x = builder.mul("head_scaled", x, *scale)?;
         }
         let logits = head.build(builder, x, form)?;
-        flow.put("logits", from_layout(builder, "scores", logits, form)?);
+        flow.put(features::LOGITS, from_layout(builder, "scores", logits, form)?);
         self.side.cache().leave(builder, flow, form)
     }
 }
@@ -425,7 +433,7 @@ impl Stage for CrossProjection {
     }
 
     fn build(&self, builder: &mut Builder, flow: &mut Flow, form: &Form) -> Result<(), ArchError> {
-        let encoded = to_layout(builder, ENCODED, flow.get("encoder_hidden_states"), form)?;
+        let encoded = to_layout(builder, ENCODED, flow.get(features::ENCODER_HIDDEN_STATES), form)?;
         for (index, name) in [CROSS_KEYS, CROSS_VALUES].into_iter().enumerate() {
             let mut parts = Vec::with_capacity(self.layers.len());
             for (layer, cross) in &self.layers {

@@ -11,8 +11,8 @@ use super::{
     table::{self, Columns},
 };
 use crate::{
+    contract::{Feature, Interface},
     fetch::is_placed,
-    manifest::release::{Feature, Interface},
     workflow::{
         self,
         bundles::{BundleArgument, BundleSubject},

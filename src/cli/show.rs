@@ -12,7 +12,8 @@ use super::{
 };
 use crate::{
     base::RemoteUrl,
-    manifest::release::{BundleKind, Delivery, Feature, Interface},
+    contract::{Feature, Interface},
+    manifest::release::{BundleKind, Delivery},
     workflow::{
         PackageRequest,
         show::{ShowOptions, ShowReport, ShownVariant, show},

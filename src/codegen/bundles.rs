@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::names::{Scope, literal};
-use crate::manifest::release::{self, BundleKind, Interface, Release, Variant};
+use crate::{
+    contract::{self, Interface},
+    manifest::release::{BundleKind, Release, Variant},
+};
 
 /// Names that have a meaning where a bundle's inputs are parameters.
 const PARAMETERS: &[&str] =
@@ -66,7 +69,7 @@ pub(super) struct Feature {
 }
 
 impl Feature {
-    fn of(feature: &release::Feature, scope: &mut Scope) -> Self {
+    fn of(feature: &contract::Feature, scope: &mut Scope) -> Self {
         let data_type = match feature.dtype.as_str() {
             "float32" => Some("float32"),
             "float16" => Some("float16"),
@@ -93,7 +96,7 @@ impl Feature {
         }
     }
 
-    fn all(features: &[release::Feature]) -> Vec<Self> {
+    fn all(features: &[contract::Feature]) -> Vec<Self> {
         let mut scope = Scope::with(PARAMETERS);
         let mut all: Vec<Self> = features.iter().map(|feature| Self::of(feature, &mut scope)).collect();
         for feature in &mut all {
@@ -118,8 +121,8 @@ fn stem(variant: &Variant) -> &str {
 
 /// Names and shapes; element types depend on the target and are asked of the model.
 fn shapes(interface: &Interface) -> impl PartialEq {
-    let plain = |features: &[release::Feature]| {
-        let plain = features.iter().map(|feature| release::Feature { dtype: String::new(), ..feature.clone() });
+    let plain = |features: &[contract::Feature]| {
+        let plain = features.iter().map(|feature| contract::Feature { dtype: String::new(), ..feature.clone() });
         plain.collect::<Vec<_>>()
     };
     let of = |one: &Interface| (plain(&one.inputs), plain(&one.outputs), plain(&one.states));

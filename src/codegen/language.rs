@@ -14,7 +14,7 @@ use super::{
     bundles::{Bundle, Function},
     names::Scope,
 };
-use crate::manifest::release::{Feature, Interface};
+use crate::contract::{Feature, Interface};
 
 const IDS: &str = "input_ids";
 const HIDDEN: &str = "hidden_states";

@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Tensor};
 
 use super::storage_type;
 use crate::{
-    manifest::release::Feature,
+    contract::Feature,
     mil::{DataType, TensorType},
 };
 

@@ -17,7 +17,7 @@ use super::{
     view,
 };
 use crate::{
-    manifest::release::{Feature, Interface},
+    contract::{Feature, Interface},
     mil::{
         Binding, Block, Call, DataType, Dimension, Function, InferError, Operation, Program, Registry, TensorType, Value, ValueId,
         ValueInfo, ValueType,

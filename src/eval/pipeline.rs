@@ -13,8 +13,8 @@ use super::{
     pixels::{self, Pixels},
 };
 use crate::{
+    contract::{Feature, Interface},
     emit::coreml::ColorSpace,
-    manifest::release::{Feature, Interface},
     mil::{DataType, TensorType},
 };
 

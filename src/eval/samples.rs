@@ -10,7 +10,7 @@ use candle_core::{Device, Tensor};
 
 use super::golden::{self, Case};
 use crate::{
-    manifest::release::{Feature, Interface},
+    contract::{Feature, Interface},
     mil::{Binding, Function, Literal, Operation, ValueId, ValueType},
 };
 

@@ -6,84 +6,17 @@
 use std::{collections::BTreeMap, fmt};
 
 use super::compression::Compression;
-use crate::{base::Target, manifest::release::BundleKind};
+use crate::{
+    base::Target,
+    contract::{CacheForm, Chunk, ImageLayout, LinearForm, LogitsForm, words},
+    manifest::release::BundleKind,
+};
 
 /// Longest side of a picture, in pixels.
 pub(super) const SIZE_LIMIT: u32 = 65_536;
 /// Longest sequence or cache, in tokens.
 pub(super) const LENGTH_LIMIT: u32 = 1 << 20;
 
-macro_rules! words {
-    ($(#[$doc:meta])* $name:ident { $($(#[$word_doc:meta])* $variant:ident = $text:literal,)+ }) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
-        pub enum $name { $($(#[$word_doc])* $variant,)+ }
-
-        impl $name {
-            /// Every value, the default first.
-            pub const ALL: &'static [$name] = &[$($name::$variant,)+];
-
-            /// The word in manifests and ids.
-            pub const fn name(self) -> &'static str {
-                match self { $($name::$variant => $text,)+ }
-            }
-
-            /// The value of that name.
-            pub fn from_name(name: &str) -> Option<Self> {
-                Self::ALL.iter().copied().find(|value| value.name() == name)
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(self.name())
-            }
-        }
-    };
-}
-
-words!(
-    /// Order of a picture's dimensions at inputs and outputs.
-    Layout {
-        /// [batch, channels, height, width].
-        #[default]
-        Nchw = "nchw",
-        /// [batch, height, width, channels].
-        Nhwc = "nhwc",
-    }
-);
-words!(
-    /// What a text model's matrix products are.
-    Linear {
-        /// `linear` over [batch, sequence, channels].
-        #[default]
-        Linear = "linear",
-        /// 1x1 `conv` over [batch, channels, 1, sequence].
-        Conv = "conv",
-    }
-);
-words!(
-    /// Where a decoder keeps keys and values of earlier tokens.
-    Cache {
-        /// Nowhere: every call sees the whole sequence.
-        #[default]
-        None = "none",
-        /// In Core ML states.
-        State = "state",
-        /// In inputs and outputs.
-        Inputs = "inputs",
-    }
-);
-words!(
-    /// Which rows of logits a call gives.
-    Logits {
-        /// One per input token.
-        #[default]
-        All = "all",
-        /// That of the last real token.
-        Last = "last",
-    }
-);
 words!(
     /// A float type of weights and arithmetic, or of inputs and outputs.
     Precision {
@@ -92,30 +25,6 @@ words!(
         Float16 = "float16",
         /// 32 bit.
         Float32 = "float32",
-    }
-);
-words!(
-    /// How attention is written.
-    Attention {
-        /// Fused where the target has it.
-        #[default]
-        Auto = "auto",
-        /// As one `scaled_dot_product_attention`, from iOS18.
-        Fused = "fused",
-        /// As matrix products and a softmax.
-        Explicit = "explicit",
-        /// Head by head, as the Neural Engine likes it; with `linear = "conv"`.
-        Split = "split",
-    }
-);
-words!(
-    /// The range of pictures.
-    PictureRange {
-        /// About 0..1, as the network gives it.
-        #[default]
-        Unit = "unit",
-        /// About -1..1.
-        Signed = "signed",
     }
 );
 words!(
@@ -259,15 +168,6 @@ impl Shape {
     }
 }
 
-/// A run of a model's layers, which is a component by itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Chunk {
-    /// Which one, from 1 on.
-    pub number: u32,
-    /// How many there are.
-    pub count: u32,
-}
-
 /// One value of every axis that a conversion has.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Axes {
@@ -276,13 +176,13 @@ pub struct Axes {
     /// Which run of layers, where they are split. Its component says it in the id.
     pub chunk: Option<Chunk>,
     /// Order of picture dimensions.
-    pub layout: Layout,
+    pub layout: ImageLayout,
     /// Form of matrix products.
-    pub linear: Linear,
+    pub linear: LinearForm,
     /// Place of the cache.
-    pub cache: Cache,
+    pub cache: CacheForm,
     /// Rows of logits.
-    pub logits: Logits,
+    pub logits: LogitsForm,
     /// Dtype of float inputs and outputs.
     pub io_precision: Precision,
     /// Dtype of weights and arithmetic.
@@ -327,10 +227,10 @@ impl Axes {
         let io_default = Self::default_io(self.precision, self.target);
         let optional = [
             (!shapes.is_empty()).then(|| shapes.join("+")),
-            (self.layout != Layout::default()).then(|| self.layout.to_string()),
-            (self.linear != Linear::default()).then(|| self.linear.to_string()),
-            (self.cache != Cache::default()).then(|| self.cache.to_string()),
-            (self.logits != Logits::default()).then(|| self.logits.to_string()),
+            (self.layout != ImageLayout::default()).then(|| self.layout.to_string()),
+            (self.linear != LinearForm::default()).then(|| self.linear.to_string()),
+            (self.cache != CacheForm::default()).then(|| self.cache.to_string()),
+            (self.logits != LogitsForm::default()).then(|| self.logits.to_string()),
             (self.io_precision != io_default).then(|| format!("io{}", self.io_precision)),
             Some(self.precision.to_string()),
             self.compression.id(),
@@ -344,10 +244,10 @@ impl Axes {
         let is_image = self.shapes.iter().any(|shape| matches!(shape, Shape::Image(_)));
         let is_text = self.shapes.iter().any(|shape| matches!(shape, Shape::Text(_)));
         let told = |axis: &Axis| match axis {
-            Axis::Layout => is_image || self.layout != Layout::default(),
-            Axis::Linear => is_text || self.linear != Linear::default(),
-            Axis::Cache => is_text || self.cache != Cache::default(),
-            Axis::Logits => is_text || self.logits != Logits::default(),
+            Axis::Layout => is_image || self.layout != ImageLayout::default(),
+            Axis::Linear => is_text || self.linear != LinearForm::default(),
+            Axis::Cache => is_text || self.cache != CacheForm::default(),
+            Axis::Logits => is_text || self.logits != LogitsForm::default(),
             Axis::Target | Axis::Format => false,
             _ => true,
         };
@@ -367,7 +267,7 @@ mod tests {
         for axis in Axis::ALL {
             assert_eq!(Axis::from_name(axis.name()), Some(*axis));
         }
-        assert_eq!(Layout::from_name("NHWC"), None);
+        assert_eq!(ImageLayout::from_name("NHWC"), None);
         assert_eq!(Precision::default().name(), "float16");
     }
 

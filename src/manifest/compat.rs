@@ -3,6 +3,7 @@
 //!
 //! Every difference of an interface counts, also one in order: Xcode generates classes whose initializers follow it.
 
+use crate::contract::{Feature, Interface};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
@@ -10,7 +11,7 @@ use std::{
 
 use semver::Version;
 
-use super::release::{BundleKind, Feature, Interface, Release, Variant};
+use super::release::{BundleKind, Release, Variant};
 use crate::base::{Tag, Target};
 
 /// A difference that needs a new major version.

@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 
 use super::{
-    axes::{Attention, Axis, Cache, Chunk, Format, LENGTH_LIMIT, Layout, Linear, Logits, PictureRange, Precision, SIZE_LIMIT, Size},
+    axes::{Axis, Format, LENGTH_LIMIT, Precision, SIZE_LIMIT, Size},
     compression::Compression,
     error::{ManifestError, Problem},
     import::{Import, ImportPattern},
     reader::{Item, Place, Table},
 };
-use crate::base::{HubUrl, PackageName, RelativePath, Target, TargetError, escaped_name, name_key};
+use crate::{
+    base::{HubUrl, PackageName, RelativePath, Target, TargetError, escaped_name, name_key},
+    contract::{AttentionForm, CacheForm, Chunk, ChunkName, ImageLayout, LinearForm, LogitsForm, PictureRange},
+};
 
 /// Every key that some kind of component has.
 pub(super) const KEYS: &[&str] = &[
@@ -108,13 +111,13 @@ pub struct Conversion {
     /// Cache lengths; empty for models without.
     pub contexts: Vec<u32>,
     /// Orders of picture dimensions.
-    pub layouts: Vec<Layout>,
+    pub layouts: Vec<ImageLayout>,
     /// Forms of matrix products.
-    pub linears: Vec<Linear>,
+    pub linears: Vec<LinearForm>,
     /// Places of the cache.
-    pub caches: Vec<Cache>,
+    pub caches: Vec<CacheForm>,
     /// Rows of logits.
-    pub logits: Vec<Logits>,
+    pub logits: Vec<LogitsForm>,
     /// Dtypes of inputs and outputs; empty: the default of each target.
     pub io_precisions: Vec<Precision>,
     /// Dtypes of weights and arithmetic.
@@ -132,7 +135,7 @@ pub struct Conversion {
     /// Batch size, 1 where nothing is said.
     pub batch: u32,
     /// How attention is written.
-    pub attention: Attention,
+    pub attention: AttentionForm,
     /// Range of pictures.
     pub range: PictureRange,
     /// Whether pictures are cut off at the ends of their range.
@@ -165,10 +168,11 @@ impl Component {
         }
     }
 
-    /// A component `<stem>-<number>` for each run of its layers.
-    pub(super) fn split(&self, stem: &str, count: u32) -> impl Iterator<Item = Self> {
+    /// A component for each run of its layers; `several` says that other components of the package are split, too.
+    pub(super) fn split(&self, count: u32, several: bool) -> impl Iterator<Item = Self> {
         (1..=count).map(move |number| {
-            let mut chunk = Self { name: format!("{stem}-{number}"), ..self.clone() };
+            let name = ChunkName::of(several.then_some(self.name.as_str()), number);
+            let mut chunk = Self { name, ..self.clone() };
             if let ComponentKind::Checkpoint(conversion) = &mut chunk.kind {
                 conversion.chunk = Some(Chunk { number, count });
             }
@@ -196,7 +200,7 @@ impl Component {
         if has("encoder-sequence") && !has("sequence") {
             return needs("encoder-sequence", "", "sequence");
         }
-        match conversion.caches.iter().find(|cache| **cache != Cache::None) {
+        match conversion.caches.iter().find(|cache| **cache != CacheForm::None) {
             Some(cache) if !has("context") => return needs("cache", &format!(" = \"{cache}\""), "context"),
             None if conversion.window_cache => return needs("window-cache", "", "cache"),
             None if has("context") => return needs("context", "", "cache"),
@@ -364,10 +368,10 @@ fn axis_value(axis: Axis, item: &Item<'_>) -> Result<String, ManifestError> {
     Ok(match axis {
         Axis::Size => size(item)?.to_string(),
         Axis::Sequence | Axis::EncoderSequence | Axis::Context => length(item)?.to_string(),
-        Axis::Layout => item.word(Layout::ALL, Layout::name)?.to_string(),
-        Axis::Linear => item.word(Linear::ALL, Linear::name)?.to_string(),
-        Axis::Cache => item.word(Cache::ALL, Cache::name)?.to_string(),
-        Axis::Logits => item.word(Logits::ALL, Logits::name)?.to_string(),
+        Axis::Layout => item.word(ImageLayout::ALL, ImageLayout::name)?.to_string(),
+        Axis::Linear => item.word(LinearForm::ALL, LinearForm::name)?.to_string(),
+        Axis::Cache => item.word(CacheForm::ALL, CacheForm::name)?.to_string(),
+        Axis::Logits => item.word(LogitsForm::ALL, LogitsForm::name)?.to_string(),
         Axis::IoPrecision | Axis::Precision => item.word(Precision::ALL, Precision::name)?.to_string(),
         Axis::Compress => compression(item)?.to_string(),
         Axis::Target => target(item)?.to_string(),
@@ -445,10 +449,10 @@ fn conversion(component: &str, source: &Item<'_>, table: &mut Table<'_>) -> Resu
         sequences: keys.list("sequence", length)?,
         encoder_sequences: keys.list("encoder-sequence", length)?,
         contexts: keys.list("context", length)?,
-        layouts: keys.words("layout", Layout::ALL, Layout::name)?,
-        linears: keys.words("linear", Linear::ALL, Linear::name)?,
-        caches: keys.words("cache", Cache::ALL, Cache::name)?,
-        logits: keys.words("logits", Logits::ALL, Logits::name)?,
+        layouts: keys.words("layout", ImageLayout::ALL, ImageLayout::name)?,
+        linears: keys.words("linear", LinearForm::ALL, LinearForm::name)?,
+        caches: keys.words("cache", CacheForm::ALL, CacheForm::name)?,
+        logits: keys.words("logits", LogitsForm::ALL, LogitsForm::name)?,
         io_precisions: keys.list("io-precision", |item| item.word(Precision::ALL, Precision::name))?,
         precisions: keys.words("precision", Precision::ALL, Precision::name)?,
         compressions,
@@ -457,7 +461,7 @@ fn conversion(component: &str, source: &Item<'_>, table: &mut Table<'_>) -> Resu
         chunks: keys.one("chunks", |item| item.number(1024).map(Some))?,
         chunk: None,
         batch: keys.one("batch", |item| item.number(SIZE_LIMIT).map(Some))?.unwrap_or(1),
-        attention: keys.one("attention", |item| item.word(Attention::ALL, Attention::name))?,
+        attention: keys.one("attention", |item| item.word(AttentionForm::ALL, AttentionForm::name))?,
         range: keys.one("range", |item| item.word(PictureRange::ALL, PictureRange::name))?,
         clamp: keys.one("clamp", Item::boolean)?,
         window_cache: keys.one("window-cache", Item::boolean)?,

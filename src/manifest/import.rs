@@ -9,14 +9,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use globset::{GlobBuilder, GlobMatcher};
 
 use super::{
-    axes::{Axes, Axis, Cache, Format, LENGTH_LIMIT, Layout, Linear, Logits, Precision, Size},
+    axes::{Axes, Axis, Format, LENGTH_LIMIT, Precision, Size},
     compression::Compression,
     error::{ManifestError, Problem},
     reader::Place,
     release::BundleKind,
     variants::{Content, VariantPlan},
 };
-use crate::base::{Target, meant};
+use crate::{
+    base::{Target, meant},
+    contract::{CacheForm, ImageLayout, LinearForm, LogitsForm},
+};
 
 /// A component made from bundles that exist.
 #[derive(Debug, Clone)]
@@ -206,10 +209,10 @@ fn captured_value(axis: Axis, text: &str) -> Option<String> {
         Axis::Sequence | Axis::EncoderSequence | Axis::Context => {
             number(text).filter(|n| (1..=LENGTH_LIMIT).contains(n)).map(|n| n.to_string())
         }
-        Axis::Layout => word(Layout::from_name(text).map(Layout::name)),
-        Axis::Linear => word(Linear::from_name(text).map(Linear::name)),
-        Axis::Cache => word(Cache::from_name(text).map(Cache::name)),
-        Axis::Logits => word(Logits::from_name(text).map(Logits::name)),
+        Axis::Layout => word(ImageLayout::from_name(text).map(ImageLayout::name)),
+        Axis::Linear => word(LinearForm::from_name(text).map(LinearForm::name)),
+        Axis::Cache => word(CacheForm::from_name(text).map(CacheForm::name)),
+        Axis::Logits => word(LogitsForm::from_name(text).map(LogitsForm::name)),
         Axis::IoPrecision | Axis::Precision => word(Precision::from_name(text).map(Precision::name)),
         Axis::Compress => text.parse().ok().or_else(|| Compression::from_id(text)).map(|compression: Compression| compression.to_string()),
         Axis::Target => text.parse::<Target>().ok().map(|target| target.to_string()),
@@ -313,10 +316,10 @@ impl Import {
             value(Axis::Sequence).map(|length| format!("s{length}")),
             encoder.map(|length| format!("e{length}")),
             value(Axis::Context).map(|length| format!("c{length}")),
-            unless(Axis::Layout, Layout::default().name()),
-            unless(Axis::Linear, Linear::default().name()),
-            unless(Axis::Cache, Cache::default().name()),
-            unless(Axis::Logits, Logits::default().name()),
+            unless(Axis::Layout, ImageLayout::default().name()),
+            unless(Axis::Linear, LinearForm::default().name()),
+            unless(Axis::Cache, CacheForm::default().name()),
+            unless(Axis::Logits, LogitsForm::default().name()),
             unless(Axis::IoPrecision, usual).map(|precision| format!("io{precision}")),
             value(Axis::Precision).cloned(),
             value(Axis::Compress).and_then(|text| text.parse::<Compression>().ok()?.id()),

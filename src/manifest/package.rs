@@ -13,9 +13,6 @@ use super::{
 };
 use crate::base::PackageName;
 
-/// What components for runs of layers are called, before their numbers.
-const CHUNK: &str = "chunk";
-
 /// A parsed package manifest.
 #[derive(Debug, Clone)]
 pub struct PackageManifest {
@@ -107,8 +104,7 @@ fn components(item: &Item<'_>, file: &str) -> Result<Vec<Component>, ManifestErr
 fn split(components: Vec<Component>) -> Vec<Component> {
     let several = components.iter().filter_map(Component::split_count).count() > 1;
     let parts = |component: Component| match component.split_count() {
-        Some(count) if several => component.split(&format!("{}-{CHUNK}", component.name), count).collect(),
-        Some(count) => component.split(CHUNK, count).collect(),
+        Some(count) => component.split(count, several).collect(),
         None => vec![component],
     };
     components.into_iter().flat_map(parts).collect()

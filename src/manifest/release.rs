@@ -3,15 +3,15 @@
 //! It covers what the bytes are: files, segments, interface. Tool versions, locations and quality reports are side documents.
 //! Readers keep fields that they do not know (`other`), so that a newer release passes through an older mlreg unharmed.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::base::{Blake3, Digest, HashedBytes, PackageName, RelativePath, Tag, Target};
+use crate::{
+    base::{Blake3, Digest, HashedBytes, PackageName, RelativePath, Tag, Target},
+    contract::Interface,
+};
 
 /// The `schema` field of a release manifest.
 pub const SCHEMA: &str = "mlreg/release/1";
@@ -176,72 +176,6 @@ pub struct FileEntry {
     /// Whether it is executable.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub executable: bool,
-}
-
-/// What a model takes and gives. A model with several functions lists them; then the top level is its default function.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
-pub struct Interface {
-    /// Inputs, in the model's order.
-    pub inputs: Vec<Feature>,
-    /// Outputs, in the model's order.
-    pub outputs: Vec<Feature>,
-    /// States, in the model's order.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub states: Vec<Feature>,
-    /// Every function of a multifunction model, by name.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub functions: BTreeMap<String, Interface>,
-    /// Which of them runs when none is asked for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub default_function: Option<String>,
-}
-
-/// An input, output or state.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-pub struct Feature {
-    /// Its name.
-    pub name: String,
-    /// `float32`, `float16`, `int32`, ... of an array; `image`, `string`, `dictionary`, ... of anything else.
-    pub dtype: String,
-    /// Its (default) shape; empty where it is not fixed.
-    pub shape: Vec<u64>,
-    /// Lowest and highest length of every dimension, where they are flexible; no highest means unbounded.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ranges: Option<Vec<(u64, Option<u64>)>>,
-    /// The shapes it may take, where they are enumerated.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub enumerated: Option<Vec<Vec<u64>>>,
-    /// Whether it may be left out.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub optional: bool,
-    /// Value of every element of an optional input that is left out, as decimal text, e.g. `0.5` or `-inf`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub default: Option<String>,
-    /// Color space of an image: `RGB`, `BGR`, `GRAYSCALE` or `GRAYSCALE_FLOAT16`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub color: Option<String>,
-}
-
-/// `name dtype[shape]`, then the color space of an image and ` = default`; a flexible dimension is `low..high` or `low..`, enumerated shapes
-/// stand one after another, `?` is optional.
-impl fmt::Display for Feature {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shape = |shape: &[u64]| format!("[{}]", shape.iter().map(u64::to_string).collect::<Vec<_>>().join(","));
-        let range = |(low, high): &(u64, Option<u64>)| match high {
-            Some(high) if high == low => low.to_string(),
-            Some(high) => format!("{low}..{high}"),
-            None => format!("{low}.."),
-        };
-        let shapes = match (&self.enumerated, &self.ranges) {
-            (Some(shapes), _) => shapes.iter().map(|one| shape(one)).collect::<Vec<_>>().join("|"),
-            (None, Some(ranges)) => format!("[{}]", ranges.iter().map(range).collect::<Vec<_>>().join(",")),
-            (None, None) if self.shape.is_empty() => String::new(),
-            (None, None) => shape(&self.shape),
-        };
-        write!(f, "{}{} {}{shapes}", self.name, if self.optional { "?" } else { "" }, self.dtype)?;
-        self.color.as_ref().map_or(Ok(()), |color| write!(f, " {color}"))?;
-        self.default.as_ref().map_or(Ok(()), |default| write!(f, " = {default}"))
-    }
 }
 
 /// The bytes of a file, and how to check parts of them.

@@ -4,13 +4,16 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::{
-    axes::{Attention, Axes, Axis, Cache, Format, Layout, Linear, Logits, Precision, Shape, TextShape},
+    axes::{Axes, Axis, Format, Precision, Shape, TextShape},
     component::{Component, ComponentKind, Conversion, Exclusion},
     compression::Compression,
     error::{self, ManifestError, Problem},
     release::BundleKind,
 };
-use crate::base::{RelativePath, Target, name_key};
+use crate::{
+    base::{RelativePath, Target, name_key},
+    contract::{AttentionForm, CacheForm, ImageLayout, LinearForm, LogitsForm},
+};
 
 /// More combinations of one component are a mistake.
 const LIMIT: usize = 10_000;
@@ -227,10 +230,10 @@ impl Exclusion {
 #[derive(Debug, Clone, Copy, Default)]
 struct Draft {
     shape: Shape,
-    layout: Layout,
-    linear: Linear,
-    cache: Cache,
-    logits: Logits,
+    layout: ImageLayout,
+    linear: LinearForm,
+    cache: CacheForm,
+    logits: LogitsForm,
     io_precision: Option<Precision>,
     precision: Precision,
     compression: Compression,
@@ -307,7 +310,7 @@ fn conflict(conversion: &Conversion, axes: &Axes) -> Option<Conflict> {
         };
         return match axes.cache {
             _ if conversion.multifunction => fail(&[], "only Core ML has `multifunction` bundles"),
-            Cache::State => fail(&[Axis::Cache], "only Core ML has states"),
+            CacheForm::State => fail(&[Axis::Cache], "only Core ML has states"),
             _ => None,
         };
     }
@@ -326,8 +329,8 @@ fn conflict(conversion: &Conversion, axes: &Axes) -> Option<Conflict> {
     let io = (axes.io_precision == Precision::Float16)
         .then(|| clash(&[Axis::IoPrecision], Target::Ios16, "float16 inputs and outputs".to_owned()));
     let compressed = axes.compression.first_target().map(|first| clash(&[Axis::Compress], first, axes.compression.describe()));
-    let states = (axes.cache == Cache::State).then(|| clash(&[Axis::Cache], Target::Ios18, "states".to_owned()));
-    let fused = (conversion.attention == Attention::Fused).then(|| clash(&[], Target::Ios18, "fused attention operators".to_owned()));
+    let states = (axes.cache == CacheForm::State).then(|| clash(&[Axis::Cache], Target::Ios18, "states".to_owned()));
+    let fused = (conversion.attention == AttentionForm::Fused).then(|| clash(&[], Target::Ios18, "fused attention operators".to_owned()));
     let functions = conversion.multifunction.then(|| clash(&[], Target::Ios18, "`multifunction` bundles".to_owned()));
     [io, compressed, states, fused, functions].into_iter().flatten().flatten().next()
 }

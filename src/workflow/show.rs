@@ -8,10 +8,11 @@ use serde::Serialize;
 use super::{Context, Error, ErrorKind, PackageRequest};
 use crate::{
     base::{Digest, PackageName, RemoteUrl, Tag, Target},
+    contract::Interface,
     fetch::FetchError,
     manifest::{
         ReleaseError, nearest,
-        release::{BundleKind, Compiled, Delivery, Interface, Release, Source, Variant},
+        release::{BundleKind, Compiled, Delivery, Release, Source, Variant},
     },
 };
 

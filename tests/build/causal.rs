@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Tensor};
 use mlreg::{
+    contract::Feature,
     eval::{Interpreter, Mode, Package, States, golden::Case},
-    manifest::release::{Feature, Variant},
+    manifest::release::Variant,
     ops,
 };
 

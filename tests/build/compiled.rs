@@ -72,7 +72,7 @@ fn compiled_bundles_alone_convert_their_weights() {
         panic!()
     };
     assert_eq!((report.kind, report.target.unwrap().name(), report.problems.len()), (BundleKind::MlModelC, "iOS16", 0));
-    let feature = |features: &[mlreg::manifest::release::Feature]| features[0].to_string();
+    let feature = |features: &[mlreg::contract::Feature]| features[0].to_string();
     assert_eq!(feature(&report.interface.inputs), "latent float32[1,16,8,8]");
     assert_eq!(feature(&report.interface.outputs), "image float32[1,3,64,64]");
     // What the program refers to is there.

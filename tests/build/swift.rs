@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, fs, path::Path, process::Command};
 
 use mlreg::{
     codegen::{self, SwiftOptions},
-    manifest::release::{Feature, Interface, Release},
+    contract::{Feature, Interface},
+    manifest::release::Release,
     workflow::codegen::{CodegenOptions, swift},
 };
 use tree_sitter::{Node, Parser};

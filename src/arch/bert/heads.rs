@@ -1,21 +1,19 @@
 //! Heads that classify: a text by its first token, every token, or where an answer begins and ends.
 
-use std::collections::BTreeMap;
-
 use serde_json::Value as Json;
 
 use super::Part;
 use crate::{
     arch::{
-        ArchError, Config, Flow, Form, LinearForm, Stage, Tensors,
+        ArchError, Config, Flow, Form, Stage, Tensors,
         blocks::{Linear, from_layout, layer::HIDDEN},
     },
+    contract::{LinearForm, Notes, features, notes},
     mil::{Builder, Constant, Var},
 };
 
-pub(super) const LOGITS: &str = "logits";
-pub(super) const START: &str = "start_logits";
-pub(super) const END: &str = "end_logits";
+pub(super) const START: &str = features::START_LOGITS;
+pub(super) const END: &str = features::END_LOGITS;
 
 /// The labels of a head, and what the config says about their scores.
 #[derive(Debug)]
@@ -51,14 +49,16 @@ impl Labels {
     }
 
     /// What a bundle's metadata says: labels as a JSON list in the order of the logits.
-    pub(super) fn notes(&self, part: Part) -> BTreeMap<String, String> {
-        let mut notes = BTreeMap::new();
+    pub(super) fn notes(&self, part: Part) -> Notes {
+        let mut notes = Notes::default();
         if part != Part::QuestionAnswering {
-            notes.insert("labels".to_owned(), Json::from(self.names.clone()).to_string());
+            notes.add(&notes::Labels(self.names.clone()));
         }
-        notes.extend(self.problem.clone().map(|problem| ("problem-type".to_owned(), problem)));
+        if let Some(problem) = &self.problem {
+            notes.add(&notes::ProblemType(problem.clone()));
+        }
         if let Some(class) = self.activation.as_ref().filter(|_| part == Part::Classifier) {
-            notes.insert("score".to_owned(), format!("a cross-encoder's score is {class} of the logits"));
+            notes.add(&notes::Score(format!("a cross-encoder's score is {class} of the logits")));
         }
         notes
     }
@@ -163,11 +163,11 @@ impl Stage for Head {
                 let pooled = builder.tanh("pooled", pooled)?;
                 let scores = output.build(builder, pooled, form)?;
                 let scores = from_layout(builder, "scores", scores, form)?;
-                flow.put(LOGITS, builder.squeeze("text_scores", scores, &[1])?);
+                flow.put(features::LOGITS, builder.squeeze("text_scores", scores, &[1])?);
             }
             Self::Tokens { output } => {
                 let scores = output.build(builder, x, form)?;
-                flow.put(LOGITS, from_layout(builder, "scores", scores, form)?);
+                flow.put(features::LOGITS, from_layout(builder, "scores", scores, form)?);
             }
             Self::Spans { output } => {
                 let scores = output.build(builder, x, form)?;

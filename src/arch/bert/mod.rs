@@ -9,7 +9,7 @@ mod heads;
 mod sizes;
 mod stages;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use serde_json::Value as Json;
 
@@ -21,10 +21,13 @@ use self::{
 use super::{
     ArchError, Architecture, Config, ConfigKey, Documents, Feature, Form, Interface, LoadOptions, Network, Stage, Tables, Tensors,
     TextShape,
-    blocks::{SENTENCE, SentenceModules, TOKENS},
+    blocks::SentenceModules,
     keys::{irrelevant, only, read},
 };
-use crate::checkpoint::Weights;
+use crate::{
+    checkpoint::Weights,
+    contract::{Notes, Task, features, notes},
+};
 
 const PARTS: &[&str] = &["encoder", "classifier", "token-classifier", "question-answering"];
 /// Tensors of heads that give something, by the start of their names.
@@ -154,6 +157,10 @@ impl Architecture for Family {
         self.name
     }
 
+    fn task(&self) -> Task {
+        Task::TextEncoding
+    }
+
     fn parts(&self) -> &'static [&'static str] {
         PARTS
     }
@@ -210,7 +217,7 @@ impl Architecture for Family {
             Part::Encoder => {
                 let modules = SentenceModules::read(documents, &tensors, sizes.width)?;
                 let outputs = Outputs::Sentence { tokens: sizes.width, text: modules.width() };
-                let notes = BTreeMap::from([("pooling".to_owned(), modules.describe())]);
+                let notes = Notes::default().with(&notes::Pooling(modules.describe()));
                 stages.push(Box::new(modules));
                 (outputs, notes)
             }
@@ -296,28 +303,22 @@ impl Outputs {
     fn features(self, sequence: u64) -> Vec<Feature> {
         match self {
             Self::Sentence { tokens, text } => vec![
-                Feature::float(TOKENS, "a vector for every token", &[1, sequence, tokens]),
-                Feature::float(SENTENCE, "one vector for the text", &[1, text]),
+                Feature::float(features::LAST_HIDDEN_STATE, "a vector for every token", &[1, sequence, tokens]),
+                Feature::float(features::SENTENCE_EMBEDDING, "one vector for the text", &[1, text]),
             ],
             Self::Head { part: Part::TokenClassifier, labels } => {
-                vec![Feature::float(heads::LOGITS, "scores of every label, for every token", &[1, sequence, labels])]
+                vec![Feature::float(features::LOGITS, "scores of every label, for every token", &[1, sequence, labels])]
             }
             Self::Head { part: Part::QuestionAnswering, .. } => vec![
                 Feature::float(heads::START, "for every token, the score of the answer beginning there", &[1, sequence]),
                 Feature::float(heads::END, "for every token, the score of the answer ending there", &[1, sequence]),
             ],
-            Self::Head { labels, .. } => vec![Feature::float(heads::LOGITS, "scores of every label", &[1, labels])],
+            Self::Head { labels, .. } => vec![Feature::float(features::LOGITS, "scores of every label", &[1, labels])],
         }
     }
 }
 
-fn network(
-    sizes: &Sizes,
-    outputs: Outputs,
-    notes: BTreeMap<String, String>,
-    stages: Vec<Box<dyn Stage>>,
-    options: &LoadOptions,
-) -> Network {
+fn network(sizes: &Sizes, outputs: Outputs, notes: Notes, stages: Vec<Box<dyn Stage>>, options: &LoadOptions) -> Network {
     let (count, longest, has_types) = (stages.len(), sizes.longest(), sizes.takes_types());
     let interfaces = move |form: &Form| {
         let TextShape { sequence, .. } = form.text()?;
@@ -326,11 +327,11 @@ fn network(
             return Err(ArchError::Form { axis: "sequence", found: sequence.to_string(), why });
         }
         let mut inputs = vec![
-            Feature::int32("input_ids", "tokens of the text, padded behind", &[1, sequence]),
-            Feature::int32("attention_mask", "1 for tokens of the text, 0 for padding", &[1, sequence]),
+            Feature::int32(features::INPUT_IDS, "tokens of the text, padded behind", &[1, sequence]),
+            Feature::int32(features::ATTENTION_MASK, "1 for tokens of the text, 0 for padding", &[1, sequence]),
         ];
         if has_types {
-            inputs.push(Feature::int32("token_type_ids", "0 for the first sentence, 1 for the second", &[1, sequence]));
+            inputs.push(Feature::int32(features::TOKEN_TYPE_IDS, "0 for the first sentence, 1 for the second", &[1, sequence]));
         }
         Ok(vec![Interface::main(inputs, outputs.features(sequence), count)])
     };

@@ -6,6 +6,7 @@ use crate::{
         ArchError, Flow, Form, Stage, Tensors,
         blocks::{Attention, Embedding, FeedForward, Heads, LayerNorm, Linear, Scale, layer::HIDDEN, padding_bias, to_layout, turned_bias},
     },
+    contract::features,
     mil::{Builder, Constant, DataType, Value, Var},
 };
 
@@ -55,7 +56,7 @@ impl Entry {
     fn add_types(&self, builder: &mut Builder, flow: &Flow, x: Var) -> Result<Var, ArchError> {
         let Some(types) = &self.types else { return Ok(x) };
         if self.takes_types {
-            let types = types.build(builder, flow.get("token_type_ids"))?;
+            let types = types.build(builder, flow.get(features::TOKEN_TYPE_IDS))?;
             return Ok(builder.add("with_types", x, types)?);
         }
         Ok(builder.add("with_type", x, types.table())?)
@@ -75,13 +76,13 @@ impl Stage for Entry {
 
     fn build(&self, builder: &mut Builder, flow: &mut Flow, form: &Form) -> Result<(), ArchError> {
         let sequence = i32::try_from(form.text()?.sequence).unwrap_or(i32::MAX);
-        let x = self.words.build(builder, flow.get("input_ids"))?;
-        let positions = self.position_rows(builder, flow.get("attention_mask"), sequence)?;
+        let x = self.words.build(builder, flow.get(features::INPUT_IDS))?;
+        let positions = self.position_rows(builder, flow.get(features::ATTENTION_MASK), sequence)?;
         let x = builder.add("with_positions", x, positions)?;
         let x = self.add_types(builder, flow, x)?;
         let x = to_layout(builder, "hidden", x, form)?;
         flow.put(HIDDEN, self.norm.build(builder, x, form)?);
-        let bias = padding_bias(builder, "mask", flow.get("attention_mask"), self.compute)?;
+        let bias = padding_bias(builder, "mask", flow.get(features::ATTENTION_MASK), self.compute)?;
         flow.put("bias", turned_bias(builder, "bias", bias, form)?);
         Ok(())
     }

@@ -5,8 +5,9 @@
 //! further rows of one product, so that keys and values are never repeated; only where channels stand first they have to be.
 
 use crate::{
-    arch::{ArchError, AttentionForm, Form, LinearForm},
+    arch::{ArchError, Form},
     base::Target,
+    contract::{AttentionForm, LinearForm},
     mil::{Builder, Var},
 };
 

@@ -9,12 +9,13 @@
 
 use super::{Attention, Positions, layer::layer_of};
 use crate::{
-    arch::{ArchError, CacheForm, Feature, Flow, Form, Interface, LinearForm},
+    arch::{ArchError, Feature, Flow, Form, Interface},
+    contract::{CacheForm, LinearForm, features},
     mil::{Builder, DataType, Value, Var},
 };
 
-const NAMES: [&str; 2] = ["key_cache", "value_cache"];
-const RING_NAMES: [&str; 2] = ["window_key_cache", "window_value_cache"];
+const NAMES: [&str; 2] = [features::KEY_CACHE, features::VALUE_CACHE];
+const RING_NAMES: [&str; 2] = [features::WINDOW_KEY_CACHE, features::WINDOW_VALUE_CACHE];
 /// Names in the flow of what all layers share.
 const FIRST: &str = "cache.first";
 const STALE: &str = "cache.stale";
@@ -83,7 +84,7 @@ impl KeyValueCache {
                 CacheForm::Inputs => {
                     interface.inputs.push(feature(name, &format!("{what} of the tokens so far, zeros at first")));
                     let description = format!("`{name}` with this call's {what}, for the next call");
-                    interface.outputs.push(feature(&format!("{name}_out"), &description));
+                    interface.outputs.push(feature(&features::updated(name), &description));
                 }
             }
         }
@@ -170,7 +171,7 @@ impl KeyValueCache {
         if form.cache == CacheForm::Inputs && self.layers > 0 {
             for name in self.names() {
                 let parts: Vec<Var> = (0..self.layers).map(|layer| flow.get(&format!("{name}.{layer}"))).collect();
-                flow.put(&format!("{name}_out"), builder.stack(&format!("{name}_all"), &parts, 0)?);
+                flow.put(&features::updated(name), builder.stack(&format!("{name}_all"), &parts, 0)?);
             }
         }
         Ok(())

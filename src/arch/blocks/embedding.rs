@@ -1,7 +1,8 @@
 //! Rows of a table by token, and the way into and out of the layout of activations.
 
 use crate::{
-    arch::{ArchError, Form, LinearForm, Tensors},
+    arch::{ArchError, Form, Tensors},
+    contract::LinearForm,
     mil::{Builder, Constant, Var},
 };
 

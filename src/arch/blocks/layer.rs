@@ -5,6 +5,7 @@
 use super::{Attention, FeedForward, Heads, LayerCache, Linear, RmsNorm, RotaryRows, Scale};
 use crate::{
     arch::{ArchError, Flow, Form, Stage},
+    contract::features,
     mil::{Builder, Constant, Var},
 };
 
@@ -27,9 +28,9 @@ pub const SIN: &str = "rotary.sin";
 /// What the encoder gave, in the form's layout.
 pub const ENCODED: &str = "encoded";
 /// Keys of attention to the encoder, [layers, 1, heads, keys, size], where they were made before.
-pub const CROSS_KEYS: &str = "cross_key_cache";
+pub const CROSS_KEYS: &str = features::CROSS_KEY_CACHE;
 /// Values, likewise.
-pub const CROSS_VALUES: &str = "cross_value_cache";
+pub const CROSS_VALUES: &str = features::CROSS_VALUE_CACHE;
 
 /// Attention of tokens to themselves and what came before.
 #[derive(Debug, Clone)]

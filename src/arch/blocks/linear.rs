@@ -2,7 +2,8 @@
 //! [1, in, 1, sequence]. Both forms name the same bytes.
 
 use crate::{
-    arch::{ArchError, Form, LinearForm, Tensors},
+    arch::{ArchError, Form, Tensors},
+    contract::LinearForm,
     mil::{Builder, Constant, Var},
 };
 

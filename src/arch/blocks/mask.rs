@@ -5,7 +5,8 @@
 
 use super::Positions;
 use crate::{
-    arch::{ArchError, Form, LinearForm},
+    arch::{ArchError, Form},
+    contract::LinearForm,
     mil::{Argument, Builder, DataType, Value, Var},
 };
 

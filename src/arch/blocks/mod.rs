@@ -30,4 +30,4 @@ pub use norm::{LayerNorm, RmsNorm};
 pub use positions::Positions;
 pub use relative_bias::{Buckets, RelativeBias};
 pub use rotary::{Rotary, RotaryRows};
-pub use sentence::{SENTENCE, SentenceModules, TOKENS};
+pub use sentence::SentenceModules;

@@ -4,7 +4,8 @@
 //! operation, which a runtime computes in one piece.
 
 use crate::{
-    arch::{ArchError, Form, LinearForm, Tensors},
+    arch::{ArchError, Form, Tensors},
+    contract::LinearForm,
     mil::{Builder, Constant, DataType, Var},
 };
 

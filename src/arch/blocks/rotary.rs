@@ -5,7 +5,8 @@
 
 use super::Positions;
 use crate::{
-    arch::{ArchError, Form, LinearForm},
+    arch::{ArchError, Form},
+    contract::LinearForm,
     mil::{Builder, Constant, DataType, Literal, Recipe, Value, Var},
 };
 

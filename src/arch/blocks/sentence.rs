@@ -9,15 +9,12 @@ use serde_json::Value as Json;
 use super::{Activation, from_layout, layer::HIDDEN};
 use crate::{
     arch::{ArchError, Documents, Flow, Form, Stage, Tensors},
+    contract::features,
     mil::{Builder, Constant, DataType, Value, Var},
 };
 
 /// The list of modules, beside `config.json`.
 pub const MODULES: &str = "modules.json";
-/// The output with the vector of every token.
-pub const TOKENS: &str = "last_hidden_state";
-/// The output with the vector of the text.
-pub const SENTENCE: &str = "sentence_embedding";
 
 const LIBRARY: &str = "sentence_transformers.";
 const CLASSES: &str = "Transformer, Pooling, Dense, LayerNorm, Normalize or Dropout";
@@ -26,7 +23,7 @@ const ACTIVATIONS: &str = "Identity, Tanh, Sigmoid, ReLU, GELU or SiLU of torch.
 const EPSILON: f32 = 1e-5;
 const WEIGHT_FILES: [&str; 2] = ["model.safetensors", "pytorch_model.bin"];
 
-/// The stage behind a model's last layer: gives [`TOKENS`] and [`SENTENCE`] from the flow's hidden state and `attention_mask`.
+/// The stage behind a model's last layer: gives [`features::LAST_HIDDEN_STATE`] and [`features::SENTENCE_EMBEDDING`] from the flow's hidden state and `attention_mask`.
 #[derive(Debug)]
 pub struct SentenceModules {
     poolings: Vec<Pooling>,
@@ -419,8 +416,8 @@ impl Reader<'_> {
         let config = module.config(self.documents)?;
         config.no_others(&["in_features", "out_features", "bias", "activation_function", "module_input_name", "module_output_name"])?;
         for key in ["module_input_name", "module_output_name"] {
-            if config.get(key).is_some_and(|name| name.as_str() != Some(SENTENCE)) {
-                return Err(config.refuse(key, SENTENCE));
+            if config.get(key).is_some_and(|name| name.as_str() != Some(features::SENTENCE_EMBEDDING)) {
+                return Err(config.refuse(key, features::SENTENCE_EMBEDDING));
             }
         }
         config.must_be("in_features", self.width)?;
@@ -535,10 +532,10 @@ impl Stage for SentenceModules {
 
     fn build(&self, builder: &mut Builder, flow: &mut Flow, form: &Form) -> Result<(), ArchError> {
         let x = from_layout(builder, "tokens", flow.get(HIDDEN), form)?;
-        flow.put(TOKENS, x);
+        flow.put(features::LAST_HIDDEN_STATE, x);
         let compute = builder.ty(x).dtype;
         let wide = builder.cast("wide", x, DataType::Float32)?;
-        let mask = flow.get("attention_mask");
+        let mask = flow.get(features::ATTENTION_MASK);
         let keep = builder.cast("keep", mask, DataType::Float32)?;
         let keep = builder.expand_dims("keep_column", keep, &[2])?;
         let pooled = self.pooled(builder, wide, keep, mask)?;
@@ -551,7 +548,7 @@ impl Stage for SentenceModules {
         }
         // A single precision result stays one where that is what the program gives.
         let dtype = if form.io == DataType::Float32 { DataType::Float32 } else { compute };
-        flow.put(SENTENCE, builder.cast("embedding", embedding, dtype)?);
+        flow.put(features::SENTENCE_EMBEDDING, builder.cast("embedding", embedding, dtype)?);
         Ok(())
     }
 }

@@ -25,10 +25,11 @@ use self::{
     reader::Reader,
     settings::{Defaults, Settings},
 };
-use super::{
-    ArchError, Architecture, CacheForm, Config, Documents, LoadOptions, Network, Quantization, Tables, Tensors, blocks::SentenceModules,
+use super::{ArchError, Architecture, Config, Documents, LoadOptions, Network, Quantization, Tables, Tensors, blocks::SentenceModules};
+use crate::{
+    checkpoint::Weights,
+    contract::{CacheForm, Task},
 };
-use crate::checkpoint::Weights;
 
 const PARTS: &[&str] = &["decoder", "encoder"];
 /// The part that gives the vector of a text.
@@ -76,6 +77,10 @@ pub(super) static EXAONE4: Family = exaone4::FAMILY;
 impl Architecture for Family {
     fn name(&self) -> &'static str {
         self.name
+    }
+
+    fn task(&self) -> Task {
+        Task::TextGeneration
     }
 
     fn parts(&self) -> &'static [&'static str] {

@@ -1,6 +1,6 @@
 //! From tensors to stages: names are those of transformers, for every family.
 
-use std::{collections::BTreeMap, ops::Range};
+use std::ops::Range;
 
 use super::{
     settings::{NormPlace, Settings},
@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     arch::{
-        ArchError, CacheForm, Chunk, LoadOptions, Network, Stage, Tensors,
+        ArchError, LoadOptions, Network, Stage, Tensors,
         blocks::{
             Embedding, FeedForward, Heads, KeyValueCache, Linear, PostNormLayer, PreNormLayer, RmsNorm, Rotary, Scale, SelfAttention,
             SentenceModules,
@@ -16,6 +16,10 @@ use crate::{
         },
     },
     checkpoint::Weights,
+    contract::{
+        CacheForm, Chunk, Notes,
+        notes::{EndTokens, LongRope, Pooling},
+    },
 };
 
 pub(super) const EMBEDDING: &str = "embed_tokens";
@@ -43,11 +47,10 @@ impl Reader<'_> {
     /// The whole model, as a sentence encoder.
     pub(super) fn encoder(&self, modules: SentenceModules) -> Result<Network, ArchError> {
         let count = self.settings.layers.len() as u64;
-        let (_, mut stages) = self.trunk(Chunk { index: 0, count: 1 }.layers(count), true)?;
+        let (_, mut stages) = self.trunk(Chunk::WHOLE.layers(count), true)?;
         stages.push(Box::new(LastNorm { norm: self.norm()? }));
         self.tensors.skip(|name| name == HEAD);
-        let mut notes = BTreeMap::from([("pooling".to_owned(), modules.describe())]);
-        notes.extend(self.settings.rope.note(self.options.positions).map(|note| ("longrope".to_owned(), note)));
+        let notes = self.notes().with(&Pooling(modules.describe()));
         let interfaces = sentence_interfaces(self.settings.width, modules.width(), stages.len() + 1);
         stages.push(Box::new(modules));
         let description = "Sentence encoder: makes a vector from a text".to_owned();
@@ -76,8 +79,8 @@ impl Reader<'_> {
 
     pub(super) fn network(&self, ends: &[u64]) -> Result<Network, ArchError> {
         let count = self.settings.layers.len() as u64;
-        let chunk = self.options.chunk.unwrap_or(Chunk { index: 0, count: 1 });
-        if chunk.count > count {
+        let chunk = self.options.chunk.unwrap_or(Chunk::WHOLE);
+        if u64::from(chunk.count) > count {
             let why = format!("this model has {count} layers");
             return Err(ArchError::Form { axis: "chunks", found: chunk.count.to_string(), why });
         }
@@ -91,19 +94,16 @@ impl Reader<'_> {
         stages.push(Box::new(exit));
         self.skip_the_rest(chunk, count);
         let interfaces = interfaces(self.settings.width, self.settings.vocabulary, chunk, caches, stages.len());
-        let mut notes = BTreeMap::new();
+        let mut notes = self.notes();
         if !ends.is_empty() {
-            notes.insert("end-token".to_owned(), ends.iter().map(u64::to_string).collect::<Vec<_>>().join(","));
+            notes.add(&EndTokens(ends.to_vec()));
         }
-        if let Some(note) = self.settings.rope.note(self.options.positions) {
-            notes.insert("longrope".to_owned(), note);
-        }
-        if let Some(Chunk { index, count }) = self.options.chunk {
-            notes.insert("chunk".to_owned(), format!("{}/{count}", index + 1));
+        if let Some(chunk) = &self.options.chunk {
+            notes.add(chunk);
         }
         let description = match self.options.chunk {
             None => "Language model: scores the next token of a text".to_owned(),
-            Some(Chunk { index, count }) => format!("Language model, part {} of {count}", index + 1),
+            Some(Chunk { number, count }) => format!("Language model, part {number} of {count}"),
         };
         Ok(Network { description, interfaces, stages, compute: self.options.compute, notes })
     }
@@ -222,6 +222,12 @@ impl Reader<'_> {
             Linear::new(&part, weight, None)
         };
         Ok(parts.into_iter().map(take).collect())
+    }
+
+    /// Notes of every bundle, whatever its part and chunk.
+    fn notes(&self) -> Notes {
+        let note = self.settings.rope.note(self.options.positions);
+        note.map_or_else(Notes::default, |note| Notes::default().with(&LongRope(note)))
     }
 
     /// What other chunks have, and the copy of a tied head.

@@ -7,20 +7,16 @@ use std::sync::Arc;
 use super::settings::{LayerKind, Settings};
 use crate::{
     arch::{
-        ArchError, CacheForm, Chunk, Feature, Flow, Form, Interface, Interfaces, LogitsForm, Stage,
+        ArchError, Feature, Flow, Form, Interface, Interfaces, Stage,
         blocks::{
-            Embedding, KeyValueCache, LayerCache, Linear, Positions, RmsNorm, Rotary, SENTENCE, TOKENS, causal_bias, from_layout,
-            key_positions,
+            Embedding, KeyValueCache, LayerCache, Linear, Positions, RmsNorm, Rotary, causal_bias, from_layout, key_positions,
             layer::{BIAS, COS, HIDDEN, SIN, WINDOW_BIAS},
             padding_bias, stricter, to_layout, window_bias,
         },
     },
+    contract::{CacheForm, Chunk, LogitsForm, features},
     mil::{Argument, Builder, Constant, DataType, Var},
 };
-
-const STATES: &str = "hidden_states";
-/// What a chunk gives that takes `hidden_states`: no output can have the name of an input.
-const STATES_OUT: &str = "hidden_states_out";
 
 /// The caches of a chunk's layers.
 #[derive(Debug, Clone, Copy)]
@@ -59,12 +55,12 @@ pub(super) fn interfaces(width: u64, vocabulary: u64, chunk: Chunk, caches: Cach
         let length = text.sequence;
         let is_cached = form.cache != CacheForm::None;
         let mut inputs = vec![match chunk.is_first() {
-            true => Feature::int32("input_ids", "tokens, padded behind", &[1, length]),
-            false => Feature::float(STATES, "what the chunk before gives", &[1, length, width]),
+            true => Feature::int32(features::INPUT_IDS, "tokens, padded behind", &[1, length]),
+            false => Feature::float(features::HIDDEN_STATES, "what the chunk before gives", &[1, length, width]),
         }];
         inputs.push(match is_cached {
-            true => Feature::int32("position", "number of tokens before these", &[1]),
-            false => Feature::int32("attention_mask", "1 for tokens, 0 for padding", &[1, length]),
+            true => Feature::int32(features::POSITION, "number of tokens before these", &[1]),
+            false => Feature::int32(features::ATTENTION_MASK, "1 for tokens, 0 for padding", &[1, length]),
         });
         if is_cached && form.logits == LogitsForm::Last && length > 1 {
             let why =
@@ -73,9 +69,9 @@ pub(super) fn interfaces(width: u64, vocabulary: u64, chunk: Chunk, caches: Cach
         }
         let rows = if form.logits == LogitsForm::Last { 1 } else { length };
         let output = match chunk.is_last() {
-            true => Feature::float("logits", "scores of every next token", &[1, rows, vocabulary]),
+            true => Feature::float(features::LOGITS, "scores of every next token", &[1, rows, vocabulary]),
             false => {
-                let name = if chunk.is_first() { STATES } else { STATES_OUT };
+                let name = if chunk.is_first() { features::HIDDEN_STATES } else { features::HIDDEN_STATES_OUT };
                 Feature::float(name, "`hidden_states` of the next chunk", &[1, length, width])
             }
         };
@@ -92,12 +88,12 @@ pub(super) fn sentence_interfaces(width: u64, text: u64, stages: usize) -> Inter
     Box::new(move |form| {
         let length = form.text()?.sequence;
         let inputs = vec![
-            Feature::int32("input_ids", "tokens of the text, padded behind", &[1, length]),
-            Feature::int32("attention_mask", "1 for tokens of the text, 0 for padding", &[1, length]),
+            Feature::int32(features::INPUT_IDS, "tokens of the text, padded behind", &[1, length]),
+            Feature::int32(features::ATTENTION_MASK, "1 for tokens of the text, 0 for padding", &[1, length]),
         ];
         let outputs = vec![
-            Feature::float(TOKENS, "a vector for every token", &[1, length, width]),
-            Feature::float(SENTENCE, "one vector for the text", &[1, text]),
+            Feature::float(features::LAST_HIDDEN_STATE, "a vector for every token", &[1, length, width]),
+            Feature::float(features::SENTENCE_EMBEDDING, "one vector for the text", &[1, text]),
         ];
         Ok(vec![Interface::main(inputs, outputs, stages)])
     })
@@ -142,10 +138,10 @@ impl Entry {
     /// Attention to everything before, and what padding hides.
     fn bias(&self, builder: &mut Builder, flow: &Flow, name: &str, positions: Positions, keys: Argument) -> Result<Var, ArchError> {
         let causal = causal_bias(builder, name, positions, keys, self.compute)?;
-        if !flow.has("attention_mask") {
+        if !flow.has(features::ATTENTION_MASK) {
             return Ok(causal);
         }
-        let padding = padding_bias(builder, &format!("{name}_padding"), flow.get("attention_mask"), self.compute)?;
+        let padding = padding_bias(builder, &format!("{name}_padding"), flow.get(features::ATTENTION_MASK), self.compute)?;
         stricter(builder, &format!("{name}_padded"), causal, padding)
     }
 
@@ -161,7 +157,7 @@ impl Entry {
         let (causal, keys) = match ring {
             None => (causal, key_positions(keys)),
             Some(ring) => {
-                let slots = ring.enter_ring(builder, flow, flow.get("position"), text.sequence, form)?;
+                let slots = ring.enter_ring(builder, flow, flow.get(features::POSITION), text.sequence, form)?;
                 (self.bias(builder, flow, "ring_causal", positions, slots.into())?, slots.into())
             }
         };
@@ -184,17 +180,17 @@ impl Stage for Entry {
 
     fn build(&self, builder: &mut Builder, flow: &mut Flow, form: &Form) -> Result<(), ArchError> {
         let x = match &self.embedding {
-            Some(embedding) => embedding.build(builder, flow.get("input_ids"))?,
-            None => flow.get(STATES),
+            Some(embedding) => embedding.build(builder, flow.get(features::INPUT_IDS))?,
+            None => flow.get(features::HIDDEN_STATES),
         };
         flow.put(HIDDEN, to_layout(builder, "embedded", x, form)?);
         let text = form.text()?;
         let positions = match form.cache {
             CacheForm::None => Positions::FromStart(text.sequence),
-            _ => Positions::From { first: flow.get("position"), count: text.sequence },
+            _ => Positions::From { first: flow.get(features::POSITION), count: text.sequence },
         };
         if form.cache != CacheForm::None {
-            self.caches.all.enter(builder, flow, flow.get("position"), text.sequence, form)?;
+            self.caches.all.enter(builder, flow, flow.get(features::POSITION), text.sequence, form)?;
         }
         self.masks(builder, flow, positions, form)?;
         if let Some(rotary) = self.rotary.as_ref().filter(|_| self.layers.iter().any(|layer| layer.rotary)) {
@@ -230,12 +226,12 @@ impl Stage for Exit {
         let mut x = flow.get(HIDDEN);
         let Some((norm, head)) = &self.head else {
             let states = from_layout(builder, "states", x, form)?;
-            flow.put(STATES, states);
-            flow.put(STATES_OUT, states);
+            flow.put(features::HIDDEN_STATES, states);
+            flow.put(features::HIDDEN_STATES_OUT, states);
             return Ok(());
         };
-        if form.logits == LogitsForm::Last && flow.has("attention_mask") {
-            let count = builder.reduce_sum("token_count", flow.get("attention_mask"), &[1], false)?;
+        if form.logits == LogitsForm::Last && flow.has(features::ATTENTION_MASK) {
+            let count = builder.reduce_sum("token_count", flow.get(features::ATTENTION_MASK), &[1], false)?;
             let last = builder.sub("last", count, 1)?;
             let last = builder.maximum("last_or_first", last, 0)?;
             let axis = if builder.shape(x).len() == 3 { 1 } else { 3 };
@@ -243,7 +239,7 @@ impl Stage for Exit {
         }
         let normed = norm.build(builder, x, form)?;
         let logits = head.build(builder, normed, form)?;
-        flow.put("logits", from_layout(builder, "scores", logits, form)?);
+        flow.put(features::LOGITS, from_layout(builder, "scores", logits, form)?);
         Ok(())
     }
 }

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     base::{OsFloor, Platform, RelativePath, Target},
-    manifest::release::{Feature, Interface},
+    contract::{Feature, Interface},
     mil::{Binding, Block, DataType, Literal, Operation, Program, Value, ValueType},
 };
 

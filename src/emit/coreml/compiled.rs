@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     base::Target,
-    manifest::release::{Feature, Interface},
+    contract::{Feature, Interface},
     proto::coreml as proto,
 };
 

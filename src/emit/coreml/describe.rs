@@ -6,7 +6,7 @@ use prost::Message;
 use super::{CoreMlError, is_lfs_pointer, spec::interface_feature};
 use crate::{
     base::Target,
-    manifest::release::{Feature, Interface},
+    contract::{Feature, Interface},
     proto::coreml::{self as proto, model::Type},
 };
 

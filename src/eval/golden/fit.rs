@@ -9,8 +9,8 @@ use super::{
     layout::{self, Turn},
 };
 use crate::{
+    contract::{Feature, Interface},
     eval::view,
-    manifest::release::{Feature, Interface},
     mil::DataType,
 };
 

@@ -6,7 +6,7 @@ use candle_core::{DType, Device, Tensor};
 use proptest::prelude::*;
 
 use super::{cases::natural, *};
-use crate::manifest::release::{Feature, Interface};
+use crate::contract::{Feature, Interface};
 
 fn counting(dims: &[usize]) -> Tensor {
     Tensor::arange(0f32, dims.iter().product::<usize>() as f32, &Device::Cpu).unwrap().reshape(dims).unwrap()

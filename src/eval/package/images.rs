@@ -5,8 +5,8 @@
 
 use super::Part;
 use crate::{
+    contract::{Feature, Interface},
     emit::coreml::ColorSpace,
-    manifest::release::{Feature, Interface},
     mil::{Function, Program, TensorType, ValueInfo},
 };
 

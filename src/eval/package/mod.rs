@@ -15,8 +15,8 @@ use memmap2::Mmap;
 use super::{ConstantSource, Interpreter, Operators, SourceError};
 use crate::{
     base::{RelativePath, limits, map_file, read_at_most},
+    contract::Interface,
     emit::coreml::{BlobError, BlobRecord, CoreMlError, ModelMetadata, PackageManifest, WeightRecords, blob},
-    manifest::release::Interface,
     mil::{Program, Recipe},
 };
 

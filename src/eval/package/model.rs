@@ -4,9 +4,9 @@ use bytes::Bytes;
 
 use super::{MappedWeights, images, tables::put_tables_in_place};
 use crate::{
+    contract::{Feature, Interface},
     emit::coreml::{CoreMlError, ModelDescription, ModelMetadata, PartLabel, decode, describe_specification, parts},
     eval::pipeline::FUNCTION,
-    manifest::release::{Feature, Interface},
     mil::{Function, Program, ValueType},
 };
 

@@ -10,11 +10,7 @@ pub use quality::{Quality, QualityError};
 use std::collections::{BTreeMap, BTreeSet};
 
 use self::front::{FrontMatter, list, scalar};
-use crate::{
-    fetch::Layout,
-    manifest::release::{Interface, Release},
-    remote::Card,
-};
+use crate::{contract::Interface, fetch::Layout, manifest::release::Release, remote::Card};
 
 /// Licences that the Hub knows by the lower-case form of their SPDX identifier.
 const LICENSES: &[&str] = &[

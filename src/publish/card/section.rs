@@ -6,8 +6,9 @@ use super::quality::Quality;
 use crate::{
     base::{Platform, Target},
     codegen,
+    contract::{Feature, Interface},
     fetch::Layout,
-    manifest::release::{BundleKind, Feature, Interface, Release, Variant},
+    manifest::release::{BundleKind, Release, Variant},
 };
 
 /// Where people learn what mlreg is.

@@ -27,20 +27,21 @@ use super::{
     shelf::Shelf,
 };
 use crate::{
-    arch::{
-        self, ArchError, Architecture, AttentionForm, CacheForm, Chunk, Config, Documents, Feature, Form, FunctionPlan, ImageLayout,
-        LinearForm, LoadOptions, LogitsForm, Network, Quantization, STAND_IN,
-    },
+    arch::{self, ArchError, Architecture, Config, Documents, Feature, Form, FunctionPlan, LoadOptions, Network, Quantization, STAND_IN},
     base::{Blake3, Digest, RelativePath, Target},
     checkpoint::{Checkpoint, CheckpointError, Weights},
+    contract::{
+        CacheForm, Interface,
+        features::MAIN_FUNCTION,
+        notes::{self, IgnoredConfig},
+    },
     emit::coreml::{
         BlobPiece, FeatureNote, FunctionNotes, ModelMetadata, PackageSource, WEIGHT_FILE_LIMIT, WeightFile, WeightPlan, decode,
         describe_specification, encode, package_files,
     },
     manifest::{
-        self, Attention, Axes, Cache, Component, Compression, Content, Format, Layout, Linear, Logits, PackageHeader, PictureRange,
-        Precision, VariantPlan,
-        release::{Interface, Other, Source, TensorLabel},
+        self, Axes, Component, Compression, Content, Format, PackageHeader, Precision, VariantPlan,
+        release::{Other, Source, TensorLabel},
     },
     mil::{self, Constant, DataType},
     ops,
@@ -290,13 +291,13 @@ impl<'a> Conversion<'a> {
         LoadOptions {
             part: part(self.component, settings, self.architecture, self.documents.config.as_ref()),
             compute: data_type(axes.precision),
-            signed_range: settings.range == PictureRange::Signed,
+            range: settings.range,
             clamp: settings.clamp,
             positions: lengths.copied().max().unwrap_or(0).into(),
             longest: settings.sequences.iter().copied().max().unwrap_or(0).into(),
-            cache: cache_form(axes.cache),
+            cache: axes.cache,
             window_cache: settings.window_cache,
-            chunk: axes.chunk.map(chunk),
+            chunk: axes.chunk,
             several_functions: axes.target.is_some_and(|target| target >= Target::Ios18),
         }
     }
@@ -313,12 +314,12 @@ impl<'a> Conversion<'a> {
             network.map_err(|source| BuildError::Architecture { component: component(), checkpoint: self.path.clone(), source })?;
         if !self.documents.ignored.is_empty() {
             let keys = self.documents.ignored.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
-            network.notes.insert("ignored-config".to_owned(), keys);
+            network.notes.add(&IgnoredConfig(keys));
         }
         if let Some(quantization) = self.documents.config.as_ref().and_then(Quantization::of).filter(Quantization::is_read) {
             let note =
                 format!("the checkpoint is quantized ({}); weights here are the numbers that it stands for", quantization.describe());
-            network.notes.insert("quantization".to_owned(), note);
+            network.notes.add(&notes::Quantization(note));
         }
         Ok((network, weights))
     }
@@ -385,7 +386,7 @@ impl<'a> Conversion<'a> {
             target.ok_or_else(|| BuildError::Unsupported { component: component(), what: format!("format = \"{}\"", axes.format) })?;
         let named = |shape: &manifest::Shape| {
             let name = shape.function_name().filter(|_| self.settings.multifunction);
-            Ok((name.unwrap_or_else(|| "main".to_owned()), self.form(axes, target, shape)?))
+            Ok((name.unwrap_or_else(|| MAIN_FUNCTION.to_owned()), self.form(axes, target, shape)?))
         };
         axes.shapes.iter().map(named).collect()
     }
@@ -394,26 +395,12 @@ impl<'a> Conversion<'a> {
         Ok(Form {
             target,
             shape: self.shape(shape)?,
-            layout: match axes.layout {
-                Layout::Nchw => ImageLayout::Nchw,
-                Layout::Nhwc => ImageLayout::Nhwc,
-            },
+            layout: axes.layout,
             io: data_type(axes.io_precision),
-            linear: match axes.linear {
-                Linear::Linear => LinearForm::Linear,
-                Linear::Conv => LinearForm::Conv,
-            },
-            cache: cache_form(axes.cache),
-            logits: match axes.logits {
-                Logits::All => LogitsForm::All,
-                Logits::Last => LogitsForm::Last,
-            },
-            attention: match self.settings.attention {
-                Attention::Auto => AttentionForm::Auto,
-                Attention::Fused => AttentionForm::Fused,
-                Attention::Explicit => AttentionForm::Explicit,
-                Attention::Split => AttentionForm::Split,
-            },
+            linear: axes.linear,
+            cache: axes.cache,
+            logits: axes.logits,
+            attention: self.settings.attention,
         })
     }
 
@@ -583,18 +570,6 @@ fn documents(
     Ok(documents)
 }
 
-fn chunk(chunk: manifest::Chunk) -> Chunk {
-    Chunk { index: u64::from(chunk.number) - 1, count: chunk.count.into() }
-}
-
-fn cache_form(cache: Cache) -> CacheForm {
-    match cache {
-        Cache::None => CacheForm::None,
-        Cache::State => CacheForm::State,
-        Cache::Inputs => CacheForm::Inputs,
-    }
-}
-
 fn data_type(precision: Precision) -> DataType {
     match precision {
         Precision::Float16 => DataType::Float16,
@@ -622,7 +597,7 @@ fn metadata(header: &PackageHeader, network: &Network, functions: &[FunctionPlan
         license: header.license.clone().unwrap_or_default(),
         version: header.version.to_string(),
         description: header.description.clone().unwrap_or_else(|| network.description.clone()),
-        user_defined: network.notes.iter().map(|(topic, note)| (format!("dev.mlreg.{topic}"), note.clone())).collect(),
+        user_defined: network.notes.to_metadata(),
         functions: functions.collect(),
     }
 }

@@ -35,11 +35,12 @@ use self::{conversion::Conversion, files::PlainFiles, hashing::Hashing, shared::
 use super::{Context, Error, inspect::DraftWarning};
 use crate::{
     base::{Blake3, Digest, PackageName, RelativePath, Target},
+    contract::Interface,
     emit::coreml::PackageSource,
     fetch::{Destination, FetchError, Layout, Named, Proof, Staging},
     manifest::{
         Assignment, Component, ComponentKind, Content, PackageManifest, SelectError, Selection, VariantGlob, VariantPlan, nearest,
-        release::{Blob, Compiled, Delivery, FileEntry, Interface, Other, Release, SCHEMA, Source, Variant},
+        release::{Blob, Compiled, Delivery, FileEntry, Other, Release, SCHEMA, Source, Variant},
         select,
     },
     store::{Origin, Store, StoreError, StoredBlob},

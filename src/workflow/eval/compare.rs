@@ -17,6 +17,7 @@ use super::{
     reference::{Inputs, Reference, counterpart},
 };
 use crate::{
+    contract::{Feature, Interface},
     emit::coreml::ColorSpace,
     eval::{
         EvalError, NotFinite,
@@ -25,7 +26,6 @@ use crate::{
         metrics::{MeasureOptions, MetricsError, Peak, measure},
         pixels::{self, Pixels},
     },
-    manifest::release::{Feature, Interface},
     mil::{Function, Operation},
     ops,
     workflow::{

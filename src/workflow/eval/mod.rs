@@ -28,8 +28,8 @@ pub use texts::{Difference, System, TextEvalOptions, TextEvalReport, TextThresho
 use self::pictures::Strip;
 use super::{Context, Error, bundles::BundleSubject, run::PictureChoice};
 use crate::{
+    contract::Feature,
     eval::{Mode, metrics::Thresholds},
-    manifest::release::Feature,
     tensors::ValueRange,
 };
 

@@ -7,11 +7,12 @@ use std::{
 
 use super::{EvalReference, Evaluation, EvaluationError, error::IS_REFERENCE};
 use crate::{
+    contract::Interface,
     eval::{
         golden::{Case, NameMap, cases},
         samples::{SampleOptions, sample},
     },
-    manifest::release::{Interface, Variant},
+    manifest::release::Variant,
     mil::Function,
     tensors::{self, ReadOptions},
     workflow::{

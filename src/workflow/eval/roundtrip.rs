@@ -9,13 +9,13 @@ use super::{
     compare::{Ran, Subject},
 };
 use crate::{
+    contract::{Feature, Interface},
     emit::coreml::ColorSpace,
     eval::{
         golden::{Case, FitOptions, fit_inputs},
         pictures::Picture,
         pixels::{self, Pixels},
     },
-    manifest::release::{Feature, Interface},
     tensors::{self, PictureOptions, ReadOptions},
     workflow::{Amount, Error, bundles::Bundle},
 };

@@ -19,12 +19,13 @@ use super::{
 };
 use crate::{
     base::{RelativePath, Target, limits, read_at_most},
+    contract::Interface,
     emit::coreml::{
         BlobError, BlobRecord, CoreMlError, ModelDescription, ModelMetadata, PackageManifest, PartSource, blob, decode, describe_compiled,
         describe_specification, parts, resolve_weight_file, spec::WeightRecords,
     },
     eval::{ConstantSource, Files, SourceError, put_tables_in_place},
-    manifest::release::{BundleKind, Interface},
+    manifest::release::BundleKind,
     mil::{self, Program, Recipe},
     ops,
 };

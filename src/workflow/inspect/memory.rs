@@ -9,8 +9,8 @@ use serde::Serialize;
 
 use super::needs::OperationPlace;
 use crate::{
+    contract::{Feature, Interface},
     eval::{self, Operators},
-    manifest::release::{Feature, Interface},
     mil::{self, Function, Operation, Program, Value, ValueId, ValueType},
 };
 

@@ -30,8 +30,8 @@ use super::{
 use crate::{
     base::{RelativePath, Target},
     checkpoint::CheckpointError,
+    contract::Interface,
     emit::coreml::{CoreMlError, ModelMetadata},
-    manifest::release::Interface,
     mil::Program,
 };
 

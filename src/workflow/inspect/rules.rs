@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     base::Target,
-    manifest::release::Interface,
+    contract::Interface,
     mil::{Constant, DataType, Function, Known, Literal, Operation, Parameter, Presence, Program, Registry, Value, ValueId, ValueType},
 };
 

@@ -12,8 +12,8 @@ use super::{
 };
 use crate::{
     base::Target,
+    contract::{Feature, Interface},
     emit::coreml::{ArrayFeature, FeatureNote, FeatureType, Flexibility, FunctionNotes, ModelMetadata},
-    manifest::release::{Feature, Interface},
     mil::{Argument, BuildError, Builder, Constant, DataType, Dimension, Function, Literal, Program, Recipe, TensorType, Value, Var},
     ops,
 };

@@ -12,12 +12,12 @@ use candle_core::Tensor;
 
 use super::{ReadOptions, RunError, RunOptions};
 use crate::{
+    contract::{Feature, Interface},
     emit::coreml::ColorSpace,
     eval::{
         golden::{Case, FitOptions, fit_inputs},
         pixels::{self, Pixels},
     },
-    manifest::release::{Feature, Interface},
     tensors::{self, FitMode, Format, Image, Layout, PictureOptions, ValueRange},
 };
 

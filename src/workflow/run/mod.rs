@@ -23,9 +23,9 @@ use super::{
     bundles::{self, Bundle, BundleSubject},
 };
 use crate::{
+    contract::{Feature, Interface},
     emit::coreml::ColorSpace,
     eval::{Mode, Model, NotFinite, pixels},
-    manifest::release::{Feature, Interface},
     mil::{DataType, Function, Operation},
     ops,
     tensors::{self, Format, Layout, PictureOptions, ReadOptions, ValueRange, WriteOptions},

@@ -6,8 +6,8 @@ use std::{collections::BTreeMap, fmt};
 
 use crate::{
     base::Target,
+    contract,
     emit::coreml::Problem,
-    manifest::release,
     mil::{DataType, Dimension, TensorType, ValueType},
     proto::coreml::{
         self as proto, array_feature_type as array, dictionary_feature_type as dictionary, feature_type, image_feature_type as image,
@@ -428,7 +428,7 @@ fn decode_image(message: &proto::ImageFeatureType) -> Result<FeatureType, Proble
 }
 
 /// The feature as a release records it. Images are height x width; a kind that is not known is `unknown`.
-pub(crate) fn interface_feature(message: &proto::FeatureDescription) -> release::Feature {
+pub(crate) fn interface_feature(message: &proto::FeatureDescription) -> contract::Feature {
     let ty = decode_feature(message);
     let dtype = ty.as_ref().map_or_else(
         |_| "unknown".to_owned(),
@@ -438,7 +438,7 @@ pub(crate) fn interface_feature(message: &proto::FeatureDescription) -> release:
         },
     );
     let optional = message.r#type.as_ref().is_some_and(|ty| ty.is_optional);
-    let mut feature = release::Feature { name: message.name.clone(), dtype, optional, ..Default::default() };
+    let mut feature = contract::Feature { name: message.name.clone(), dtype, optional, ..Default::default() };
     let flexibility = match ty {
         Ok(FeatureType::Array(array) | FeatureType::State(array)) => {
             feature.shape = array.shape;

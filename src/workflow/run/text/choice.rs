@@ -8,7 +8,8 @@ use std::{cmp::Reverse, collections::BTreeMap, path::PathBuf};
 use super::{Picked, TextChoice, TextRunError, language};
 use crate::{
     base::Target,
-    manifest::release::{Feature, Interface, Variant},
+    contract::{Feature, Interface},
+    manifest::release::Variant,
     text::{Tokenizer, TokenizerFiles},
     workflow::{
         Context, Error,

@@ -11,8 +11,8 @@ use super::{
     opened::{Opened, Runner},
 };
 use crate::{
+    contract::Interface,
     eval::{Mode, States},
-    manifest::release::Interface,
     text::NextToken,
     workflow::{Context, Error, bundles::Bundle},
 };

@@ -6,8 +6,8 @@ use candle_core::Tensor;
 
 use super::{TextRunError, choice::Candidate};
 use crate::{
+    contract::Interface,
     eval::{Interpreter, Mode, States},
-    manifest::release::Interface,
     ops,
     workflow::{Context, Error, bundles::Bundle},
 };

@@ -11,8 +11,8 @@ use super::{
     sentences::padded,
 };
 use crate::{
+    contract::Feature,
     eval::{Mode, States},
-    manifest::release::Feature,
     text::{Limits, NextToken, Tokenizer},
     workflow::{Context, Error},
 };
