@@ -14,9 +14,10 @@ use std::{
 use candle_core::{DType, Device, Tensor};
 use mlreg::{
     base::Target,
-    eval::{Interpreter, Literals, Mode, Package},
+    eval::{Interpreter, Mode, Package},
     mil::{Builder, Constant, DataType, Literal, Program, Recipe, TensorType, Var},
     ops::{self, ConvOptions},
+    recipe::Literals,
 };
 
 #[path = "made_up/mod.rs"]

@@ -15,6 +15,7 @@ pub mod fetch;
 pub mod manifest;
 pub mod mil;
 pub mod ops;
+pub mod passes;
 pub mod proto;
 pub mod publish;
 pub mod recipe;

@@ -8,7 +8,8 @@ use candle_core::{Device, Tensor};
 use libfuzzer_sys::fuzz_target;
 use mlreg::{
     emit::coreml::{Unchecked, decode},
-    eval::{Interpreter, Limits, Literals, Mode, storage_type},
+    eval::{Interpreter, Limits, Mode, storage_type},
+    recipe::Literals,
     mil::{Function, TensorType, ValueType, verify},
     ops,
 };

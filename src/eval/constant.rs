@@ -1,41 +1,14 @@
 //! From a constant's bytes to a tensor. Bytes are laid out as in a weight file: little-endian, sub-byte elements as one bit stream.
 
-use std::borrow::Cow;
-
 use candle_core::{Device, Tensor};
 use half::{bf16, f16, slice::HalfFloatSliceExt};
 use rayon::prelude::*;
 
 use super::OperationError;
-use crate::mil::{DataType, Recipe, TensorType};
-
-/// Why the bytes of a constant cannot be had, as the source says it.
-pub type SourceError = Box<dyn std::error::Error + Send + Sync>;
-
-/// Makes the bytes of constants. Literals never get here.
-pub trait ConstantSource: std::fmt::Debug + Sync {
-    /// The bytes of `recipe`, laid out as in a weight file; borrowed where they are mapped.
-    ///
-    /// # Errors
-    /// When they cannot be made.
-    fn bytes(&self, recipe: &Recipe) -> Result<Cow<'_, [u8]>, SourceError>;
-}
-
-/// The source of programs whose constants all stand in place.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Literals;
-
-/// A constant that does not stand in place.
-#[derive(Debug, thiserror::Error)]
-#[error("the constant is not a literal and no weights were given")]
-struct NotLiteral;
-
-impl ConstantSource for Literals {
-    fn bytes(&self, recipe: &Recipe) -> Result<Cow<'_, [u8]>, SourceError> {
-        let literal = recipe.as_literal().ok_or(NotLiteral)?;
-        Ok(Cow::Owned(literal.to_bytes(recipe.dtype()).unwrap_or_default().into_owned()))
-    }
-}
+use crate::{
+    mil::{DataType, TensorType},
+    recipe::{ConstantSource, Recipe},
+};
 
 /// The tensor of a recipe, in the element type that it is [held](super::storage_type) in.
 pub(super) fn tensor(name: &str, recipe: &Recipe, source: &dyn ConstantSource) -> Result<Tensor, OperationError> {

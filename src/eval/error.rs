@@ -1,6 +1,7 @@
 //! Why a program cannot be run, and where.
 
-use super::{KernelError, SourceError};
+use super::KernelError;
+use crate::recipe::SourceError;
 use crate::{
     emit::coreml::PartLabel,
     mil::{DataType, InferError},

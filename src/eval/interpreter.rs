@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use candle_core::{DType, Device, Tensor};
 
 use super::{
-    Arguments, ConstantSource, EvalError, Kernel, KernelError, Model, OperationError, constant,
+    Arguments, EvalError, Kernel, KernelError, Model, OperationError, constant,
     decoded::Decoded,
     defaults,
     pipeline::Body,
@@ -22,6 +22,7 @@ use crate::{
         Binding, Block, Call, DataType, Dimension, Function, InferError, Operation, Program, Registry, TensorType, Value, ValueId,
         ValueInfo, ValueType,
     },
+    recipe::ConstantSource,
 };
 
 /// How numbers are kept between operations.
@@ -603,9 +604,9 @@ mod tests {
     use super::*;
     use crate::{
         base::Target,
-        eval::{ConstantSource, Literals, SourceError},
         mil::{Builder, OpDef, Recipe},
         ops,
+        recipe::{Literals, SourceError},
     };
 
     fn program(build: impl FnOnce(&mut Builder) -> Vec<(&'static str, crate::mil::Var)>) -> Program {

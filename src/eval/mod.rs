@@ -28,11 +28,11 @@ mod shapes;
 mod states;
 mod value;
 
-pub use constant::{ConstantSource, Literals, SourceError, decode};
+pub use constant::decode;
 pub use error::{EvalError, OperationError};
 pub use finite::NotFinite;
 pub use interpreter::{Interpreter, Limits, Mode, Operators, Watch};
 pub use kernel::{Arguments, Kernel, KernelError, storage_type, view};
-pub use package::{Files, MappedWeights, Model, ModelBody, Package, PackageError, Part, put_tables_in_place};
+pub use package::{Files, MappedWeights, Model, ModelBody, Package, PackageError, Part};
 pub use shapes::types_of;
 pub use states::States;

@@ -166,9 +166,10 @@ mod tests {
     use crate::{
         base::Target,
         emit::coreml::{ModelMetadata, PartLabel},
-        eval::{Literals, Mode, States},
+        eval::{Mode, States},
         mil::{Builder, Program},
         ops,
+        recipe::Literals,
     };
 
     fn feature(name: &str, color: Option<ColorSpace>) -> Feature {

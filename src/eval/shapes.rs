@@ -7,8 +7,11 @@ use std::collections::{BTreeMap, HashMap};
 
 use candle_core::{Device, Tensor};
 
-use super::{Arguments, Literals, Operators, constant, storage_type, value::small};
-use crate::mil::{Binding, Block, Call, Dimension, Function, InferError, Known, OpDef, Operation, TensorType, Value, ValueId, ValueType};
+use super::{Arguments, Operators, constant, storage_type, value::small};
+use crate::{
+    mil::{Binding, Block, Call, Dimension, Function, InferError, Known, OpDef, Operation, TensorType, Value, ValueId, ValueType},
+    recipe::Literals,
+};
 
 /// The most elements of a value that is evaluated.
 const SMALL: u64 = 64;

@@ -18,7 +18,7 @@ pub(super) fn readable(value: &Value, tensor: Option<&Tensor>) -> Value {
 }
 
 /// The longest vector whose values operators may ask for.
-pub(super) const MOST_NUMBERS: usize = 1024;
+const MOST_NUMBERS: usize = 1024;
 
 /// The values of integer scalars and short vectors, and of float scalars: shapes, axes, indices that are computed.
 pub(super) fn small(dtype: DataType, tensor: &Tensor) -> Option<Value> {

@@ -157,6 +157,40 @@ impl Builder {
         }
     }
 
+    /// Builds operations that are put into `function` later; they may use its [`existing`](Self::existing) values.
+    pub(super) fn extending(function: &Function, registry: Registry) -> Self {
+        let mut builder = Self::new(registry, function.opset);
+        builder.values.clone_from(&function.values);
+        builder.names = function.values.iter().map(|value| value.name.clone()).collect();
+        for operation in function.operations() {
+            builder.names.insert(operation.name.clone());
+            if let Some(value) = operation.constant() {
+                builder.constants.insert(operation.outputs[0], value.clone());
+            }
+            if operation.is_constexpr() {
+                builder.fixed.extend(&operation.outputs);
+            }
+        }
+        builder
+    }
+
+    /// A value of the function that is extended.
+    pub fn existing(&self, id: ValueId) -> Var {
+        Var(id)
+    }
+
+    /// The operations that were built since the last call.
+    pub(super) fn take_operations(&mut self) -> Vec<Operation> {
+        // A constant that went into one place of a function may not be defined at another.
+        self.equal.clear();
+        std::mem::take(&mut self.operations)
+    }
+
+    /// Names and types of all values.
+    pub(super) fn into_values(self) -> Vec<ValueInfo> {
+        self.values
+    }
+
     /// The target.
     pub fn target(&self) -> Target {
         self.target

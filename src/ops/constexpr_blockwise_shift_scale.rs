@@ -60,7 +60,8 @@ mod tests {
 
     use crate::{
         base::Target,
-        eval::{Interpreter, Literals, Mode},
+        eval::{Interpreter, Mode},
+        recipe::Literals,
         mil::{Builder, DataType, Literal, Program, Recipe, TensorType, Value, verify},
         ops::{self, support::testing},
     };

@@ -121,7 +121,8 @@ mod tests {
 
     use crate::{
         base::Target,
-        eval::{Interpreter, Literals, Mode, States},
+        eval::{Interpreter, Mode, States},
+        recipe::Literals,
         mil::{Builder, DataType, Program, TensorType, Var, verify},
         ops::{self, support::testing},
     };

@@ -60,7 +60,8 @@ mod tests {
 
     use crate::{
         base::Target,
-        eval::{Interpreter, Literals, Mode, States},
+        eval::{Interpreter, Mode, States},
+        recipe::Literals,
         mil::{Builder, DataType, Program, TensorType, verify},
         ops,
     };

@@ -6,6 +6,7 @@
 //! Each step is one file, which holds its shape rule (the constructor on [`Recipe`]), its key, its reading and its text. A new step is a file
 //! with a [`Step`] and a word in `steps!`.
 
+mod constants;
 mod error;
 mod evaluator;
 mod key;
@@ -17,6 +18,7 @@ mod tests;
 
 use std::{fmt, sync::Arc};
 
+pub use constants::{ConstantSource, Literals, SourceError};
 pub use error::{ConvertError, Origin};
 pub use evaluator::Evaluator;
 pub use literal::Literal;

@@ -17,7 +17,7 @@ pub(super) struct Fit {
 
 impl Recipe {
     /// The table (float32, two values) and the indices (uint1) of a two-valued palette.
-    pub(super) fn two_valued(self: &Arc<Self>) -> (Arc<Self>, Arc<Self>) {
+    pub(crate) fn two_valued(self: &Arc<Self>) -> (Arc<Self>, Arc<Self>) {
         let indices = self.elements().unwrap().div_ceil(8);
         let fit = Self::new(DataType::UInt8, &[8 + indices], Fit { input: self.clone() });
         let part = |begin, length, dtype, shape: &[u64]| fit.slice(0, begin, length).unwrap().reinterpret(dtype, shape).unwrap();

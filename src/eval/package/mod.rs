@@ -12,12 +12,13 @@ use std::{
 use bytes::Bytes;
 use memmap2::Mmap;
 
-use super::{ConstantSource, Interpreter, Operators, SourceError};
+use super::{Interpreter, Operators};
 use crate::{
     base::{RelativePath, limits, map_file, read_at_most},
     contract::Interface,
     emit::coreml::{BlobError, BlobRecord, CoreMlError, ModelMetadata, PackageManifest, WeightRecords, blob},
-    mil::{Program, Recipe},
+    mil::Program,
+    recipe::{ConstantSource, Recipe, SourceError},
 };
 
 /// The files of a package, by their paths in it.
@@ -217,10 +218,8 @@ impl ConstantSource for MappedWeights {
 
 mod images;
 mod model;
-mod tables;
 
 pub use model::{Model, ModelBody, Part};
-pub use tables::put_tables_in_place;
 
 #[cfg(test)]
 mod hostile_tests;

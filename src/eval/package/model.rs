@@ -2,12 +2,13 @@
 
 use bytes::Bytes;
 
-use super::{MappedWeights, images, tables::put_tables_in_place};
+use super::{MappedWeights, images};
 use crate::{
     contract::{Feature, Interface},
     emit::coreml::{CoreMlError, ModelDescription, ModelMetadata, PartLabel, decode, describe_specification, parts},
     eval::pipeline::FUNCTION,
     mil::{Function, Program, ValueType},
+    passes::{IntegerTables, replace_constants},
 };
 
 /// How deep pipelines may be nested.
@@ -57,7 +58,7 @@ impl Model {
         let ModelDescription { mut interface, metadata, .. } = describe_specification(specification.clone())?;
         let Some(sources) = parts(specification.clone())? else {
             let (mut program, metadata) = decode(specification, weights)?;
-            put_tables_in_place(&mut program, weights);
+            replace_constants(&IntegerTables::new(weights), &mut program);
             images::as_tensors(&mut interface, &program);
             return Ok(Self { interface, metadata, body: ModelBody::Program(Box::new(program)) });
         };

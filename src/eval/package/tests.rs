@@ -9,9 +9,10 @@ use super::*;
 use crate::{
     base::Target,
     emit::coreml::{Unchecked, decode, encode},
-    eval::{Limits, Literals, Mode, States},
+    eval::{Limits, Mode, States},
     mil::{Argument, Builder, DataType, Literal, TensorType, Value, verify},
     ops,
+    recipe::Literals,
 };
 
 /// Relative to the largest expected number: what float32 sums in another order differ by at most.

@@ -7,9 +7,10 @@ use serde::Deserialize;
 
 use crate::{
     base::Target,
-    eval::{Interpreter, Literals, Mode, decode},
+    eval::{Interpreter, Mode, decode},
     mil::{Argument, BuildError, Builder, DataType, Dimension, Literal, Program, Recipe, TensorType, Value, Var, verify},
     ops,
+    recipe::Literals,
 };
 
 /// An argument of a refusal test: an input of a type, several, or a constant.

@@ -24,10 +24,12 @@ use crate::{
         BlobError, BlobRecord, CoreMlError, ModelDescription, ModelMetadata, PackageManifest, PartSource, blob, decode, describe_compiled,
         describe_specification, parts, resolve_weight_file, spec::WeightRecords,
     },
-    eval::{ConstantSource, Files, SourceError, put_tables_in_place},
+    eval::Files,
     manifest::release::BundleKind,
     mil::{self, Program, Recipe},
     ops,
+    passes::{IntegerTables, replace_constants},
+    recipe::{ConstantSource, SourceError},
 };
 
 /// How a model's type is called that has a program.
@@ -338,7 +340,7 @@ fn analyze(
 ) -> Analysis {
     let registry = ops::find;
     let features = features(&program, metadata);
-    put_tables_in_place(&mut program, &data);
+    replace_constants(&IntegerTables::new(&data), &mut program);
     let program = &program;
     let needs = needs(program, features, registry);
     let subject = Subject { program, interface, needs: &needs, weights, data: Some(data), registry };
