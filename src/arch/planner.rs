@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 
 use super::{ArchError, Flow, Form, Interface, Network};
 use crate::{
-    base::Target,
     contract::features::MAIN_FUNCTION,
-    mil::{Builder, DataType, Function, Program, Registry, TensorType, Var},
+    mil::{Builder, DataType, Function, OperatorSet, Program, TensorType, Var},
 };
 
 /// A function of a program: what goes in and out, and the form that it has.
@@ -38,20 +37,18 @@ pub fn functions(network: &Network, forms: &[(String, Form)]) -> Result<Vec<Func
     Ok(functions)
 }
 
-/// The program of these functions.
+/// The program of these functions, for the target whose contracts `operators` follow.
 ///
 /// Floating point inputs and outputs have the form's `io` dtype; inside, everything has the network's compute dtype.
 ///
 /// # Errors
 /// When the network cannot take a form.
-pub fn program(network: &Network, target: Target, functions: &[FunctionPlan], registry: Registry) -> Result<Program, ArchError> {
+pub fn program(network: &Network, operators: OperatorSet, functions: &[FunctionPlan]) -> Result<Program, ArchError> {
     let names: Vec<&str> = functions.iter().map(|function| function.interface.name.as_str()).collect();
     let default_function = names.first().filter(|_| names != [MAIN_FUNCTION]).map(|first| (*first).to_owned());
-    let built = functions
-        .iter()
-        .map(|FunctionPlan { interface, form }| Ok((interface.name.clone(), function(network, interface, form, registry)?)));
+    let built = functions.iter().map(|FunctionPlan { interface, form }| Ok((interface.name.clone(), function(network, interface, form)?)));
     Ok(Program {
-        target,
+        target: operators.contracts(),
         functions: built.collect::<Result<_, ArchError>>()?,
         default_function,
         attributes: BTreeMap::new(),
@@ -59,8 +56,8 @@ pub fn program(network: &Network, target: Target, functions: &[FunctionPlan], re
     })
 }
 
-fn function(network: &Network, interface: &Interface, form: &Form, registry: Registry) -> Result<Function, ArchError> {
-    let mut builder = Builder::new(registry, form.target);
+fn function(network: &Network, interface: &Interface, form: &Form) -> Result<Function, ArchError> {
+    let mut builder = Builder::new(form.operators.registry(), form.operators.contracts());
     let mut flow = Flow::default();
     for feature in &interface.inputs {
         let dtype = if feature.dtype.is_float() { form.io } else { feature.dtype };

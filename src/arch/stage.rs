@@ -4,9 +4,8 @@ use std::{collections::BTreeMap, fmt, ops::Range};
 
 use super::ArchError;
 use crate::{
-    base::Target,
     contract::{AttentionForm, CacheForm, ImageLayout, LinearForm, LogitsForm, Notes, features},
-    mil::{Builder, Constant, DataType, Var},
+    mil::{Builder, Constant, DataType, OperatorSet, Var},
 };
 
 /// Lengths of a text program, in tokens.
@@ -34,11 +33,11 @@ pub enum Shape {
     },
 }
 
-/// What a program is asked to look like. None of it changes a constant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The form of a program. No field changes a constant.
+#[derive(Debug, Clone, Copy)]
 pub struct Form {
-    /// Deployment target.
-    pub target: Target,
+    /// The operators that the program may hold.
+    pub operators: OperatorSet,
     /// Fixed shape.
     pub shape: Shape,
     /// Order of picture dimensions at inputs and outputs.

@@ -7,7 +7,7 @@ use candle_core::{Device, Tensor};
 use super::*;
 use crate::{
     checkpoint::MemoryWeights,
-    emit::coreml::{ModelMetadata, WEIGHT_FILE_LIMIT, WeightLookup, WeightPlan, decode, encode},
+    emit::coreml::{ModelMetadata, WEIGHT_FILE_LIMIT, WeightLookup, decode, encode, plan_weights},
     eval::{Interpreter, Mode},
     mil::{Builder, DataType, TensorType},
     ops,
@@ -69,7 +69,7 @@ fn weight_plan_and_program_agree_on_what_is_stored() {
     let passes = Passes::new(vec![Arc::new(TwoValued)]);
     let stored = passes.stored(&[weight()], Target::Ios18);
     assert_eq!(stored.iter().map(|constant| constant.byte_length().unwrap()).collect::<Vec<_>>(), [16, 8]);
-    let plan = WeightPlan::new(&stored, &[], WEIGHT_FILE_LIMIT).unwrap();
+    let plan = plan_weights(&stored, &[], WEIGHT_FILE_LIMIT).unwrap();
     assert!(plan.location(&stored[0]).is_some() && plan.location(&weight()).is_none());
     // The table is too short for a weight file.
     let values: Vec<f32> = (0..128u16).map(|i| f32::from(i * 37 % 101) - 50.0).collect();

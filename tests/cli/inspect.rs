@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 use mlreg::{
     base::Target,
-    emit::coreml::{BlobLayout, BlobPiece, ModelMetadata, PackageSource, Unchecked, encode, package_files, weight_reference},
+    emit::{
+        FileSource,
+        coreml::{BlobLayout, BlobPiece, ModelMetadata, Unchecked, encode, package_files, weight_reference},
+    },
     mil::{Binding, Block, DataType, Function, Operation, Program, Recipe, Scope, TensorType, Value, ValueId, ValueInfo, ValueType},
 };
 
@@ -57,8 +60,8 @@ fn write_package(folder: &Path) {
     let weights: Vec<u8> = layout.pieces().flat_map(piece).collect();
     for (path, source) in package_files(specification, &["weight.bin"]).unwrap() {
         let bytes = match source {
-            PackageSource::Bytes(bytes) => bytes,
-            PackageSource::WeightFile(_) => weights.clone(),
+            FileSource::Bytes(bytes) => bytes,
+            FileSource::WeightFile(_) => weights.clone(),
         };
         let file = path.below(folder);
         fs::create_dir_all(file.parent().unwrap()).unwrap();

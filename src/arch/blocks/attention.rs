@@ -6,7 +6,6 @@
 
 use crate::{
     arch::{ArchError, Form},
-    base::Target,
     contract::{AttentionForm, LinearForm},
     mil::{Builder, Var},
 };
@@ -81,13 +80,16 @@ enum Written {
     Apart,
 }
 
+/// The operator that fused attention is.
+const FUSED: &str = "scaled_dot_product_attention";
+
 impl Written {
     fn of(form: &Form) -> Result<Self, ArchError> {
         let linear = form.linear == LinearForm::Linear;
         let refused = |found: &str, why: &str| Err(ArchError::Form { axis: "attention", found: found.to_owned(), why: why.to_owned() });
         match form.attention {
             AttentionForm::Explicit => Ok(Self::Together),
-            AttentionForm::Auto if linear && form.target >= Target::Ios18 => Ok(Self::Fused),
+            AttentionForm::Auto if linear && form.operators.has(FUSED) => Ok(Self::Fused),
             AttentionForm::Auto => Ok(Self::Together),
             AttentionForm::Fused if linear => Ok(Self::Fused),
             AttentionForm::Fused => {

@@ -208,6 +208,12 @@ pub fn is_storable(dtype: DataType) -> bool {
     code_of(dtype).is_some()
 }
 
+/// Unused high bits of the last byte of `elements` elements; 0 for types of whole bytes.
+pub(super) fn padding_bits(dtype: DataType, elements: u64) -> u8 {
+    let last = u128::from(elements) * u128::from(dtype.bits().unwrap_or(8)) % 8;
+    (8 - last as u8) % 8
+}
+
 fn code_of(dtype: DataType) -> Option<u32> {
     CODES.iter().find(|(d, _)| *d == dtype).map(|(_, code)| *code)
 }
@@ -258,7 +264,7 @@ impl BlobLayout {
         let metadata_offset = self.next_offset().ok_or(BlobError::TooLarge)?;
         let start = metadata_offset.checked_add(ALIGNMENT).ok_or(BlobError::TooLarge)?;
         let data = ByteRange::new(start, length).ok_or(BlobError::TooLarge)?;
-        let padding_bits = (8 - used % 8) as u8 % 8;
+        let padding_bits = padding_bits(dtype, elements);
         self.records.push(BlobRecord { metadata_offset, dtype, data, padding_bits });
         Ok(metadata_offset)
     }

@@ -16,12 +16,13 @@ use bytes::Bytes;
 use serde_json::{Map, Value as Json};
 
 use super::{
-    CoreMlError, PackageSource, Place, Problem, describe_specification,
+    CoreMlError, Place, Problem, describe_specification,
     package::{fixed, weight_path},
 };
 use crate::{
-    base::{OsFloor, Platform, RelativePath, Target},
+    base::{OsFloor, Platform, Target},
     contract::{Feature, Interface},
+    emit::{BundleFile, FileSource},
     mil::{Binding, Block, DataType, Literal, Operation, Program, Value, ValueType},
 };
 
@@ -53,11 +54,7 @@ const SCALARS: [&str; 10] = ["bool", "string", "fp16", "fp32", "int8", "int16", 
 ///
 /// # Errors
 /// Where the program holds something that only Apple's compiler can compile, with its place.
-pub fn compiled_files(
-    specification: &[u8],
-    program: &Program,
-    weight_files: &[&str],
-) -> Result<Vec<(RelativePath, PackageSource)>, CoreMlError> {
+pub fn compiled_files(specification: &[u8], program: &Program, weight_files: &[&str]) -> Result<Vec<BundleFile>, CoreMlError> {
     check(program)?;
     check_images(&describe_specification(Bytes::copy_from_slice(specification))?.interface)?;
     let refused = |error| CoreMlError::Compiler(Box::new(error));
@@ -65,17 +62,17 @@ pub fn compiled_files(
     let text = mlmodelc_export::emit_to_string(&decoded);
     let text = if program.target < Target::Ios18 { older_text(&text).into_bytes() } else { text.into_bytes() };
     let bundle = mlmodelc_export::build_bundle(&decoded, text, None);
-    let mut files: Vec<(RelativePath, PackageSource)> = [
+    let mut files: Vec<BundleFile> = [
         ("model.mil", bundle.model_mil),
         ("coremldata.bin", bundle.coremldata_bin),
         ("metadata.json", with_availability(&bundle.metadata_json, program.target)?),
         ("analytics/coremldata.bin", bundle.analytics_coremldata_bin),
     ]
     .into_iter()
-    .map(|(path, bytes)| (fixed(path), PackageSource::Bytes(bytes)))
+    .map(|(path, bytes)| (fixed(path), FileSource::Bytes(bytes)))
     .collect();
     for &name in weight_files {
-        files.push((weight_path(name)?, PackageSource::WeightFile(name.to_owned())));
+        files.push((weight_path(name)?, FileSource::WeightFile(name.to_owned())));
     }
     files.sort_by(|a, b| a.0.cmp(&b.0));
     Ok(files)
@@ -226,7 +223,7 @@ mod tests {
         let specification = specification(name);
         let (program, _) = decode(specification.clone(), &Unchecked).unwrap();
         let files = compiled_files(&specification, &program, &["weight.bin"])?;
-        let bytes = |source| if let PackageSource::Bytes(bytes) = source { bytes } else { b"weights".to_vec() };
+        let bytes = |source| if let FileSource::Bytes(bytes) = source { bytes } else { b"weights".to_vec() };
         Ok(files.into_iter().map(|(path, source)| (path.into(), bytes(source))).collect())
     }
 
@@ -307,7 +304,7 @@ mod tests {
             let files = compiled_files(&specification, &program, &[])?;
             let expected = describe_specification(specification).unwrap().interface;
             let data = files.into_iter().find_map(|(path, source)| match source {
-                PackageSource::Bytes(bytes) if path.as_str() == "coremldata.bin" => Some(bytes),
+                FileSource::Bytes(bytes) if path.as_str() == "coremldata.bin" => Some(bytes),
                 _ => None,
             });
             assert_eq!(describe_compiled(None, data.as_deref()).unwrap().interface, expected, "{name}");

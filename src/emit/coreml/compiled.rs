@@ -18,12 +18,13 @@ use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 
 use super::{
     ColorSpace, CoreMlError, ModelMetadata,
-    describe::{ModelDescription, interface, metadata, promote_default},
+    describe::{ModelDescription, interface, metadata},
     is_lfs_pointer,
 };
 use crate::{
     base::Target,
     contract::{Feature, Interface},
+    emit::interface::promote_default,
     proto::coreml as proto,
 };
 

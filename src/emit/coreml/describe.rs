@@ -7,6 +7,7 @@ use super::{CoreMlError, is_lfs_pointer, spec::interface_feature};
 use crate::{
     base::Target,
     contract::{Feature, Interface},
+    emit::interface::promote_default,
     proto::coreml::{self as proto, model::Type},
 };
 
@@ -124,16 +125,6 @@ pub(super) fn interface(description: &proto::ModelDescription) -> Interface {
     }
     promote_default(&mut top, &description.default_function_name);
     top
-}
-
-/// Makes the default function the top level of an interface with functions.
-pub(super) fn promote_default(top: &mut Interface, name: &str) {
-    if let Some(default) = top.functions.get(name).cloned() {
-        top.inputs = default.inputs;
-        top.outputs = default.outputs;
-        top.states = default.states;
-        top.default_function = Some(name.to_owned());
-    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::fmt;
 use super::{BlobError, PartLabel};
 use crate::{
     base::{PathError, Target},
+    emit::FormatError,
     mil::DataType,
 };
 
@@ -155,6 +156,13 @@ pub enum CoreMlError {
     /// Something in the program or its description.
     #[error(transparent)]
     Program(Box<ProgramError>),
+}
+
+impl From<CoreMlError> for FormatError {
+    fn from(error: CoreMlError) -> Self {
+        let hint = error.hint();
+        Self::new(error, hint)
+    }
 }
 
 impl CoreMlError {

@@ -1,21 +1,24 @@
-//! Core ML bundles: what goes into a `.mlpackage`, and what a `.mlpackage` or `.mlmodelc` says about itself.
+//! Core ML bundles: writes `.mlpackage` and `.mlmodelc`, and describes existing ones.
 //!
 //! | module | does |
 //! |---|---|
+//! | [`MlPackage`], [`MlModelC`] | the two bundle formats |
 //! | [`blob`] | weight files: offsets before data exists, records of existing files |
+//! | [`plan_weights`] | places of a component's constants in weight files |
 //! | [`package`] | `Manifest.json`, the file tree, names of weight files |
 //! | [`spec`] | programs to and from the `Model` message; the parts of pipelines |
 //! | [`compile`] | programs as compiled models, without Apple's tools |
-//! | [`WeightPlan`] | which constants lie where, before any program exists |
 //! | [`describe`] | inputs, outputs, target and texts of any model, compiled or not |
 //!
-//! Weights are never touched: the spec refers to places in weight files that a [`WeightLookup`] knows.
+//! No module reads or writes weights: the specification refers to places in weight files, which come from a [`WeightLookup`].
 
 pub mod blob;
 pub mod compile;
 mod compiled;
 pub mod describe;
 mod error;
+mod mlmodelc;
+mod mlpackage;
 pub mod package;
 pub mod spec;
 mod weights;
@@ -24,9 +27,11 @@ pub use blob::{BlobError, BlobLayout, BlobPiece, BlobRecord};
 pub use compile::{COMPILER, compiled_files};
 pub use describe::{ModelDescription, describe_compiled, describe_specification};
 pub use error::{CoreMlError, Place, Problem};
-pub use package::{PackageItem, PackageManifest, PackageSource, is_lfs_pointer, package_files, resolve_weight_file, weight_reference};
+pub use mlmodelc::MlModelC;
+pub use mlpackage::MlPackage;
+pub use package::{PackageItem, PackageManifest, is_lfs_pointer, package_files, resolve_weight_file, weight_reference};
 pub use spec::{
     ArrayFeature, ColorSpace, DefaultValue, FeatureNote, FeatureType, Flexibility, FunctionNotes, ModelMetadata, PartLabel, PartSource,
     Unchecked, WeightLocation, WeightLookup, WeightRecords, belongs_in_weight_file, decode, encode, parts,
 };
-pub use weights::{WEIGHT_FILE_LIMIT, WeightFile, WeightPlan};
+pub use weights::{WEIGHT_FILE_LIMIT, plan_weights};

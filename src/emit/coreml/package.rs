@@ -15,7 +15,10 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::CoreMlError;
-use crate::base::RelativePath;
+use crate::{
+    base::RelativePath,
+    emit::{BundleFile, FileSource},
+};
 
 /// Name and author by which Core ML's tools find the items.
 const AUTHOR: &str = "com.apple.CoreML";
@@ -138,28 +141,19 @@ fn check_version(text: &str) -> Result<(), CoreMlError> {
     if version > FORMAT { Err(error()) } else { Ok(()) }
 }
 
-/// Where a package's file comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PackageSource {
-    /// These bytes.
-    Bytes(Vec<u8>),
-    /// The weight file of this name.
-    WeightFile(String),
-}
-
 /// The files of a package, sorted by path; `weight_files` are names such as `weight.bin`.
 ///
 /// # Errors
 /// For a weight file whose name is not a plain file name.
-pub fn package_files(specification: Vec<u8>, weight_files: &[&str]) -> Result<Vec<(RelativePath, PackageSource)>, CoreMlError> {
+pub fn package_files(specification: Vec<u8>, weight_files: &[&str]) -> Result<Vec<BundleFile>, CoreMlError> {
     let manifest = PackageManifest::new(!weight_files.is_empty());
     let mut files = vec![
-        (fixed("Manifest.json"), PackageSource::Bytes(manifest.to_json().into_bytes())),
-        (fixed(&format!("Data/{AUTHOR}/{}", MODEL.0)), PackageSource::Bytes(specification)),
+        (fixed("Manifest.json"), FileSource::Bytes(manifest.to_json().into_bytes())),
+        (fixed(&format!("Data/{AUTHOR}/{}", MODEL.0)), FileSource::Bytes(specification)),
     ];
     let folder = fixed(&format!("Data/{AUTHOR}"));
     for &name in weight_files {
-        files.push((folder.join(&weight_path(name)?), PackageSource::WeightFile(name.to_owned())));
+        files.push((folder.join(&weight_path(name)?), FileSource::WeightFile(name.to_owned())));
     }
     files.sort_by(|a, b| a.0.cmp(&b.0));
     Ok(files)

@@ -1,25 +1,20 @@
-//! Compiled bundles: which compiler makes them, and Apple's where it is needed.
+//! Compiled bundles: stores what mlreg's own compiler made, and runs Apple's compiler for programs that the own one refuses.
 //!
-//! mlreg's own compiler comes first, on a Mac too, so that a release does not depend on where it was built. Apple's is asked for what the
-//! other one refuses, and gets a package in a folder of its own. No bundle is run here: releases say so.
+//! Apple's compiler gets a package in a temporary folder. No bundle is run here; releases record that.
 
 use std::{
-    collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
 };
 
-use super::{Made, error::BuildError, hub, shelf::Shelf, tree::Tree};
+use super::{error::BuildError, hub, shelf::Shelf, tree::Tree, variant::BuiltVariant, weights::StoredWeights};
 use crate::{
-    base::RelativePath,
-    emit::coreml::{COMPILER, CoreMlError, PackageSource, compiled_files},
+    emit::{BundleFile, FileSource, coreml::CoreMlError},
     manifest::{
         VariantPlan,
         release::{Compiled, Other},
     },
-    mil::Program,
-    store::StoredBlob,
     workflow::Error,
 };
 
@@ -30,54 +25,39 @@ const COREMLCOMPILER: &str = "coremlcompiler";
 /// How a variant is compiled.
 #[derive(Debug)]
 pub(super) enum Compilation {
-    /// Here are its files.
-    Done(Vec<(RelativePath, PackageSource)>),
-    /// By Apple's compiler, from the package.
-    Apple(AppleCompiler),
-}
-
-/// Compiles a program, or finds who can.
-///
-/// # Errors
-/// Where the program needs Apple's compiler and this machine has none.
-pub(super) fn compile(plan: &VariantPlan, specification: &[u8], program: &Program, weights: &[&str]) -> Result<Compilation, BuildError> {
-    match compiled_files(specification, program, weights) {
-        Ok(files) => Ok(Compilation::Done(files)),
-        Err(refused) => match AppleCompiler::find() {
-            Some(compiler) => Ok(Compilation::Apple(compiler)),
-            None => Err(refusal(plan, refused)),
-        },
-    }
-}
-
-fn refusal(plan: &VariantPlan, source: CoreMlError) -> BuildError {
-    BuildError::Compile { id: plan.id.clone(), component: plan.component.clone(), source }
+    /// mlreg's own compiler has made these files.
+    Done { compiler: &'static str, files: Vec<BundleFile> },
+    /// Apple's compiler makes the files from a package, once its weight files are stored.
+    Apple { compiler: AppleCompiler, package: Vec<BundleFile> },
 }
 
 impl Compilation {
-    /// Puts the bundle into the store; `package` makes the package in a folder, for Apple's compiler, and says where it is.
+    /// Compiles `package` with Apple's compiler; `refusal` is the error of mlreg's own.
+    ///
+    /// # Errors
+    /// Where this machine does not have Apple's compiler.
+    pub(super) fn by_apple(plan: &VariantPlan, package: Vec<BundleFile>, refusal: CoreMlError) -> Result<Self, BuildError> {
+        Ok(Self::Apple { compiler: AppleCompiler::required(plan, refusal)?, package })
+    }
+
+    /// Stores the bundle.
     ///
     /// # Errors
     /// When Apple's compiler fails, or the store does.
-    pub(super) fn store(
-        self,
-        shelf: &Shelf<'_>,
-        plan: &VariantPlan,
-        weights: &BTreeMap<&str, StoredBlob>,
-        package: impl FnOnce(&Path) -> Result<PathBuf, BuildError>,
-    ) -> Result<Made, Error> {
-        let (mut made, compiler) = match self {
-            Self::Done(files) => (Made::of_files(shelf, plan, files, weights)?, COMPILER),
-            Self::Apple(compiler) => {
-                let folder = hub::scratch(shelf.store())?;
-                let package = package(folder.path())?;
-                let compiled = compiler.compile(&plan.id, &package, &folder.path().join("out"))?;
-                (Tree::of_bundle(&compiled)?.store(shelf, plan)?, COREMLCOMPILER)
+    pub(super) fn store(self, shelf: &Shelf<'_>, plan: &VariantPlan, weights: &StoredWeights) -> Result<BuiltVariant, Error> {
+        match self {
+            Self::Done { compiler, files } => Ok(compiled_by(compiler, BuiltVariant::of_files(shelf, plan, files, weights)?)),
+            Self::Apple { compiler, package } => {
+                let blob = |name: &str| shelf.store().blob_path(&weights[name].digest);
+                compiler.store(shelf, plan, |folder| write_package(&folder.join("model.mlpackage"), &package, blob))
             }
-        };
-        made.variant.compiled = Some(Compiled { compiler: compiler.to_owned(), run_on_device: false, other: Other::default() });
-        Ok(made)
+        }
     }
+}
+
+fn compiled_by(compiler: &str, mut built: BuiltVariant) -> BuiltVariant {
+    built.variant.compiled = Some(Compiled { compiler: compiler.to_owned(), run_on_device: false, other: Other::default() });
+    built
 }
 
 /// `xcrun coremlcompiler`, which comes with Xcode.
@@ -87,7 +67,31 @@ pub(super) struct AppleCompiler {
 }
 
 impl AppleCompiler {
-    /// That of this machine, where there is one.
+    /// Apple's compiler; where this machine has none, the error of mlreg's own compiler.
+    ///
+    /// # Errors
+    /// Where this machine does not have it.
+    pub(super) fn required(plan: &VariantPlan, refusal: CoreMlError) -> Result<Self, BuildError> {
+        Self::find().ok_or_else(|| BuildError::Compile { id: plan.id.clone(), component: plan.component.clone(), source: refusal })
+    }
+
+    /// Compiles a package in a temporary folder and stores the result; `package` writes the package there, or returns the path of an existing one.
+    ///
+    /// # Errors
+    /// When the compiler fails, or the store does.
+    pub(super) fn store(
+        &self,
+        shelf: &Shelf<'_>,
+        plan: &VariantPlan,
+        package: impl FnOnce(&Path) -> Result<PathBuf, BuildError>,
+    ) -> Result<BuiltVariant, Error> {
+        let folder = hub::scratch(shelf.store())?;
+        let package = package(folder.path())?;
+        let compiled = self.compile(&plan.id, &package, &folder.path().join("out"))?;
+        Ok(compiled_by(COREMLCOMPILER, Tree::of_bundle(&compiled)?.store(shelf, plan)?))
+    }
+
+    /// The compiler of this machine, where there is one.
     fn find() -> Option<Self> {
         cfg!(target_os = "macos").then(|| Self { xcrun: XCRUN.into() }).filter(Self::works)
     }
@@ -118,18 +122,14 @@ fn said(output: &Output) -> String {
     if lines.is_empty() { output.status.to_string() } else { lines.join("; ") }
 }
 
-/// Writes a package to `folder` and says where it is; `weights` says where a weight file is, which is linked where that can be.
-pub(super) fn write_package(
-    folder: &Path,
-    files: &[(RelativePath, PackageSource)],
-    weights: impl Fn(&str) -> PathBuf,
-) -> Result<PathBuf, BuildError> {
+/// Writes a package to `folder` and returns that path. Weight files are linked, or copied where links fail; `weights` gives their paths.
+pub(super) fn write_package(folder: &Path, files: &[BundleFile], weights: impl Fn(&str) -> PathBuf) -> Result<PathBuf, BuildError> {
     for (path, source) in files {
         let file = path.below(folder);
         let parent = file.parent().unwrap_or(folder);
         let written = fs::create_dir_all(parent).and_then(|()| match source {
-            PackageSource::Bytes(bytes) => fs::write(&file, bytes),
-            PackageSource::WeightFile(name) => link_or_copy(&weights(name), &file),
+            FileSource::Bytes(bytes) => fs::write(&file, bytes),
+            FileSource::WeightFile(name) => link_or_copy(&weights(name), &file),
         });
         written.map_err(BuildError::read(&file))?;
     }
@@ -161,8 +161,8 @@ mod tests {
         let compiler = tool(folder.path(), script);
         fs::write(folder.path().join("blob"), "weights").unwrap();
         let files = [
-            ("Manifest.json".parse().unwrap(), PackageSource::Bytes(b"{}".to_vec())),
-            ("Data/weights/weight.bin".parse().unwrap(), PackageSource::WeightFile("weight.bin".to_owned())),
+            ("Manifest.json".parse().unwrap(), FileSource::Bytes(b"{}".to_vec())),
+            ("Data/weights/weight.bin".parse().unwrap(), FileSource::WeightFile("weight.bin".to_owned())),
         ];
         let package = folder.path().join("v.mlpackage");
         write_package(&package, &files, |_| folder.path().join("blob")).unwrap();

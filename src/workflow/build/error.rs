@@ -10,7 +10,7 @@ use crate::{
     arch::ArchError,
     base::{Digest, PathClash, PathError, UrlError},
     checkpoint::CheckpointError,
-    emit::coreml::{BlobError, CoreMlError},
+    emit::{FormatError, coreml::CoreMlError},
     manifest::{GlobError, ManifestError, Precision, ReleaseError},
     mil::VerifyError,
     recipe::ConvertError,
@@ -163,7 +163,7 @@ pub enum BuildError {
         component: String,
         /// Why.
         #[source]
-        source: BlobError,
+        source: FormatError,
     },
     /// Components that are to share tensors and have none in common.
     #[error("`shared = true`: {} {} no tensor in common at {precision}", .components.join(", "), if .components.len() == 1 { "alone has" } else { "have" })]
@@ -182,14 +182,16 @@ pub enum BuildError {
         #[source]
         source: ArchError,
     },
-    /// The package of a variant.
-    #[error("variant `{id}` cannot be written as a Core ML package")]
+    /// A program that its bundle format cannot express.
+    #[error("variant `{id}` cannot be written as {bundle}")]
     Emit {
         /// The variant.
         id: String,
+        /// The format, with its article.
+        bundle: &'static str,
         /// Why.
         #[source]
-        source: CoreMlError,
+        source: FormatError,
     },
     /// A program that only Apple's compiler takes, on a machine without it.
     #[error("variant `{id}` cannot be compiled to a .mlmodelc here")]
@@ -375,7 +377,8 @@ impl BuildError {
             Self::Checkpoint { source, .. } => source.hint(),
             Self::Architecture { source, .. } | Self::Program { source, .. } => source.hint(),
             Self::Convert { source, .. } => source.hint(),
-            Self::Emit { source, .. } | Self::Model { source, .. } => source.hint(),
+            Self::Emit { source, .. } => source.hint(),
+            Self::Model { source, .. } => source.hint(),
             Self::Compile { component, .. } => Some(format!(
                 "build it on a Mac with Xcode, whose compiler is used there; or leave \"mlmodelc\" out of the formats of `{component}`: Xcode compiles a .mlpackage that is part of an app's target"
             )),

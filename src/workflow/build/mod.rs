@@ -4,13 +4,14 @@
 //! manifest --look--> inputs (checkpoints, bundles, files; known by digest) --key--> built before? then nothing is done
 //! inputs, variant plans --make--> blobs in the store, variants --assemble--> release manifest --put--> store
 //! ```
-//! `conversion` makes variants from checkpoints, `tree` takes bundles and files as they are.
+//! `conversion` builds variants with a front end (`front`) and a bundle format (`emit`); `tree` imports bundles and files unchanged.
 
 mod compiled;
 mod conversion;
 mod error;
 mod files;
 mod find;
+mod front;
 mod hashing;
 mod hub;
 mod manifest;
@@ -18,6 +19,8 @@ mod place;
 mod shared;
 mod shelf;
 mod tree;
+mod variant;
+mod weights;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -31,19 +34,20 @@ use tempfile::TempDir;
 
 pub use error::BuildError;
 
-use self::{conversion::Conversion, files::PlainFiles, hashing::Hashing, shared::SharedTensors, shelf::Shelf, tree::Tree};
+use self::{
+    conversion::Conversion, files::PlainFiles, front::ComponentSource, hashing::Hashing, shared::SharedTensors, shelf::Shelf, tree::Tree,
+    variant::BuiltVariant,
+};
 use super::{Context, Error, inspect::DraftWarning};
 use crate::{
-    base::{Blake3, Digest, PackageName, RelativePath, Target},
-    contract::Interface,
-    emit::coreml::PackageSource,
+    base::{Blake3, Digest, PackageName, Target},
     fetch::{Destination, FetchError, Layout, Named, Proof, Staging},
     manifest::{
         Assignment, Component, ComponentKind, Content, PackageManifest, SelectError, Selection, VariantGlob, VariantPlan, nearest,
-        release::{Blob, Compiled, Delivery, FileEntry, Other, Release, SCHEMA, Source, Variant},
+        release::{Compiled, Other, Release, SCHEMA, Source, Variant},
         select,
     },
-    store::{Origin, Store, StoreError, StoredBlob},
+    store::{Origin, Store, StoreError},
 };
 
 /// Raised whenever the same manifest and sources would give another release than before.
@@ -140,53 +144,6 @@ pub struct VariantReport {
     /// How it was compiled, where it was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compiled: Option<Compiled>,
-}
-
-/// A variant whose files are in the store.
-struct Made {
-    variant: Variant,
-    blobs: BTreeMap<Digest, Blob>,
-    warnings: Vec<DraftWarning>,
-}
-
-impl Made {
-    fn new(plan: &VariantPlan, interface: Option<Interface>) -> Self {
-        let variant = Variant {
-            id: plan.id.clone(),
-            name: plan.name.clone(),
-            component: plan.component.clone(),
-            target: plan.target,
-            kind: plan.kind,
-            axes: plan.axes_map(),
-            tags: BTreeSet::new(),
-            delivery: Delivery::default(),
-            interface,
-            compiled: None,
-            files: Vec::new(),
-            folders: Vec::new(),
-            other: Other::default(),
-        };
-        Self { variant, blobs: BTreeMap::new(), warnings: Vec::new() }
-    }
-
-    /// The variant of these files; `weights` are what lies in its weight files, by name.
-    fn of_files(
-        shelf: &Shelf<'_>,
-        plan: &VariantPlan,
-        files: Vec<(RelativePath, PackageSource)>,
-        weights: &BTreeMap<&str, StoredBlob>,
-    ) -> Result<Self, StoreError> {
-        let mut made = Self::new(plan, None);
-        for (path, source) in files {
-            let stored = match source {
-                PackageSource::Bytes(bytes) => shelf.bytes(&bytes)?,
-                PackageSource::WeightFile(name) => weights[name.as_str()].clone(),
-            };
-            made.variant.files.push(FileEntry { path, sha256: stored.digest, size: stored.blob.size, executable: false });
-            made.blobs.insert(stored.digest, stored.blob);
-        }
-        Ok(made)
-    }
 }
 
 /// Builds packages. Nothing of a package becomes visible before all of it is in the store.
@@ -357,7 +314,7 @@ impl<'a> Package<'a> {
         feed(text.as_bytes());
         for input in &self.inputs {
             match input {
-                Input::Checkpoint(conversion) => conversion.feed(&mut feed)?,
+                Input::Checkpoint(conversion) => conversion.front().feed(&mut feed)?,
                 Input::Bundles { trees, .. } => trees.iter().for_each(|(path, tree)| {
                     feed(path.as_bytes());
                     tree.feed(&mut feed);
@@ -371,7 +328,7 @@ impl<'a> Package<'a> {
     /// Whether nobody has to wait for what the key needs.
     fn is_hashed(&self) -> bool {
         self.inputs.iter().all(|input| match input {
-            Input::Checkpoint(conversion) => conversion.is_hashed(),
+            Input::Checkpoint(conversion) => conversion.front().is_hashed(),
             Input::Bundles { .. } | Input::Files(_) => true,
         })
     }
@@ -404,12 +361,12 @@ impl<'a> Package<'a> {
                 continue;
             }
             warnings.extend(input.warnings());
-            let made = input.make(context, shelf, self.manifest, &plans, &shared);
-            for mut made in made.map_err(|error| place::at(component, self.path, error))? {
-                self.assign(&mut made.variant);
-                made.warnings.drain(..).for_each(|found| collect(warnings, &made.variant, found));
-                release.variants.push(made.variant);
-                release.blobs.append(&mut made.blobs);
+            let built = input.build(context, shelf, self.manifest, &plans, &shared);
+            for mut built in built.map_err(|error| place::at(component, self.path, error))? {
+                self.assign(&mut built.variant);
+                built.warnings.drain(..).for_each(|found| collect(warnings, &built.variant, found));
+                release.variants.push(built.variant);
+                release.blobs.append(&mut built.blobs);
             }
             if let Some(source) = input.source()? {
                 release.sources.insert(component.name.clone(), source);
@@ -433,7 +390,7 @@ fn look<'a>(context: &Context, hashing: &Hashing, component: &'a Component, fold
     Ok(match &component.kind {
         ComponentKind::Checkpoint(settings) => {
             let plans = component.variants().map_err(BuildError::from)?;
-            let conversion = Conversion::open(context, hashing, folder, component, settings)?;
+            let conversion = Conversion::open(ComponentSource { context, hashing, folder, component, settings })?;
             (Input::Checkpoint(Box::new(conversion)), plans)
         }
         ComponentKind::Import(import) => {
@@ -468,27 +425,27 @@ fn collect(warnings: &mut Vec<BuildWarning>, variant: &Variant, found: DraftWarn
 impl Input<'_> {
     fn warnings(&self) -> Vec<BuildWarning> {
         match self {
-            Self::Checkpoint(conversion) => conversion.warnings(),
+            Self::Checkpoint(conversion) => conversion.front().warnings(),
             Self::Bundles { .. } | Self::Files(_) => Vec::new(),
         }
     }
 
     fn source(&self) -> Result<Option<Source>, StoreError> {
         match self {
-            Self::Checkpoint(conversion) => conversion.source().map(Some),
+            Self::Checkpoint(conversion) => conversion.front().source().map(Some),
             Self::Files(files) => Ok(files.source()),
             Self::Bundles { .. } => Ok(None),
         }
     }
 
-    fn make(
+    fn build(
         &self,
         context: &Context,
         shelf: &Shelf<'_>,
         manifest: &PackageManifest,
         plans: &[&VariantPlan],
         shared: &SharedTensors,
-    ) -> Result<Vec<Made>, Error> {
+    ) -> Result<Vec<BuiltVariant>, Error> {
         match self {
             Self::Checkpoint(conversion) => conversion.convert(context, shelf, &manifest.package, plans, shared),
             Self::Bundles { trees, .. } => plans.iter().filter_map(|plan| Some(tree_of(trees, plan)?.import(shelf, plan))).collect(),

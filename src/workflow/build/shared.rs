@@ -48,7 +48,7 @@ impl SharedTensors {
     }
 
     fn add(&mut self, conversion: &Conversion<'_>, precision: Precision, constants: Vec<Constant>) -> Result<(), StoreError> {
-        let (component, digests) = (conversion.component(), conversion.digests()?);
+        let (component, digests) = (conversion.component(), conversion.front().digests()?);
         let known = self.0.iter_mut().find(|group| group.precision == precision && group.digests == digests);
         let Some(group) = known else {
             self.0.push(Group { digests, precision, components: vec![component.to_owned()], constants });
@@ -67,7 +67,7 @@ impl SharedTensors {
         if !conversion.is_shared() {
             return Ok(&[]);
         }
-        let digests = conversion.digests()?;
+        let digests = conversion.front().digests()?;
         let group = self.0.iter().find(|group| group.precision == precision && group.digests == digests);
         Ok(group.map_or(&[], |group| &group.constants))
     }

@@ -10,12 +10,18 @@ use std::{
 use bytes::Bytes;
 use rayon::prelude::*;
 
-use super::{Made, compiled, error::BuildError, shelf::Shelf};
+use super::{
+    compiled::{AppleCompiler, Compilation},
+    error::BuildError,
+    shelf::Shelf,
+    variant::BuiltVariant,
+    weights::StoredWeights,
+};
 use crate::{
     base::{Digest, PathTree, RelativePath, limits},
     emit::coreml::{
-        CoreMlError, ModelDescription, PackageManifest, Unchecked, blob, decode, describe_compiled, describe_specification, is_lfs_pointer,
-        parts, resolve_weight_file, weight_reference,
+        COMPILER, CoreMlError, ModelDescription, PackageManifest, Unchecked, blob, compiled_files, decode, describe_compiled,
+        describe_specification, is_lfs_pointer, parts, resolve_weight_file, weight_reference,
     },
     manifest::{
         Content, VariantPlan,
@@ -211,13 +217,13 @@ impl Tree {
     }
 
     /// Stores the tree as the variant that is asked for: as it is, or compiled.
-    pub(super) fn import(&self, shelf: &Shelf<'_>, plan: &VariantPlan) -> Result<Made, Error> {
+    pub(super) fn import(&self, shelf: &Shelf<'_>, plan: &VariantPlan) -> Result<BuiltVariant, Error> {
         let Content::Imported { path, .. } = &plan.content else { return self.store(shelf, plan) };
         if BundleKind::of_file_name(path) == plan.kind { self.store(shelf, plan) } else { self.store_compiled(shelf, plan) }
     }
 
     /// Stores what the package compiles to.
-    fn store_compiled(&self, shelf: &Shelf<'_>, plan: &VariantPlan) -> Result<Made, Error> {
+    fn store_compiled(&self, shelf: &Shelf<'_>, plan: &VariantPlan) -> Result<BuiltVariant, Error> {
         let wrong = |source| BuildError::Model { path: self.root.clone(), source };
         let (path, specification) = self.specification()?.ok_or_else(|| BuildError::NoSpecification { path: self.root.clone() })?;
         let model_type = describe_specification(specification.clone()).map_err(wrong)?.model_type;
@@ -228,43 +234,57 @@ impl Tree {
         let (program, _) = decode(specification.clone(), &Unchecked).map_err(wrong)?;
         let interface = describe_specification(specification.clone()).map_err(wrong)?.interface;
         let labels = self.labels()?;
-        let mut weights = BTreeMap::new();
+        let mut weights = StoredWeights::new();
         for file in &self.files {
             let name = file.path.file_name();
             if resolve_weight_file(&path, &weight_reference(name)).is_ok_and(|weight| weight == file.path) {
-                weights.insert(name, shelf.file(&file.source, || segmentation(file, labels.get(&file.path)))?);
+                weights.insert(name.to_owned(), shelf.file(&file.source, || segmentation(file, labels.get(&file.path)))?);
             }
         }
         let missing = |file: &&RelativePath| !weights.contains_key(file.file_name()) || self.file(file.as_str()).is_none();
         if let Some(file) = labels.keys().find(missing) {
             return Err(wrong(CoreMlError::WeightPath { file: file.to_string() }).into());
         }
-        let names: Vec<&str> = weights.keys().copied().collect();
-        let compilation = compiled::compile(plan, &specification, &program, &names)?;
-        let mut made = compilation.store(shelf, plan, &weights, |_| Ok(self.root.clone()))?;
-        made.variant.interface = Some(interface);
-        Ok(made)
+        let mut built = self.compile(shelf, plan, &specification, &program, &weights)?;
+        built.variant.interface = Some(interface);
+        Ok(built)
+    }
+
+    /// Stores what `specification` compiles to; `program` is what it decodes to.
+    fn compile(
+        &self,
+        shelf: &Shelf<'_>,
+        plan: &VariantPlan,
+        specification: &[u8],
+        program: &Program,
+        weights: &StoredWeights,
+    ) -> Result<BuiltVariant, Error> {
+        let names: Vec<&str> = weights.keys().map(String::as_str).collect();
+        match compiled_files(specification, program, &names) {
+            Ok(files) => Compilation::Done { compiler: COMPILER, files }.store(shelf, plan, weights),
+            Err(refusal) => AppleCompiler::required(plan, refusal)?.store(shelf, plan, |_| Ok(self.root.clone())),
+        }
     }
 
     /// Stores the tree as it is.
-    pub(super) fn store(&self, shelf: &Shelf<'_>, plan: &VariantPlan) -> Result<Made, Error> {
+    pub(super) fn store(&self, shelf: &Shelf<'_>, plan: &VariantPlan) -> Result<BuiltVariant, Error> {
         let description = self.describe(plan.kind)?;
-        let mut made = Made::new(plan, description.map(|description| description.interface));
-        made.variant.folders.clone_from(&self.folders);
+        let mut built = BuiltVariant::new(plan, description.map(|description| description.interface));
+        built.variant.folders.clone_from(&self.folders);
         let labels = if plan.kind == BundleKind::MlPackage { self.labels()? } else { Labels::new() };
         let stored: Result<Vec<_>, Error> =
             self.files.par_iter().map(|file| Ok(shelf.file(&file.source, || segmentation(file, labels.get(&file.path)))?)).collect();
         for (file, stored) in self.files.iter().zip(stored?) {
             let TreeFile { path, executable, .. } = file;
-            made.variant.files.push(FileEntry {
+            built.variant.files.push(FileEntry {
                 path: path.clone(),
                 sha256: stored.digest,
                 size: stored.blob.size,
                 executable: *executable,
             });
-            made.blobs.insert(stored.digest, stored.blob);
+            built.blobs.insert(stored.digest, stored.blob);
         }
-        Ok(made)
+        Ok(built)
     }
 
     /// The tensors that a package's program, or the programs of a pipeline, find in their weight files, by file and offset. A program that mlreg

@@ -349,14 +349,9 @@ fn analyze(
 }
 
 /// What the rules find in a program whose weight files, of these lengths, are not written.
-pub(super) fn draft_warnings(
-    program: &Program,
-    metadata: &ModelMetadata,
-    interface: &Interface,
-    weights: &[(RelativePath, u64)],
-) -> Vec<Warning> {
+pub(super) fn draft_warnings(program: &Program, interface: &Interface, weights: &[(RelativePath, u64)]) -> Vec<Warning> {
     let registry = ops::find;
-    let needs = needs(program, features(program, metadata), registry);
+    let needs = needs(program, features(program, &ModelMetadata::default()), registry);
     let weights: Vec<WeightFile> =
         weights.iter().map(|(path, bytes)| WeightFile { path: path.clone(), bytes: *bytes, dtypes: None }).collect();
     warnings(&Subject { program, interface, needs: &needs, weights: &weights, data: None, registry })

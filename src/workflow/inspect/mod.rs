@@ -31,7 +31,7 @@ use crate::{
     base::{RelativePath, Target},
     checkpoint::CheckpointError,
     contract::Interface,
-    emit::coreml::{CoreMlError, ModelMetadata},
+    emit::coreml::CoreMlError,
     mil::Program,
 };
 
@@ -205,15 +205,9 @@ pub(super) struct DraftWarning {
 }
 
 /// What the rules find in a program whose weight files, of these lengths, are not written yet; one finding of each rule.
-pub(super) fn draft_warnings(
-    program: &Program,
-    metadata: &ModelMetadata,
-    interface: &Interface,
-    weights: &[(RelativePath, u64)],
-    halves: bool,
-) -> Vec<DraftWarning> {
+pub(super) fn draft_warnings(program: &Program, interface: &Interface, weights: &[(RelativePath, u64)], halves: bool) -> Vec<DraftWarning> {
     let mut found: Vec<DraftWarning> = Vec::new();
-    for Warning { rule, text, .. } in bundle::draft_warnings(program, metadata, interface, weights) {
+    for Warning { rule, text, .. } in bundle::draft_warnings(program, interface, weights) {
         if !found.iter().any(|other| other.rule == rule) {
             found.push(DraftWarning { rule, text, advice: rules::advice(rule, halves) });
         }
