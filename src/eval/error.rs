@@ -1,6 +1,6 @@
 //! Why a program cannot be run, and where.
 
-use super::KernelError;
+use super::{KernelError, SymbolMismatch};
 use crate::recipe::SourceError;
 use crate::{
     emit::coreml::PartLabel,
@@ -73,6 +73,16 @@ pub enum EvalError {
         #[source]
         source: Box<Self>,
     },
+    /// An input with another length than the call has for a symbol.
+    #[error("{function}: input `{name}`: {mismatch}")]
+    Symbol {
+        /// The function.
+        function: String,
+        /// The input.
+        name: String,
+        /// The symbol and both lengths.
+        mismatch: SymbolMismatch,
+    },
     /// An input that the function does not have.
     #[error("{function}: there is no input `{name}`")]
     UnknownInput {
@@ -142,6 +152,14 @@ pub enum OperationError {
     /// It uses a value that was not computed before.
     #[error("`{0}` is used before it is defined")]
     Undefined(String),
+    /// A result with another length than the call has for a symbol.
+    #[error("`{name}`: {mismatch}")]
+    Symbol {
+        /// The result.
+        name: String,
+        /// The symbol and both lengths.
+        mismatch: SymbolMismatch,
+    },
     /// Blocks inside that do not fit the operator.
     #[error("expected {expected} nested blocks or inputs of one, found {found}")]
     Blocks {

@@ -13,6 +13,7 @@ use super::{
     plan::{Plans, Step},
     states::{Held, States, copied, share},
     storage_type,
+    symbols::SymbolLengths,
     value::{Numbers, check_shape, conform, readable, small},
     view,
 };
@@ -197,6 +198,7 @@ impl<'a> Interpreter<'a> {
             mode,
             limits: self.limits,
             operations: 0,
+            symbols: SymbolLengths::default(),
             values: HashMap::new(),
             states,
             watch,
@@ -244,6 +246,8 @@ struct Run<'a, 's> {
     limits: Limits,
     /// How many operations were run.
     operations: u64,
+    /// The lengths of symbolic dimensions.
+    symbols: SymbolLengths,
     values: HashMap<ValueId, Slot<'a>>,
     states: &'s mut States,
     /// What it sees stays as it is, so nothing is changed in place before its eyes.
@@ -261,7 +265,9 @@ impl<'a> Run<'a, '_> {
                 }
                 ty => {
                     let given = inputs.remove(&info.name).map_or_else(|| self.default(info), Ok)?;
-                    Slot::Numbers(self.fitting(&info.name, ty, given)?.into())
+                    let tensor = self.fitting(&info.name, ty, given)?;
+                    self.bind_symbols(&info.name, ty, &tensor)?;
+                    Slot::Numbers(tensor.into())
                 }
             };
             self.values.insert(id, slot);
@@ -270,6 +276,13 @@ impl<'a> Run<'a, '_> {
             Some((name, _)) => Err(EvalError::UnknownInput { function: self.name.to_owned(), name }),
             None => Ok(()),
         }
+    }
+
+    /// Takes the lengths of symbols from an input.
+    fn bind_symbols(&mut self, name: &str, ty: &ValueType, tensor: &Tensor) -> Result<(), EvalError> {
+        let Some(declared) = ty.tensor() else { return Ok(()) };
+        let bound = self.symbols.bind(declared, tensor.dims().iter().map(|&n| n as u64));
+        bound.map_err(|source| EvalError::Symbol { function: self.name.to_owned(), name: name.to_owned(), mismatch: source })
     }
 
     /// What an input holds that is left out.
@@ -355,9 +368,7 @@ impl<'a> Run<'a, '_> {
             let info = self.function.value(id);
             let numbers = Numbers::take(&info.ty, &mut inputs).ok_or_else(|| OperationError::Undefined(info.name.clone()))?;
             let computed = numbers.held_type(&info.ty);
-            if !info.ty.agrees(&computed) {
-                return Err(declared_error(info, &computed).into());
-            }
+            self.check_declared(info, &computed)?;
             self.values.insert(id, Slot::Numbers(numbers));
         }
         self.block(block).map_err(Failure::Nested)?;
@@ -417,7 +428,7 @@ impl<'a> Run<'a, '_> {
             tensors.entry(parameter).or_default().extend(operand.numbers.into_iter().flat_map(Numbers::into_tensors));
         }
         for block in &operation.blocks {
-            let types = |ids: &[ValueId]| ids.iter().map(|&id| self.function.value(id).ty.clone()).collect();
+            let types = |ids: &[ValueId]| ids.iter().map(|&id| self.symbols.apply(&self.function.value(id).ty).into_owned()).collect();
             call.push_block(types(&block.inputs), types(&block.outputs));
         }
         let types = call.infer()?;
@@ -515,9 +526,7 @@ impl<'a> Run<'a, '_> {
             let Some((ty, mut numbers)) = found else { return Err(OperationError::Undefined(info.name.clone()).into()) };
             check_shape(ty, &numbers.tensor)?;
             let computed = numbers.held_type(ty);
-            if !info.ty.agrees(&computed) {
-                return Err(declared_error(info, &computed).into());
-            }
+            self.check_declared(info, &computed)?;
             let element = ty.tensor().map_or(DataType::Float32, |ty| ty.dtype);
             let mode = if operation.is_constexpr() { Mode::Declared } else { self.mode };
             if !rounded {
@@ -529,6 +538,16 @@ impl<'a> Run<'a, '_> {
             self.values.insert(id, Slot::Numbers(numbers));
         }
         Ok(())
+    }
+
+    /// Checks a computed type against the declared one, whose symbols get the computed lengths unless they have others.
+    fn check_declared(&mut self, info: &ValueInfo, computed: &ValueType) -> Result<(), OperationError> {
+        if let (Some(declared), Some(found)) = (info.ty.tensor(), computed.tensor().and_then(TensorType::fixed_shape))
+            && declared.rank() == found.len()
+        {
+            self.symbols.bind(declared, found).map_err(|mismatch| OperationError::Symbol { name: info.name.clone(), mismatch })?;
+        }
+        if self.symbols.apply(&info.ty).agrees(computed) { Ok(()) } else { Err(declared_error(info, computed)) }
     }
 
     fn write_state(&mut self, operation: &Operation, results: Vec<Tensor>) -> Result<(), Failure> {

@@ -26,6 +26,7 @@ pub mod samples;
 pub mod scores;
 mod shapes;
 mod states;
+mod symbols;
 mod value;
 
 pub use constant::decode;
@@ -36,3 +37,4 @@ pub use kernel::{Arguments, Kernel, KernelError, storage_type, view};
 pub use package::{Files, MappedWeights, Model, ModelBody, Package, PackageError, Part};
 pub use shapes::types_of;
 pub use states::States;
+pub use symbols::SymbolMismatch;

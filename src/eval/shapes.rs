@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use candle_core::{Device, Tensor};
 
-use super::{Arguments, Operators, constant, storage_type, value::small};
+use super::{Arguments, Operators, constant, storage_type, symbols::SymbolLengths, value::small};
 use crate::{
     mil::{Binding, Block, Call, Dimension, Function, InferError, Known, OpDef, Operation, TensorType, Value, ValueId, ValueType},
     recipe::Literals,
@@ -19,7 +19,13 @@ const SMALL: u64 = 64;
 /// The types of all values, by id, when the inputs have these shapes. A declared length always stays; what cannot be inferred stays as it is
 /// declared. A shape of another rank than its input's is passed over.
 pub fn types_of(function: &Function, shapes: &BTreeMap<ValueId, Vec<u64>>, operators: Operators) -> Vec<ValueType> {
-    let types = function.values.iter().map(|value| value.ty.clone()).collect();
+    let mut symbols = SymbolLengths::default();
+    for (&id, shape) in shapes {
+        let declared = function.value(id).ty.tensor().filter(|ty| ty.rank() == shape.len());
+        // Of two lengths the first one counts: whether the shapes are sound is not checked here.
+        let _ = declared.map(|declared| symbols.bind(declared, shape.iter().copied()));
+    }
+    let types = function.values.iter().map(|value| symbols.apply(&value.ty).into_owned()).collect();
     let mut inference = Inference { function, known: Known::of(function), operators, types, numbers: HashMap::new() };
     for (&id, shape) in shapes {
         let given = |ty: &TensorType| TensorType::new(ty.dtype, shape).into();
@@ -169,6 +175,15 @@ mod tests {
         let y = builder.op1("fill", "y", &[("shape", double.into()), ("value", 0.5.into())]).unwrap();
         assert_eq!(builder.value_type(y).to_string(), "tensor<fp32, [?, ?, ?]>");
         assert_eq!(types(builder, x, y, &[1, 5, 8]), "tensor<fp32, [1, 10, 8]>");
+    }
+
+    #[test]
+    fn a_symbol_has_the_length_of_the_input() {
+        let mut builder = Builder::new(ops::find, Target::Ios17);
+        let batch = Dimension::Symbol(crate::mil::Symbol::new("batch_size"));
+        let x = builder.input("x", TensorType { dtype: DataType::Float32, shape: vec![batch, Dimension::Known(6)] });
+        let y = builder.reshape("y", x, &[-1, 2, 3]).unwrap();
+        assert_eq!(types(builder, x, y, &[5, 6]), "tensor<fp32, [5, 2, 3]>");
     }
 
     #[test]

@@ -30,5 +30,5 @@ pub use verify::{VerifyError, is_identifier, verify};
 
 pub use crate::{
     recipe::{Literal, Recipe},
-    types::{DataType, Dimension, TensorType, ValueType},
+    types::{DataType, Dimension, Symbol, TensorType, ValueType},
 };

@@ -514,16 +514,19 @@ impl OpVersion {
 }
 
 /// The shape of an elementwise result, as numpy broadcasts: aligned at the last dimension, 1 stretches. `None` where shapes do not fit.
-/// An unknown length against a known one other than 1 takes the known one.
+/// An unknown length against a known one other than 1 takes the known one. A symbol fits itself, 1 and an unknown length.
 pub fn broadcast(a: &[Dimension], b: &[Dimension]) -> Option<Vec<Dimension>> {
     let rank = a.len().max(b.len());
     let at = |shape: &[Dimension], i: usize| (i + shape.len()).checked_sub(rank).map_or(Dimension::Known(1), |i| shape[i]);
     (0..rank)
         .map(|i| match (at(a, i), at(b, i)) {
             (Dimension::Known(1), other) | (other, Dimension::Known(1)) => Some(other),
-            (Dimension::Known(x), Dimension::Known(y)) => (x == y).then_some(Dimension::Known(x)),
+            (unknown @ Dimension::Unknown { .. }, Dimension::Symbol(_)) | (Dimension::Symbol(_), unknown @ Dimension::Unknown { .. }) => {
+                Some(unknown)
+            }
+            (one, other) if !one.agrees(other) => None,
             (Dimension::Known(x), _) | (_, Dimension::Known(x)) => Some(Dimension::Known(x)),
-            (unknown, _) => Some(unknown),
+            (same, _) => Some(same),
         })
         .collect()
 }

@@ -54,8 +54,7 @@ fn infer(call: &Call<'_>) -> Result<Vec<ValueType>, InferError> {
         return Err(InferError::rule("align_corners", "only true is defined"));
     }
     let (x, matrix) = (call.tensor("x")?, call.tensor("transform_matrix")?);
-    let rows =
-        |rows: Dimension| rows == Dimension::Known(1) || rows == x.shape[0] || rows.known().is_none() || x.shape[0].known().is_none();
+    let rows = |rows: Dimension| rows == Dimension::Known(1) || rows.agrees(x.shape[0]);
     if matrix.rank() != 2 || !rows(matrix.shape[0]) || matrix.shape[1].known().is_some_and(|n| n != 6) {
         return Err(InferError::rule("transform_matrix", format!("expected [{} or 1, 6], found {matrix}", x.shape[0])));
     }

@@ -58,12 +58,11 @@ fn infer(call: &Call<'_>) -> Result<Vec<ValueType>, InferError> {
         }
         length = length.zip(value.shape[axis].known()).and_then(|(a, b)| a.checked_add(b));
         for (i, (known, &other)) in shape.iter_mut().zip(&value.shape).enumerate().filter(|(i, _)| *i != axis) {
-            match (known.known(), other.known()) {
-                (Some(a), Some(b)) if a != b => {
-                    return Err(InferError::rule("values", format!("{value} and {first} differ in dimension {i}")));
-                }
-                (None, Some(_)) => *known = other,
-                _ => {}
+            if !known.agrees(other) {
+                return Err(InferError::rule("values", format!("{value} and {first} differ in dimension {i}")));
+            }
+            if matches!(known, Dimension::Unknown { .. }) {
+                *known = other;
             }
         }
         if call.bool("interleave")? && value.shape[axis] != first.shape[axis] {

@@ -80,7 +80,7 @@ fn check(x: &TensorType, y: &TensorType, rank: usize) -> Result<(), InferError> 
         return Err(InferError::rule("values", format!("expected rank {rank}, found {x} and {y}")));
     }
     let (inner, other) = (x.shape[rank - 1], y.shape[rank - 3]);
-    if inner != other && inner.known().is_some() && other.known().is_some() {
+    if !inner.agrees(other) {
         return Err(InferError::rule("values", format!("{x} and {y} differ in the length to multiply: {inner} and {other}")));
     }
     Ok(())

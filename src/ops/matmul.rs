@@ -72,7 +72,7 @@ fn infer(call: &Call<'_>) -> Result<Vec<ValueType>, InferError> {
     let (x, y) = (call.tensor("x")?, call.tensor("y")?);
     let (a, b) = (factor(call, "x", "transpose_x")?, factor(call, "y", "transpose_y")?);
     let (inner_a, inner_b) = (a[a.len() - 1], b[b.len() - 2]);
-    if inner_a != inner_b && inner_a.known().is_some() && inner_b.known().is_some() {
+    if !inner_a.agrees(inner_b) {
         return Err(InferError::rule("y", format!("{y} has {inner_b} rows to multiply, `x`, which is {x}, has {inner_a} columns")));
     }
     let batch = broadcast(&a[..a.len() - 2], &b[..b.len() - 2]);

@@ -128,6 +128,11 @@ impl Range {
 }
 
 impl Range {
+    /// Whether the range takes a whole dimension, whatever its length.
+    fn is_whole(&self) -> bool {
+        self.open_begin && self.open_end && self.stride.abs() == 1
+    }
+
     /// Every element that is taken of a dimension of `length`; `None` where a bound is computed.
     pub(super) fn places(&self, length: u64) -> Option<Vec<usize>> {
         let (begin, count) = self.resolve(length)?;
@@ -141,6 +146,7 @@ pub(super) fn sliced(shape: &[Dimension], ranges: &[Range]) -> Vec<Dimension> {
     let length = |(d, range): (&Dimension, &Range)| match d.known() {
         Some(length) => range.resolve(length).map_or(UNKNOWN, |(_, count)| Dimension::Known(count)),
         None if range.squeeze => Dimension::Known(1),
+        None if range.is_whole() => *d,
         None => UNKNOWN,
     };
     shape.iter().zip(ranges).map(length).collect()

@@ -55,6 +55,7 @@ fn infer(call: &Call<'_>) -> Result<Vec<ValueType>, InferError> {
     let reps = integers(call, "reps", x.rank(), 0)?;
     let length = |(d, n): (&Dimension, u64)| match d.known() {
         Some(length) => Dimension::Known(length.saturating_mul(n)),
+        None if n == 1 => *d,
         None => UNKNOWN,
     };
     single(x.dtype, x.shape.iter().zip(reps).map(length).collect())

@@ -6,7 +6,7 @@ use super::{BlobError, PartLabel};
 use crate::{
     base::{PathError, Target},
     emit::FormatError,
-    mil::DataType,
+    mil::{DataType, Symbol},
 };
 
 const LFS_HINT: &str = "run `git lfs pull` in the repository that the bundle came from";
@@ -342,6 +342,9 @@ pub enum Problem {
     /// A flexible input whose bounds nobody gave.
     #[error("the input is {0}: its flexible dimensions need bounds or an enumeration in the description")]
     Unbounded(String),
+    /// A dimension that Core ML cannot express.
+    #[error("the dimension `{0}` is symbolic: Core ML has fixed and unknown dimensions alone")]
+    Symbol(Symbol),
     /// A description that contradicts the program.
     #[error("described as {described}, the program has {ty}")]
     Description {

@@ -66,7 +66,7 @@ pub(in crate::ops) fn expect_shape(call: &Call<'_>, name: &'static str, expected
         return Ok(());
     }
     let ty = call.tensor(name)?;
-    let same = |(a, b): (&Dimension, &Dimension)| a == b || a.known().is_none() || b.known().is_none();
+    let same = |(a, b): (&Dimension, &Dimension)| a.agrees(*b);
     if ty.rank() == expected.len() && ty.shape.iter().zip(expected).all(same) {
         return Ok(());
     }

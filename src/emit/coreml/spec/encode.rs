@@ -139,7 +139,8 @@ impl FunctionEncoder<'_> {
                 let problem = Problem::Dimensions { name: value.name.clone(), ty: value.ty.to_string() };
                 return Err(self.place.error(problem));
             }
-            Ok(proto::NamedValueType { name: value.name.clone(), r#type: Some(encode_type(&value.ty)) })
+            let ty = encode_type(&value.ty).map_err(|problem| self.place.item(&value.name).error(problem))?;
+            Ok(proto::NamedValueType { name: value.name.clone(), r#type: Some(ty) })
         };
         ids.iter().map(one).collect()
     }

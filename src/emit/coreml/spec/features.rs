@@ -207,6 +207,9 @@ const COLORS: [(ColorSpace, image::ColorSpace); 4] = [
 
 /// The description that follows from the program: scalars come in as `[1]`, shapes that are not fixed stay open.
 pub(super) fn derive(ty: &ValueType, side: Side) -> Result<FeatureType, Problem> {
+    if let Some(symbol) = ty.tensor().and_then(TensorType::symbol) {
+        return Err(Problem::Symbol(symbol));
+    }
     let plain = |dtype, shape| ArrayFeature { dtype, shape, flexibility: None, default: None };
     match ty {
         ValueType::Tensor(tensor) if tensor.dtype == DataType::String && tensor.shape.is_empty() => Ok(FeatureType::String),

@@ -41,12 +41,13 @@ fn decode_data_type(number: i32) -> Result<DataType, Problem> {
     row.map(|(dtype, _)| *dtype).ok_or(Problem::DataType(number))
 }
 
-fn encode_dimension(dimension: Dimension) -> proto::Dimension {
+fn encode_dimension(dimension: Dimension) -> Result<proto::Dimension, Problem> {
     let dimension = match dimension {
         Dimension::Known(size) => dimension::Dimension::Constant(dimension::ConstantDimension { size }),
+        Dimension::Symbol(symbol) => return Err(Problem::Symbol(symbol)),
         Dimension::Unknown { variadic } => dimension::Dimension::Unknown(dimension::UnknownDimension { variadic }),
     };
-    proto::Dimension { dimension: Some(dimension) }
+    Ok(proto::Dimension { dimension: Some(dimension) })
 }
 
 fn decode_dimension(message: &proto::Dimension) -> Result<Dimension, Problem> {
@@ -57,13 +58,13 @@ fn decode_dimension(message: &proto::Dimension) -> Result<Dimension, Problem> {
     }
 }
 
-fn encode_tensor(ty: &TensorType) -> proto::TensorType {
-    proto::TensorType {
+fn encode_tensor(ty: &TensorType) -> Result<proto::TensorType, Problem> {
+    Ok(proto::TensorType {
         data_type: encode_data_type(ty.dtype),
         rank: ty.rank() as i64,
-        dimensions: ty.shape.iter().map(|&dimension| encode_dimension(dimension)).collect(),
+        dimensions: ty.shape.iter().map(|&dimension| encode_dimension(dimension)).collect::<Result<_, _>>()?,
         attributes: Default::default(),
-    }
+    })
 }
 
 fn decode_tensor(message: &proto::TensorType) -> Result<TensorType, Problem> {
@@ -75,23 +76,29 @@ fn decode_tensor(message: &proto::TensorType) -> Result<TensorType, Problem> {
     Ok(TensorType { dtype: decode_data_type(message.data_type)?, shape })
 }
 
-pub(super) fn encode_type(ty: &ValueType) -> proto::ValueType {
-    let boxed = |ty: &ValueType| Some(Box::new(encode_type(ty)));
+/// The type as a message.
+///
+/// # Errors
+/// For symbolic dimensions.
+pub(super) fn encode_type(ty: &ValueType) -> Result<proto::ValueType, Problem> {
+    let boxed = |ty: &ValueType| Ok(Some(Box::new(encode_type(ty)?)));
     let ty = match ty {
-        ValueType::Tensor(tensor) => value_type::Type::TensorType(encode_tensor(tensor)),
+        ValueType::Tensor(tensor) => value_type::Type::TensorType(encode_tensor(tensor)?),
         ValueType::List { element, length } => {
-            value_type::Type::ListType(Box::new(proto::ListType { r#type: boxed(element), length: Some(encode_dimension(*length)) }))
+            value_type::Type::ListType(Box::new(proto::ListType { r#type: boxed(element)?, length: Some(encode_dimension(*length)?) }))
         }
-        ValueType::Tuple(types) => value_type::Type::TupleType(proto::TupleType { types: types.iter().map(encode_type).collect() }),
+        ValueType::Tuple(types) => {
+            value_type::Type::TupleType(proto::TupleType { types: types.iter().map(encode_type).collect::<Result<_, _>>()? })
+        }
         ValueType::Dictionary { key, value } => {
-            value_type::Type::DictionaryType(Box::new(proto::DictionaryType { key_type: boxed(key), value_type: boxed(value) }))
+            value_type::Type::DictionaryType(Box::new(proto::DictionaryType { key_type: boxed(key)?, value_type: boxed(value)? }))
         }
         ValueType::State(tensor) => {
-            let wrapped = proto::ValueType { r#type: Some(value_type::Type::TensorType(encode_tensor(tensor))) };
+            let wrapped = proto::ValueType { r#type: Some(value_type::Type::TensorType(encode_tensor(tensor)?)) };
             value_type::Type::StateType(Box::new(proto::StateType { wrapped_type: Some(Box::new(wrapped)) }))
         }
     };
-    proto::ValueType { r#type: Some(ty) }
+    Ok(proto::ValueType { r#type: Some(ty) })
 }
 
 /// Recursion is bounded by that of the protobuf decoder.
@@ -134,10 +141,10 @@ mod tests {
 
     #[test]
     fn wire_form_of_types() {
-        let scalar = encode_type(&TensorType::scalar(DataType::Int32).into());
+        let scalar = encode_type(&TensorType::scalar(DataType::Int32).into()).unwrap();
         assert_eq!(scalar.encode_to_vec(), [0x0a, 2, 8, 23], "a scalar has neither rank nor dimensions");
         let unknown = TensorType { dtype: DataType::Float16, shape: vec![Dimension::Unknown { variadic: false }] };
-        assert_eq!(encode_type(&unknown.into()).encode_to_vec(), [0x0a, 8, 8, 10, 0x10, 1, 0x1a, 2, 0x12, 0]);
+        assert_eq!(encode_type(&unknown.into()).unwrap().encode_to_vec(), [0x0a, 8, 8, 10, 0x10, 1, 0x1a, 2, 0x12, 0]);
     }
 
     #[test]
@@ -147,7 +154,7 @@ mod tests {
         let list = ValueType::List { element: Box::new(tensor.clone().into()), length: Dimension::Unknown { variadic: false } };
         let dictionary = ValueType::Dictionary { key: Box::new(string.clone()), value: Box::new(list.clone()) };
         for ty in [string, list, dictionary.clone(), ValueType::Tuple(vec![dictionary]), ValueType::State(tensor)] {
-            assert_eq!(decode_type(Some(&encode_type(&ty))).unwrap(), ty);
+            assert_eq!(decode_type(Some(&encode_type(&ty).unwrap())).unwrap(), ty);
         }
     }
 
@@ -159,5 +166,12 @@ mod tests {
         assert!(matches!(decode_type(None), Err(Problem::Missing(_))));
         assert!(matches!(decode_type(Some(&tensor(2, vec![]))), Err(Problem::Rank { rank: 2, dimensions: 0 })));
         assert!(matches!(decode_type(Some(&tensor(1, vec![proto::Dimension::default()]))), Err(Problem::Missing(_))));
+    }
+
+    #[test]
+    fn symbols_are_refused_by_name() {
+        let batch = Dimension::Symbol(crate::mil::Symbol::new("batch_size"));
+        let error = encode_type(&TensorType { dtype: DataType::Int32, shape: vec![batch] }.into()).unwrap_err();
+        assert_eq!(error.to_string(), "the dimension `batch_size` is symbolic: Core ML has fixed and unknown dimensions alone");
     }
 }

@@ -120,7 +120,7 @@ impl ValueEncoder<'_> {
                 immediate(value::immediate_value::Value::Dictionary(proto::DictionaryValue { values }))
             }
         };
-        Ok(proto::Value { doc_string: String::new(), r#type: Some(encode_type(&value.value_type())), value: Some(content) })
+        Ok(proto::Value { doc_string: String::new(), r#type: Some(encode_type(&value.value_type())?), value: Some(content) })
     }
 
     fn encode_tensor(&self, recipe: &Constant) -> Result<value::Value, Problem> {

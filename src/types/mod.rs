@@ -1,6 +1,10 @@
 //! Types of values: element types, dimensions, and the types of MIL's values as `MILSpec.ValueType` declares them.
 
+mod symbol;
+
 use std::fmt;
+
+pub use symbol::Symbol;
 
 /// Element types, as `MILSpec.DataType` names them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -134,6 +138,8 @@ impl fmt::Display for DataType {
 pub enum Dimension {
     /// Fixed.
     Known(u64),
+    /// Chosen at each call; dimensions with equal symbols have equal lengths.
+    Symbol(Symbol),
     /// Known at run time; `variadic` stands for any number of dimensions.
     Unknown {
         /// Any number of dimensions.
@@ -146,8 +152,14 @@ impl Dimension {
     pub fn known(self) -> Option<u64> {
         match self {
             Self::Known(length) => Some(length),
-            Self::Unknown { .. } => None,
+            Self::Symbol(_) | Self::Unknown { .. } => None,
         }
+    }
+
+    /// Whether both can be one length: an unknown length agrees with any, a symbol with itself alone, since a fixed length or another symbol
+    /// is the same in some calls only.
+    pub fn agrees(self, other: Self) -> bool {
+        self == other || matches!(self, Self::Unknown { .. }) || matches!(other, Self::Unknown { .. })
     }
 }
 
@@ -155,6 +167,7 @@ impl fmt::Display for Dimension {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Known(length) => write!(f, "{length}"),
+            Self::Symbol(symbol) => symbol.fmt(f),
             Self::Unknown { variadic: false } => f.write_str("?"),
             Self::Unknown { variadic: true } => f.write_str("..."),
         }
@@ -196,12 +209,20 @@ impl TensorType {
         self.shape.iter().try_fold(1u64, |product, d| product.checked_mul(d.known()?))
     }
 
-    /// Whether a tensor may be of both types: a length that one side does not know may be anything.
+    /// Whether a tensor may be of both types: their lengths [agree](Dimension::agrees).
     pub fn agrees(&self, other: &Self) -> bool {
         let variadic = |ty: &Self| ty.shape.iter().any(|d| matches!(d, Dimension::Unknown { variadic: true }));
-        let fits = |(a, b): (&Dimension, &Dimension)| a == b || a.known().is_none() || b.known().is_none();
+        let fits = |(a, b): (&Dimension, &Dimension)| a.agrees(*b);
         self.dtype == other.dtype
             && (variadic(self) || variadic(other) || self.rank() == other.rank() && self.shape.iter().zip(&other.shape).all(fits))
+    }
+
+    /// The first symbol among the dimensions.
+    pub fn symbol(&self) -> Option<Symbol> {
+        self.shape.iter().find_map(|dimension| match dimension {
+            Dimension::Symbol(symbol) => Some(*symbol),
+            _ => None,
+        })
     }
 
     /// The same dimensions with another element type.
