@@ -257,3 +257,130 @@ fn unsupported(settings: &manifest::Conversion) -> Option<String> {
     let batch = (settings.batch != 1).then(|| format!("batch = {}", settings.batch));
     [compression, format, batch].into_iter().flatten().next()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::{
+        base::Digest,
+        checkpoint::{MemoryWeights, Weights},
+        manifest::{
+            ComponentKind, PackageManifest,
+            release::{Other, Source},
+        },
+        mil::{Builder, DataType, OperatorSet, Program, Recipe, TensorType},
+        store::StoreError,
+        workflow::build::BuildWarning,
+    };
+
+    const MANIFEST: &str = "[package]\nname = \"hand\"\nversion = \"1.0.0\"\n\n[[component]]\nname = \"affine\"\ncheckpoint = \"x\"\nsequence = 4\n\
+                            format = [\"mlpackage\", \"mlmodelc\"]\ntarget = [\"iOS17\", \"iOS18\"]\n";
+
+    /// Makes `x * scale + shift` by hand: no checkpoint, no configuration, no family.
+    struct HandMade(MemoryWeights);
+
+    impl HandMade {
+        fn new() -> Self {
+            let mut weights = MemoryWeights::default();
+            weights.insert_f32("scale", &[16], &[2.0; 16]);
+            weights.insert_f32("shift", &[16], &[0.5; 16]);
+            Self(weights)
+        }
+    }
+
+    impl FrontEnd for HandMade {
+        fn source(&self) -> Result<Source, StoreError> {
+            Ok(Source {
+                architecture: None,
+                files: self.digests()?,
+                repository: None,
+                revision: None,
+                more: Vec::new(),
+                stand_in: None,
+                ignored_config: std::collections::BTreeSet::new(),
+                other: Other::default(),
+            })
+        }
+
+        fn warnings(&self) -> Vec<BuildWarning> {
+            Vec::new()
+        }
+
+        fn digests(&self) -> Result<BTreeMap<String, Digest>, StoreError> {
+            Ok(BTreeMap::from([("hand.graph".to_owned(), Digest::of(b"hand"))]))
+        }
+
+        fn is_hashed(&self) -> bool {
+            true
+        }
+
+        fn feed(&self, feed: &mut dyn FnMut(&[u8])) -> Result<(), StoreError> {
+            self.digests()?.values().for_each(|digest| feed(digest.as_bytes()));
+            Ok(())
+        }
+
+        fn is_same_model(&self, _: &Axes, _: &Axes) -> bool {
+            true
+        }
+
+        fn load(&self, _: &Axes) -> Result<Box<dyn Model + '_>, Error> {
+            Ok(Box::new(HandMadeModel(&self.0)))
+        }
+    }
+
+    struct HandMadeModel<'a>(&'a MemoryWeights);
+
+    impl Model for HandMadeModel<'_> {
+        fn constants(&self) -> Vec<Constant> {
+            ["scale", "shift"].map(|name| Recipe::source(name, DataType::Float32, &[16]).cast(DataType::Float16)).to_vec()
+        }
+
+        fn weights(&self) -> &dyn Weights {
+            self.0
+        }
+
+        fn program(&self, _: &VariantPlan, _: &Axes, operators: OperatorSet) -> Result<ModelProgram, BuildError> {
+            let [scale, shift] = <[Constant; 2]>::try_from(self.constants()).unwrap();
+            let mut builder = Builder::new(operators.registry(), operators.contracts());
+            let x = builder.input("x", TensorType::new(DataType::Float16, &[4, 16]));
+            let scaled = builder.op1("mul", "scaled", &[("x", x.into()), ("y", (&scale).into())]).unwrap();
+            let y = builder.op1("add", "y", &[("x", scaled.into()), ("y", (&shift).into())]).unwrap();
+            let functions = BTreeMap::from([("main".to_owned(), builder.finish(&[("y", y)]).unwrap())]);
+            let target = operators.contracts();
+            let program = Program { target, functions, default_function: None, attributes: BTreeMap::new(), doc: String::new() };
+            Ok(ModelProgram { program, texts: ModelTexts { description: "made by hand".to_owned(), ..ModelTexts::default() } })
+        }
+    }
+
+    #[test]
+    fn a_program_made_by_hand_becomes_bundles() {
+        let folder = tempfile::tempdir().unwrap();
+        let context = Context::new(&folder.path().join("home"), folder.path().to_owned()).unwrap();
+        let manifest = PackageManifest::parse(MANIFEST, "hand.toml").unwrap();
+        let component = &manifest.components[0];
+        let ComponentKind::Checkpoint(settings) = &component.kind else { panic!("not converted") };
+        let conversion = Conversion { component: "affine", settings, front: Box::new(HandMade::new()) };
+        let plans = component.variants().unwrap();
+        let shelf = Shelf::new(context.store());
+        let plans: Vec<&VariantPlan> = plans.iter().collect();
+        let built = conversion.convert(&context, &shelf, &manifest.package, &plans, &SharedTensors::default()).unwrap();
+        assert_eq!(built.len(), 4, "two targets in two formats");
+        let weights: Vec<Digest> = built
+            .iter()
+            .flat_map(|built| &built.variant.files)
+            .filter(|file| file.path.file_name() == "weight.bin")
+            .map(|file| file.sha256)
+            .collect();
+        assert!(weights.len() == 4 && weights.iter().all(|digest| *digest == weights[0]), "one weight file for all: {weights:?}");
+        for built in &built {
+            let interface = built.variant.interface.as_ref().unwrap();
+            assert_eq!(interface.inputs[0].to_string(), "x float16[4,16]");
+            assert_eq!(interface.outputs[0].to_string(), "y float16[4,16]");
+            let labels: Vec<String> =
+                built.blobs[&weights[0]].segments.iter().filter_map(|it| Some(it.tensor.as_ref()?.name.clone())).collect();
+            assert_eq!(labels, ["scale", "shift"]);
+        }
+    }
+}

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::{Input, conversion::Conversion, error::BuildError};
+use super::{conversion::Conversion, error::BuildError, package::Input};
 use crate::{
     base::Digest,
     manifest::{Precision, VariantPlan},
