@@ -23,7 +23,8 @@ pub fn find(format: Format) -> Option<&'static dyn BundleFormat> {
 
 /// A format of bundles.
 ///
-/// Weight files are planned first, from the constants of a component alone, so that variants of every shape and target name the same files.
+/// Weight files are planned first, from the constants of a component alone, so that variants of every shape and target
+/// name the same files.
 pub trait BundleFormat: fmt::Debug + Sync {
     /// The value of the manifest's axis `format`.
     fn format(&self) -> Format;
@@ -31,11 +32,12 @@ pub trait BundleFormat: fmt::Debug + Sync {
     /// The format in messages, with its article, e.g. `a Core ML package`.
     fn noun(&self) -> &'static str;
 
-    /// The operators that a program of this format may hold, chosen from `registry`; `None` where the format needs a target and has none.
+    /// The operators that a program of this format may hold, chosen from `registry`; `None` where the format needs a
+    /// target and has none.
     fn operators(&self, target: Option<Target>, registry: Registry) -> Option<OperatorSet>;
 
-    /// Assigns every constant to a range of a weight file, or leaves it to the programs. Constants in `shared` get files of their own, which
-    /// are equal for all components that share them.
+    /// Assigns every constant to a range of a weight file, or leaves it to the programs. Constants in `shared` get
+    /// files of their own, which are equal for all components that share them.
     ///
     /// # Errors
     /// For constants that the format cannot store.

@@ -7,8 +7,8 @@ use crate::{
     mil::{Function, Program, TensorType, ValueId, ValueType},
 };
 
-/// Inputs, outputs and states of a program. A program with a default function lists all of its functions; the top level is the default one.
-/// Dimensions that are not fixed leave a feature without a shape.
+/// Inputs, outputs and states of a program. A program with a default function lists all of its functions; the top level
+/// is the default one. Dimensions that are not fixed leave a feature without a shape.
 pub fn interface_of(program: &Program) -> Interface {
     let mut top = program.main().map(|(_, function)| of_function(function)).unwrap_or_default();
     if let Some(default) = &program.default_function {

@@ -1,4 +1,5 @@
-//! Reads and writes bundles. Nothing here opens a file: bundles are written as bytes and plans of weight files, and read from bytes.
+//! Reads and writes bundles. Nothing here opens a file: bundles are written as bytes and plans of weight files, and
+//! read from bytes.
 //!
 //! | module | does |
 //! |---|---|

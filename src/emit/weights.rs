@@ -1,7 +1,9 @@
-//! Weight files of a component: which constants lie in which byte range of which file, decided before any program exists.
+//! Weight files of a component: which constants lie in which byte range of which file, decided before any program
+//! exists.
 //!
-//! A plan depends on the constants alone, never on a shape or target, so all programs of a component refer to the same bytes. Formats differ in
-//! the order of constants and in the bytes between them; a place is a file and a byte range, so a format can refer to a file of another one.
+//! A plan depends on the constants alone, never on a shape or target, so all programs of a component refer to the same
+//! bytes. Formats differ in the order of constants and in the bytes between them; a place is a file and a byte range,
+//! so a format can refer to a file of another one.
 
 use std::collections::HashMap;
 
@@ -48,7 +50,8 @@ pub struct WeightPlace<'p> {
 }
 
 impl WeightPlan {
-    /// A plan of `files`. The programs hold the constants in `inline`, whose values are set later by [`set_values`](Self::set_values).
+    /// A plan of `files`. The programs hold the constants in `inline`, whose values are set later by
+    /// [`set_values`](Self::set_values).
     pub fn new(files: Vec<WeightFile>, inline: Vec<Constant>) -> Self {
         let mut places = HashMap::new();
         for (file, planned) in files.iter().enumerate() {
@@ -140,7 +143,8 @@ impl WeightFile {
         self.ranges.iter().map(ByteRange::length).sum()
     }
 
-    /// Hash of the file's recipes and of the format's bytes: with the digests of the checkpoint, it identifies the file's content.
+    /// Hash of the file's recipes and of the format's bytes: with the digests of the checkpoint, it identifies the
+    /// file's content.
     pub fn key(&self) -> Blake3 {
         let mut hasher = blake3::Hasher::new();
         for piece in &self.pieces {

@@ -156,8 +156,8 @@ impl Dimension {
         }
     }
 
-    /// Whether both can be one length: an unknown length agrees with any, a symbol with itself alone, since a fixed length or another symbol
-    /// is the same in some calls only.
+    /// Whether both can be one length: an unknown length agrees with any, a symbol with itself alone, since a fixed
+    /// length or another symbol is the same in some calls only.
     pub fn agrees(self, other: Self) -> bool {
         self == other || matches!(self, Self::Unknown { .. }) || matches!(other, Self::Unknown { .. })
     }
@@ -268,8 +268,8 @@ pub enum ValueType {
 }
 
 impl ValueType {
-    /// Whether a value may be of both types: they are equal, but a length that one side does not know may be anything, as may the lengths of
-    /// lists, which grow.
+    /// Whether a value may be of both types: they are equal, but a length that one side does not know may be anything,
+    /// as may the lengths of lists, which grow.
     pub fn agrees(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Tensor(a), Self::Tensor(b)) => a.agrees(b),

@@ -6,7 +6,8 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-/// Every name that was used, each once. Names live as long as the process, so that a [`Symbol`] is a copy of a reference.
+/// Every name that was used, each once. Names live as long as the process, so that a [`Symbol`] is a copy of a
+/// reference.
 static NAMES: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
 
 /// A length that is chosen at each call of a program: dimensions with equal symbols have equal lengths.

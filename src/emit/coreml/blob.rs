@@ -6,23 +6,24 @@
 //! 128  data      then zeros up to the next multiple of 64, the next record, its data, ...; nothing after the last data
 //! ```
 //!
-//! Padding bits count the unused high bits of the last byte of a type below a byte. The field came with those types, in coremltools 8: older
-//! writers left the 40 bytes behind the data offset as memory happened to be, so it is read for such types alone, and the reserved bytes never.
+//! Padding bits count the unused high bits of the last byte, for element types below 8 bits. coremltools 8 added the
+//! field with those types; older writers left uninitialized memory in the 40 bytes after the data offset. So the reader
+//! uses the field for those types alone, and ignores the reserved bytes.
 //!
-//! Everything is little-endian. A program refers to a tensor by the offset of its record. Writing is planned: a [`BlobLayout`] knows every
-//! offset before any data exists, and the data is streamed between the pieces that it hands out.
+//! All numbers are little-endian. A program refers to a tensor by the offset of its record. A [`BlobLayout`] computes
+//! every offset before any data exists; data is then streamed between the pieces of the layout.
 
 use std::io::{self, Read, Seek, SeekFrom};
 
 use super::is_lfs_pointer;
 use crate::{base::ByteRange, mil::DataType};
 
-/// Records start at multiples of this; it is also the length of the header and of a record.
+/// Alignment of records in bytes; also the length of the header and of a record.
 pub const ALIGNMENT: u64 = 64;
 const SENTINEL: u32 = 0xdead_beef;
 const VERSION: u32 = 2;
 
-/// The numbers that records give to element types.
+/// Codes of element types in records.
 const CODES: [(DataType, u32); 17] = [
     (DataType::Float16, 1),
     (DataType::Float32, 2),
@@ -43,116 +44,65 @@ const CODES: [(DataType, u32); 17] = [
     (DataType::Float8E5M2, 17),
 ];
 
-/// Why a weight file cannot be planned or read.
+/// An error of planning or reading a weight file.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages name the fields")]
 pub enum BlobError {
-    /// An element type that weight files do not have.
+    /// An element type that weight files cannot hold.
     #[error("weight files cannot hold {0}")]
     Unstorable(DataType),
     /// A tensor without elements, which Core ML's reader refuses.
     #[error("a weight file cannot hold a tensor without elements")]
     Empty,
-    /// More than the format can count.
+    /// A length beyond the range of the format.
     #[error("the weight file grows beyond what its format can address")]
     TooLarge,
-    /// A file that is not among those of the bundle.
+    /// A weight file that the bundle does not have.
     #[error("there is no weight file `{file}`")]
-    NoFile {
-        /// The file as the program names it.
-        file: String,
-    },
-    /// A place where a planned file has no record.
+    NoFile { file: String },
+    /// An offset at which a planned file has no record.
     #[error("no weight record starts at {offset}")]
-    NoRecord {
-        /// The place.
-        offset: u64,
-    },
+    NoRecord { offset: u64 },
     /// The file cannot be read.
     #[error("cannot read the weight file")]
     Io(#[from] io::Error),
     /// A Git LFS pointer in place of the file.
     #[error("it is a Git LFS pointer: its real bytes were never downloaded")]
     LfsPointer,
-    /// Another version, or no weight file at all.
+    /// Another version, or another kind of file.
     #[error("not a weight file: its version field is {found}, expected {VERSION}")]
-    Version {
-        /// What stands there.
-        found: u32,
-    },
-    /// A record or its data that the file does not hold.
+    Version { found: u32 },
+    /// A record or data beyond the end of the file.
     #[error("weight record at {offset}: it needs {needed} bytes from {start} on, the file has {length}")]
-    Truncated {
-        /// Offset of the record.
-        offset: u64,
-        /// Where the missing bytes start.
-        start: u64,
-        /// How many are needed there.
-        needed: u64,
-        /// Length of the file.
-        length: u64,
-    },
-    /// Something else stands where a record should.
+    Truncated { offset: u64, start: u64, needed: u64, length: u64 },
+    /// Bytes that are not a record.
     #[error("no weight record at {offset}: it starts with {found:#010x}, expected {SENTINEL:#010x}")]
-    Sentinel {
-        /// Where.
-        offset: u64,
-        /// What stands there.
-        found: u32,
-    },
-    /// An offset where no record can start.
+    Sentinel { offset: u64, found: u32 },
+    /// An offset that is not aligned.
     #[error("no weight record at {offset}: records start at multiples of {ALIGNMENT}, after the header")]
-    Misaligned {
-        /// The offset.
-        offset: u64,
-    },
+    Misaligned { offset: u64 },
     /// An unknown element type.
     #[error("weight record at {offset}: unknown element type {code}")]
-    Code {
-        /// Offset of the record.
-        offset: u64,
-        /// The number.
-        code: u32,
-    },
-    /// A length that the element type cannot have.
+    Code { offset: u64, code: u32 },
+    /// A length that is not a multiple of the element type's.
     #[error("weight record at {offset}: {length} bytes with {padding_bits} padding bits are no whole number of {dtype} elements")]
-    Length {
-        /// Offset of the record.
-        offset: u64,
-        /// Element type.
-        dtype: DataType,
-        /// Length of the data.
-        length: u64,
-        /// Padding bits.
-        padding_bits: u64,
-    },
-    /// Data that does not follow its record, so that the next record cannot be found.
+    Length { offset: u64, dtype: DataType, length: u64, padding_bits: u64 },
+    /// Data that does not follow its record.
     #[error("weight record at {offset}: its data starts at {data}, expected {expected}")]
-    Order {
-        /// Offset of the record.
-        offset: u64,
-        /// Where the data is.
-        data: u64,
-        /// Where it should be.
-        expected: u64,
-    },
-    /// A header that miscounts.
+    Order { offset: u64, data: u64, expected: u64 },
+    /// A header with a wrong number of records.
     #[error("the weight file's header counts {header} records, {found} are there")]
-    Count {
-        /// The header's number.
-        header: u32,
-        /// The records found.
-        found: usize,
-    },
+    Count { header: u32, found: usize },
 }
 
 /// One tensor of a weight file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BlobRecord {
-    /// Where the record starts: what programs refer to.
+    /// Offset of the record, to which programs refer.
     pub metadata_offset: u64,
     /// Element type.
     pub dtype: DataType,
-    /// The tensor's bytes.
+    /// Range of the tensor's data.
     pub data: ByteRange,
     /// Unused high bits of the last byte; 0 for types of whole bytes.
     pub padding_bits: u8,
@@ -186,7 +136,7 @@ impl BlobRecord {
         let dtype = CODES.iter().find(|(_, c)| *c == code).map(|(dtype, _)| *dtype).ok_or(BlobError::Code { offset, code })?;
         let bits = dtype.bits().unwrap_or(8);
         let (length, start) = (u64_at(bytes, 8), u64_at(bytes, 16));
-        // Writers that did not know the field left garbage there.
+        // Older writers left uninitialized bytes there.
         let padding = if bits < 8 { u64_at(bytes, 24) } else { 0 };
         let truncated = BlobError::Truncated { offset, start, needed: length, length: file_length };
         let wrong = BlobError::Length { offset, dtype, length, padding_bits: padding };
@@ -226,7 +176,7 @@ fn u64_at(bytes: &[u8; ALIGNMENT as usize], at: usize) -> u64 {
     u64::from(u32_at(bytes, at)) | u64::from(u32_at(bytes, at + 4)) << 32
 }
 
-/// Where every tensor of a weight file will stand.
+/// Offsets of every tensor of a planned weight file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BlobLayout {
     records: Vec<BlobRecord>,
@@ -235,9 +185,9 @@ pub struct BlobLayout {
 /// A part of a weight file, in file order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BlobPiece {
-    /// These bytes: the header, or padding and a record.
+    /// The header, or padding and a record.
     Bytes(Vec<u8>),
-    /// The data of the record with this index: exactly as many bytes as it says.
+    /// The data of the record with this index, of the record's data length.
     Data(usize),
 }
 
@@ -247,10 +197,11 @@ impl BlobLayout {
         Self::default()
     }
 
-    /// Adds a tensor behind the others and returns its metadata offset. Sub-byte elements are one bit stream whose last byte is padded.
+    /// Appends a tensor and returns the offset of its record. Elements below 8 bits form one bit stream whose last byte
+    /// is padded.
     ///
     /// # Errors
-    /// For types that cannot be stored, for tensors without elements, and when the file would become too long.
+    /// For element types that cannot be stored, tensors without elements, and files that become too long.
     pub fn add(&mut self, dtype: DataType, elements: u64) -> Result<u64, BlobError> {
         let bits = dtype.bits().filter(|_| is_storable(dtype)).ok_or(BlobError::Unstorable(dtype))?;
         if elements == 0 {
@@ -273,7 +224,7 @@ impl BlobLayout {
         self.file_length().checked_next_multiple_of(ALIGNMENT)
     }
 
-    /// The tensors so far, in file order.
+    /// Records of the tensors, in file order.
     pub fn records(&self) -> &[BlobRecord] {
         &self.records
     }
@@ -283,7 +234,7 @@ impl BlobLayout {
         self.records.last().map_or(ALIGNMENT, |record| record.data.end())
     }
 
-    /// Length of the file with another tensor of `bytes` bytes; none where it cannot be counted.
+    /// Length of the file with another tensor of `bytes` bytes; `None` on overflow.
     pub fn length_with(&self, bytes: u64) -> Option<u64> {
         self.next_offset()?.checked_add(ALIGNMENT)?.checked_add(bytes)
     }
@@ -305,7 +256,7 @@ impl BlobLayout {
         found.map(|index| self.records[index]).map_err(|_| BlobError::NoRecord { offset })
     }
 
-    /// The file from first to last byte: header, then for every tensor padding and record, and its data.
+    /// The whole file: the header, then padding, record and data of each tensor.
     pub fn pieces(&self) -> impl Iterator<Item = BlobPiece> + '_ {
         let mut end = ALIGNMENT;
         let tensors = self.records.iter().enumerate().flat_map(move |(index, record)| {
@@ -318,11 +269,11 @@ impl BlobLayout {
     }
 }
 
-/// Reads the record at `offset`; its data may lie anywhere in the file, as for Core ML's own reader. A slice is read through
+/// Reads the record at `offset`. Its data may lie anywhere in the file, as in Core ML's own reader. For a slice, use
 /// [`io::Cursor`].
 ///
 /// # Errors
-/// When there is no record, or it claims what the file does not hold.
+/// When there is no record at `offset`, or its data exceeds the file.
 pub fn record_at<R: Read + Seek>(mut file: R, offset: u64) -> Result<BlobRecord, BlobError> {
     let length = file.seek(SeekFrom::End(0))?;
     read_header(&mut file, length)?;
@@ -332,7 +283,7 @@ pub fn record_at<R: Read + Seek>(mut file: R, offset: u64) -> Result<BlobRecord,
 /// Reads every record of a file in canonical order. Data is not read.
 ///
 /// # Errors
-/// When the file is damaged, or not in the order that this module writes.
+/// When the file is damaged, or in another order than this module writes.
 pub fn records<R: Read + Seek>(mut file: R) -> Result<Vec<BlobRecord>, BlobError> {
     let length = file.seek(SeekFrom::End(0))?;
     let header = read_header(&mut file, length)?;

@@ -1,14 +1,15 @@
-//! Compiled models (`.mlmodelc`) without Apple's tools: what an app bundle holds, made on any OS.
+//! Compiles programs to `.mlmodelc`, the form that apps contain, on any OS and without Apple's tools.
 //!
-//! The crate `mlmodelc-export` writes the files. It knows less than Core ML does and passes over some of what it does not know, so a program
-//! is checked first and refused rather than changed. Two things are mended here: it writes the text that iOS18 reads, which older
-//! systems do not (scalars have a type of their own in it), and it knows the systems of iOS17 and iOS18 alone.
+//! The crate `mlmodelc-export` writes the files. It supports less than Core ML does and silently drops some unsupported
+//! parts, so this module checks a program first and refuses it where a part would be lost. It corrects two things in
+//! the result: the crate writes the text format of iOS18, which has separate scalar types that older systems cannot
+//! read; and it lists availability for iOS17 and iOS18 only.
 //!
 //! ```text
 //! model.mil  coremldata.bin  metadata.json  analytics/coremldata.bin  weights/<weight files of the package>
 //! ```
 //!
-//! No such bundle was run on a device. Pipelines, flexible inputs that are enumerated, and classes for Swift are left out.
+//! No such bundle was run on a device. Pipelines, enumerated input shapes and Swift classes are not supported.
 
 use std::{borrow::Cow, collections::BTreeMap};
 
@@ -26,10 +27,10 @@ use crate::{
     mil::{Binding, Block, DataType, Literal, Operation, Program, Value, ValueType},
 };
 
-/// What releases call the compiler of this module.
+/// Name of this compiler in releases.
 pub const COMPILER: &str = "mlmodelc-export";
 
-/// Element types that the compiler can write.
+/// Element types that `mlmodelc-export` writes.
 const WRITTEN: [DataType; 9] = [
     DataType::Bool,
     DataType::String,
@@ -41,19 +42,20 @@ const WRITTEN: [DataType; 9] = [
     DataType::UInt8,
     DataType::UInt16,
 ];
-/// How texts for iOS18 and for older systems begin.
+/// Beginnings of the text format: of iOS18, and of older systems.
 const HEADS: [(&str, &str); 2] = [
     ("program(1.3)\n[buildInfo = dict<string, string>(", "program(1.0)\n[buildInfo = dict<tensor<string, []>, tensor<string, []>>("),
     ("program(1.3)\n", "program(1.0)\n"),
 ];
-/// The names of scalar types in texts.
+/// Names of scalar types in the text format.
 const SCALARS: [&str; 10] = ["bool", "string", "fp16", "fp32", "int8", "int16", "int32", "uint8", "uint16", "uint64"];
 
-/// The files of the compiled model of `specification`, sorted by path; `program` is what it decodes to, and `weight_files` are the names that
-/// its package has, such as `weight.bin`. Equal specifications give equal bytes, on every OS.
+/// Compiles `specification`, which decodes to `program`, and returns the files of the compiled model, sorted by path.
+/// `weight_files` are names of the package's weight files, e.g. `weight.bin`. Equal specifications give equal bytes on
+/// every OS.
 ///
 /// # Errors
-/// Where the program holds something that only Apple's compiler can compile, with its place.
+/// For a part of the program that only Apple's compiler can compile; the error locates it.
 pub fn compiled_files(specification: &[u8], program: &Program, weight_files: &[&str]) -> Result<Vec<BundleFile>, CoreMlError> {
     check(program)?;
     check_images(&describe_specification(Bytes::copy_from_slice(specification))?.interface)?;
@@ -78,7 +80,7 @@ pub fn compiled_files(specification: &[u8], program: &Program, weight_files: &[&
     Ok(files)
 }
 
-/// Refuses images of flexible sizes: the compiler writes the lengths of arrays alone.
+/// Refuses images of flexible sizes: `mlmodelc-export` writes flexible shapes of arrays only.
 fn check_images(interface: &Interface) -> Result<(), CoreMlError> {
     let is_flexible = |feature: &&Feature| feature.dtype == "image" && (feature.ranges.is_some() || feature.enumerated.is_some());
     match interface.inputs.iter().chain(interface.functions.values().flat_map(|function| &function.inputs)).find(is_flexible) {
@@ -87,7 +89,7 @@ fn check_images(interface: &Interface) -> Result<(), CoreMlError> {
     }
 }
 
-/// Refuses what the compiler would leave out or write as something else.
+/// Refuses every part that `mlmodelc-export` would drop or change.
 fn check(program: &Program) -> Result<(), CoreMlError> {
     if program.target > Target::Ios18 {
         return Err(apple_only(&Place::program(), format!("a program for {}", program.target)));
@@ -118,7 +120,7 @@ fn check_block(place: &Place, block: &Block) -> Result<(), CoreMlError> {
     Ok(())
 }
 
-/// Every value that stands in an operation, with its parameter or attribute.
+/// Literal values of an operation, with their parameters or attributes.
 fn literals(operation: &Operation) -> impl Iterator<Item = (&str, &Value)> {
     let bindings = operation.inputs.iter().flat_map(|(name, bindings)| bindings.iter().map(move |binding| (name.as_str(), binding)));
     let inputs = bindings.filter_map(|(name, binding)| match binding {
@@ -155,7 +157,7 @@ fn apple_only(place: &Place, what: String) -> CoreMlError {
     place.error(Problem::AppleOnly(what))
 }
 
-/// A text for systems before iOS18, to which `fp16` is `tensor<fp16, []>`.
+/// Rewrites the text format of iOS18 for older systems, which write `fp16` as `tensor<fp16, []>`.
 fn older_text(text: &str) -> String {
     let head = HEADS.iter().find_map(|(newer, older)| Some((older, text.strip_prefix(newer)?)));
     let (head, mut rest) = head.map_or(("", text), |(older, rest)| (*older, rest));
@@ -168,7 +170,7 @@ fn older_text(text: &str) -> String {
     out
 }
 
-/// The text, word or character that comes first.
+/// The first token: a quoted text, a word or a character.
 fn token(text: &str) -> Option<&str> {
     let first = text.chars().next()?;
     let length = match first {
@@ -183,12 +185,13 @@ fn is_word(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_'
 }
 
-/// Whether what comes next makes the name of a type one: a value, or the name that is declared. Values may be called as types are.
+/// Whether what comes next makes the name of a type one: a value, or the name that is declared. Values may be called as
+/// types are.
 fn is_type(next: &str) -> bool {
     next.starts_with('(') || next.strip_prefix(' ').is_some_and(|next| next.starts_with(is_word))
 }
 
-/// The description, with the systems that `target` means.
+/// `metadata.json` with the availability of `target`.
 fn with_availability(metadata: &[u8], target: Target) -> Result<Vec<u8>, CoreMlError> {
     let mut documents: [BTreeMap<String, Json>; 1] = serde_json::from_slice(metadata).map_err(CoreMlError::CompiledMetadata)?;
     let version = |floor: OsFloor| Json::from(format!("{}.{}", floor.major, floor.minor));

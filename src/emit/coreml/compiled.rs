@@ -1,6 +1,6 @@
-//! Compiled models (`.mlmodelc`), for description only: `coremldata.bin` and `metadata.json` are read, `model.mil` is not.
+//! Describes compiled models (`.mlmodelc`) from `coremldata.bin` and `metadata.json`; `model.mil` is not read.
 //!
-//! Both files are Apple's private formats; the layout is that of published models. `coremldata.bin`, little-endian:
+//! Both files are private formats of Apple; this layout is that of published models. `coremldata.bin`, little-endian:
 //!
 //! ```text
 //! 0     u32 field number of the model's type (502: ML Program), u32, 20 zero bytes
@@ -35,12 +35,12 @@ const MARK: &[u8] = b"\x07\0\0\0\0\0\0\0generic";
 const LENGTH_AT: usize = 0x4b;
 const DESCRIPTION_AT: usize = 0x53;
 
-/// Describes a compiled model from the bytes of its `metadata.json` and `coremldata.bin`, whichever are there.
+/// Describes a compiled model from the bytes of `metadata.json` and `coremldata.bin`; one of them may be missing.
 ///
 /// Interface and texts come from `coremldata.bin` where it has the known layout, else from `metadata.json`.
 ///
 /// # Errors
-/// When a file is a Git LFS pointer, `metadata.json` is damaged, or neither says anything.
+/// When a file is a Git LFS pointer, `metadata.json` is damaged, or both files are missing.
 pub fn describe_compiled(metadata_json: Option<&[u8]>, coremldata: Option<&[u8]>) -> Result<ModelDescription, CoreMlError> {
     for (what, bytes) in [("`metadata.json`", metadata_json), ("`coremldata.bin`", coremldata)] {
         if bytes.is_some_and(is_lfs_pointer) {
@@ -138,7 +138,7 @@ struct FeatureJson {
     color_space: Option<String>,
 }
 
-/// A number, or a number in a string: both are found.
+/// A number, or a number in a string: published models have both.
 fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i32>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
@@ -186,7 +186,7 @@ fn schema(schemas: SchemasJson) -> Interface {
     }
 }
 
-/// Lists stand in strings: `"[1, 3, 64, 64]"`.
+/// Parses a list in a string: `"[1, 3, 64, 64]"`.
 fn list<T: DeserializeOwned>(text: Option<&String>) -> Option<T> {
     serde_json::from_str(text?).ok()
 }
@@ -199,7 +199,7 @@ fn feature(json: FeatureJson) -> Feature {
         ("MultiArray" | "State", Some(dtype)) => dtype.to_ascii_lowercase(),
         (kind, _) => kind.to_ascii_lowercase(),
     };
-    // No upper bound is written as a negative one.
+    // A negative upper bound means unbounded.
     let ranges = list::<Vec<(u64, i64)>>(json.shape_range.as_ref());
     let ranges = ranges.map(|ranges| ranges.into_iter().map(|(least, most)| (least, u64::try_from(most).ok())).collect());
     Feature {

@@ -1,4 +1,4 @@
-//! What any Core ML model says about itself, whatever its type: a specification, or a compiled folder.
+//! Describes Core ML models of any type, from a specification or a compiled folder.
 
 use bytes::Bytes;
 use prost::Message;
@@ -13,25 +13,26 @@ use crate::{
 
 pub use super::compiled::describe_compiled;
 
-/// What a model says about itself.
+/// Description of a model.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct ModelDescription {
-    /// Core ML's format version, where it is stated.
+    /// Specification version, where the model has one.
     pub specification_version: Option<i32>,
-    /// The lowest OS that loads it, where the version is a known one.
+    /// Lowest OS that loads the model, where the version is known.
     pub target: Option<Target>,
-    /// `mlProgram`, `neuralNetwork`, `pipeline`, ...; `unknown` for a type that came later.
+    /// `mlProgram`, `neuralNetwork`, `pipeline`, ...; `unknown` for a newer type.
     pub model_type: String,
     /// Inputs, outputs, states and functions.
     pub interface: Interface,
-    /// Author, licence, version, texts; it has no notes on functions.
+    /// Author, licence, version and texts, without notes on functions.
     pub metadata: super::ModelMetadata,
 }
 
-/// Describes a model from its specification: the `.mlmodel` in a package, or a bare one. The model's body is not decoded.
+/// Describes a model from its specification: the `.mlmodel` in a package, or a bare one. The model's body is not
+/// decoded.
 ///
 /// # Errors
-/// When it is no `Model` message, or a Git LFS pointer.
+/// When the bytes are not a `Model` message, or are a Git LFS pointer.
 pub fn describe_specification(bytes: Bytes) -> Result<ModelDescription, CoreMlError> {
     if is_lfs_pointer(&bytes) {
         return Err(CoreMlError::LfsPointer { what: "the specification" });
@@ -47,7 +48,7 @@ pub fn describe_specification(bytes: Bytes) -> Result<ModelDescription, CoreMlEr
     })
 }
 
-/// The name of a model's type, as its field is called.
+/// The name of a model's type: that of its field in the `Model` message.
 pub(super) fn model_type(ty: Option<&Type>) -> &'static str {
     match ty {
         None => "unknown",
@@ -106,7 +107,7 @@ fn features(messages: &[proto::FeatureDescription]) -> Vec<Feature> {
     messages.iter().map(interface_feature).collect()
 }
 
-/// The interface that a description states. Of several functions, the default one is also the top level.
+/// The interface in a description. With several functions, the default one is also the top level.
 pub(super) fn interface(description: &proto::ModelDescription) -> Interface {
     let mut top = Interface {
         inputs: features(&description.input),

@@ -1,4 +1,4 @@
-//! What can be wrong with a bundle, and where in it.
+//! Errors of Core ML bundles, and their locations.
 
 use std::fmt;
 
@@ -11,139 +11,79 @@ use crate::{
 
 const LFS_HINT: &str = "run `git lfs pull` in the repository that the bundle came from";
 
-/// Why a Core ML bundle cannot be written or read.
+/// An error of writing or reading a Core ML bundle.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages name the fields")]
 pub enum CoreMlError {
-    /// `Manifest.json` is no manifest.
+    /// A malformed `Manifest.json`.
     #[error("`Manifest.json` is not a package manifest")]
     Manifest(#[source] serde_json::Error),
-    /// A manifest of another version.
+    /// A manifest of a newer version.
     #[error("`Manifest.json` has the format version `{found}`: expected at most `1.0.0`")]
-    FormatVersion {
-        /// What stands there.
-        found: String,
-    },
+    FormatVersion { found: String },
     /// An item with an unsafe path.
     #[error("`Manifest.json`: item `{item}`")]
     ItemPath {
-        /// The item's identifier.
         item: String,
-        /// Why.
         #[source]
         source: PathError,
     },
     /// Two items that cannot be told apart.
     #[error("`Manifest.json` has two items named `{name}` by `{author}`")]
-    RepeatedItem {
-        /// Their name.
-        name: String,
-        /// Their author.
-        author: String,
-    },
+    RepeatedItem { name: String, author: String },
     /// A root that is not there.
     #[error("`Manifest.json`: the root `{identifier}` is not an item")]
-    RootItem {
-        /// The identifier.
-        identifier: String,
-    },
+    RootItem { identifier: String },
     /// A weight file outside the bundle, or with a name that is no file name.
     #[error("`{file}` does not name a weight file of the bundle")]
-    WeightPath {
-        /// The name.
-        file: String,
-    },
+    WeightPath { file: String },
     /// A Git LFS pointer in place of the real file.
     #[error("{what} is a Git LFS pointer: its real bytes were never downloaded")]
-    LfsPointer {
-        /// The file.
-        what: &'static str,
-    },
+    LfsPointer { what: &'static str },
     /// Bytes that are no `Model` message.
     #[error("{what} cannot be read as protobuf")]
     Protobuf {
-        /// Which message.
         what: &'static str,
-        /// What the decoder says.
         #[source]
         source: prost::DecodeError,
     },
     /// A program that is too large to be one.
     #[error("the program has {length} bytes without its weights: expected at most {limit}")]
-    Oversized {
-        /// Its length.
-        length: usize,
-        /// The most that is read.
-        limit: usize,
-    },
+    Oversized { length: usize, limit: usize },
     /// A model of another type.
     #[error("the model is of the type `{found}`: expected an ML Program")]
-    ModelType {
-        /// Its type.
-        found: &'static str,
-    },
+    ModelType { found: &'static str },
     /// A model of a type that is not compiled.
     #[error("a model of the type `{found}` cannot be compiled: only ML Programs can")]
-    NotCompiled {
-        /// Its type.
-        found: String,
-    },
+    NotCompiled { found: String },
     /// A pipeline without parts, or with more than are read.
     #[error("the pipeline has {found} parts: expected 1 to {limit}")]
-    Parts {
-        /// Their number.
-        found: usize,
-        /// The most.
-        limit: usize,
-    },
+    Parts { found: usize, limit: usize },
     /// Something in a part of a pipeline.
     #[error("{part}")]
     Part {
-        /// The part.
         part: PartLabel,
-        /// What is wrong with it.
         #[source]
         source: Box<Self>,
     },
     /// A part of a pipeline that is no program.
     #[error("{} is of the type {found}: expected an ML Program", .part.subject())]
-    PartType {
-        /// The part.
-        part: PartLabel,
-        /// Its type.
-        found: String,
-    },
+    PartType { part: PartLabel, found: String },
     /// A part of a pipeline that takes what nothing gives.
     #[error("{} takes `{name}`, which is no input of the pipeline and no output of a part before it", .part.subject())]
-    PartInput {
-        /// The part.
-        part: PartLabel,
-        /// Its input.
-        name: String,
-    },
+    PartInput { part: PartLabel, name: String },
     /// A result of a pipeline that nothing gives.
     #[error("the pipeline gives `{name}`, which no part gives")]
-    PipelineOutput {
-        /// The output.
-        name: String,
-    },
+    PipelineOutput { name: String },
     /// Pipelines in pipelines in pipelines.
     #[error("pipelines are nested more than {limit} deep")]
-    Nesting {
-        /// The most levels.
-        limit: usize,
-    },
+    Nesting { limit: usize },
     /// A specification version that no known OS has.
     #[error("unknown Core ML specification version {version}")]
-    SpecificationVersion {
-        /// The version.
-        version: i32,
-    },
+    SpecificationVersion { version: i32 },
     /// A target without Core ML opset.
     #[error("no Core ML opset is known for {target}")]
-    NoOpset {
-        /// The target.
-        target: Target,
-    },
+    NoOpset { target: Target },
     /// `metadata.json` is not what `coremlc` writes.
     #[error("`metadata.json` does not describe a compiled model")]
     CompiledMetadata(#[source] serde_json::Error),
@@ -239,6 +179,7 @@ impl fmt::Display for Place {
 
 /// What can be wrong at a place of a program.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages name the fields")]
 pub enum Problem {
     /// A number that stands for no element type.
     #[error("unknown element type {0}")]
@@ -248,49 +189,23 @@ pub enum Problem {
     Missing(&'static str),
     /// Another kind of thing than allowed.
     #[error("expected {expected}, found {found}")]
-    Kind {
-        /// What may stand there.
-        expected: String,
-        /// What stands there.
-        found: String,
-    },
+    Kind { expected: String, found: String },
     /// A rank that is not the number of dimensions.
     #[error("the type has rank {rank} and {dimensions} dimensions")]
-    Rank {
-        /// The rank.
-        rank: i64,
-        /// The dimensions.
-        dimensions: usize,
-    },
+    Rank { rank: i64, dimensions: usize },
     /// Values that do not fill their type.
     #[error("{found} do not make a constant of type {declared}")]
-    Values {
-        /// The type.
-        declared: String,
-        /// The values.
-        found: String,
-    },
+    Values { declared: String, found: String },
     /// A weight file that cannot be read.
     #[error("weight file `{file}`: {source}")]
     Weights {
-        /// The file.
         file: String,
-        /// Why.
         #[source]
         source: BlobError,
     },
     /// A weight record of another type or size than the constant.
     #[error("the record at {offset} of `{file}` holds {found}, the program declares {declared}")]
-    Record {
-        /// The file.
-        file: String,
-        /// Offset of the record.
-        offset: u64,
-        /// The constant's type.
-        declared: String,
-        /// What the record holds.
-        found: String,
-    },
+    Record { file: String, offset: u64, declared: String, found: String },
     /// A name that is not defined where it is used.
     #[error("`{0}` is not defined before it is used")]
     Undefined(String),
@@ -305,28 +220,13 @@ pub enum Problem {
     Opset(String),
     /// More dimensions than Core ML takes.
     #[error("`{name}` is {ty}: Core ML has at most 5 dimensions")]
-    Dimensions {
-        /// The value.
-        name: String,
-        /// Its type.
-        ty: String,
-    },
+    Dimensions { name: String, ty: String },
     /// Something that comes with a later target.
     #[error("{what} needs {since}, the program is for {target}")]
-    Since {
-        /// What.
-        what: String,
-        /// The first target that has it.
-        since: Target,
-        /// The program's.
-        target: Target,
-    },
+    Since { what: String, since: Target, target: Target },
     /// A constant that must lie in a weight file, which no one planned.
     #[error("a constant of type {ty} is in no weight file and its values do not stand in the program")]
-    Unplaced {
-        /// Its type.
-        ty: String,
-    },
+    Unplaced { ty: String },
     /// An element type that weight files do not hold.
     #[error("a constant of type {0} has to stand in the program: weight files do not hold it")]
     NotInFile(DataType),
@@ -347,12 +247,7 @@ pub enum Problem {
     Symbol(Symbol),
     /// A description that contradicts the program.
     #[error("described as {described}, the program has {ty}")]
-    Description {
-        /// The description.
-        described: String,
-        /// The program's type.
-        ty: String,
-    },
+    Description { described: String, ty: String },
     /// Something that only Apple's compiler can compile.
     #[error("{0} cannot be compiled without Apple's tools")]
     AppleOnly(String),

@@ -1,5 +1,5 @@
-//! The bundle format `mlmodelc`: what a package compiles to. mlreg's own compiler comes first, on a Mac too, so that a release does not depend on
-//! the machine that built it.
+//! The bundle format `mlmodelc`: what a package compiles to. mlreg's own compiler comes first, on a Mac too, so that a
+//! release does not depend on the machine that built it.
 
 use super::{COMPILER, MlPackage, compiled_files, mlpackage::Specification};
 use crate::{

@@ -10,7 +10,8 @@
 //! | [`compile`] | programs as compiled models, without Apple's tools |
 //! | [`describe`] | inputs, outputs, target and texts of any model, compiled or not |
 //!
-//! No module reads or writes weights: the specification refers to places in weight files, which come from a [`WeightLookup`].
+//! No module reads or writes weights: the specification refers to places in weight files, which come from a
+//! [`WeightLookup`].
 
 pub mod blob;
 pub mod compile;

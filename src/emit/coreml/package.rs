@@ -7,7 +7,8 @@
 //!   Data/com.apple.CoreML/weights/weight.bin     absent where the program refers to no weight file
 //! ```
 //!
-//! The manifest's identifiers are UUIDs made from the item's path (version 5), so that equal content has an equal manifest.
+//! The manifest's identifiers are UUIDs made from the item's path (version 5), so that equal content has an equal
+//! manifest.
 
 use std::collections::BTreeMap;
 
@@ -20,14 +21,14 @@ use crate::{
     emit::{BundleFile, FileSource},
 };
 
-/// Name and author by which Core ML's tools find the items.
+/// Author of the items, by which Core ML's tools find them.
 const AUTHOR: &str = "com.apple.CoreML";
 const MODEL: (&str, &str) = ("model.mlmodel", "CoreML Model Specification");
 const WEIGHTS: (&str, &str) = ("weights", "CoreML Model Weights");
 const FORMAT: [u32; 3] = [1, 0, 0];
-/// Items' identifiers are version 5 UUIDs of their paths in this namespace.
+/// Namespace of the items' identifiers, which are version 5 UUIDs of their paths.
 const NAMESPACE: Uuid = Uuid::from_u128(0x6d6c_7265_672f_5d1c_9a4e_7061_636b_6167);
-/// How a program names the folder that it lies in.
+/// Prefix of a weight file's reference: the folder of the program.
 const MODEL_PATH: &str = "@model_path/";
 
 /// The item list of a package.
@@ -44,11 +45,11 @@ pub struct PackageManifest {
 pub struct PackageItem {
     /// Path below `Data/`.
     pub path: RelativePath,
-    /// Its name, unique for its author.
+    /// Name, unique per author.
     pub name: String,
-    /// Who it is from, e.g. `com.apple.CoreML`.
+    /// Author, e.g. `com.apple.CoreML`.
     pub author: String,
-    /// What it is.
+    /// Description for people.
     pub description: String,
 }
 
@@ -69,7 +70,7 @@ struct ItemJson {
 }
 
 impl PackageManifest {
-    /// The manifest of a package with a specification, and a weights folder where there are weight files.
+    /// The manifest of a package with a specification and, with `has_weights`, a weights folder.
     pub fn new(has_weights: bool) -> Self {
         let entry = |(name, description): (&str, &str)| {
             let path = format!("{AUTHOR}/{name}");
@@ -83,7 +84,7 @@ impl PackageManifest {
         Self { root, items }
     }
 
-    /// The bytes of `Manifest.json`, laid out as Apple's writer does.
+    /// The text of `Manifest.json`, formatted as Apple's writer does.
     pub fn to_json(&self) -> String {
         let entry = |(id, item): (&String, &PackageItem)| {
             let PackageItem { path, name, author, description } = item.clone();
@@ -105,7 +106,7 @@ impl PackageManifest {
     /// Reads a `Manifest.json`. Unknown keys and items of other authors are allowed, as in Apple's reader.
     ///
     /// # Errors
-    /// For a newer format, missing keys, unsafe paths, two items of one name and author, and a root that is no item.
+    /// For a newer format, missing keys, unsafe paths, two items with one name and author, and a root that is no item.
     pub fn parse(bytes: &[u8]) -> Result<Self, CoreMlError> {
         let json: ManifestJson = serde_json::from_slice(bytes).map_err(CoreMlError::Manifest)?;
         check_version(&json.file_format_version)?;
@@ -159,23 +160,23 @@ pub fn package_files(specification: Vec<u8>, weight_files: &[&str]) -> Result<Ve
     Ok(files)
 }
 
-/// Where the weight file `name` lies beside its program: `weights/<name>`.
+/// Path of the weight file `name` relative to its program: `weights/<name>`.
 pub(super) fn weight_path(name: &str) -> Result<RelativePath, CoreMlError> {
     let plain = name.parse::<RelativePath>().ok().filter(|path| path.parent().is_none());
     let path = plain.ok_or_else(|| CoreMlError::WeightPath { file: name.to_owned() })?;
     Ok(fixed(WEIGHTS.0).join(&path))
 }
 
-/// How programs name the weight file `name` of their package: `@model_path/weights/<name>`.
+/// Reference of programs to the weight file `name` of their package: `@model_path/weights/<name>`.
 pub fn weight_reference(name: &str) -> String {
     format!("{MODEL_PATH}{}/{name}", WEIGHTS.0)
 }
 
-/// The path inside the bundle of a weight file that the program at `model` names, e.g. `@model_path/weights/weight.bin`. A program in a
-/// folder of a pipeline may reach its siblings through `..`, but nothing outside the bundle.
+/// Resolves a reference of the program at `model`, e.g. `@model_path/weights/weight.bin`, to a path in the bundle. A
+/// program in a folder of a pipeline may refer to sibling folders through `..`.
 ///
 /// # Errors
-/// For references of another form and those that leave the bundle.
+/// For malformed references and those that leave the bundle.
 pub fn resolve_weight_file(model: &RelativePath, reference: &str) -> Result<RelativePath, CoreMlError> {
     let error = || CoreMlError::WeightPath { file: reference.chars().take(200).collect() };
     let path = reference.strip_prefix(MODEL_PATH).ok_or_else(error)?;
@@ -190,7 +191,7 @@ pub fn resolve_weight_file(model: &RelativePath, reference: &str) -> Result<Rela
     parts.join("/").parse().map_err(|_| error())
 }
 
-/// Whether a file is the pointer that Git LFS leaves where the real bytes were not downloaded; its first few dozen bytes are enough.
+/// Whether a file is a Git LFS pointer, whose real bytes were not downloaded; its first 64 bytes are enough.
 pub fn is_lfs_pointer(start: &[u8]) -> bool {
     start.starts_with(b"version https://git-lfs")
 }

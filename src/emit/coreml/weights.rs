@@ -23,9 +23,9 @@ const SHARED: &str = "shared";
 /// The greatest length of a weight file in bytes, unless a single constant is longer: some runtimes fail above 2 GB.
 pub const WEIGHT_FILE_LIMIT: u64 = 2_000_000_000;
 
-/// Plans files `weight.bin`, `weight_1.bin` and so on with `constants` in their order, each once. Those in `shared` lie in their own order in
-/// files `shared.bin`, `shared_1.bin` and so on, which are the same for every component that has all of them. A file ends before the
-/// constant with which it would exceed `limit` bytes.
+/// Plans files `weight.bin`, `weight_1.bin` and so on with `constants` in their order, each once. Those in `shared` lie
+/// in their own order in files `shared.bin`, `shared_1.bin` and so on, which are the same for every component that has
+/// all of them. A file ends before the constant with which it would exceed `limit` bytes.
 ///
 /// # Errors
 /// For constants that a weight file cannot hold.

@@ -1,4 +1,5 @@
-//! Compiled bundles: stores what mlreg's own compiler made, and runs Apple's compiler for programs that the own one refuses.
+//! Compiled bundles: stores what mlreg's own compiler made, and runs Apple's compiler for programs that the own one
+//! refuses.
 //!
 //! Apple's compiler gets a package in a temporary folder. No bundle is run here; releases record that.
 
@@ -75,7 +76,8 @@ impl AppleCompiler {
         Self::find().ok_or_else(|| BuildError::Compile { id: plan.id.clone(), component: plan.component.clone(), source: refusal })
     }
 
-    /// Compiles a package in a temporary folder and stores the result; `package` writes the package there, or returns the path of an existing one.
+    /// Compiles a package in a temporary folder and stores the result; `package` writes the package there, or returns
+    /// the path of an existing one.
     ///
     /// # Errors
     /// When the compiler fails, or the store does.
@@ -122,7 +124,8 @@ fn said(output: &Output) -> String {
     if lines.is_empty() { output.status.to_string() } else { lines.join("; ") }
 }
 
-/// Writes a package to `folder` and returns that path. Weight files are linked, or copied where links fail; `weights` gives their paths.
+/// Writes a package to `folder` and returns that path. Weight files are linked, or copied where links fail; `weights`
+/// gives their paths.
 pub(super) fn write_package(folder: &Path, files: &[BundleFile], weights: impl Fn(&str) -> PathBuf) -> Result<PathBuf, BuildError> {
     for (path, source) in files {
         let file = path.below(folder);

@@ -1,7 +1,8 @@
 //! Components that are converted: a front end makes programs of the source, a bundle format writes them.
 //!
-//! The model is read once for all variants that have it, and its weights are planned once per format. Every program is built, verified, written,
-//! read back and verified again before a weight is converted. Then each weight file is streamed once, and all variants refer to it.
+//! The model is read once for all variants that have it, and its weights are planned once per format. Every program is
+//! built, verified, written, read back and verified again before a weight is converted. Then each weight file is
+//! streamed once, and all variants refer to it.
 
 use rayon::prelude::*;
 

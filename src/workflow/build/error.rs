@@ -1,4 +1,4 @@
-//! What can go wrong in a build. Every message names the component, variant or file that it is about.
+//! Errors of builds. Every message names the affected component, variant or file.
 
 use std::{
     io,
@@ -17,321 +17,175 @@ use crate::{
     workflow::ErrorKind,
 };
 
-/// Why a package cannot be built.
+/// An error of a build.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages name the fields")]
 pub enum BuildError {
     /// A file or folder that cannot be read.
     #[error("cannot read `{}`", path.display())]
     Read {
-        /// Which.
         path: PathBuf,
-        /// What the system says.
         #[source]
         source: io::Error,
     },
-    /// Something else in place of a package manifest.
+    /// A file or folder that is not a package manifest.
     #[error("`{}` is {what}, expected a package manifest (TOML)", path.display())]
-    NotAManifest {
-        /// What was given.
-        path: PathBuf,
-        /// What it is.
-        what: String,
-        /// A manifest that says what to make of it.
-        example: Option<String>,
-    },
-    /// An address that is none.
+    NotAManifest { path: PathBuf, what: String, example: Option<String> },
+    /// A malformed address of the Hub.
     #[error(transparent)]
-    Address {
-        /// What is wrong with it.
-        source: UrlError,
-    },
-    /// A file of the Hub that came wrong again and again.
+    Address { source: UrlError },
+    /// A file of the Hub whose digest was wrong at every attempt.
     #[error("digest mismatch for `{file}`: expected sha256:{expected}, received sha256:{received} ({size} bytes)")]
-    Damaged {
-        /// Its address.
-        file: String,
-        /// What the Hub says.
-        expected: Digest,
-        /// What came.
-        received: Digest,
-        /// Its length.
-        size: u64,
-    },
-    /// A path that a commit does not have.
+    Damaged { file: String, expected: Digest, received: Digest, size: u64 },
+    /// A path that does not exist in a commit of the Hub.
     #[error("`hf://{repository}@{commit}` has no `{path}`{}", if *is_offline { " in the cache of the Hub's client" } else { "" })]
-    NoHubFile {
-        /// What was asked for.
-        path: String,
-        /// The repository.
-        repository: String,
-        /// The commit.
-        commit: String,
-        /// Whether only the cache of the Hub's client was looked into.
-        is_offline: bool,
-        /// Paths that may be meant.
-        nearest: Vec<String>,
-    },
-    /// A folder of a repository that is no checkpoint.
+    NoHubFile { path: String, repository: String, commit: String, is_offline: bool, nearest: Vec<String> },
+    /// A folder of a repository without weight files.
     #[error("`{place}` has no weights: no `.safetensors`, `.bin`, `.pth`, `.pt` or `.ckpt` file")]
-    NoHubWeights {
-        /// Its address.
-        place: String,
-        /// Folders of the repository that have weights.
-        folders: Vec<String>,
-    },
-    /// Two plain files that would get one name.
+    NoHubWeights { place: String, folders: Vec<String> },
+    /// Two plain files with one name.
     #[error(
         "component `{component}`: `{first}` and `{second}` both have the name `{name}`, at least where case and accents' encoding do not count"
     )]
-    SameName {
-        /// The component.
-        component: String,
-        /// The name.
-        name: String,
-        /// One of them.
-        first: String,
-        /// The other.
-        second: String,
-    },
-    /// The package manifest.
+    SameName { component: String, name: String, first: String, second: String },
+    /// An error of the package manifest.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
-    /// A glob over variants.
+    /// A malformed glob over variants.
     #[error(transparent)]
     Glob(#[from] GlobError),
-    /// A glob that means nothing.
+    /// A glob that matches no variant.
     #[error("`{glob}` matches no variant of `{package}`")]
-    NoVariant {
-        /// The glob.
-        glob: String,
-        /// The package.
-        package: String,
-        /// Ids that it may be meant to match.
-        nearest: Vec<String>,
-    },
-    /// Something that manifests may ask for and that is not built.
+    NoVariant { glob: String, package: String, nearest: Vec<String> },
+    /// A setting that manifests may have and this version does not build.
     #[error("component `{component}`: `{what}` is not built by this version of mlreg")]
-    Unsupported {
-        /// The component.
-        component: String,
-        /// The key and value.
-        what: String,
-    },
-    /// A component without the shape that its architecture needs.
+    Unsupported { component: String, what: String },
+    /// A component without the shape key of its architecture.
     #[error("component `{component}`: `{architecture}` needs `{key}`")]
-    Shape {
-        /// The component.
-        component: String,
-        /// Its architecture.
-        architecture: &'static str,
-        /// What is not there.
-        key: &'static str,
-    },
-    /// The checkpoint.
+    Shape { component: String, architecture: &'static str, key: &'static str },
+    /// An error of the checkpoint's files.
     #[error("component `{component}`: cannot read its checkpoint")]
     Checkpoint {
-        /// The component.
         component: String,
-        /// Why.
         #[source]
         source: CheckpointError,
     },
-    /// The architecture.
+    /// An error of the architecture that reads the checkpoint.
     #[error("component `{component}`: cannot convert `{}`", checkpoint.display())]
     Architecture {
-        /// The component.
         component: String,
-        /// Its checkpoint.
         checkpoint: PathBuf,
-        /// Why.
         #[source]
         source: ArchError,
     },
-    /// A constant.
+    /// An error while a constant is computed.
     #[error("component `{component}`: cannot convert a weight")]
     Convert {
-        /// The component.
         component: String,
-        /// Why.
         #[source]
         source: ConvertError,
     },
-    /// The weight file.
+    /// A constant that the bundle format cannot store.
     #[error("component `{component}`: cannot lay out its weight file")]
     Weights {
-        /// The component.
         component: String,
-        /// Why.
         #[source]
         source: FormatError,
     },
-    /// Components that are to share tensors and have none in common.
+    /// Components with `shared = true` that have no tensor in common.
     #[error("`shared = true`: {} {} no tensor in common at {precision}", .components.join(", "), if .components.len() == 1 { "alone has" } else { "have" })]
-    NothingShared {
-        /// The components of one checkpoint that ask for it.
-        components: Vec<String>,
-        /// The precision at which they have none.
-        precision: Precision,
-    },
-    /// The program of a variant.
+    NothingShared { components: Vec<String>, precision: Precision },
+    /// A form that the model cannot take.
     #[error("variant `{id}` cannot be built")]
     Program {
-        /// The variant.
         id: String,
-        /// Why.
         #[source]
         source: ArchError,
     },
     /// A program that its bundle format cannot express.
     #[error("variant `{id}` cannot be written as {bundle}")]
     Emit {
-        /// The variant.
         id: String,
-        /// The format, with its article.
         bundle: &'static str,
-        /// Why.
         #[source]
         source: FormatError,
     },
-    /// A program that only Apple's compiler takes, on a machine without it.
+    /// A program that only Apple's compiler can compile, on a machine without it.
     #[error("variant `{id}` cannot be compiled to a .mlmodelc here")]
     Compile {
-        /// The variant.
         id: String,
-        /// Its component.
         component: String,
-        /// What cannot be compiled, and where it stands.
         #[source]
         source: CoreMlError,
     },
-    /// Apple's compiler failed.
+    /// A failure of Apple's compiler.
     #[error("variant `{id}`: Apple's compiler failed: {said}")]
-    AppleCompiler {
-        /// The variant.
-        id: String,
-        /// What it said.
-        said: String,
-    },
-    /// A package that does not say what it should.
+    AppleCompiler { id: String, said: String },
+    /// A program that does not verify, which is a bug of mlreg.
     #[error("the program of variant `{id}` is not sound")]
     Unsound {
-        /// The variant.
         id: String,
-        /// What is wrong.
         #[source]
         source: Box<VerifyError>,
     },
-    /// A bundle whose bytes were never downloaded.
+    /// A Git LFS pointer in place of a file of a bundle.
     #[error("`{}` is a Git LFS pointer: its real bytes were never downloaded", path.display())]
-    LfsPointer {
-        /// The file.
-        path: PathBuf,
-    },
-    /// A link out of a bundle.
+    LfsPointer { path: PathBuf },
+    /// A symbolic link that leads out of a bundle.
     #[error("`{}` is a link to `{}`, outside its bundle", path.display(), to.display())]
-    Link {
-        /// The link.
-        path: PathBuf,
-        /// Where it leads.
-        to: PathBuf,
-    },
-    /// A link to a folder that it lies in.
+    Link { path: PathBuf, to: PathBuf },
+    /// A symbolic link to a folder that contains it.
     #[error("`{}` is a link to `{}`, which it lies in", path.display(), to.display())]
-    LinkCircle {
-        /// The link.
-        path: PathBuf,
-        /// Where it leads.
-        to: PathBuf,
-    },
-    /// A link that a pattern matches, out of the folder that is searched.
+    LinkCircle { path: PathBuf, to: PathBuf },
+    /// A symbolic link that leads out of the folder that `import` searches.
     #[error("`{}` is a link to `{}`, outside of the folder that `import` searches", path.display(), to.display())]
-    FoundLink {
-        /// The link.
-        path: PathBuf,
-        /// Where it leads.
-        to: PathBuf,
-    },
-    /// Names that are one on some file system.
+    FoundLink { path: PathBuf, to: PathBuf },
+    /// Names that are equal on some file system.
     #[error("`{}` cannot be released: {clash}", path.display())]
-    Clash {
-        /// The bundle, or the manifest's folder.
-        path: PathBuf,
-        /// The two names.
-        clash: PathClash,
-    },
-    /// More files than any bundle has.
+    Clash { path: PathBuf, clash: PathClash },
+    /// A bundle with too many files.
     #[error("`{}` has more than {limit} files", path.display())]
-    TooManyFiles {
-        /// The bundle.
-        path: PathBuf,
-        /// The limit.
-        limit: usize,
-    },
-    /// A document that is longer than any of its kind.
+    TooManyFiles { path: PathBuf, limit: usize },
+    /// A document that exceeds its limit.
     #[error("`{}` has {found} bytes: expected at most {limit}", path.display())]
-    TooLong {
-        /// The document.
-        path: PathBuf,
-        /// Its length.
-        found: u64,
-        /// The limit.
-        limit: u64,
-    },
-    /// Neither file nor folder.
+    TooLong { path: PathBuf, found: u64, limit: u64 },
+    /// A socket, device or other special file.
     #[error("`{}` is neither a file nor a folder", path.display())]
-    Special {
-        /// What it is called.
-        path: PathBuf,
-    },
-    /// A name that not every file system can hold.
+    Special { path: PathBuf },
+    /// A file name that some file system cannot hold.
     #[error("`{}` cannot be part of a bundle", path.display())]
     Path {
-        /// The file.
         path: PathBuf,
-        /// Why not.
         #[source]
         source: PathError,
     },
-    /// A name that is no Unicode text.
+    /// A file name that is not Unicode.
     #[error("`{}` cannot be part of a bundle: its name is no Unicode text", path.display())]
-    Name {
-        /// The file.
-        path: PathBuf,
-    },
-    /// A bundle without files.
+    Name { path: PathBuf },
+    /// An empty bundle.
     #[error("the bundle `{}` holds no files", path.display())]
-    Empty {
-        /// The bundle.
-        path: PathBuf,
-    },
-    /// A package without the program that is to be compiled.
+    Empty { path: PathBuf },
+    /// A package without a specification to compile.
     #[error("`{}` is no Core ML package: it has no `Manifest.json` that names a specification", path.display())]
-    NoSpecification {
-        /// The bundle.
-        path: PathBuf,
-    },
-    /// A model that cannot be described.
+    NoSpecification { path: PathBuf },
+    /// A model whose description cannot be read.
     #[error("cannot read the model `{}`", path.display())]
     Model {
-        /// The bundle.
         path: PathBuf,
-        /// Why.
         #[source]
         source: CoreMlError,
     },
-    /// What would be released contradicts the rules of release manifests.
+    /// A release that breaks the rules of release manifests.
     #[error("`{package}` cannot be released")]
     Release {
-        /// The package.
         package: String,
-        /// Why.
         #[source]
         source: Box<ReleaseError>,
     },
 }
 
 impl BuildError {
-    /// Who can do something about it.
+    /// The kind of the error, which decides the exit code.
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Unsound { .. } => ErrorKind::Internal,
@@ -340,7 +194,7 @@ impl BuildError {
         }
     }
 
-    /// The next step, where there is one.
+    /// The next step for the user.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Manifest(error) => error.hint(),
@@ -398,7 +252,7 @@ impl BuildError {
     }
 }
 
-/// What may be meant by a path that is not there.
+/// A suggestion for a path that does not exist.
 fn missing(path: &Path) -> Option<String> {
     place::near(path).map(|near| format!("did you mean `{}`?", near.display()))
 }

@@ -1,4 +1,4 @@
-//! Finds the bundles that an import's pattern means.
+//! Finds the bundles that match the pattern of an import.
 
 use std::{
     fs, io,
@@ -18,27 +18,27 @@ use crate::{
     workflow::{Context, Error},
 };
 
-/// Deeper folders are not looked at, where the pattern has no depth of its own.
+/// Depth of the search for patterns with `**`, in folders.
 const DEEPEST: usize = 32;
 
-/// A bundle that matches, walked and described.
+/// A bundle that matches the pattern.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(super) struct ImportCandidate {
     pub(super) bundle: FoundBundle,
     pub(super) tree: Tree,
 }
 
-/// The bundles that match, sorted by path; `folder` is the manifest's.
+/// The matching bundles, sorted by path; `folder` is the manifest's.
 ///
-/// Those of the Hub are brought here, and stay as long as the folder that comes with them.
-pub(super) fn bundles(context: &Context, folder: &Path, import: &Import) -> Result<(Vec<Found>, Option<TempDir>), Error> {
+/// Bundles of the Hub are downloaded into a temporary folder, which is returned with them.
+pub(super) fn bundles(context: &Context, folder: &Path, import: &Import) -> Result<(Vec<ImportCandidate>, Option<TempDir>), Error> {
     match address(import.pattern.as_str()) {
         Some(url) => in_repository(context, &url?, &import.pattern),
         None => Ok((in_folder(folder, import)?, None)),
     }
 }
 
-fn in_repository(context: &Context, url: &HubUrl, pattern: &ImportPattern) -> Result<(Vec<Found>, Option<TempDir>), Error> {
+fn in_repository(context: &Context, url: &HubUrl, pattern: &ImportPattern) -> Result<(Vec<ImportCandidate>, Option<TempDir>), Error> {
     // What the pattern says of the path in the repository comes last, and its letters are those of the address.
     let path = url.path().unwrap_or_default();
     let prefix = pattern.as_str().strip_suffix(path).unwrap_or(pattern.as_str());
@@ -47,7 +47,7 @@ fn in_repository(context: &Context, url: &HubUrl, pattern: &ImportPattern) -> Re
     Ok((found, Some(folder)))
 }
 
-fn in_folder(folder: &Path, import: &Import) -> Result<Vec<Found>, BuildError> {
+fn in_folder(folder: &Path, import: &Import) -> Result<Vec<ImportCandidate>, BuildError> {
     let pattern = &import.pattern;
     let text = pattern.as_str();
     let depth = if text.contains("**") { DEEPEST } else { text.matches('/').count() };
@@ -62,25 +62,25 @@ fn in_folder(folder: &Path, import: &Import) -> Result<Vec<Found>, BuildError> {
     walk.paths.into_iter().map(|path| describe(&folder.join(&path), path)).collect()
 }
 
-fn describe(place: &Path, path: String) -> Result<Found, BuildError> {
+fn describe(place: &Path, path: String) -> Result<ImportCandidate, BuildError> {
     let tree = Tree::of_bundle(place)?;
     let kind = BundleKind::of_file_name(path.rsplit('/').next().unwrap_or(&path));
     let needs = tree.describe(kind)?.and_then(|description| description.target);
-    Ok(Found { bundle: FoundBundle { path, needs }, tree })
+    Ok(ImportCandidate { bundle: FoundBundle { path, needs }, tree })
 }
 
 struct Walk<'a> {
     folder: &'a Path,
     pattern: &'a ImportPattern,
-    /// Where the search begins, without links; none where nothing is searched.
+    /// Real path of the folder that is searched; `None` for a pattern without wildcards.
     root: Option<PathBuf>,
-    /// Folders that were reached through links and are being looked at.
+    /// Folders that are being searched through symbolic links.
     open: Vec<PathBuf>,
     paths: Vec<String>,
 }
 
 impl Walk<'_> {
-    /// Looks at what lies in `base`, and at most `depth` folders deeper.
+    /// Searches `base` and at most `depth` levels of folders below it.
     fn folder(&mut self, base: &str, depth: usize) -> Result<(), BuildError> {
         let path: PathBuf = self.folder.join(base);
         let entries = match fs::read_dir(&path) {
@@ -111,8 +111,8 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Looks into a folder that is reached through a link. What matches in one that leads out of the search is refused, except that `**` does
-    /// not look there.
+    /// Searches a folder behind a symbolic link. A match in a folder outside the search is refused; `**` does not
+    /// follow such links.
     fn linked_folder(&mut self, child: &str, link: &Path, depth: usize) -> Result<(), BuildError> {
         let Ok(to) = fs::canonicalize(link) else { return Ok(()) };
         let is_outside = self.root.as_ref().is_some_and(|root| !to.starts_with(root));

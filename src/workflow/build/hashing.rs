@@ -1,4 +1,4 @@
-//! The sha256 of a checkpoint's files. Long files are hashed while the build goes on, and waited for where the digest counts.
+//! The sha256 of a checkpoint's files. Long files are hashed in the background; callers wait when they need the digest.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -12,13 +12,13 @@ use crate::{
     store::{Store, StoreError},
 };
 
-/// Bytes from which on a file is hashed beside other work.
+/// Length in bytes from which a file is hashed in the background.
 const LONG: u64 = 64 << 20;
 
-/// How many files are hashed at once. The threads are their own: on rayon's, the conversion would wait for whole files.
+/// Number of background threads. They do not belong to rayon's pool, where the conversion would wait for them.
 const THREADS: usize = 2;
 
-/// Files that are being hashed, each once.
+/// Files that are being hashed, each once per build.
 #[derive(Debug)]
 pub(super) struct Hashing {
     store: Store,
@@ -32,7 +32,7 @@ struct Queue {
     threads: usize,
 }
 
-/// A digest that is known or on its way.
+/// A digest that is known or being computed.
 #[derive(Debug, Clone)]
 pub(super) enum FileDigest {
     Known(Digest),
@@ -59,10 +59,10 @@ impl Hashing {
         Self { store: store.clone(), pending: Mutex::default(), queue: Arc::default() }
     }
 
-    /// The digest of a file: at once where it is remembered or quickly found.
+    /// Starts to hash a file. Digests that the store remembers and those of short files are known at once.
     ///
     /// # Errors
-    /// What the file system says.
+    /// When the file cannot be read.
     pub(super) fn digest(&self, path: &Path) -> Result<FileDigest, StoreError> {
         let (remembered, size) = self.store.remembered_digest(path)?;
         match remembered {
@@ -97,7 +97,7 @@ impl Hashing {
     }
 }
 
-/// Hashes file after file until none is left.
+/// Hashes files until the queue is empty.
 fn hash_all(queue: &Mutex<Queue>) {
     loop {
         let mut waiting = lock(queue);
@@ -110,7 +110,7 @@ fn hash_all(queue: &Mutex<Queue>) {
     }
 }
 
-/// Nothing behind these locks is ever half-made.
+/// Locks; a panic of another thread leaves no invalid state behind these locks.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -128,7 +128,7 @@ impl Pending {
 }
 
 impl FileDigest {
-    /// Whether nobody has to wait for it.
+    /// Whether [`get`](Self::get) returns without waiting.
     pub(super) fn is_known(&self) -> bool {
         match self {
             Self::Known(_) => true,
@@ -136,10 +136,10 @@ impl FileDigest {
         }
     }
 
-    /// The digest, waited for.
+    /// Waits for the digest.
     ///
     /// # Errors
-    /// What the file system says.
+    /// When the file cannot be read.
     pub(super) fn get(&self) -> Result<Digest, StoreError> {
         let pending = match self {
             Self::Known(digest) => return Ok(*digest),

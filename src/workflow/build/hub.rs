@@ -1,8 +1,8 @@
 //! Checkpoints, bundles and plain files that lie in a repository of the Hub.
 //!
-//! Everything that a build reads comes whole and is checked: small files against git's id or their sha256 at once, large ones against their sha256
-//! while they are downloaded into the store. A checkpoint becomes a folder of links. Its weight files are empty placeholders until their
-//! tensors are asked for, because an unchanged build needs only their digests, which the Hub lists.
+//! Files are downloaded whole and verified: small files against git's id or their sha256, large files against their
+//! sha256 while they are written to the store. A checkpoint becomes a folder of links. Its weight files are empty
+//! placeholders until their tensors are read, because an unchanged build needs only their digests, which the Hub lists.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -33,17 +33,17 @@ use crate::{
 
 const SAFETENSORS: &str = ".safetensors";
 const WEIGHTS: &[&str] = &[SAFETENSORS, ".bin", ".pth", ".pt", ".ckpt"];
-/// A header of safetensors is not longer (the format's own limit).
+/// Maximum length of a safetensors header in bytes, as the format limits it.
 const LONGEST_HEADER: u64 = 100_000_000;
-/// How many small files are asked for at once.
+/// Number of concurrent requests for small files.
 const READERS: usize = 8;
 
-/// What a manifest names when it is an address of the Hub.
+/// Parses an address of the Hub; `None` for other texts.
 pub(super) fn address(text: &str) -> Option<Result<HubUrl, BuildError>> {
     text.starts_with("hf://").then(|| HubUrl::parse(text).map_err(|source| BuildError::Address { source }))
 }
 
-/// The files of a commit, and the store that they come into.
+/// The files of a commit, and the store that they are downloaded to.
 #[derive(Debug)]
 pub(super) struct HubFiles {
     store: Store,
@@ -52,12 +52,12 @@ pub(super) struct HubFiles {
     checkout: HubCheckout,
 }
 
-/// How a file gets to its place.
+/// How a file is placed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Placing {
-    /// As a symbolic link, where the system has such.
+    /// As a symbolic link, where the system supports them.
     Link,
-    /// As a file of its own, sharing its bytes where it can.
+    /// As a separate file, copy-on-write where possible.
     Own,
 }
 
@@ -85,7 +85,7 @@ impl HubFiles {
         self.checkout.files()
     }
 
-    /// What a release says of files that came from here, under the names that `files` has for them.
+    /// What a release records about files of this commit; `files` has their names and digests.
     pub(super) fn source(&self, files: BTreeMap<String, Digest>) -> Source {
         Source {
             architecture: None,
@@ -99,7 +99,7 @@ impl HubFiles {
         }
     }
 
-    /// What to say of a path that the commit does not have.
+    /// The error for a path that the commit does not have.
     pub(super) fn missing(&self, path: &str) -> BuildError {
         let name = |path: &str| path.rsplit('/').next().map(str::to_lowercase);
         let is_elsewhere = |other: &&str| name(other) == name(path) || other.strip_prefix(path).is_some_and(|rest| rest.starts_with('/'));
@@ -111,12 +111,13 @@ impl HubFiles {
         BuildError::NoHubFile { path: path.to_owned(), repository, commit, is_offline: self.checkout.is_offline(), nearest }
     }
 
-    /// Puts files, each by its path here, at places on this machine that nobody else can reach, as they are in the repository.
+    /// Places files as separate copies; `files` maps paths in the repository to paths on this machine, which no other
+    /// process uses.
     pub(super) fn place(&self, files: &BTreeMap<String, PathBuf>) -> Result<(), Error> {
         self.place_as(files, Placing::Own)
     }
 
-    /// Puts checked files at their places.
+    /// Downloads, verifies and places files.
     fn place_as(&self, files: &BTreeMap<String, PathBuf>, placing: Placing) -> Result<(), Error> {
         for place in files.values() {
             let folder = place.parent().unwrap_or(Path::new(""));
@@ -153,7 +154,7 @@ impl HubFiles {
         Ok(())
     }
 
-    /// Where the checked bytes of large files are on this machine: in the store, or in the cache of the Hub's client. What is nowhere is downloaded.
+    /// Paths of verified large files: in the store, or in the cache of the Hub's client. Missing files are downloaded.
     fn bring<'p>(&self, wanted: &BTreeMap<&'p str, (Digest, u64)>) -> Result<BTreeMap<&'p str, PathBuf>, Error> {
         let mut places = BTreeMap::new();
         let mut missing: BTreeMap<Digest, (&str, u64)> = BTreeMap::new();
@@ -176,7 +177,8 @@ impl HubFiles {
         Ok(places)
     }
 
-    /// A file of the Hub client's cache whose bytes are right. Where the Hub may be asked, one with wrong bytes is passed over.
+    /// A verified file in the cache of the Hub's client. A file with a wrong digest is an error offline, and ignored
+    /// otherwise.
     fn cached(&self, path: &str, digest: &Digest) -> Result<Option<PathBuf>, Error> {
         let Some(place) = self.checkout.cached(path) else { return Ok(None) };
         let found = self.store.file_digest(&place)?.0;
@@ -187,8 +189,8 @@ impl HubFiles {
         Ok((found == *digest).then_some(place))
     }
 
-    /// Downloads whole files into the store, side by side and from where an earlier download broke off. Their sha256 is computed while they come; wrong
-    /// bytes are thrown away and asked for again.
+    /// Downloads files into the store in parallel and resumes earlier downloads. The sha256 is computed during the
+    /// download; wrong bytes are discarded and requested again.
     fn download(&self, missing: &BTreeMap<Digest, (&str, u64)>) -> Result<(), Error> {
         let release = Arc::new(description(missing.iter().map(|(digest, (_, size))| (*digest, *size))));
         let partial = missing.iter().map(|(digest, (_, size))| (*digest, self.store.arrived(digest, *size))).collect();
@@ -210,7 +212,7 @@ impl HubFiles {
         files.iter().map(path).collect()
     }
 
-    /// Names the file that came wrong again and again.
+    /// Names the file whose digest was wrong at every attempt.
     fn explained(&self, error: FetchError, files: &BTreeMap<Digest, (&str, u64)>) -> Error {
         match error {
             FetchError::DamagedBlob { expected, received, size, .. } => {
@@ -222,7 +224,7 @@ impl HubFiles {
     }
 }
 
-/// Blobs that nobody released, for those who download.
+/// A release that describes unreleased blobs, which the downloader expects.
 fn description(files: impl Iterator<Item = (Digest, u64)>) -> Release {
     Release {
         schema: SCHEMA.to_owned(),
@@ -243,14 +245,14 @@ pub(super) struct HubCheckpoint {
     files: HubFiles,
     folder: TempDir,
     path: PathBuf,
-    /// The folder in the repository.
+    /// Path of the checkpoint's folder in the repository.
     base: String,
-    /// Names of files whose right bytes are in the folder.
+    /// Names of the files whose verified bytes are in the folder.
     brought: Mutex<BTreeSet<String>>,
 }
 
 impl HubCheckpoint {
-    /// Resolves the address and takes in the small files.
+    /// Resolves the address and downloads the small files.
     pub(super) fn open(context: &Context, url: &HubUrl) -> Result<Self, Error> {
         let files = HubFiles::open(context, url)?;
         let base = base_of(url, files.list());
@@ -295,7 +297,7 @@ impl HubCheckpoint {
         self.files.list().iter().filter_map(named).collect()
     }
 
-    /// What to say of a folder without weights.
+    /// The error for a folder without weights.
     fn without_weights(&self) -> BuildError {
         let has_weights = |path: &&String| WEIGHTS.iter().any(|ending| path.ends_with(ending));
         let folder = |path: &String| path.rsplit_once('/').map(|(folder, _)| folder.to_owned());
@@ -304,7 +306,7 @@ impl HubCheckpoint {
         BuildError::NoHubWeights { place: place.trim_end_matches('/').to_owned(), folders: folders.into_iter().take(3).collect() }
     }
 
-    /// Where the checkpoint is read.
+    /// The folder of links on this machine.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
@@ -317,7 +319,8 @@ impl HubCheckpoint {
         self.files.commit()
     }
 
-    /// The sha256 that the Hub lists for a weight file, which need not be here. What is read of it later was checked against this.
+    /// The sha256 that the Hub lists for a weight file, which may not be downloaded. Later reads are verified against
+    /// it.
     pub(super) fn digest(&self, name: &str) -> Option<Digest> {
         let is_weights = WEIGHTS.iter().any(|ending| name.ends_with(ending));
         self.files.list().get(&self.source(name)).filter(|_| is_weights)?.sha256
@@ -328,12 +331,12 @@ impl HubCheckpoint {
         if self.base.is_empty() { name.to_owned() } else { format!("{}/{name}", self.base) }
     }
 
-    /// Takes in a file below the checkpoint's folder, if the repository has it.
+    /// Downloads a file below the checkpoint's folder, if the repository has it.
     pub(super) fn bring_document(&self, path: &str) -> Result<(), Error> {
         if self.files.list().contains_key(&self.source(path)) { self.bring(&[path.to_owned()]) } else { Ok(()) }
     }
 
-    /// Takes in whole files below the checkpoint's folder, checked.
+    /// Downloads and verifies files below the checkpoint's folder.
     fn bring(&self, names: &[String]) -> Result<(), Error> {
         // Held meanwhile, so that nobody sees half of them.
         let mut brought = self.brought.lock().unwrap_or_else(PoisonError::into_inner);
@@ -347,8 +350,8 @@ impl HubCheckpoint {
         Ok(())
     }
 
-    /// Makes it known what tensors some files have, for a choice between them. The headers are not checked, so that nothing else is made of them,
-    /// and they are not kept.
+    /// Downloads the headers of some weight files, to choose between them by their tensors. The headers are not
+    /// verified, so they serve no other purpose and are not stored.
     pub(super) fn peek(&self, names: &[String]) -> Result<(), Error> {
         for name in names {
             let source = self.source(name);
@@ -370,7 +373,7 @@ impl HubCheckpoint {
         self.files.store.has_blob(digest, &Blob::of_size(size))
     }
 
-    /// The header of a file of safetensors, unchecked.
+    /// The header of a safetensors file, not verified.
     fn beginning(&self, source: &str, digest: Digest, size: u64) -> Result<Vec<u8>, Error> {
         let release = description([(digest, size)].into_iter());
         let reader = self.files.checkout.reader(self.files.paths(&[(digest, (source, size))].into())?)?;
@@ -388,14 +391,14 @@ impl HubCheckpoint {
         Ok(bytes)
     }
 
-    /// The tensors of some files, which come now, whole and checked.
+    /// The tensors of some weight files, which are downloaded and verified now.
     pub(super) fn weights(&self, checkpoint: &Checkpoint, names: &[String]) -> Result<Result<Arc<dyn Weights>, CheckpointError>, Error> {
         self.bring(names)?;
         Ok(checkpoint.weights(names))
     }
 }
 
-/// The folder of the files that count: the address's own, or that of the file that it names.
+/// The folder that an address names, or the folder of the file that it names.
 fn base_of(url: &HubUrl, files: &BTreeMap<String, CollectedFile>) -> String {
     match url.path() {
         Some(path) if files.contains_key(path) => path.rsplit_once('/').map_or_else(String::new, |(folder, _)| folder.to_owned()),
@@ -404,7 +407,7 @@ fn base_of(url: &HubUrl, files: &BTreeMap<String, CollectedFile>) -> String {
     }
 }
 
-/// A folder beside the store, so that files of the store can be linked into it.
+/// A temporary folder on the file system of the store, so that files of the store can be linked into it.
 pub(super) fn scratch(store: &Store) -> Result<TempDir, BuildError> {
     let failed = |source| BuildError::Read { path: store.home().to_owned(), source };
     fs::create_dir_all(store.home()).map_err(failed)?;
@@ -417,7 +420,7 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), BuildError> {
     fs::write(path, bytes).map_err(BuildError::read(path))
 }
 
-/// Puts the file `from` at a place where at most a placeholder is.
+/// Places the file `from` at `to`, where at most a placeholder exists.
 fn put(from: &Path, to: &Path, placing: Placing) -> io::Result<()> {
     // A link into the cache of the Hub's client leads to a link.
     let from = fs::canonicalize(from)?;
@@ -443,14 +446,14 @@ fn link(from: &Path, to: &Path) -> io::Result<()> {
 
 /// Bundles of a repository that match a pattern.
 pub(super) struct HubBundles {
-    /// Keeps them.
+    /// Temporary folder that holds the bundles.
     pub(super) folder: TempDir,
-    /// Their paths in the form of the pattern, and where they are.
+    /// Paths as the pattern spells them, and paths on this machine.
     pub(super) bundles: Vec<(String, PathBuf)>,
 }
 
 impl HubBundles {
-    /// Brings in every bundle below the repository of `url` for which `matches` holds, given `<prefix><path in the repository>`.
+    /// Downloads every bundle in the repository of `url` whose `<prefix><path in the repository>` satisfies `matches`.
     pub(super) fn fetch(context: &Context, url: &HubUrl, prefix: &str, matches: impl Fn(&str) -> bool) -> Result<Self, Error> {
         let files = HubFiles::open(context, url)?;
         let folder = scratch(context.store())?;

@@ -1,4 +1,5 @@
-//! Reading a package manifest: what is none is named as what it is, with the manifest that it would need.
+//! Reads package manifests. For a checkpoint or bundle in place of a manifest, the error shows a manifest that builds
+//! it.
 
 use std::{
     fs::{self, File},
@@ -6,16 +7,16 @@ use std::{
     path::Path,
 };
 
-use super::BuildError;
-use crate::{arch, base::PackageName, checkpoint::Checkpoint};
+use super::{BuildError, front};
+use crate::{base::PackageName, checkpoint::Checkpoint};
 
-/// Nobody writes a longer manifest by hand.
+/// Maximum length of a manifest in bytes.
 const LIMIT: u64 = 1 << 20;
 
 const WEIGHTS: &[&str] = &["safetensors", "bin", "pth", "pt", "ckpt", "gguf"];
 const BUNDLES: &[&str] = &["mlpackage", "mlmodelc", "mlmodel", "aimodel", "onnx"];
 
-/// Reads the manifest `file`; `path` is how the user named it.
+/// Reads the manifest `file`; messages use `path`, as the user typed it.
 pub(super) fn read(file: &Path, path: &Path) -> Result<String, BuildError> {
     let none = |what: &str| Err(not_a_manifest(file, path, what.to_owned()));
     let (text, extension) = (path.to_string_lossy(), path.extension().unwrap_or_default().to_string_lossy().to_lowercase());
@@ -51,26 +52,15 @@ fn not_a_manifest(file: &Path, path: &Path, what: String) -> BuildError {
     BuildError::NotAManifest { path: path.to_owned(), what, example }
 }
 
-/// A manifest that takes a bundle in.
+/// A manifest that imports a bundle.
 fn imported(path: &str) -> String {
     let import = toml(path.trim_end_matches('/'));
     format!("{}\n[[component]]\nname = \"model\"\nimport = {import}\n", header(path))
 }
 
-/// A manifest that converts a checkpoint, with the keys of its family where a config.json names it.
+/// A manifest that converts a checkpoint, with the keys of its architecture where config.json names one.
 fn converted(file: &Path, path: &str) -> String {
-    let checkpoint = Checkpoint::open(file).ok();
-    let family = checkpoint.as_ref().and_then(|checkpoint| arch::detect(checkpoint.config()).ok());
-    let (name, keys) = match family {
-        Some(family) if family.component_keys(None).contains(&"chunks") => {
-            ("lm", "sequence = [1, 64]      # tokens of a call\ncontext = 512\ncache = \"state\"\nmultifunction = true\ntarget = \"iOS18\"")
-        }
-        Some(family) if family.shape_key() == "size" => {
-            (family.parts().first().copied().unwrap_or("model"), "size = 512              # pixels\ntarget = \"iOS17\"")
-        }
-        Some(family) => (family.parts().first().copied().unwrap_or("model"), "sequence = 128          # tokens\ntarget = \"iOS17\""),
-        None => ("model", "sequence = 128          # tokens; models of pictures have `size = 512` instead\ntarget = \"iOS17\""),
-    };
+    let (name, keys) = front::example(file);
     let tokenizer = file.join("tokenizer.json").is_file();
     let files =
         format!("\n[[component]]\nname = \"tokenizer\"\nfiles = [{}]\n", toml(&format!("{}/tokenizer.json", path.trim_end_matches('/'))));

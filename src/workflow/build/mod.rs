@@ -1,10 +1,11 @@
 //! `build`: package manifests become releases of the store.
 //!
 //! ```text
-//! manifest --open--> sources (checkpoints, bundles, files; known by digest) --key--> built before? then nothing is done
+//! manifest --open--> sources (checkpoints, bundles, files; known by digest) --key--> built before? then done
 //! sources, variant plans --build--> blobs in the store, variants --assemble--> release manifest --put--> store
 //! ```
-//! `conversion` builds variants with a front end (`front`) and a bundle format (`emit`); `tree` imports bundles and files unchanged.
+//! `conversion` builds variants with a front end (`front`) and a bundle format (`emit`); `tree` imports bundles and
+//! files unchanged.
 
 mod compiled;
 mod conversion;
@@ -63,7 +64,8 @@ pub struct BuildOptions {
 /// Builds packages. A release becomes visible in one step, once all of its blobs are in the store.
 ///
 /// # Errors
-/// The first mistake in a manifest, checkpoint or bundle; `ReleaseConflict` of the store where a published version would change.
+/// The first mistake in a manifest, checkpoint or bundle; `ReleaseConflict` of the store where a published version
+/// would change.
 pub fn build(context: &Context, options: &BuildOptions) -> Result<BuildReport, Error> {
     let globs: Result<Vec<VariantGlob>, _> = options.variants.iter().map(|glob| glob.parse()).collect();
     let globs = globs.map_err(BuildError::from)?;
@@ -84,7 +86,8 @@ fn build_package(context: &Context, options: &BuildOptions, globs: &[VariantGlob
     let _guard = store.writing()?;
     let package = Package::look(context, &manifest, file.parent().unwrap_or(Path::new("/")), path)?;
     let chosen = package.choose(globs)?;
-    // While a checkpoint is being hashed for the first time there is nothing to find, most likely; what it gives is looked up afterwards.
+    // While a checkpoint is being hashed for the first time there is nothing to find, most likely; what it gives is
+    // looked up afterwards.
     let key = package.is_hashed().then(|| package.key(&text)).transpose()?;
     let known = match &key {
         Some(key) if !options.force && globs.is_empty() => built_before(store, &manifest, key)?,

@@ -1,4 +1,4 @@
-//! Where in the manifest a mistake stands that only a checkpoint or a file shows, and which path may be meant by one that is not there.
+//! Locates errors in the manifest: line and column of the key that caused an error, and suggestions for missing paths.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use crate::{
     workflow::{Error, ErrorKind, Place},
 };
 
-/// Adds to an error that the user can do something about the place of the key that it is about; `manifest` is the file's name.
+/// Adds the line and column of the responsible key to an error of input; `manifest` is the path of the manifest.
 pub(super) fn at(component: &Component, manifest: &Path, error: Error) -> Error {
     let Error::Build(found) = &error else { return error };
     if error.kind() != ErrorKind::Input || error.place().is_some() {
@@ -19,7 +19,7 @@ pub(super) fn at(component: &Component, manifest: &Path, error: Error) -> Error 
     Error::At { place: Place { path: manifest.to_owned(), line, column }, source: Box::new(error) }
 }
 
-/// The key that an error is about; `None`: the component's source.
+/// The key that caused an error; `None` for the source of the component.
 fn key(error: &BuildError) -> Option<&'static str> {
     match error {
         BuildError::Architecture { source, .. } | BuildError::Program { source, .. } => match source {
@@ -34,7 +34,7 @@ fn key(error: &BuildError) -> Option<&'static str> {
     }
 }
 
-/// The path that may be meant by one that does not exist: another name in its deepest folder that does.
+/// A path that is similar to `missing` and exists: a similar name in the deepest existing folder of the path.
 pub(super) fn near(missing: &Path) -> Option<PathBuf> {
     let mut rest = missing;
     while let (Some(parent), Some(name)) = (rest.parent(), rest.file_name()) {

@@ -1,6 +1,8 @@
-//! Tensors that lie in a weight file of their own, because several components have them and ask for it: the same file in each of their bundles.
+//! Shared tensors: components of one checkpoint with `shared = true` store their common tensors in a separate weight
+//! file, which is equal in all of their bundles.
 //!
-//! What lies there is what every bundle of every such component of the checkpoint has at a precision, so that each of them refers to all of it.
+//! The file holds the constants that every bundle of every such component has at one precision, so no bundle carries
+//! bytes that it does not use.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -22,12 +24,13 @@ struct Group {
     digests: BTreeMap<String, Digest>,
     precision: Precision,
     components: Vec<String>,
-    /// In the order of the first component.
+    /// Constants in the order of the first component.
     constants: Vec<Constant>,
 }
 
 impl SharedTensors {
-    /// Looks at every variant of the components that ask for it, whichever are built now: files do not depend on that.
+    /// Finds the constants that all variants of the sharing components have, so that files do not depend on which
+    /// variants are built.
     pub(super) fn find(inputs: &[Input<'_>], plans: &[VariantPlan]) -> Result<Self, Error> {
         let mut found = Self::default();
         for input in inputs {
@@ -62,7 +65,7 @@ impl SharedTensors {
         Ok(())
     }
 
-    /// What a component shares at a precision; nothing where it does not ask for it.
+    /// The shared constants of a component at a precision; empty without `shared = true`.
     pub(super) fn of(&self, conversion: &Conversion<'_>, precision: Precision) -> Result<&[Constant], StoreError> {
         if !conversion.is_shared() {
             return Ok(&[]);

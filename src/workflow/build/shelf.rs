@@ -1,4 +1,4 @@
-//! Puts things into the store for one build, counts what is new there, and remembers how known blobs are cut.
+//! Stores the blobs of one build, counts new bytes, and remembers the segments of known blobs.
 
 use std::{
     collections::BTreeMap,
@@ -13,16 +13,16 @@ use crate::{
     store::{Segmentation, Store, StoreError, StoredBlob},
 };
 
-/// Raised whenever the same bytes would be cut otherwise than before.
+/// Key space of remembered segments; renamed whenever equal bytes would get other segments than before.
 const DESCRIPTIONS: &str = "blob-1";
-/// Raised whenever the same recipes would give other bytes than before, or what was remembered may be wrong.
+/// Key space of remembered weight files; renamed whenever equal recipes would give other bytes than before.
 const WEIGHTS: &str = "weights-2";
 
-/// The store, seen from a build.
+/// The store as one build uses it.
 #[derive(Debug)]
 pub(super) struct Shelf<'a> {
     store: &'a Store,
-    /// Length of every blob that was not there before.
+    /// Lengths of the blobs that are new in the store.
     new: Mutex<BTreeMap<Digest, u64>>,
 }
 
@@ -35,19 +35,19 @@ impl<'a> Shelf<'a> {
         self.store
     }
 
-    /// Bytes of blobs that were not there before.
+    /// Bytes of the blobs that are new in the store.
     pub(super) fn new_bytes(&self) -> u64 {
         self.new.lock().unwrap_or_else(PoisonError::into_inner).values().sum()
     }
 
-    /// Stores bytes that are in memory.
+    /// Stores bytes.
     pub(super) fn bytes(&self, bytes: &[u8]) -> Result<StoredBlob, StoreError> {
         let stored = self.store.put(bytes, Segmentation::ContentDefined)?;
         self.note(&stored);
         Ok(stored)
     }
 
-    /// Stores a file; one that was stored before and did not change since is not read again.
+    /// Stores a file. A file that is stored already and did not change is not read again.
     pub(super) fn file(&self, path: &Path, segmentation: impl FnOnce() -> Segmentation) -> Result<StoredBlob, StoreError> {
         let (digest, _) = self.store.file_digest(path)?;
         if let Some(known) = self.known(&digest) {
@@ -58,7 +58,8 @@ impl<'a> Shelf<'a> {
         Ok(stored)
     }
 
-    /// The weight file of that key, from an earlier build or written now; without a key it is written.
+    /// Returns the weight file that an earlier build stored under `key`, or writes it; without a key it is always
+    /// written.
     pub(super) fn weights<E: From<StoreError>>(
         &self,
         key: Option<Blake3>,
@@ -77,7 +78,7 @@ impl<'a> Shelf<'a> {
         Ok(stored)
     }
 
-    /// Says of what key a weight file is.
+    /// Remembers a weight file under a key.
     pub(super) fn remember_weights(&self, key: &Blake3, stored: &StoredBlob) {
         self.store.cache_put(WEIGHTS, key, stored.digest.as_bytes());
     }

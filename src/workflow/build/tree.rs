@@ -1,4 +1,4 @@
-//! File trees that come from elsewhere: walked, described, stored as they are.
+//! Imported bundles and plain files: walks the files, describes the model, stores the bytes unchanged or compiled.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -37,23 +37,24 @@ use crate::{
 pub(super) struct Tree {
     pub(super) root: PathBuf,
     pub(super) files: Vec<TreeFile>,
-    /// Folders without anything in them.
+    /// Empty folders.
     pub(super) folders: Vec<RelativePath>,
 }
 
 #[derive(Debug)]
 pub(super) struct TreeFile {
-    /// Its path in the tree.
+    /// Path in the tree.
     pub(super) path: RelativePath,
-    /// Where its bytes are.
+    /// Path of the file on this machine.
     pub(super) source: PathBuf,
     pub(super) executable: bool,
-    /// Of its bytes, as far as they were [`hashed`](Tree::hashed).
+    /// Set by [`hashed`](Tree::hashed).
     digest: Option<Digest>,
 }
 
 impl Tree {
-    /// Walks a bundle: a folder, or a single file. Links inside it are resolved, links out of it are refused, and so are Git LFS pointers.
+    /// Walks a bundle: a folder, or a single file. Symbolic links inside the bundle are resolved; links out of it and
+    /// Git LFS pointers are refused.
     pub(super) fn of_bundle(root: &Path) -> Result<Self, BuildError> {
         let mut tree = Self { root: root.to_owned(), ..Self::default() };
         if fs::metadata(root).map_err(BuildError::read(root))?.is_dir() {
@@ -72,7 +73,7 @@ impl Tree {
         Ok(tree)
     }
 
-    /// Refuses names that are one on some file system.
+    /// Refuses names that are equal on some file system.
     fn check_names(&self) -> Result<(), BuildError> {
         let mut names = PathTree::default();
         let folders = self.folders.iter().map(|folder| (folder.as_str(), false));
@@ -81,7 +82,7 @@ impl Tree {
         all.try_for_each(|(path, is_file)| names.add(path, is_file)).map_err(clash)
     }
 
-    /// Plain files, under their own names.
+    /// A tree of plain files, each at its file name.
     pub(super) fn of_files(folder: &Path, files: impl IntoIterator<Item = PathBuf>) -> Result<Self, BuildError> {
         let mut tree = Self { root: folder.to_owned(), ..Self::default() };
         for source in files {
@@ -93,7 +94,8 @@ impl Tree {
         Ok(tree)
     }
 
-    /// Walks a folder whose real path is the last of `open`; those before it are the real paths of the folders that it lies in.
+    /// Walks a folder. The last path of `open` is the folder's real path; the others are those of the folders that
+    /// contain it.
     fn walk(&mut self, folder: &Path, base: Option<&RelativePath>, open: &mut Vec<PathBuf>) -> Result<(), BuildError> {
         let mut empty = true;
         for entry in fs::read_dir(folder).map_err(BuildError::read(folder))? {
@@ -123,7 +125,7 @@ impl Tree {
         self.check_count()
     }
 
-    /// Links to folders may multiply what is there.
+    /// Limits the number of files, which links to folders can multiply.
     fn check_count(&self) -> Result<(), BuildError> {
         let limit = limits::RELEASE_FILES;
         let found = self.files.len() + self.folders.len();
@@ -145,7 +147,7 @@ impl Tree {
         self.check_count()
     }
 
-    /// Adds the digests of its files; those of files that did not change are remembered.
+    /// Computes the sha256 of each file; the store remembers those of unchanged files.
     pub(super) fn hashed(mut self, store: &Store) -> Result<Self, StoreError> {
         self.files.par_iter_mut().try_for_each(|file| {
             file.digest = Some(store.file_digest(&file.source)?.0);
@@ -154,7 +156,7 @@ impl Tree {
         Ok(self)
     }
 
-    /// Gives everything that identifies the tree.
+    /// Feeds everything that identifies the tree.
     pub(super) fn feed(&self, feed: &mut impl FnMut(&[u8])) {
         for file in &self.files {
             feed(file.path.as_str().as_bytes());
@@ -178,7 +180,7 @@ impl Tree {
         fs::read(&file.source).map(|bytes| Some(bytes.into())).map_err(BuildError::read(&file.source))
     }
 
-    /// A small JSON document of the bundle.
+    /// Reads a small JSON document of the bundle.
     fn read_document(&self, path: &str) -> Result<Option<Bytes>, BuildError> {
         let limit = limits::SMALL_DOCUMENT_BYTES;
         let Some(file) = self.file(path) else { return Ok(None) };
@@ -189,7 +191,7 @@ impl Tree {
         self.read(path)
     }
 
-    /// The specification of a Core ML package, and its path in the bundle.
+    /// The specification of a Core ML package and its path in the bundle; `None` in trees that are no packages.
     fn specification(&self) -> Result<Option<(RelativePath, Bytes)>, BuildError> {
         let wrong = |source| BuildError::Model { path: self.root.clone(), source };
         let Some(manifest) = self.read_document("Manifest.json")? else { return Ok(None) };
@@ -197,7 +199,7 @@ impl Tree {
         Ok(self.read(path.as_str())?.map(|bytes| (path, bytes)))
     }
 
-    /// What a bundle says about itself, where its kind is one that does.
+    /// The description in a Core ML bundle; `None` for other kinds.
     pub(super) fn describe(&self, kind: BundleKind) -> Result<Option<ModelDescription>, BuildError> {
         let wrong = |source| BuildError::Model { path: self.root.clone(), source };
         match kind {
@@ -216,13 +218,13 @@ impl Tree {
         }
     }
 
-    /// Stores the tree as the variant that is asked for: as it is, or compiled.
+    /// Stores the tree as a variant: unchanged, or compiled where the variant is of another kind.
     pub(super) fn import(&self, shelf: &Shelf<'_>, plan: &VariantPlan) -> Result<BuiltVariant, Error> {
         let Content::Imported { path, .. } = &plan.content else { return self.store(shelf, plan) };
         if BundleKind::of_file_name(path) == plan.kind { self.store(shelf, plan) } else { self.store_compiled(shelf, plan) }
     }
 
-    /// Stores what the package compiles to.
+    /// Compiles the package and stores the result.
     fn store_compiled(&self, shelf: &Shelf<'_>, plan: &VariantPlan) -> Result<BuiltVariant, Error> {
         let wrong = |source| BuildError::Model { path: self.root.clone(), source };
         let (path, specification) = self.specification()?.ok_or_else(|| BuildError::NoSpecification { path: self.root.clone() })?;
@@ -250,7 +252,7 @@ impl Tree {
         Ok(built)
     }
 
-    /// Stores what `specification` compiles to; `program` is what it decodes to.
+    /// Compiles `specification`, which decodes to `program`, and stores the result.
     fn compile(
         &self,
         shelf: &Shelf<'_>,
@@ -266,7 +268,7 @@ impl Tree {
         }
     }
 
-    /// Stores the tree as it is.
+    /// Stores the tree unchanged.
     pub(super) fn store(&self, shelf: &Shelf<'_>, plan: &VariantPlan) -> Result<BuiltVariant, Error> {
         let description = self.describe(plan.kind)?;
         let mut built = BuiltVariant::new(plan, description.map(|description| description.interface));
@@ -287,8 +289,8 @@ impl Tree {
         Ok(built)
     }
 
-    /// The tensors that a package's program, or the programs of a pipeline, find in their weight files, by file and offset. A program that mlreg
-    /// cannot read names none.
+    /// Labels of the tensors in a package's weight files, from its program or the programs of its pipeline. A program
+    /// that mlreg cannot read gives none.
     fn labels(&self) -> Result<Labels, BuildError> {
         let mut labels = Labels::new();
         let Some((path, bytes)) = self.specification()? else { return Ok(labels) };
@@ -312,7 +314,7 @@ impl Tree {
     }
 }
 
-/// Tensors by the offset of their record, by file.
+/// Labels by file and by offset of the record.
 type Labels = HashMap<RelativePath, BTreeMap<u64, TensorLabel>>;
 
 fn for_each_constant(program: &Program, see: &mut impl FnMut(&str, &Value)) {
@@ -334,7 +336,7 @@ fn for_each_constant(program: &Program, see: &mut impl FnMut(&str, &Value)) {
     }
 }
 
-/// Weight files are cut where their tensors lie, everything else where its content says.
+/// Segments of a file: one per tensor in weight files, content-defined chunks elsewhere.
 fn segmentation(file: &TreeFile, labels: Option<&BTreeMap<u64, TensorLabel>>) -> Segmentation {
     let in_weights = file.path.parent().is_some_and(|parent| parent.file_name() == "weights");
     let records = in_weights.then(|| File::open(&file.source).ok().and_then(|file| blob::records(file).ok())).flatten();

@@ -35,7 +35,8 @@ pub(super) struct WeightConverter<'c> {
 }
 
 impl WeightConverter<'_> {
-    /// The weight files of each plan, in the order of the plans; files that are equal in several plans are converted once.
+    /// The weight files of each plan, in the order of the plans; files that are equal in several plans are converted
+    /// once.
     pub(super) fn files(&self, plans: &[&WeightPlan]) -> Result<Vec<StoredWeights>, Error> {
         let mut distinct: Vec<(Blake3, &WeightFile)> = Vec::new();
         for file in plans.iter().flat_map(|plan| plan.files()) {

@@ -1,6 +1,7 @@
-//! The reading half: a stranger's `Model` message becomes a program and its metadata.
+//! Decodes a `Model` message, which may come from strangers, to a program and its metadata.
 //!
-//! Nesting is bounded by the protobuf decoder (100 levels), memory by [`MOST_BYTES`], constants by what the message or the weight file holds.
+//! The protobuf decoder limits nesting to 100 levels, [`MOST_BYTES`] limits memory; constants are limited by the
+//! message or the weight file.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -23,14 +24,15 @@ use crate::{
     },
 };
 
-/// The most that a program may have without its weights. Programs of language models have a few megabytes; decoded ones take up to a
-/// hundred times their bytes.
+/// Maximum length of a program in bytes, without weight files. Programs of language models have a few megabytes; a
+/// decoded program takes up to a hundred times its length in memory.
 const MOST_BYTES: usize = 64 << 20;
 
-/// Reads a package's specification; constants in weight files are compared with the records there.
+/// Decodes a specification; constants in weight files are compared with their records.
 ///
 /// # Errors
-/// For anything that is not an ML Program, or that contradicts itself or its weight files; the message names function and operation.
+/// For models that are no ML Programs, and for contradictions in the program or with its weight files; messages name
+/// function and operation.
 pub fn decode(bytes: Bytes, weights: &dyn WeightRecords) -> Result<(Program, ModelMetadata), CoreMlError> {
     if is_lfs_pointer(&bytes) {
         return Err(CoreMlError::LfsPointer { what: "the specification" });
@@ -126,7 +128,7 @@ impl FunctionDecoder<'_> {
         self.scope.get(name).copied().ok_or_else(|| Problem::Undefined(name.to_owned()))
     }
 
-    /// Reads a block; what it defines is not visible after it.
+    /// Decodes a block; its values are not visible after it.
     fn block(&mut self, place: &Place, message: proto::Block) -> Result<Block, CoreMlError> {
         let first = self.values.len();
         let inputs = self.define_all(place, &message.inputs)?;
@@ -183,7 +185,7 @@ fn decode_name(message: &proto::Value) -> Result<String, Problem> {
     text.ok_or_else(|| Problem::Kind { expected: "a string".to_owned(), found: value.value_type().to_string() })
 }
 
-/// Adds what the description says and the program does not.
+/// Adds what only the description has.
 fn finish(mut program: Program, description: model::ModelDescription) -> Result<(Program, ModelMetadata), CoreMlError> {
     let mut metadata = describe::metadata(description.metadata.unwrap_or_default());
     if description.functions.is_empty() {

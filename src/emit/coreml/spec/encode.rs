@@ -1,4 +1,4 @@
-//! The writing half: a program and its metadata become a `Model` message.
+//! Encodes a program and its metadata as a `Model` message.
 
 use std::collections::BTreeMap;
 
@@ -20,20 +20,20 @@ use crate::{
     },
 };
 
-/// Core ML runs no tensor with more dimensions.
+/// Maximum rank of a tensor that Core ML computes.
 const MOST_DIMENSIONS: usize = 5;
-/// Operators whose constants stand in place although they are not `constexpr_*`.
+/// Operators with literal arguments, besides `constexpr_*`.
 const INLINE: [&str; 2] = ["classify", "reshape_like"];
 
 /// The bytes of a package's specification.
 ///
-/// The program is taken as verified: names, order and types are not looked at again. A single function `main` is described plainly unless
-/// the program names a default function.
+/// The program must be verified: names, order and types are not checked here. A single function `main` is described at
+/// the top level unless the program names a default function.
 ///
 /// # Errors
-/// For what the target does not have (states, functions, float16 inputs, weights below a byte), constants that are in no weight file and
-/// have no values either, more than 5 dimensions, constants in place where Core ML's own writer has none, and notes that contradict the
-/// program.
+/// For features that the target lacks (states, functions, float16 inputs, element types below 8 bits), constants with
+/// neither a weight file nor values, more than 5 dimensions, symbolic dimensions, literal arguments where Core ML's own
+/// writer has none, and notes that contradict the program.
 pub fn encode(program: &Program, metadata: &ModelMetadata, weights: &dyn WeightLookup) -> Result<Vec<u8>, CoreMlError> {
     let specification = program.target.specification().ok_or(CoreMlError::NoOpset { target: program.target })?;
     let description = encode_description(program, metadata)?;
@@ -112,7 +112,7 @@ impl FunctionEncoder<'_> {
         let mut attributes = encode_attributes(&place, self.values, &operation.attributes)?;
         let name = self.values.encode(&Value::string(&operation.name)).map_err(|problem| place.error(problem))?;
         attributes.insert("name".to_owned(), name);
-        // Tables of compressed weights may have more dimensions: only what is computed at run time is limited.
+        // Tables of compressed weights may have more dimensions: only values that are computed at run time are limited.
         let limited = !constexpr && operation.kind != "const";
         Ok(proto::Operation {
             r#type: operation.kind.clone(),
@@ -185,7 +185,7 @@ fn encode_metadata(metadata: &ModelMetadata) -> model::Metadata {
     }
 }
 
-/// Every note belongs to something: a misspelled name is an error, not silence.
+/// Refuses notes about unknown functions or features, such as misspelled names.
 fn check_notes(program: &Program, metadata: &ModelMetadata) -> Result<(), CoreMlError> {
     for (name, notes) in &metadata.functions {
         let Some(function) = program.functions.get(name) else {

@@ -1,6 +1,7 @@
-//! Inputs, outputs and states of a model, to and from `FeatureDescription`.
+//! Encodes and decodes inputs, outputs and states as `FeatureDescription`.
 //!
-//! Most of a description follows from the program; a [`FeatureNote`] says what does not: texts, flexible shapes, images, defaults.
+//! Most of a description follows from the program; a [`FeatureNote`] holds the rest: texts, flexible shapes, images,
+//! defaults.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -15,42 +16,42 @@ use crate::{
     },
 };
 
-/// What a model says about itself beyond its program.
+/// Metadata of a model beside its program.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct ModelMetadata {
-    /// Who made it.
+    /// Author.
     pub author: String,
-    /// Its licence.
+    /// Licence.
     pub license: String,
-    /// Its version.
+    /// Version.
     pub version: String,
-    /// One sentence about it.
+    /// One sentence about the model.
     pub description: String,
-    /// Anything else.
+    /// Other metadata by key.
     pub user_defined: BTreeMap<String, String>,
-    /// By function, what does not follow from the program.
+    /// Notes by function.
     pub functions: BTreeMap<String, FunctionNotes>,
 }
 
-/// What does not follow from a function of the program.
+/// Notes on a function.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct FunctionNotes {
-    /// Inputs, outputs and states by name.
+    /// Notes on inputs, outputs and states, by name.
     pub features: BTreeMap<String, FeatureNote>,
-    /// Of a classifier: the output that holds the class.
+    /// Name of a classifier's class output; empty otherwise.
     pub predicted_feature: String,
-    /// Of a classifier: the output that holds the probabilities.
+    /// Name of a classifier's probabilities output; empty otherwise.
     pub predicted_probabilities: String,
 }
 
-/// What does not follow from a value of the program.
+/// Note on an input, output or state.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct FeatureNote {
-    /// One sentence about it.
+    /// One sentence about the feature.
     pub description: String,
-    /// Whether it may be left out.
+    /// Whether an input may be omitted.
     pub optional: bool,
-    /// Its type, where it is another than the program's.
+    /// The described type, where it differs from the program's.
     pub ty: Option<FeatureType>,
 }
 
@@ -65,7 +66,7 @@ pub enum FeatureType {
         width: u64,
         /// Default height.
         height: u64,
-        /// Its pixels.
+        /// Color space.
         color: ColorSpace,
         /// Other sizes: (width, height).
         flexibility: Option<Flexibility>,
@@ -76,12 +77,12 @@ pub enum FeatureType {
     Double,
     /// A text.
     String,
-    /// Numbers by key.
+    /// Numbers by string or integer key.
     Dictionary {
         /// Whether keys are strings; else they are integers.
         string_keys: bool,
     },
-    /// A row of values.
+    /// A list of strings or integers.
     Sequence {
         /// Whether they are strings; else they are integers.
         strings: bool,
@@ -97,15 +98,15 @@ pub enum FeatureType {
 pub struct ArrayFeature {
     /// Element type.
     pub dtype: DataType,
-    /// (Default) shape; empty where it is not known.
+    /// Default shape; empty where it is not known.
     pub shape: Vec<u64>,
     /// Other shapes.
     pub flexibility: Option<Flexibility>,
-    /// What an optional input holds when it is left out.
+    /// Value of an omitted optional input.
     pub default: Option<DefaultValue>,
 }
 
-/// The value of every element of an input that is left out.
+/// Value of every element of an omitted input.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum DefaultValue {
     /// An integer.
@@ -119,13 +120,13 @@ pub enum DefaultValue {
 /// Shapes that a feature may take.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Flexibility {
-    /// Exactly these, the default among them.
+    /// These shapes, which include the default.
     Enumerated(Vec<Vec<u64>>),
-    /// Least and greatest length of every dimension; no greatest means unbounded.
+    /// Minimum and maximum length of every dimension; `None` means unbounded.
     Ranges(Vec<(u64, Option<u64>)>),
 }
 
-/// Pixels of an image.
+/// Color space of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ColorSpace {
     /// 8 bits of grey.
@@ -142,7 +143,7 @@ impl ColorSpace {
     const NAMES: [(Self, &str); 4] =
         [(Self::Grayscale, "GRAYSCALE"), (Self::Rgb, "RGB"), (Self::Bgr, "BGR"), (Self::GrayscaleFloat16, "GRAYSCALE_FLOAT16")];
 
-    /// The name that Core ML's format gives it.
+    /// The name in Core ML's format.
     pub fn name(self) -> &'static str {
         Self::NAMES[self as usize].1
     }
@@ -205,7 +206,10 @@ const COLORS: [(ColorSpace, image::ColorSpace); 4] = [
     (ColorSpace::GrayscaleFloat16, image::ColorSpace::GrayscaleFloat16),
 ];
 
-/// The description that follows from the program: scalars come in as `[1]`, shapes that are not fixed stay open.
+/// The description of a value of the program. Scalar inputs become `[1]`; outputs without a fixed shape have none.
+///
+/// # Errors
+/// For inputs without a fixed shape, symbolic dimensions, and types that features cannot have.
 pub(super) fn derive(ty: &ValueType, side: Side) -> Result<FeatureType, Problem> {
     if let Some(symbol) = ty.tensor().and_then(TensorType::symbol) {
         return Err(Problem::Symbol(symbol));
@@ -233,7 +237,7 @@ pub(super) fn derive(ty: &ValueType, side: Side) -> Result<FeatureType, Problem>
     }
 }
 
-/// Refuses a note whose array or image cannot be the program's value, and types that come with a later target.
+/// Refuses a described type that contradicts the program's, and types that need a later target.
 pub(super) fn check(feature: &FeatureType, ty: &ValueType, target: Target) -> Result<(), Problem> {
     let differs = |described: String| Problem::Description { described, ty: ty.to_string() };
     match (feature, ty) {
@@ -430,7 +434,8 @@ fn decode_image(message: &proto::ImageFeatureType) -> Result<FeatureType, Proble
     Ok(FeatureType::Image { width: sides[0], height: sides[1], color: row.ok_or_else(unknown)?.0, flexibility })
 }
 
-/// The feature as a release records it. Images are height x width; a kind that is not known is `unknown`.
+/// The feature as a release records it. The shape of an image is [height, width]; the dtype of an unknown kind is
+/// `unknown`.
 pub(crate) fn interface_feature(message: &proto::FeatureDescription) -> contract::Feature {
     let ty = decode_feature(message);
     let dtype = ty.as_ref().map_or_else(

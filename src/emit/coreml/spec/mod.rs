@@ -1,8 +1,8 @@
 //! Programs to and from the `Model` message of a package.
 //!
-//! Writing is deterministic: maps are sorted, nothing comes from a clock. Reading keeps what the message says about the program and its
-//! description; documentation texts of single values and attributes of tensor types are the only things that are dropped. Parameters stand
-//! where the program has them, so `decode(encode(p)) == p`.
+//! Writing is deterministic: maps are sorted, nothing comes from a clock. Reading keeps what the message says about the
+//! program and its description; documentation texts of single values and attributes of tensor types are the only things
+//! that are dropped. Parameters stand where the program has them, so `decode(encode(p)) == p`.
 
 mod decode;
 mod encode;

@@ -1,5 +1,5 @@
-//! Pipelines: models inside of a model, which run one behind the other. Their parts are specifications of their own, with weight files of the
-//! same package.
+//! Pipelines: a model of several models, which run in sequence. Each part is a specification; their weight files lie in
+//! one package.
 
 use std::fmt;
 
@@ -11,13 +11,13 @@ use crate::{
     proto::coreml::{self as proto, model::Type},
 };
 
-/// The most parts of a pipeline.
+/// Maximum number of parts.
 const MOST_PARTS: usize = 1024;
 
 /// A part of a pipeline.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PartSource {
-    /// Its place and name.
+    /// Index and name.
     pub label: PartLabel,
     /// Its specification.
     pub specification: Bytes,
@@ -26,7 +26,7 @@ pub struct PartSource {
 /// Names a part: `part 2, "decoder"`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PartLabel {
-    /// Its place, from 0.
+    /// Index, from 0.
     pub index: usize,
     /// Its name; pipelines need not name their parts.
     pub name: String,
@@ -46,7 +46,7 @@ impl PartLabel {
     }
 }
 
-/// The parts of a pipeline, be it plain, a classifier or a regressor; `None` where the model is no pipeline.
+/// The parts of a pipeline, pipeline classifier or pipeline regressor; `None` for other models.
 ///
 /// # Errors
 /// When the specification is damaged, or the pipeline has no parts or too many.

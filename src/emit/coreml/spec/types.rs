@@ -1,4 +1,4 @@
-//! Types of values, to and from `MILSpec.ValueType`.
+//! Encodes and decodes types of values as `MILSpec.ValueType`.
 
 use crate::{
     emit::coreml::Problem,
@@ -76,7 +76,7 @@ fn decode_tensor(message: &proto::TensorType) -> Result<TensorType, Problem> {
     Ok(TensorType { dtype: decode_data_type(message.data_type)?, shape })
 }
 
-/// The type as a message.
+/// Encodes a type.
 ///
 /// # Errors
 /// For symbolic dimensions.
@@ -101,7 +101,7 @@ pub(super) fn encode_type(ty: &ValueType) -> Result<proto::ValueType, Problem> {
     Ok(proto::ValueType { r#type: Some(ty) })
 }
 
-/// Recursion is bounded by that of the protobuf decoder.
+/// Decodes a type; the protobuf decoder limits the nesting.
 pub(super) fn decode_type(message: Option<&proto::ValueType>) -> Result<ValueType, Problem> {
     let ty = message.and_then(|message| message.r#type.as_ref()).ok_or(Problem::Missing("the type"))?;
     Ok(match ty {

@@ -1,6 +1,6 @@
-//! Constants, to and from `MILSpec.Value`: in place, or at a record of a weight file.
+//! Encodes and decodes constants as `MILSpec.Value`: as literals, or as references to records of weight files.
 //!
-//! | dtype | field in place | weight file |
+//! | dtype | field of a literal | weight file |
 //! |---|---|---|
 //! | fp32 | `floats` | yes |
 //! | fp16 | `bytes`, little-endian | yes |
@@ -25,10 +25,11 @@ use crate::{
     proto::mil::{self as proto, tensor_value, value},
 };
 
-/// Smaller constants stand in the program, as coremltools has it.
+/// Minimum number of elements of a constant in a weight file, as in coremltools; shorter ones are literals of the
+/// program.
 const LEAST_ELEMENTS_OF_A_FILE: u64 = 10;
 
-/// A place in a weight file.
+/// A record in a weight file, as programs refer to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WeightLocation {
     /// The file as programs name it, e.g. `@model_path/weights/weight.bin`.
@@ -37,12 +38,12 @@ pub struct WeightLocation {
     pub offset: u64,
 }
 
-/// Knows in which weight file a constant lies.
+/// Maps constants to records of weight files.
 pub trait WeightLookup {
-    /// The place of the constant; `None` where it is in no file, so that its values have to stand in the program.
+    /// The record of the constant; `None` for a constant that the program holds as a literal.
     fn location(&self, recipe: &Recipe) -> Option<WeightLocation>;
 
-    /// The values of a constant that is in no file, where its recipe does not have them itself.
+    /// The values of a constant in no weight file whose recipe is no literal.
     fn values(&self, _recipe: &Recipe) -> Option<Literal> {
         None
     }
@@ -50,14 +51,15 @@ pub trait WeightLookup {
 
 /// Reads the records of weight files.
 pub trait WeightRecords {
-    /// The record that a program refers to; `None` where constants shall be taken as the program declares them.
+    /// The record to which a program refers; `None` to trust the program's declaration.
     ///
     /// # Errors
-    /// When the file is not there or holds no such record.
+    /// When the file is missing or has no such record.
     fn record(&self, file: &str, offset: u64) -> Result<Option<BlobRecord>, BlobError>;
 }
 
-/// Weight files that are not looked at: constants of a program that was read stay where they are, and nothing checks that they are there.
+/// Trusts the program's references without reading weight files: decoded constants keep their records when they are
+/// encoded again.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Unchecked;
 
@@ -74,7 +76,7 @@ impl WeightRecords for Unchecked {
     }
 }
 
-/// Weight files in memory, by the name that programs give them.
+/// Weight files in memory, by the reference in programs.
 impl<B: AsRef<[u8]>> WeightRecords for BTreeMap<String, B> {
     fn record(&self, file: &str, offset: u64) -> Result<Option<BlobRecord>, BlobError> {
         let bytes = self.get(file).ok_or_else(|| BlobError::NoFile { file: file.to_owned() })?;
@@ -82,9 +84,10 @@ impl<B: AsRef<[u8]>> WeightRecords for BTreeMap<String, B> {
     }
 }
 
-/// Whether a constant should lie in a weight file: it is long, and of a type for weights.
+/// Whether a constant belongs in a weight file: by its length and element type.
 ///
-/// 16 and 32 bit integers stay in the program although iOS18 could have them in a file, so that every target names the same file.
+/// Integers of 16 and 32 bits are literals although iOS18 can read them from a file, so that all targets refer to the
+/// same file.
 pub fn belongs_in_weight_file(recipe: &Recipe) -> bool {
     let narrow = !matches!(recipe.dtype(), DataType::Int16 | DataType::UInt16 | DataType::Int32 | DataType::UInt32);
     recipe.elements().is_none_or(|n| n >= LEAST_ELEMENTS_OF_A_FILE) && narrow && is_storable(recipe.dtype())
@@ -97,7 +100,7 @@ fn first_target_in_file(dtype: DataType) -> Option<Target> {
     }
 }
 
-/// Writes constants of one function.
+/// Encodes the constants of one function.
 #[derive(Clone, Copy)]
 pub(super) struct ValueEncoder<'a> {
     pub(super) opset: Target,
@@ -157,7 +160,7 @@ fn encode_literal(dtype: DataType, literal: &Literal) -> tensor_value::Value {
         Literal::Halves(values) => bytes(values.iter().flat_map(|half| half.to_le_bytes()).collect()),
         Literal::Doubles(values) => tensor_value::Value::Doubles(RepeatedDoubles { values: values.clone() }),
         Literal::Strings(values) => tensor_value::Value::Strings(RepeatedStrings { values: values.clone() }),
-        // The recipe checked that every integer fits its type, so no cast below loses anything.
+        // The recipe checked that every integer fits its type, so the casts below are exact.
         Literal::Ints(values) => match dtype {
             DataType::Int8 | DataType::UInt8 => bytes(values.iter().map(|&v| v as u8).collect()),
             DataType::UInt32 => bytes(values.iter().flat_map(|&v| (v as u32).to_le_bytes()).collect()),
@@ -253,7 +256,8 @@ fn decode_place(declared: &ValueType, place: &value::BlobFileValue, weights: &dy
     Ok(Value::Tensor(recipe))
 }
 
-/// Takes the field that the element type has by rule, `bytes` for any type with a width, and `ints` for any integer type.
+/// Takes the field that the element type has by rule, `bytes` for any type with a width, and `ints` for any integer
+/// type.
 fn decode_literal(ty: &TensorType, message: &proto::TensorValue) -> Result<Constant, Problem> {
     let unknown = || Problem::Kind { expected: "a constant of fixed shape".to_owned(), found: ty.to_string() };
     let shape = ty.fixed_shape().ok_or_else(unknown)?;

@@ -1,8 +1,9 @@
-//! The front end of checkpoints: an architecture reads the tensors and documents of a checkpoint, on this machine or on the Hub.
+//! The front end of checkpoints: an architecture reads the tensors and documents of a checkpoint, on this machine or on
+//! the Hub.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
+    path::{Path, PathBuf},
     slice,
     sync::Arc,
 };
@@ -260,7 +261,8 @@ fn module_file(checkpoint: &Checkpoint, hub: Option<&HubCheckpoint>, places: Vec
     Ok(None)
 }
 
-/// The weight files: those that the architecture knows by name, or the usual ones, or the only one that holds the part's tensors.
+/// The weight files: those that the architecture knows by name, or the usual ones, or the only one that holds the
+/// part's tensors.
 fn weight_files(checkpoint: &Checkpoint, architecture: &dyn Architecture, part: Option<&str>) -> Result<Vec<String>, CheckpointError> {
     if let Some(files) = architecture.weight_files(checkpoint.weight_files(), part) {
         return Ok(files);
@@ -309,4 +311,20 @@ fn documents(
         }
     }
     Ok(documents)
+}
+
+/// Name and keys of a component that converts the checkpoint at `file`, for an example of a manifest.
+pub(super) fn example(file: &Path) -> (&'static str, &'static str) {
+    let checkpoint = Checkpoint::open(file).ok();
+    let family = checkpoint.as_ref().and_then(|checkpoint| arch::detect(checkpoint.config()).ok());
+    match family {
+        Some(family) if family.component_keys(None).contains(&"chunks") => {
+            ("lm", "sequence = [1, 64]      # tokens of a call\ncontext = 512\ncache = \"state\"\nmultifunction = true\ntarget = \"iOS18\"")
+        }
+        Some(family) if family.shape_key() == "size" => {
+            (family.parts().first().copied().unwrap_or("model"), "size = 512              # pixels\ntarget = \"iOS17\"")
+        }
+        Some(family) => (family.parts().first().copied().unwrap_or("model"), "sequence = 128          # tokens\ntarget = \"iOS17\""),
+        None => ("model", "sequence = 128          # tokens; models of pictures have `size = 512` instead\ntarget = \"iOS17\""),
+    }
 }

@@ -1,5 +1,5 @@
-//! Front ends: a front end reads the source of a component and makes programs from it. The rest of a build knows neither families of models nor
-//! files of checkpoints.
+//! Front ends: a front end reads the source of a component and makes programs from it. The rest of a build knows
+//! neither families of models nor files of checkpoints.
 
 mod checkpoint;
 mod model;
@@ -28,13 +28,18 @@ pub(super) struct ComponentSource<'b, 'a> {
     pub(super) settings: &'a manifest::Conversion,
 }
 
-/// Opens the source of a component with the front end that reads it; nothing is converted. A further front end recognizes its sources here,
-/// before the one that takes every other source as a checkpoint.
+/// Opens the source of a component with the front end that reads it; nothing is converted. A further front end
+/// recognizes its sources here, before the one that takes every other source as a checkpoint.
 ///
 /// # Errors
 /// When the source cannot be read, or asks for something that the front end does not do.
 pub(super) fn open<'a>(source: ComponentSource<'_, 'a>) -> Result<Box<dyn FrontEnd + 'a>, Error> {
     Ok(Box::new(checkpoint::CheckpointFrontEnd::open(source)?))
+}
+
+/// Name and keys of a component that converts the source at `file`, for an example of a manifest.
+pub(super) fn example(file: &Path) -> (&'static str, &'static str) {
+    checkpoint::example(file)
 }
 
 /// An opened source.
