@@ -14,7 +14,8 @@ use std::{
 use candle_core::{DType, Device, Tensor};
 use mlreg::{
     contract::Feature,
-    eval::{Interpreter, Mode, Package, States},
+    emit::coreml::Package,
+    eval::{Interpreter, Mode, States},
     ops,
 };
 

@@ -14,7 +14,8 @@ use std::{
 use candle_core::{DType, Device, Tensor};
 use mlreg::{
     base::Target,
-    eval::{Interpreter, Mode, Package},
+    emit::coreml::Package,
+    eval::{Interpreter, Mode},
     mil::{Builder, Constant, DataType, Literal, Program, Recipe, TensorType, Var},
     ops::{self, ConvOptions},
     recipe::Literals,

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use candle_core::{DType, Device, Tensor};
 
 use super::{
-    Arguments, EvalError, Kernel, KernelError, Model, OperationError, constant,
+    Arguments, EvalError, Kernel, KernelError, OperationError, constant,
     decoded::Decoded,
     defaults,
     pipeline::Body,
@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     contract::{Feature, Interface},
+    emit::coreml::Model,
     mil::{
         Binding, Block, Call, DataType, Dimension, Function, InferError, Operation, Program, Registry, TensorType, Value, ValueId,
         ValueInfo, ValueType,

@@ -14,10 +14,13 @@ use candle_core::Tensor;
 use serde::Serialize;
 
 use super::{
-    EvalError, Mode, NotFinite, Operators, Package,
+    EvalError, Mode, NotFinite, Operators,
     metrics::{MeasureOptions, measure, number},
 };
-use crate::mil::{Binding, Function, Operation};
+use crate::{
+    emit::coreml::Package,
+    mil::{Binding, Function, Operation},
+};
 
 /// What a change of precision adds to names.
 const PRECISION_SUFFIXES: [&str; 4] = ["_cast_fp16", "_cast_fp32", "_to_fp16", "_to_fp32"];

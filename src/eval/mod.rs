@@ -2,7 +2,7 @@
 //!
 //! An [`Interpreter`] walks a function; what an operator computes comes through a lookup that is handed in, what a constant holds through a
 //! [`ConstantSource`]. Tensors are candle's: every float is an `f32`, every integer an `i64`, every boolean a `u8` of 0 or 1; the declared
-//! element type says how results are rounded or wrapped. [`Package`] opens a `.mlpackage` from disk, [`metrics`] says how far two results are
+//! element type says how results are rounded or wrapped. A [`Package`](crate::emit::coreml::Package) from disk runs as well, [`metrics`] says how far two results are
 //! apart, [`golden`] what to feed and what to expect, [`samples`] what to feed where nothing was recorded, [`lockstep`] where two programs start
 //! to differ.
 
@@ -17,13 +17,11 @@ mod interpreter;
 mod kernel;
 pub mod lockstep;
 pub mod metrics;
-mod package;
 pub mod pictures;
 mod pipeline;
 pub mod pixels;
 mod plan;
 pub mod samples;
-pub mod scores;
 mod shapes;
 mod states;
 mod symbols;
@@ -34,7 +32,6 @@ pub use error::{EvalError, OperationError};
 pub use finite::NotFinite;
 pub use interpreter::{Interpreter, Limits, Mode, Operators, Watch};
 pub use kernel::{Arguments, Kernel, KernelError, storage_type, view};
-pub use package::{Files, MappedWeights, Model, ModelBody, Package, PackageError, Part};
 pub use shapes::types_of;
 pub use states::States;
 pub use symbols::SymbolMismatch;

@@ -8,18 +8,15 @@ use std::collections::BTreeMap;
 use candle_core::Tensor;
 
 use super::{
-    EvalError, Interpreter, Model, ModelBody, Part, defaults,
+    EvalError, Interpreter, Operators, defaults,
     interpreter::{CallOptions, Stage},
     pixels::{self, Pixels},
 };
 use crate::{
     contract::{Feature, Interface},
-    emit::coreml::ColorSpace,
+    emit::coreml::{ColorSpace, Model, ModelBody, PIPELINE_FUNCTION, Package, Part},
     mil::{DataType, TensorType},
 };
-
-/// What a pipeline is called where a function is named.
-pub(super) const FUNCTION: &str = "main";
 
 /// What is run.
 #[derive(Debug)]
@@ -55,6 +52,13 @@ fn color(feature: &Feature) -> Option<ColorSpace> {
     feature.color.as_deref().and_then(ColorSpace::from_name)
 }
 
+impl Package {
+    /// An interpreter of the package's program or pipeline.
+    pub fn interpreter(&self, operators: Operators) -> Interpreter<'_> {
+        Interpreter::of_model(self.model(), operators, self.weights())
+    }
+}
+
 impl<'a> Interpreter<'a> {
     /// Runs a program's function, or a pipeline as a whole.
     pub(super) fn call<'s>(&'s self, body: &'s Body<'a>, options: CallOptions<'s>) -> Result<BTreeMap<String, Tensor>, EvalError> {
@@ -70,7 +74,7 @@ impl<'a> Interpreter<'a> {
         parts: &[(&'a Part, Body<'a>)],
         CallOptions { function, inputs, states, mode, mut watch }: CallOptions<'_>,
     ) -> Result<BTreeMap<String, Tensor>, EvalError> {
-        if let Some(name) = function.filter(|name| *name != FUNCTION) {
+        if let Some(name) = function.filter(|name| *name != PIPELINE_FUNCTION) {
             return Err(EvalError::Function(name.to_owned()));
         }
         let mut values = given(interface, inputs, self.most_elements())?;
@@ -99,7 +103,7 @@ impl<'a> Interpreter<'a> {
             }
         }
         let take = |feature: &Feature| {
-            let missing = || EvalError::Result { function: FUNCTION.to_owned(), name: feature.name.clone() };
+            let missing = || EvalError::Result { function: PIPELINE_FUNCTION.to_owned(), name: feature.name.clone() };
             let value = values.get(&feature.name).ok_or_else(missing)?;
             Ok((feature.name.clone(), ordered(value, feature, false)?))
         };
@@ -120,13 +124,13 @@ fn given(interface: &Interface, mut inputs: BTreeMap<String, Tensor>, most: u64)
         values.insert(feature.name.clone(), Passed { tensor, color: color(feature), is_made: false });
     }
     match inputs.pop_first() {
-        Some((name, _)) => Err(EvalError::UnknownInput { function: FUNCTION.to_owned(), name }),
+        Some((name, _)) => Err(EvalError::UnknownInput { function: PIPELINE_FUNCTION.to_owned(), name }),
         None => Ok(values),
     }
 }
 
 fn left_out(feature: &Feature, most: u64) -> Result<Tensor, EvalError> {
-    let (function, name, expected) = (FUNCTION.to_owned(), feature.name.clone(), feature.to_string());
+    let (function, name, expected) = (PIPELINE_FUNCTION.to_owned(), feature.name.clone(), feature.to_string());
     let Some(default) = feature.default.clone().filter(|_| feature.optional) else {
         return Err(EvalError::MissingInput { function, name, expected });
     };

@@ -7,8 +7,9 @@ use std::{collections::BTreeMap, path::Path};
 
 use candle_core::Tensor;
 use mlreg::{
+    emit::coreml::Package,
     eval::{
-        Mode, Package,
+        Mode,
         compare::{Comparison, compare_with_peak},
     },
     ops,

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use candle_core::{DType, Device, Tensor};
 use mlreg::{
     contract::Feature,
-    eval::{Interpreter, Mode, Package, States, golden::Case},
+    emit::coreml::Package,
+    eval::{Interpreter, Mode, States, golden::Case},
     manifest::release::Variant,
     ops,
 };

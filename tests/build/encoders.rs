@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use mlreg::eval::Package;
+use mlreg::emit::coreml::Package;
 use serde_json::{Value, json};
 
 use super::{

@@ -8,8 +8,9 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use candle_core::Tensor;
 use mlreg::{
+    emit::coreml::Package,
     eval::{
-        Interpreter, Mode, Package, States,
+        Interpreter, Mode, States,
         golden::{Case, FitOptions, NameMap, cases, fit_all},
     },
     manifest::release::Variant,

@@ -6,11 +6,7 @@ use std::{
 };
 
 use candle_core::{Device, Tensor};
-use mlreg::{
-    checkpoint::Checkpoint,
-    eval::{Mode, Package},
-    ops,
-};
+use mlreg::{checkpoint::Checkpoint, emit::coreml::Package, eval::Mode, ops};
 
 /// What the package gives for these inputs; its types are inferred again first.
 pub fn run(path: &Path, inputs: BTreeMap<String, Tensor>, mode: Mode) -> BTreeMap<String, Tensor> {

@@ -8,6 +8,7 @@
 //! | [`package`] | `Manifest.json`, the file tree, names of weight files |
 //! | [`spec`] | programs to and from the `Model` message; the parts of pipelines |
 //! | [`compile`] | programs as compiled models, without Apple's tools |
+//! | [`Package`] | packages from disk, opened: programs decoded, weight files mapped |
 //! | [`describe`] | inputs, outputs, target and texts of any model, compiled or not |
 //!
 //! No module reads or writes weights: the specification refers to places in weight files, which come from a
@@ -20,6 +21,7 @@ pub mod describe;
 mod error;
 mod mlmodelc;
 mod mlpackage;
+mod opened;
 pub mod package;
 pub mod spec;
 mod weights;
@@ -30,6 +32,8 @@ pub use describe::{ModelDescription, describe_compiled, describe_specification};
 pub use error::{CoreMlError, Place, Problem};
 pub use mlmodelc::MlModelC;
 pub use mlpackage::MlPackage;
+pub(crate) use opened::PIPELINE_FUNCTION;
+pub use opened::{Files, MappedWeights, Model, ModelBody, Package, PackageError, Part};
 pub use package::{PackageItem, PackageManifest, is_lfs_pointer, package_files, resolve_weight_file, weight_reference};
 pub use spec::{
     ArrayFeature, ColorSpace, DefaultValue, FeatureNote, FeatureType, Flexibility, FunctionNotes, ModelMetadata, PartLabel, PartSource,

@@ -17,7 +17,7 @@ pub use placed::PlacedError;
 use super::{Context, Error, PackageRequest, RequestError, publish};
 use crate::{
     base::{PackageName, Target},
-    eval::{Files, Package, PackageError},
+    emit::coreml::{Files, Package, PackageError},
     manifest::{
         GlobError, VariantGlob, nearest,
         release::{BundleKind, Variant},

@@ -9,7 +9,7 @@ use std::{
 use super::{Found, PlainFiles};
 use crate::{
     base::{FolderError, RelativePath, Target},
-    eval::{Files, Package},
+    emit::coreml::{Files, Package},
     fetch::{PROOF_NAME, PlacedBundle, Proof},
     manifest::release::{BundleKind, Delivery, FileEntry, Other, Release, Source, Variant},
     workflow::Context,

@@ -21,10 +21,9 @@ use crate::{
     base::{RelativePath, Target, limits, read_at_most},
     contract::Interface,
     emit::coreml::{
-        BlobError, BlobRecord, CoreMlError, ModelDescription, ModelMetadata, PackageManifest, PartSource, blob, decode, describe_compiled,
-        describe_specification, parts, resolve_weight_file, spec::WeightRecords,
+        BlobError, BlobRecord, CoreMlError, Files, ModelDescription, ModelMetadata, PackageManifest, PartSource, blob, decode,
+        describe_compiled, describe_specification, parts, resolve_weight_file, spec::WeightRecords,
     },
-    eval::Files,
     manifest::release::BundleKind,
     mil::{self, Program, Recipe},
     ops,

@@ -25,7 +25,8 @@ use super::{
 use crate::{
     contract::{Feature, Interface},
     emit::coreml::ColorSpace,
-    eval::{Mode, Model, NotFinite, pixels},
+    emit::coreml::Model,
+    eval::{Mode, NotFinite, pixels},
     mil::{DataType, Function, Operation},
     ops,
     tensors::{self, Format, Layout, PictureOptions, ReadOptions, ValueRange, WriteOptions},

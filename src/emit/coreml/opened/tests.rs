@@ -9,7 +9,7 @@ use super::*;
 use crate::{
     base::Target,
     emit::coreml::{Unchecked, decode, encode},
-    eval::{Limits, Mode, States},
+    eval::{Interpreter, Limits, Mode, States},
     mil::{Argument, Builder, DataType, Literal, TensorType, Value, verify},
     ops,
     recipe::Literals,

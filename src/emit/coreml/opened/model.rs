@@ -6,13 +6,14 @@ use super::{MappedWeights, images};
 use crate::{
     contract::{Feature, Interface},
     emit::coreml::{CoreMlError, ModelDescription, ModelMetadata, PartLabel, decode, describe_specification, parts},
-    eval::pipeline::FUNCTION,
     mil::{Function, Program, ValueType},
     passes::{IntegerTables, replace_constants},
 };
 
 /// How deep pipelines may be nested.
 const MOST_LEVELS: usize = 8;
+/// The name of a pipeline where a function is named.
+pub(crate) const PIPELINE_FUNCTION: &str = "main";
 /// How a model's type is called that has a program.
 const ML_PROGRAM: &str = "mlProgram";
 
@@ -111,7 +112,7 @@ impl Model {
                 for part in parts {
                     functions.extend(part.model.function(None)?.1);
                 }
-                name.is_none_or(|name| name == FUNCTION).then(|| (FUNCTION.to_owned(), functions))
+                name.is_none_or(|name| name == PIPELINE_FUNCTION).then(|| (PIPELINE_FUNCTION.to_owned(), functions))
             }
         }
     }
@@ -120,7 +121,7 @@ impl Model {
     pub fn functions(&self) -> Vec<String> {
         match &self.body {
             ModelBody::Program(program) => program.functions.keys().cloned().collect(),
-            ModelBody::Pipeline(_) => vec![FUNCTION.to_owned()],
+            ModelBody::Pipeline(_) => vec![PIPELINE_FUNCTION.to_owned()],
         }
     }
 

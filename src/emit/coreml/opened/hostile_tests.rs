@@ -14,7 +14,7 @@ use super::*;
 use crate::{
     base::Target,
     emit::coreml::decode,
-    eval::{Limits, Mode, storage_type, types_of},
+    eval::{Interpreter, Limits, Mode, storage_type, types_of},
     mil::{
         Binding, Block, DataType, Dimension, Function, Known, Literal, Operation, Value, ValueId, ValueInfo, ValueType, peak, refusal,
         verify,

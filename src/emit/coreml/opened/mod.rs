@@ -1,4 +1,4 @@
-//! Packages from disk, ready to be run: programs decoded, weight files mapped and read when an operation needs them.
+//! Packages from disk, opened: programs decoded, weight files mapped and read when an operation needs them.
 //!
 //! Only `.mlpackage` folders, of a program or a pipeline of programs: a compiled `.mlmodelc` holds its program as text.
 
@@ -12,11 +12,10 @@ use std::{
 use bytes::Bytes;
 use memmap2::Mmap;
 
-use super::{Interpreter, Operators};
+use super::{BlobError, BlobRecord, CoreMlError, ModelMetadata, PackageManifest, WeightRecords, blob};
 use crate::{
     base::{RelativePath, limits, map_file, read_at_most},
     contract::Interface,
-    emit::coreml::{BlobError, BlobRecord, CoreMlError, ModelMetadata, PackageManifest, WeightRecords, blob},
     mil::Program,
     recipe::{ConstantSource, Recipe, SourceError},
 };
@@ -136,11 +135,6 @@ impl Package {
     pub fn weights(&self) -> &MappedWeights {
         &self.weights
     }
-
-    /// An interpreter of what it holds.
-    pub fn interpreter(&self, operators: Operators) -> Interpreter<'_> {
-        Interpreter::of_model(&self.model, operators, &self.weights)
-    }
 }
 
 /// The weight files of a package, by the names that its program gives them.
@@ -219,6 +213,7 @@ impl ConstantSource for MappedWeights {
 mod images;
 mod model;
 
+pub(crate) use model::PIPELINE_FUNCTION;
 pub use model::{Model, ModelBody, Part};
 
 #[cfg(test)]
