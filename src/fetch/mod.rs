@@ -17,6 +17,7 @@ mod pace;
 pub mod plan;
 pub mod ranges;
 mod scan;
+pub mod sources;
 mod state;
 mod verify;
 

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{
     FetchError,
-    ranges::{self, Request},
+    sources::{Need, Sources},
 };
 use crate::{
     base::{Blake3, ByteRange, Digest, limits},
@@ -49,8 +49,11 @@ impl Claim {
 /// What is done about every blob that is wanted. A blob that several variants want is in it once.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct FetchPlan {
-    /// By address; blobs may take segments from those before them.
+    /// By address.
     pub blobs: BTreeMap<Digest, BlobPlan>,
+    /// Blobs that are not here, in the order in which they are begun: a blob takes segments from those before it alone, so that no two blobs can
+    /// wait for each other.
+    order: Vec<Digest>,
 }
 
 /// What is done about one blob.
@@ -68,15 +71,12 @@ pub enum BlobPlan {
 /// How a blob is put together from what is here and what has to be asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct BlobWork {
-    /// Bytes that arrived earlier.
-    pub arrived: u64,
-    /// Segments, by their place in the list, whose bytes stand in the manifest.
-    pub inline: Vec<usize>,
-    /// Segments that lie in other blobs, which are here or before this one in the plan.
-    pub copies: Vec<(usize, Location)>,
-    /// What has to be asked for, in order.
-    pub requests: Vec<Request>,
-    inline_bytes: u64,
+    /// Ranges that arrived earlier, in order: what the work was planned for.
+    arrived: Vec<ByteRange>,
+    /// Bytes of them that stay.
+    pub kept: u64,
+    /// What every source has to bring.
+    pub sources: Sources,
 }
 
 /// Sums over a plan, in bytes where nothing else is said. What is kept, reused, inline and wanted adds up to the length of all blobs.
@@ -121,6 +121,7 @@ impl FetchPlan {
             }
             let arrived = facts.partial.get(&digest).map_or(&[][..], Vec::as_slice);
             plan.blobs.insert(digest, BlobPlan::Missing(BlobWork::new(blob, arrived, &local)));
+            plan.order.push(digest);
             for (key, range) in blob.segments.iter().filter_map(keyed) {
                 local.entry(key).or_insert(Location { digest, range });
             }
@@ -128,12 +129,21 @@ impl FetchPlan {
         Ok(plan)
     }
 
-    /// The blobs that are not here, in order.
+    /// The blobs that are not here, in the order in which they are begun.
     pub fn missing(&self) -> impl Iterator<Item = (&Digest, &BlobWork)> {
-        self.blobs.iter().filter_map(|(digest, plan)| match plan {
-            BlobPlan::Missing(work) => Some((digest, work)),
-            BlobPlan::Present { .. } => None,
+        self.order.iter().filter_map(|digest| match self.blobs.get(digest) {
+            Some(BlobPlan::Missing(work)) => Some((digest, work)),
+            _ => None,
         })
+    }
+
+    /// Where segments lie that the blob may copy, as far as the plan copies any of them: in blobs that are here, or are begun before it.
+    pub(super) fn local(&self, blob: &Digest, release: &Release) -> HashMap<Blake3, Location> {
+        let own = self.order.iter().position(|digest| digest == blob).unwrap_or(self.order.len());
+        let later: BTreeSet<&Digest> = self.order[own..].iter().collect();
+        let copies = self.missing().flat_map(|(digest, work)| work.sources.local.copies.iter().map(move |copy| (digest, copy)));
+        let located = copies.filter(|(_, (_, place))| !later.contains(&place.digest));
+        located.filter_map(|(digest, (index, place))| Some((keyed(release.blobs.get(digest)?.segments.get(*index)?)?.0, *place))).collect()
     }
 
     /// Sums over all blobs.
@@ -158,19 +168,16 @@ impl Totals {
         match plan {
             BlobPlan::Present { size } => self.present = self.present.saturating_add(*size),
             BlobPlan::Missing(work) => {
-                self.present = self.present.saturating_add(work.arrived);
-                self.inline = self.inline.saturating_add(work.inline_bytes);
-                self.requests += work.requests.len() as u64;
-                self.reused = self.reused.saturating_add(sum(work.copies.iter().map(|(_, location)| &location.range)));
-                self.wanted = self.wanted.saturating_add(sum(work.requests.iter().flat_map(|request| &request.wanted)));
-                self.download = self.download.saturating_add(sum(work.requests.iter().map(|request| &request.range)));
+                self.present = self.present.saturating_add(work.kept);
+                work.sources.add_to(&mut self);
             }
         }
         self
     }
 }
 
-fn sum<'a>(ranges: impl Iterator<Item = &'a ByteRange>) -> u64 {
+/// Bytes of some ranges.
+pub(super) fn sum<'a>(ranges: impl Iterator<Item = &'a ByteRange>) -> u64 {
     ranges.map(ByteRange::length).fold(0, u64::saturating_add)
 }
 
@@ -187,38 +194,37 @@ fn keyed(segment: &Segment) -> Option<(Blake3, ByteRange)> {
 }
 
 impl BlobWork {
-    /// What is left to do for a blob of which some ranges (in order) have arrived. A segment that lies on this machine is taken whole;
-    /// of every other one only what is missing is asked for.
+    /// What is left to do for a blob of which some ranges (in order) have arrived: every segment that is not complete comes from the source that
+    /// is cheapest. `local` says where segments lie in blobs that are here, or are finished before this one.
     pub fn new(blob: &Blob, arrived: &[ByteRange], local: &HashMap<Blake3, Location>) -> Self {
-        let mut work = Self::default();
-        let mut wanted = Vec::new();
-        if blob.segments.is_empty() {
-            wanted.extend(ByteRange::new(0, blob.size));
+        let mut work = Self { arrived: arrived.to_vec(), ..Self::default() };
+        if let (true, Some(all)) = (blob.segments.is_empty(), ByteRange::new(0, blob.size)) {
+            work.sources.remote.take_range(all, arrived);
         }
         let mut reached = 0;
         for (index, segment) in blob.segments.iter().enumerate() {
             let Some(range) = range_of(segment) else { continue };
             reached += arrived[reached..].iter().take_while(|known| known.end() <= range.offset()).count();
-            if arrived.get(reached).is_some_and(|known| known.contains(&range)) {
-                work.arrived += range.length();
-                continue;
-            }
-            match &segment.content {
-                SegmentContent::Data(_) => {
-                    work.inline.push(index);
-                    work.inline_bytes += range.length();
-                }
-                SegmentContent::Blake3(key) => match local.get(key).filter(|place| place.range.length() == range.length()) {
-                    Some(place) => work.copies.push((index, *place)),
-                    None => wanted.push(range),
-                },
+            let arrived = &arrived[reached..];
+            if !arrived.first().is_some_and(|known| known.contains(&range)) {
+                work.sources.take(&Need { index, segment, range, arrived, local });
             }
         }
-        let missing = ranges::subtract(&wanted, arrived);
-        work.arrived += sum(wanted.iter()) - sum(missing.iter());
-        let cuts: Vec<_> = blob.segments.iter().map(|segment| segment.offset).collect();
-        work.requests = ranges::requests(&missing, &cuts);
+        work.sources.complete(blob);
+        work.kept = blob.size.saturating_sub(work.brought());
         work
+    }
+
+    /// Whether it was planned for these ranges.
+    pub(super) fn is_for(&self, arrived: &[ByteRange]) -> bool {
+        self.arrived == arrived
+    }
+
+    /// Bytes that sources bring and that are wanted.
+    fn brought(&self) -> u64 {
+        let mut totals = Totals::default();
+        self.sources.add_to(&mut totals);
+        totals.inline.saturating_add(totals.reused).saturating_add(totals.wanted)
     }
 }
 
@@ -227,7 +233,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::store::segments::inline_bytes;
+    use crate::{fetch::ranges::Request, store::segments::inline_bytes};
 
     fn key(seed: u64) -> Blake3 {
         Blake3::of(&seed.to_le_bytes())
@@ -284,9 +290,9 @@ mod tests {
         };
         let plan = plan(&[(1, one)], &facts);
         let (_, work) = plan.missing().next().unwrap();
-        assert_eq!(work.inline, [0, 2]);
-        assert_eq!(work.copies, [(1, place)]);
-        assert_eq!(work.requests, [Request { range: range(3128, 3000), wanted: vec![range(3128, 3000)] }]);
+        assert_eq!(work.sources.inline.segments, [0, 2]);
+        assert_eq!(work.sources.local.copies, [(1, place)]);
+        assert_eq!(work.sources.remote.requests, [Request { range: range(3128, 3000), wanted: vec![range(3128, 3000)] }]);
         let totals = Totals { blobs: 1, present: 5000, reused: 1000, inline: 128, wanted: 3000, download: 3000, requests: 1 };
         assert_eq!(plan.totals(), totals);
     }
@@ -296,7 +302,8 @@ mod tests {
         let plan = plan(&[(1, blob(&[(100, Some(1)), (50, Some(2))])), (2, blob(&[(70, Some(3)), (100, Some(1))]))], &Facts::default());
         assert_eq!(plan.totals().wanted, 220);
         assert_eq!(plan.totals().reused, 100);
-        let sources: Vec<_> = plan.missing().flat_map(|(digest, work)| work.copies.iter().map(move |(_, from)| (digest, from))).collect();
+        let sources: Vec<_> =
+            plan.missing().flat_map(|(digest, work)| work.sources.local.copies.iter().map(move |(_, from)| (digest, from))).collect();
         assert!(sources.iter().all(|(digest, from)| from.digest < **digest), "a blob takes from one before it");
     }
 
@@ -349,20 +356,20 @@ mod tests {
             let work = BlobWork::new(&blob, &present, &local);
             let mut sources = vec![0; blob.size as usize];
             let mut mark = |range: ByteRange| sources[range.offset() as usize..range.end() as usize].iter_mut().for_each(|count| *count += 1);
-            for (index, location) in &work.copies {
+            for (index, location) in &work.sources.local.copies {
                 prop_assert_eq!(blob.segments[*index].length, location.range.length());
                 mark(range_of(&blob.segments[*index]).unwrap());
             }
-            for index in &work.inline {
+            for index in &work.sources.inline.segments {
                 prop_assert!(inline_bytes(&blob.segments[*index]).is_some());
                 mark(range_of(&blob.segments[*index]).unwrap());
             }
-            work.requests.iter().flat_map(|request| &request.wanted).for_each(|range| mark(*range));
+            work.sources.remote.requests.iter().flat_map(|request| &request.wanted).for_each(|range| mark(*range));
             let here = |position: u64| present.iter().any(|range| (range.offset()..range.end()).contains(&position));
             for (position, count) in sources.iter().enumerate() {
                 prop_assert!(*count == 1 || (*count == 0 && here(position as u64)), "byte {position} has {count} sources");
             }
-            let plan = FetchPlan { blobs: [(digest(1), BlobPlan::Missing(work))].into() };
+            let plan = FetchPlan { blobs: [(digest(1), BlobPlan::Missing(work))].into(), order: vec![digest(1)] };
             let totals = plan.totals();
             prop_assert_eq!(totals.present + totals.reused + totals.inline + totals.wanted, blob.size);
         }
