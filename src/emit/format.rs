@@ -2,24 +2,13 @@
 
 use std::{collections::BTreeMap, error::Error, fmt};
 
-use super::{
-    WeightPlan,
-    coreml::{CoreMlError, MlModelC, MlPackage},
-};
+use super::{WeightPlan, coreml::CoreMlError};
 use crate::{
     base::{RelativePath, Target},
     contract::Interface,
     manifest::Format,
     mil::{Constant, OperatorSet, Program, Registry, VerifyError},
 };
-
-/// The bundle formats that can be written. To add one, write its file and add its word here.
-pub const FORMATS: &[&dyn BundleFormat] = &[&MlPackage, &MlModelC];
-
-/// The implementation of a value of the axis `format`; `None` where mlreg does not write that format.
-pub fn find(format: Format) -> Option<&'static dyn BundleFormat> {
-    FORMATS.iter().copied().find(|candidate| candidate.format() == format)
-}
 
 /// A format of bundles.
 ///

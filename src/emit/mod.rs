@@ -3,18 +3,42 @@
 //!
 //! | module | does |
 //! |---|---|
-//! | [`format`](mod@format) | the trait of a bundle format, and the list of the formats |
-//! | [`weights`] | places of constants in weight files, for every format |
-//! | [`interface_of`] | the interface of a program: inputs, outputs and states of every function |
+//! | `format` | the trait of a bundle format |
+//! | `weights` | places of constants in weight files, for every format |
+//! | `interface` | the interface of a program: inputs, outputs and states of every function |
 //! | [`coreml`] | Core ML packages and compiled models |
 
 pub mod coreml;
-pub mod format;
+mod format;
 mod interface;
-pub mod weights;
+mod weights;
 
-pub use format::{
-    BundleContents, BundleFile, BundleFormat, BundleSource, FORMATS, FileSource, FormatError, ModelTexts, WriteError, WrittenBundle, find,
-};
-pub use interface::interface_of;
-pub use weights::{WeightFile, WeightPiece, WeightPlace, WeightPlan};
+pub(crate) use format::{BundleContents, BundleFormat, BundleSource, ModelTexts, WriteError, WrittenBundle};
+pub use format::{BundleFile, FileSource, FormatError};
+pub(crate) use interface::interface_of;
+pub(crate) use weights::{WeightFile, WeightPiece, WeightPlan};
+
+use self::coreml::{MlModelC, MlPackage};
+use crate::manifest::Format;
+
+/// The bundle formats that can be written. To add one, write its file and add its word here.
+pub(crate) const FORMATS: &[&dyn BundleFormat] = &[&MlPackage, &MlModelC];
+
+/// The implementation of a value of the axis `format`; `None` where mlreg does not write that format.
+pub(crate) fn find(format: Format) -> Option<&'static dyn BundleFormat> {
+    FORMATS.iter().copied().find(|candidate| candidate.format() == format)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_format_is_listed_once_under_its_word() {
+        let mut words: Vec<Format> = FORMATS.iter().map(|format| format.format()).collect();
+        assert!(words.iter().all(|&word| find(word).is_some_and(|format| format.format() == word)));
+        words.dedup();
+        assert_eq!(words.len(), FORMATS.len());
+        assert!(find(Format::Onnx).is_none());
+    }
+}

@@ -2,9 +2,9 @@
 //!
 //! | module | does |
 //! |---|---|
-//! | [`MlPackage`], [`MlModelC`] | the two bundle formats |
+//! | `mlpackage`, `mlmodelc` | the two bundle formats |
 //! | [`blob`] | weight files: offsets before data exists, records of existing files |
-//! | [`plan_weights`] | places of a component's constants in weight files |
+//! | `weights` | places of a component's constants in weight files |
 //! | [`package`] | `Manifest.json`, the file tree, names of weight files |
 //! | [`spec`] | programs to and from the `Model` message; the parts of pipelines |
 //! | [`compile`] | programs as compiled models, without Apple's tools |
@@ -30,8 +30,8 @@ pub use blob::{BlobError, BlobLayout, BlobPiece, BlobRecord};
 pub use compile::{COMPILER, compiled_files};
 pub use describe::{ModelDescription, describe_compiled, describe_specification};
 pub use error::{CoreMlError, Place, Problem};
-pub use mlmodelc::MlModelC;
-pub use mlpackage::MlPackage;
+pub(crate) use mlmodelc::MlModelC;
+pub(crate) use mlpackage::MlPackage;
 pub(crate) use opened::PIPELINE_FUNCTION;
 pub use opened::{Files, MappedWeights, Model, ModelBody, Package, PackageError, Part};
 pub use package::{PackageItem, PackageManifest, is_lfs_pointer, package_files, resolve_weight_file, weight_reference};
@@ -39,4 +39,4 @@ pub use spec::{
     ArrayFeature, ColorSpace, DefaultValue, FeatureNote, FeatureType, Flexibility, FunctionNotes, ModelMetadata, PartLabel, PartSource,
     Unchecked, WeightLocation, WeightLookup, WeightRecords, belongs_in_weight_file, decode, encode, parts,
 };
-pub use weights::{WEIGHT_FILE_LIMIT, plan_weights};
+pub(crate) use weights::{WEIGHT_FILE_LIMIT, plan_weights};
