@@ -15,9 +15,10 @@ use super::{
 };
 use crate::{
     app::{LOCK_NAME, MANIFEST_NAME},
-    base::{OsFloor, RemoteUrl, Tag},
+    base::{OsFloor, Tag},
     fetch::{Staging, Wanted},
     manifest::{Requirement, release::Delivery},
+    remote::RemoteUrl,
     workflow::{
         PackageRequest,
         app::{AppFetchOptions, AppFetchReport, LockChange, fetch_app, lists},

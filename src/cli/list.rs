@@ -9,7 +9,8 @@ use super::{
     table::{self, Columns},
 };
 use crate::{
-    base::{PackageName, RemoteUrl, Timestamp},
+    base::{PackageName, Timestamp},
+    remote::RemoteUrl,
     store::Origin,
     workflow::list::{ListOptions, ListedVersion, list},
 };

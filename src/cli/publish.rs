@@ -11,7 +11,8 @@ use super::{
     table::{self, Columns},
 };
 use crate::{
-    base::{RemoteUrl, UrlError},
+    base::UrlError,
+    remote::RemoteUrl,
     workflow::{
         PackageRequest, RequestError,
         publish::{PublishOptions, PublishReport, PublishStatus, PublishSubject, publish},

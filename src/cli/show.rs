@@ -11,9 +11,9 @@ use super::{
     table::{self, Columns, natural},
 };
 use crate::{
-    base::RemoteUrl,
     contract::{Feature, Interface},
     manifest::release::{BundleKind, Delivery},
+    remote::RemoteUrl,
     workflow::{
         PackageRequest,
         show::{ShowOptions, ShowReport, ShownVariant, show},

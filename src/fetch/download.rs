@@ -26,7 +26,7 @@ use super::{
     ranges::{self, Request},
 };
 use crate::{
-    base::{Blake3, ByteRange, Digest, RemoteUrl},
+    base::{Blake3, ByteRange, Digest},
     manifest::release::{Blob, Release, Segment, SegmentContent},
     remote::{Remote, RemoteError},
     store::{Download, Location, PartialBlob, Store, StoreError, segments},
@@ -74,7 +74,7 @@ pub async fn download(
         seen,
         probed: AtomicBool::new(false),
         probing: tokio::sync::Mutex::new(()),
-        is_paced: !matches!(remote.url(), RemoteUrl::Folder(_)),
+        is_paced: remote.url().as_folder().is_none(),
         pace: Pace::new(),
         received: AtomicU64::new(0),
         reused: AtomicU64::new(0),

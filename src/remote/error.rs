@@ -17,12 +17,6 @@ pub enum RemoteError {
         /// The remote.
         url: String,
     },
-    /// No implementation for an address.
-    #[error("`{url}` is of a kind that this mlreg does not support")]
-    Unsupported {
-        /// The remote.
-        url: String,
-    },
     /// A document or blob that is not there.
     #[error("`{url}` does not exist")]
     NotFound {
@@ -36,10 +30,10 @@ pub enum RemoteError {
         url: String,
     },
     /// Publishing into a folder that holds something else.
-    #[error("`{}` is not a registry and not empty: it has `{entry}`", path.display())]
+    #[error("`{url}` is not a registry and not empty: it has `{entry}`")]
     ForeignFolder {
         /// The folder.
-        path: PathBuf,
+        url: String,
         /// One of its entries.
         entry: String,
     },
@@ -253,6 +247,20 @@ pub enum RemoteError {
         /// How many.
         count: usize,
     },
+    /// A document that was changed since it was read.
+    #[error("`{url}` was changed by somebody else in the meantime")]
+    DocumentChanged {
+        /// The document.
+        url: String,
+    },
+    /// A document of a kind that never changes.
+    #[error("`{url}` cannot be replaced: documents of the kind `{kind}` never change")]
+    ImmutableDocument {
+        /// The document.
+        url: String,
+        /// The word of its kind.
+        kind: &'static str,
+    },
     /// A version that exists with other content.
     #[error("`{release}` exists with other content: sha256:{existing}, not sha256:{offered}")]
     VersionExists {
@@ -319,6 +327,7 @@ impl RemoteError {
             Self::WrongSize { .. } | Self::WrongDigest { .. } => {
                 "the file at the remote is damaged: publish the release again, or use a mirror"
             }
+            Self::DocumentChanged { .. } => "read the document again, and repeat the change",
             Self::Changed { .. } => "discard what was read of this range and read it again",
             _ => return None,
         };

@@ -2,32 +2,41 @@
 //!
 //! A remote is a transaction: what is [`missing`](Remote::missing), [`put`](Remote::put), [`commit`](Remote::commit). Versions and blobs
 //! are immutable and put if absent; index and catalogue are derived. Retries and the limit on requests are layers around the trait.
-//! A new kind of place is one file with a [`Scheme`] and one word in [`SCHEMES`]. Tokens and the environment are read elsewhere.
+//! A new kind of place is one file with a [`Scheme`] and one word in `schemes!`, which makes [`SCHEMES`]. Tokens and the environment are read elsewhere.
 
+mod address;
 mod collection;
 mod documents;
 mod error;
 mod file;
-mod folder;
-mod http;
-mod hub;
+mod indexes;
 mod layers;
-mod layout;
+mod publication;
+mod registry;
+mod retry;
+mod side;
+mod storage;
 
-use std::{collections::BTreeSet, fmt::Debug, io, path::Path, pin::Pin, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, fmt::Debug, io, pin::Pin, sync::Arc, time::Duration};
 
 use semver::Version;
 
+pub use address::{Address, RemoteUrl, readable_forms, writable_forms};
 pub use collection::{CollectedBundle, CollectedFile, Collection};
 pub use documents::{CATALOGUE_SCHEMA, Catalogue, CatalogueEntry, DocumentError, INDEX_SCHEMA, IndexEntry, PackageIndex};
 pub use error::{RemoteError, Retry, is_of_the_client};
-pub use folder::{FolderRemote, is_registry, rebuild_index};
-pub use http::HttpRemote;
-pub use hub::{BlobFiles, Card, HUB_ENDPOINT, HubCheckout, HubError, HubOptions, HubRemote, HubToken, Publication, default_places};
+pub use folder::{FolderRemote, FolderStorage, is_registry};
+pub use http::HttpStorage;
+pub use hub::{HUB_ENDPOINT, HubCheckout, HubError, HubOptions, HubToken};
 pub use layers::{LimitedRemote, RetryingRemote};
+pub use publication::{BlobFiles, Card, Publication, PublicationParts, default_places};
+pub use registry::RegistryRemote;
+pub use retry::{Attempts, RetryPolicy};
+pub use side::{DocumentKey, DocumentKind, PutRule, ReleaseId};
+pub use storage::{Condition, Freshness, Object, ObjectVersion, Storage};
 
 use crate::{
-    base::{ByteRange, Digest, PackageName, RemoteUrl, limits},
+    base::{ByteRange, Digest, PackageName, UrlError, limits},
     manifest::release::{Blob, Release},
 };
 
@@ -53,15 +62,19 @@ pub trait Remote: Debug + Send + Sync {
     /// Every package, sorted by name.
     fn packages(&self) -> Answer<'_, Vec<PackageName>>;
 
-    /// The versions of a package; `None` where there is no such package.
-    fn index<'a>(&'a self, package: &'a PackageName) -> Answer<'a, Option<PackageIndex>>;
+    /// The versions of a package; `None` without such a package.
+    fn versions<'a>(&'a self, package: &'a PackageName) -> Answer<'a, Option<BTreeSet<Version>>>;
+
+    /// The digest and length of the release manifest of one version; `None` without such a version. After [`versions`](Self::versions) it is
+    /// answered from the same listing, where that has digests.
+    fn resolve<'a>(&'a self, package: &'a PackageName, version: &'a Version) -> Answer<'a, Option<IndexEntry>>;
 
     /// What the place was at its first answer, where it keeps a history: a commit.
     fn revision(&self) -> Option<String> {
         None
     }
 
-    /// The bundles of a place that has no releases; `None` everywhere else. Its [`index`](Self::index) has one version, whose digest is that of
+    /// The bundles of a place that has no releases; `None` everywhere else. It has one version, whose digest is that of
     /// the listing, and [`release`](Self::release) makes a release of all bundles.
     fn collection(&self) -> Answer<'_, Option<Arc<Collection>>> {
         Box::pin(async { Ok(None) })
@@ -105,23 +118,45 @@ pub trait Remote: Debug + Send + Sync {
         true
     }
 
-    /// The blobs of a release that have to be put before it can be committed, sorted.
-    fn missing<'a>(&'a self, _release: &'a Release) -> Answer<'a, Vec<Digest>> {
+    /// A side document of a release; `None` where there is none.
+    fn document<'a>(&'a self, _key: &'a DocumentKey) -> Answer<'a, Option<Object>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    /// Puts a side document: a new one, or in the place of the version `replaced`. Putting equal bytes again succeeds.
+    ///
+    /// # Errors
+    /// [`RemoteError::DocumentChanged`] where there is another document, or none, than `replaced`; [`RemoteError::ImmutableDocument`],
+    /// [`RemoteError::TooLarge`], [`RemoteError::ReadOnly`].
+    fn put_document<'a>(&'a self, _key: &'a DocumentKey, _bytes: &'a [u8], _replaced: Option<&'a ObjectVersion>) -> Answer<'a, ()> {
         read_only(self.url())
     }
 
-    /// Copies a blob from the file `source` and checks its digests on the way. A blob that is there already stays as it is.
+    /// What this remote uses of a publication apart from the release and its blobs. The caller refuses the rest by name.
+    fn publication_parts(&self) -> PublicationParts {
+        PublicationParts::NONE
+    }
+
+    /// The blobs that have to be put before the release can be committed, sorted.
+    fn missing<'a>(&'a self, _publication: &'a Publication) -> Answer<'a, Vec<Digest>> {
+        read_only(self.url())
+    }
+
+    /// Copies a blob from the publication's files and checks its digests before it becomes visible. An existing blob stays as it is.
     ///
     /// On success the numbers given to `sent` add up to the blob's length; a retry never counts a byte twice.
-    fn put<'a>(&'a self, _release: &'a Release, _blob: &'a Digest, _source: &'a Path, _sent: Sent<'a>) -> Answer<'a, ()> {
+    ///
+    /// # Errors
+    /// [`RemoteError::WrongContent`], [`RemoteError::WrongManifest`], and what the remote says.
+    fn put<'a>(&'a self, _publication: &'a Publication, _blob: &'a Digest, _sent: Sent<'a>) -> Answer<'a, ()> {
         read_only(self.url())
     }
 
-    /// Makes a release visible, whose blobs are all there. `bytes` are its canonical manifest.
+    /// Makes a release visible, whose blobs have been put.
     ///
     /// # Errors
     /// [`RemoteError::VersionExists`] where the version exists with other content.
-    fn commit<'a>(&'a self, _bytes: &'a [u8]) -> Answer<'a, Commit> {
+    fn commit<'a>(&'a self, _publication: &'a Publication) -> Answer<'a, Commit> {
         read_only(self.url())
     }
 }
@@ -177,28 +212,64 @@ impl Default for RemoteOptions {
 /// A remote that was opened.
 pub type Opened = Result<Arc<dyn Remote>, RemoteError>;
 
-/// A kind of remote: how its addresses begin, and how one is opened.
-#[derive(Debug)]
-pub struct Scheme {
-    /// The schemes of its URLs.
-    pub names: &'static [&'static str],
-    /// Whether releases can be published to it.
-    pub writable: bool,
-    /// Opens a remote without layers; `None` where the address is of another kind.
-    pub open: fn(&RemoteUrl, &RemoteOptions) -> Option<Opened>,
+/// What a remote is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// To read releases.
+    Read,
+    /// To publish a release, too. What is read is asked for anew, as rivals may have published since.
+    Publish,
 }
 
-/// Every kind of remote.
-pub const SCHEMES: &[Scheme] = &[folder::SCHEME, http::SCHEME, hub::SCHEME];
+/// A kind of remote: how its addresses begin, and how they are parsed.
+#[derive(Debug)]
+pub struct Scheme {
+    /// The schemes of its URLs, without `://`.
+    pub names: &'static [&'static str],
+    /// The forms of its addresses, for help and errors.
+    pub forms: &'static [&'static str],
+    /// Whether releases can be published to it.
+    pub writable: bool,
+    /// Parses an address that begins with one of the names and `://`.
+    pub parse: fn(&str) -> Result<RemoteUrl, UrlError>,
+}
 
-/// Opens a remote, with retries around a limit of requests. Nothing is read or written yet.
+/// Declares the room of every scheme, and [`SCHEMES`], the list of their `SCHEME` constants.
+macro_rules! schemes {
+    ($($room:ident),+ $(,)?) => {
+        $(mod $room;)+
+
+        /// Every kind of remote.
+        pub const SCHEMES: &[&Scheme] = &[$(&$room::SCHEME),+];
+    };
+}
+
+schemes! { folder, http, hub }
+
+/// Opens a remote for reading, with retries around a limit of requests. Nothing is read or written yet.
 ///
 /// # Errors
-/// Where no kind of remote fits the address, or its client cannot be set up.
+/// Where its client cannot be set up.
 pub fn open(url: &RemoteUrl, options: &RemoteOptions) -> Opened {
-    let unsupported = || RemoteError::Unsupported { url: url.to_string() };
-    let bare = SCHEMES.iter().find_map(|scheme| (scheme.open)(url, options)).ok_or_else(unsupported)??;
-    Ok(Arc::new(RetryingRemote::new(Arc::new(LimitedRemote::new(bare, options.jobs)), options)))
+    open_for(url, options, Access::Read)
+}
+
+/// Opens a remote for publishing, with retries around a limit of requests. Nothing is read or written yet.
+///
+/// # Errors
+/// Where its client cannot be set up.
+pub fn open_to_publish(url: &RemoteUrl, options: &RemoteOptions) -> Opened {
+    open_for(url, options, Access::Publish)
+}
+
+fn open_for(url: &RemoteUrl, options: &RemoteOptions, access: Access) -> Opened {
+    Ok(layered(url.open(options, access)?, options))
+}
+
+/// A remote with retries around a limit of requests.
+fn layered(bare: Arc<dyn Remote>, options: &RemoteOptions) -> Arc<dyn Remote> {
+    let limited = LimitedRemote::new(bare, options.jobs);
+    Arc::new(RetryingRemote::new(Arc::new(limited), RetryPolicy::of(options)))
 }
 
 fn read_only<'a, T>(url: &RemoteUrl) -> Answer<'a, T> {

@@ -9,9 +9,9 @@ use std::{
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::{
-    HubRemote, Places, Snapshot,
-    download::{Known, Place},
+    download::{FileHash, FileInCommit},
     layout,
+    repository::{HubRemote, Places, Snapshot, locked},
 };
 use crate::{
     base::Digest,
@@ -39,7 +39,7 @@ impl HubRemote {
 
     /// What [`collected`](Self::collected) found, without asking anybody where there is an index.
     pub(super) async fn known_collection(&self) -> Result<Option<Arc<Collection>>, RemoteError> {
-        if super::locked(&self.indexes).is_empty() { self.collected().await } else { Ok(None) }
+        if self.has_no_index() { self.collected().await } else { Ok(None) }
     }
 
     /// One version: what lies there now.
@@ -62,9 +62,9 @@ impl HubRemote {
             }
         }
         let read = |(id, path): (&str, String)| {
-            let (id, place) = (id.to_owned(), Place { commit: commit.clone(), path });
+            let (id, place) = (id.to_owned(), FileInCommit { commit: commit.clone(), path });
             async move {
-                let bytes = self.files.known_document(&self.hub, &place, &Known::Git(id.clone()), RELEASE_LIMIT).await?;
+                let bytes = self.files.known_document(&self.hub, &place, &FileHash::Git(id.clone()), RELEASE_LIMIT).await?;
                 Ok::<_, RemoteError>((id, Digest::of(&bytes)))
             }
         };
@@ -76,7 +76,7 @@ impl HubRemote {
                 paths.extend(digest.zip(format!("{}/{path}", bundle.path).parse().ok()));
             }
         }
-        let mut places = super::locked(&self.places);
+        let mut places = locked(&self.places);
         let key = Places::key(&collection.package, &collection.version, None);
         let known = places.get(&key).map_or_else(BTreeMap::new, |known| known.paths.clone());
         paths.extend(known);

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::{
     HubError,
     client::{Call, Hub},
-    tree::Commit,
+    tree::{Commit, Mode},
 };
 use crate::{
     base::Digest,
@@ -24,16 +24,6 @@ use crate::{
 const PREUPLOAD_FILES: usize = 256;
 /// How many bytes of a file the Hub looks at.
 pub(super) const SAMPLE: usize = 512;
-
-/// How a file goes up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Mode {
-    /// As a large object, before the commit.
-    Lfs,
-    /// In the commit.
-    Regular,
-}
 
 /// A file that is asked about.
 #[derive(Debug, Clone)]

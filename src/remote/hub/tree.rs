@@ -11,7 +11,6 @@ use serde::Deserialize;
 use super::{
     HubError,
     client::{Call, Hub, encoded_path},
-    commit::Mode,
 };
 use crate::{
     base::Digest,
@@ -36,6 +35,16 @@ impl Commit {
     }
 }
 
+/// How the Hub stores a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Mode {
+    /// As a large object, which is uploaded before the commit.
+    Lfs,
+    /// In git: the bytes travel in the commit.
+    Regular,
+}
+
 /// A file of a commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Entry {
@@ -53,7 +62,7 @@ pub(super) enum Content {
 }
 
 impl Entry {
-    /// How it went up.
+    /// How it is stored.
     pub(super) fn mode(&self) -> Mode {
         match self.content {
             Content::Lfs(_) => Mode::Lfs,
