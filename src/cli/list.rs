@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     base::{PackageName, Timestamp},
-    remote::RemoteUrl,
+    remote::{RemoteUrl, readable_forms},
     store::Origin,
     workflow::list::{ListOptions, ListedVersion, list},
 };
@@ -39,8 +39,7 @@ pub(super) struct ListArguments {
     /// Only these packages
     #[arg(value_name = "PACKAGE")]
     packages: Vec<PackageName>,
-    /// List a remote: a folder, file://, http(s):// or hf://ORG/REPO[@REVISION]
-    #[arg(long, value_name = "URL", value_parser = remote_url)]
+    #[arg(long, value_name = "URL", value_parser = remote_url, help = format!("List a remote: {}", readable_forms()))]
     from: Option<RemoteUrl>,
 }
 

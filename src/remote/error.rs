@@ -248,7 +248,7 @@ pub enum RemoteError {
         count: usize,
     },
     /// A document that was changed since it was read.
-    #[error("`{url}` was changed by somebody else in the meantime")]
+    #[error("`{url}` was changed since it was read")]
     DocumentChanged {
         /// The document.
         url: String,
@@ -273,19 +273,19 @@ pub enum RemoteError {
     },
 }
 
-/// Whether it helps to ask again.
+/// Whether another attempt may succeed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Retry {
     /// The answer would be the same.
     Never,
-    /// The bytes may have been damaged on their way, or may lie damaged at the remote: one more try tells.
+    /// The bytes were damaged on their way or are damaged at the remote; one more attempt decides which.
     Once,
-    /// The cause may pass.
+    /// The cause is temporary.
     Later,
 }
 
 impl RemoteError {
-    /// Whether the same request may succeed when it is made again.
+    /// Whether the same request may succeed if it is repeated.
     pub fn retry(&self) -> Retry {
         match self {
             Self::Unreachable { source, .. } if is_tls(source) => Retry::Never,
@@ -297,7 +297,7 @@ impl RemoteError {
         }
     }
 
-    /// How long the remote asks to wait before the next request.
+    /// The wait before the next request that the remote asks for.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Status { retry_after, .. } => *retry_after,

@@ -1,6 +1,7 @@
-//! Where releases are published to and fetched from: one trait, [`Remote`], and a file for every kind of place.
+//! Remotes: where releases are published to and fetched from. One trait, [`Remote`], and a room for every scheme.
 //!
-//! A remote is a transaction: what is [`missing`](Remote::missing), [`put`](Remote::put), [`commit`](Remote::commit). Versions and blobs
+//! Folders and web servers are [`Storage`]s, over which [`RegistryRemote`] reads and writes the layout of registries; the Hub has a layout of
+//! its own. To publish: [`missing`](Remote::missing) blobs, [`put`](Remote::put) them, [`commit`](Remote::commit). Versions and blobs
 //! are immutable and put if absent; index and catalogue are derived. Retries and the limit on requests are layers around the trait.
 //! A new kind of place is one file with a [`Scheme`] and one word in `schemes!`, which makes [`SCHEMES`]. Tokens and the environment are read elsewhere.
 
@@ -42,11 +43,11 @@ use crate::{
 
 /// A future on the heap, so that [`Remote`] can be a trait object.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
-/// What a remote's operation comes to.
+/// The result of an operation of a remote or storage.
 pub type Answer<'a, T> = BoxFuture<'a, Result<T, RemoteError>>;
-/// Takes bytes in order, as they come. An error ends the reading.
+/// Takes bytes in order. An error ends the reading.
 pub type Sink<'a> = &'a mut (dyn FnMut(&[u8]) -> io::Result<()> + Send + 'a);
-/// Hears of bytes sent since the last call.
+/// Called with the number of bytes sent since the last call.
 pub type Sent<'a> = &'a (dyn Fn(u64) + Send + Sync + 'a);
 
 /// The longest release manifest that is read.
@@ -54,7 +55,7 @@ pub const RELEASE_LIMIT: u64 = limits::RELEASE_BYTES;
 /// The longest index or catalogue that is read.
 pub const INDEX_LIMIT: u64 = limits::INDEX_BYTES;
 
-/// A place with releases. Futures may be dropped at any time: what was not finished leaves nothing visible.
+/// A source or destination of releases. Futures may be dropped at any time; an unfinished operation leaves nothing visible.
 pub trait Remote: Debug + Send + Sync {
     /// Its address.
     fn url(&self) -> &RemoteUrl;
@@ -69,32 +70,32 @@ pub trait Remote: Debug + Send + Sync {
     /// answered from the same listing, where that has digests.
     fn resolve<'a>(&'a self, package: &'a PackageName, version: &'a Version) -> Answer<'a, Option<IndexEntry>>;
 
-    /// What the place was at its first answer, where it keeps a history: a commit.
+    /// The commit that the remote was at when it first answered; `None` without a history, or before the first answer.
     fn revision(&self) -> Option<String> {
         None
     }
 
-    /// The bundles of a place that has no releases; `None` everywhere else. It has one version, whose digest is that of
+    /// The bundles of a remote that has no releases; `None` everywhere else. It has one version, whose digest is that of
     /// the listing, and [`release`](Self::release) makes a release of all bundles.
     fn collection(&self) -> Answer<'_, Option<Arc<Collection>>> {
         Box::pin(async { Ok(None) })
     }
 
-    /// The canonical manifest of a release that has some bundles of the [`collection`](Self::collection), by id.
+    /// The canonical manifest of a release with these bundles of the [`collection`](Self::collection), named by their ids.
     fn release_of<'a>(&'a self, _bundles: &'a BTreeSet<String>) -> Answer<'a, Vec<u8>> {
         let url = self.url().to_string();
         Box::pin(async move { Err(RemoteError::NotARegistry { url }) })
     }
 
-    /// The catalogue as it lies there, never derived anew, for verification; `None` where this kind of remote keeps none.
+    /// The stored catalogue, never derived, for verification; `None` where this kind of remote has none.
     ///
     /// # Errors
-    /// [`RemoteError::NotARegistry`] or [`RemoteError::NotFound`] where it should lie there and does not.
+    /// [`RemoteError::NotARegistry`] or [`RemoteError::NotFound`] where it should exist and does not.
     fn written_catalogue(&self) -> Answer<'_, Option<Catalogue>> {
         Box::pin(async { Ok(None) })
     }
 
-    /// A package's index as it lies there, as [`written_catalogue`](Self::written_catalogue).
+    /// The stored index of a package, like [`written_catalogue`](Self::written_catalogue).
     fn written_index<'a>(&'a self, _package: &'a PackageName) -> Answer<'a, Option<PackageIndex>> {
         Box::pin(async { Ok(None) })
     }
@@ -104,16 +105,16 @@ pub trait Remote: Debug + Send + Sync {
 
     /// Gives exactly `range.length()` bytes of a blob to `sink`, in order, or fails. The bytes are not checked against a digest.
     ///
-    /// After [`RemoteError::Changed`] what `sink` has got must be thrown away before the range is read again.
+    /// After [`RemoteError::Changed`] the caller discards the bytes that `sink` got before it reads the range again.
     fn read<'a>(&'a self, release: &'a Release, blob: &'a Digest, range: ByteRange, sink: Sink<'a>) -> Answer<'a, ()>;
 
     /// Like [`read`](Self::read). Where the answer is the whole blob although a range was asked for, the bytes from the range's end to `until`
-    /// (at most the blob's length) follow, so that they need not be asked for again. They may break off without an error.
+    /// (at most the blob's length) follow, which saves another request for them. They may end early without an error.
     fn read_on<'a>(&'a self, release: &'a Release, blob: &'a Digest, range: ByteRange, _until: u64, sink: Sink<'a>) -> Answer<'a, ()> {
         self.read(release, blob, range, sink)
     }
 
-    /// Whether ranges save bytes here. A server is believed until it answers a range with a whole file; then whole blobs are cheaper.
+    /// Whether ranges save bytes: `true` until the server answers a range with a whole file.
     fn has_ranges(&self) -> bool {
         true
     }
@@ -161,35 +162,35 @@ pub trait Remote: Debug + Send + Sync {
     }
 }
 
-/// What a [`Remote::commit`] did.
+/// The outcome of a [`Remote::commit`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Commit {
     /// The version is new.
     New,
-    /// The version was there with the same content.
+    /// The version existed with the same content.
     AlreadyThere,
 }
 
-/// How remotes are talked to.
+/// Options for requests to remotes.
 #[derive(Debug, Clone)]
 pub struct RemoteOptions {
     /// The `User-Agent` of requests.
     pub user_agent: String,
     /// How many requests run at once, at least 1.
     pub jobs: usize,
-    /// How often a request that may succeed later is made again, without progress in between.
+    /// Retries of a request after failures in a row without progress; see [`RetryPolicy`].
     pub retries: u32,
-    /// How long a connection may take.
+    /// Time limit for establishing a connection.
     pub connect_timeout: Duration,
-    /// How long a server may be silent.
+    /// How long a server may send or take nothing.
     pub stall_timeout: Duration,
-    /// The wait before the first retry is random and at most this long; every further one at most twice as long.
+    /// Upper bound of the random wait before the first retry; it doubles with every further one.
     pub backoff: Duration,
     /// No wait is longer, whatever the server asks for.
     pub longest_wait: Duration,
-    /// Whether the system's proxy settings hold. They always do for what goes up by Xet.
+    /// Whether the system's proxy settings apply. They always apply to uploads by Xet.
     pub system_proxy: bool,
-    /// The Hub, and who is asking it.
+    /// Address and token of the Hub.
     pub hub: HubOptions,
 }
 
@@ -286,7 +287,7 @@ fn blob_of<'a>(release: &'a Release, blob: &Digest) -> Result<&'a Blob, RemoteEr
     release.blobs.get(blob).ok_or_else(|| RemoteError::UnknownBlob { release: release_name(release), blob: *blob })
 }
 
-/// The blob's length, after `range` was found to lie in it.
+/// The length of a blob, after checking that `range` lies in it.
 fn size_around(release: &Release, blob: &Digest, range: ByteRange) -> Result<u64, RemoteError> {
     let size = blob_of(release, blob)?.size;
     if range.end() > size {

@@ -1,4 +1,4 @@
-//! `publish`: a release of the store becomes one of a remote. Blobs first, then the version, so that nobody sees half a release.
+//! `publish`: copies a release from the store to a remote. Blobs come first, then the version, so that no reader sees half a release.
 
 use std::{
     collections::BTreeSet,

@@ -116,7 +116,7 @@ impl ModelCard {
         format!("<!-- mlreg:end {} -->", self.release.package)
     }
 
-    /// The part between the marks. It remembers the keys, so that one that somebody changed is told from one that is old.
+    /// The part between the marks. It records the keys, so that a key which the authors changed is kept, and an old value of mlreg is replaced.
     fn part(&self, repository: &str) -> String {
         let keys: Vec<String> = self.keys.iter().map(|(key, value)| format!("{key}={value}")).collect();
         let section = section::section(repository, &self.release, self.layout, &self.quality);

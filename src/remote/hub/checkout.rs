@@ -1,4 +1,4 @@
-//! The files of one commit of a repository, for whoever wants some of them: checkpoints, bundles made elsewhere, plain files.
+//! The files of one commit of a repository, for conversions and imports: checkpoints, bundles made elsewhere, plain files.
 //!
 //! They are the Hub's, or, where the Hub is switched off, those of its client's cache. Every file is checked against the digest that the listing, or
 //! the cache's link, names. It is used without the layers of a [`Remote`], so it repeats requests itself.
@@ -79,7 +79,7 @@ impl HubCheckout {
         self.commit.as_str()
     }
 
-    /// Its files by path. A file of the cache of which nobody says the digest has an empty `id`.
+    /// Its files by path. A cached file of unknown digest has an empty `id`.
     pub fn files(&self) -> &BTreeMap<String, CollectedFile> {
         &self.files
     }
@@ -156,7 +156,7 @@ fn read_cached(path: PathBuf, known: &FileHash) -> Result<Vec<u8>, RemoteError> 
 }
 
 impl Entry {
-    /// The entry as others know it.
+    /// The entry for other rooms.
     pub(super) fn collected(&self) -> CollectedFile {
         let (sha256, id): (Option<Digest>, String) = match &self.content {
             Content::Lfs(digest) => (Some(*digest), digest.to_string()),

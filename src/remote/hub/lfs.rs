@@ -1,7 +1,7 @@
 //! Uploading large objects by Git LFS: the batch API says which the Hub lacks, and where their bytes go, in one piece or in parts.
 //!
-//! Neither the upload nor its completion gets the token: the addresses are signed. Parts are sent again one by one. Where the Hub would rather
-//! have an object by Xet, it goes that way.
+//! Neither the upload nor its completion gets the token: the addresses are signed. Each part is retried by itself. Objects for which the Hub
+//! chooses Xet are uploaded by Xet.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -31,14 +31,14 @@ use crate::{
 };
 
 const LFS_JSON: &str = "application/vnd.git-lfs+json";
-/// How objects can go up from here.
+/// Transfers that are offered without Xet.
 const TRANSFERS: &[&str] = &["basic", "multipart"];
 const TRANSFERS_WITH_XET: &[&str] = &["basic", "multipart", "xet"];
-/// How many objects one question names.
+/// Objects in one batch request.
 const BATCH: usize = 100;
-/// How many parts of an object are under way at once.
+/// Parts of an object that are sent at once.
 const PARTS: usize = 4;
-/// How often a part is sent again.
+/// Retries of a part.
 const PART_RETRIES: u32 = 4;
 
 #[derive(Deserialize)]
@@ -74,7 +74,7 @@ struct ObjectError {
     message: String,
 }
 
-/// How the bytes of an object go up.
+/// How the bytes of an object are sent.
 #[derive(Debug, PartialEq, Eq)]
 enum Transfer {
     Whole,
@@ -169,7 +169,7 @@ impl Hub {
         }
     }
 
-    /// Sends a part, again where it may help, and gives the answer's ETag.
+    /// Sends a part, with retries, and returns the ETag of the answer.
     async fn part(&self, url: Url, source: &Source, offset: u64, length: u64, sent: Sent<'_>) -> Result<String, RemoteError> {
         // Not counted while it is sent: a part that is sent again would count twice.
         let attempt = || self.put(url.clone(), HeaderMap::new(), source, offset, length, &|_| ());
@@ -308,7 +308,7 @@ fn number(value: &Value) -> Option<u64> {
     value.as_u64().or_else(|| value.as_str()?.parse().ok())
 }
 
-/// Headers that the upload wants, without those that say who is asking.
+/// The headers that the upload needs, without credentials.
 fn plain_headers(wanted: &BTreeMap<String, Value>) -> HeaderMap {
     let header = |(name, value): (&String, &Value)| {
         let name: HeaderName = name.parse().ok()?;

@@ -14,7 +14,7 @@ pub const HUB_ENDPOINT: &str = "https://huggingface.co";
 pub struct HubToken(HeaderValue);
 
 impl HubToken {
-    /// Takes a token; white space around it does not count. `None` where nothing is left, or no header could carry it.
+    /// Parses a token without the white space around it. `None` if it is empty or not valid in a header.
     pub fn new(text: &str) -> Option<Self> {
         let text = text.trim();
         let mut value = HeaderValue::try_from(format!("Bearer {text}")).ok().filter(|_| !text.is_empty())?;
@@ -33,20 +33,20 @@ impl fmt::Debug for HubToken {
     }
 }
 
-/// How the Hub is talked to.
+/// Options for requests to the Hub.
 #[derive(Debug, Clone)]
 pub struct HubOptions {
     /// Its address.
     pub endpoint: String,
     /// The token, where there is one.
     pub token: Option<HubToken>,
-    /// Whether the token is sent where reading alone is asked for, too.
+    /// Whether the token is sent with requests that only read.
     pub token_for_reading: bool,
-    /// Whether it may not be asked at all.
+    /// Whether no request is sent to the Hub.
     pub offline: bool,
-    /// Whether large files may go up by Xet, where the Hub has it and this is no build without it.
+    /// Whether large files may be uploaded by Xet, if the Hub offers it and the feature `xet` is built in.
     pub xet: bool,
-    /// The folder of the Hub client's cache, which is looked into and never written.
+    /// The folder of the Hub client's cache, which is only read.
     pub cache: Option<PathBuf>,
 }
 

@@ -1,6 +1,6 @@
-//! Publishing into a repository: what it lacks is found, large objects go up, then commits of bounded size, of which the last one has the
-//! release manifest and the index, then the tag. Every commit names its parent; when somebody else was faster, everything is looked at
-//! anew. What is there already is never sent again, so that an interrupted publication goes on where it was.
+//! Publishing into a repository: find what it lacks, upload large objects, then make commits of bounded size, the last of which has the
+//! release manifest and the index, then the tag. Every commit names its parent; after a rival's commit everything is compared anew.
+//! Existing objects are never sent again, so that an interrupted publication continues.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -31,7 +31,7 @@ use crate::{
     },
 };
 
-/// How often somebody else may be faster.
+/// Commits of rivals after which a publication begins anew.
 const CONFLICTS: u32 = 12;
 const CARD: &str = "README.md";
 
@@ -208,7 +208,7 @@ impl HubRemote {
         Ok(places.iter().map(RelativePath::to_string).filter(|path: &String| path.starts_with(&package)).collect())
     }
 
-    /// Everything that the branch should hold, and which of it makes the release visible.
+    /// The files that the branch should have, and the paths of those that make the release visible.
     async fn branch_files(
         &self,
         publication: &Publication,
@@ -247,7 +247,7 @@ impl HubRemote {
         Ok((wanted, paths))
     }
 
-    /// Leaves out what is there, and asks how the rest goes up.
+    /// Leaves out unchanged files, and asks how the Hub stores the others.
     pub(super) async fn with_modes(
         &self,
         blobs: Arc<dyn BlobFiles>,
@@ -287,7 +287,7 @@ impl HubRemote {
         Ok(())
     }
 
-    /// Commits what a draft says and gives the last commit.
+    /// Commits the changes of a draft and returns the last commit.
     async fn commit_draft(&self, publication: &Publication, draft: &Draft) -> Result<Commit, RemoteError> {
         self.upload_documents(draft).await?;
         let (first, mut last): (Vec<_>, Vec<_>) = draft.changes.iter().partition(|(path, _)| !draft.last.contains(*path));

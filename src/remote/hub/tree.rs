@@ -17,7 +17,7 @@ use crate::{
     remote::{RemoteError, http::client},
 };
 
-/// More pages of a listing are not followed.
+/// Pages of a listing that are followed.
 const PAGES: usize = 1000;
 
 /// A commit's id: 40 hexadecimal digits.
@@ -189,7 +189,7 @@ impl Hub {
         here
     }
 
-    /// All items of a listing; none where what is listed is not there.
+    /// All items of a listing; none where the listed folder does not exist.
     async fn pages<T: serde::de::DeserializeOwned>(&self, url: Url) -> Result<Vec<T>, RemoteError> {
         let (mut items, mut next) = (Vec::new(), Some(url));
         for _ in 0..PAGES {
@@ -225,7 +225,7 @@ fn next_page(url: &Url, headers: &HeaderMap) -> Option<Url> {
     None
 }
 
-/// Git's name of a file's bytes: sha1 over a short head and them.
+/// The git object id of a file: sha1 of a short header and the bytes.
 pub(super) fn git_blob_id(bytes: &[u8]) -> String {
     let mut sha1 = sha1_smol::Sha1::new();
     sha1.update(format!("blob {}\0", bytes.len()).as_bytes());

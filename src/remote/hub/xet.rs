@@ -1,6 +1,6 @@
 //! Uploading large objects by Xet: `hf-xet` cuts them by their content and sends the pieces that the Hub has of no file yet.
 //!
-//! The Hub hands out a token for its storage, which nobody else gets; hf-xet has it renewed by the Hub. All objects share one session, whose
+//! The Hub issues a token for its storage alone; hf-xet renews it at the Hub. All objects share one session, whose
 //! notes lie in a temporary folder. The shard of an object names its sha256, by which a commit then finds it.
 
 use std::{
@@ -225,7 +225,7 @@ enum UploadError {
     Length { size: u64, arrived: u64 },
 }
 
-/// An upload that ends when nobody waits for it any longer.
+/// An upload that is aborted when it is dropped.
 struct Running(XetUploadCommit);
 
 impl Drop for Running {
