@@ -12,8 +12,8 @@ use std::{
 };
 
 use mlreg::{
-    base::RemoteUrl,
     fetch::Layout,
+    remote::RemoteUrl,
     workflow::{
         Context,
         fetch::{FetchOptions, FetchStatus, fetch},
@@ -69,7 +69,7 @@ fn call(folder: &Path) -> Duration {
     let context = Context::new(&folder.join("home"), folder.to_owned()).unwrap();
     let options = FetchOptions {
         requests: vec!["flux-1-tae".parse().unwrap()],
-        from: Some(RemoteUrl::Folder(folder.join("registry"))),
+        from: Some(RemoteUrl::folder(folder.join("registry"))),
         floor: None,
         variants: Vec::new(),
         components: Vec::new(),

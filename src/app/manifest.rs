@@ -16,13 +16,14 @@ use std::{
 };
 
 use crate::{
-    base::{OsFloor, PackageName, RemoteUrl, Tag},
+    base::{OsFloor, PackageName, Tag},
     fetch::{Layout, Wanted},
     manifest::{
         ManifestError, Problem, Requirement, VariantGlob,
         reader::{self, Item, Table},
         release::Delivery,
     },
+    remote::RemoteUrl,
 };
 
 /// The name of an app manifest.
@@ -217,7 +218,7 @@ fn source(item: &Item<'_>, root: &Path) -> Result<Source, ManifestError> {
     let expected = "the address of a remote: a folder, file:// or https://";
     let text = item.text(expected)?;
     let url = item.parsed(expected, |text| RemoteUrl::parse(text, root))?;
-    let name = if matches!(url, RemoteUrl::Folder(_)) { text.to_owned() } else { url.to_string() };
+    let name = if url.as_folder().is_some() { text.to_owned() } else { url.to_string() };
     Ok(Source { name, url })
 }
 
@@ -261,7 +262,7 @@ mod tests {
         let manifest = parse(text).unwrap();
         let [minilm, tae] = manifest.packages.values().collect::<Vec<_>>().try_into().unwrap();
         assert_eq!((minilm.requirement.to_string().as_str(), minilm.sources[0].name.as_str()), ("^0.3", "../registry"));
-        assert_eq!(minilm.sources[0].url, RemoteUrl::Folder("/app/../registry".into()));
+        assert_eq!(minilm.sources[0].url, RemoteUrl::folder("/app/../registry"));
         assert_eq!((minilm.out.as_path(), minilm.layout, minilm.line), (Path::new("Models"), Layout::Shared, 7));
         let names: Vec<_> = tae.sources.iter().map(|source| source.name.as_str()).collect();
         assert_eq!((names, tae.out.as_path()), (vec!["https://host/r/", "m"], Path::new("M")));

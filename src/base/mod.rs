@@ -29,4 +29,5 @@ pub use target::{OsFloor, Platform, Target, TargetError};
 pub use temporary::{note_temporary, remove_temporaries, watch_temporaries};
 pub use time::Timestamp;
 pub use told::told_bytes;
-pub use url::{HubUrl, RemoteUrl, UrlError};
+pub(crate) use url::redacted;
+pub use url::{HubUrl, UrlError};

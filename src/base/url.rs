@@ -1,20 +1,19 @@
-//! Where releases and checkpoints lie: a folder, a static HTTP server, a repository of the Hugging Face Hub.
+//! Addresses: repositories of the Hugging Face Hub, which remotes and checkpoints have in common, and errors of all addresses.
 
-use std::{
-    fmt,
-    path::{Path, PathBuf},
-};
+use std::fmt;
 
 /// Text that is not the address of a remote.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UrlError {
     /// A scheme that this build does not know.
-    #[error("`{url}` has the scheme `{scheme}`, which this mlreg does not support: expected a folder, file://, http://, https:// or hf://")]
+    #[error("`{url}` has the scheme `{scheme}`, which this mlreg does not support: expected {expected}")]
     Scheme {
         /// The address without credentials.
         url: String,
         /// Its scheme.
         scheme: String,
+        /// The forms that are supported.
+        expected: String,
     },
     /// Not a URL.
     #[error("`{url}` is not a valid address: {why}")]
@@ -24,17 +23,6 @@ pub enum UrlError {
         /// What the parser says.
         why: String,
     },
-}
-
-/// The address of a remote. Credentials and query strings never show when it is displayed.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub enum RemoteUrl {
-    /// A folder on this machine.
-    Folder(PathBuf),
-    /// A static HTTP(S) server, read only; the path ends with `/`.
-    Http(url::Url),
-    /// A model repository of the Hub.
-    Hub(HubUrl),
 }
 
 /// A model repository of the Hub, or a place in it: `hf://ORG/REPO[@REVISION][/PATH]`.
@@ -85,6 +73,12 @@ impl HubUrl {
         self.revision.as_deref()
     }
 
+    /// The same repository at a revision.
+    #[must_use]
+    pub fn at(&self, revision: &str) -> Self {
+        Self { revision: Some(revision.to_owned()), ..self.clone() }
+    }
+
     /// The path in the repository, where the address names one, without slashes around it.
     pub fn path(&self) -> Option<&str> {
         self.path.as_deref()
@@ -131,51 +125,8 @@ impl fmt::Display for HubUrl {
     }
 }
 
-impl RemoteUrl {
-    /// The same place at a revision, where it keeps a history and the address names no revision.
-    pub fn at(&self, revision: &str) -> Self {
-        match self {
-            Self::Hub(url) if url.revision.is_none() => Self::Hub(HubUrl { revision: Some(revision.to_owned()), ..url.clone() }),
-            other => other.clone(),
-        }
-    }
-
-    /// Reads an address; a text without a scheme is a folder relative to `directory`.
-    ///
-    /// # Errors
-    /// For schemes that are not supported and for malformed URLs.
-    pub fn parse(text: &str, directory: &Path) -> Result<Self, UrlError> {
-        let Some((scheme, _)) = text.split_once("://") else {
-            return Ok(Self::Folder(directory.join(text)));
-        };
-        let invalid = |why: String| UrlError::Invalid { url: redact(text), why };
-        match scheme {
-            "file" => {
-                let url = url::Url::parse(text).map_err(|e| invalid(e.to_string()))?;
-                url.to_file_path().map(Self::Folder).map_err(|()| invalid("expected an absolute path after file://".to_owned()))
-            }
-            "http" | "https" => {
-                let mut url = url::Url::parse(text).map_err(|e| invalid(e.to_string()))?;
-                url.set_fragment(None);
-                if !url.path().ends_with('/') {
-                    let path = format!("{}/", url.path());
-                    url.set_path(&path);
-                }
-                Ok(Self::Http(url))
-            }
-            "hf" => {
-                let url = HubUrl::parse(text)?;
-                if url.path().is_some() {
-                    return Err(invalid("a remote is a whole repository: hf://ORG/REPO[@REVISION]; `/` in a revision is `%2F`".to_owned()));
-                }
-                Ok(Self::Hub(url))
-            }
-            _ => Err(UrlError::Scheme { url: redact(text), scheme: scheme.to_owned() }),
-        }
-    }
-}
-
-fn redact(text: &str) -> String {
+/// The address without credentials and query string, for messages.
+pub(crate) fn redacted(text: &str) -> String {
     match url::Url::parse(text) {
         Ok(mut url) => {
             // Neither call fails for URLs that have a host, and those without one carry no credentials.
@@ -188,45 +139,9 @@ fn redact(text: &str) -> String {
     }
 }
 
-impl fmt::Display for RemoteUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Folder(path) => write!(f, "{}", path.display()),
-            Self::Http(url) => f.write_str(&redact(url.as_str())),
-            Self::Hub(url) => fmt::Display::fmt(url, f),
-        }
-    }
-}
-
-impl fmt::Debug for RemoteUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn parse(text: &str) -> Result<RemoteUrl, UrlError> {
-        RemoteUrl::parse(text, Path::new("/project"))
-    }
-
-    #[test]
-    fn folders_and_servers() {
-        assert_eq!(parse("registry").unwrap(), RemoteUrl::Folder("/project/registry".into()));
-        assert_eq!(parse("file:///a/b").unwrap(), RemoteUrl::Folder("/a/b".into()));
-        assert_eq!(parse("http://host/registry").unwrap().to_string(), "http://host/registry/");
-    }
-
-    #[test]
-    fn a_revision_is_for_places_with_a_history() {
-        let at = |text: &str| parse(text).unwrap().at("abc").to_string();
-        assert_eq!(
-            [at("hf://acme/tae"), at("hf://acme/tae@main"), at("http://host/r")],
-            ["hf://acme/tae@abc", "hf://acme/tae@main", "http://host/r/"]
-        );
-    }
 
     #[test]
     fn repositories_of_the_hub() {
@@ -241,18 +156,8 @@ mod tests {
         assert_eq!(parts("hf://acme/tae/a/b.safetensors"), ("acme/tae".to_owned(), None, some("a/b.safetensors")));
         assert_eq!(parts("hf://acme/tae@refs/pr/1/a"), ("acme/tae".to_owned(), some("refs/pr/1"), some("a")));
         assert_eq!(parts("hf://acme/tae@feature%2Fx/a"), ("acme/tae".to_owned(), some("feature/x"), some("a")));
-        assert_eq!(parse("hf://acme/tae@main").unwrap().to_string(), "hf://acme/tae@main");
         for bad in ["hf://tae", "hf:///tae", "hf://acme/", "hf://a--b/c", "hf://acme/tae@", "hf://acme/tae/../x", "hf://me:x@host/y"] {
             assert!(HubUrl::parse(bad).is_err(), "{bad}");
         }
-        assert!(parse("hf://acme/tae/path").unwrap_err().to_string().contains("whole repository"));
-    }
-
-    #[test]
-    fn credentials_never_show() {
-        let url = parse("https://me:secret@host/x?token=secret").unwrap();
-        assert_eq!(format!("{url} {url:?}"), "https://host/x/ https://host/x/");
-        let error = parse("ftp://me:secret@host/x").unwrap_err().to_string();
-        assert!(!error.contains("secret"), "{error}");
     }
 }

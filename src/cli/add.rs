@@ -10,7 +10,8 @@ use super::{
 };
 use crate::{
     app::{Changes, LOCK_NAME, MANIFEST_NAME},
-    base::{OsFloor, PackageName, RemoteUrl, Tag},
+    base::{OsFloor, PackageName, Tag},
+    remote::RemoteUrl,
     workflow::{
         PackageRequest,
         app::{AddOptions, PhaseUpdate, UpdateOptions, UpdateReport, add, remove, update},

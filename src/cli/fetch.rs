@@ -15,9 +15,10 @@ use super::{
 };
 use crate::{
     app::{LOCK_NAME, MANIFEST_NAME},
-    base::{OsFloor, RemoteUrl, Tag},
+    base::{OsFloor, Tag},
     fetch::{Staging, Wanted},
     manifest::{Requirement, release::Delivery},
+    remote::{RemoteUrl, readable_forms},
     workflow::{
         PackageRequest,
         app::{AppFetchOptions, AppFetchReport, LockChange, fetch_app, lists},
@@ -67,8 +68,7 @@ pub(super) struct FetchArguments {
     /// only where the requirement names one. Build metadata that is named, as in `tae@1.2.0+b7`, means that build and no other.
     #[arg(value_name = "PACKAGE[@REQ]")]
     packages: Vec<PackageRequest>,
-    /// The remote: a folder, file://, http(s):// or hf://ORG/REPO[@REVISION]
-    #[arg(long, value_name = "URL", value_parser = remote_url)]
+    #[arg(long, value_name = "URL", value_parser = remote_url, help = format!("The remote: {}", readable_forms()))]
     from: Option<RemoteUrl>,
     /// Lowest OS version that the app supports, e.g. iOS17.2 or macOS14
     #[arg(long, value_name = "OS")]

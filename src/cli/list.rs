@@ -9,7 +9,8 @@ use super::{
     table::{self, Columns},
 };
 use crate::{
-    base::{PackageName, RemoteUrl, Timestamp},
+    base::{PackageName, Timestamp},
+    remote::{RemoteUrl, readable_forms},
     store::Origin,
     workflow::list::{ListOptions, ListedVersion, list},
 };
@@ -38,8 +39,7 @@ pub(super) struct ListArguments {
     /// Only these packages
     #[arg(value_name = "PACKAGE")]
     packages: Vec<PackageName>,
-    /// List a remote: a folder, file://, http(s):// or hf://ORG/REPO[@REVISION]
-    #[arg(long, value_name = "URL", value_parser = remote_url)]
+    #[arg(long, value_name = "URL", value_parser = remote_url, help = format!("List a remote: {}", readable_forms()))]
     from: Option<RemoteUrl>,
 }
 

@@ -56,9 +56,9 @@ use self::{
     settings::Settings,
 };
 use crate::{
-    base::{RemoteUrl, UrlError},
+    base::UrlError,
     fetch::Layout,
-    remote::RemoteOptions,
+    remote::{RemoteOptions, RemoteUrl},
     workflow::{
         Context,
         bundles::{BundleArgument, BundleSubject, resolve},
@@ -293,9 +293,9 @@ fn version(session: &Session) -> Result<Exit, CommandError> {
 /// Reads a remote's address; folders become absolute.
 fn remote_url(text: &str) -> Result<RemoteUrl, UrlError> {
     let url = RemoteUrl::parse(text, Path::new(""))?;
-    Ok(match url {
-        RemoteUrl::Folder(path) => RemoteUrl::Folder(std::path::absolute(&path).unwrap_or(path)),
-        url => url,
+    Ok(match url.as_folder().map(std::path::absolute) {
+        Some(Ok(path)) => RemoteUrl::folder(path),
+        _ => url,
     })
 }
 
@@ -327,8 +327,8 @@ mod tests {
 
     #[test]
     fn folders_become_absolute() {
-        let Ok(RemoteUrl::Folder(path)) = remote_url("./registry") else { panic!("a folder") };
-        assert!(path.is_absolute() && path.ends_with("registry"), "{}", path.display());
+        let url = remote_url("./registry").unwrap();
+        assert!(url.as_folder().is_some_and(|path| path.is_absolute() && path.ends_with("registry")), "{url}");
         assert!(remote_url("ftp://host/").is_err());
     }
 }

@@ -11,7 +11,8 @@ use super::{
     table::{self, Columns},
 };
 use crate::{
-    base::{RemoteUrl, UrlError},
+    base::UrlError,
+    remote::{RemoteUrl, writable_forms},
     workflow::{
         PackageRequest, RequestError,
         publish::{PublishOptions, PublishReport, PublishStatus, PublishSubject, publish},
@@ -41,8 +42,7 @@ pub(super) struct PublishArguments {
     /// A package of the store, or a package manifest (TOML)
     #[arg(value_name = "PACKAGE[@VERSION]|MANIFEST", value_parser = subject)]
     subject: PublishSubject,
-    /// The remote: a folder, file:// or hf://
-    #[arg(long, value_name = "URL", value_parser = remote_url)]
+    #[arg(long, value_name = "URL", value_parser = remote_url, help = format!("The remote: {}", writable_forms()))]
     to: Option<RemoteUrl>,
     /// A repository of the Hub: short for --to hf://ORG/REPO
     #[arg(long, value_name = "ORG/REPO", value_parser = hub_url)]

@@ -138,7 +138,6 @@ impl HubSettings {
             offline: self.offline,
             xet: !self.no_xet,
             cache: self.cache.clone(),
-            publication: None,
         }
     }
 }

@@ -11,9 +11,9 @@ use super::{
     table::{self, Columns, natural},
 };
 use crate::{
-    base::RemoteUrl,
     contract::{Feature, Interface},
     manifest::release::{BundleKind, Delivery},
+    remote::{RemoteUrl, readable_forms},
     workflow::{
         PackageRequest,
         show::{ShowOptions, ShowReport, ShownVariant, show},
@@ -48,8 +48,7 @@ pub(super) struct ShowArguments {
     /// only where the requirement names one.
     #[arg(value_name = "PACKAGE[@REQ]")]
     package: PackageRequest,
-    /// Show what a remote has: a folder, file://, http(s):// or hf://
-    #[arg(long, value_name = "URL", value_parser = remote_url)]
+    #[arg(long, value_name = "URL", value_parser = remote_url, help = format!("The remote: {}", readable_forms()))]
     from: Option<RemoteUrl>,
 }
 

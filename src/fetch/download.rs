@@ -23,7 +23,7 @@ use super::{
     plan::{BlobWork, FetchPlan, range_of},
 };
 use crate::{
-    base::{Blake3, ByteRange, Digest, RemoteUrl},
+    base::{Blake3, ByteRange, Digest},
     manifest::release::{Blob, Release, Segment, SegmentContent},
     remote::Remote,
     store::{Download, Location, PartialBlob, Store, StoreError, segments},
@@ -66,7 +66,7 @@ pub async fn download(
         seen,
         probed: AtomicBool::new(false),
         probing: tokio::sync::Mutex::new(()),
-        is_paced: !matches!(remote.url(), RemoteUrl::Folder(_)),
+        is_paced: remote.url().as_folder().is_none(),
         pace: Pace::new(),
         received: AtomicU64::new(0),
         reused: AtomicU64::new(0),

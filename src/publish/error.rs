@@ -21,9 +21,13 @@ pub enum PublishError {
     /// Numbers for the model card.
     #[error(transparent)]
     Quality(#[from] QualityError),
-    /// Numbers for a card where there is none.
-    #[error("`--eval` is for model cards, and `{url}` has none: expected a repository of the Hub")]
-    NoCard {
+    /// An option of which the remote makes no use.
+    #[error("`{option}` is for {purpose}, and `{url}` has none: expected a repository of the Hub")]
+    UnusedOption {
+        /// The option.
+        option: &'static str,
+        /// What it changes.
+        purpose: &'static str,
         /// The remote.
         url: String,
     },
@@ -87,15 +91,13 @@ pub enum PublishError {
         /// How many.
         count: usize,
     },
-    /// Blobs in the store whose bytes are not those of their names.
-    #[error("`{release}` has {} in the store, e.g. sha256:{first}; nothing was sent", counted(*count, "damaged blob"))]
+    /// A blob in the store whose bytes are not those of its name. It has been removed from the store.
+    #[error("`{release}` has a damaged blob in the store: sha256:{blob}; the release was not published")]
     Damaged {
         /// Package and version.
         release: String,
-        /// One of them.
-        first: Digest,
-        /// How many.
-        count: usize,
+        /// The blob.
+        blob: Digest,
     },
 }
 
@@ -123,7 +125,7 @@ impl PublishError {
             Self::Store(error) => error.hint(),
             Self::Remote(error) => error.hint(),
             Self::Quality(error) => error.hint(),
-            Self::NoCard { .. } => Some("publish to a repository with `--hf ORG/REPO`, or without `--eval`".to_owned()),
+            Self::UnusedOption { option, .. } => Some(format!("publish to a repository with `--hf ORG/REPO`, or without `{option}`")),
             Self::Release { source, .. } => source.hint(),
             Self::NoRelease { nearest: Some(nearest), .. } => Some(format!("did you mean `{nearest}`?")),
             Self::NoRelease { .. } => Some("`mlreg build` makes one; `mlreg list` shows what is there".to_owned()),

@@ -10,4 +10,4 @@ pub use card::{ModelCard, Quality, QualityError};
 pub use error::PublishError;
 pub use places::{Places, places};
 pub use plan::PublishPlan;
-pub use upload::{check_local, upload};
+pub use upload::{check_present, damage, upload};

@@ -1,56 +1,55 @@
-//! Carries out a publication: the store's blobs are hashed before the first byte is sent and once more on their way; then the release
-//! becomes visible in one step.
+//! Carries out a publication: blobs are sent side by side and hashed on their way; then the release becomes visible in one step.
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::{PublishError, PublishPlan};
 use crate::{
-    manifest::release::Release,
-    remote::{Commit, Remote, Sent},
+    base::Digest,
+    remote::{Commit, Publication, Remote, RemoteError, Sent},
     store::{Store, StoreError},
 };
 
-/// Hashes every blob that would be sent; blocks. Damaged blobs are removed from the store.
+/// Checks that the store has every blob that has to be sent. Their bytes are hashed when they are sent.
 ///
 /// # Errors
-/// `Missing`, `Damaged`, or what the file system says.
-pub fn check_local(store: &Store, plan: &PublishPlan, seen: &dyn Fn(u64)) -> Result<(), PublishError> {
-    let release = format!("{}@{}", plan.package, plan.version);
-    let missing: Vec<_> = plan.missing.iter().filter(|(digest, _)| store.blob_size(digest).is_none()).map(|(digest, _)| *digest).collect();
-    if let Some(first) = missing.first() {
-        return Err(PublishError::Missing { release, first: *first, count: missing.len() });
-    }
-    let mut damaged = Vec::new();
-    for (digest, size) in &plan.missing {
-        match store.blob_verified(digest) {
-            Ok(_) => seen(*size),
-            Err(StoreError::DamagedBlob { .. } | StoreError::MissingBlob { .. }) => damaged.push(*digest),
-            Err(error) => return Err(error.into()),
-        }
-    }
-    match damaged.first() {
-        Some(first) => Err(PublishError::Damaged { release, first: *first, count: damaged.len() }),
+/// [`PublishError::Missing`].
+pub fn check_present(store: &Store, plan: &PublishPlan) -> Result<(), PublishError> {
+    let is_missing = |(digest, _): &(&Digest, &u64)| store.blob_size(digest).is_none();
+    let missing: Vec<Digest> = plan.missing.iter().filter(is_missing).map(|(digest, _)| *digest).collect();
+    match missing.first() {
+        Some(first) => Err(PublishError::Missing { release: name(plan), first: *first, count: missing.len() }),
         None => Ok(()),
     }
 }
 
-/// Sends what the plan says, at most `jobs` blobs at once, and commits the release, whose canonical bytes are `bytes`.
+/// Sends the blobs of a plan, at most `jobs` at once, and commits the release.
 ///
 /// # Errors
 /// What the remote says.
 pub async fn upload(
-    store: &Store,
     remote: &dyn Remote,
-    release: &Release,
-    bytes: &[u8],
+    publication: &Publication,
     plan: &PublishPlan,
     jobs: usize,
     sent: Sent<'_>,
-) -> Result<Commit, PublishError> {
-    let send = |digest| async move {
-        let path = store.blob_path(digest);
-        remote.put(release, digest, &path, sent).await
-    };
+) -> Result<Commit, RemoteError> {
+    let send = |digest| remote.put(publication, digest, sent);
     stream::iter(plan.missing.keys()).map(send).buffer_unordered(jobs.max(1)).try_collect::<()>().await?;
-    Ok(remote.commit(bytes).await?)
+    remote.commit(publication).await
+}
+
+/// The error of a publication. A blob whose bytes were not those of its name is hashed again and removed from the store, so that it is built
+/// or fetched again.
+pub fn damage(store: &Store, plan: &PublishPlan, error: RemoteError) -> PublishError {
+    let RemoteError::WrongContent { expected, .. } = error else { return error.into() };
+    match store.blob_verified(&expected) {
+        Err(StoreError::DamagedBlob { .. } | StoreError::MissingBlob { .. }) => {
+            PublishError::Damaged { release: name(plan), blob: expected }
+        }
+        _ => error.into(),
+    }
+}
+
+fn name(plan: &PublishPlan) -> String {
+    format!("{}@{}", plan.package, plan.version)
 }

@@ -1,4 +1,4 @@
-//! Places that hold bundles without releases, as people uploaded them: what lies there, and the release that some of it makes. Pure.
+//! Collections: bundles that people uploaded without mlreg, and the release that is made of some of them. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,10 +10,10 @@ use crate::{
     manifest::release::{Blob, BundleKind, Delivery, FileEntry, Release, SCHEMA, Variant},
 };
 
-/// Bundles that are found in a tree of files.
+/// The bundles in a tree of files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Collection {
-    /// The name of the package that they make.
+    /// The name of the package made of them.
     pub package: PackageName,
     /// Its one version: `0.0.0+<commit>`.
     pub version: Version,
@@ -26,7 +26,7 @@ pub struct Collection {
 pub struct CollectedBundle {
     /// Its path in the tree.
     pub path: RelativePath,
-    /// What kind of tree it is.
+    /// Its kind.
     pub kind: BundleKind,
     /// Its files by path inside it.
     pub files: BTreeMap<RelativePath, CollectedFile>,
@@ -37,9 +37,9 @@ pub struct CollectedBundle {
 pub struct CollectedFile {
     /// Its length.
     pub size: u64,
-    /// Its sha256, where the place says it.
+    /// Its sha256, where the listing has it.
     pub sha256: Option<Digest>,
-    /// What names its bytes there.
+    /// The id of its bytes at the remote: a sha256 or git's sha1.
     pub id: String,
 }
 
@@ -71,7 +71,7 @@ impl Collection {
         Self { package: package_name(name), version: Version { build, ..Version::new(0, 0, 0) }, bundles }
     }
 
-    /// Identifies what is there.
+    /// The digest of the listing.
     pub fn digest(&self) -> Digest {
         let mut text = format!("{} {}\n", self.package, self.version);
         for bundle in self.bundles.values() {
@@ -82,9 +82,9 @@ impl Collection {
         Digest::of(text.as_bytes())
     }
 
-    /// The release of some bundles. `sha256` tells that of files whose place does not.
+    /// The release with the bundles `ids`. `sha256` has the digests of files, by id, for which the listing has none.
     ///
-    /// A bundle with a file of which nobody knows it is left out.
+    /// A bundle with a file of unknown digest is left out.
     pub fn release(&self, ids: &BTreeSet<String>, sha256: &BTreeMap<String, Digest>) -> Vec<u8> {
         let mut release = Release {
             schema: SCHEMA.to_owned(),
@@ -117,7 +117,7 @@ impl CollectedBundle {
         name.strip_suffix(self.kind.extension()).unwrap_or(name)
     }
 
-    /// Whether every file system can hold its files beside each other.
+    /// Whether every file system can hold its files side by side.
     fn is_placeable(&self) -> bool {
         let mut tree = PathTree::default();
         self.files.keys().all(|path| tree.add(path.as_str(), true).is_ok())
@@ -148,7 +148,7 @@ impl CollectedBundle {
     }
 }
 
-/// The bundle that a file lies in, and its path there, if that is one. The outermost bundle counts.
+/// The outermost bundle that contains a file, and the file's path in it. The inner path is `None` where it is no valid path.
 fn inside_bundle(path: &str) -> Option<(RelativePath, BundleKind, Option<RelativePath>)> {
     let mut ends = path.match_indices('/').map(|(at, _)| at);
     let end = ends.find(|end| is_folder_kind(kind_of(&path[..*end])))?;
@@ -164,7 +164,7 @@ fn is_folder_kind(kind: BundleKind) -> bool {
     matches!(kind, BundleKind::MlPackage | BundleKind::MlModelC | BundleKind::AiModel)
 }
 
-/// A name by the rules of packages, as close as they allow.
+/// The valid package name closest to `text`.
 fn package_name(text: &str) -> PackageName {
     let lower = text.to_lowercase();
     let mut name: String = lower.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '_' | '.') { c } else { '-' }).collect();

@@ -1,7 +1,7 @@
 //! The derived documents of a registry: the catalogue of packages and a package's index of versions.
 //!
-//! Both are JSON with sorted keys and a `schema` field that is looked at before anything else. Nothing in them is new information:
-//! they can be rebuilt from the release manifests.
+//! Both are JSON with sorted keys and a `schema` field that is checked first. They hold no information of their own and can be rebuilt from
+//! the release manifests.
 
 use std::collections::BTreeMap;
 
@@ -49,12 +49,12 @@ pub struct PackageIndex {
 pub struct IndexEntry {
     /// The sha256 of the release manifest.
     pub release: Digest,
-    /// The length of the release manifest in bytes; 0 where nobody knows it before it is made, as of a collection.
+    /// The length of the release manifest in bytes; 0 where it is not known yet, as for a collection.
     pub size: u64,
 }
 
 impl Catalogue {
-    /// A catalogue of nothing.
+    /// A catalogue without packages.
     pub fn empty() -> Self {
         Self { packages: BTreeMap::new(), schema: CATALOGUE_SCHEMA.to_owned() }
     }
@@ -73,7 +73,7 @@ impl PackageIndex {
     }
 }
 
-/// Why bytes are not the document that was expected.
+/// Bytes that are not the expected document.
 #[derive(Debug, thiserror::Error)]
 pub enum DocumentError {
     /// Not JSON, or not of the right form.
@@ -107,7 +107,7 @@ pub enum DocumentError {
         /// The package that it names.
         found: PackageName,
     },
-    /// A release that is not the one its place says.
+    /// A release of another version than its path says.
     #[error("it belongs to the version `{found}`, expected `{expected}`")]
     Version {
         /// The version that its place says.
@@ -118,7 +118,7 @@ pub enum DocumentError {
 }
 
 impl DocumentError {
-    /// Whether the document has the right kind of schema, only of a later number.
+    /// Whether the schema is the expected one with a higher number.
     pub fn is_newer(&self) -> bool {
         let Self::Schema { expected, found } = self else { return false };
         let split = |text: &str| text.rsplit_once('/').and_then(|(kind, number)| Some((kind.to_owned(), number.parse::<u32>().ok()?)));

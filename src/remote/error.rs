@@ -17,12 +17,6 @@ pub enum RemoteError {
         /// The remote.
         url: String,
     },
-    /// No implementation for an address.
-    #[error("`{url}` is of a kind that this mlreg does not support")]
-    Unsupported {
-        /// The remote.
-        url: String,
-    },
     /// A document or blob that is not there.
     #[error("`{url}` does not exist")]
     NotFound {
@@ -36,10 +30,10 @@ pub enum RemoteError {
         url: String,
     },
     /// Publishing into a folder that holds something else.
-    #[error("`{}` is not a registry and not empty: it has `{entry}`", path.display())]
+    #[error("`{url}` is not a registry and not empty: it has `{entry}`")]
     ForeignFolder {
         /// The folder.
-        path: PathBuf,
+        url: String,
         /// One of its entries.
         entry: String,
     },
@@ -253,6 +247,20 @@ pub enum RemoteError {
         /// How many.
         count: usize,
     },
+    /// A document that was changed since it was read.
+    #[error("`{url}` was changed since it was read")]
+    DocumentChanged {
+        /// The document.
+        url: String,
+    },
+    /// A document of a kind that never changes.
+    #[error("`{url}` cannot be replaced: documents of the kind `{kind}` never change")]
+    ImmutableDocument {
+        /// The document.
+        url: String,
+        /// The word of its kind.
+        kind: &'static str,
+    },
     /// A version that exists with other content.
     #[error("`{release}` exists with other content: sha256:{existing}, not sha256:{offered}")]
     VersionExists {
@@ -265,19 +273,19 @@ pub enum RemoteError {
     },
 }
 
-/// Whether it helps to ask again.
+/// Whether another attempt may succeed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Retry {
     /// The answer would be the same.
     Never,
-    /// The bytes may have been damaged on their way, or may lie damaged at the remote: one more try tells.
+    /// The bytes were damaged on their way or are damaged at the remote; one more attempt decides which.
     Once,
-    /// The cause may pass.
+    /// The cause is temporary.
     Later,
 }
 
 impl RemoteError {
-    /// Whether the same request may succeed when it is made again.
+    /// Whether the same request may succeed if it is repeated.
     pub fn retry(&self) -> Retry {
         match self {
             Self::Unreachable { source, .. } if is_tls(source) => Retry::Never,
@@ -289,7 +297,7 @@ impl RemoteError {
         }
     }
 
-    /// How long the remote asks to wait before the next request.
+    /// The wait before the next request that the remote asks for.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Status { retry_after, .. } => *retry_after,
@@ -319,6 +327,7 @@ impl RemoteError {
             Self::WrongSize { .. } | Self::WrongDigest { .. } => {
                 "the file at the remote is damaged: publish the release again, or use a mirror"
             }
+            Self::DocumentChanged { .. } => "read the document again, and repeat the change",
             Self::Changed { .. } => "discard what was read of this range and read it again",
             _ => return None,
         };

@@ -9,7 +9,7 @@ use std::{
 
 use serde::Serialize;
 
-use super::{Context, Error, PackageRequest, bundles, publish};
+use super::{Context, Error, PackageRequest, bundles, releases};
 use crate::{
     base::{AtomicFile, PackageName, remove_left_behind},
     codegen::{self, CodegenError, SwiftOptions},
@@ -89,7 +89,7 @@ impl CodegenWriteError {
 /// # Errors
 /// When there is no such release, nothing in it that Core ML can load, or a file cannot be written; `Taken`, and then nothing was written.
 pub fn swift(context: &Context, options: &CodegenOptions) -> Result<CodegenReport, Error> {
-    let release = publish::find_release(context, &options.request)?;
+    let release = releases::find(context, &options.request)?.release;
     let (ends, warnings) = end_tokens(context, &release);
     let sources = codegen::swift(&release, &SwiftOptions { name: options.name.clone(), ends }).map_err(CodegenWriteError::from)?;
     let folder = context.directory().join(&options.out);

@@ -10,8 +10,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::{Error, Progress, Silent};
 use crate::{
-    base::RemoteUrl,
-    remote::{self, Publication, Remote, RemoteError, RemoteOptions},
+    remote::{self, Remote, RemoteError, RemoteOptions, RemoteUrl},
     store::Store,
 };
 
@@ -85,20 +84,17 @@ impl Context {
         remote::open(url, &self.remote_options)
     }
 
-    /// Opens a repository to publish something into it.
+    /// Opens a remote to publish releases. Nothing is asked of it yet.
     ///
     /// # Errors
     /// Where its client cannot be set up.
-    pub fn publishing(&self, url: &RemoteUrl, publication: Arc<Publication>) -> Result<Arc<dyn Remote>, RemoteError> {
-        let mut options = self.remote_options.clone();
-        options.hub.publication = Some(publication);
-        remote::open(url, &options)
+    pub fn remote_to_publish(&self, url: &RemoteUrl) -> Result<Arc<dyn Remote>, RemoteError> {
+        remote::open_to_publish(url, &self.remote_options)
     }
 
-    /// The remotes that may be asked: all but the Hub where its clients are told to stay offline.
+    /// The remotes to which the options permit requests: not the Hub where its clients are told to stay offline.
     pub(super) fn reachable<'a>(&self, urls: impl IntoIterator<Item = &'a RemoteUrl>) -> Vec<RemoteUrl> {
-        let is_off = |url: &RemoteUrl| matches!(url, RemoteUrl::Hub(_)) && self.remote_options.hub.offline;
-        urls.into_iter().filter(|url| !is_off(url)).cloned().collect()
+        urls.into_iter().filter(|url| url.is_reachable(&self.remote_options)).cloned().collect()
     }
 
     /// Runs a future to its end, on a runtime that the first call starts.

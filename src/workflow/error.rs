@@ -261,7 +261,6 @@ impl ErrorKind {
         use RemoteError as E;
         match error {
             E::ReadOnly { .. }
-            | E::Unsupported { .. }
             | E::NotARegistry { .. }
             | E::ForeignFolder { .. }
             | E::InvalidRelease { .. }

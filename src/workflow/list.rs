@@ -6,10 +6,10 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
-use super::{Context, Error, show::ShowError};
+use super::{Context, Error, releases::resolve, show::ShowError};
 use crate::{
-    base::{Digest, PackageName, RemoteUrl, Timestamp},
-    remote::{Remote, RemoteError},
+    base::{Digest, PackageName, Timestamp},
+    remote::{Remote, RemoteError, RemoteUrl},
     store::Origin,
 };
 
@@ -117,15 +117,15 @@ fn size(manifest: &[u8]) -> Option<u64> {
 /// Every package of the remote, and what was asked for. Release manifests are read for packages that were named.
 async fn at_remote(remote: &dyn Remote, options: &ListOptions, jobs: usize) -> Result<(Vec<PackageName>, Vec<ListedPackage>), RemoteError> {
     let is_detailed = !options.packages.is_empty();
-    let version = |package: PackageName, version: Version, release: Digest| async move {
+    let version = |package: PackageName, version: Version| async move {
+        let release = resolve(remote, &package, &version).await?.release;
         let bytes = if is_detailed { size(&remote.release(&package, &version, &release).await?) } else { None };
         Ok::<_, RemoteError>(ListedVersion { version, release, bytes, added: None, origin: None })
     };
     let one = |package: PackageName| async move {
-        let index = remote.index(&package).await?;
-        let entries = index.into_iter().flat_map(|index| index.versions.into_iter().rev());
-        let versions = entries.map(|(number, entry)| version(package.clone(), number, entry.release));
-        let versions = stream::iter(versions.collect::<Vec<_>>()).buffered(jobs).try_collect().await?;
+        let newest_first = remote.versions(&package).await?.unwrap_or_default().into_iter().rev();
+        let versions: Vec<_> = newest_first.map(|number| version(package.clone(), number)).collect();
+        let versions = stream::iter(versions).buffered(jobs).try_collect().await?;
         Ok::<_, RemoteError>(ListedPackage { package, versions })
     };
     let known = remote.packages().await?;

@@ -19,6 +19,7 @@ pub mod list;
 pub mod pin;
 mod progress;
 pub mod publish;
+mod releases;
 pub mod rm;
 pub mod run;
 pub mod show;

@@ -1,4 +1,4 @@
-//! `publish`: a release of the store becomes one of a remote. Blobs first, then the version, so that nobody sees half a release.
+//! `publish`: copies a release from the store to a remote. Blobs come first, then the version, so that no reader sees half a release.
 
 use std::{
     collections::BTreeSet,
@@ -12,13 +12,14 @@ use serde::Serialize;
 use super::{
     Amount, Context, Error, PackageRequest,
     build::{BuildOptions, build},
+    releases::{self, StoredRelease},
 };
 use crate::{
-    base::{Digest, PackageName, RelativePath, RemoteUrl},
+    base::{Digest, PackageName, RelativePath},
     fetch::Layout,
-    manifest::{breaking_changes, may_break, nearest, release::Release},
-    publish::{ModelCard, Places, PublishError, PublishPlan, Quality, QualityError, check_local, places, upload},
-    remote::{BlobFiles, Commit, Publication, Remote, RemoteError},
+    manifest::{breaking_changes, may_break, release::Release},
+    publish::{ModelCard, Places, PublishError, PublishPlan, Quality, QualityError, check_present, damage, places, upload},
+    remote::{BlobFiles, Commit, Publication, PublicationParts, Remote, RemoteError, RemoteUrl},
     store::{Origin, Store},
 };
 
@@ -112,58 +113,81 @@ pub fn publish(context: &Context, options: &PublishOptions) -> Result<PublishRep
         PublishSubject::Package(request) => request.clone(),
         PublishSubject::Manifest(path) => built(context, path)?,
     };
-    let (bytes, release) = find_named(context, &request)?;
-    let publication = publication(context, options, &release, Digest::of(&bytes))?;
-    let remote = match &publication {
-        Some(publication) => context.publishing(&options.to, publication.clone())?,
-        None => context.remote(&options.to)?,
-    };
-    let (plan, is_known) = context.block_on(plan(remote.as_ref(), &release, &bytes))??;
-    let breaking = if is_known { Vec::new() } else { gate(context, options, remote.as_ref(), &release)? };
-    let report = |status, plan| PublishReport { breaking, ..report(options, publication.as_deref(), status, plan) };
+    let stored = releases::find_build(context, &request)?;
+    let remote = context.remote_to_publish(&options.to)?;
+    let publication = publication(context, options, remote.publication_parts(), stored)?;
+    let (plan, is_known) = context.block_on(plan(remote.as_ref(), &publication))??;
+    let breaking = if is_known { Vec::new() } else { gate(context, options, remote.as_ref(), publication.release())? };
+    let files = if remote.publication_parts().layout { files(&publication, &plan) } else { Vec::new() };
+    let report = |status, plan| PublishReport { breaking, files, ..report(options, status, plan) };
     if options.dry_run {
         return Ok(report(PublishStatus::DryRun, plan));
     }
     if plan.is_there {
-        remember(context, options, &release, &bytes)?;
+        remember(context, options, &publication)?;
         return Ok(report(PublishStatus::AlreadyThere, plan));
     }
-    let _guard = context.store().writing()?;
-    let name = format!("{}@{}", release.package, release.version);
-    let checking = context.progress().begin(&format!("checking {name}"), Amount::Bytes(plan.upload_bytes()));
-    check_local(context.store(), &plan, &|bytes| checking.advance(bytes))?;
-    checking.finish(&format!("checked {} blobs", plan.missing.len()));
-    let sending = context.progress().begin(&format!("publishing {name}"), Amount::Bytes(plan.upload_bytes()));
-    let jobs = context.remote_options().jobs;
-    let sent = |bytes| sending.advance(bytes);
-    let commit = context.block_on(upload(context.store(), remote.as_ref(), &release, &bytes, &plan, jobs, &sent))??;
-    sending.finish(&format!("sent {} blobs", plan.missing.len()));
-    remember(context, options, &release, &bytes)?;
+    let commit = send(context, remote.as_ref(), &publication, &plan)?;
+    remember(context, options, &publication)?;
     let status = if commit == Commit::New { PublishStatus::New } else { PublishStatus::AlreadyThere };
     Ok(report(status, plan))
 }
 
-/// How the release is to look, where the remote is a repository that people browse.
-fn publication(context: &Context, options: &PublishOptions, release: &Release, digest: Digest) -> Result<Option<Arc<Publication>>, Error> {
-    let RemoteUrl::Hub(url) = &options.to else {
-        let is_for_card = !options.evaluations.is_empty();
-        return if is_for_card { Err(PublishError::NoCard { url: options.to.to_string() }.into()) } else { Ok(None) };
-    };
-    let mut quality = Vec::new();
-    for path in &options.evaluations {
-        let text = std::fs::read_to_string(context.directory().join(path));
-        let text = text.map_err(|source| PublishError::from(QualityError::Read { path: path.clone(), source }))?;
-        quality.push(Quality::parse(path.clone(), &text, digest).map_err(PublishError::from)?);
+/// Sends the blobs of a plan, and commits the release.
+fn send(context: &Context, remote: &dyn Remote, publication: &Publication, plan: &PublishPlan) -> Result<Commit, Error> {
+    let _guard = context.store().writing()?;
+    check_present(context.store(), plan)?;
+    let title = format!("publishing {}@{}", plan.package, plan.version);
+    let sending = context.progress().begin(&title, Amount::Bytes(plan.upload_bytes()));
+    let jobs = context.remote_options().jobs;
+    let commit = context.block_on(upload(remote, publication, plan, jobs, &|bytes| sending.advance(bytes)))?;
+    let commit = commit.map_err(|error| damage(context.store(), plan, error))?;
+    sending.finish(&format!("sent {} blobs", plan.missing.len()));
+    Ok(commit)
+}
+
+/// How the release is published, as far as the remote takes part in it.
+fn publication(context: &Context, options: &PublishOptions, parts: PublicationParts, stored: StoredRelease) -> Result<Publication, Error> {
+    check_options(options, parts)?;
+    let StoredRelease { manifest, release } = stored;
+    let digest = Digest::of(&manifest);
+    let mut publication = Publication::new(manifest, Arc::new(context.store().clone()))?;
+    publication.message = options.message.clone();
+    publication.public = options.public;
+    if parts.layout {
+        let Places { blobs, documents } = places(&release, digest, options.layout)?;
+        publication.places = blobs;
+        publication.documents = documents;
     }
-    let Places { blobs, documents } = places(release, digest, options.layout)?;
-    Ok(Some(Arc::new(Publication {
-        public: options.public,
-        message: options.message.clone(),
-        places: blobs,
-        documents,
-        card: Arc::new(ModelCard::new(url.repository(), release, options.layout, &quality)),
-        blobs: Arc::new(context.store().clone()),
-    })))
+    if parts.card {
+        let quality = read_quality(context, options, digest)?;
+        publication.card = Some(Arc::new(ModelCard::new(&release, options.layout, quality)));
+    }
+    Ok(publication)
+}
+
+/// Refuses options of which the remote makes no use.
+fn check_options(options: &PublishOptions, parts: PublicationParts) -> Result<(), PublishError> {
+    let uses = [
+        (!options.evaluations.is_empty() && !parts.card, "--eval", "model cards"),
+        (options.message.is_some() && !parts.message, "--message", "commit histories"),
+        (options.public && !parts.visibility, "--public", "new repositories"),
+        (options.layout == Layout::Shared && !parts.layout, "--layout shared", "files that people browse"),
+    ];
+    match uses.into_iter().find(|(is_unused, ..)| *is_unused) {
+        Some((_, option, purpose)) => Err(PublishError::UnusedOption { option, purpose, url: options.to.to_string() }),
+        None => Ok(()),
+    }
+}
+
+/// The documents of `mlreg eval --json` for the card.
+fn read_quality(context: &Context, options: &PublishOptions, release: Digest) -> Result<Vec<Quality>, PublishError> {
+    let read = |path: &PathBuf| {
+        let text = std::fs::read_to_string(context.directory().join(path));
+        let text = text.map_err(|source| QualityError::Read { path: path.clone(), source })?;
+        Ok(Quality::parse(path.clone(), &text, release)?)
+    };
+    options.evaluations.iter().map(read).collect()
 }
 
 /// Builds a manifest and names the release that it became.
@@ -192,15 +216,16 @@ fn gate(context: &Context, options: &PublishOptions, remote: &dyn Remote, releas
 /// The highest version of the remote below this one, pre-releases aside, and its manifest.
 async fn previous(context: &Context, remote: &dyn Remote, release: &Release) -> Result<Option<(Version, Vec<u8>)>, RemoteError> {
     let package = &release.package;
-    let Some(index) = remote.index(package).await? else { return Ok(None) };
-    let before = index.versions.iter().filter(|(version, _)| **version < release.version && version.pre.is_empty());
-    let Some((version, entry)) = before.max_by_key(|(version, _)| *version) else { return Ok(None) };
-    let here = context.store().release(package, version).ok().flatten().filter(|(digest, _)| *digest == entry.release);
+    let Some(versions) = remote.versions(package).await? else { return Ok(None) };
+    let mut before = versions.into_iter().rev().filter(|version| *version < release.version && version.pre.is_empty());
+    let Some(version) = before.next() else { return Ok(None) };
+    let digest = releases::resolve(remote, package, &version).await?.release;
+    let here = context.store().release(package, &version).ok().flatten().filter(|(found, _)| *found == digest);
     let bytes = match here {
         Some((_, bytes)) => bytes,
-        None => remote.release(package, version, &entry.release).await?,
+        None => remote.release(package, &version, &digest).await?,
     };
-    Ok(Some((version.clone(), bytes)))
+    Ok(Some((version, bytes)))
 }
 
 impl BlobFiles for Store {
@@ -209,51 +234,19 @@ impl BlobFiles for Store {
     }
 }
 
-/// The release of the store that a request means: its manifest's bytes, and what they say.
-pub(super) fn find(context: &Context, request: &PackageRequest) -> Result<(Vec<u8>, Release), Error> {
-    let store = context.store();
-    let versions = store.releases(&request.package)?;
-    let known = if versions.is_empty() { store.packages()? } else { Vec::new() };
-    let none = || {
-        let nearest = nearest(request.package.as_str(), known.iter().map(PackageName::as_str), 1).first().map(|&name| name.to_owned());
-        PublishError::NoRelease { package: request.package.clone(), requirement: request.requirement.clone(), nearest }
-    };
-    let version = request.highest(&versions).ok_or_else(none)?;
-    let (_, bytes) = store.release(&request.package, version)?.ok_or_else(none)?;
-    let wrong = |source| PublishError::Release { release: format!("{}@{version}", request.package), source };
-    let release = Release::parse(&bytes).map_err(wrong)?;
-    Ok((bytes, release))
-}
-
-/// As [`find`], where a version that was named means one release: of several builds of it, none is guessed.
-fn find_named(context: &Context, request: &PackageRequest) -> Result<(Vec<u8>, Release), Error> {
-    let mut builds = context.store().releases(&request.package)?;
-    builds.retain(|version| request.requirement.matches(version));
-    if request.requirement.is_exact() && builds.len() > 1 && builds.iter().all(|version| !version.build.is_empty()) {
-        let (package, requirement) = (request.package.clone(), request.requirement.clone());
-        return Err(PublishError::SeveralBuilds { package, requirement, versions: builds }.into());
-    }
-    find(context, request)
-}
-
-/// The release of the store that a request means.
-pub(super) fn find_release(context: &Context, request: &PackageRequest) -> Result<Release, Error> {
-    find(context, request).map(|(_, release)| release)
-}
-
 /// What has to be done, and whether the remote knows the release already.
-async fn plan(remote: &dyn Remote, release: &Release, bytes: &[u8]) -> Result<(PublishPlan, bool), RemoteError> {
-    let offered = Digest::of(bytes);
-    let index = remote.index(&release.package).await?;
-    let existing = index.and_then(|index| index.versions.get(&release.version).map(|entry| entry.release));
+async fn plan(remote: &dyn Remote, publication: &Publication) -> Result<(PublishPlan, bool), RemoteError> {
+    let (release, offered) = (publication.release(), publication.digest());
+    let existing = remote.resolve(&release.package, &release.version).await?.map(|entry| entry.release);
+    let plan = |is_there, missing: &[Digest]| PublishPlan::new(release, publication.manifest(), is_there, missing);
     match existing {
         Some(existing) if existing != offered => {
             let release = format!("{}@{}", release.package, release.version);
             Err(RemoteError::VersionExists { release, existing, offered })
         }
-        Some(_) if is_announced(remote, release).await? => Ok((PublishPlan::new(release, bytes, true, &[]), true)),
-        // A publication that broke off in its last step is ended by the next one.
-        existing => Ok((PublishPlan::new(release, bytes, false, &remote.missing(release).await?), existing.is_some())),
+        Some(_) if is_announced(remote, release).await? => Ok((plan(true, &[]), true)),
+        // The next publication completes one that broke off in its last step.
+        existing => Ok((plan(false, &remote.missing(publication).await?), existing.is_some())),
     }
 }
 
@@ -279,13 +272,13 @@ fn written<T>(document: Result<T, RemoteError>) -> Result<Option<T>, RemoteError
     }
 }
 
-/// Notes that the remote has the release.
-fn remember(context: &Context, options: &PublishOptions, release: &Release, bytes: &[u8]) -> Result<(), Error> {
-    let store = context.store();
+/// Notes in the store that the remote has the release.
+fn remember(context: &Context, options: &PublishOptions, publication: &Publication) -> Result<(), Error> {
+    let (store, release) = (context.store(), publication.release());
     let remotes = BTreeSet::from([options.to.to_string()]);
     let built = store.release_origin(&release.package, &release.version)?.is_none_or(|origin| origin.is_built());
     let origin = if built { Origin::Built { published_to: remotes } } else { Origin::Fetched { from: remotes } };
-    store.put_release(bytes, origin)?;
+    store.put_release(publication.manifest(), origin)?;
     Ok(())
 }
 
@@ -301,9 +294,9 @@ fn files(publication: &Publication, plan: &PublishPlan) -> Vec<PublishedFile> {
     publication.places.iter().map(file).collect()
 }
 
-fn report(options: &PublishOptions, publication: Option<&Publication>, status: PublishStatus, plan: PublishPlan) -> PublishReport {
+fn report(options: &PublishOptions, status: PublishStatus, plan: PublishPlan) -> PublishReport {
     PublishReport {
-        files: publication.map_or_else(Vec::new, |publication| files(publication, &plan)),
+        files: Vec::new(),
         package: plan.package.clone(),
         version: plan.version.clone(),
         release: plan.release,

@@ -1,4 +1,4 @@
-//! `rm`: deletes releases from the store. Their blobs go with the next `gc`, unless another release has them.
+//! `rm`: deletes releases from the store. The next `gc` deletes their blobs, unless another release has them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -103,7 +103,7 @@ pub enum RmError {
         /// The versions that there are.
         known: Vec<Version>,
     },
-    /// A release that somebody needs.
+    /// A release that a folder or a pin holds.
     #[error("`{package}@{version}` is in use: {}", holders.iter().map(Holder::to_string).collect::<Vec<_>>().join("; "))]
     Held {
         /// The package.
@@ -191,7 +191,7 @@ fn look(store: &Store, package: &PackageName, version: &Version) -> Result<Remov
     Ok(RemovedRelease { package, version, release, built: origin.is_built(), remotes })
 }
 
-/// Makes sure that nobody needs the release.
+/// Checks that no folder and no pin holds the release.
 fn free(store: &Store, release: &RemovedRelease) -> Result<(), Error> {
     let placements = store.placements()?.into_iter();
     let placed = placements.filter(|placement| placement.releases.contains(&release.release) && placement.folder.is_dir());

@@ -5,15 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use semver::Version;
 use serde::Serialize;
 
-use super::{Context, Error, ErrorKind, PackageRequest};
+use super::{Context, Error, ErrorKind, PackageRequest, releases::resolve};
 use crate::{
-    base::{Digest, PackageName, RemoteUrl, Tag, Target},
+    base::{Digest, PackageName, Tag, Target},
     contract::Interface,
     fetch::FetchError,
     manifest::{
         ReleaseError, nearest,
         release::{BundleKind, Compiled, Delivery, Release, Source, Variant},
     },
+    remote::RemoteUrl,
 };
 
 /// What to show.
@@ -174,14 +175,14 @@ pub fn show(context: &Context, options: &ShowOptions) -> Result<ShowReport, Erro
 }
 
 /// A release manifest and where it was found.
-struct Found {
+struct FoundManifest {
     source: String,
     version: Version,
     digest: Digest,
     bytes: Vec<u8>,
 }
 
-fn find_in_store(context: &Context, request: &PackageRequest) -> Result<Found, Error> {
+fn find_in_store(context: &Context, request: &PackageRequest) -> Result<FoundManifest, Error> {
     let store = context.store();
     let source = store.home().display().to_string();
     let no_package = || Ok::<_, Error>(ShowError::no_package(&request.package, &source, &store.packages()?));
@@ -192,25 +193,22 @@ fn find_in_store(context: &Context, request: &PackageRequest) -> Result<Found, E
     let version = choose(request, &source, &versions)?;
     // A release may have gone since its folder was listed.
     let Some((digest, bytes)) = store.release(&request.package, &version)? else { return Err(no_package()?.into()) };
-    Ok(Found { source, version, digest, bytes })
+    Ok(FoundManifest { source, version, digest, bytes })
 }
 
-async fn find_at_remote(context: &Context, url: &RemoteUrl, request: &PackageRequest) -> Result<Found, Error> {
+async fn find_at_remote(context: &Context, url: &RemoteUrl, request: &PackageRequest) -> Result<FoundManifest, Error> {
     let remote = context.remote(url)?;
     let source = url.to_string();
-    let versions: BTreeMap<Version, Digest> = match remote.index(&request.package).await? {
-        Some(index) => index.versions.into_iter().map(|(version, entry)| (version, entry.release)).collect(),
-        None => BTreeMap::new(),
-    };
+    let versions: Vec<Version> = remote.versions(&request.package).await?.unwrap_or_default().into_iter().collect();
     if versions.is_empty() {
         // Names are a help; that the remote cannot list them is no reason to hide what is wrong.
         let known = remote.packages().await.unwrap_or_default();
         return Err(ShowError::no_package(&request.package, &source, &known).into());
     }
-    let version = choose(request, &source, &versions.keys().cloned().collect::<Vec<_>>())?;
-    let digest = versions[&version];
+    let version = choose(request, &source, &versions)?;
+    let digest = resolve(remote.as_ref(), &request.package, &version).await?.release;
     let bytes = remote.release(&request.package, &version, &digest).await?;
-    Ok(Found { source, version, digest, bytes })
+    Ok(FoundManifest { source, version, digest, bytes })
 }
 
 fn choose(request: &PackageRequest, source: &str, versions: &[Version]) -> Result<Version, ShowError> {
@@ -218,7 +216,7 @@ fn choose(request: &PackageRequest, source: &str, versions: &[Version]) -> Resul
     request.highest(versions).cloned().ok_or_else(none)
 }
 
-fn report(found: Found, release: Release) -> ShowReport {
+fn report(found: FoundManifest, release: Release) -> ShowReport {
     let mut users: BTreeMap<Digest, usize> = BTreeMap::new();
     for variant in &release.variants {
         for digest in blobs_of(variant).keys() {

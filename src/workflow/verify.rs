@@ -15,12 +15,15 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use semver::Version;
 use serde::Serialize;
 
-use super::{Amount, Context, Error, PackageRequest, publish};
+use super::{
+    Amount, Context, Error, PackageRequest,
+    releases::{self, StoredRelease},
+};
 use crate::{
-    base::{BlobHasher, ByteRange, Digest, FolderError, HashedBytes, PackageName, RemoteUrl},
+    base::{BlobHasher, ByteRange, Digest, FolderError, HashedBytes, PackageName},
     fetch::{distrust, is_placed, verify_placed},
     manifest::release::{Blob, Release},
-    remote::{CatalogueEntry, IndexEntry, Remote, RemoteError, is_registry},
+    remote::{CatalogueEntry, IndexEntry, PackageIndex, Remote, RemoteError, RemoteUrl, is_registry},
     store::Store,
 };
 
@@ -114,7 +117,7 @@ pub fn verify(context: &Context, options: &VerifyOptions) -> Result<VerifyReport
         VerifySubject::Package(request) => verify_package(context, request)?,
         VerifySubject::Folder(path) => {
             let path = context.directory().join(path);
-            if is_registry(&path) { verify_remote(context, &RemoteUrl::Folder(path))? } else { verify_folder(context, &path)? }
+            if is_registry(&path) { verify_remote(context, &RemoteUrl::folder(path))? } else { verify_folder(context, &path)? }
         }
         VerifySubject::Remote(url) => verify_remote(context, url)?,
     };
@@ -193,7 +196,7 @@ fn verify_store(context: &Context) -> Result<VerifyReport, Error> {
 }
 
 fn verify_package(context: &Context, request: &PackageRequest) -> Result<VerifyReport, Error> {
-    let (_, release) = publish::find(context, request)?;
+    let StoredRelease { release, .. } = releases::find(context, request)?;
     let store = context.store();
     let built = store.release_origin(&release.package, &release.version)?.is_none_or(|origin| origin.is_built());
     let name = format!("{}@{}", release.package, release.version);
@@ -316,9 +319,11 @@ async fn read_documents(remote: &dyn Remote, report: &mut VerifyReport) -> Resul
     let mut listed = Vec::new();
     for package in packages {
         let written = report.sound(remote.written_index(&package).await)?.flatten();
-        let derived = remote.index(&package).await;
         // Damage was reported just now; some remotes know the versions all the same.
-        let Some(index) = written.or_else(|| derived.ok().flatten()) else { continue };
+        let index = match written {
+            Some(index) => index,
+            None => derived_index(remote, &package).await.unwrap_or_else(|_| PackageIndex::empty(package.clone())),
+        };
         if let (Some(Some(catalogue)), Some(latest)) = (&catalogue, index.latest()) {
             let expected = CatalogueEntry { latest: latest.clone(), versions: index.versions.len() as u64 };
             let found = catalogue.packages.get(&package);
@@ -331,6 +336,16 @@ async fn read_documents(remote: &dyn Remote, report: &mut VerifyReport) -> Resul
         listed.extend(index.versions.into_iter().map(|(version, entry)| Listed { package: package.clone(), version, entry }));
     }
     Ok(listed)
+}
+
+/// The index of a package as the remote's answers make it.
+async fn derived_index(remote: &dyn Remote, package: &PackageName) -> Result<PackageIndex, RemoteError> {
+    let mut index = PackageIndex::empty(package.clone());
+    for version in remote.versions(package).await?.unwrap_or_default() {
+        let entry = releases::resolve(remote, package, &version).await?;
+        index.versions.insert(version, entry);
+    }
+    Ok(index)
 }
 
 async fn read_release(remote: &dyn Remote, listed: &Listed) -> Result<Result<Release, VerifyFinding>, RemoteError> {

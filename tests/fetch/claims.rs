@@ -3,7 +3,8 @@
 use std::fs;
 
 use mlreg::{
-    base::{Blake3, Digest, RemoteUrl, Target::Ios18, limits},
+    base::{Blake3, Digest, Target::Ios18, limits},
+    remote::RemoteUrl,
     workflow::{ErrorKind, verify::VerifySubject},
 };
 use serde_json::Value;
@@ -29,7 +30,7 @@ fn liar(size: u64) -> (Scene, Client) {
         fs::remove_file(folder.join(name)).unwrap();
         fs::write(folder.join(name), bytes).unwrap();
     }
-    let client = Client::new(&scene.path("client"), RemoteUrl::Folder(scene.registry()));
+    let client = Client::new(&scene.path("client"), RemoteUrl::folder(scene.registry()));
     (scene, client)
 }
 
@@ -58,7 +59,7 @@ fn what_no_file_has_is_no_release() {
         let (scene, client) = liar(size);
         let (kind, said) = client.refusal(|_| ());
         assert!(kind == ErrorKind::Verification && said.contains(&format!("has {size} bytes")), "{said}");
-        let report = client.verify(VerifySubject::Remote(RemoteUrl::Folder(scene.registry())));
+        let report = client.verify(VerifySubject::Remote(RemoteUrl::folder(scene.registry())));
         assert_eq!(report.findings.iter().map(|it| it.problem.as_str()).collect::<Vec<_>>(), ["invalid-release"]);
     }
 }
@@ -75,6 +76,6 @@ fn what_is_not_asked_for_costs_nothing() {
         (options.dry_run, options.out, options.variants) = (true, "Other".into(), vec![VARIANT.to_owned()]);
     });
     assert!(kind == ErrorKind::Verification && said.contains("more than any machine holds"), "{said}");
-    let report = client.verify(VerifySubject::Remote(RemoteUrl::Folder(scene.registry())));
+    let report = client.verify(VerifySubject::Remote(RemoteUrl::folder(scene.registry())));
     assert_eq!(report.findings.iter().map(|it| it.problem.as_str()).collect::<Vec<_>>(), ["wrong-size"]);
 }

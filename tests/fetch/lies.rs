@@ -4,8 +4,9 @@
 use std::{fs, path::PathBuf};
 
 use mlreg::{
-    base::{Blake3, Digest, RemoteUrl, Target::Ios18},
+    base::{Blake3, Digest, Target::Ios18},
     manifest::release::Release,
+    remote::RemoteUrl,
     workflow::ErrorKind,
 };
 
@@ -52,7 +53,7 @@ impl Lie {
     }
 
     fn client(&self, name: &str, registry: &Scene) -> Client {
-        Client::new(&self.scene.path(name), RemoteUrl::Folder(registry.registry()))
+        Client::new(&self.scene.path(name), RemoteUrl::folder(registry.registry()))
     }
 
     /// The client is refused, and has what it had.
@@ -85,7 +86,7 @@ fn a_release_that_contradicts_itself_is_refused_whatever_is_served() {
             let mut client = lie.client("client", &lie.liar);
             lie.is_refused(&client);
             assert!(client.store().packages().unwrap().is_empty(), "a release that cannot be had is not kept");
-            client.url = RemoteUrl::Folder(lie.scene.registry());
+            client.url = RemoteUrl::folder(lie.scene.registry());
             client.fetch(|_| ());
             lie.is_over(&client);
         }
@@ -98,7 +99,7 @@ fn a_release_that_contradicts_what_is_here_is_refused() {
         let lie = Lie::new(length, true);
         let mut client = lie.client("client", &lie.scene);
         client.fetch(|_| ());
-        client.url = RemoteUrl::Folder(lie.liar.registry());
+        client.url = RemoteUrl::folder(lie.liar.registry());
         lie.is_refused(&client);
         // Elsewhere on the same machine, too.
         let truth = client.root.clone();

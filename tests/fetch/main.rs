@@ -29,10 +29,10 @@ use std::{
 
 use http_server::HttpServer;
 use mlreg::{
-    base::{ByteRange, Digest, RemoteUrl, Target},
+    base::{ByteRange, Digest, Target},
     fetch::Layout,
     manifest::release::{BundleKind, Delivery, FileEntry, Release, TensorLabel, Variant},
-    remote::RemoteOptions,
+    remote::{RemoteOptions, RemoteUrl},
     store::{Cut, Origin, Segmentation, Store},
     workflow::{
         Context, Error, ErrorKind,
@@ -252,7 +252,7 @@ impl Scene {
         let subject = PublishSubject::Package(format!("tae@{version}").parse().unwrap());
         PublishOptions {
             subject,
-            to: RemoteUrl::Folder(self.registry()),
+            to: RemoteUrl::folder(self.registry()),
             allow_breaking: true,
             dry_run: false,
             message: None,

@@ -3,7 +3,8 @@
 use std::fs;
 
 use mlreg::{
-    base::{Digest, RemoteUrl, Target::Ios18},
+    base::{Digest, Target::Ios18},
+    remote::RemoteUrl,
     store::Origin,
     workflow::{
         ErrorKind,
@@ -88,8 +89,13 @@ fn damage_in_the_store_is_found_before_anything_is_sent() {
     change_secretly(&scene.publisher.store().blob_path(&Digest::of(&bundles[0].contents[2].bytes)), |bytes| bytes[77] ^= 1);
     let error = scene.publish("1.0.0").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Verification);
-    assert!(error.to_string().contains("1 damaged blob in the store") && error.to_string().ends_with("; nothing was sent"), "{error}");
-    assert_eq!(tree(&scene.registry()), Default::default());
+    assert!(
+        error.to_string().contains("has a damaged blob in the store") && error.to_string().ends_with("; the release was not published"),
+        "{error}"
+    );
+    let files: Vec<String> = tree(&scene.registry()).into_keys().collect();
+    assert!(files.iter().all(|path| path.starts_with("blobs/")), "nothing is visible: {files:?}");
+    assert!(!files.iter().any(|path| path.ends_with(&Digest::of(&bundles[0].contents[2].bytes).to_string())), "{files:?}");
 }
 
 #[test]
@@ -98,7 +104,7 @@ fn a_release_in_part_cannot_be_published_elsewhere() {
     let client = scene.client("one");
     client.fetch_variants(&["decoder-768-*"]);
     let elsewhere =
-        mlreg::workflow::publish::PublishOptions { to: RemoteUrl::Folder(scene.path("elsewhere")), ..scene.publish_options("1.0.0") };
+        mlreg::workflow::publish::PublishOptions { to: RemoteUrl::folder(scene.path("elsewhere")), ..scene.publish_options("1.0.0") };
     let error = publish(&client.context, &elsewhere).unwrap_err();
     assert!(error.to_string().contains("neither in the store nor at the remote"), "{error}");
     assert!(!scene.path("elsewhere").exists());
@@ -180,5 +186,5 @@ fn killed_publishers_leave_nothing_visible_and_go_on() {
     let report = scene.publish("1.0.0").unwrap();
     assert_eq!(report.blobs, release.blobs.len() as u64);
     let client = scene.client("one");
-    assert_eq!(client.verify(mlreg::workflow::verify::VerifySubject::Remote(RemoteUrl::Folder(scene.registry()))).findings, []);
+    assert_eq!(client.verify(mlreg::workflow::verify::VerifySubject::Remote(RemoteUrl::folder(scene.registry()))).findings, []);
 }

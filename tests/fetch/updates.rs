@@ -161,7 +161,7 @@ fn several_sources_of_one_release_share_what_is_here() {
     let mirror = crate::http_server::HttpServer::start(&scene.registry());
     let mut client = scene.client("one");
     client.fetch(|_| ());
-    client.url = mlreg::base::RemoteUrl::parse(&mirror.url(), &scene.path("")).unwrap();
+    client.url = mlreg::remote::RemoteUrl::parse(&mirror.url(), &scene.path("")).unwrap();
     client.fetch(|_| ());
     assert!(mirror.requests("index.json") == 1 && mirror.bytes("") < METADATA, "{} bytes", mirror.bytes(""));
     client.fetch(|_| ());

@@ -6,7 +6,8 @@ use std::{
 };
 
 use mlreg::{
-    base::{RemoteUrl, Target::Ios18},
+    base::Target::Ios18,
+    remote::RemoteUrl,
     workflow::{
         ErrorKind,
         verify::{VerifyOptions, VerifySubject, verify},
@@ -29,7 +30,7 @@ fn fetched() -> (Scene, Client) {
 }
 
 fn registry(scene: &Scene) -> VerifySubject {
-    VerifySubject::Remote(RemoteUrl::Folder(scene.registry()))
+    VerifySubject::Remote(RemoteUrl::folder(scene.registry()))
 }
 
 /// The files below a folder.
@@ -166,7 +167,7 @@ fn what_cannot_be_verified_is_an_error() {
     assert_eq!(error.kind(), ErrorKind::Input);
     assert_eq!(refusal(VerifySubject::Folder("nowhere".into())).kind(), ErrorKind::Input);
     assert_eq!(refusal(VerifySubject::Package("other".parse().unwrap())).kind(), ErrorKind::Input);
-    assert_eq!(refusal(VerifySubject::Remote(RemoteUrl::Folder(scene.path("publisher")))).kind(), ErrorKind::Input);
+    assert_eq!(refusal(VerifySubject::Remote(RemoteUrl::folder(scene.path("publisher")))).kind(), ErrorKind::Input);
     let gone = client.url.clone();
     drop(scene.server);
     let quick = mlreg::remote::RemoteOptions { retries: 0, ..crate::quick() };

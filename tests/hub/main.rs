@@ -27,10 +27,10 @@ use std::{
 
 use hub_server::{HubServer, TOKEN};
 use mlreg::{
-    base::{ByteRange, Digest, RemoteUrl, Target},
+    base::{ByteRange, Digest, Target},
     fetch::Layout,
     manifest::release::{BundleKind, Delivery, FileEntry, Release, Variant},
-    remote::{HubOptions, HubToken, RemoteOptions},
+    remote::{HubOptions, HubToken, RemoteOptions, RemoteUrl},
     store::{Cut, Origin, Segmentation, Store},
     workflow::{
         Context, Error,

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -10,36 +10,59 @@ use std::{
 };
 
 use mlreg::{
-    base::{Digest, RemoteUrl},
-    remote::{Commit, FolderRemote, IndexEntry, Remote, RemoteError, SCHEMES},
+    base::Digest,
+    remote::{
+        Commit, DocumentKey, DocumentKind, FolderRemote, HubOptions, HubToken, IndexEntry, Publication, RegistryRemote, ReleaseId, Remote,
+        RemoteError, RemoteOptions, RemoteUrl, SCHEMES,
+    },
 };
 
-use crate::{Fixture, noise, open, quick};
+use crate::{
+    Fixture,
+    hub_server::{HubServer, TOKEN},
+    index,
+    memory::MemoryStorage,
+    noise, open, quick,
+};
 
 /// A new, empty remote whose bytes live in a folder, and a way to open the same place for reading.
 struct Subject {
     writer: Arc<dyn Remote>,
     reader: Arc<dyn Remote>,
-    _server: Option<crate::http_server::HttpServer>,
+    /// Whether it has the layout of a registry; else that of a repository of the Hub.
+    is_registry: bool,
+    _servers: (Option<crate::http_server::HttpServer>, Option<HubServer>),
+}
+
+impl Subject {
+    fn registry(remote: Arc<dyn Remote>) -> Self {
+        Self { writer: remote.clone(), reader: remote, is_registry: true, _servers: (None, None) }
+    }
+
+    fn hub() -> Self {
+        let server = HubServer::start();
+        let hub = HubOptions { endpoint: server.endpoint(), token: HubToken::new(TOKEN), ..HubOptions::default() };
+        let options = RemoteOptions { hub, ..quick() };
+        let url = RemoteUrl::parse("hf://acme/models", Path::new("/")).unwrap();
+        let writer = mlreg::remote::open_to_publish(&url, &options).unwrap();
+        Self { writer, reader: mlreg::remote::open(&url, &options).unwrap(), is_registry: false, _servers: (None, Some(server)) }
+    }
 }
 
 type Kind = (&'static str, fn(&Path) -> Subject);
 
 fn kinds() -> Vec<Kind> {
     vec![
-        ("folder without layers", |path| {
-            let remote = Arc::new(FolderRemote::new(path.to_owned()));
-            Subject { writer: remote.clone(), reader: remote, _server: None }
-        }),
-        ("folder with layers", |path| {
-            let remote = open(path.to_str().unwrap(), &quick());
-            Subject { writer: remote.clone(), reader: remote, _server: None }
-        }),
+        ("folder without layers", |path| Subject::registry(Arc::new(FolderRemote::in_folder(path.to_owned())))),
+        ("folder with layers", |path| Subject::registry(open(path.to_str().unwrap(), &quick()))),
         ("folder behind a web server", |path| {
             let server = crate::http_server::HttpServer::start(path);
             let reader = open(&server.url(), &quick());
-            Subject { writer: Arc::new(FolderRemote::new(path.to_owned())), reader, _server: Some(server) }
+            let writer = Arc::new(FolderRemote::in_folder(path.to_owned()));
+            Subject { writer, reader, is_registry: true, _servers: (Some(server), None) }
         }),
+        ("memory", |_| Subject::registry(Arc::new(RegistryRemote::new(RemoteUrl::folder("memory"), MemoryStorage::default())))),
+        ("repository of the Hub", |_| Subject::hub()),
     ]
 }
 
@@ -68,6 +91,7 @@ behaviours! {
     unknown_things_have_names,
     ranges_are_exact,
     versions_are_sorted_and_counted,
+    side_documents_follow_their_rules,
 }
 
 async fn what_is_published_can_be_read(subject: &Subject) {
@@ -76,9 +100,9 @@ async fn what_is_published_can_be_read(subject: &Subject) {
     assert_eq!(fixture.publish(&*subject.writer).await.unwrap(), Commit::New);
     let reader = &*subject.reader;
     assert_eq!(reader.packages().await.unwrap(), std::slice::from_ref(&fixture.release.package));
-    let index = reader.index(&fixture.release.package).await.unwrap().unwrap();
+    let index = index(reader, &fixture.release.package).await.unwrap().unwrap();
     let entry = IndexEntry { release: fixture.digest(), size: fixture.bytes.len() as u64 };
-    assert_eq!(index.versions.into_iter().collect::<Vec<_>>(), [(fixture.release.version.clone(), entry)]);
+    assert_eq!(index.into_iter().collect::<Vec<_>>(), [(fixture.release.version.clone(), entry)]);
     let bytes = reader.release(&fixture.release.package, &fixture.release.version, &fixture.digest()).await.unwrap();
     assert_eq!(bytes, fixture.bytes);
     assert_eq!(fixture.read(reader, &Digest::of(&large), (0, large.len() as u64)).await, large);
@@ -91,17 +115,20 @@ async fn only_what_is_missing_is_put(subject: &Subject) {
     assert_eq!(one.put_missing(writer).await.unwrap(), 2);
     assert_eq!(one.put_missing(writer).await.unwrap(), 0);
     let two = Fixture::new("tae", "1.1.0", &[b"shared", b"two"]);
-    assert_eq!(writer.missing(&two.release).await.unwrap(), [Digest::of(b"two")]);
+    assert_eq!(writer.missing(&two.publication()).await.unwrap(), [Digest::of(b"two")]);
     for _ in 0..2 {
         let sent = AtomicU64::new(0);
         let add = |count| {
             sent.fetch_add(count, Ordering::Relaxed);
         };
-        writer.put(&two.release, &Digest::of(b"two"), &two.file(&Digest::of(b"two")), &add).await.unwrap();
+        writer.put(&two.publication(), &Digest::of(b"two"), &add).await.unwrap();
         assert_eq!(sent.into_inner(), 3);
     }
-    // What is there needs no source any more.
-    writer.put(&one.release, &Digest::of(b"one"), Path::new("/nowhere"), &|_| ()).await.unwrap();
+    if subject.is_registry {
+        // An existing blob needs no source any more.
+        let elsewhere = Publication::new(one.bytes.clone(), Arc::new(PathBuf::from("/nowhere"))).unwrap();
+        writer.put(&elsewhere, &Digest::of(b"one"), &|_| ()).await.unwrap();
+    }
 }
 
 async fn versions_never_change(subject: &Subject) {
@@ -117,16 +144,22 @@ async fn versions_never_change(subject: &Subject) {
         "{error}"
     );
     assert!(error.hint().is_some());
-    let index = subject.reader.index(&first.release.package).await.unwrap().unwrap();
-    assert_eq!(index.versions[&first.release.version].release, first.digest());
+    let index = index(&*subject.reader, &first.release.package).await.unwrap().unwrap();
+    assert_eq!(index[&first.release.version].release, first.digest());
 }
 
 async fn a_release_needs_its_blobs(subject: &Subject) {
     let fixture = Fixture::new("tae", "1.0.0", &[b"a", b"b"]);
-    let error = subject.writer.commit(&fixture.bytes).await.unwrap_err();
-    assert!(matches!(error, RemoteError::MissingBlobs { count: 2, .. }), "{error}");
-    assert_eq!(subject.reader.index(&fixture.release.package).await.unwrap(), None);
-    let error = subject.writer.commit(b"{\"schema\":\"mlreg/release/2\"}").await.unwrap_err();
+    let error = subject.writer.commit(&fixture.publication()).await.unwrap_err();
+    // The Hub itself refuses a commit that names an object which it does not have.
+    let is_expected = if subject.is_registry {
+        matches!(error, RemoteError::MissingBlobs { count: 2, .. })
+    } else {
+        matches!(error, RemoteError::Hub(_))
+    };
+    assert!(is_expected, "{error}");
+    assert_eq!(subject.reader.versions(&fixture.release.package).await.unwrap(), None);
+    let error = Publication::new(b"{\"schema\":\"mlreg/release/2\"}".to_vec(), Arc::new(PathBuf::new())).unwrap_err();
     assert!(matches!(error, RemoteError::InvalidRelease { .. }), "{error}");
 }
 
@@ -135,15 +168,15 @@ async fn wrong_bytes_are_refused(subject: &Subject) {
     let mut fixture = Fixture::new("tae", "1.0.0", &[b"right"]);
     let blob = Digest::of(b"right");
     fs::write(fixture.file(&blob), b"wrong").unwrap();
-    let error = writer.put(&fixture.release, &blob, &fixture.file(&blob), &|_| ()).await.unwrap_err();
+    let error = writer.put(&fixture.publication(), &blob, &|_| ()).await.unwrap_err();
     assert!(
         matches!(&error, RemoteError::WrongContent { expected, found, .. } if *expected == blob && *found == Digest::of(b"wrong")),
         "{error}"
     );
-    assert_eq!(writer.missing(&fixture.release).await.unwrap(), [blob]);
+    assert_eq!(writer.missing(&fixture.publication()).await.unwrap(), [blob]);
     fs::write(fixture.file(&blob), b"right").unwrap();
     fixture.release.blobs.get_mut(&blob).unwrap().size = 6;
-    let error = writer.put(&fixture.release, &blob, &fixture.file(&blob), &|_| ()).await.unwrap_err();
+    let error = writer.put(&fixture.publication(), &blob, &|_| ()).await.unwrap_err();
     assert!(matches!(error, RemoteError::WrongManifest { .. }), "{error}");
 }
 
@@ -151,17 +184,23 @@ async fn unknown_things_have_names(subject: &Subject) {
     let fixture = Fixture::new("tae", "1.0.0", &[b"blob"]);
     fixture.publish(&*subject.writer).await.unwrap();
     let reader = &*subject.reader;
-    assert_eq!(reader.index(&"other".parse().unwrap()).await.unwrap(), None);
+    assert_eq!(reader.versions(&"other".parse().unwrap()).await.unwrap(), None);
     let package = &fixture.release.package;
     let error = reader.release(package, &"9.9.9".parse().unwrap(), &fixture.digest()).await.unwrap_err();
-    assert!(matches!(&error, RemoteError::NotFound { url } if url.ends_with("packages/tae/9.9.9.json")), "{error}");
+    assert!(matches!(&error, RemoteError::NotFound { url } if url.ends_with("tae/9.9.9.json")), "{error}");
     let error = reader.release(package, &fixture.release.version, &Digest::of(b"?")).await.unwrap_err();
     assert!(matches!(error, RemoteError::WrongDigest { .. }), "{error}");
     let (_, result) = fixture.try_read(reader, &Digest::of(b"?"), (0, 1)).await;
     assert!(matches!(result, Err(RemoteError::UnknownBlob { .. })), "{result:?}");
     let unpublished = Fixture::new("tae", "2.0.0", &[b"unpublished"]);
     let (_, result) = unpublished.try_read(reader, &Digest::of(b"unpublished"), (0, 1)).await;
-    assert!(matches!(result, Err(RemoteError::NotFound { .. })), "{result:?}");
+    // The Hub's default layout has another file at that path.
+    let is_expected = if subject.is_registry {
+        matches!(result, Err(RemoteError::NotFound { .. }))
+    } else {
+        matches!(result, Err(RemoteError::WrongDigest { .. }))
+    };
+    assert!(is_expected, "{result:?}");
 }
 
 async fn ranges_are_exact(subject: &Subject) {
@@ -189,9 +228,53 @@ async fn versions_are_sorted_and_counted(subject: &Subject) {
     Fixture::new("alpha", "0.1.0", &[]).publish(&*subject.writer).await.unwrap();
     let names = subject.reader.packages().await.unwrap();
     assert_eq!(names.iter().map(|name| name.as_str()).collect::<Vec<_>>(), ["alpha", "tae"]);
-    let index = subject.reader.index(&names[1]).await.unwrap().unwrap();
-    assert_eq!(index.versions.keys().map(ToString::to_string).collect::<Vec<_>>(), ["1.9.0", "1.10.0", "2.0.0-rc.1"]);
-    assert_eq!(index.latest().unwrap().to_string(), "1.10.0");
+    let versions = subject.reader.versions(&names[1]).await.unwrap().unwrap();
+    assert_eq!(versions.iter().map(ToString::to_string).collect::<Vec<_>>(), ["1.9.0", "1.10.0", "2.0.0-rc.1"]);
+    assert_eq!(subject.reader.resolve(&names[1], &"3.0.0".parse().unwrap()).await.unwrap(), None);
+}
+
+async fn side_documents_follow_their_rules(subject: &Subject) {
+    let (writer, reader) = (&*subject.writer, &*subject.reader);
+    let fixture = Fixture::new("tae", "1.0.0-rc.1", &[b"blob"]);
+    fixture.publish(writer).await.unwrap();
+    let release = ReleaseId { package: "tae".parse().unwrap(), version: "1.0.0-rc.1".parse().unwrap(), digest: fixture.digest() };
+    let fixed = DocumentKey::new(release.clone(), DocumentKind::Locations);
+    let quality = DocumentKey::named(release.clone(), DocumentKind::Quality, "ios18".parse().unwrap()).unwrap();
+    assert_eq!(DocumentKey::named(release.clone(), DocumentKind::Quality, "a/b".parse().unwrap()), None);
+    assert_eq!(writer.document(&fixed).await.unwrap(), None);
+    writer.put_document(&fixed, b"here", None).await.unwrap();
+    writer.put_document(&fixed, b"here", None).await.unwrap();
+    assert!(matches!(writer.put_document(&fixed, b"there", None).await, Err(RemoteError::DocumentChanged { .. })));
+    let version = writer.document(&fixed).await.unwrap().unwrap().version;
+    assert!(matches!(writer.put_document(&fixed, b"there", Some(&version)).await, Err(RemoteError::ImmutableDocument { .. })));
+    assert!(matches!(writer.put_document(&quality, &vec![b' '; 5 << 20], None).await, Err(RemoteError::TooLarge { .. })));
+    writer.put_document(&quality, b"1", None).await.unwrap();
+    let first = writer.document(&quality).await.unwrap().unwrap();
+    writer.put_document(&quality, b"2", Some(&first.version)).await.unwrap();
+    assert!(matches!(writer.put_document(&quality, b"3", Some(&first.version)).await, Err(RemoteError::DocumentChanged { .. })));
+    assert_eq!(reader.document(&quality).await.unwrap().unwrap().bytes, b"2");
+    assert_eq!(reader.document(&fixed).await.unwrap().unwrap().bytes, b"here");
+    let other = ReleaseId { digest: Digest::of(b"another release"), ..release };
+    assert_eq!(reader.document(&DocumentKey::new(other, DocumentKind::Locations)).await.unwrap(), None);
+    // Documents are no versions, although their names begin like those of manifests.
+    assert_eq!(index(writer, &fixture.release.package).await.unwrap().unwrap().len(), 1);
+}
+
+/// A writer that is cut off between two steps leaves documents that do not fit each other; rivals of it must not lose a version.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn publishers_of_a_storage_lose_nothing() {
+    let storage = MemoryStorage::default();
+    let publish = |number: u32| {
+        let remote = RegistryRemote::new(RemoteUrl::folder("memory"), storage.clone());
+        tokio::spawn(async move { Fixture::new("tae", &format!("{number}.0.0"), &[b"blob"]).publish(&remote).await.unwrap() })
+    };
+    for task in (0..16).map(publish).collect::<Vec<_>>() {
+        assert_eq!(task.await.unwrap(), Commit::New);
+    }
+    let remote = RegistryRemote::new(RemoteUrl::folder("memory"), storage);
+    let written = remote.written_catalogue().await.unwrap().unwrap();
+    assert_eq!(written.packages[&"tae".parse().unwrap()].versions, 16);
+    assert_eq!(remote.rebuild_index().await.unwrap(), written);
 }
 
 #[tokio::test]
@@ -201,9 +284,9 @@ async fn servers_are_read_only() {
     let remote = open(&server.url(), &quick());
     let fixture = Fixture::new("tae", "1.0.0", &[b"a"]);
     for error in [
-        remote.missing(&fixture.release).await.unwrap_err(),
-        remote.put(&fixture.release, &Digest::of(b"a"), &fixture.file(&Digest::of(b"a")), &|_| ()).await.unwrap_err(),
-        remote.commit(&fixture.bytes).await.unwrap_err(),
+        remote.missing(&fixture.publication()).await.unwrap_err(),
+        remote.put(&fixture.publication(), &Digest::of(b"a"), &|_| ()).await.unwrap_err(),
+        remote.commit(&fixture.publication()).await.unwrap_err(),
     ] {
         assert!(matches!(error, RemoteError::ReadOnly { .. }), "{error}");
     }
@@ -214,10 +297,9 @@ async fn servers_are_read_only() {
 fn every_scheme_opens_its_addresses() {
     for scheme in SCHEMES {
         for name in scheme.names {
-            let url =
-                RemoteUrl::parse(&format!("{name}://{}", if *name == "file" { "/registry" } else { "host/registry" }), Path::new("/"));
-            let opened = SCHEMES.iter().filter_map(|scheme| (scheme.open)(url.as_ref().unwrap(), &quick())).count();
-            assert_eq!(opened, 1, "{name}");
+            let address = format!("{name}://{}", if *name == "file" { "/registry" } else { "host/registry" });
+            assert_eq!(SCHEMES.iter().filter(|scheme| scheme.names.contains(name)).count(), 1, "{name}");
+            assert_eq!(open(&address, &quick()).url(), &RemoteUrl::parse(&address, Path::new("/")).unwrap());
         }
     }
 }

@@ -34,7 +34,7 @@ impl Scene {
         let bytes = noise(SIZE as usize);
         let fixture = Fixture::new("tae", "1.0.0+a", &[&bytes]);
         let registry = tempfile::tempdir().unwrap();
-        fixture.publish(&FolderRemote::new(registry.path().to_owned())).await.unwrap();
+        fixture.publish(&FolderRemote::in_folder(registry.path().to_owned())).await.unwrap();
         Self { server: HttpServer::start(registry.path()), fixture, registry, blob: Digest::of(&bytes), bytes }
     }
 
@@ -54,7 +54,7 @@ impl Scene {
     }
 
     async fn index(&self, remote: &dyn Remote) -> Result<usize, RemoteError> {
-        Ok(remote.index(&self.fixture.release.package).await?.map_or(0, |index| index.versions.len()))
+        Ok(remote.versions(&self.fixture.release.package).await?.map_or(0, |versions| versions.len()))
     }
 }
 
@@ -113,7 +113,7 @@ async fn progress_earns_new_retries() {
     let bytes = noise(3 << 20);
     let fixture = Fixture::new("tae", "1.0.0", &[&bytes]);
     let registry = tempfile::tempdir().unwrap();
-    fixture.publish(&FolderRemote::new(registry.path().to_owned())).await.unwrap();
+    fixture.publish(&FolderRemote::in_folder(registry.path().to_owned())).await.unwrap();
     let server = HttpServer::start(registry.path());
     server.fault(BLOBS, .., Fault::CloseAfter(300 << 10));
     let remote = open(&server.url(), &RemoteOptions { retries: 2, ..quick() });
@@ -354,7 +354,7 @@ async fn what_is_missing_is_missing() {
     let server = HttpServer::start(folder.path());
     let remote = open(&server.url(), &quick());
     assert!(matches!(remote.packages().await, Err(RemoteError::NotARegistry { .. })));
-    assert_eq!(remote.index(&"tae".parse().unwrap()).await.unwrap(), None);
+    assert_eq!(remote.versions(&"tae".parse().unwrap()).await.unwrap(), None);
     drop(server);
     let error = remote.packages().await.unwrap_err();
     assert!(matches!(error, RemoteError::Unreachable { .. }), "{error}");

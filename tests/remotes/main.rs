@@ -4,9 +4,15 @@ mod conformance;
 mod hostile;
 #[path = "../support/http_server.rs"]
 mod http_server;
+#[path = "../support/hub_server.rs"]
+mod hub_server;
+mod memory;
 mod publishers;
+#[path = "../support/xet_server.rs"]
+mod xet_server;
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     sync::Arc,
@@ -14,10 +20,11 @@ use std::{
 };
 
 use mlreg::{
-    base::{BlobHasher, ByteRange, Digest, RemoteUrl},
-    manifest::release::{Blob, Release},
-    remote::{Commit, Remote, RemoteError, RemoteOptions},
+    base::{BlobHasher, ByteRange, Digest, PackageName},
+    manifest::release::{Blob, BundleKind, Delivery, FileEntry, Release, Variant},
+    remote::{Commit, IndexEntry, Publication, Remote, RemoteError, RemoteOptions, RemoteUrl},
 };
+use semver::Version;
 
 /// A release and its blobs as files.
 struct Fixture {
@@ -40,13 +47,24 @@ impl Fixture {
             blobs: Default::default(),
             other: Default::default(),
         };
-        for bytes in blobs {
+        let mut files = Vec::new();
+        for (number, bytes) in blobs.iter().enumerate() {
             let hashed = BlobHasher::hash(bytes);
             fs::write(folder.path().join(hashed.sha256.to_string()), bytes).unwrap();
+            let path = format!("{number}.bin").parse().unwrap();
+            files.push(FileEntry { path, sha256: hashed.sha256, size: hashed.size, executable: false });
             release.blobs.insert(hashed.sha256, Blob { size: hashed.size, blake3: Some(hashed.blake3), segments: Vec::new() });
         }
-        let bytes = serde_json::to_vec(&serde_json::to_value(&release).unwrap()).unwrap();
+        if !files.is_empty() {
+            release.variants.push(variant(files));
+        }
+        let bytes = release.to_canonical().unwrap();
         Self { folder, release, bytes }
+    }
+
+    /// The release as it is now, with the blobs in the fixture's folder.
+    fn publication(&self) -> Publication {
+        Publication::new(self.release.to_canonical().unwrap(), Arc::new(self.folder.path().to_owned())).unwrap()
     }
 
     fn digest(&self) -> Digest {
@@ -58,16 +76,17 @@ impl Fixture {
     }
 
     async fn put_missing(&self, remote: &dyn Remote) -> Result<usize, RemoteError> {
-        let missing = remote.missing(&self.release).await?;
+        let publication = self.publication();
+        let missing = remote.missing(&publication).await?;
         for blob in &missing {
-            remote.put(&self.release, blob, &self.file(blob), &|_| ()).await?;
+            remote.put(&publication, blob, &|_| ()).await?;
         }
         Ok(missing.len())
     }
 
     async fn publish(&self, remote: &dyn Remote) -> Result<Commit, RemoteError> {
         self.put_missing(remote).await?;
-        remote.commit(&self.bytes).await
+        remote.commit(&self.publication()).await
     }
 
     /// What a range of a blob delivers, with or without an error at its end.
@@ -86,6 +105,36 @@ impl Fixture {
         result.unwrap();
         bytes
     }
+}
+
+/// The variant of a fixture.
+fn variant(files: Vec<FileEntry>) -> Variant {
+    Variant {
+        id: "all".to_owned(),
+        name: "all".to_owned(),
+        component: "all".to_owned(),
+        target: None,
+        kind: BundleKind::MlPackage,
+        axes: Default::default(),
+        tags: Default::default(),
+        delivery: Delivery::default(),
+        interface: None,
+        compiled: None,
+        files,
+        folders: Vec::new(),
+        other: Default::default(),
+    }
+}
+
+/// The versions of a package with their entries; `None` without such a package.
+async fn index(remote: &dyn Remote, package: &PackageName) -> Result<Option<BTreeMap<Version, IndexEntry>>, RemoteError> {
+    let Some(versions) = remote.versions(package).await? else { return Ok(None) };
+    let mut entries = BTreeMap::new();
+    for version in versions {
+        let entry = remote.resolve(package, &version).await?.expect("a listed version has an entry");
+        entries.insert(version, entry);
+    }
+    Ok(Some(entries))
 }
 
 /// Options that wait next to nothing.

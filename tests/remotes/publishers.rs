@@ -7,16 +7,16 @@ use std::{
     time::Instant,
 };
 
-use mlreg::remote::{Commit, FolderRemote, Remote, RemoteError, rebuild_index};
+use mlreg::remote::{Catalogue, Commit, FolderRemote, Remote, RemoteError};
 
-use crate::{Fixture, files};
+use crate::{Fixture, files, index};
 
 const FOLDER: &str = "MLREG_TEST_FOLDER";
 const NAME: &str = "MLREG_TEST_NAME";
 
 /// 20 versions of a package that every publisher has, and 20 of its own.
 async fn publish_twenty(folder: &Path, name: &str) {
-    let remote = FolderRemote::new(folder.to_owned());
+    let remote = FolderRemote::in_folder(folder.to_owned());
     for number in 0..20 {
         let own = format!("{name} {number}");
         for (package, version) in [("shared", format!("1.{number}.0-{name}")), (name, format!("{number}.0.0"))] {
@@ -27,19 +27,23 @@ async fn publish_twenty(folder: &Path, name: &str) {
 }
 
 async fn check_nothing_lost(folder: &Path) {
-    let remote = FolderRemote::new(folder.to_owned());
+    let remote = FolderRemote::in_folder(folder.to_owned());
     for (package, count) in [("shared", 40), ("left", 20), ("right", 20)] {
         let package = package.parse().unwrap();
-        let index = remote.index(&package).await.unwrap().unwrap();
-        assert_eq!(index.versions.len(), count, "{package}");
-        for (version, entry) in &index.versions {
+        let index = index(&remote, &package).await.unwrap().unwrap();
+        assert_eq!(index.len(), count, "{package}");
+        for (version, entry) in &index {
             assert_eq!(remote.release(&package, version, &entry.release).await.unwrap().len() as u64, entry.size);
         }
     }
     let derived = documents(folder);
-    rebuild_index(folder).unwrap();
+    rebuild_index(folder).await.unwrap();
     assert_eq!(documents(folder), derived, "step by step and at once give the same documents");
     assert!(!files(folder).iter().any(|name| name.ends_with(".tmp")), "{:?}", files(folder));
+}
+
+async fn rebuild_index(folder: &Path) -> Result<Catalogue, RemoteError> {
+    FolderRemote::in_folder(folder.to_owned()).rebuild_index().await
 }
 
 /// The derived documents.
@@ -91,7 +95,7 @@ async fn one_version_has_one_winner() {
             let path = folder.path().to_owned();
             tokio::spawn(async move {
                 let own = format!("content {number}");
-                Fixture::new("tae", "1.0.0", &[own.as_bytes()]).publish(&FolderRemote::new(path)).await
+                Fixture::new("tae", "1.0.0", &[own.as_bytes()]).publish(&FolderRemote::in_folder(path)).await
             })
         })
         .collect();
@@ -108,7 +112,7 @@ async fn one_version_has_one_winner() {
 #[tokio::test]
 async fn missing_and_damaged_documents_heal() {
     let folder = tempfile::tempdir().unwrap();
-    let remote = FolderRemote::new(folder.path().to_owned());
+    let remote = FolderRemote::in_folder(folder.path().to_owned());
     for version in ["1.0.0", "1.1.0"] {
         Fixture::new("tae", version, &[]).publish(&remote).await.unwrap();
     }
@@ -130,32 +134,32 @@ async fn missing_and_damaged_documents_heal() {
             }),
         };
         if !matches!(damage, "behind" | "ahead") {
-            let found = remote.index(&again.release.package).await.unwrap().unwrap();
-            assert_eq!(found.versions.len(), 2, "{damage}");
+            let found = remote.versions(&again.release.package).await.unwrap().unwrap();
+            assert_eq!(found.len(), 2, "{damage}");
             assert_eq!(remote.packages().await.unwrap().len(), 2, "{damage}");
         }
         assert_eq!(again.publish(&remote).await.unwrap(), Commit::AlreadyThere, "{damage}");
         assert_eq!(documents(folder.path()), whole, "{damage}");
     }
     fs::write(folder.path().join("packages/tae/1.2.0.json"), "{").unwrap();
-    let error = rebuild_index(folder.path()).unwrap_err();
+    let error = rebuild_index(folder.path()).await.unwrap_err();
     assert!(matches!(&error, RemoteError::Damaged { url, .. } if url.ends_with("1.2.0.json")), "{error}");
 }
 
 #[tokio::test]
 async fn publishing_reads_no_version_that_the_index_knows() {
     let folder = tempfile::tempdir().unwrap();
-    let remote = FolderRemote::new(folder.path().to_owned());
+    let remote = FolderRemote::in_folder(folder.path().to_owned());
     Fixture::new("tae", "1.0.0", &[]).publish(&remote).await.unwrap();
     fs::write(folder.path().join("packages/tae/1.0.0.json"), "unreadable").unwrap();
     assert_eq!(Fixture::new("tae", "1.1.0", &[]).publish(&remote).await.unwrap(), Commit::New);
-    assert!(matches!(rebuild_index(folder.path()), Err(RemoteError::Damaged { .. })));
+    assert!(matches!(rebuild_index(folder.path()).await, Err(RemoteError::Damaged { .. })));
 }
 
 #[tokio::test]
 async fn nothing_is_put_beside_an_index_of_a_newer_kind() {
     let folder = tempfile::tempdir().unwrap();
-    let remote = FolderRemote::new(folder.path().to_owned());
+    let remote = FolderRemote::in_folder(folder.path().to_owned());
     Fixture::new("tae", "1.0.0", &[]).publish(&remote).await.unwrap();
     fs::write(folder.path().join("packages/tae/index.json"), r#"{"schema":"mlreg/index/2"}"#).unwrap();
     let error = Fixture::new("tae", "1.1.0", &[]).publish(&remote).await.unwrap_err();
@@ -166,12 +170,12 @@ async fn nothing_is_put_beside_an_index_of_a_newer_kind() {
 #[tokio::test]
 async fn blobs_that_were_cut_off_are_put_again() {
     let folder = tempfile::tempdir().unwrap();
-    let remote = FolderRemote::new(folder.path().to_owned());
+    let remote = FolderRemote::in_folder(folder.path().to_owned());
     let fixture = Fixture::new("tae", "1.0.0", &[b"a blob"]);
     fixture.put_missing(&remote).await.unwrap();
     let name = files(folder.path()).into_iter().find(|name| name.starts_with("blobs/sha256/")).unwrap();
     fs::write(folder.path().join(&name), b"a bl").unwrap();
-    assert!(matches!(remote.commit(&fixture.bytes).await, Err(RemoteError::MissingBlobs { count: 1, .. })));
+    assert!(matches!(remote.commit(&fixture.publication()).await, Err(RemoteError::MissingBlobs { count: 1, .. })));
     assert_eq!(fixture.publish(&remote).await.unwrap(), Commit::New);
     assert_eq!(fs::read(folder.path().join(&name)).unwrap(), b"a blob");
 }
@@ -180,30 +184,30 @@ async fn blobs_that_were_cut_off_are_put_again() {
 async fn other_folders_are_left_alone() {
     let hidden = tempfile::tempdir().unwrap();
     fs::create_dir(hidden.path().join(".git")).unwrap();
-    Fixture::new("tae", "1.0.0", &[b"a"]).publish(&FolderRemote::new(hidden.path().to_owned())).await.unwrap();
+    Fixture::new("tae", "1.0.0", &[b"a"]).publish(&FolderRemote::in_folder(hidden.path().to_owned())).await.unwrap();
 
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("thesis.tex"), "...").unwrap();
-    let error = Fixture::new("tae", "1.0.0", &[b"a"]).publish(&FolderRemote::new(folder.path().to_owned())).await.unwrap_err();
+    let error = Fixture::new("tae", "1.0.0", &[b"a"]).publish(&FolderRemote::in_folder(folder.path().to_owned())).await.unwrap_err();
     assert!(matches!(&error, RemoteError::ForeignFolder { entry, .. } if entry == "thesis.tex"), "{error}");
-    assert!(matches!(rebuild_index(folder.path()), Err(RemoteError::ForeignFolder { .. })));
+    assert!(matches!(rebuild_index(folder.path()).await, Err(RemoteError::ForeignFolder { .. })));
     assert_eq!(files(folder.path()), ["thesis.tex"]);
-    let error = FolderRemote::new(folder.path().to_owned()).packages().await.unwrap_err();
+    let error = FolderRemote::in_folder(folder.path().to_owned()).packages().await.unwrap_err();
     assert!(matches!(error, RemoteError::NotARegistry { .. }), "{error}");
 
     fs::write(folder.path().join("mlreg.json"), r#"{"packages":{},"schema":"mlreg/catalogue/2"}"#).unwrap();
-    let error = Fixture::new("tae", "1.0.0", &[b"a"]).publish(&FolderRemote::new(folder.path().to_owned())).await.unwrap_err();
+    let error = Fixture::new("tae", "1.0.0", &[b"a"]).publish(&FolderRemote::in_folder(folder.path().to_owned())).await.unwrap_err();
     assert!(matches!(error, RemoteError::Newer { .. }), "{error}");
 }
 
 #[tokio::test]
 async fn a_dropped_put_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    let remote = FolderRemote::new(folder.path().join("registry"));
+    let remote = FolderRemote::in_folder(folder.path().join("registry"));
     let large = vec![7; 32 << 20];
     let fixture = Fixture::new("tae", "1.0.0", &[&large]);
     let blob = *fixture.release.blobs.keys().next().unwrap();
-    let source = fixture.file(&blob);
+    let publication = fixture.publication();
     let (first, began) = tokio::sync::oneshot::channel();
     let first = std::sync::Mutex::new(Some(first));
     let note = |_| {
@@ -214,12 +218,12 @@ async fn a_dropped_put_leaves_nothing() {
     tokio::select! {
         biased;
         _ = began => {}
-        result = remote.put(&fixture.release, &blob, &source, &note) => panic!("32 MiB were put before the first step was seen: {result:?}"),
+        result = remote.put(&publication, &blob, &note) => panic!("32 MiB were put before the first step was seen: {result:?}"),
     }
     let deadline = Instant::now() + std::time::Duration::from_secs(10);
     while files(folder.path()).iter().any(|name| name.ends_with(".tmp")) {
         assert!(Instant::now() < deadline, "{:?}", files(folder.path()));
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
-    assert_eq!(remote.missing(&fixture.release).await.unwrap(), [blob]);
+    assert_eq!(remote.missing(&publication).await.unwrap(), [blob]);
 }

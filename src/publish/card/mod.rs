@@ -93,38 +93,34 @@ enum Task {
     Encoder,
 }
 
-/// What a card says of a release.
+/// The card of a release.
 #[derive(Debug)]
 pub struct ModelCard {
-    package: String,
-    title: String,
+    release: Release,
+    layout: Layout,
+    quality: Vec<Quality>,
     keys: BTreeMap<&'static str, String>,
-    section: String,
 }
 
 impl ModelCard {
-    /// The card of a release in the repository `ORG/REPO`, with what evaluations found.
-    pub fn new(repository: &str, release: &Release, layout: Layout, quality: &[Quality]) -> Self {
-        Self {
-            package: release.package.to_string(),
-            title: repository.rsplit('/').next().unwrap_or(repository).to_owned(),
-            keys: keys(release),
-            section: section::section(repository, release, layout, quality),
-        }
+    /// The card of a release, with the results of evaluations.
+    pub fn new(release: &Release, layout: Layout, quality: Vec<Quality>) -> Self {
+        Self { release: release.clone(), layout, quality, keys: keys(release) }
     }
 
     fn begin(&self) -> String {
-        format!("<!-- mlreg:begin {} -->", self.package)
+        format!("<!-- mlreg:begin {} -->", self.release.package)
     }
 
     fn end(&self) -> String {
-        format!("<!-- mlreg:end {} -->", self.package)
+        format!("<!-- mlreg:end {} -->", self.release.package)
     }
 
-    /// The part between the marks. It remembers the keys, so that one that somebody changed is told from one that is old.
-    fn part(&self) -> String {
+    /// The part between the marks. It records the keys, so that a key which the authors changed is kept, and an old value of mlreg is replaced.
+    fn part(&self, repository: &str) -> String {
         let keys: Vec<String> = self.keys.iter().map(|(key, value)| format!("{key}={value}")).collect();
-        format!("{}\n<!-- mlreg:keys {} -->\n{}{}", self.begin(), keys.join("; "), self.section, self.end())
+        let section = section::section(repository, &self.release, self.layout, &self.quality);
+        format!("{}\n<!-- mlreg:keys {} -->\n{section}{}", self.begin(), keys.join("; "), self.end())
     }
 
     fn recorded(part: &str) -> BTreeMap<String, String> {
@@ -135,7 +131,8 @@ impl ModelCard {
 }
 
 impl Card for ModelCard {
-    fn render(&self, existing: Option<&str>) -> String {
+    fn render(&self, repository: &str, existing: Option<&str>) -> String {
+        let title = repository.rsplit('/').next().unwrap_or(repository);
         let (mut front, body) = FrontMatter::split(existing.unwrap_or_default());
         let span = span(body, &self.begin(), &self.end());
         let recorded = span.map_or_else(BTreeMap::new, |(begin, end)| Self::recorded(&body[begin..end]));
@@ -147,9 +144,9 @@ impl Card for ModelCard {
         }
         front.add_tags(&["coreml", "mlreg"]);
         let body = match span {
-            Some((begin, end)) => format!("{}{}{}", &body[..begin], self.part(), &body[end..]),
-            None if body.trim().is_empty() => format!("\n# {}\n\n{}\n", self.title, self.part()),
-            None => format!("{}\n\n{}\n", body.trim_end(), self.part()),
+            Some((begin, end)) => format!("{}{}{}", &body[..begin], self.part(repository), &body[end..]),
+            None if body.trim().is_empty() => format!("\n# {title}\n\n{}\n", self.part(repository)),
+            None => format!("{}\n\n{}\n", body.trim_end(), self.part(repository)),
         };
         format!("{front}{body}")
     }
@@ -254,12 +251,12 @@ mod tests {
     }
 
     fn card(version: &str, license: &str) -> ModelCard {
-        ModelCard::new("acme/tae", &release(version, license), Layout::Linked, &[])
+        ModelCard::new(&release(version, license), Layout::Linked, Vec::new())
     }
 
     #[test]
     fn a_new_card_says_what_it_is() {
-        let text = card("1.0.0", "MIT").render(None);
+        let text = card("1.0.0", "MIT").render("acme/tae", None);
         let front = "---\nbase_model: acme/taef1\nbase_model_relation: quantized\nlibrary_name: coreml\nlicense: mit\n\
                      pipeline_tag: image-to-image\ntags:\n- coreml\n- mlreg\n---\n\n# tae\n\n<!-- mlreg:begin tae -->\n";
         assert!(text.starts_with(front), "{text}");
@@ -269,18 +266,18 @@ mod tests {
             "\nhf download acme/tae --revision tae-v1.0.0 --include 'tae/decoder-768-float16-ios18.mlpackage/*' --local-dir Models\n";
         assert!(text.contains(download), "{text}");
         assert!(text.ends_with("<!-- mlreg:end tae -->\n"), "{text}");
-        assert_eq!(card("1.0.0", "MIT").render(Some(&text)), text);
+        assert_eq!(card("1.0.0", "MIT").render("acme/tae", Some(&text)), text);
     }
 
     #[test]
     fn what_the_authors_wrote_stays() {
-        let first = card("1.0.0", "MIT").render(None);
+        let first = card("1.0.0", "MIT").render("acme/tae", None);
         let edited = first
             .replace("# tae\n", "# Our decoder\n\nPlease cite us.\n")
             .replace("pipeline_tag: image-to-image", "pipeline_tag: text-to-image")
             .replace("- coreml\n", "- coreml\n- ours\n")
             + "\n## Thanks\n";
-        let second = card("1.1.0", "Apache-2.0").render(Some(&edited));
+        let second = card("1.1.0", "Apache-2.0").render("acme/tae", Some(&edited));
         for kept in ["# Our decoder\n\nPlease cite us.\n", "pipeline_tag: text-to-image\n", "- ours\n", "\n## Thanks\n"] {
             assert!(second.contains(kept), "{kept}: {second}");
         }
@@ -290,10 +287,10 @@ mod tests {
 
     #[test]
     fn a_card_without_our_part_gets_one_at_its_end() {
-        let text = card("1.0.0", "MIT").render(Some("---\nlicense: gpl-3.0\ntags: [vae]\n---\n# Mine\n"));
+        let text = card("1.0.0", "MIT").render("acme/tae", Some("---\nlicense: gpl-3.0\ntags: [vae]\n---\n# Mine\n"));
         assert!(text.starts_with("---\nlicense: gpl-3.0\ntags: [vae, coreml, mlreg]\n"), "{text}");
         assert!(text.contains("\n# Mine\n\n<!-- mlreg:begin tae -->\n"), "{text}");
-        let plain = card("1.0.0", "MIT").render(Some("Hello"));
+        let plain = card("1.0.0", "MIT").render("acme/tae", Some("Hello"));
         assert!(plain.contains("---\nHello\n\n<!-- mlreg:begin"), "{plain}");
     }
 
@@ -322,13 +319,13 @@ mod tests {
         let source = release.sources.get_mut("decoder").unwrap();
         source.repository = Some("acme/x: y -->; a=b\nlicense: none".to_owned());
         release.description = Some("Ends here <!-- mlreg:end tae --> or ---\nnot.".to_owned());
-        let card = |release: &Release| ModelCard::new("acme/tae", release, Layout::Linked, &[]);
-        let text = card(&release).render(None);
+        let card = |release: &Release| ModelCard::new(release, Layout::Linked, Vec::new());
+        let text = card(&release).render("acme/tae", None);
         assert!(text.contains("\nbase_model: \"acme/x: y --\\u003e\\u003b a=b\\nlicense: none\"\n"), "{text}");
         assert_eq!(text.matches("<!-- mlreg:end tae -->").count(), 1, "{text}");
-        assert_eq!(card(&release).render(Some(&text)), text, "its own value is known again");
+        assert_eq!(card(&release).render("acme/tae", Some(&text)), text, "its own value is known again");
         release.sources.get_mut("decoder").unwrap().repository = Some("acme/z".to_owned());
-        assert!(card(&release).render(Some(&text)).contains("\nbase_model: acme/z\n"));
+        assert!(card(&release).render("acme/tae", Some(&text)).contains("\nbase_model: acme/z\n"));
     }
 
     #[test]
@@ -336,7 +333,7 @@ mod tests {
         assert_eq!((slug("非商用"), slug("1.0")), ("custom".to_owned(), "1.0".to_owned()));
         assert_eq!(license_of("GPL-3.0-or-later").unwrap(), "gpl-3.0");
         assert_eq!(license_of("MIT OR Apache-2.0"), None);
-        let text = card("1.0.0", "FLUX.1 [dev] Non-Commercial").render(None);
+        let text = card("1.0.0", "FLUX.1 [dev] Non-Commercial").render("acme/tae", None);
         assert!(text.contains("license: other\nlicense_name: flux.1--dev--non-commercial\n"), "{text}");
     }
 }

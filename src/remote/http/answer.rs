@@ -9,7 +9,7 @@ use crate::base::ByteRange;
 
 /// What was asked for.
 #[derive(Debug)]
-pub(in crate::remote) struct Wanted {
+pub(in crate::remote) struct RangeRequest {
     pub(in crate::remote) url: String,
     pub(in crate::remote) range: ByteRange,
     pub(in crate::remote) size: u64,
@@ -26,14 +26,14 @@ pub(in crate::remote) enum Body {
     Whole,
 }
 
-impl Wanted {
+impl RangeRequest {
     pub(in crate::remote) fn is_whole(&self) -> bool {
         self.range.length() == self.size
     }
 }
 
 /// Decides what to make of an answer with a successful status or 416.
-pub(in crate::remote) fn check(wanted: &Wanted, status: u16, headers: &HeaderMap) -> Result<Body, RemoteError> {
+pub(in crate::remote) fn check(wanted: &RangeRequest, status: u16, headers: &HeaderMap) -> Result<Body, RemoteError> {
     let url = || wanted.url.clone();
     if let (Some(before), Some(now)) = (&wanted.before, etag(headers))
         && *before != now
@@ -48,7 +48,7 @@ pub(in crate::remote) fn check(wanted: &Wanted, status: u16, headers: &HeaderMap
     }
 }
 
-fn check_part(wanted: &Wanted, headers: &HeaderMap) -> Result<Body, RemoteError> {
+fn check_part(wanted: &RangeRequest, headers: &HeaderMap) -> Result<Body, RemoteError> {
     let range = wanted.range;
     let wrong = |found: Option<&str>| {
         let found = found.map(|text| text.chars().take(100).collect());
@@ -68,7 +68,7 @@ fn check_part(wanted: &Wanted, headers: &HeaderMap) -> Result<Body, RemoteError>
     }
 }
 
-fn check_whole(wanted: &Wanted, headers: &HeaderMap) -> Result<Body, RemoteError> {
+fn check_whole(wanted: &RangeRequest, headers: &HeaderMap) -> Result<Body, RemoteError> {
     let url = || wanted.url.clone();
     match content_length(headers) {
         // Some servers call any file a page that begins like one, so that the type alone proves nothing against the right length.
@@ -128,7 +128,7 @@ mod tests {
 
     fn ask(offset: u64, length: u64, before: Option<&'static str>, status: u16, headers: &[(&str, &str)]) -> Result<Body, RemoteError> {
         let range = ByteRange::new(offset, length).unwrap();
-        let wanted = Wanted { url: "http://host/x".to_owned(), range, size: 100, before: before.map(HeaderValue::from_static) };
+        let wanted = RangeRequest { url: "http://host/x".to_owned(), range, size: 100, before: before.map(HeaderValue::from_static) };
         let pair = |(name, value): &(&str, &str)| (name.parse::<HeaderName>().unwrap(), value.parse::<HeaderValue>().unwrap());
         check(&wanted, status, &headers.iter().map(pair).collect())
     }

@@ -4,7 +4,7 @@ use std::{
     error::Error,
     fmt, io,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
@@ -18,9 +18,9 @@ use tokio::time::{self, Instant};
 
 use super::{
     super::{RemoteError, RemoteOptions},
-    answer, date,
+    answer,
 };
-use crate::base::RemoteUrl;
+use crate::base::redacted;
 
 /// How many redirects are followed.
 pub(in crate::remote) const REDIRECTS: usize = 10;
@@ -110,18 +110,29 @@ impl Client {
     /// A successful answer (2xx) or 416, without content encoding.
     pub(super) async fn get(&self, url: Url, headers: HeaderMap) -> Result<Response, RemoteError> {
         let response = self.send(&shown(&url), self.inner.get(url.clone()).headers(headers)).await?;
-        let place = answered(&url, &response);
-        let status = response.status();
-        match status {
-            StatusCode::NOT_FOUND | StatusCode::GONE => return Err(RemoteError::NotFound { url: place }),
-            StatusCode::RANGE_NOT_SATISFIABLE => return Ok(response),
-            _ if !status.is_success() => {
-                return Err(RemoteError::Status { url: place, status: status.as_u16(), retry_after: retry_after(response.headers()) });
-            }
-            _ => {}
+        if response.status() != StatusCode::RANGE_NOT_SATISFIABLE {
+            self.accept(&url, &response)?;
         }
-        check_encoding(&place, response.headers())?;
         Ok(response)
+    }
+
+    /// Refuses answers without success and with a content encoding.
+    fn accept(&self, url: &Url, response: &Response) -> Result<(), RemoteError> {
+        let (place, status) = (answered(url, response), response.status());
+        match status {
+            StatusCode::NOT_FOUND | StatusCode::GONE => Err(RemoteError::NotFound { url: place }),
+            _ if !status.is_success() => {
+                Err(RemoteError::Status { url: place, status: status.as_u16(), retry_after: retry_after(response.headers()) })
+            }
+            _ => check_encoding(&place, response.headers()),
+        }
+    }
+
+    /// The length of a file, where the server says it.
+    pub(super) async fn head(&self, url: Url) -> Result<Option<u64>, RemoteError> {
+        let response = self.send(&shown(&url), self.inner.head(url.clone())).await?;
+        self.accept(&url, &response)?;
+        Ok(text(response.headers(), CONTENT_LENGTH).and_then(|length| length.parse().ok()))
     }
 
     /// A whole JSON document of at most `limit` bytes.
@@ -257,7 +268,7 @@ fn refused<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Refused> {
 
 /// The address without credentials and query.
 pub(in crate::remote) fn shown(url: &Url) -> String {
-    RemoteUrl::Http(url.clone()).to_string()
+    redacted(url.as_str())
 }
 
 /// The address, with the one that answered where a redirect led elsewhere.
@@ -276,9 +287,9 @@ pub(in crate::remote) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     if let Ok(seconds) = value.parse() {
         return Some(Duration::from_secs(seconds));
     }
-    let clock = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let now = text(headers, DATE).and_then(date::parse).unwrap_or_else(clock);
-    Some(Duration::from_secs(date::parse(value)?.saturating_sub(now)))
+    let date = |text: &str| httpdate::parse_http_date(text.trim()).ok();
+    let now = text(headers, DATE).and_then(date).unwrap_or_else(SystemTime::now);
+    Some(date(value)?.duration_since(now).unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use reqwest::{Response, header::HeaderValue};
 
 use super::{
-    answer::{self, Body, Wanted},
+    answer::{self, Body, RangeRequest},
     client::Client,
 };
 use crate::remote::{RemoteError, Sink};
@@ -24,7 +24,7 @@ impl From<RemoteError> for Break {
 /// Gives the range's bytes to `sink`, skipping what comes before it. Of a whole blob the bytes up to `until` follow; the rest is left.
 pub(in crate::remote) async fn deliver(
     client: &Client,
-    wanted: &Wanted,
+    wanted: &RangeRequest,
     mut response: Response,
     body: Body,
     until: u64,

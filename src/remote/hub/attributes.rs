@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use globset::{GlobBuilder, GlobMatcher};
 
-use super::commit::Mode;
+use super::tree::Mode;
 
 /// The file's name.
 pub(super) const FILE: &str = ".gitattributes";

@@ -1,20 +1,22 @@
-//! The files of one commit of a repository, for whoever wants some of them: checkpoints, bundles made elsewhere, plain files.
+//! The files of one commit of a repository, for conversions and imports: checkpoints, bundles made elsewhere, plain files.
 //!
 //! They are the Hub's, or, where the Hub is switched off, those of its client's cache. Every file is checked against the digest that the listing, or
-//! the cache's link, names. Unlike a [`Remote`] it is used without layers, so that retries are here.
+//! the cache's link, names. It is used without the layers of a [`Remote`], so it repeats requests itself.
 
 use std::{collections::BTreeMap, fs, path::PathBuf, sync::Arc};
 
 use super::{
-    HubError, HubRemote,
+    HubError,
     cache::{self, HubCache},
     client::Hub,
-    download::{Files, Known, Place},
+    download::{FileHash, FileInCommit, Files},
+    options::MAIN,
+    repository::HubRemote,
     tree::{Commit, Content, Entry, git_blob_id},
 };
 use crate::{
     base::{Digest, HubUrl, RelativePath},
-    remote::{CollectedFile, LimitedRemote, Remote, RemoteError, RemoteOptions, Retry, RetryingRemote},
+    remote::{Access, CollectedFile, Remote, RemoteError, RemoteOptions, layered},
 };
 
 /// The longest small file that is read.
@@ -54,15 +56,15 @@ impl HubCheckout {
         let checkout = |commit, files, source| Self { address: address.clone(), options: options.clone(), commit, files, source };
         let cache = options.hub.cache.as_deref().map(|folder| HubCache::new(folder, address.repository()));
         if options.hub.offline {
-            let snapshot = cache.and_then(|cache| cache.snapshot(address.revision().unwrap_or(super::MAIN)));
+            let snapshot = cache.and_then(|cache| cache.snapshot(address.revision().unwrap_or(MAIN)));
             let (commit, folder) = snapshot.ok_or_else(|| HubError::Offline { repository: address.repository().to_owned() })?;
             let files = cache::listed(&folder).map_err(|source| RemoteError::File { action: "read", path: folder.clone(), source })?;
             return Ok(checkout(commit, files, Source::Snapshot(folder)));
         }
-        let hub = Hub::new(address, options)?;
-        let retries = options.retries;
-        let commit = again(&hub, retries, || hub.commit_of(hub.revision())).await?;
-        let tree = again(&hub, retries, || hub.files(&commit, "")).await?;
+        let hub = Hub::new(address, options, Access::Read)?;
+        let retry = hub.retry();
+        let commit = retry.repeat(|| hub.commit_of(hub.revision())).await?;
+        let tree = retry.repeat(|| hub.files(&commit, "")).await?;
         let files = tree.into_iter().map(|(path, entry)| (path, entry.collected())).collect();
         Ok(checkout(commit, files, Source::Hub(Box::new(Online { hub, cache, files: Files::default() }))))
     }
@@ -77,7 +79,7 @@ impl HubCheckout {
         self.commit.as_str()
     }
 
-    /// Its files by path. A file of the cache of which nobody says the digest has an empty `id`.
+    /// Its files by path. A cached file of unknown digest has an empty `id`.
     pub fn files(&self) -> &BTreeMap<String, CollectedFile> {
         &self.files
     }
@@ -113,19 +115,19 @@ impl HubCheckout {
         match &self.source {
             Source::Snapshot(folder) => read_cached(folder.join(path), &known),
             Source::Hub(online) => {
-                let place = Place { commit: self.commit.clone(), path: path.to_owned() };
+                let place = FileInCommit { commit: self.commit.clone(), path: path.to_owned() };
                 let attempt = || online.files.known_document(&online.hub, &place, &known, SMALL);
-                again(&online.hub, self.options.retries, attempt).await
+                online.hub.retry().repeat(attempt).await
             }
         }
     }
 
     /// The digest of a file. Everything that the Hub lists has one.
-    fn known(&self, path: &str, file: &CollectedFile) -> Result<Known, RemoteError> {
+    fn known(&self, path: &str, file: &CollectedFile) -> Result<FileHash, RemoteError> {
         Ok(match file.sha256 {
-            Some(digest) => Known::Sha256(digest),
-            None if Commit::parse(&file.id).is_some() => Known::Git(file.id.clone()),
-            None if self.is_offline() => Known::Nothing,
+            Some(digest) => FileHash::Sha256(digest),
+            None if Commit::parse(&file.id).is_some() => FileHash::Git(file.id.clone()),
+            None if self.is_offline() => FileHash::Nothing,
             None => return Err(HubError::Unexpected { url: self.shown(path), what: "a file without a git id".to_owned() }.into()),
         })
     }
@@ -139,22 +141,22 @@ impl HubCheckout {
             return Err(HubError::Offline { repository: self.repository().to_owned() }.into());
         }
         let remote = HubRemote::of_files(&self.address, &self.commit, paths, &self.options)?;
-        Ok(Arc::new(RetryingRemote::new(Arc::new(LimitedRemote::new(Arc::new(remote), self.options.jobs)), &self.options)))
+        Ok(layered(Arc::new(remote), &self.options))
     }
 }
 
-fn read_cached(path: PathBuf, known: &Known) -> Result<Vec<u8>, RemoteError> {
+fn read_cached(path: PathBuf, known: &FileHash) -> Result<Vec<u8>, RemoteError> {
     let bytes = fs::read(&path).map_err(|source| RemoteError::File { action: "read", path: path.clone(), source })?;
     let (expected, found) = match known {
-        Known::Sha256(expected) => (expected.to_string(), Digest::of(&bytes).to_string()),
-        Known::Git(expected) => (expected.clone(), git_blob_id(&bytes)),
-        Known::Nothing => return Ok(bytes),
+        FileHash::Sha256(expected) => (expected.to_string(), Digest::of(&bytes).to_string()),
+        FileHash::Git(expected) => (expected.clone(), git_blob_id(&bytes)),
+        FileHash::Nothing => return Ok(bytes),
     };
     if found == expected { Ok(bytes) } else { Err(HubError::DamagedCache { path, expected, found }.into()) }
 }
 
 impl Entry {
-    /// The entry as others know it.
+    /// The entry for other rooms.
     pub(super) fn collected(&self) -> CollectedFile {
         let (sha256, id): (Option<Digest>, String) = match &self.content {
             Content::Lfs(digest) => (Some(*digest), digest.to_string()),
@@ -162,31 +164,4 @@ impl Entry {
         };
         CollectedFile { size: self.size, sha256, id }
     }
-}
-
-async fn again<T, F: Future<Output = Result<T, RemoteError>>>(hub: &Hub, retries: u32, attempt: impl Fn() -> F) -> Result<T, RemoteError> {
-    let mut failures = 0;
-    loop {
-        match attempt().await {
-            Ok(value) => return Ok(value),
-            Err(error) => {
-                failures += 1;
-                wait_after(hub, retries, failures, error).await?;
-            }
-        }
-    }
-}
-
-/// Waits before the next attempt, or gives the error back where there should be none.
-async fn wait_after(hub: &Hub, retries: u32, failures: u32, error: RemoteError) -> Result<(), RemoteError> {
-    let allowed = match error.retry() {
-        Retry::Never => 0,
-        Retry::Once => retries.min(1),
-        Retry::Later => retries,
-    };
-    if failures > allowed {
-        return Err(error);
-    }
-    tokio::time::sleep(hub.wait_before(failures, error.retry_after())).await;
-    Ok(())
 }

@@ -13,11 +13,15 @@ use reqwest::{
 };
 use serde::de::DeserializeOwned;
 
-use super::{HubError, HubOptions, limits, xet::Xet};
+use super::{
+    HubError, HubOptions, HubToken,
+    limits::{self, header},
+    options::MAIN,
+};
 use crate::{
     base::HubUrl,
     remote::{
-        RemoteError, RemoteOptions,
+        Access, RemoteError, RemoteOptions, RetryPolicy,
         http::client::{self, Client},
     },
 };
@@ -37,9 +41,7 @@ pub(super) struct Hub {
     revision: String,
     token: Option<HeaderValue>,
     offline: bool,
-    backoff: Duration,
-    longest_wait: Duration,
-    xet: Option<Xet>,
+    retry: RetryPolicy,
 }
 
 impl fmt::Debug for Hub {
@@ -85,28 +87,21 @@ fn encoded(text: &str) -> String {
 }
 
 impl Hub {
-    pub(super) fn new(url: &HubUrl, options: &RemoteOptions) -> Result<Self, RemoteError> {
-        let HubOptions { endpoint, token, token_for_reading, offline, publication, .. } = &options.hub;
+    pub(super) fn new(url: &HubUrl, options: &RemoteOptions, access: Access) -> Result<Self, RemoteError> {
+        let HubOptions { endpoint, token, token_for_reading, offline, .. } = &options.hub;
         let wrong = || HubError::Endpoint { endpoint: endpoint.split(['?', '@']).next_back().unwrap_or_default().to_owned() };
         let parsed = Url::parse(endpoint.trim_end_matches('/')).ok();
         let parsed = parsed.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host()).ok_or_else(wrong)?;
-        let sends_token = *token_for_reading || publication.is_some();
+        let sends_token = *token_for_reading || access == Access::Publish;
         Ok(Self {
             http: Client::without_redirects(options)?,
             endpoint: parsed,
             repository: url.repository().to_owned(),
-            revision: url.revision().unwrap_or(super::MAIN).to_owned(),
-            token: token.as_ref().filter(|_| sends_token).map(super::HubToken::header),
+            revision: url.revision().unwrap_or(MAIN).to_owned(),
+            token: token.as_ref().filter(|_| sends_token).map(HubToken::header),
             offline: *offline,
-            backoff: options.backoff,
-            longest_wait: options.longest_wait,
-            xet: Xet::new(options),
+            retry: RetryPolicy::of(options),
         })
-    }
-
-    /// The way to upload by Xet, unless it is known that there is none.
-    pub(super) fn xet(&self) -> Option<&Xet> {
-        self.xet.as_ref().filter(|xet| xet.is_possible())
     }
 
     pub(super) fn http(&self) -> &Client {
@@ -122,10 +117,9 @@ impl Hub {
         &self.revision
     }
 
-    /// The wait before a further attempt of number `failures` (from 1): random, growing, and at least what the server asks for.
-    pub(super) fn wait_before(&self, failures: u32, asked: Option<Duration>) -> Duration {
-        let growing = self.backoff.saturating_mul(1 << failures.min(10)).mul_f64(fastrand::f64());
-        asked.unwrap_or_default().max(growing).min(self.longest_wait)
+    /// The policy for requests that are repeated here rather than by the layer around the remote.
+    pub(super) fn retry(&self) -> RetryPolicy {
+        self.retry
     }
 
     pub(super) fn has_token(&self) -> bool {
@@ -273,10 +267,6 @@ pub(super) fn passing(status: StatusCode, headers: &HeaderMap) -> Option<Option<
         .then(|| limits::wait(headers).or_else(|| client::retry_after(headers)))
 }
 
-pub(super) fn header<'h>(headers: &'h HeaderMap, name: &'static str) -> Option<&'h str> {
-    headers.get(name).and_then(|value| value.to_str().ok())
-}
-
 /// What the Hub says about a refusal, in one line.
 fn message(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> String {
     let said = header(headers, "x-error-message").map(str::to_owned).or_else(|| {
@@ -297,10 +287,10 @@ mod tests {
 
     fn hub(endpoint: &str, token: Option<&str>) -> Hub {
         let options = RemoteOptions {
-            hub: HubOptions { endpoint: endpoint.to_owned(), token: token.and_then(super::super::HubToken::new), ..HubOptions::default() },
+            hub: HubOptions { endpoint: endpoint.to_owned(), token: token.and_then(HubToken::new), ..HubOptions::default() },
             ..RemoteOptions::default()
         };
-        Hub::new(&HubUrl::parse("hf://acme/tae").unwrap(), &options).unwrap()
+        Hub::new(&HubUrl::parse("hf://acme/tae").unwrap(), &options, Access::Read).unwrap()
     }
 
     fn explained(token: Option<&str>, status: u16, headers: &[(&'static str, &'static str)], body: &str) -> String {

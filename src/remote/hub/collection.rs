@@ -1,5 +1,5 @@
-//! Repositories that mlreg did not publish: their bundles, and releases of some of them. Large files are known by their sha256; small ones are
-//! read and checked against git's sha1.
+//! Repositories that mlreg did not publish: their bundles, and releases of some of them. The listing has the sha256 of large files; small ones
+//! are read and checked against git's sha1.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,9 +9,9 @@ use std::{
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::{
-    HubRemote, Places, Snapshot,
-    download::{Known, Place},
+    download::{FileHash, FileInCommit},
     layout,
+    repository::{HubRemote, Places, Snapshot, locked},
 };
 use crate::{
     base::Digest,
@@ -37,19 +37,19 @@ impl HubRemote {
         self.collection.get_or_try_init(look).await.cloned()
     }
 
-    /// What [`collected`](Self::collected) found, without asking anybody where there is an index.
+    /// Like [`collected`](Self::collected), but `None` without a request once an index was read.
     pub(super) async fn known_collection(&self) -> Result<Option<Arc<Collection>>, RemoteError> {
-        if super::locked(&self.indexes).is_empty() { self.collected().await } else { Ok(None) }
+        if self.has_no_index() { self.collected().await } else { Ok(None) }
     }
 
-    /// One version: what lies there now.
+    /// The index with the one version that is the current commit.
     pub(super) fn collected_index(collection: &Collection) -> PackageIndex {
         let mut index = PackageIndex::empty(collection.package.clone());
         index.versions.insert(collection.version.clone(), IndexEntry { release: collection.digest(), size: 0 });
         index
     }
 
-    /// The release of some bundles, whose small files are read now.
+    /// The manifest of the release of some bundles. Their small files are read and hashed.
     pub(super) async fn collected_release(&self, ids: &BTreeSet<String>) -> Result<Vec<u8>, RemoteError> {
         let none = || RemoteError::NotARegistry { url: self.url.to_string() };
         let collection = self.collected().await?.ok_or_else(none)?;
@@ -62,9 +62,9 @@ impl HubRemote {
             }
         }
         let read = |(id, path): (&str, String)| {
-            let (id, place) = (id.to_owned(), Place { commit: commit.clone(), path });
+            let (id, place) = (id.to_owned(), FileInCommit { commit: commit.clone(), path });
             async move {
-                let bytes = self.files.known_document(&self.hub, &place, &Known::Git(id.clone()), RELEASE_LIMIT).await?;
+                let bytes = self.files.known_document(&self.hub, &place, &FileHash::Git(id.clone()), RELEASE_LIMIT).await?;
                 Ok::<_, RemoteError>((id, Digest::of(&bytes)))
             }
         };
@@ -76,7 +76,7 @@ impl HubRemote {
                 paths.extend(digest.zip(format!("{}/{path}", bundle.path).parse().ok()));
             }
         }
-        let mut places = super::locked(&self.places);
+        let mut places = locked(&self.places);
         let key = Places::key(&collection.package, &collection.version, None);
         let known = places.get(&key).map_or_else(BTreeMap::new, |known| known.paths.clone());
         paths.extend(known);

@@ -1,6 +1,6 @@
-//! Writing to a repository: making it, asking how files go up, committing, tagging.
+//! Writing to a repository: creating it, asking how files are stored, committing, tagging.
 //!
-//! A commit names its parent, so that it fails when somebody else was faster (412). Small files travel in the commit itself, in base64;
+//! A commit names its parent, so that it fails (412) after a rival's commit. Small files travel in the commit itself, in base64;
 //! large ones were uploaded before and are named by their sha256.
 
 use std::collections::BTreeMap;
@@ -13,29 +13,19 @@ use serde_json::{Value, json};
 use super::{
     HubError,
     client::{Call, Hub},
-    tree::Commit,
+    tree::{Commit, Mode},
 };
 use crate::{
     base::Digest,
     remote::{RemoteError, http::client},
 };
 
-/// How many files one question about uploads names.
+/// Files in one request for upload modes.
 const PREUPLOAD_FILES: usize = 256;
-/// How many bytes of a file the Hub looks at.
+/// Bytes at the beginning of a file by which the Hub chooses how to store it.
 pub(super) const SAMPLE: usize = 512;
 
-/// How a file goes up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Mode {
-    /// As a large object, before the commit.
-    Lfs,
-    /// In the commit.
-    Regular,
-}
-
-/// A file that is asked about.
+/// A file whose upload mode is asked for.
 #[derive(Debug, Clone)]
 pub(super) struct Candidate {
     pub(super) path: String,
@@ -47,13 +37,13 @@ pub(super) struct Candidate {
 /// One change of a commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Operation {
-    /// A small file.
+    /// Adds or replaces a small file.
     File { path: String, content: Bytes },
-    /// A large file, whose bytes the Hub has.
+    /// Adds or replaces a large file, whose object was uploaded.
     Lfs { path: String, oid: Digest, size: u64 },
-    /// A file that goes.
+    /// Deletes a file.
     Delete { path: String },
-    /// A folder that goes with everything in it.
+    /// Deletes a folder with everything in it.
     DeleteFolder { path: String },
 }
 
@@ -91,7 +81,7 @@ impl Operation {
 }
 
 impl Hub {
-    /// Makes the repository; one that exists stays as it is.
+    /// Creates the repository unless it exists.
     pub(super) async fn create(&self, public: bool) -> Result<(), RemoteError> {
         let (organization, name) = self.repository().split_once('/').unwrap_or(("", self.repository()));
         let body = json!({ "name": name, "organization": organization, "private": !public });
@@ -102,7 +92,7 @@ impl Hub {
         }
     }
 
-    /// How each file goes up. Empty files always go in the commit.
+    /// How the Hub stores each file. Empty files always travel in the commit.
     pub(super) async fn modes(&self, branch: &str, candidates: &[Candidate]) -> Result<BTreeMap<String, Mode>, RemoteError> {
         let mut modes: BTreeMap<String, Mode> = BTreeMap::new();
         let url = self.api_at("preupload", branch);
@@ -126,7 +116,7 @@ impl Hub {
     /// Commits to a branch whose head is `parent`.
     ///
     /// # Errors
-    /// [`HubError::Moved`] where it is not any more.
+    /// [`HubError::Moved`] where a rival's commit has become the head.
     pub(super) async fn commit(
         &self,
         branch: &str,

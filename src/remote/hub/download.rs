@@ -18,7 +18,8 @@ use reqwest::{
 
 use super::{
     HubError,
-    client::{Call, Hub, header, passing, redirect_of},
+    client::{Call, Hub, passing, redirect_of},
+    limits::header,
     tree::{Commit, git_blob_id},
 };
 use crate::{
@@ -26,7 +27,7 @@ use crate::{
     remote::{
         RemoteError, Sink,
         http::{
-            answer::{self, Body, Wanted},
+            answer::{self, Body, RangeRequest},
             client::{self, check_encoding},
             deliver::deliver,
             range_headers,
@@ -41,20 +42,20 @@ const LONGEST_IN_GIT: u64 = 10 << 20;
 
 /// A file in a commit.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Place {
+pub(super) struct FileInCommit {
     pub(super) commit: Commit,
     pub(super) path: String,
 }
 
-/// What is known of the hash of a file.
+/// The hash of a file, as far as it is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Known {
+pub(super) enum FileHash {
     Sha256(Digest),
     Git(String),
     Nothing,
 }
 
-impl Known {
+impl FileHash {
     /// Whether it is the hash of an empty file, which need not be asked for.
     fn is_of_nothing(&self) -> bool {
         match self {
@@ -68,7 +69,7 @@ impl Known {
 /// Reads files and remembers their signed addresses.
 #[derive(Debug, Default)]
 pub(super) struct Files {
-    links: Mutex<HashMap<Place, Arc<Url>>>,
+    links: Mutex<HashMap<FileInCommit, Arc<Url>>>,
     ignores_ranges: AtomicBool,
 }
 
@@ -86,15 +87,15 @@ impl Files {
         !self.ignores_ranges.load(Ordering::Relaxed)
     }
 
-    fn links(&self) -> MutexGuard<'_, HashMap<Place, Arc<Url>>> {
+    fn links(&self) -> MutexGuard<'_, HashMap<FileInCommit, Arc<Url>>> {
         self.links.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Forgets a signed address, unless another reader has replaced it.
-    fn forget(&self, place: &Place, link: &Arc<Url>) {
+    fn forget(&self, file: &FileInCommit, link: &Arc<Url>) {
         let mut links = self.links();
-        if links.get(place).is_some_and(|known| Arc::ptr_eq(known, link)) {
-            links.remove(place);
+        if links.get(file).is_some_and(|current| Arc::ptr_eq(current, link)) {
+            links.remove(file);
         }
     }
 
@@ -102,15 +103,15 @@ impl Files {
     pub(super) async fn read(
         &self,
         hub: &Hub,
-        place: &Place,
-        known: &Known,
+        file: &FileInCommit,
+        expected: &FileHash,
         size: u64,
         (range, until): (ByteRange, u64),
         sink: Sink<'_>,
     ) -> Result<(), RemoteError> {
         let mut renewals = 0;
         loop {
-            let found = self.find(hub, place, known, range_headers(range, size, None)).await?;
+            let found = self.find(hub, file, expected, range_headers(range, size, None)).await?;
             match self.check(hub, &found, size, range).await {
                 Ok((wanted, body)) => {
                     let is_large = found.link.is_some() || size > LONGEST_IN_GIT;
@@ -122,7 +123,7 @@ impl Files {
                 Err(error) => {
                     // Expired, or not what it was said to be. What may pass by itself is the business of retries, after a wait.
                     let Some(link) = found.link.filter(|_| error.retry() != crate::remote::Retry::Later) else { return Err(error) };
-                    self.forget(place, &link);
+                    self.forget(file, &link);
                     renewals += 1;
                     if renewals == RENEWALS {
                         return Err(error);
@@ -133,7 +134,7 @@ impl Files {
     }
 
     /// Whether an answer is what was asked for, before its body is looked at.
-    async fn check(&self, hub: &Hub, found: &Found, size: u64, range: ByteRange) -> Result<(Wanted, Body), RemoteError> {
+    async fn check(&self, hub: &Hub, found: &Found, size: u64, range: ByteRange) -> Result<(RangeRequest, Body), RemoteError> {
         let url = client::shown(&found.url);
         let (status, headers) = (found.response.status(), found.response.headers());
         if let Some(retry_after) = passing(status, headers) {
@@ -147,17 +148,17 @@ impl Files {
             });
         }
         check_encoding(&url, headers)?;
-        let wanted = Wanted { url, range, size, before: None };
+        let wanted = RangeRequest { url, range, size, before: None };
         let body = answer::check(&wanted, status.as_u16(), headers)?;
         Ok((wanted, body))
     }
 
-    /// Asks the signed address of a file where it is known, else the Hub.
-    async fn find(&self, hub: &Hub, place: &Place, known: &Known, headers: HeaderMap) -> Result<Found, RemoteError> {
-        let link = self.links().get(place).cloned();
+    /// Asks the signed address of a file where it is expected, else the Hub.
+    async fn find(&self, hub: &Hub, file: &FileInCommit, expected: &FileHash, headers: HeaderMap) -> Result<Found, RemoteError> {
+        let link = self.links().get(file).cloned();
         match link {
             Some(link) => self.follow(hub, link, headers).await,
-            None => self.resolve(hub, place, known, headers).await,
+            None => self.resolve(hub, file, expected, headers).await,
         }
     }
 
@@ -174,33 +175,33 @@ impl Files {
     }
 
     /// Asks the Hub for a file. Its own bytes, or those behind the signed address that it names.
-    async fn resolve(&self, hub: &Hub, place: &Place, known: &Known, headers: HeaderMap) -> Result<Found, RemoteError> {
-        let asked = hub.file(place.commit.as_str(), &place.path);
+    async fn resolve(&self, hub: &Hub, file: &FileInCommit, expected: &FileHash, headers: HeaderMap) -> Result<Found, RemoteError> {
+        let asked = hub.file(file.commit.as_str(), &file.path);
         let call = Call { headers: headers.clone(), ..Call::get(asked.clone()) };
         let (url, response) = hub.send(&call).await?;
         if let Some(next) = redirect_of(&url, &response) {
             check_redirect(&url, &next)?;
-            check_hash(&asked, known, response.headers())?;
+            check_hash(&asked, expected, response.headers())?;
             let link = Arc::new(next);
-            self.links().insert(place.clone(), link.clone());
+            self.links().insert(file.clone(), link.clone());
             return self.follow(hub, link, headers).await;
         }
         if !response.status().is_success() && response.status().as_u16() != 416 {
             return Err(hub.refusal(&url, response).await);
         }
-        check_hash(&asked, known, response.headers())?;
+        check_hash(&asked, expected, response.headers())?;
         Ok(Found { response, url, link: None })
     }
 
     /// A whole file of at most `limit` bytes, checked against the hash that the Hub names.
-    pub(super) async fn document(&self, hub: &Hub, place: &Place, limit: u64) -> Result<Vec<u8>, RemoteError> {
-        self.known_document(hub, place, &Known::Nothing, limit).await
+    pub(super) async fn document(&self, hub: &Hub, file: &FileInCommit, limit: u64) -> Result<Vec<u8>, RemoteError> {
+        self.known_document(hub, file, &FileHash::Nothing, limit).await
     }
 
     /// A whole file of at most `limit` bytes, checked against a hash, too. An empty one is not asked for.
-    pub(super) async fn known_document(&self, hub: &Hub, place: &Place, known: &Known, limit: u64) -> Result<Vec<u8>, RemoteError> {
-        let asked = hub.file(place.commit.as_str(), &place.path);
-        if known.is_of_nothing() {
+    pub(super) async fn known_document(&self, hub: &Hub, file: &FileInCommit, expected: &FileHash, limit: u64) -> Result<Vec<u8>, RemoteError> {
+        let asked = hub.file(file.commit.as_str(), &file.path);
+        if expected.is_of_nothing() {
             return Ok(Vec::new());
         }
         let (mut url, mut response) = hub.send(&Call::get(asked.clone())).await?;
@@ -209,7 +210,7 @@ impl Files {
             check_redirect(&url, &next)?;
             let found = self.follow(hub, Arc::new(next), HeaderMap::new()).await?;
             (url, response) = (found.url, found.response);
-        } else if hash == Known::Nothing {
+        } else if hash == FileHash::Nothing {
             hash = etag_of(response.headers());
         }
         if response.status() != reqwest::StatusCode::OK {
@@ -218,7 +219,7 @@ impl Files {
         check_encoding(&client::shown(&url), response.headers())?;
         let bytes = hub.http().body(&client::shown(&asked), &mut response, limit).await?;
         check_bytes(&asked, &hash, &bytes)?;
-        check_bytes(&asked, known, &bytes)?;
+        check_bytes(&asked, expected, &bytes)?;
         Ok(bytes)
     }
 }
@@ -231,39 +232,39 @@ fn check_redirect(from: &Url, to: &Url) -> Result<(), RemoteError> {
 }
 
 /// The hash of a file as the Hub's answer names it.
-fn hash_of(headers: &HeaderMap) -> Known {
-    header(headers, "x-linked-etag").map_or(Known::Nothing, parse_hash)
+fn hash_of(headers: &HeaderMap) -> FileHash {
+    header(headers, "x-linked-etag").map_or(FileHash::Nothing, parse_hash)
 }
 
 /// The hash in the ETag of the Hub's own answer.
-fn etag_of(headers: &HeaderMap) -> Known {
-    client::text(headers, ETAG).map_or(Known::Nothing, parse_hash)
+fn etag_of(headers: &HeaderMap) -> FileHash {
+    client::text(headers, ETAG).map_or(FileHash::Nothing, parse_hash)
 }
 
-fn parse_hash(etag: &str) -> Known {
+fn parse_hash(etag: &str) -> FileHash {
     let plain = etag.trim().trim_start_matches("W/").trim_matches('"');
     match plain.parse::<Digest>() {
-        Ok(digest) => Known::Sha256(digest),
-        Err(_) => Commit::parse(plain).map_or(Known::Nothing, |_| Known::Git(plain.to_owned())),
+        Ok(digest) => FileHash::Sha256(digest),
+        Err(_) => Commit::parse(plain).map_or(FileHash::Nothing, |_| FileHash::Git(plain.to_owned())),
     }
 }
 
 /// Whether the Hub says that the file is another one than the one that is wanted.
-fn check_hash(asked: &Url, known: &Known, headers: &HeaderMap) -> Result<(), RemoteError> {
-    match (known, hash_of(headers)) {
-        (Known::Sha256(expected), Known::Sha256(found)) if *expected != found => {
+fn check_hash(asked: &Url, expected: &FileHash, headers: &HeaderMap) -> Result<(), RemoteError> {
+    match (expected, hash_of(headers)) {
+        (FileHash::Sha256(expected), FileHash::Sha256(found)) if *expected != found => {
             Err(RemoteError::WrongDigest { url: client::shown(asked), expected: *expected, found })
         }
         _ => Ok(()),
     }
 }
 
-fn check_bytes(asked: &Url, known: &Known, bytes: &[u8]) -> Result<(), RemoteError> {
-    match known {
-        Known::Sha256(expected) if Digest::of(bytes) != *expected => {
+fn check_bytes(asked: &Url, expected: &FileHash, bytes: &[u8]) -> Result<(), RemoteError> {
+    match expected {
+        FileHash::Sha256(expected) if Digest::of(bytes) != *expected => {
             Err(RemoteError::WrongDigest { url: client::shown(asked), expected: *expected, found: Digest::of(bytes) })
         }
-        Known::Git(expected) if git_blob_id(bytes) != *expected => {
+        FileHash::Git(expected) if git_blob_id(bytes) != *expected => {
             Err(HubError::WrongGitId { url: client::shown(asked), expected: expected.clone(), found: git_blob_id(bytes) }.into())
         }
         _ => Ok(()),
@@ -277,9 +278,9 @@ mod tests {
     #[test]
     fn hashes_are_told_by_their_length() {
         let sha256 = Digest::of(b"x");
-        assert_eq!(parse_hash(&format!("W/\"{sha256}\"")), Known::Sha256(sha256));
+        assert_eq!(parse_hash(&format!("W/\"{sha256}\"")), FileHash::Sha256(sha256));
         let sha1 = git_blob_id(b"x");
-        assert_eq!(parse_hash(&format!("\"{sha1}\"")), Known::Git(sha1));
-        assert_eq!(parse_hash("\"abc-17\""), Known::Nothing);
+        assert_eq!(parse_hash(&format!("\"{sha1}\"")), FileHash::Git(sha1));
+        assert_eq!(parse_hash("\"abc-17\""), FileHash::Nothing);
     }
 }

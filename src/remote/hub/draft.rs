@@ -5,14 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 
 use super::{
-    commit::{Mode, Operation},
-    default_places,
+    commit::Operation,
     layout::FOLDER,
-    tree::{Content, Tree},
+    tree::{Commit, Content, Mode, Tree},
 };
 use crate::{
     base::{Digest, RelativePath},
     manifest::release::{Release, Variant},
+    remote::default_places,
 };
 
 /// A commit has at most so many changes; the Hub advises fewer than a hundred.
@@ -22,14 +22,14 @@ pub(super) const INLINE: usize = 8 << 20;
 
 /// The bytes of a file that the branch should have.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Wanted {
+pub(super) enum BranchFile {
     /// A blob of the release.
     Blob { digest: Digest, size: u64 },
     /// A document.
     Document(Bytes),
 }
 
-impl Wanted {
+impl BranchFile {
     pub(super) fn size(&self) -> u64 {
         match self {
             Self::Blob { size, .. } => *size,
@@ -46,10 +46,31 @@ impl Wanted {
 }
 
 /// Files by path.
-pub(super) type Files = BTreeMap<String, Wanted>;
+pub(super) type Files = BTreeMap<String, BranchFile>;
+
+/// What a branch lacks of a release.
+#[derive(Debug)]
+pub(super) struct Draft {
+    pub(super) parent: Commit,
+    pub(super) changes: Files,
+    pub(super) modes: BTreeMap<String, Mode>,
+    pub(super) deletions: Vec<Operation>,
+    /// The paths of what makes the release visible.
+    pub(super) last: BTreeSet<String>,
+}
+
+impl Draft {
+    /// The blobs that go up in a mode, once for each place.
+    pub(super) fn blobs(&self, mode: Mode) -> impl Iterator<Item = (Digest, u64)> + '_ {
+        self.changes.iter().filter_map(move |(path, file)| match file {
+            BranchFile::Blob { digest, size } if self.modes.get(path) == Some(&mode) => Some((*digest, *size)),
+            _ => None,
+        })
+    }
+}
 
 /// The files that the branch does not have as they should be. `git_id` names the bytes of small files.
-pub(super) fn changes<E>(wanted: &Files, tree: &Tree, git_id: impl Fn(&Wanted) -> Result<String, E>) -> Result<Files, E> {
+pub(super) fn changes<E>(wanted: &Files, tree: &Tree, git_id: impl Fn(&BranchFile) -> Result<String, E>) -> Result<Files, E> {
     let mut changes = Files::new();
     for (path, file) in wanted {
         let same = match tree.get(path) {
@@ -139,7 +160,7 @@ fn emptied_folder(path: &str, gone: &BTreeSet<&String>, tree: &Tree) -> Option<S
 }
 
 /// The change that brings a file.
-pub(super) fn operation(path: &str, file: &Wanted, mode: Mode, content: impl FnOnce() -> Bytes) -> Operation {
+pub(super) fn operation(path: &str, file: &BranchFile, mode: Mode, content: impl FnOnce() -> Bytes) -> Operation {
     let path = path.to_owned();
     match mode {
         Mode::Lfs => Operation::Lfs { path, oid: file.digest(), size: file.size() },
@@ -170,8 +191,8 @@ mod tests {
     use super::*;
     use crate::remote::hub::tree::{Entry, git_blob_id};
 
-    fn document(text: &str) -> Wanted {
-        Wanted::Document(Bytes::from(text.to_owned()))
+    fn document(text: &str) -> BranchFile {
+        BranchFile::Document(Bytes::from(text.to_owned()))
     }
 
     fn tree(files: &[(&str, &str)]) -> Tree {
@@ -183,10 +204,10 @@ mod tests {
         files.iter().map(|(path, text)| ((*path).to_owned(), document(text))).collect()
     }
 
-    fn git_id(file: &Wanted) -> Result<String, ()> {
+    fn git_id(file: &BranchFile) -> Result<String, ()> {
         match file {
-            Wanted::Document(bytes) => Ok(git_blob_id(bytes)),
-            Wanted::Blob { .. } => Err(()),
+            BranchFile::Document(bytes) => Ok(git_blob_id(bytes)),
+            BranchFile::Blob { .. } => Err(()),
         }
     }
 
@@ -195,7 +216,7 @@ mod tests {
         let mut tree = tree(&[("a", "same"), ("b", "old!"), ("c", "longer")]);
         tree.insert("l".to_owned(), Entry { size: 3, content: Content::Lfs(Digest::of(b"lfs")) });
         let mut wanted = files(&[("a", "same"), ("b", "new!"), ("c", "long"), ("d", "x")]);
-        wanted.insert("l".to_owned(), Wanted::Blob { digest: Digest::of(b"lfs"), size: 3 });
+        wanted.insert("l".to_owned(), BranchFile::Blob { digest: Digest::of(b"lfs"), size: 3 });
         let changed = changes(&wanted, &tree, git_id).unwrap();
         assert_eq!(changed.keys().collect::<Vec<_>>(), ["b", "c", "d"]);
     }

@@ -8,7 +8,7 @@ use crate::remote::Retry;
 /// The Hub refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HubError {
-    /// No such repository, or one that this token, or nobody without a token, may see: the Hub does not say which.
+    /// Repository is missing or not accessible; the Hub does not say which.
     #[error("`hf://{repository}` does not exist, or it is private and {}", if *with_token { "the token has no access to it" } else { "there is no token" })]
     NoRepository {
         /// Its id.
@@ -76,7 +76,7 @@ pub enum HubError {
         /// What the Hub says.
         message: String,
     },
-    /// Somebody else committed in between, again and again.
+    /// Rivals committed to the branch again and again.
     #[error("the branch `{branch}` of `hf://{repository}` moved while it was published to")]
     Moved {
         /// Its id.

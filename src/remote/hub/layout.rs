@@ -3,7 +3,8 @@
 //! ```text
 //! <package>/<variant>.mlpackage/...          bundles of the newest release, complete
 //! mlreg/<package>/<version>.json             release manifest (immutable)
-//! mlreg/<package>/<version>.locations.json   where its blobs lie, if not as above
+//! mlreg/<package>/<version>.<kind>.json      side document, e.g. `locations`: where the blobs lie, if not as above
+//! mlreg/<package>/<version>.<kind>/<name>    the same, of a kind that a release has several of
 //! mlreg/<package>/index.json                 versions
 //! tag <package>-v<version>                   the commit that holds the files of that version
 //! ```
@@ -16,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     base::{Digest, PackageName, RelativePath},
     manifest::release::Release,
-    remote::{DocumentError, INDEX_SCHEMA, IndexEntry, PackageIndex, documents},
+    remote::{DocumentError, DocumentKey, DocumentKind, INDEX_SCHEMA, IndexEntry, PackageIndex, documents},
 };
 
 /// The folder of mlreg's documents.
@@ -33,27 +34,22 @@ pub(super) fn index(package: &PackageName) -> String {
 }
 
 pub(super) fn locations(package: &PackageName, version: &Version) -> String {
-    format!("{FOLDER}/{package}/{version}.locations.json")
+    document_path(package, version, DocumentKind::Locations, None)
+}
+
+/// The path of a side document: beside the release manifest.
+pub(super) fn document(key: &DocumentKey) -> String {
+    document_path(&key.release().package, &key.release().version, key.kind(), key.name())
+}
+
+fn document_path(package: &PackageName, version: &Version, kind: DocumentKind, name: Option<&str>) -> String {
+    let start = format!("{FOLDER}/{package}/{version}.{}", kind.name());
+    name.map_or_else(|| format!("{start}.json"), |name| format!("{start}/{name}"))
 }
 
 /// The tag of a version.
 pub(super) fn tag(package: &PackageName, version: &Version) -> String {
     format!("{package}-v{version}")
-}
-
-/// Which blob lies where by default: every file of every variant in `<package>/<variant><extension>/`, the format of the id left out.
-pub fn default_places(release: &Release) -> BTreeMap<RelativePath, Digest> {
-    let mut places = BTreeMap::new();
-    for variant in &release.variants {
-        let folder = format!("{}/{}", release.package, variant.kind.file_name(&variant.id));
-        for file in &variant.files {
-            // A release that was read has variants whose ids are file names, so that this never fails.
-            if let Ok(path) = format!("{folder}/{}", file.path).parse() {
-                places.insert(path, file.sha256);
-            }
-        }
-    }
-    places
 }
 
 /// One place for every blob.

@@ -1,12 +1,9 @@
 //! Uploading large objects by Git LFS: the batch API says which the Hub lacks, and where their bytes go, in one piece or in parts.
 //!
-//! Neither the upload nor its completion gets the token: the addresses are signed. Parts are sent again one by one. Where the Hub would rather
-//! have an object by Xet, it goes that way.
+//! Neither the upload nor its completion gets the token: the addresses are signed. Each part is retried by itself. Objects for which the Hub
+//! chooses Xet are uploaded by Xet.
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, path::Path};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -21,6 +18,8 @@ use tokio::{sync::mpsc, task};
 use super::{
     HubError,
     client::{Call, Hub, passing},
+    object::Source,
+    xet::Xet,
 };
 use crate::{
     base::{ByteRange, Digest},
@@ -32,22 +31,15 @@ use crate::{
 };
 
 const LFS_JSON: &str = "application/vnd.git-lfs+json";
-/// How objects can go up from here.
+/// Transfers that are offered without Xet.
 const TRANSFERS: &[&str] = &["basic", "multipart"];
 const TRANSFERS_WITH_XET: &[&str] = &["basic", "multipart", "xet"];
-/// How many objects one question names.
+/// Objects in one batch request.
 const BATCH: usize = 100;
-/// How many parts of an object are under way at once.
+/// Parts of an object that are sent at once.
 const PARTS: usize = 4;
-/// How often a part is sent.
-const ATTEMPTS: u32 = 5;
-
-/// Where an object's bytes are.
-#[derive(Debug, Clone)]
-pub(super) enum Source {
-    File(PathBuf),
-    Memory(Bytes),
-}
+/// Retries of a part.
+const PART_RETRIES: u32 = 4;
 
 #[derive(Deserialize)]
 struct Batch {
@@ -82,7 +74,7 @@ struct ObjectError {
     message: String,
 }
 
-/// How the bytes of an object go up.
+/// How the bytes of an object are sent.
 #[derive(Debug, PartialEq, Eq)]
 enum Transfer {
     Whole,
@@ -125,9 +117,16 @@ impl Hub {
     }
 
     /// Uploads an object, unless the Hub has it. The numbers given to `sent` add up to its length, also where nothing has to go up.
-    pub(super) async fn upload(&self, branch: &str, oid: &Digest, size: u64, source: &Source, sent: Sent<'_>) -> Result<(), RemoteError> {
-        let asked = [(*oid, size)];
-        let xet = self.xet();
+    pub(super) async fn upload(
+        &self,
+        xet: Option<&Xet>,
+        oid: &Digest,
+        size: u64,
+        source: &Source,
+        sent: Sent<'_>,
+    ) -> Result<(), RemoteError> {
+        let (branch, asked) = (self.revision(), [(*oid, size)]);
+        let xet = xet.filter(|xet| xet.is_possible());
         let mut batch = self.batch(branch, &asked, if xet.is_some() { TRANSFERS_WITH_XET } else { TRANSFERS }).await?;
         if let Some(xet) = xet.filter(|_| batch.transfer.as_deref() == Some("xet")) {
             if xet.upload(self, oid, size, source, sent).await? {
@@ -170,20 +169,11 @@ impl Hub {
         }
     }
 
-    /// Sends a part, again where it may help, and gives the answer's ETag.
+    /// Sends a part, with retries, and returns the ETag of the answer.
     async fn part(&self, url: Url, source: &Source, offset: u64, length: u64, sent: Sent<'_>) -> Result<String, RemoteError> {
-        let mut attempt = 1;
-        let response = loop {
-            // A part that goes up again would be counted again.
-            match self.put(url.clone(), HeaderMap::new(), source, offset, length, &|_| ()).await {
-                Ok(response) => break response,
-                Err(error) if attempt < ATTEMPTS && error.retry() == crate::remote::Retry::Later => {
-                    tokio::time::sleep(self.wait_before(attempt, error.retry_after())).await;
-                    attempt += 1;
-                }
-                Err(error) => return Err(error),
-            }
-        };
+        // Not counted while it is sent: a part that is sent again would count twice.
+        let attempt = || self.put(url.clone(), HeaderMap::new(), source, offset, length, &|_| ());
+        let response = self.retry().with_retries(PART_RETRIES).repeat(attempt).await?;
         sent(length);
         let etag = client::text(response.headers(), ETAG).map(str::to_owned);
         let missing = || HubError::Unexpected { url: client::shown(&url), what: "an uploaded part without an ETag".to_owned() };
@@ -318,7 +308,7 @@ fn number(value: &Value) -> Option<u64> {
     value.as_u64().or_else(|| value.as_str()?.parse().ok())
 }
 
-/// Headers that the upload wants, without those that say who is asking.
+/// The headers that the upload needs, without credentials.
 fn plain_headers(wanted: &BTreeMap<String, Value>) -> HeaderMap {
     let header = |(name, value): (&String, &Value)| {
         let name: HeaderName = name.parse().ok()?;
@@ -333,12 +323,12 @@ mod tests {
     use super::*;
     use crate::{
         base::HubUrl,
-        remote::{RemoteOptions, hub::HubOptions},
+        remote::{Access, RemoteOptions, hub::HubOptions},
     };
 
     fn transfer(header: Value, size: u64) -> Result<Transfer, RemoteError> {
         let hub = HubOptions { endpoint: "http://hub".to_owned(), ..HubOptions::default() };
-        let hub = Hub::new(&HubUrl::parse("hf://acme/tae").unwrap(), &RemoteOptions { hub, ..RemoteOptions::default() }).unwrap();
+        let hub = Hub::new(&HubUrl::parse("hf://acme/tae").unwrap(), &RemoteOptions { hub, ..RemoteOptions::default() }, Access::Read).unwrap();
         hub.transfer(&serde_json::from_value(json!({ "href": "http://hub/x", "header": header })).unwrap(), size)
     }
 

@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use reqwest::header::HeaderMap;
 
-use super::client::header;
+/// A header as text.
+pub(super) fn header<'h>(headers: &'h HeaderMap, name: &'static str) -> Option<&'h str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
 
 /// How long to wait where one of the limits is used up.
 pub(super) fn wait(headers: &HeaderMap) -> Option<Duration> {

@@ -1,6 +1,6 @@
-//! Publishing into a repository: what it lacks is found, large objects go up, then commits of bounded size, of which the last one has the
-//! release manifest and the index, then the tag. Every commit names its parent; when somebody else was faster, everything is looked at
-//! anew. What is there already is never sent again, so that an interrupted publication goes on where it was.
+//! Publishing into a repository: find what it lacks, upload large objects, then make commits of bounded size, the last of which has the
+//! release manifest and the index, then the tag. Every commit names its parent; after a rival's commit everything is compared anew.
+//! Existing objects are never sent again, so that an interrupted publication continues.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,32 +14,32 @@ use bytes::Bytes;
 use tokio::task;
 
 use super::{
-    HubError, HubRemote, Publication, attributes,
-    commit::{Candidate, Mode, Operation, SAMPLE},
-    draft::{self, Files, Wanted},
+    HubError, attributes,
+    commit::{Candidate, Operation, SAMPLE},
+    draft::{self, BranchFile, Draft, Files},
     layout::{self, HubEntry, HubIndex, Locations},
-    lfs::Source,
-    tree::{Commit, Content, References, Tree, git_blob_id},
+    object::Source,
+    repository::HubRemote,
+    tree::{Commit, Content, Mode, References, Tree, git_blob_id},
 };
 use crate::{
     base::{Digest, RelativePath},
     manifest::release::{Release, SCHEMA},
-    remote::{self, INDEX_LIMIT, IndexEntry, RELEASE_LIMIT, RemoteError, Sent, documents, release_name},
+    remote::{
+        self, BlobFiles, INDEX_LIMIT, IndexEntry, Publication, RELEASE_LIMIT, RemoteError, RetryPolicy, Sent, default_places, documents,
+        file::check_file, release_name,
+    },
 };
 
-/// How often somebody else may be faster.
+/// Commits of rivals after which a publication begins anew.
 const CONFLICTS: u32 = 12;
 const CARD: &str = "README.md";
 
-/// What a branch lacks of a release.
-#[derive(Debug)]
-pub(super) struct Draft {
-    parent: Commit,
-    changes: Files,
-    modes: BTreeMap<String, Mode>,
-    deletions: Vec<Operation>,
-    /// The paths of what makes the release visible.
-    last: BTreeSet<String>,
+/// A branch and the files of its newest commit.
+pub(super) struct Branch {
+    pub(super) head: Commit,
+    pub(super) tree: Tree,
+    references: References,
 }
 
 /// How a branch stands to a release.
@@ -56,10 +56,9 @@ enum Standing {
 
 impl HubRemote {
     /// The blobs that have to be put: large objects that no revision has, and small files that the branch lacks.
-    pub(super) async fn missing_blobs(&self, publication: &Publication, release: &Release) -> Result<Vec<Digest>, RemoteError> {
+    pub(super) async fn missing_blobs(&self, publication: &Publication) -> Result<Vec<Digest>, RemoteError> {
         let all = || publication.places.values().copied().collect::<BTreeSet<_>>().into_iter().collect();
-        let bytes = documents::to_bytes(release);
-        let draft = match self.standing(publication, release, &bytes).await {
+        let draft = match self.standing(publication).await {
             Err(RemoteError::Hub(HubError::NoRepository { with_token: true, .. })) => return Ok(all()),
             Err(error) => return Err(error),
             Ok(Standing::Has { .. }) => return Ok(Vec::new()),
@@ -69,25 +68,22 @@ impl HubRemote {
         let lacking = self.hub.lacking(self.hub.revision(), &objects.into_iter().collect::<Vec<_>>()).await?;
         let mut missing: BTreeSet<Digest> = lacking.into_iter().collect();
         missing.extend(draft.blobs(Mode::Regular).map(|(digest, _)| digest));
-        self.remember(Arc::from(draft));
+        self.keep_draft(publication.digest(), Arc::from(draft));
         Ok(missing.into_iter().collect())
     }
 
-    /// Uploads a large object. A small file travels with its commit.
-    pub(super) async fn put_blob(
-        &self,
-        publication: &Publication,
-        release: &Release,
-        blob: &Digest,
-        path: PathBuf,
-        sent: Sent<'_>,
-    ) -> Result<(), RemoteError> {
-        let size = remote::blob_of(release, blob)?.size;
+    /// Checks a blob's file, and uploads it if it is a large object. A small file travels with its commit.
+    pub(super) async fn put_blob(&self, publication: &Publication, blob: &Digest, sent: Sent<'_>) -> Result<(), RemoteError> {
+        let known = remote::blob_of(publication.release(), blob)?.clone();
+        let (size, path) = (known.size, publication.blobs().path(blob));
+        // Parts are sent side by side, and hf-xet believes the sha256 that it is told, so the file is hashed before it is sent.
+        let (source, digest) = (path.clone(), *blob);
+        blocking(move || check_file(&source, &digest, &known)).await?;
         self.ensure_repository(publication).await?;
-        let draft = match self.draft() {
+        let draft = match self.draft(&publication.digest()) {
             Some(draft) => draft,
-            None => match self.standing(publication, release, &documents::to_bytes(release)).await? {
-                Standing::Lacks(draft) => self.remember(Arc::from(draft)),
+            None => match self.standing(publication).await? {
+                Standing::Lacks(draft) => self.keep_draft(publication.digest(), Arc::from(draft)),
                 Standing::Has { .. } => {
                     sent(size);
                     return Ok(());
@@ -95,44 +91,43 @@ impl HubRemote {
             },
         };
         if draft.blobs(Mode::Lfs).any(|(digest, _)| digest == *blob) {
-            return self.hub.upload(self.hub.revision(), blob, size, &Source::File(path), sent).await;
+            return self.hub.upload(self.xet.as_ref(), blob, size, &Source::File(path), sent).await;
         }
         sent(size);
         Ok(())
     }
 
-    /// Makes a release visible.
-    pub(super) async fn publish(&self, publication: &Publication, bytes: &[u8]) -> Result<remote::Commit, RemoteError> {
-        let release: Release = documents::parse(bytes, SCHEMA).map_err(|source| RemoteError::InvalidRelease { source })?;
+    /// Makes a release visible. Begins anew when a rival's commit was faster.
+    pub(super) async fn publish(&self, publication: &Publication) -> Result<remote::Commit, RemoteError> {
         self.ensure_repository(publication).await?;
-        let mut conflicts = 0;
+        let policy = RetryPolicy { retries: CONFLICTS, ..self.hub.retry() };
+        let mut attempts = policy.attempts();
         loop {
-            match self.attempt(publication, &release, bytes).await {
-                Err(RemoteError::Hub(HubError::Moved { .. })) if conflicts < CONFLICTS => {
-                    conflicts += 1;
-                    tokio::time::sleep(self.hub.wait_before(conflicts, None)).await;
-                }
+            match self.attempt(publication).await {
+                Err(error @ RemoteError::Hub(HubError::Moved { .. })) => attempts.wait_after_conflict(error).await?,
                 other => return other,
             }
         }
     }
 
-    async fn attempt(&self, publication: &Publication, release: &Release, bytes: &[u8]) -> Result<remote::Commit, RemoteError> {
-        let draft = match self.standing(publication, release, bytes).await? {
+    async fn attempt(&self, publication: &Publication) -> Result<remote::Commit, RemoteError> {
+        let (release, offered) = (publication.release(), publication.digest());
+        let draft = match self.standing(publication).await? {
             Standing::Lacks(draft) => draft,
             Standing::Has { head, tree, references, entry } => {
-                let offered = Digest::of(bytes);
                 if entry.entry.release != offered {
                     return Err(RemoteError::VersionExists { release: release_name(release), existing: entry.entry.release, offered });
                 }
                 let was_tagged = references.tags.contains_key(&layout::tag(&release.package, &release.version));
-                self.ensure_tag(publication, release, bytes, head, tree, &references).await?;
-                // Whoever committed it without the tag was not seen by anybody.
-                return Ok(if was_tagged && !self.has_committed() { remote::Commit::AlreadyThere } else { remote::Commit::New });
+                self.ensure_tag(publication, head, tree, &references).await?;
+                // Without a tag nobody has seen the release, whoever committed it.
+                let is_new = self.take_commit(&offered) || !was_tagged;
+                return Ok(if is_new { remote::Commit::New } else { remote::Commit::AlreadyThere });
             }
         };
-        let head = self.commit_draft(publication, release, &draft).await?;
-        self.tag(release, bytes, &head).await?;
+        let head = self.commit_draft(publication, &draft).await?;
+        self.tag(publication, &head).await?;
+        self.take_commit(&offered);
         Ok(remote::Commit::New)
     }
 
@@ -147,8 +142,11 @@ impl HubRemote {
         self.made.get_or_try_init(make).await.copied()
     }
 
-    /// Looks at the branch and compares it with what it should hold.
-    async fn standing(&self, publication: &Publication, release: &Release, bytes: &[u8]) -> Result<Standing, RemoteError> {
+    /// Reads the branch that is published to.
+    ///
+    /// # Errors
+    /// [`HubError::NoToken`], [`HubError::NotABranch`], and what the Hub says.
+    pub(super) async fn branch(&self) -> Result<Branch, RemoteError> {
         if !self.hub.has_token() {
             return Err(HubError::NoToken { repository: self.hub.repository().to_owned() }.into());
         }
@@ -162,6 +160,13 @@ impl HubRemote {
             None => self.hub.commit_of(branch).await?,
         };
         let tree = self.hub.files(&head, "").await?;
+        Ok(Branch { head, tree, references })
+    }
+
+    /// Looks at the branch and compares it with what it should hold.
+    async fn standing(&self, publication: &Publication) -> Result<Standing, RemoteError> {
+        let release = publication.release();
+        let Branch { head, tree, references } = self.branch().await?;
         let index = match self.text(&head, &tree, &layout::index(&release.package)).await? {
             Some(bytes) => {
                 let place = layout::index(&release.package);
@@ -173,12 +178,12 @@ impl HubRemote {
             return Ok(Standing::Has { head, tree, references, entry });
         }
         if let Some(tagged) = references.tags.get(&layout::tag(&release.package, &release.version)) {
-            self.check_tag(release, bytes, tagged).await?;
+            self.check_tag(publication, tagged).await?;
         }
         let owned = self.owned(&head, &tree, &index).await?;
-        let (wanted, last) = self.wanted(publication, release, bytes, index, &head, &tree).await?;
+        let (wanted, last) = self.branch_files(publication, index, &head, &tree).await?;
         let deletions = draft::deletions(&owned, &wanted, &tree);
-        let draft = self.with_modes(publication, head, tree, wanted, deletions, last).await?;
+        let draft = self.with_modes(publication.blobs().clone(), head, tree, wanted, deletions, last).await?;
         Ok(Standing::Lacks(Box::new(draft)))
     }
 
@@ -192,7 +197,7 @@ impl HubRemote {
         let old: Release = documents::parse(&bytes, SCHEMA).map_err(|source| self.damaged(head, &path, source))?;
         let package = format!("{}/", index.package);
         let places = match known.locations {
-            None => layout::default_places(&old).into_keys().collect(),
+            None => default_places(&old).into_keys().collect(),
             Some(_) => {
                 let path = layout::locations(&index.package, version);
                 let Some(bytes) = self.text(head, tree, &path).await? else { return Ok(BTreeSet::new()) };
@@ -203,28 +208,27 @@ impl HubRemote {
         Ok(places.iter().map(RelativePath::to_string).filter(|path: &String| path.starts_with(&package)).collect())
     }
 
-    /// Everything that the branch should hold, and which of it makes the release visible.
-    async fn wanted(
+    /// The files that the branch should have, and the paths of those that make the release visible.
+    async fn branch_files(
         &self,
         publication: &Publication,
-        release: &Release,
-        bytes: &[u8],
         mut index: HubIndex,
         head: &Commit,
         tree: &Tree,
     ) -> Result<(Files, BTreeSet<String>), RemoteError> {
+        let (release, bytes) = (publication.release(), publication.manifest());
         let mut wanted = Files::new();
-        let places = places_in(publication, release, tree).await?;
+        let places = places_in(publication, tree).await?;
         for (path, digest) in &places {
             let size = remote::blob_of(release, digest)?.size;
-            wanted.insert(path.to_string(), Wanted::Blob { digest: *digest, size });
+            wanted.insert(path.to_string(), BranchFile::Blob { digest: *digest, size });
         }
         for (path, bytes) in &publication.documents {
-            wanted.insert(path.to_string(), Wanted::Document(Bytes::copy_from_slice(bytes)));
+            wanted.insert(path.to_string(), BranchFile::Document(Bytes::copy_from_slice(bytes)));
         }
         let mut last = BTreeMap::new();
         let (package, version) = (&release.package, &release.version);
-        let locations = (places != layout::default_places(release)).then(|| {
+        let locations = (places != default_places(release)).then(|| {
             let owned = places.keys().chain(publication.documents.keys()).cloned().collect();
             Locations::new(release, &places, owned).to_bytes()
         });
@@ -234,26 +238,27 @@ impl HubRemote {
         last.extend(locations.map(|bytes| (layout::locations(package, version), bytes)));
         last.insert(layout::manifest(package, version), bytes.to_owned());
         last.insert(layout::index(package), index.to_bytes());
-        let card = self.text(head, tree, CARD).await?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-        last.insert(CARD.to_owned(), publication.card.render(card.as_deref()).into_bytes());
+        if let Some(card) = &publication.card {
+            let existing = self.text(head, tree, CARD).await?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+            last.insert(CARD.to_owned(), card.render(self.hub.repository(), existing.as_deref()).into_bytes());
+        }
         let paths = last.keys().cloned().collect();
-        wanted.extend(last.into_iter().map(|(path, bytes)| (path, Wanted::Document(bytes.into()))));
+        wanted.extend(last.into_iter().map(|(path, bytes)| (path, BranchFile::Document(bytes.into()))));
         Ok((wanted, paths))
     }
 
-    /// Leaves out what is there, and asks how the rest goes up.
-    async fn with_modes(
+    /// Leaves out unchanged files, and asks how the Hub stores the others.
+    pub(super) async fn with_modes(
         &self,
-        publication: &Publication,
+        blobs: Arc<dyn BlobFiles>,
         parent: Commit,
         tree: Tree,
         wanted: Files,
         deletions: Vec<Operation>,
         last: BTreeSet<String>,
     ) -> Result<Draft, RemoteError> {
-        let blobs = publication.blobs.clone();
         let (tree, mut changes, candidates) = blocking(move || {
-            let content = |file: &Wanted| content(blobs.as_ref(), file);
+            let content = |file: &BranchFile| content(blobs.as_ref(), file);
             let changes = draft::changes(&wanted, &tree, |file| content(file).map(|bytes| git_blob_id(&bytes)))?;
             let candidates: Result<Vec<_>, RemoteError> =
                 changes.iter().map(|(path, file)| candidate(blobs.as_ref(), path, file)).collect();
@@ -265,59 +270,64 @@ impl HubRemote {
         let standing = tree.iter().map(|(path, entry)| (path.clone(), entry.mode()));
         let all = standing.chain(modes.iter().map(|(path, mode)| (path.clone(), *mode))).collect();
         if let Some(text) = attributes::complete(rules.as_deref().unwrap_or_default(), &modes, &all) {
-            changes.insert(attributes::FILE.to_owned(), Wanted::Document(text.into()));
+            changes.insert(attributes::FILE.to_owned(), BranchFile::Document(text.into()));
             modes.insert(attributes::FILE.to_owned(), Mode::Regular);
         }
         Ok(Draft { parent, changes, modes, deletions, last })
     }
 
-    /// Commits what a draft says and gives the last commit.
-    async fn commit_draft(&self, publication: &Publication, release: &Release, draft: &Draft) -> Result<Commit, RemoteError> {
+    /// Uploads the documents of a draft that are large objects.
+    pub(super) async fn upload_documents(&self, draft: &Draft) -> Result<(), RemoteError> {
         for (_, file) in draft.changes.iter().filter(|(path, _)| draft.modes.get(*path) == Some(&Mode::Lfs)) {
-            if let Wanted::Document(bytes) = file {
+            if let BranchFile::Document(bytes) = file {
                 let source = Source::Memory(bytes.clone());
-                self.hub.upload(self.hub.revision(), &file.digest(), file.size(), &source, &|_| ()).await?;
+                self.hub.upload(self.xet.as_ref(), &file.digest(), file.size(), &source, &|_| ()).await?;
             }
         }
+        Ok(())
+    }
+
+    /// Commits the changes of a draft and returns the last commit.
+    async fn commit_draft(&self, publication: &Publication, draft: &Draft) -> Result<Commit, RemoteError> {
+        self.upload_documents(draft).await?;
         let (first, mut last): (Vec<_>, Vec<_>) = draft.changes.iter().partition(|(path, _)| !draft.last.contains(*path));
-        let inline = |(path, file): &(&String, &Wanted)| match draft.modes.get(*path) {
+        let inline = |(path, file): &(&String, &BranchFile)| match draft.modes.get(*path) {
             Some(Mode::Regular) => usize::try_from(file.size()).unwrap_or(usize::MAX),
             _ => 0,
         };
         let lengths: Vec<usize> = first.iter().map(inline).collect();
         let last_bytes = last.iter().map(inline).fold(0, usize::saturating_add);
         let cuts = draft::cuts(&lengths, last.len() + draft.deletions.len(), last_bytes);
-        let (package, version) = (&release.package, &release.version);
+        let Release { package, version, .. } = publication.release();
         let mut head = draft.parent.clone();
         let count = cuts.len();
         let done = cuts.last().map_or(0, |cut| cut.end);
         for (index, cut) in cuts.into_iter().enumerate() {
-            let operations = self.operations(publication, draft, &first[cut]).await?;
+            let operations = self.operations(publication.blobs().clone(), draft, &first[cut]).await?;
             let summary = format!("Upload {package} {version}, part {} of {count}", index + 1);
             head = self.hub.commit(self.hub.revision(), &head, &summary, &operations).await?;
         }
         last.extend_from_slice(&first[done..]);
         last.sort_by_key(|(path, _)| *path);
-        let mut operations = self.operations(publication, draft, &last).await?;
+        let mut operations = self.operations(publication.blobs().clone(), draft, &last).await?;
         operations.extend(draft.deletions.iter().cloned());
         let summary = publication.message.clone().unwrap_or_else(|| format!("Publish {package} {version}"));
-        self.note_commit();
+        self.note_commit(publication.digest());
         self.hub.commit(self.hub.revision(), &head, &summary, &operations).await
     }
 
-    async fn operations(
+    pub(super) async fn operations(
         &self,
-        publication: &Publication,
+        blobs: Arc<dyn BlobFiles>,
         draft: &Draft,
-        files: &[(&String, &Wanted)],
+        files: &[(&String, &BranchFile)],
     ) -> Result<Vec<Operation>, RemoteError> {
-        let blobs = publication.blobs.clone();
-        let owned: Vec<(String, Wanted, Mode)> = files
+        let owned: Vec<(String, BranchFile, Mode)> = files
             .iter()
             .map(|(path, file)| ((*path).clone(), (*file).clone(), draft.modes.get(*path).copied().unwrap_or(Mode::Regular)))
             .collect();
         blocking(move || {
-            let operation = |(path, file, mode): &(String, Wanted, Mode)| {
+            let operation = |(path, file, mode): &(String, BranchFile, Mode)| {
                 let bytes = if *mode == Mode::Regular { content(blobs.as_ref(), file)? } else { Bytes::new() };
                 Ok(draft::operation(path, file, *mode, || bytes))
             };
@@ -327,21 +337,23 @@ impl HubRemote {
     }
 
     /// Tags the commit of a release. A tag that is there must have it.
-    async fn tag(&self, release: &Release, bytes: &[u8], commit: &Commit) -> Result<(), RemoteError> {
+    async fn tag(&self, publication: &Publication, commit: &Commit) -> Result<(), RemoteError> {
+        let release = publication.release();
         let tag = layout::tag(&release.package, &release.version);
         match self.hub.tag(&tag, commit, &format!("{} {}", release.package, release.version)).await {
             Err(RemoteError::Hub(HubError::Exists { .. })) => {
                 let tagged = self.hub.commit_of(&tag).await?;
-                if tagged == *commit { Ok(()) } else { self.check_tag(release, bytes, &tagged).await }
+                if tagged == *commit { Ok(()) } else { self.check_tag(publication, &tagged).await }
             }
             other => other,
         }
     }
 
-    async fn check_tag(&self, release: &Release, bytes: &[u8], tagged: &Commit) -> Result<(), RemoteError> {
+    async fn check_tag(&self, publication: &Publication, tagged: &Commit) -> Result<(), RemoteError> {
+        let release = publication.release();
         let path = layout::manifest(&release.package, &release.version);
         match self.document(tagged, &path, RELEASE_LIMIT).await {
-            Ok(found) if found == bytes => Ok(()),
+            Ok(found) if found == publication.manifest() => Ok(()),
             Ok(_) | Err(RemoteError::NotFound { .. }) => {
                 let tag = layout::tag(&release.package, &release.version);
                 Err(HubError::WrongTag { repository: self.hub.repository().to_owned(), tag }.into())
@@ -354,30 +366,29 @@ impl HubRemote {
     async fn ensure_tag(
         &self,
         publication: &Publication,
-        release: &Release,
-        bytes: &[u8],
         head: Commit,
         tree: Tree,
         references: &References,
     ) -> Result<(), RemoteError> {
+        let release = publication.release();
         if let Some(tagged) = references.tags.get(&layout::tag(&release.package, &release.version)) {
-            return self.check_tag(release, bytes, tagged).await;
+            return self.check_tag(publication, tagged).await;
         }
         let (mut commit, mut tree) = (head.clone(), tree);
         let mut older = self.hub.history(head.as_str()).await?.into_iter().filter(|commit| *commit != head);
-        while !holds_all(&places_in(publication, release, &tree).await?, &tree) {
+        while !holds_all(&places_in(publication, &tree).await?, &tree) {
             commit = older.next().ok_or_else(|| RemoteError::MissingBlobs {
                 release: release_name(release),
-                first: publication.places.values().next().copied().unwrap_or(Digest::of(bytes)),
+                first: publication.places.values().next().copied().unwrap_or(publication.digest()),
                 count: publication.places.len(),
             })?;
             tree = self.hub.files(&commit, "").await?;
         }
-        self.tag(release, bytes, &commit).await
+        self.tag(publication, &commit).await
     }
 
     /// A small file of a commit, if its tree has it.
-    async fn text(&self, commit: &Commit, tree: &Tree, path: &str) -> Result<Option<Vec<u8>>, RemoteError> {
+    pub(super) async fn text(&self, commit: &Commit, tree: &Tree, path: &str) -> Result<Option<Vec<u8>>, RemoteError> {
         match tree.get(path) {
             Some(_) => self.document(commit, path, INDEX_LIMIT.max(RELEASE_LIMIT)).await.map(Some),
             None => Ok(None),
@@ -386,11 +397,12 @@ impl HubRemote {
 }
 
 /// Where the files of a release lie in a branch.
-async fn places_in(publication: &Publication, release: &Release, tree: &Tree) -> Result<BTreeMap<RelativePath, Digest>, RemoteError> {
-    if publication.places != layout::default_places(release) {
+async fn places_in(publication: &Publication, tree: &Tree) -> Result<BTreeMap<RelativePath, Digest>, RemoteError> {
+    let release = publication.release();
+    if publication.places != default_places(release) {
         return Ok(publication.places.clone());
     }
-    let (release, tree, blobs) = (release.clone(), tree.clone(), publication.blobs.clone());
+    let (release, tree, blobs) = (release.clone(), tree.clone(), publication.blobs().clone());
     blocking(move || draft::places(&release, &tree, |digest| blob_bytes(blobs.as_ref(), digest).map(|bytes| git_blob_id(&bytes)))).await
 }
 
@@ -404,34 +416,24 @@ fn holds_all(places: &BTreeMap<RelativePath, Digest>, tree: &Tree) -> bool {
     })
 }
 
-impl Draft {
-    /// The blobs that go up in a mode, once for each place.
-    fn blobs(&self, mode: Mode) -> impl Iterator<Item = (Digest, u64)> + '_ {
-        self.changes.iter().filter_map(move |(path, file)| match file {
-            Wanted::Blob { digest, size } if self.modes.get(path) == Some(&mode) => Some((*digest, *size)),
-            _ => None,
-        })
-    }
-}
-
-fn content(blobs: &dyn super::BlobFiles, file: &Wanted) -> Result<Bytes, RemoteError> {
+fn content(blobs: &dyn BlobFiles, file: &BranchFile) -> Result<Bytes, RemoteError> {
     match file {
-        Wanted::Document(bytes) => Ok(bytes.clone()),
-        Wanted::Blob { digest, .. } => blob_bytes(blobs, digest),
+        BranchFile::Document(bytes) => Ok(bytes.clone()),
+        BranchFile::Blob { digest, .. } => blob_bytes(blobs, digest),
     }
 }
 
-fn blob_bytes(blobs: &dyn super::BlobFiles, digest: &Digest) -> Result<Bytes, RemoteError> {
+fn blob_bytes(blobs: &dyn BlobFiles, digest: &Digest) -> Result<Bytes, RemoteError> {
     let path = blobs.path(digest);
     let bytes = fs::read(&path).map_err(failed(&path))?;
     let found = Digest::of(&bytes);
     if found == *digest { Ok(bytes.into()) } else { Err(RemoteError::WrongContent { path, expected: *digest, found }) }
 }
 
-fn candidate(blobs: &dyn super::BlobFiles, path: &str, file: &Wanted) -> Result<Candidate, RemoteError> {
+fn candidate(blobs: &dyn BlobFiles, path: &str, file: &BranchFile) -> Result<Candidate, RemoteError> {
     let sample = match file {
-        Wanted::Document(bytes) => bytes.slice(..bytes.len().min(SAMPLE)).to_vec(),
-        Wanted::Blob { digest, .. } => {
+        BranchFile::Document(bytes) => bytes.slice(..bytes.len().min(SAMPLE)).to_vec(),
+        BranchFile::Blob { digest, .. } => {
             let source = blobs.path(digest);
             let mut sample = Vec::new();
             File::open(&source).and_then(|file| file.take(SAMPLE as u64).read_to_end(&mut sample)).map_err(failed(&source))?;

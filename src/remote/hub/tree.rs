@@ -11,14 +11,13 @@ use serde::Deserialize;
 use super::{
     HubError,
     client::{Call, Hub, encoded_path},
-    commit::Mode,
 };
 use crate::{
     base::Digest,
     remote::{RemoteError, http::client},
 };
 
-/// More pages of a listing are not followed.
+/// Pages of a listing that are followed.
 const PAGES: usize = 1000;
 
 /// A commit's id: 40 hexadecimal digits.
@@ -34,6 +33,16 @@ impl Commit {
     pub(super) fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// How the Hub stores a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Mode {
+    /// As a large object, which is uploaded before the commit.
+    Lfs,
+    /// In git: the bytes travel in the commit.
+    Regular,
 }
 
 /// A file of a commit.
@@ -53,7 +62,7 @@ pub(super) enum Content {
 }
 
 impl Entry {
-    /// How it went up.
+    /// How it is stored.
     pub(super) fn mode(&self) -> Mode {
         match self.content {
             Content::Lfs(_) => Mode::Lfs,
@@ -180,7 +189,7 @@ impl Hub {
         here
     }
 
-    /// All items of a listing; none where what is listed is not there.
+    /// All items of a listing; none where the listed folder does not exist.
     async fn pages<T: serde::de::DeserializeOwned>(&self, url: Url) -> Result<Vec<T>, RemoteError> {
         let (mut items, mut next) = (Vec::new(), Some(url));
         for _ in 0..PAGES {
@@ -216,7 +225,7 @@ fn next_page(url: &Url, headers: &HeaderMap) -> Option<Url> {
     None
 }
 
-/// Git's name of a file's bytes: sha1 over a short head and them.
+/// The git object id of a file: sha1 of a short header and the bytes.
 pub(super) fn git_blob_id(bytes: &[u8]) -> String {
     let mut sha1 = sha1_smol::Sha1::new();
     sha1.update(format!("blob {}\0", bytes.len()).as_bytes());

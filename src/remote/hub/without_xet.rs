@@ -1,12 +1,12 @@
-//! What stands for Xet in a build without it: nothing that could exist, so that it is never offered.
+//! Xet in builds without the feature `xet`: never available.
 
-use super::{client::Hub, lfs::Source};
+use super::{client::Hub, object::Source};
 use crate::{
     base::Digest,
     remote::{RemoteError, RemoteOptions, Sent},
 };
 
-/// The way to upload by Xet, which there is none of.
+/// Uninhabited stand-in for builds without the feature `xet`.
 pub(super) enum Xet {}
 
 impl Xet {

@@ -1,6 +1,6 @@
 //! Uploading large objects by Xet: `hf-xet` cuts them by their content and sends the pieces that the Hub has of no file yet.
 //!
-//! The Hub hands out a token for its storage, which nobody else gets; hf-xet has it renewed by the Hub. All objects share one session, whose
+//! The Hub issues a token for its storage alone; hf-xet renews it at the Hub. All objects share one session, whose
 //! notes lie in a temporary folder. The shard of an object names its sha256, by which a commit then finds it.
 
 use std::{
@@ -26,11 +26,11 @@ use xet::{
 use super::{
     HubError,
     client::{Call, Hub},
-    lfs::Source,
+    object::Source,
 };
 use crate::{
     base::{Digest, note_temporary},
-    remote::{RemoteError, RemoteOptions, Sent, http::client},
+    remote::{RemoteError, RemoteOptions, RetryPolicy, Sent, http::client},
 };
 
 /// Objects that are cut up at once, which is faster than they can be sent. Each holds up to 64 MiB, twice while it is packed.
@@ -82,9 +82,9 @@ struct Session {
 }
 
 impl Xet {
-    /// `None` where nothing can be uploaded, or Xet is not wanted.
+    /// `None` without a token, or where the options do without Xet.
     pub(super) fn new(options: &RemoteOptions) -> Option<Self> {
-        let token = options.hub.token.as_ref().filter(|_| options.hub.xet && options.hub.publication.is_some())?;
+        let token = options.hub.token.as_ref().filter(|_| options.hub.xet)?;
         // The environment is none of this room's business: no `HF_XET_*` is read.
         let mut config = XetConfig::default();
         config.telemetry.enabled = false;
@@ -92,9 +92,10 @@ impl Xet {
         config.client.ac_max_upload_concurrency = PACKS;
         config.client.connect_timeout = options.connect_timeout;
         config.client.read_timeout = LONGEST;
-        config.client.retry_max_attempts = options.retries as usize;
-        config.client.retry_base_delay = options.backoff * FIRST_WAIT;
-        config.client.retry_max_duration = options.longest_wait;
+        let retry = RetryPolicy::of(options);
+        config.client.retry_max_attempts = retry.retries as usize;
+        config.client.retry_base_delay = retry.backoff * FIRST_WAIT;
+        config.client.retry_max_duration = retry.longest_wait;
         let agent = HeaderValue::from_str(&options.user_agent).ok();
         let headers = HeaderMap::from_iter(agent.map(|agent| (USER_AGENT, agent)));
         let mut renewal = headers.clone();
@@ -224,7 +225,7 @@ enum UploadError {
     Length { size: u64, arrived: u64 },
 }
 
-/// An upload that ends when nobody waits for it any longer.
+/// An upload that is aborted when it is dropped.
 struct Running(XetUploadCommit);
 
 impl Drop for Running {

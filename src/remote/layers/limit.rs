@@ -1,14 +1,17 @@
-//! At most so many operations of a remote at once; the others wait their turn, first come first served.
+//! A limit on the operations of a remote that run at once; further ones wait, first come first served.
 
-use std::{collections::BTreeSet, path::Path, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc};
 
 use semver::Version;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::{
-    base::{ByteRange, Digest, PackageName, RemoteUrl},
+    base::{ByteRange, Digest, PackageName},
     manifest::release::Release,
-    remote::{Answer, Catalogue, Collection, Commit, PackageIndex, Remote, Sent, Sink},
+    remote::{
+        Answer, Catalogue, Collection, Commit, DocumentKey, IndexEntry, Object, ObjectVersion, PackageIndex, Publication, PublicationParts,
+        Remote, RemoteUrl, Sent, Sink,
+    },
 };
 
 /// A remote with bounded concurrency.
@@ -41,10 +44,17 @@ impl Remote for LimitedRemote {
         })
     }
 
-    fn index<'a>(&'a self, package: &'a PackageName) -> Answer<'a, Option<PackageIndex>> {
+    fn versions<'a>(&'a self, package: &'a PackageName) -> Answer<'a, Option<BTreeSet<Version>>> {
         Box::pin(async move {
             let _turn = self.turn().await;
-            self.inner.index(package).await
+            self.inner.versions(package).await
+        })
+    }
+
+    fn resolve<'a>(&'a self, package: &'a PackageName, version: &'a Version) -> Answer<'a, Option<IndexEntry>> {
+        Box::pin(async move {
+            let _turn = self.turn().await;
+            self.inner.resolve(package, version).await
         })
     }
 
@@ -105,24 +115,42 @@ impl Remote for LimitedRemote {
         self.inner.has_ranges()
     }
 
-    fn missing<'a>(&'a self, release: &'a Release) -> Answer<'a, Vec<Digest>> {
+    fn document<'a>(&'a self, key: &'a DocumentKey) -> Answer<'a, Option<Object>> {
         Box::pin(async move {
             let _turn = self.turn().await;
-            self.inner.missing(release).await
+            self.inner.document(key).await
         })
     }
 
-    fn put<'a>(&'a self, release: &'a Release, blob: &'a Digest, source: &'a Path, sent: Sent<'a>) -> Answer<'a, ()> {
+    fn put_document<'a>(&'a self, key: &'a DocumentKey, bytes: &'a [u8], replaced: Option<&'a ObjectVersion>) -> Answer<'a, ()> {
         Box::pin(async move {
             let _turn = self.turn().await;
-            self.inner.put(release, blob, source, sent).await
+            self.inner.put_document(key, bytes, replaced).await
         })
     }
 
-    fn commit<'a>(&'a self, bytes: &'a [u8]) -> Answer<'a, Commit> {
+    fn publication_parts(&self) -> PublicationParts {
+        self.inner.publication_parts()
+    }
+
+    fn missing<'a>(&'a self, publication: &'a Publication) -> Answer<'a, Vec<Digest>> {
         Box::pin(async move {
             let _turn = self.turn().await;
-            self.inner.commit(bytes).await
+            self.inner.missing(publication).await
+        })
+    }
+
+    fn put<'a>(&'a self, publication: &'a Publication, blob: &'a Digest, sent: Sent<'a>) -> Answer<'a, ()> {
+        Box::pin(async move {
+            let _turn = self.turn().await;
+            self.inner.put(publication, blob, sent).await
+        })
+    }
+
+    fn commit<'a>(&'a self, publication: &'a Publication) -> Answer<'a, Commit> {
+        Box::pin(async move {
+            let _turn = self.turn().await;
+            self.inner.commit(publication).await
         })
     }
 }

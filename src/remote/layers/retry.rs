@@ -1,96 +1,41 @@
-//! Tries again what may succeed later: exponential backoff with full jitter, or the wait that the server asks for.
+//! Repeats operations that may succeed later, by the one [`RetryPolicy`].
 //!
-//! A range goes on where it broke, so that no byte is given to the sink twice. Damaged documents get one more try.
+//! A range continues where it broke off, so that the sink gets no byte twice. Damaged documents get one more attempt.
 
 use std::{
     collections::BTreeSet,
-    path::Path,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
 use semver::Version;
 
 use crate::{
-    base::{ByteRange, Digest, PackageName, RemoteUrl},
+    base::{ByteRange, Digest, PackageName},
     manifest::release::Release,
-    remote::{Answer, Catalogue, Collection, Commit, PackageIndex, Remote, RemoteError, RemoteOptions, Retry, Sent, Sink},
+    remote::{
+        Answer, Catalogue, Collection, Commit, DocumentKey, IndexEntry, Object, ObjectVersion, PackageIndex, Publication, PublicationParts,
+        Remote, RemoteError, RemoteUrl, RetryPolicy, Sent, Sink,
+    },
 };
-
-/// An attempt that brought at least this much was no failure: counting starts anew.
-const PROGRESS: u64 = 256 << 10;
 
 /// A remote whose passing failures are tried again.
 #[derive(Debug)]
 pub struct RetryingRemote {
     inner: Arc<dyn Remote>,
-    policy: Policy,
-}
-
-#[derive(Debug, Clone)]
-struct Policy {
-    retries: u32,
-    backoff: Duration,
-    longest_wait: Duration,
-}
-
-impl Policy {
-    /// The wait before retry number `failures` (from 1), where `jitter` is in 0..=1.
-    fn wait(&self, failures: u32, asked: Option<Duration>, jitter: f64) -> Duration {
-        let doubled = self.backoff.saturating_mul(1 << (failures - 1).min(20)).min(self.longest_wait);
-        let random = doubled.mul_f64(jitter);
-        asked.map_or(random, |asked| asked.saturating_add(self.backoff.mul_f64(jitter))).min(self.longest_wait)
-    }
-}
-
-/// The failures of one operation.
-struct Failures<'a> {
-    policy: &'a Policy,
-    count: u32,
-    damaged: bool,
-}
-
-impl Failures<'_> {
-    /// Waits before the next attempt, or gives the error back where there should be none.
-    async fn wait_after(&mut self, error: RemoteError) -> Result<(), RemoteError> {
-        let again = match error.retry() {
-            Retry::Never => false,
-            Retry::Once => !std::mem::replace(&mut self.damaged, true),
-            Retry::Later => true,
-        };
-        if !again || self.count >= self.policy.retries {
-            return Err(error);
-        }
-        self.count += 1;
-        tokio::time::sleep(self.policy.wait(self.count, error.retry_after(), fastrand::f64())).await;
-        Ok(())
-    }
+    policy: RetryPolicy,
 }
 
 impl RetryingRemote {
-    /// Wraps `inner` with the retries and waits of `options`.
-    pub fn new(inner: Arc<dyn Remote>, options: &RemoteOptions) -> Self {
-        let policy = Policy { retries: options.retries, backoff: options.backoff, longest_wait: options.longest_wait };
+    /// Wraps `inner` with the retries and waits of `policy`.
+    pub fn new(inner: Arc<dyn Remote>, policy: RetryPolicy) -> Self {
         Self { inner, policy }
     }
 
-    fn failures(&self) -> Failures<'_> {
-        Failures { policy: &self.policy, count: 0, damaged: false }
-    }
-
-    fn repeat<'a, T: Send + 'a>(&'a self, attempt: impl Fn() -> Answer<'a, T> + Send + 'a) -> Answer<'a, T> {
-        Box::pin(async move {
-            let mut failures = self.failures();
-            loop {
-                match attempt().await {
-                    Ok(value) => return Ok(value),
-                    Err(error) => failures.wait_after(error).await?,
-                }
-            }
-        })
+    fn repeat<'a, T: Send + 'a>(&'a self, attempt: impl Fn() -> Answer<'a, T> + Send + Sync + 'a) -> Answer<'a, T> {
+        Box::pin(self.policy.repeat(attempt))
     }
 
     async fn read_resumed(
@@ -101,7 +46,7 @@ impl RetryingRemote {
         until: u64,
         sink: Sink<'_>,
     ) -> Result<(), RemoteError> {
-        let mut failures = self.failures();
+        let mut attempts = self.policy.attempts();
         let mut rest = range;
         loop {
             let mut delivered = 0;
@@ -116,10 +61,8 @@ impl RetryingRemote {
             if matches!(error, RemoteError::Changed { .. }) && next != range {
                 return Err(error);
             }
-            if delivered >= PROGRESS {
-                failures.count = 0;
-            }
-            failures.wait_after(error).await?;
+            attempts.delivered(delivered);
+            attempts.wait_after(error).await?;
             rest = next;
         }
     }
@@ -134,8 +77,12 @@ impl Remote for RetryingRemote {
         self.repeat(|| self.inner.packages())
     }
 
-    fn index<'a>(&'a self, package: &'a PackageName) -> Answer<'a, Option<PackageIndex>> {
-        self.repeat(|| self.inner.index(package))
+    fn versions<'a>(&'a self, package: &'a PackageName) -> Answer<'a, Option<BTreeSet<Version>>> {
+        self.repeat(|| self.inner.versions(package))
+    }
+
+    fn resolve<'a>(&'a self, package: &'a PackageName, version: &'a Version) -> Answer<'a, Option<IndexEntry>> {
+        self.repeat(|| self.inner.resolve(package, version))
     }
 
     fn revision(&self) -> Option<String> {
@@ -174,13 +121,25 @@ impl Remote for RetryingRemote {
         self.inner.has_ranges()
     }
 
-    fn missing<'a>(&'a self, release: &'a Release) -> Answer<'a, Vec<Digest>> {
-        self.repeat(|| self.inner.missing(release))
+    fn document<'a>(&'a self, key: &'a DocumentKey) -> Answer<'a, Option<Object>> {
+        self.repeat(|| self.inner.document(key))
     }
 
-    fn put<'a>(&'a self, release: &'a Release, blob: &'a Digest, source: &'a Path, sent: Sent<'a>) -> Answer<'a, ()> {
+    fn put_document<'a>(&'a self, key: &'a DocumentKey, bytes: &'a [u8], replaced: Option<&'a ObjectVersion>) -> Answer<'a, ()> {
+        self.repeat(move || self.inner.put_document(key, bytes, replaced))
+    }
+
+    fn publication_parts(&self) -> PublicationParts {
+        self.inner.publication_parts()
+    }
+
+    fn missing<'a>(&'a self, publication: &'a Publication) -> Answer<'a, Vec<Digest>> {
+        self.repeat(|| self.inner.missing(publication))
+    }
+
+    fn put<'a>(&'a self, publication: &'a Publication, blob: &'a Digest, sent: Sent<'a>) -> Answer<'a, ()> {
         Box::pin(async move {
-            let mut failures = self.failures();
+            let mut attempts = self.policy.attempts();
             let reported = AtomicU64::new(0);
             loop {
                 let so_far = AtomicU64::new(0);
@@ -191,22 +150,22 @@ impl Remote for RetryingRemote {
                         sent(total - before);
                     }
                 };
-                match self.inner.put(release, blob, source, &report).await {
+                match self.inner.put(publication, blob, &report).await {
                     Ok(()) => return Ok(()),
-                    Err(error) => failures.wait_after(error).await?,
+                    Err(error) => attempts.wait_after(error).await?,
                 }
             }
         })
     }
 
-    fn commit<'a>(&'a self, bytes: &'a [u8]) -> Answer<'a, Commit> {
-        self.repeat(|| self.inner.commit(bytes))
+    fn commit<'a>(&'a self, publication: &'a Publication) -> Answer<'a, Commit> {
+        self.repeat(|| self.inner.commit(publication))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
+    use std::{path::PathBuf, sync::Mutex, time::Duration};
 
     use super::*;
     use crate::base::{Blake3, BlobHasher};
@@ -223,9 +182,9 @@ mod tests {
 
     impl Flaky {
         fn wrapped(errors: Vec<RemoteError>) -> RetryingRemote {
-            let options = RemoteOptions { retries: 3, backoff: Duration::ZERO, ..RemoteOptions::default() };
-            let flaky = Self { url: RemoteUrl::Folder("/flaky".into()), errors: Mutex::new(errors) };
-            RetryingRemote::new(Arc::new(flaky), &options)
+            let policy = RetryPolicy { retries: 3, backoff: Duration::ZERO, longest_wait: Duration::ZERO };
+            let flaky = Self { url: RemoteUrl::folder("/flaky"), errors: Mutex::new(errors) };
+            RetryingRemote::new(Arc::new(flaky), policy)
         }
 
         fn end(&self) -> Result<(), RemoteError> {
@@ -242,7 +201,11 @@ mod tests {
             Box::pin(async { self.end().map(|()| Vec::new()) })
         }
 
-        fn index<'a>(&'a self, _: &'a PackageName) -> Answer<'a, Option<PackageIndex>> {
+        fn versions<'a>(&'a self, _: &'a PackageName) -> Answer<'a, Option<BTreeSet<Version>>> {
+            Box::pin(async { self.end().map(|()| None) })
+        }
+
+        fn resolve<'a>(&'a self, _: &'a PackageName, _: &'a Version) -> Answer<'a, Option<IndexEntry>> {
             Box::pin(async { self.end().map(|()| None) })
         }
 
@@ -260,7 +223,7 @@ mod tests {
             })
         }
 
-        fn put<'a>(&'a self, _: &'a Release, _: &'a Digest, _: &'a Path, sent: Sent<'a>) -> Answer<'a, ()> {
+        fn put<'a>(&'a self, _: &'a Publication, _: &'a Digest, sent: Sent<'a>) -> Answer<'a, ()> {
             Box::pin(async move {
                 let outcome = self.end();
                 for _ in 0..if outcome.is_ok() { 10 } else { 7 } {
@@ -285,6 +248,10 @@ mod tests {
             blobs,
             other: Default::default(),
         }
+    }
+
+    fn publication() -> Publication {
+        Publication::new(release().to_canonical().unwrap(), Arc::new(PathBuf::from("/x"))).unwrap()
     }
 
     fn broken() -> RemoteError {
@@ -323,7 +290,7 @@ mod tests {
         let sent = |count| {
             total.fetch_add(count, Ordering::Relaxed);
         };
-        Flaky::wrapped(vec![broken(), broken()]).put(&release(), &Digest::of(BLOB), Path::new("/x"), &sent).await.unwrap();
+        Flaky::wrapped(vec![broken(), broken()]).put(&publication(), &Digest::of(BLOB), &sent).await.unwrap();
         assert_eq!(total.into_inner(), 10);
     }
 
@@ -334,17 +301,5 @@ mod tests {
         let four = || vec![broken(), broken(), broken(), broken()];
         assert!(matches!(Flaky::wrapped(four()).packages().await, Err(RemoteError::Truncated { .. })));
         assert!(Flaky::wrapped(four().split_off(1)).packages().await.is_ok());
-    }
-
-    #[test]
-    fn waits_double_and_stay_below_the_limit() {
-        let policy = Policy { retries: 5, backoff: Duration::from_millis(100), longest_wait: Duration::from_secs(1) };
-        let milliseconds = |failures, asked, jitter| policy.wait(failures, asked, jitter).as_millis();
-        assert_eq!(milliseconds(1, None, 1.0), 100);
-        assert_eq!(milliseconds(3, None, 1.0), 400);
-        assert_eq!(milliseconds(3, None, 0.25), 100);
-        assert_eq!(milliseconds(40, None, 1.0), 1000);
-        assert_eq!(milliseconds(1, Some(Duration::from_millis(700)), 0.0), 700);
-        assert_eq!(milliseconds(1, Some(Duration::MAX), 0.5), 1000);
     }
 }

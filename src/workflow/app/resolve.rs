@@ -3,8 +3,9 @@
 use super::{AppError, Staleness, project::Project};
 use crate::{
     app::{AppPackage, ChoiceError, Lock, LockedPackage, Source},
-    base::{PackageName, RemoteUrl},
+    base::PackageName,
     fetch::FetchError,
+    remote::RemoteUrl,
     store::Origin,
     workflow::{
         Context, Error,

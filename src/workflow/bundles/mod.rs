@@ -14,7 +14,7 @@ use std::{
 pub use argument::{BundleArgument, Resolved, resolve};
 pub use placed::PlacedError;
 
-use super::{Context, Error, PackageRequest, RequestError, publish};
+use super::{Context, Error, PackageRequest, RequestError, releases};
 use crate::{
     base::{PackageName, Target},
     emit::coreml::{Files, Package, PackageError},
@@ -259,7 +259,7 @@ pub(super) fn plain_files(context: &Context, subject: &BundleSubject) -> Result<
         }
         BundleSubject::Placed(path) => Ok(placed::plain_files(&context.directory().join(path)).map_err(BundleError::from)?),
         BundleSubject::Package(request) => {
-            let release = publish::find_release(context, request)?;
+            let release = releases::find(context, request)?.release;
             let plain = release.variants.iter().filter(|variant| variant.kind == BundleKind::Files);
             Ok(plain.map(|variant| PlainFiles { files: blobs(context, variant) }).collect())
         }
@@ -282,7 +282,7 @@ pub(super) fn find(context: &Context, subject: &BundleSubject, globs: &[String])
             placed.bundles
         }
         BundleSubject::Package(request) => {
-            let release = publish::find_release(context, request)?;
+            let release = releases::find(context, request)?.release;
             sources = release.sources;
             let programs = release.variants.into_iter().filter(|variant| variant.kind == BundleKind::MlPackage);
             programs.map(|variant| Found::Variant(Box::new(variant))).collect()

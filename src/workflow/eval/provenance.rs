@@ -5,7 +5,11 @@ use serde::Serialize;
 use crate::{
     base::{Digest, PackageName},
     fetch::Proof,
-    workflow::{Context, bundles::BundleSubject, publish},
+    workflow::{
+        Context,
+        bundles::BundleSubject,
+        releases::{self, StoredRelease},
+    },
 };
 
 /// Where the numbers of a report come from.
@@ -54,7 +58,7 @@ impl JudgedRelease {
                 Some(Self { package: proof.package, version: proof.version, digest: proof.release, placed: true })
             }
             BundleSubject::Package(request) => {
-                let (bytes, release) = publish::find(context, request).ok()?;
+                let StoredRelease { manifest: bytes, release } = releases::find(context, request).ok()?;
                 Some(Self { package: release.package, version: release.version, digest: Digest::of(&bytes), placed: false })
             }
         }

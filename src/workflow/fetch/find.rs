@@ -8,12 +8,12 @@ use std::{
 use semver::Version;
 
 use crate::{
-    base::{Digest, PackageName, RemoteUrl},
+    base::{Digest, PackageName},
     fetch::{FetchError, Proof, Wanted},
     manifest::{GlobError, Requirement, VariantGlob, nearest, release::Release},
-    remote::{CollectedBundle, Collection, Remote},
+    remote::{CollectedBundle, Collection, Remote, RemoteUrl},
     store::Store,
-    workflow::{Context, Error, ErrorKind},
+    workflow::{Context, Error, ErrorKind, releases::resolve},
 };
 
 /// A release that was chosen.
@@ -141,22 +141,24 @@ impl<'a> Finder<'a> {
     async fn ask(&self, source: usize, requirement: &Requirement, standing: Option<&Proof>) -> Result<Found, Error> {
         let remote = self.remote(source)?;
         let url = remote.url().to_string();
-        let Some(index) = remote.index(self.package).await? else {
+        let Some(versions) = remote.versions(self.package).await? else {
             // Names are a help; that the remote cannot list them is no reason to hide what is wrong.
             return Err(self.no_package(&url, &remote.packages().await.unwrap_or_default()).into());
         };
-        let versions = index.versions;
-        let stands = |proof: &&Proof| versions.get(&proof.version).is_some_and(|entry| entry.release == proof.release);
-        let version = match standing.filter(stands) {
+        let standing_entry = match standing.filter(|proof| versions.contains(&proof.version)) {
+            Some(proof) => remote.resolve(self.package, &proof.version).await?.filter(|entry| entry.release == proof.release),
+            None => None,
+        };
+        let version = match standing.filter(|_| standing_entry.is_some()) {
             Some(proof) => proof.version.clone(),
-            None => self.choose_version(versions.keys().cloned().collect(), requirement, &url)?,
+            None => self.choose_version(versions.into_iter().collect(), requirement, &url)?,
         };
         if let Some(collection) = remote.collection().await?.filter(|it| it.package == *self.package && it.version == version) {
             let bytes = remote.release_of(&self.choose_bundles(&collection, standing)?).await?;
             let found = self.found(&version, Digest::of(&bytes), bytes, Some(source))?;
             return Ok(Found { revision: remote.revision(), is_chosen: true, ..found });
         }
-        let digest = versions[&version].release;
+        let digest = resolve(remote.as_ref(), self.package, &version).await?.release;
         // What is here need not be asked for.
         let here = self.store().release(self.package, &version).ok().flatten().filter(|(found, _)| *found == digest);
         let bytes = match here {

@@ -16,9 +16,10 @@ use serde::Serialize;
 
 use super::{Context, Error, PackageRequest};
 use crate::{
-    base::{Digest, OsFloor, PackageName, RemoteUrl, Tag},
+    base::{Digest, OsFloor, PackageName, Tag},
     fetch::{Layout, PlaceReport, Staging, Totals, Wanted},
     manifest::release::Delivery,
+    remote::RemoteUrl,
 };
 
 pub use costs::TagCost;

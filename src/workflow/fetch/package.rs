@@ -14,7 +14,7 @@ use super::{
     find::{Finder, Found},
 };
 use crate::{
-    base::{ByteRange, Digest, OsFloor, PackageName, Platform, RemoteUrl, Target, TargetError, free_bytes},
+    base::{ByteRange, Digest, OsFloor, PackageName, Platform, Target, TargetError, free_bytes},
     fetch::{
         Claim, Destination, DownloadReport, Facts, FetchError, FetchPlan, FetchRequest, Layout, Named, Outline, OutlinedBundle, Owner,
         PlaceReport, PlacedBundle, Proof, RequestedRelease, Staging, Survey, Totals, Wanted, download, unchanged,
@@ -24,6 +24,7 @@ use crate::{
         release::{Blob, Release, SegmentContent, Variant},
         select,
     },
+    remote::RemoteUrl,
     store::{Origin, Segmentation, Store, VariantKey},
     workflow::{Amount, Context, Error},
 };
