@@ -77,6 +77,28 @@ impl Axis {
     pub fn label(self) -> &'static str {
         if self == Self::Compress { "compression" } else { self.name() }
     }
+
+    /// The axis of that key.
+    pub fn from_label(label: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|axis| axis.label() == label)
+    }
+
+    /// Whether it is a size of inputs.
+    pub fn is_length(self) -> bool {
+        matches!(self, Self::Size | Self::Sequence | Self::EncoderSequence | Self::Context)
+    }
+
+    /// The value that ids and names leave out.
+    pub fn omitted(self) -> Option<&'static str> {
+        match self {
+            Self::Layout => Some(ImageLayout::default().name()),
+            Self::Linear => Some(LinearForm::default().name()),
+            Self::Cache => Some(CacheForm::default().name()),
+            Self::Logits => Some(LogitsForm::default().name()),
+            Self::Compress => Some("none"),
+            _ => None,
+        }
+    }
 }
 
 impl Format {
@@ -88,6 +110,27 @@ impl Format {
             Self::Onnx => BundleKind::Onnx,
         }
     }
+}
+
+/// The key of a release's axes that says which run of layers a variant holds.
+pub const CHUNK: &str = "chunk";
+/// The key of a release's axes that says how many runs there are.
+pub const CHUNKS: &str = "chunks";
+
+/// How a variant was made: its axes in a release without lengths and chunks, which bundles of one model need not share.
+pub fn making(axes: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let is_length = |label: &str| [CHUNK, CHUNKS].contains(&label) || Axis::from_label(label).is_some_and(Axis::is_length);
+    axes.iter().filter(|(label, _)| !is_length(label)).map(|(label, value)| (label.clone(), value.clone())).collect()
+}
+
+/// The values of a making that tell it from the usual one, for names: in the order of the keys, without defaults and without the dtype of
+/// inputs and outputs, which follows from the target.
+pub fn distinguishing(making: &BTreeMap<String, String>) -> impl Iterator<Item = &str> {
+    let is_told = |label: &str, value: &str| match Axis::from_label(label) {
+        Some(axis) => axis != Axis::IoPrecision && axis.omitted() != Some(value),
+        None => true,
+    };
+    making.iter().filter(move |(label, value)| is_told(label, value)).map(|(_, value)| value.as_str())
 }
 
 /// Picture size in pixels: `768`, or `768x1024` (width x height).
@@ -252,7 +295,7 @@ impl Axes {
             _ => true,
         };
         let axes = Axis::ALL.iter().filter(|axis| told(axis));
-        let chunk = self.chunk.into_iter().flat_map(|Chunk { number, count }| [("chunk", number), ("chunks", count)]);
+        let chunk = self.chunk.into_iter().flat_map(|Chunk { number, count }| [(CHUNK, number), (CHUNKS, count)]);
         let chunk = chunk.map(|(label, number)| (label.to_owned(), number.to_string()));
         axes.filter_map(|axis| Some((axis.label().to_owned(), self.value(*axis)?))).chain(chunk).collect()
     }

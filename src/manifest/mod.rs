@@ -25,7 +25,7 @@ mod variants;
 
 pub use crate::base::nearest;
 pub use assign::Assignment;
-pub use axes::{Axes, Axis, Format, Precision, Shape, Size, TextShape};
+pub use axes::{Axes, Axis, CHUNK, CHUNKS, Format, Precision, Shape, Size, TextShape, distinguishing, making};
 pub use canonical::{CanonicalError, to_canonical};
 pub use check::ReleaseError;
 pub use compat::{Breaking, Change, breaking_changes, may_break};
