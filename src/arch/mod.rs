@@ -183,6 +183,11 @@ pub fn find(name: &str) -> Result<&'static dyn Architecture, ArchError> {
         .ok_or_else(|| ArchError::UnknownName { name: name.to_owned(), known: known() })
 }
 
+/// What the models of an architecture are for; `None` where its name is not known.
+pub fn task(name: &str) -> Option<Task> {
+    find(name).ok().map(|architecture| architecture.task())
+}
+
 /// The architecture that a `config.json` describes.
 ///
 /// # Errors

@@ -27,23 +27,14 @@ fn scored<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>) -> Vec<
     scored
 }
 
-/// Number of letters to insert, remove, replace or swap with their neighbour (optimal string alignment), without regard to case.
+/// Number of letters to insert, remove, replace or swap with their neighbour (optimal string alignment), ignoring case. Texts are compared
+/// by their first 200 letters.
 fn distance(left: &str, right: &str) -> usize {
-    let lower = |text: &str| text.chars().take(200).flat_map(char::to_lowercase).collect::<Vec<char>>();
-    let (left, right) = (lower(left), lower(right));
-    let mut rows = vec![(0..=right.len()).collect::<Vec<usize>>()];
-    for (i, l) in left.iter().enumerate() {
-        let mut row = vec![i + 1];
-        for (j, r) in right.iter().enumerate() {
-            let mut best = (rows[i][j] + usize::from(l != r)).min(row[j] + 1).min(rows[i][j + 1] + 1);
-            if i > 0 && j > 0 && *l == right[j - 1] && left[i - 1] == *r {
-                best = best.min(rows[i - 1][j - 1] + 1);
-            }
-            row.push(best);
-        }
-        rows.push(row);
-    }
-    rows[left.len()][right.len()]
+    strsim::osa_distance(&comparable(left), &comparable(right))
+}
+
+fn comparable(text: &str) -> String {
+    text.chars().take(200).flat_map(char::to_lowercase).collect()
 }
 
 #[cfg(test)]

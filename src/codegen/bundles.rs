@@ -6,16 +6,17 @@ use serde::Serialize;
 
 use super::names::{Scope, literal};
 use crate::{
-    contract::{self, Interface},
-    manifest::release::{BundleKind, Release, Variant},
+    arch,
+    contract::{self, Interface, Task},
+    manifest::{
+        self, CHUNKS,
+        release::{BundleKind, Release, Variant},
+    },
 };
 
 /// Names that have a meaning where a bundle's inputs are parameters.
 const PARAMETERS: &[&str] =
     &["bundle", "function", "inputs", "model", "models", "options", "outputs", "predict", "results", "state", "makeState"];
-
-/// Architectures that read a text at once: logits of theirs are scores of labels.
-const ENCODERS: &[&str] = &["bert", "camembert", "roberta", "xlm-roberta"];
 
 /// A bundle, under every name that it may be placed as.
 #[derive(Debug, Clone, Serialize)]
@@ -35,6 +36,21 @@ pub(super) struct Bundle {
     pub scores_labels: bool,
     #[serde(skip)]
     pub axes: BTreeMap<String, String>,
+    #[serde(skip)]
+    pub interface: Interface,
+}
+
+impl Bundle {
+    /// What the search for language models has to know.
+    pub(super) fn facts(&self) -> contract::Bundle<'_> {
+        contract::Bundle {
+            component: &self.component,
+            chunks: self.axes.get(CHUNKS).and_then(|count| count.parse().ok()),
+            making: manifest::making(&self.axes),
+            interface: &self.interface,
+            scores_labels: self.scores_labels,
+        }
+    }
 }
 
 /// What one function of a bundle takes and gives.
@@ -46,8 +62,6 @@ pub(super) struct Function {
     pub inputs: Vec<Feature>,
     pub outputs: Vec<Feature>,
     pub states: Vec<Feature>,
-    #[serde(skip)]
-    pub interface: Interface,
 }
 
 /// An input, output or state.
@@ -109,7 +123,7 @@ impl Feature {
 impl Function {
     fn of(name: Option<&str>, interface: &Interface, wrapper: String) -> Self {
         let [inputs, outputs, states] = [&interface.inputs, &interface.outputs, &interface.states].map(|features| Feature::all(features));
-        Self { wrapper, name: name.map(str::to_owned), inputs, outputs, states, interface: interface.clone() }
+        Self { wrapper, name: name.map(str::to_owned), inputs, outputs, states }
     }
 }
 
@@ -152,7 +166,7 @@ pub(super) fn bundles(release: &Release, package: &str) -> Vec<Bundle> {
     }
     for bundle in &mut found {
         let architecture = release.sources.get(&bundle.component).and_then(|source| source.architecture.as_deref());
-        bundle.scores_labels = architecture.is_some_and(|name| ENCODERS.contains(&name));
+        bundle.scores_labels = architecture.and_then(arch::task) == Some(Task::TextEncoding);
     }
     found
 }
@@ -188,5 +202,6 @@ fn bundle(name: &str, members: &[(&Variant, &Interface)], values: &mut Scope, ty
         component: first.component.clone(),
         scores_labels: false,
         axes: first.axes.clone(),
+        interface: interface.clone(),
     }
 }

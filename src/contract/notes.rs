@@ -64,6 +64,13 @@ impl Notes {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StartToken(pub u64);
 
+impl StartToken {
+    /// The id, as tokenizers have it.
+    pub fn id(self) -> Option<u32> {
+        u32::try_from(self.0).ok()
+    }
+}
+
 impl Note for StartToken {
     const TOPIC: &'static str = "start-token";
 

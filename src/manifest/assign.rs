@@ -1,14 +1,13 @@
 //! `[delivery]` and `[tags]`: globs over variant ids say which variants are wanted when, and by which name an app asks for them.
 
-use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     error::{ManifestError, Problem},
     glob::{GlobError, VariantGlob},
-    package::PackageManifest,
+    plan::VariantPlan,
     reader::{Item, Place, Table},
     release::Delivery,
-    variants::VariantPlan,
 };
 use crate::base::{Tag, nearest};
 
@@ -66,71 +65,46 @@ fn globs(item: &Item<'_>) -> Result<Vec<PlacedGlob>, ManifestError> {
         .collect()
 }
 
-impl PackageManifest {
-    /// What `[delivery]` and `[tags]` say about every variant of the package, in the order of `plans`. Wants all variants, those of
-    /// imports, too.
+impl Assignments {
+    /// What `[delivery]` and `[tags]` of `file` say about every variant, in the order of `plans`.
     ///
     /// # Errors
-    /// For two variants of one id, and for globs that match none.
-    pub fn assign(&self, plans: &[VariantPlan]) -> Result<Vec<Assignment>, ManifestError> {
-        self.check_ids(plans)?;
+    /// For globs that match no variant.
+    pub(super) fn of(&self, plans: &[VariantPlan], file: &str) -> Result<Vec<Assignment>, ManifestError> {
         let mut assigned = vec![Assignment::default(); plans.len()];
         // `initial` comes last, so that it wins.
-        for (key, globs, delivery) in
-            [("prefetch", &self.assignments.prefetch, Delivery::Prefetch), ("initial", &self.assignments.initial, Delivery::Initial)]
-        {
-            self.matching("delivery", key, globs, plans)?.for_each(|index| assigned[index].delivery = delivery);
+        for (key, globs, delivery) in [("prefetch", &self.prefetch, Delivery::Prefetch), ("initial", &self.initial, Delivery::Initial)] {
+            for index in matching("delivery", key, globs, plans).map_err(|(place, problem)| place.error(file, problem))? {
+                assigned[index].delivery = delivery;
+            }
         }
-        for (tag, globs) in &self.assignments.tags {
-            self.matching("tags", tag.as_str(), globs, plans)?.for_each(|index| {
+        for (tag, globs) in &self.tags {
+            for index in matching("tags", tag.as_str(), globs, plans).map_err(|(place, problem)| place.error(file, problem))? {
                 assigned[index].tags.insert(tag.clone());
-            });
+            }
         }
         Ok(assigned)
     }
+}
 
-    fn check_ids(&self, plans: &[VariantPlan]) -> Result<(), ManifestError> {
-        let mut seen: BTreeMap<&str, &VariantPlan> = BTreeMap::new();
-        for plan in plans {
-            match seen.entry(&plan.id) {
-                Entry::Vacant(entry) => _ = entry.insert(plan),
-                Entry::Occupied(entry) => {
-                    let problem = Problem::SameId { id: plan.id.clone(), first: entry.get().describe(), second: plan.describe() };
-                    let component = self.components.iter().find(|component| component.name == plan.component);
-                    return Err(component.map_or_else(
-                        || Place { line: 1, column: 1 }.error(&self.file, problem.clone()),
-                        |component| component.error(problem.clone()),
-                    ));
-                }
-            }
+/// Indices of the variants that one of the globs matches; the place and problem of a glob without a match.
+fn matching(table: &'static str, key: &str, globs: &[PlacedGlob], plans: &[VariantPlan]) -> Result<BTreeSet<usize>, (Place, Problem)> {
+    let mut matching = BTreeSet::new();
+    for PlacedGlob { glob, place } in globs {
+        let found: Vec<usize> = (0..plans.len()).filter(|index| glob.is_match(&plans[*index].id)).collect();
+        if found.is_empty() {
+            let nearest = nearest(glob.as_str(), plans.iter().map(|plan| plan.id.as_str()), 3).into_iter().map(str::to_owned).collect();
+            return Err((*place, Problem::MatchesNothing { table, key: key.to_owned(), glob: glob.to_string(), nearest }));
         }
-        Ok(())
+        matching.extend(found);
     }
-
-    fn matching(
-        &self,
-        table: &'static str,
-        key: &str,
-        globs: &[PlacedGlob],
-        plans: &[VariantPlan],
-    ) -> Result<impl Iterator<Item = usize>, ManifestError> {
-        let mut matching = BTreeSet::new();
-        for PlacedGlob { glob, place } in globs {
-            let found: Vec<usize> = (0..plans.len()).filter(|index| glob.is_match(&plans[*index].id)).collect();
-            if found.is_empty() {
-                let nearest = nearest(glob.as_str(), plans.iter().map(|plan| plan.id.as_str()), 3).into_iter().map(str::to_owned).collect();
-                let problem = Problem::MatchesNothing { table, key: key.to_owned(), glob: glob.to_string(), nearest };
-                return Err(place.error(&self.file, problem));
-            }
-            matching.extend(found);
-        }
-        Ok(matching.into_iter())
-    }
+    Ok(matching)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::manifest::PackageManifest;
 
     const HEAD: &str = "[package]\nname = \"x\"\nversion = \"1.0.0\"\n[[component]]\nname = \"decoder\"\ncheckpoint = \"x\"\nsize = [7, 8, 9]\ntarget = \"iOS18\"\n";
 

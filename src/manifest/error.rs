@@ -323,7 +323,7 @@ pub(super) fn entry<'a>(axes: impl Iterator<Item = (Axis, &'a [String])>) -> Str
 pub(super) fn literal(axis: Axis, value: &str) -> String {
     match (axis, value.split_once('x')) {
         (Axis::Size, Some((width, height))) => format!("[{width}, {height}]"),
-        (Axis::Size | Axis::Sequence | Axis::EncoderSequence | Axis::Context, _) => value.to_owned(),
+        (axis, _) if axis.is_size() => value.to_owned(),
         _ => format!("\"{value}\""),
     }
 }

@@ -1,15 +1,15 @@
 //! The package manifest, `manifests/*.toml`: what a person writes. Parsing checks everything that one file can say; whether the
 //! checkpoint has the part, or Core ML the model, is for others.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use super::{
-    assign::Assignments,
+    assign::{Assignment, Assignments},
     check::is_version_name,
     component::{self, Component},
     error::{ManifestError, Problem},
-    reader::{self, Item, Table},
-    variants::VariantPlan,
+    plan::VariantPlan,
+    reader::{self, Item, Place, Table},
 };
 use crate::base::PackageName;
 
@@ -21,8 +21,8 @@ pub struct PackageManifest {
     /// Every `[[component]]`, in the order of the file; names are unique. One with `chunks = n` is n components: `chunk-1`, `chunk-2` and so
     /// on, or `<component>-chunk-1` where several of the package are split.
     pub components: Vec<Component>,
-    pub(super) assignments: Assignments,
-    pub(super) file: String,
+    assignments: Assignments,
+    file: String,
 }
 
 /// The table `[package]`.
@@ -68,6 +68,34 @@ impl PackageManifest {
     }
 }
 
+impl PackageManifest {
+    /// What `[delivery]` and `[tags]` say about every variant of the package, in the order of `plans`, which have to be all variants: those
+    /// of imports, too.
+    ///
+    /// # Errors
+    /// For two variants of one id, and for globs that match none.
+    pub fn assign(&self, plans: &[VariantPlan]) -> Result<Vec<Assignment>, ManifestError> {
+        self.check_ids(plans)?;
+        self.assignments.of(plans, &self.file)
+    }
+
+    fn check_ids(&self, plans: &[VariantPlan]) -> Result<(), ManifestError> {
+        let mut seen: BTreeMap<&str, &VariantPlan> = BTreeMap::new();
+        for plan in plans {
+            if let Some(first) = seen.insert(&plan.id, plan) {
+                let problem = Problem::SameId { id: plan.id.clone(), first: first.describe(), second: plan.describe() };
+                let component = self.components.iter().find(|component| component.name == plan.component);
+                let top = Place { line: 1, column: 1 };
+                return Err(match component {
+                    Some(component) => component.error(problem),
+                    None => top.error(&self.file, problem),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
 fn version(text: &str) -> Result<semver::Version, String> {
     let version = semver::Version::parse(text).map_err(|error| error.to_string())?;
     if is_version_name(&version) { Ok(version) } else { Err("too long".to_owned()) }
@@ -91,7 +119,7 @@ fn components(item: &Item<'_>, file: &str) -> Result<Vec<Component>, ManifestErr
         return Err(item.key_error(Problem::Brackets { found: "[component]".to_owned(), expected: "[[component]]".to_owned() }));
     }
     for item in item.list("`[[component]]` tables")? {
-        let component = component::parse(item.table("`[[component]]`".to_owned(), component::KEYS)?, file)?;
+        let component = component::parse(item.table("`[[component]]`".to_owned(), &component::keys())?, file)?;
         components.push(component);
     }
     check_names(&components)?;
@@ -141,7 +169,7 @@ mod tests {
         assert_eq!(manifest.package.license.as_deref(), Some("MIT"));
         let ComponentKind::Checkpoint(conversion) = &manifest.components[0].kind else { panic!("a conversion") };
         assert_eq!(conversion.checkpoint, "../fixtures/taef1");
-        assert_eq!(conversion.sizes.len(), 6);
+        assert_eq!(conversion.axes.size.len(), 6);
         assert_eq!(conversion.batch, 1);
         assert_eq!(manifest.variants().unwrap().len(), 12);
     }
@@ -216,7 +244,7 @@ exclude = [{ precision = "float32", compress = "palettize:4:group=16" }]
         let manifest = PackageManifest::parse(&text, "tae.toml").unwrap();
         let ComponentKind::Checkpoint(conversion) = &manifest.components[0].kind else { panic!("a conversion") };
         assert_eq!((conversion.chunks, conversion.batch, conversion.clamp, conversion.shared), (Some(4), 2, true, true));
-        assert_eq!(conversion.compressions, [Compression::None, "palettize:4:group=16".parse().unwrap()]);
+        assert_eq!(conversion.axes.compression, [Compression::None, "palettize:4:group=16".parse().unwrap()]);
         let ids: Vec<String> = manifest.variants().unwrap().into_iter().map(|plan| plan.id).collect();
         let start = "chunk-4-s64-e128-c2048+s128-c2048-nhwc-conv-state-last";
         let expected = ["iofloat32-float16-ios18", "iofloat32-float16-ios18-mlmodelc", "iofloat32-float16-palettize4-group16-ios18"];
@@ -231,7 +259,7 @@ exclude = [{ precision = "float32", compress = "palettize:4:group=16" }]
         let text = HEAD.to_owned() + "checkpoint = \"x\"\ntarget = \"iOS18\"\nsize = [768, [768, 1024]]\n";
         let manifest = PackageManifest::parse(&text, "tae.toml").unwrap();
         let ComponentKind::Checkpoint(conversion) = &manifest.components[0].kind else { panic!("a conversion") };
-        assert_eq!(conversion.sizes, [Size::new(768, 768).unwrap(), Size::new(768, 1024).unwrap()]);
+        assert_eq!(conversion.axes.size, [Size::new(768, 768), Size::new(768, 1024)]);
     }
 
     #[test]

@@ -1,141 +1,19 @@
 //! The product of a component's axes: every variant with its id, minus what `exclude` leaves out, or the first combination that
 //! cannot be built.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 
 use super::{
-    axes::{Axes, Axis, Format, Precision, Shape, TextShape},
+    axes::Axes,
     component::{Component, ComponentKind, Conversion, Exclusion},
-    compression::Compression,
+    conflict::Conflict,
     error::{self, ManifestError, Problem},
+    plan::{Content, VariantPlan},
     release::BundleKind,
-};
-use crate::{
-    base::{RelativePath, Target, name_key},
-    contract::{AttentionForm, CacheForm, ImageLayout, LinearForm, LogitsForm},
 };
 
 /// More combinations of one component are a mistake.
 const LIMIT: usize = 10_000;
-
-/// A variant that is to be made.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct VariantPlan {
-    /// Its id, e.g. `decoder-768-float16-ios18`.
-    pub id: String,
-    /// The id without its target: the name when placed for a deployment floor.
-    pub name: String,
-    /// The component it belongs to.
-    pub component: String,
-    /// Lowest OS that may load it; none where any may.
-    pub target: Option<Target>,
-    /// What kind of tree it is.
-    pub kind: BundleKind,
-    /// What it is made from.
-    pub content: Content,
-}
-
-/// What a variant is made from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Content {
-    /// The component's checkpoint, converted for these axes.
-    Converted(Axes),
-    /// A bundle made elsewhere.
-    Imported {
-        /// Its path, as it was found.
-        path: String,
-        /// What pattern and manifest say about it, spelled as [`Axes::value`] does.
-        axes: BTreeMap<Axis, String>,
-    },
-    /// The component's plain files.
-    Files,
-}
-
-impl VariantPlan {
-    /// The variant of these axes: the one place where ids of conversions are made.
-    pub fn converted(component: &str, axes: Axes) -> Self {
-        let (target, kind) = (axes.target, axes.format.kind());
-        let parts = std::iter::once(component.to_owned()).chain(axes.id_parts()).collect();
-        Self::named(component, parts, target, kind, Content::Converted(axes))
-    }
-
-    /// Adds target and format to the parts of an id.
-    pub(super) fn named(component: &str, parts: Vec<String>, target: Option<Target>, kind: BundleKind, content: Content) -> Self {
-        let format = kind.id_suffix().map(str::to_owned);
-        let join = |target: Option<String>| parts.iter().cloned().chain(target).chain(format.clone()).collect::<Vec<_>>().join("-");
-        Self { id: join(target.map(Target::id)), name: join(None), component: component.to_owned(), target, kind, content }
-    }
-
-    /// The values of its axes as a release manifest has them.
-    pub fn axes_map(&self) -> BTreeMap<String, String> {
-        match &self.content {
-            Content::Converted(axes) => axes.labels(),
-            Content::Imported { axes, .. } => axes
-                .iter()
-                .filter(|(axis, _)| **axis != Axis::Target)
-                .map(|(axis, value)| (axis.label().to_owned(), value.clone()))
-                .collect(),
-            Content::Files => BTreeMap::new(),
-        }
-    }
-
-    /// In words, for messages about ids that clash.
-    pub(super) fn describe(&self) -> String {
-        match &self.content {
-            Content::Converted(_) => format!("a variant of component `{}`", self.component),
-            Content::Imported { path, .. } => format!("`{path}` of component `{}`", self.component),
-            Content::Files => format!("the files of component `{}`", self.component),
-        }
-    }
-
-    /// Whether id and extension make a safe file name.
-    pub(super) fn is_file_name(&self) -> bool {
-        self.kind.is_file_name(&self.id)
-    }
-}
-
-impl BundleKind {
-    /// The extension of a placed bundle, with its dot; empty for plain files.
-    pub fn extension(self) -> &'static str {
-        match self {
-            Self::MlPackage => ".mlpackage",
-            Self::MlModelC => ".mlmodelc",
-            Self::AiModel => ".aimodel",
-            Self::Onnx => ".onnx",
-            Self::Files => "",
-        }
-    }
-
-    /// What a variant of that id or name is called as a file: with the extension of its kind, which takes the place of the format in the name,
-    /// e.g. `decoder-768-ios18.mlmodelc` for `decoder-768-ios18-mlmodelc`.
-    pub fn file_name(self, name: &str) -> String {
-        let stem = self.id_suffix().and_then(|suffix| name.strip_suffix(suffix)?.strip_suffix('-')).filter(|stem| !stem.is_empty());
-        format!("{}{}", stem.unwrap_or(name), self.extension())
-    }
-
-    /// Whether an id or name makes a safe file name, which does not begin as those of mlreg's own files do.
-    pub(super) fn is_file_name(self, name: &str) -> bool {
-        let is_safe = |file: &str| !file.contains('/') && file.parse::<RelativePath>().is_ok() && !name_key(file).starts_with('.');
-        !name.is_empty() && is_safe(&self.file_name(name)) && is_safe(&format!("{name}{}", self.extension()))
-    }
-
-    /// The kind of a bundle called `file_name`: by its extension, else plain files.
-    pub fn of_file_name(file_name: &str) -> Self {
-        let extended = [Self::MlPackage, Self::MlModelC, Self::AiModel, Self::Onnx];
-        extended
-            .into_iter()
-            .find(|kind| file_name.len() > kind.extension().len() && file_name.ends_with(kind.extension()))
-            .unwrap_or(Self::Files)
-    }
-
-    /// What ids say of the kind.
-    pub(super) fn id_suffix(self) -> Option<&'static str> {
-        match self {
-            Self::MlPackage | Self::Files => None,
-            other => Some(&other.extension()[1..]),
-        }
-    }
-}
 
 impl Component {
     /// Every variant, in the order of the lists in the manifest (the first axis of an id varies slowest). None for imports, which
@@ -167,7 +45,7 @@ impl Component {
         if kept.is_empty() {
             return Err(self.error_at(conversion.places.get("exclude").copied(), Problem::NothingLeft { component: self.name.clone() }));
         }
-        if let Some(conflict) = kept.iter().find_map(|axes| conflict(conversion, axes)) {
+        if let Some(conflict) = kept.iter().find_map(|axes| Conflict::of(conversion, axes)) {
             return Err(self.impossible(conversion, conflict));
         }
         let kept = if conversion.multifunction { join_shapes(kept) } else { kept };
@@ -182,40 +60,14 @@ impl Component {
 
     /// The product of all lists, one shape each.
     fn combinations(&self, conversion: &Conversion) -> Result<Vec<Axes>, ManifestError> {
-        let shapes = shapes(conversion);
-        let io_precisions = or_none(&conversion.io_precisions);
-        let targets = or_none(&conversion.targets);
-        let lengths = [
-            shapes.len(),
-            conversion.layouts.len(),
-            conversion.linears.len(),
-            conversion.caches.len(),
-            conversion.logits.len(),
-            io_precisions.len(),
-            conversion.precisions.len(),
-            conversion.compressions.len(),
-            targets.len(),
-            conversion.formats.len(),
-        ];
-        let found = lengths.iter().fold(1_u128, |product, length| product.saturating_mul(*length as u128));
+        let found = conversion.axes.count();
         if found > LIMIT as u128 {
             return Err(self.error(Problem::TooMany { component: self.name.clone(), found, limit: LIMIT }));
         }
-        let mut drafts = vec![Draft::default()];
-        expand(&mut drafts, &shapes, |draft, value| draft.shape = value);
-        expand(&mut drafts, &conversion.layouts, |draft, value| draft.layout = value);
-        expand(&mut drafts, &conversion.linears, |draft, value| draft.linear = value);
-        expand(&mut drafts, &conversion.caches, |draft, value| draft.cache = value);
-        expand(&mut drafts, &conversion.logits, |draft, value| draft.logits = value);
-        expand(&mut drafts, &io_precisions, |draft, value| draft.io_precision = value);
-        expand(&mut drafts, &conversion.precisions, |draft, value| draft.precision = value);
-        expand(&mut drafts, &conversion.compressions, |draft, value| draft.compression = value);
-        expand(&mut drafts, &targets, |draft, value| draft.target = value);
-        expand(&mut drafts, &conversion.formats, |draft, value| draft.format = value);
         // Formats without a target come once, however many targets there are.
         let mut seen = HashSet::new();
-        let axes = |draft: Draft| Axes { chunk: conversion.chunk, ..draft.axes() };
-        Ok(drafts.into_iter().map(axes).filter(|axes| seen.insert(axes.clone())).collect())
+        let combinations = conversion.axes.combinations(conversion.chunk).into_iter().map(Axes::resolved);
+        Ok(combinations.filter(|axes| seen.insert(axes.clone())).collect())
     }
 }
 
@@ -224,60 +76,6 @@ impl Exclusion {
     pub fn matches(&self, axes: &Axes) -> bool {
         self.axes.iter().all(|(axis, values)| axes.value(*axis).is_some_and(|value| values.contains(&value)))
     }
-}
-
-/// A combination on its way.
-#[derive(Debug, Clone, Copy, Default)]
-struct Draft {
-    shape: Shape,
-    layout: ImageLayout,
-    linear: LinearForm,
-    cache: CacheForm,
-    logits: LogitsForm,
-    io_precision: Option<Precision>,
-    precision: Precision,
-    compression: Compression,
-    target: Option<Target>,
-    format: Format,
-}
-
-impl Draft {
-    fn axes(self) -> Axes {
-        let Self { layout, linear, cache, logits, precision, compression, format, .. } = self;
-        let target = self.target.filter(|_| format != Format::Onnx);
-        let io_precision = self.io_precision.unwrap_or(Axes::default_io(precision, target));
-        Axes { shapes: vec![self.shape], chunk: None, layout, linear, cache, logits, io_precision, precision, compression, target, format }
-    }
-}
-
-fn expand<T: Copy>(drafts: &mut Vec<Draft>, values: &[T], set: impl Fn(&mut Draft, T)) {
-    let product = drafts.iter().flat_map(|draft| values.iter().map(|value| (*draft, *value)));
-    *drafts = product
-        .map(|(mut draft, value)| {
-            set(&mut draft, value);
-            draft
-        })
-        .collect();
-}
-
-fn or_none<T: Copy>(values: &[T]) -> Vec<Option<T>> {
-    if values.is_empty() { vec![None] } else { values.iter().copied().map(Some).collect() }
-}
-
-fn shapes(conversion: &Conversion) -> Vec<Shape> {
-    if !conversion.sizes.is_empty() {
-        return conversion.sizes.iter().copied().map(Shape::Image).collect();
-    }
-    let mut shapes = Vec::new();
-    for sequence in or_none(&conversion.sequences) {
-        for encoder_sequence in or_none(&conversion.encoder_sequences) {
-            for context in or_none(&conversion.contexts) {
-                let text = TextShape { sequence, encoder_sequence: encoder_sequence.filter(|length| Some(*length) != sequence), context };
-                shapes.push(if text == TextShape::default() { Shape::None } else { Shape::Text(text) });
-            }
-        }
-    }
-    shapes
 }
 
 /// One bundle for all combinations that differ in shape alone; the first shape stays the first function.
@@ -291,48 +89,6 @@ fn join_shapes(combinations: Vec<Axes>) -> Vec<Axes> {
         }
     }
     joined
-}
-
-/// Values that cannot stand together.
-struct Conflict {
-    axes: Vec<(Axis, String)>,
-    reason: String,
-    first_target: Option<Target>,
-}
-
-/// The first rule of Core ML that `axes` breaks.
-fn conflict(conversion: &Conversion, axes: &Axes) -> Option<Conflict> {
-    let value = |axis: Axis| axes.value(axis).map(|value| (axis, value));
-    if axes.format == Format::Onnx {
-        let fail = |with: &[Axis], reason: &str| {
-            let axes = with.iter().copied().chain([Axis::Format]).filter_map(value).collect();
-            Some(Conflict { axes, reason: reason.to_owned(), first_target: None })
-        };
-        return match axes.cache {
-            _ if conversion.multifunction => fail(&[], "only Core ML has `multifunction` bundles"),
-            CacheForm::State => fail(&[Axis::Cache], "only Core ML has states"),
-            _ => None,
-        };
-    }
-    let target = axes.target?;
-    let clash = |with: &[Axis], first: Target, what: String| {
-        (target < first).then(|| Conflict {
-            axes: with.iter().copied().chain([Axis::Target]).filter_map(value).collect(),
-            reason: format!("{what} need {first}"),
-            first_target: Some(first),
-        })
-    };
-    if target.opset().is_none() {
-        let axes = value(Axis::Target).into_iter().collect();
-        return Some(Conflict { axes, reason: format!("no Core ML operator set is known for {target}"), first_target: None });
-    }
-    let io = (axes.io_precision == Precision::Float16)
-        .then(|| clash(&[Axis::IoPrecision], Target::Ios16, "float16 inputs and outputs".to_owned()));
-    let compressed = axes.compression.first_target().map(|first| clash(&[Axis::Compress], first, axes.compression.describe()));
-    let states = (axes.cache == CacheForm::State).then(|| clash(&[Axis::Cache], Target::Ios18, "states".to_owned()));
-    let fused = (conversion.attention == AttentionForm::Fused).then(|| clash(&[], Target::Ios18, "fused attention operators".to_owned()));
-    let functions = conversion.multifunction.then(|| clash(&[], Target::Ios18, "`multifunction` bundles".to_owned()));
-    [io, compressed, states, fused, functions].into_iter().flatten().flatten().next()
 }
 
 #[cfg(test)]
@@ -533,20 +289,6 @@ mod tests {
         assert_eq!(error(&keys).0, "x.toml:4:1: component `lm` has 10200 combinations: expected at most 10000");
         let keys = format!("{LM}sequence = [{}]\ntarget = \"iOS18\"\nmultifunction = true", list(100));
         assert!(error(&keys).0.ends_with("cannot be a file name"), "{}", error(&keys).0);
-    }
-
-    #[test]
-    fn kinds_come_from_file_names() {
-        for (name, kind) in [
-            ("a.mlpackage", BundleKind::MlPackage),
-            ("a.mlmodelc", BundleKind::MlModelC),
-            ("a.aimodel", BundleKind::AiModel),
-            ("a.onnx", BundleKind::Onnx),
-            (".onnx", BundleKind::Files),
-            ("vocab", BundleKind::Files),
-        ] {
-            assert_eq!(BundleKind::of_file_name(name), kind, "{name}");
-        }
     }
 
     fn some(values: &'static [&'static str]) -> impl Strategy<Value = Vec<&'static str>> {

@@ -13,10 +13,9 @@ use super::{Context, Error, PackageRequest, bundles, releases};
 use crate::{
     base::{AtomicFile, PackageName, remove_left_behind},
     codegen::{self, CodegenError, SwiftOptions},
+    contract::notes::EndTokens,
     manifest::release::{BundleKind, Release},
 };
-
-const END_TOKENS: &str = "dev.mlreg.end-token";
 
 /// What to write.
 #[derive(Debug, Clone)]
@@ -138,8 +137,8 @@ fn end_tokens(context: &Context, release: &Release) -> (Vec<u32>, Vec<String>) {
     }
     let variants = release.variants.iter().filter(|variant| variant.kind == BundleKind::MlPackage && ids.contains(&variant.id.as_str()));
     let opened = variants.filter_map(|variant| bundles::Found::Variant(Box::new(variant.clone())).open(context).ok());
-    let note = opened.into_iter().find_map(|bundle| bundle.package.metadata().user_defined.get(END_TOKENS).cloned());
-    let ends: Vec<u32> = note.iter().flat_map(|note| note.split(',')).filter_map(|id| id.trim().parse().ok()).collect();
+    let note = opened.into_iter().find_map(|bundle| bundle.notes().get::<EndTokens>());
+    let ends = note.map(|tokens| tokens.ids()).unwrap_or_default();
     let unknown = "no bundle in the store names the tokens that end a text: generation stops at its limit alone";
     let warnings = if ends.is_empty() { vec![unknown.to_owned()] } else { Vec::new() };
     (ends, warnings)

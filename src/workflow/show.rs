@@ -11,7 +11,7 @@ use crate::{
     contract::Interface,
     fetch::FetchError,
     manifest::{
-        ReleaseError, nearest,
+        Axis, ReleaseError, nearest,
         release::{BundleKind, Compiled, Delivery, Release, Source, Variant},
     },
     remote::RemoteUrl,
@@ -270,13 +270,9 @@ fn shown(variant: Variant, users: &BTreeMap<Digest, usize>) -> ShownVariant {
 /// The axes that mean something. Releases have the length of the encoder's side for every text model, also for one that takes nothing from
 /// an encoder.
 fn shown_axes(mut axes: BTreeMap<String, String>, interface: Option<&Interface>) -> BTreeMap<String, String> {
-    let takes_from_an_encoder = |interface: &Interface| {
-        let functions = std::iter::once(interface).chain(interface.functions.values());
-        let mut features = functions.flat_map(|function| function.inputs.iter().chain(&function.states));
-        features.any(|feature| feature.name.starts_with("encoder_") || feature.name.starts_with("cross_"))
-    };
-    if axes.contains_key("context") && interface.is_some_and(|interface| !takes_from_an_encoder(interface)) {
-        axes.remove("encoder-sequence");
+    let is_alone = interface.is_some_and(|interface| !interface.attends_to_encoder());
+    if is_alone && axes.contains_key(Axis::Context.label()) {
+        axes.remove(Axis::EncoderSequence.label());
     }
     axes
 }

@@ -9,7 +9,7 @@ use super::{
     layout::{self, Turn},
 };
 use crate::{
-    contract::{Feature, Interface},
+    contract::{Feature, Interface, features},
     eval::view,
     mil::DataType,
 };
@@ -225,7 +225,7 @@ impl Fit<'_> {
             return Err(misfit());
         }
         check_size(feature, &shape)?;
-        let value = if feature.name.ends_with("input_ids") { self.options.pad_id } else { 0 };
+        let value = if feature.name.ends_with(features::INPUT_IDS) { self.options.pad_id } else { 0 };
         let mut padded = tensor;
         for (axis, (&from, &to)) in found.iter().zip(&shape).enumerate().filter(|(_, (from, to))| from != to) {
             let mut rest = padded.dims().to_vec();
@@ -246,7 +246,7 @@ impl Fit<'_> {
     fn sequence_of(&self, mask: &Feature) -> Option<&Feature> {
         let prefix = mask.name.strip_suffix("attention_mask").or_else(|| mask.name.strip_suffix("mask"))?;
         let find = |name: &str| self.interface.inputs.iter().find(|f| f.name.strip_prefix(prefix) == Some(name));
-        ["input_ids", "hidden_states", "inputs_embeds"].into_iter().find_map(find)
+        [features::INPUT_IDS, features::HIDDEN_STATES, "inputs_embeds"].into_iter().find_map(find)
     }
 
     fn make_missing(&self, inputs: &mut BTreeMap<String, Tensor>) -> Result<(), Misfit> {
@@ -339,7 +339,7 @@ pub(crate) fn is_mask(feature: &Feature) -> bool {
 
 /// Whether an input is made where a case does not have it: a position of 0, an empty cache.
 pub(crate) fn starts_empty(feature: &Feature) -> bool {
-    feature.name == "position" || feature.name.ends_with("_cache")
+    feature.name == features::POSITION || feature.name.ends_with("_cache")
 }
 
 fn is_fixed(feature: &Feature) -> bool {

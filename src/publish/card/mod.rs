@@ -10,7 +10,13 @@ pub use quality::{Quality, QualityError};
 use std::collections::{BTreeMap, BTreeSet};
 
 use self::front::{FrontMatter, list, scalar};
-use crate::{contract::Interface, fetch::Layout, manifest::release::Release, remote::Card};
+use crate::{
+    arch,
+    contract::{Interface, Task, features},
+    fetch::Layout,
+    manifest::release::Release,
+    remote::Card,
+};
 
 /// Licences that the Hub knows by the lower-case form of their SPDX identifier.
 const LICENSES: &[&str] = &[
@@ -61,37 +67,6 @@ const LICENSES: &[&str] = &[
     "wtfpl",
     "zlib",
 ];
-
-/// Which task of the Hub an architecture is for, by the beginning of its name.
-const TASKS: &[(&str, Task)] = &[
-    ("autoencoder", Task::Fixed("image-to-image")),
-    ("t5", Task::Fixed("translation")),
-    ("mt5", Task::Fixed("translation")),
-    ("umt5", Task::Fixed("translation")),
-    ("lingolite", Task::Fixed("translation")),
-    ("bert", Task::Encoder),
-    ("camembert", Task::Encoder),
-    ("roberta", Task::Encoder),
-    ("xlm-roberta", Task::Encoder),
-    ("distilbert", Task::Encoder),
-    ("sentence", Task::Encoder),
-    ("exaone", Task::Fixed("text-generation")),
-    ("gemma", Task::Fixed("text-generation")),
-    ("gpt", Task::Fixed("text-generation")),
-    ("llama", Task::Fixed("text-generation")),
-    ("mistral", Task::Fixed("text-generation")),
-    ("phi", Task::Fixed("text-generation")),
-    ("qwen", Task::Fixed("text-generation")),
-    ("smollm", Task::Fixed("text-generation")),
-];
-
-/// How the task of an architecture is known.
-#[derive(Debug, Clone, Copy)]
-enum Task {
-    Fixed(&'static str),
-    /// By what it gives: an embedding, scores of a text, or scores of every token.
-    Encoder,
-}
 
 /// The card of a release.
 #[derive(Debug)]
@@ -207,24 +182,23 @@ fn task_of(release: &Release, component: &str, architecture: &str) -> Option<&'s
     if let Some(task) = interface.and_then(told_by_outputs) {
         return Some(task);
     }
-    let (_, task) = TASKS.iter().find(|(prefix, _)| architecture.starts_with(prefix))?;
-    match task {
-        Task::Fixed(task) => Some(*task),
-        Task::Encoder => Some(encoder_task(interface)),
-    }
+    Some(match arch::task(architecture)? {
+        Task::ImageToImage => "image-to-image",
+        Task::Translation => "translation",
+        Task::TextGeneration => "text-generation",
+        Task::TextEncoding => encoder_task(interface),
+    })
 }
 
 /// The task of a model of any family that has outputs which no other task has.
 fn told_by_outputs(interface: &Interface) -> Option<&'static str> {
-    let tasks = [("sentence_embedding", "sentence-similarity"), ("start_logits", "question-answering")];
-    let gives = |name: &str| interface.outputs.iter().any(|feature| feature.name == name);
-    tasks.into_iter().find(|(output, _)| gives(output)).map(|(_, task)| task)
+    let tasks = [(features::SENTENCE_EMBEDDING, "sentence-similarity"), (features::START_LOGITS, "question-answering")];
+    tasks.into_iter().find(|(output, _)| interface.gives(output)).map(|(_, task)| task)
 }
 
 fn encoder_task(interface: Option<&Interface>) -> &'static str {
     let Some(interface) = interface else { return "sentence-similarity" };
-    let output = |name: &str| interface.outputs.iter().find(|feature| feature.name == name);
-    match output("logits").map(|logits| logits.shape.len()) {
+    match interface.output(features::LOGITS).map(|logits| logits.shape.len()) {
         Some(3) => "token-classification",
         Some(_) => "text-classification",
         None => "feature-extraction",

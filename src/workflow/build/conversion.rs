@@ -253,8 +253,8 @@ fn weight_lengths(files: &[BundleFile], weights: &WeightPlan) -> Vec<(RelativePa
 
 /// The first setting of the manifest that this version does not build.
 fn unsupported(settings: &manifest::Conversion) -> Option<String> {
-    let compression = settings.compressions.iter().find(|it| **it != Compression::None).map(|it| format!("compress = \"{it}\""));
-    let format = settings.formats.iter().find(|it| emit::find(**it).is_none()).map(|it| format!("format = \"{it}\""));
+    let compression = settings.axes.compression.iter().find(|it| **it != Compression::None).map(|it| format!("compress = \"{it}\""));
+    let format = settings.axes.format.iter().find(|it| emit::find(**it).is_none()).map(|it| format!("format = \"{it}\""));
     let batch = (settings.batch != 1).then(|| format!("batch = {}", settings.batch));
     [compression, format, batch].into_iter().flatten().next()
 }

@@ -6,21 +6,23 @@ mod placed;
 
 use std::{
     cmp::Reverse,
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     path::{Path, PathBuf},
 };
 
 pub use argument::{BundleArgument, Resolved, resolve};
+use placed::PlacedBundles;
 pub use placed::PlacedError;
 
 use super::{Context, Error, PackageRequest, RequestError, releases};
 use crate::{
     base::{PackageName, Target},
+    contract::{LinearForm, Notes},
     emit::coreml::{Files, Package, PackageError},
     manifest::{
-        GlobError, VariantGlob, nearest,
-        release::{BundleKind, Variant},
+        Axis, GlobError, Precision, VariantGlob, nearest,
+        release::{BundleKind, Release, Source, Variant},
     },
     mil::{self, VerifyError},
     ops,
@@ -55,6 +57,13 @@ pub struct Bundle {
     pub package: Package,
     /// The variant, where it is one of a release.
     pub variant: Option<Variant>,
+}
+
+impl Bundle {
+    /// What mlreg noted in its metadata.
+    pub(super) fn notes(&self) -> Notes {
+        Notes::of_metadata(&self.package.metadata().user_defined)
+    }
 }
 
 /// Why there is nothing to run.
@@ -227,6 +236,10 @@ impl Found {
         }
     }
 
+    fn is_match(&self, glob: &VariantGlob) -> bool {
+        self.names().iter().any(|name| glob.is_match(name))
+    }
+
     /// The names that a glob may match: its id, and what its folder is called, with and without extension.
     fn names(&self) -> Vec<String> {
         let own = self.name();
@@ -249,19 +262,99 @@ pub(super) struct PlainFiles {
     pub(super) files: Files,
 }
 
-/// The plain files of a subject, a group for each of its components. A bundle in a placed folder has those of the folder.
-pub(super) fn plain_files(context: &Context, subject: &BundleSubject) -> Result<Vec<PlainFiles>, Error> {
-    match subject {
-        BundleSubject::Folder(path) => {
-            let path = context.directory().join(path);
-            let folder = path.parent().filter(|folder| crate::fetch::is_placed(folder));
-            Ok(folder.map(placed::plain_files).transpose().map_err(BundleError::from)?.unwrap_or_default())
+/// What a subject consists of, looked up once.
+pub(super) struct Contents<'a> {
+    context: &'a Context,
+    subject: &'a BundleSubject,
+    /// The release, where the subject is a package of the store.
+    release: Option<Release>,
+}
+
+impl<'a> Contents<'a> {
+    /// Looks a subject up; of a package, reads its release.
+    ///
+    /// # Errors
+    /// When the store has no such release.
+    pub(super) fn of(context: &'a Context, subject: &'a BundleSubject) -> Result<Self, Error> {
+        let release = match subject {
+            BundleSubject::Package(request) => Some(releases::find(context, request)?.release),
+            BundleSubject::Folder(_) | BundleSubject::Placed(_) => None,
+        };
+        Ok(Self { context, subject, release })
+    }
+
+    pub(super) fn context(&self) -> &'a Context {
+        self.context
+    }
+
+    /// Its plain files, a group for each component. A bundle in a placed folder has those of the folder.
+    ///
+    /// # Errors
+    /// When the proof of a placed folder cannot be read.
+    pub(super) fn plain_files(&self) -> Result<Vec<PlainFiles>, Error> {
+        let folder = match self.subject {
+            BundleSubject::Folder(path) => {
+                let path = self.context.directory().join(path);
+                path.parent().filter(|folder| crate::fetch::is_placed(folder)).map(Path::to_owned)
+            }
+            BundleSubject::Placed(path) => Some(self.context.directory().join(path)),
+            BundleSubject::Package(_) => None,
+        };
+        let variants = self.release.iter().flat_map(|release| &release.variants);
+        let plain = variants.filter(|variant| variant.kind == BundleKind::Files);
+        let stored = plain.map(|variant| PlainFiles { files: blobs(self.context, variant) });
+        let placed = folder.as_deref().map(placed::plain_files).transpose().map_err(BundleError::from)?;
+        Ok(placed.into_iter().flatten().chain(stored).collect())
+    }
+
+    /// Its bundles with a program: those that one of the globs matches, or all where there are no globs.
+    ///
+    /// # Errors
+    /// When there are no programs, or a glob matches none.
+    pub(super) fn programs(&self, globs: &[String]) -> Result<Vec<Found>, Error> {
+        let (programs, sources) = match self.subject {
+            BundleSubject::Folder(path) => return Ok(vec![at(self.context, path)]),
+            BundleSubject::Placed(path) => {
+                let PlacedBundles { bundles, sources } = placed::bundles(self.context, path).map_err(BundleError::from)?;
+                (bundles, sources)
+            }
+            BundleSubject::Package(_) => self.stored_programs(),
+        };
+        let chosen = self.matching(programs, globs)?;
+        self.warn(&chosen, &sources);
+        Ok(chosen)
+    }
+
+    fn stored_programs(&self) -> (Vec<Found>, BTreeMap<String, Source>) {
+        let variants = self.release.iter().flat_map(|release| &release.variants);
+        let programs = variants.filter(|variant| variant.kind == BundleKind::MlPackage);
+        let found = programs.map(|variant| Found::Variant(Box::new(variant.clone()))).collect();
+        (found, self.release.as_ref().map(|release| release.sources.clone()).unwrap_or_default())
+    }
+
+    fn matching(&self, mut programs: Vec<Found>, globs: &[String]) -> Result<Vec<Found>, Error> {
+        let package = || self.subject.to_string();
+        if programs.is_empty() {
+            return Err(BundleError::NoPrograms { package: package() }.into());
         }
-        BundleSubject::Placed(path) => Ok(placed::plain_files(&context.directory().join(path)).map_err(BundleError::from)?),
-        BundleSubject::Package(request) => {
-            let release = releases::find(context, request)?.release;
-            let plain = release.variants.iter().filter(|variant| variant.kind == BundleKind::Files);
-            Ok(plain.map(|variant| PlainFiles { files: blobs(context, variant) }).collect())
+        let parsed: Vec<VariantGlob> =
+            globs.iter().map(|glob| glob.parse()).collect::<Result<_, GlobError>>().map_err(BundleError::from)?;
+        for (text, glob) in globs.iter().zip(&parsed) {
+            if !programs.iter().any(|found| found.is_match(glob)) {
+                let names: Vec<String> = programs.iter().map(Found::name).collect();
+                let nearest = nearest(text, names.iter().map(String::as_str), 3).into_iter().map(str::to_owned).collect();
+                return Err(BundleError::NoVariant { package: package(), glob: text.clone(), nearest }.into());
+            }
+        }
+        programs.retain(|found| parsed.is_empty() || parsed.iter().any(|glob| found.is_match(glob)));
+        Ok(programs)
+    }
+
+    /// Warns of components whose results mean nothing.
+    fn warn(&self, chosen: &[Found], sources: &BTreeMap<String, Source>) {
+        let components: BTreeSet<&str> = chosen.iter().filter_map(Found::variant).map(|variant| variant.component.as_str()).collect();
+        for warning in components.into_iter().filter_map(|component| sources.get(component)?.warning(component)) {
+            self.context.progress().warning(&warning);
         }
     }
 }
@@ -273,50 +366,21 @@ pub(super) fn at(context: &Context, path: &Path) -> Found {
 
 /// The bundles that a subject names: the folder, or every variant with a program that one of the globs matches.
 pub(super) fn find(context: &Context, subject: &BundleSubject, globs: &[String]) -> Result<Vec<Found>, Error> {
-    let sources;
-    let mut chosen: Vec<Found> = match subject {
-        BundleSubject::Folder(path) => return Ok(vec![at(context, path)]),
-        BundleSubject::Placed(path) => {
-            let placed = placed::bundles(context, path).map_err(BundleError::from)?;
-            sources = placed.sources;
-            placed.bundles
-        }
-        BundleSubject::Package(request) => {
-            let release = releases::find(context, request)?.release;
-            sources = release.sources;
-            let programs = release.variants.into_iter().filter(|variant| variant.kind == BundleKind::MlPackage);
-            programs.map(|variant| Found::Variant(Box::new(variant))).collect()
-        }
-    };
-    let package = || subject.to_string();
-    if chosen.is_empty() {
-        return Err(BundleError::NoPrograms { package: package() }.into());
-    }
-    let parsed: Vec<VariantGlob> = globs.iter().map(|glob| glob.parse()).collect::<Result<_, GlobError>>().map_err(BundleError::from)?;
-    let matches = |glob: &VariantGlob, found: &Found| found.names().iter().any(|name| glob.is_match(name));
-    for (text, glob) in globs.iter().zip(&parsed) {
-        if !chosen.iter().any(|found| matches(glob, found)) {
-            let names: Vec<String> = chosen.iter().map(Found::name).collect();
-            let nearest = nearest(text, names.iter().map(String::as_str), 3).into_iter().map(str::to_owned).collect();
-            return Err(BundleError::NoVariant { package: package(), glob: text.clone(), nearest }.into());
-        }
-    }
-    chosen.retain(|found| parsed.is_empty() || parsed.iter().any(|glob| matches(glob, found)));
-    let components: BTreeSet<&str> = chosen.iter().filter_map(Found::variant).map(|variant| variant.component.as_str()).collect();
-    for warning in components.into_iter().filter_map(|component| sources.get(component)?.warning(component)) {
-        context.progress().warning(&warning);
-    }
-    Ok(chosen)
+    Contents::of(context, subject)?.programs(globs)
 }
 
 /// What of a variant is a matter of how its numbers were made; bundles that differ in nothing else do the same.
-const MAKING: [&str; 3] = ["linear", "precision", "compression"];
+const MAKING: [Axis; 3] = [Axis::Linear, Axis::Precision, Axis::Compress];
 
 /// Where a bundle stands among those that do the same: float32 comes before float16 (which is no faster here), `linear` before `conv`, later
 /// targets before earlier ones.
 pub(super) fn preference(variant: Option<&Variant>) -> (bool, bool, Reverse<Option<Target>>) {
-    let is = |axis: &str, value: &str| variant.and_then(|variant| variant.axes.get(axis)).is_some_and(|found| found == value);
-    (!is("precision", "float32"), is("linear", "conv"), Reverse(variant.and_then(|variant| variant.target)))
+    let is = |axis: Axis, value: &str| variant.and_then(|variant| variant.axes.get(axis.label())).is_some_and(|found| found == value);
+    (
+        !is(Axis::Precision, Precision::Float32.name()),
+        is(Axis::Linear, LinearForm::Conv.name()),
+        Reverse(variant.and_then(|variant| variant.target)),
+    )
 }
 
 /// The bundle that a subject names, opened: of several that do the same the preferred one, with the names of the others.
@@ -324,7 +388,7 @@ pub(super) fn find_preferred(context: &Context, subject: &BundleSubject, glob: O
     let mut found = find_matching(context, subject, glob)?;
     let role = |found: &Found| {
         let variant = found.variant()?;
-        let axes = variant.axes.iter().filter(|(axis, _)| !MAKING.contains(&axis.as_str()));
+        let axes = variant.axes.iter().filter(|(axis, _)| !MAKING.iter().any(|making| making.label() == *axis));
         Some((variant.component.clone(), axes.map(|(axis, value)| (axis.clone(), value.clone())).collect::<Vec<_>>()))
     };
     let first = found.first().and_then(role);

@@ -17,7 +17,7 @@ use super::{
     reference::{Inputs, Reference, counterpart},
 };
 use crate::{
-    contract::{Feature, Interface},
+    contract::{Feature, Interface, features},
     emit::coreml::ColorSpace,
     eval::{
         EvalError, NotFinite,
@@ -333,7 +333,7 @@ impl Evaluation<'_> {
         let is_picture = feature.is_some_and(is_image) || pictures::is_picture(name, actual.dims());
         let options = MeasureOptions {
             peak: if is_picture { Peak::Value(f64::from(white - black)) } else { Peak::ReferenceRange },
-            logits: name.contains("logits"),
+            logits: name.contains(features::LOGITS),
             thresholds: self.options.thresholds,
         };
         let wrong = |source: MetricsError| EvaluationError::Compare { bundle: bundle.to_owned(), output: name.to_owned(), source };

@@ -9,7 +9,7 @@ use super::{
     compare::{Ran, Subject},
 };
 use crate::{
-    contract::{Feature, Interface},
+    contract::{Feature, Interface, features},
     emit::coreml::ColorSpace,
     eval::{
         golden::{Case, FitOptions, fit_inputs},
@@ -20,8 +20,8 @@ use crate::{
     workflow::{Amount, Error, bundles::Bundle},
 };
 
-const IMAGE: &str = "image";
-const LATENT: &str = "latent";
+const IMAGE: &str = features::IMAGE;
+const LATENT: &str = features::LATENT;
 
 impl Evaluation<'_> {
     pub(super) fn roundtrip(&self, path: &Path) -> Result<Outcome, Error> {

@@ -20,7 +20,7 @@ use crate::{
     checkpoint::{Checkpoint, CheckpointError, Weights},
     contract::notes::{self, IgnoredConfig},
     manifest::{
-        self, Axes,
+        self, Axes, Axis,
         release::{Other, Source},
     },
     store::StoreError,
@@ -95,11 +95,11 @@ impl<'a> CheckpointFrontEnd<'a> {
     fn length_warning(&self) -> Option<BuildWarning> {
         let config = Config::of(&self.documents, self.architecture).ok()?;
         let trained = self.architecture.trained_positions(config).ok()??;
-        let (key, lengths) = match self.settings.contexts.as_slice() {
-            [] => ("sequence", &self.settings.sequences),
-            _ => ("context", &self.settings.contexts),
-        };
-        let longest = lengths.iter().copied().max().filter(|longest| u64::from(*longest) > trained)?;
+        let longest = |axis: Axis| Some((axis.name(), self.settings.axes.longest(axis)?));
+        let (key, longest) = longest(Axis::Context).or_else(|| longest(Axis::Sequence))?;
+        if u64::from(longest) <= trained {
+            return None;
+        }
         Some(BuildWarning {
             component: self.component.to_owned(),
             rule: "beyond-training",
@@ -113,14 +113,14 @@ impl<'a> CheckpointFrontEnd<'a> {
 
     fn options(&self, axes: &Axes) -> LoadOptions {
         let settings = self.settings;
-        let lengths = settings.sequences.iter().chain(&settings.encoder_sequences).chain(&settings.contexts);
+        let lengths = [Axis::Sequence, Axis::EncoderSequence, Axis::Context].map(|axis| settings.axes.longest(axis));
         LoadOptions {
             part: self.part(),
             compute: data_type(axes.precision),
             range: settings.range,
             clamp: settings.clamp,
-            positions: lengths.copied().max().unwrap_or(0).into(),
-            longest: settings.sequences.iter().copied().max().unwrap_or(0).into(),
+            positions: lengths.into_iter().flatten().max().unwrap_or(0).into(),
+            longest: settings.axes.longest(Axis::Sequence).unwrap_or(0).into(),
             cache: axes.cache,
             window_cache: settings.window_cache,
             chunk: axes.chunk,

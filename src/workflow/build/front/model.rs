@@ -57,7 +57,7 @@ impl CheckpointModel<'_> {
             operators,
             shape: self.shape(shape)?,
             layout: axes.layout,
-            io: data_type(axes.io_precision),
+            io: data_type(axes.io_precision()),
             linear: axes.linear,
             cache: axes.cache,
             logits: axes.logits,

@@ -5,15 +5,15 @@
 
 use std::{cmp::Reverse, collections::BTreeMap, path::PathBuf};
 
-use super::{Picked, TextChoice, TextRunError, language};
+use super::{Picked, TextChoice, TextRunError};
 use crate::{
     base::Target,
-    contract::{Feature, Interface},
-    manifest::release::Variant,
+    contract::{self, Interface, features, notes::Labels},
+    manifest::{self, Axis, CHUNKS, release::Variant},
     text::{Tokenizer, TokenizerFiles},
     workflow::{
         Context, Error,
-        bundles::{self, Bundle, Found, PlainFiles},
+        bundles::{self, Bundle, Contents, Found, PlainFiles},
     },
 };
 
@@ -24,6 +24,8 @@ pub(super) struct Candidate {
     pub interface: Interface,
     making: Making,
     component: String,
+    axes: BTreeMap<String, String>,
+    scores_labels: bool,
     order: (bool, bool, Reverse<Option<Target>>),
 }
 
@@ -37,8 +39,8 @@ struct Making {
 
 impl Making {
     fn of(variant: Option<&Variant>) -> Self {
-        let axis = |name: &str| variant.and_then(|variant| variant.axes.get(name)).cloned().unwrap_or_default();
-        Self { linear: axis("linear"), precision: axis("precision"), compression: axis("compression") }
+        let axis = |axis: Axis| variant.and_then(|variant| variant.axes.get(axis.label())).cloned().unwrap_or_default();
+        Self { linear: axis(Axis::Linear), precision: axis(Axis::Precision), compression: axis(Axis::Compress) }
     }
 
     /// As variants are named: without what is at its default.
@@ -117,21 +119,18 @@ impl Chosen {
     }
 }
 
-pub(super) fn has(features: &[Feature], name: &str) -> bool {
-    features.iter().any(|feature| feature.name == name)
-}
-
-/// A length in a feature's shape; 0 where there is none.
-pub(super) fn length(features: &[Feature], name: &str, axis: usize) -> usize {
-    let feature = features.iter().find(|feature| feature.name == name);
-    feature.and_then(|feature| feature.shape.get(axis)).and_then(|&n| usize::try_from(n).ok()).unwrap_or(0)
-}
-
 impl Candidate {
-    fn of(found: Found, interface: Interface, variant: Option<&Variant>) -> Self {
-        let order = bundles::preference(variant);
-        let component = variant.map_or_else(String::new, |variant| variant.component.clone());
-        Self { found, interface, making: Making::of(variant), component, order }
+    fn of(found: Found, interface: Interface) -> Self {
+        let variant = found.variant();
+        Self {
+            making: Making::of(variant),
+            component: variant.map_or_else(String::new, |variant| variant.component.clone()),
+            axes: variant.map_or_else(BTreeMap::new, |variant| variant.axes.clone()),
+            order: bundles::preference(variant),
+            scores_labels: false,
+            interface,
+            found,
+        }
     }
 
     /// The preferred ones come first.
@@ -139,19 +138,17 @@ impl Candidate {
         self.order
     }
 
-    /// Whether two bundles were made in the same way.
-    pub(super) fn is_made_as(&self, other: &Self) -> bool {
-        self.making == other.making && self.order.2 == other.order.2
-    }
-
-    /// The component, or what chunks of one component have in common.
-    pub(super) fn model(&self) -> &str {
-        self.component.rsplit_once("chunk-").map_or(self.component.as_str(), |(model, _)| model)
-    }
-
-    /// Which chunk of a model it is, from 1 on: the number that its component's name ends in.
-    pub(super) fn chunk(&self) -> Option<usize> {
-        self.component.rsplit_once("chunk-")?.1.parse().ok()
+    /// What the search for language models has to know.
+    pub(super) fn facts(&self) -> contract::Bundle<'_> {
+        let target = self.found.variant().and_then(|variant| variant.target);
+        let target = target.map(|target| (Axis::Target.label().to_owned(), target.to_string()));
+        contract::Bundle {
+            component: &self.component,
+            chunks: self.axes.get(CHUNKS).and_then(|count| count.parse().ok()),
+            making: manifest::making(&self.axes).into_iter().chain(target).collect(),
+            interface: &self.interface,
+            scores_labels: self.scores_labels,
+        }
     }
 
     pub(super) fn open(&self, context: &Context) -> Result<Bundle, Error> {
@@ -159,48 +156,55 @@ impl Candidate {
     }
 
     pub(super) fn is_cached(&self) -> bool {
-        has(&self.interface.inputs, "position")
+        self.interface.is_cached()
+    }
+
+    /// Asks the bundle's notes whether its logits score labels, where the interface leaves that open.
+    fn with_labels(mut self, context: &Context) -> Result<Self, Error> {
+        self.scores_labels = !self.is_cached() && self.facts().is_language() && self.open(context)?.notes().has::<Labels>();
+        Ok(self)
     }
 }
 
-/// Finds what there is.
-pub(super) fn choose(context: &Context, options: &TextChoice<'_>) -> Result<Chosen, Error> {
-    let mut candidates = Vec::new();
-    for found in bundles::find(context, options.subject, options.variants)? {
-        let variant = found.variant().cloned();
-        let interface = match &variant {
-            Some(variant) => variant.interface.clone(),
-            None => found.clone().open(context)?.package.interface(None).cloned(),
-        };
-        candidates.extend(interface.map(|interface| Candidate::of(found, interface, variant.as_ref())));
-    }
+/// Finds what the bundles of a package do.
+///
+/// # Errors
+/// When there are none, or they encode no text.
+pub(super) fn choose(contents: &Contents<'_>, options: &TextChoice<'_>) -> Result<Chosen, Error> {
+    let found = contents.programs(options.variants)?.into_iter();
+    let mut candidates: Vec<Candidate> =
+        found.filter_map(|found| candidate(contents.context(), found).transpose()).collect::<Result<_, _>>()?;
     candidates.sort_by_key(|candidate| candidate.order);
-    let with = |output: &str| candidates.iter().filter(|it| has(&it.interface.outputs, output)).cloned().collect::<Vec<_>>();
-    let (sentences, tokens) = (with("sentence_embedding"), with("hidden_states"));
-    let later = candidates.iter().any(|it| language::is_later_chunk(&it.interface));
-    let whole = |it: &&Candidate| language::is_language_model(&it.interface) && (later || has(&it.interface.outputs, "logits"));
-    let mut language: Vec<Candidate> = Vec::new();
-    for candidate in candidates.iter().filter(whole) {
-        if candidate.is_cached() || !language::scores_labels(&candidate.open(context)?) {
-            language.push(candidate.clone());
-        }
-    }
-    let decoders = candidates.iter().filter(|it| has(&it.interface.inputs, "decoder_input_ids")).cloned().collect();
+    let select = |is_meant: &dyn Fn(&Candidate) -> bool| candidates.iter().filter(|it| is_meant(it)).cloned().collect::<Vec<_>>();
+    let language = select(&|it| it.facts().is_language());
+    let sentences = select(&|it| it.interface.gives(features::SENTENCE_EMBEDDING));
+    let tokens = select(&|it| it.interface.gives(features::HIDDEN_STATES));
     let name = options.subject.to_string();
-    let encoder = match (sentences.is_empty(), tokens.is_empty()) {
-        _ if !language.is_empty() => Encoder::Language(language),
-        (false, _) => Encoder::Sentences(sentences),
-        (true, false) => Encoder::Tokens(tokens),
+    let encoder = match (language.is_empty(), sentences.is_empty(), tokens.is_empty()) {
+        (false, _, _) => Encoder::Language(language),
+        (_, false, _) => Encoder::Sentences(sentences),
+        (_, _, false) => Encoder::Tokens(tokens),
         _ => return Err(TextRunError::Missing { package: name, missing: "encoder of text" }.into()),
     };
-    Ok(Chosen { name, encoder, decoders, crosses: with("cross_key_cache") })
+    let decoders = select(&|it| it.interface.takes(features::DECODER_INPUT_IDS));
+    let crosses = select(&|it| it.interface.gives(features::CROSS_KEY_CACHE));
+    Ok(Chosen { name, encoder, decoders, crosses })
+}
+
+/// A bundle whose interface is known.
+fn candidate(context: &Context, found: Found) -> Result<Option<Candidate>, Error> {
+    let interface = match found.variant() {
+        Some(variant) => variant.interface.clone(),
+        None => found.clone().open(context)?.package.interface(None).cloned(),
+    };
+    interface.map(|interface| Candidate::of(found, interface).with_labels(context)).transpose()
 }
 
 /// The files of the tokenizer that is named, or of the one among the package's plain files.
-pub(super) fn tokenizer_files(context: &Context, options: &TextChoice<'_>) -> Result<TokenizerFiles, Error> {
+pub(super) fn tokenizer_files(contents: &Contents<'_>, options: &TextChoice<'_>) -> Result<TokenizerFiles, Error> {
     match options.tokenizer {
-        Some(path) => Ok(TokenizerFiles::beside(&context.directory().join(path)).map_err(TextRunError::from)?),
-        None => Ok(TokenizerFiles::new(together(bundles::plain_files(context, options.subject)?))),
+        Some(path) => Ok(TokenizerFiles::beside(&contents.context().directory().join(path)).map_err(TextRunError::from)?),
+        None => Ok(TokenizerFiles::new(together(contents.plain_files()?))),
     }
 }
 

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     text::{Message, Role},
-    workflow::{Context, Error},
+    workflow::{Context, Error, bundles::Contents},
 };
 
 /// Whoever talks with a model.
@@ -49,11 +49,12 @@ pub fn converse(
     chat: &ChatOptions,
     partner: &mut dyn Partner,
 ) -> Result<ConversationReport, Error> {
-    let chosen = choice::choose(context, &options.choice())?;
+    let contents = Contents::of(context, &options.subject)?;
+    let chosen = choice::choose(&contents, &options.choice())?;
     let choice::Encoder::Language(candidates) = &chosen.encoder else {
         return Err(TextRunError::NoLanguageModel { package: chosen.name }.into());
     };
-    let files = choice::tokenizer_files(context, &options.choice())?;
+    let files = choice::tokenizer_files(&contents, &options.choice())?;
     let tokenizer = choice::tokenizer(&files, &chosen.name)?;
     let template = template(&files, &chosen.name)?;
     let bundles = LanguageBundles::open(context, &chosen.name, candidates)?;

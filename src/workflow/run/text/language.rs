@@ -1,109 +1,59 @@
 //! A language model alone: a prompt is read in long calls, then every token is a call. Bundles of several lengths, functions of one bundle and
 //! chains of chunks are all calls of some number of tokens, over the same states.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use candle_core::{DType, Device, Tensor};
 
 use super::{
     TextRunError,
-    choice::{Candidate, has, length},
+    choice::Candidate,
     opened::{Opened, Runner},
 };
 use crate::{
-    contract::Interface,
+    contract::{Bundle, BundleStep, LanguageForm, features, language_forms, notes::EndTokens},
     eval::{Mode, States},
     text::NextToken,
-    workflow::{Context, Error, bundles::Bundle},
+    workflow::{Context, Error},
 };
 
-const STATES: &str = "hidden_states";
-/// The same of a chunk that takes such, too.
-const STATES_OUT: &str = "hidden_states_out";
-const LOGITS: &str = "logits";
-
-/// Whether a bundle is a language model, or a chunk of one.
-pub(super) fn is_language_model(interface: &Interface) -> bool {
-    let takes = |name: &str| has(&interface.inputs, name);
-    let masked = takes("position") || takes("attention_mask");
-    masked && (takes("input_ids") && has(&interface.outputs, LOGITS) || is_later_chunk(interface) || is_first_chunk(interface))
-}
-
-/// Whether the logits of a bundle are scores of labels, which its metadata name, and not of next tokens.
-pub(super) fn scores_labels(bundle: &Bundle) -> bool {
-    bundle.package.metadata().user_defined.contains_key("dev.mlreg.labels")
-}
-
-/// Whether a bundle takes what a chunk before it gives.
-pub(super) fn is_later_chunk(interface: &Interface) -> bool {
-    has(&interface.inputs, STATES) && (has(&interface.outputs, STATES_OUT) || has(&interface.outputs, LOGITS))
-}
-
-fn is_first_chunk(interface: &Interface) -> bool {
-    has(&interface.inputs, "input_ids") && has(&interface.outputs, STATES)
-}
-
-/// How many tokens a function takes.
-fn tokens(interface: &Interface) -> usize {
-    length(&interface.inputs, "input_ids", 1).max(length(&interface.inputs, STATES, 1))
-}
-
-/// How many tokens fit: slots of the cache, or the sequence where there is none.
-fn context(interface: &Interface) -> usize {
-    let features = interface.states.iter().chain(&interface.inputs);
-    let slots = features.filter(|it| it.name == "key_cache").filter_map(|it| usize::try_from(*it.shape.get(3)?).ok()).max();
-    let rings = || interface.states.iter().chain(&interface.inputs).any(|it| it.name.ends_with("_cache"));
-    // Where every layer keeps a window alone, texts have no end.
-    slots.unwrap_or_else(|| if rings() { usize::MAX } else { tokens(interface) })
-}
-
-/// A function of a bundle: the bundle's place in the list, and the function's name where it is not the default.
-#[derive(Debug, Clone)]
-struct Step {
-    bundle: usize,
-    function: Option<String>,
-}
-
-/// The bundles of one model, in one making.
+/// The bundles of one language model.
 #[derive(Debug)]
 pub(in crate::workflow) struct LanguageBundles {
     opened: Vec<Opened>,
-    /// By the tokens of a call: a step per chunk.
-    calls: BTreeMap<usize, Vec<Step>>,
+    /// By the tokens of a call: a step per chunk, whose bundle is an index into `opened`.
+    calls: BTreeMap<usize, Vec<BundleStep>>,
     cached: bool,
     context: usize,
 }
 
-/// What belongs together: of which component, where the cache is, how long it is, whether there are chunks.
-type Kind<'a> = (&'a str, bool, bool, usize, bool);
-
-fn kind(candidate: &Candidate) -> Kind<'_> {
-    let interface = &candidate.interface;
-    let whole = has(&interface.inputs, "input_ids") && has(&interface.outputs, LOGITS);
-    let length = if candidate.is_cached() { context(interface) } else { 0 };
-    (candidate.model(), candidate.is_cached(), !interface.states.is_empty(), if whole { length } else { 0 }, whole)
-}
-
 impl LanguageBundles {
-    /// Opens the first kind of bundles that make a whole model, caches before others, states before inputs, long contexts before short ones.
+    /// Opens the first whole model: caches before none, then the preferred making, states before inputs, long contexts before short ones.
+    ///
+    /// # Errors
+    /// When no model is whole, or a bundle cannot be opened.
     pub(super) fn open(context: &Context, name: &str, candidates: &[Candidate]) -> Result<Self, Error> {
-        let mut kinds: Vec<(&Candidate, Kind<'_>)> = candidates.iter().map(|candidate| (candidate, kind(candidate))).collect();
-        kinds.sort_by_key(|(candidate, (_, cached, states, length, _))| (!cached, candidate.order(), !states, std::cmp::Reverse(*length)));
-        for (best, kind) in &kinds {
-            let same = kinds.iter().filter(|(it, other)| other == kind && it.is_made_as(best)).map(|(it, _)| *it);
-            if let Some(chosen) = chain(&same.collect::<Vec<_>>()) {
-                return Self::of(context, chosen);
-            }
-        }
-        Err(TextRunError::Missing { package: name.to_owned(), missing: "language model whose chunks are all there" }.into())
+        let facts: Vec<Bundle<'_>> = candidates.iter().map(Candidate::facts).collect();
+        let forms = language_forms(&facts);
+        let best = forms.iter().min_by_key(|form| preference(form, candidates));
+        let missing = || TextRunError::Missing { package: name.to_owned(), missing: "language model whose chunks are all there" };
+        Self::of(context, best.ok_or_else(missing)?, candidates)
     }
 
-    fn of(environment: &Context, (candidates, calls): Chain) -> Result<Self, Error> {
-        let cached = candidates.first().is_some_and(Candidate::is_cached);
-        let slots = candidates.iter().map(|candidate| context(&candidate.interface)).min().unwrap_or(0);
-        let longest = calls.keys().last().copied().unwrap_or(0);
-        let opened = candidates.iter().map(|candidate| Opened::new(environment, candidate)).collect::<Result<_, _>>()?;
-        Ok(Self { opened, calls, cached, context: if cached { slots } else { longest } })
+    fn of(context: &Context, form: &LanguageForm, candidates: &[Candidate]) -> Result<Self, Error> {
+        let used: BTreeSet<usize> = form.calls.values().flatten().map(|step| step.bundle).collect();
+        let places: BTreeMap<usize, usize> = used.iter().enumerate().map(|(place, &bundle)| (bundle, place)).collect();
+        let moved = |step: &BundleStep| BundleStep { bundle: places[&step.bundle], function: step.function.clone() };
+        let calls = form.calls.iter().map(|(&tokens, steps)| (length(tokens), steps.iter().map(moved).collect()));
+        Ok(Self {
+            calls: calls.collect(),
+            opened: used.iter().map(|&bundle| Opened::new(context, &candidates[bundle])).collect::<Result<_, _>>()?,
+            cached: form.cached,
+            context: form.context.map_or(usize::MAX, length),
+        })
     }
 
     /// The bundles that are run.
@@ -116,45 +66,20 @@ impl LanguageBundles {
         self.context
     }
 
-    /// Makes it ready to be run.
+    /// Prepares interpreters for the bundles.
     pub(in crate::workflow) fn model(&self, mode: Mode) -> LanguageModel<'_> {
         LanguageModel { bundles: self, runners: self.opened.iter().map(|opened| opened.runner(mode)).collect() }
     }
 }
 
-/// Bundles, and the calls that they make by their tokens.
-type Chain = (Vec<Candidate>, BTreeMap<usize, Vec<Step>>);
+fn length(tokens: u64) -> usize {
+    usize::try_from(tokens).unwrap_or(usize::MAX)
+}
 
-/// The calls that candidates of one kind and making can make; `None` where a chunk is missing.
-fn chain(candidates: &[&Candidate]) -> Option<Chain> {
-    let whole = candidates.iter().any(|it| has(&it.interface.inputs, "input_ids") && has(&it.interface.outputs, LOGITS));
-    let mut steps: BTreeMap<usize, BTreeMap<usize, (usize, Step)>> = BTreeMap::new();
-    for (bundle, candidate) in candidates.iter().enumerate() {
-        let place = if whole { 1 } else { candidate.chunk()? };
-        let functions = &candidate.interface.functions;
-        let own = (None, &candidate.interface);
-        let named = functions.iter().map(|(name, interface)| (Some(name.clone()), interface));
-        for (function, interface) in named.chain((functions.is_empty()).then_some(own)) {
-            let context = context(interface);
-            let step = (context, Step { bundle, function });
-            let slot = steps.entry(tokens(interface)).or_default().entry(place).or_insert_with(|| step.clone());
-            if slot.0 < context {
-                *slot = step;
-            }
-        }
-    }
-    let chunks: usize = if whole { 1 } else { candidates.iter().filter_map(|it| it.chunk()).max()? };
-    let is_end = |candidate: &Candidate| has(&candidate.interface.outputs, LOGITS);
-    let complete = |parts: &BTreeMap<usize, (usize, Step)>| {
-        parts.len() == chunks && parts.last_key_value().is_some_and(|(_, (_, step))| is_end(candidates[step.bundle]))
-    };
-    steps.retain(|_, parts| complete(parts));
-    let used: BTreeSet<usize> = steps.values().flat_map(|parts| parts.values().map(|(_, step)| step.bundle)).collect();
-    let place: BTreeMap<usize, usize> = used.iter().enumerate().map(|(new, old)| (*old, new)).collect();
-    let moved = |step: Step| Step { bundle: place[&step.bundle], function: step.function };
-    let calls: BTreeMap<usize, Vec<Step>> =
-        steps.into_iter().map(|(length, parts)| (length, parts.into_values().map(|(_, step)| moved(step)).collect())).collect();
-    (!calls.is_empty()).then(|| (used.into_iter().map(|index| candidates[index].clone()).collect(), calls))
+/// The form that is lowest is run. All bundles of a form have one order of preference.
+fn preference(form: &LanguageForm, candidates: &[Candidate]) -> impl Ord + use<> {
+    let order = form.calls.values().flatten().next().map(|step| candidates[step.bundle].order());
+    (!form.cached, order, !form.states, Reverse(form.slots))
 }
 
 /// A language model that is ready.
@@ -194,11 +119,10 @@ impl LanguageModel<'_> {
         self.bundles.cached
     }
 
-    /// The tokens that end a text, as the last bundle notes them.
+    /// The tokens that end a text, as one of the bundles notes them.
     pub(super) fn ends(&self) -> Vec<u32> {
-        let note = |runner: &Runner<'_>| runner.bundle().package.metadata().user_defined.get("dev.mlreg.end-token").cloned();
-        let notes = self.runners.iter().find_map(note).unwrap_or_default();
-        notes.split(',').filter_map(|id| id.trim().parse().ok()).collect()
+        let note = self.runners.iter().find_map(|runner| runner.bundle().notes().get::<EndTokens>());
+        note.map(|tokens| tokens.ids()).unwrap_or_default()
     }
 
     /// Scores after every one of `tokens`, which stand behind what is remembered: a row per token. Without a cache everything is read again.
@@ -238,11 +162,11 @@ impl LanguageModel<'_> {
             let inputs = inputs.map_err(|source| runner.wrong_tensor(source))?;
             let mut results = runner.run(step.function.as_deref(), inputs, &mut memory.states[chunk])?;
             let given = match chunk + 1 == steps.len() {
-                true => results.remove(LOGITS),
-                false => results.remove(STATES).or_else(|| results.remove(STATES_OUT)),
+                true => results.remove(features::LOGITS),
+                false => results.remove(features::HIDDEN_STATES).or_else(|| results.remove(features::HIDDEN_STATES_OUT)),
             };
             handed = Some(given.ok_or_else(|| runner.missing("result `logits` or `hidden_states`"))?);
-            let caches = results.into_iter().filter_map(|(name, cache)| Some((name.strip_suffix("_out")?.to_owned(), cache)));
+            let caches = results.into_iter().filter_map(|(name, cache)| Some((features::input_of_updated(&name)?.to_owned(), cache)));
             memory.caches[chunk].extend(caches);
         }
         let last = &self.runners[steps[steps.len() - 1].bundle];
@@ -254,7 +178,7 @@ impl LanguageModel<'_> {
 
     fn inputs(
         &self,
-        step: &Step,
+        step: &BundleStep,
         memory: &Memory,
         chunk: usize,
         tokens: &[u32],
@@ -270,10 +194,10 @@ impl LanguageModel<'_> {
         let mut inputs = BTreeMap::new();
         for feature in &interface.inputs {
             let value = match feature.name.as_str() {
-                "input_ids" => row(tokens.iter().map(|&id| id.into()).collect())?,
-                "attention_mask" => row(vec![1; tokens.len()])?,
-                "position" => Tensor::from_vec(vec![position as i64], 1, &Device::Cpu)?,
-                STATES => match &handed {
+                features::INPUT_IDS => row(tokens.iter().map(|&id| id.into()).collect())?,
+                features::ATTENTION_MASK => row(vec![1; tokens.len()])?,
+                features::POSITION => Tensor::from_vec(vec![position as i64], 1, &Device::Cpu)?,
+                features::HIDDEN_STATES => match &handed {
                     Some(states) => states.clone(),
                     None => continue,
                 },

@@ -32,7 +32,10 @@ use self::{
 use crate::{
     eval::Mode,
     text::{ChatTemplate, Generated, Limits, LocalTime, Message, Role, Strategy, Tokenizer, TokenizerFiles, generate},
-    workflow::{Amount, Context, Error, bundles::BundleSubject},
+    workflow::{
+        Amount, Context, Error,
+        bundles::{BundleSubject, Contents},
+    },
 };
 
 /// What to run, on which texts.
@@ -128,12 +131,13 @@ pub struct TextResult {
 /// When the package has no such bundles or no tokenizer, or one of them cannot be run.
 pub fn run_text(context: &Context, options: &TextOptions, watch: &mut dyn FnMut(usize, &str)) -> Result<TextReport, Error> {
     let texts = texts(context.directory(), options)?;
-    let chosen = choice::choose(context, &options.choice())?;
+    let contents = Contents::of(context, &options.subject)?;
+    let chosen = choice::choose(&contents, &options.choice())?;
     let language = matches!(chosen.encoder, choice::Encoder::Language(_));
     if options.chat.is_some() && !language {
         return Err(TextRunError::NoLanguageModel { package: chosen.name }.into());
     }
-    let files = choice::tokenizer_files(context, &options.choice())?;
+    let files = choice::tokenizer_files(&contents, &options.choice())?;
     let tokenizer = choice::tokenizer(&files, &chosen.name)?;
     let start = Instant::now();
     let report = match &chosen.encoder {
@@ -156,12 +160,13 @@ pub fn run_text(context: &Context, options: &TextOptions, watch: &mut dyn FnMut(
 /// When the package has no translator or no tokenizer, or a bundle cannot be run.
 pub(in crate::workflow) fn translate_each(context: &Context, options: &TextOptions) -> Result<Vec<(String, TextReport)>, Error> {
     let texts = texts(context.directory(), options)?;
-    let chosen = choice::choose(context, &options.choice())?;
+    let contents = Contents::of(context, &options.subject)?;
+    let chosen = choice::choose(&contents, &options.choice())?;
     let makings = chosen.by_making();
     if makings.is_empty() || !matches!(chosen.encoder, choice::Encoder::Tokens(_)) {
         return Err(TextRunError::Missing { package: chosen.name, missing: "translator" }.into());
     }
-    let tokenizer = choice::tokenizer(&choice::tokenizer_files(context, &options.choice())?, &chosen.name)?;
+    let tokenizer = choice::tokenizer(&choice::tokenizer_files(&contents, &options.choice())?, &chosen.name)?;
     let report = |(name, made): (String, Chosen)| {
         let start = Instant::now();
         let report = translate(context, &made, &tokenizer, options, texts.clone(), &mut |_, _| ())?;
@@ -189,7 +194,8 @@ pub(in crate::workflow) fn language_models(
     context: &Context,
     choice: &TextChoice<'_>,
 ) -> Result<(Tokenizer, Vec<(String, LanguageBundles)>), Error> {
-    let chosen = choice::choose(context, choice)?;
+    let contents = Contents::of(context, choice.subject)?;
+    let chosen = choice::choose(&contents, choice)?;
     let open = |(name, made): (String, Chosen)| match &made.encoder {
         choice::Encoder::Language(candidates) => Ok((name, LanguageBundles::open(context, &made.name, candidates)?)),
         _ => Err(Error::from(TextRunError::Missing { package: made.name, missing: "language model" })),
@@ -198,7 +204,7 @@ pub(in crate::workflow) fn language_models(
     if makings.is_empty() {
         return Err(TextRunError::Missing { package: chosen.name, missing: "language model" }.into());
     }
-    Ok((choice::tokenizer(&choice::tokenizer_files(context, choice)?, &chosen.name)?, makings))
+    Ok((choice::tokenizer(&choice::tokenizer_files(&contents, choice)?, &chosen.name)?, makings))
 }
 
 impl TextOptions {

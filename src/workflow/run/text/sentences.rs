@@ -6,10 +6,11 @@ use candle_core::{Device, Tensor};
 
 use super::{
     TextRunError,
-    choice::{Chosen, Encoder, fitting, has, length},
+    choice::{Chosen, Encoder, fitting},
     opened::{Opened, Runner},
 };
 use crate::{
+    contract::features::{ATTENTION_MASK, INPUT_IDS, SENTENCE_EMBEDDING, TOKEN_TYPE_IDS},
     eval::{Mode, States},
     workflow::{Context, Error},
 };
@@ -46,14 +47,14 @@ pub(super) fn cosine(a: &[f32], b: &[f32]) -> f64 {
 pub(super) fn open(context: &Context, chosen: &Chosen, wanted: usize) -> Result<Opened, Error> {
     let Encoder::Sentences(candidates) = &chosen.encoder else { unreachable!("sentences were asked for") };
     let missing = || TextRunError::Missing { package: chosen.name.clone(), missing: "sentence encoder" };
-    let candidate = fitting(candidates, wanted, |candidate| length(&candidate.interface.inputs, "input_ids", 1));
+    let candidate = fitting(candidates, wanted, |candidate| candidate.interface.input_length(INPUT_IDS, 1));
     Opened::new(context, candidate.ok_or_else(missing)?)
 }
 
 impl<'a> SentenceEncoder<'a> {
     pub(super) fn new(opened: &'a Opened, mode: Mode) -> Self {
-        let inputs = &opened.interface.inputs;
-        Self { runner: opened.runner(mode), length: length(inputs, "input_ids", 1), has_types: has(inputs, "token_type_ids") }
+        let Opened { interface, .. } = opened;
+        Self { runner: opened.runner(mode), length: interface.input_length(INPUT_IDS, 1), has_types: interface.takes(TOKEN_TYPE_IDS) }
     }
 
     /// The sentence's vector, and how many tokens were left out.
@@ -61,12 +62,12 @@ impl<'a> SentenceEncoder<'a> {
         let (ids, mask, cut) = padded(ids, self.length, 1);
         let tensor = |source| self.runner.wrong_tensor(source);
         let row = |values: Vec<i64>| Tensor::from_vec(values, (1, self.length), &Device::Cpu).map_err(tensor);
-        let mut inputs = BTreeMap::from([("input_ids".to_owned(), row(ids)?), ("attention_mask".to_owned(), row(mask)?)]);
+        let mut inputs = BTreeMap::from([(INPUT_IDS.to_owned(), row(ids)?), (ATTENTION_MASK.to_owned(), row(mask)?)]);
         if self.has_types {
-            inputs.insert("token_type_ids".to_owned(), row(vec![0; self.length])?);
+            inputs.insert(TOKEN_TYPE_IDS.to_owned(), row(vec![0; self.length])?);
         }
         let results = self.runner.run(None, inputs, &mut States::default())?;
-        let embedding = results["sentence_embedding"].flatten_all().and_then(|it| it.to_vec1()).map_err(tensor)?;
+        let embedding = results[SENTENCE_EMBEDDING].flatten_all().and_then(|it| it.to_vec1()).map_err(tensor)?;
         Ok((embedding, cut))
     }
 }

@@ -6,18 +6,25 @@ use candle_core::{DType, Device, Tensor};
 
 use super::{
     TextRunError,
-    choice::{Candidate, Chosen, Encoder, fitting, has, length},
+    choice::{Candidate, Chosen, Encoder, fitting},
     opened::{Opened, Runner},
     sentences::padded,
 };
 use crate::{
-    contract::Feature,
+    contract::{
+        Interface,
+        features::{
+            self, ATTENTION_MASK, CROSS_FUNCTION, DECODER_ATTENTION_MASK, DECODER_INPUT_IDS, ENCODER_ATTENTION_MASK, ENCODER_HIDDEN_STATES,
+            HIDDEN_STATES, INPUT_IDS, KEY_CACHE, POSITION,
+        },
+        notes::{EndTokens, StartToken},
+    },
     eval::{Mode, States},
     text::{Limits, NextToken, Tokenizer},
     workflow::{Context, Error},
 };
 
-const CACHES: [&str; 2] = ["key_cache", "value_cache"];
+const CACHES: [&str; 2] = [KEY_CACHE, features::VALUE_CACHE];
 
 /// A text as the encoder takes it.
 #[derive(Debug)]
@@ -81,13 +88,13 @@ impl TranslatorBundles {
     pub(super) fn open(context: &Context, chosen: &Chosen, wanted: usize) -> Result<Self, Error> {
         let missing = |missing| TextRunError::Missing { package: chosen.name.clone(), missing };
         let Encoder::Tokens(encoders) = &chosen.encoder else { unreachable!("text was asked for") };
-        let encoded = |candidate: &Candidate| length(&candidate.interface.inputs, "encoder_attention_mask", 1);
-        let tokens = |candidate: &Candidate| length(&candidate.interface.inputs, "decoder_input_ids", 1);
+        let encoded = |candidate: &Candidate| candidate.interface.input_length(ENCODER_ATTENTION_MASK, 1);
+        let tokens = |candidate: &Candidate| candidate.interface.input_length(DECODER_INPUT_IDS, 1);
         let cross_of = |decoder: &Candidate| {
-            let fits = |cross: &&Candidate| length(&cross.interface.inputs, "encoder_hidden_states", 1) == encoded(decoder);
+            let fits = |cross: &&Candidate| cross.interface.input_length(ENCODER_HIDDEN_STATES, 1) == encoded(decoder);
             chosen.crosses.iter().find(fits)
         };
-        let is_whole = |decoder: &Candidate| !decoder.is_cached() || decoder.interface.functions.contains_key("cross");
+        let is_whole = |decoder: &Candidate| !decoder.is_cached() || decoder.interface.functions.contains_key(CROSS_FUNCTION);
         let mut decoders: Vec<Candidate> = chosen.decoders.iter().filter(|it| is_whole(it) || cross_of(it).is_some()).cloned().collect();
         if decoders.is_empty() {
             return Err(missing("decoder that can be run").into());
@@ -99,7 +106,7 @@ impl TranslatorBundles {
         let (cached, count) = (decoders[0].is_cached(), tokens(&decoders[0]));
         decoders.retain(|decoder| (decoder.is_cached(), tokens(decoder)) == (cached, count));
         let decoder = fitting(&decoders, wanted, encoded).ok_or_else(|| missing("decoder"))?;
-        let own = |candidate: &Candidate| length(&candidate.interface.inputs, "input_ids", 1);
+        let own = |candidate: &Candidate| candidate.interface.input_length(INPUT_IDS, 1);
         let encoder = fitting(encoders, wanted.min(encoded(decoder)), own).ok_or_else(|| missing("encoder"))?;
         let cross = cross_of(decoder).filter(|_| !is_whole(decoder)).map(|cross| Opened::new(context, cross)).transpose()?;
         Ok(Self { encoder: Opened::new(context, encoder)?, decoder: Opened::new(context, decoder)?, cross, cached })
@@ -118,23 +125,27 @@ impl TranslatorBundles {
 }
 
 impl Translator<'_> {
-    fn inputs(&self) -> &[Feature] {
-        &self.decoder.interface().inputs
+    fn interface(&self) -> &Interface {
+        self.decoder.interface()
     }
 
     /// Tokens that one text may have.
     pub(super) fn most_tokens(&self) -> usize {
-        let states = &self.decoder.interface().states;
-        let caches = if states.is_empty() { self.inputs() } else { states };
-        if self.cached { length(caches, CACHES[0], 3) } else { length(self.inputs(), "decoder_input_ids", 1) }
+        let slots = || self.interface().caches().find(|cache| cache.name == KEY_CACHE)?.shape.get(3).copied();
+        match self.cached {
+            true => slots().and_then(|slots| usize::try_from(slots).ok()).unwrap_or(0),
+            false => self.interface().input_length(DECODER_INPUT_IDS, 1),
+        }
     }
 
     /// The tokens around a text, as the decoder's bundle notes them.
     pub(super) fn limits(&self) -> Result<Limits, TextRunError> {
         let bundle = self.decoder.bundle();
-        let note = |topic: &str| bundle.package.metadata().user_defined.get(&format!("dev.mlreg.{topic}"))?.parse::<u32>().ok();
-        match (note("start-token"), note("end-token")) {
-            (Some(start), Some(end)) => Ok(Limits { start, ends: vec![end], most: self.most_tokens() }),
+        let notes = bundle.notes();
+        let start = notes.get::<StartToken>().and_then(|start| start.id());
+        let ends = notes.get::<EndTokens>().map(|ends| ends.ids()).filter(|ends| !ends.is_empty());
+        match (start, ends) {
+            (Some(start), Some(ends)) => Ok(Limits { start, ends, most: self.most_tokens() }),
             _ => Err(TextRunError::NoTokens { bundle: bundle.name.clone() }),
         }
     }
@@ -142,24 +153,25 @@ impl Translator<'_> {
     /// Encodes a text; also says how many of its tokens were left out.
     pub(super) fn encode(&self, source: &Source) -> Result<(Encoded<'_>, usize), TextRunError> {
         let encoder = &self.encoder;
-        let (own, other) = (length(&encoder.interface().inputs, "input_ids", 1), length(self.inputs(), "encoder_attention_mask", 1));
+        let own = encoder.interface().input_length(INPUT_IDS, 1);
+        let other = self.interface().input_length(ENCODER_ATTENTION_MASK, 1);
         let (ids, mask, cut) = padded(&source.ids, own.min(other), source.tail);
         let row = |mut values: Vec<i64>, length: usize| {
             values.resize(length, 0);
             Tensor::from_vec(values, (1, length), &Device::Cpu).map_err(|source| encoder.wrong_tensor(source))
         };
-        let inputs = BTreeMap::from([("input_ids".to_owned(), row(ids, own)?), ("attention_mask".to_owned(), row(mask.clone(), own)?)]);
-        let hidden = encoder.run(None, inputs, &mut States::default())?.remove("hidden_states");
+        let inputs = BTreeMap::from([(INPUT_IDS.to_owned(), row(ids, own)?), (ATTENTION_MASK.to_owned(), row(mask.clone(), own)?)]);
+        let hidden = encoder.run(None, inputs, &mut States::default())?.remove(HIDDEN_STATES);
         let hidden = hidden.ok_or_else(|| encoder.missing("result `hidden_states`"))?;
         let kept = hidden.narrow(1, 0, own.min(other)).and_then(|it| it.pad_with_zeros(1, 0, other.saturating_sub(own)));
         let kept = kept.map_err(|source| encoder.wrong_tensor(source))?;
-        let hidden = BTreeMap::from([("encoder_hidden_states".to_owned(), kept)]);
+        let hidden = BTreeMap::from([(ENCODER_HIDDEN_STATES.to_owned(), kept)]);
         let mut inputs = match (&self.cross, self.cached) {
             (_, false) => hidden,
             (Some(cross), true) => cross.run(None, hidden, &mut States::default())?,
-            (None, true) => self.decoder.run(Some("cross"), hidden, &mut States::default())?,
+            (None, true) => self.decoder.run(Some(CROSS_FUNCTION), hidden, &mut States::default())?,
         };
-        inputs.insert("encoder_attention_mask".to_owned(), row(mask, other)?);
+        inputs.insert(ENCODER_ATTENTION_MASK.to_owned(), row(mask, other)?);
         Ok((Encoded { translator: self, inputs }, cut))
     }
 }
@@ -167,25 +179,24 @@ impl Translator<'_> {
 impl Encoded<'_> {
     /// What the decoder takes beside the text.
     fn call(&self, memory: &Memory) -> candle_core::Result<BTreeMap<String, Tensor>> {
-        let features = self.translator.inputs();
-        let count = length(features, "decoder_input_ids", 1);
+        let interface = self.translator.interface();
+        let count = interface.input_length(DECODER_INPUT_IDS, 1);
         let seen = if self.translator.cached { &memory.tokens[memory.tokens.len() - 1..] } else { &memory.tokens };
         let row = |mut values: Vec<i64>| {
             values.resize(count, 0);
             Tensor::from_vec(values, (1, count), &Device::Cpu)
         };
         let mut inputs = self.inputs.clone();
-        inputs.insert("decoder_input_ids".to_owned(), row(seen.to_vec())?);
-        if has(features, "decoder_attention_mask") {
-            inputs.insert("decoder_attention_mask".to_owned(), row(vec![1; seen.len()])?);
+        inputs.insert(DECODER_INPUT_IDS.to_owned(), row(seen.to_vec())?);
+        if interface.takes(DECODER_ATTENTION_MASK) {
+            inputs.insert(DECODER_ATTENTION_MASK.to_owned(), row(vec![1; seen.len()])?);
         }
         if self.translator.cached {
             let position = memory.tokens.len() as i64 - 1;
-            inputs.insert("position".to_owned(), Tensor::from_vec(vec![position], 1, &Device::Cpu)?);
+            inputs.insert(POSITION.to_owned(), Tensor::from_vec(vec![position], 1, &Device::Cpu)?);
         }
-        for name in CACHES.into_iter().filter(|name| has(features, name)) {
-            let shape = features.iter().find(|feature| feature.name == name).map(|feature| feature.shape.clone()).unwrap_or_default();
-            let shape: Vec<usize> = shape.into_iter().map(|n| n as usize).collect();
+        for (name, feature) in CACHES.into_iter().filter_map(|name| Some((name, interface.input(name)?))) {
+            let shape: Vec<usize> = feature.shape.iter().map(|&n| n as usize).collect();
             let cache = memory.caches.get(name).cloned().map_or_else(|| Tensor::zeros(shape, DType::F32, &Device::Cpu), Ok)?;
             inputs.insert(name.to_owned(), cache);
         }
@@ -214,11 +225,11 @@ impl NextToken for Encoded<'_> {
         let inputs = self.call(memory).map_err(|source| decoder.wrong_tensor(source))?;
         let mut results = decoder.run(None, inputs, &mut memory.states)?;
         for name in CACHES {
-            if let Some(cache) = results.remove(&format!("{name}_out")) {
+            if let Some(cache) = results.remove(&features::updated(name)) {
                 memory.caches.insert(name.to_owned(), cache);
             }
         }
-        let logits = results.remove("logits").ok_or_else(|| decoder.missing("result `logits`"))?;
+        let logits = results.remove(features::LOGITS).ok_or_else(|| decoder.missing("result `logits`"))?;
         self.scores(memory, &logits).map_err(|source| decoder.wrong_tensor(source))
     }
 }

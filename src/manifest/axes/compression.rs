@@ -108,7 +108,7 @@ impl Compression {
     }
 
     /// In words, for messages.
-    pub(super) fn describe(&self) -> String {
+    pub(in crate::manifest) fn describe(&self) -> String {
         match self {
             Self::None => "weights without compression".to_owned(),
             Self::Linear { integer, block: None } => format!("{} bit linear weights", integer.bits()),
