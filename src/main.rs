@@ -1,4 +1,4 @@
-//! The `mlreg` program: everything else is in the library.
+//! The `mlreg` binary. All of its code is in the library.
 
 use std::process::ExitCode;
 

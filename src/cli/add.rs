@@ -38,20 +38,22 @@ const COLUMNS: Columns = Columns::new(&["PACKAGE", "FROM", "TO"]);
 
 /// Add a package to mlreg.toml and mlreg.lock.
 ///
-/// The manifest is the `mlreg.toml` of the working directory or the nearest folder above it; where there is none, it is made here. A package that it has already gets what is given here,
-/// and keeps the rest. Comments stay. Nothing is downloaded but the release's manifest: `mlreg fetch` places bundles.
+/// The manifest is the `mlreg.toml` of the working directory or the nearest folder above it; without one, it is created
+/// in the working directory. A package that it already has gets the given options and keeps the others. Comments stay.
+/// Only the release's manifest is downloaded: `mlreg fetch` places bundles.
 #[derive(Debug, Args)]
 #[command(after_long_help = ADD_EXAMPLES)]
 pub(super) struct AddArguments {
     /// The package, e.g. `tae` or `tae@1.2`
     ///
-    /// Requirements are cargo's: `tae@1.2` is 1.2.0 or any later version below 2.0.0. Without one, the manifest gets the highest version.
+    /// Requirements are cargo's: `tae@1.2` is 1.2.0 or any later version below 2.0.0. Without one, the manifest gets
+    /// the highest version.
     #[arg(value_name = "PACKAGE[@REQ]", value_parser = package_and_requirement)]
     package: (PackageName, Option<String>),
     /// Where it comes from; several are mirrors, in order
     ///
-    /// A folder, file://, http(s):// or hf://ORG/REPO[@REVISION]. Needed for a package that the manifest does not have yet, unless its
-    /// `[defaults]` have a `from`.
+    /// A folder, file://, http(s):// or hf://ORG/REPO[@REVISION]. Needed for a package that the manifest does not have
+    /// yet, unless its `[defaults]` have a `from`.
     #[arg(long, value_name = "URL", value_parser = source)]
     from: Vec<String>,
     /// Only variants whose id matches, e.g. 'decoder-768-*'
@@ -111,7 +113,7 @@ pub(super) struct UpdateArguments {
     dry_run: bool,
 }
 
-/// The requirement stays as it was written.
+/// Keeps the text of the requirement for the manifest.
 fn package_and_requirement(text: &str) -> Result<(PackageName, Option<String>), crate::workflow::RequestError> {
     let request: PackageRequest = text.parse()?;
     Ok((request.package, text.split_once('@').map(|(_, requirement)| requirement.to_owned())))
@@ -175,7 +177,7 @@ pub(super) fn run_update(arguments: &UpdateArguments, session: &Session) -> Resu
     Ok(Exit::Ok)
 }
 
-/// What became of the files of a build phase.
+/// Prints which files of a build phase changed.
 fn say_lists(update: Option<&PhaseUpdate>, printer: &Printer) {
     let Some(PhaseUpdate { folder, changed, problem }) = update else { return };
     if let Some(problem) = problem {

@@ -1,4 +1,4 @@
-//! Progress bars on standard error, on a terminal alone. Elsewhere tasks are silent, or a line each with `-v`.
+//! Progress bars on standard error, if it is a terminal. Elsewhere, `-v` prints a line per task.
 
 use std::{io, io::IsTerminal, sync::Arc, time::Duration};
 
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::workflow::{Amount, Progress, ProgressTask, Silent};
 
-/// Somebody who shows tasks in the way that suits this process's standard error.
+/// The progress display for this process's standard error.
 pub fn progress(printer: &Printer, settings: &Settings) -> Arc<dyn Progress> {
     match printer.verbosity() {
         Verbosity::Quiet => Arc::new(Silent),
@@ -22,7 +22,7 @@ pub fn progress(printer: &Printer, settings: &Settings) -> Arc<dyn Progress> {
     }
 }
 
-/// A bar for each task under way.
+/// Shows a bar for each running task.
 #[derive(Debug)]
 struct Bars {
     bars: MultiProgress,
@@ -78,7 +78,7 @@ fn style(total: Amount) -> ProgressStyle {
     ProgressStyle::with_template(template).expect("the templates above are valid").progress_chars("=> ")
 }
 
-/// A line when a task begins or is done, for those who want every detail.
+/// Prints a line when a task begins and when it ends.
 #[derive(Debug)]
 struct Lines {
     printer: Printer,

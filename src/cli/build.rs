@@ -37,9 +37,9 @@ const COLUMNS: Columns = Columns { headings: &["VARIANT", ">SIZE", ">OWN"], wrap
 
 /// Convert checkpoints into bundles and store them as a release.
 ///
-/// Weights are converted once and stored once, however many shapes and targets use them. Does nothing if the inputs have not changed. The
-/// release is in the local store then: `mlreg publish` makes it visible to others. SIZE is a variant's bytes by itself, OWN what no other
-/// variant has.
+/// Weights are converted once and stored once, however many shapes and targets use them. Does nothing if the inputs
+/// have not changed. The release is in the local store then: `mlreg publish` makes it visible to others. SIZE is a
+/// variant's bytes by itself, OWN what no other variant has.
 ///
 /// A version that was published and whose content would change is refused: raise the version in the manifest.
 #[derive(Debug, Args)]
@@ -58,8 +58,8 @@ pub(super) struct BuildArguments {
     out: Option<PathBuf>,
     /// How to place: linked, shared or copied [default: linked]
     ///
-    /// `linked`: complete bundles, whose equal files are links to one file. `shared`: equal weight files are lifted out into the package's
-    /// folder. `copied`: complete bundles without links.
+    /// `linked`: complete bundles, whose equal files are links to one file. `shared`: equal weight files are lifted out
+    /// into the package's folder. `copied`: complete bundles without links.
     #[arg(long, requires = "out", default_value = "linked", hide_possible_values = true, hide_default_value = true)]
     layout: LayoutChoice,
     /// Convert again, even where nothing changed
@@ -106,7 +106,7 @@ pub(super) fn run(arguments: &BuildArguments, session: &Session) -> Result<Exit,
     Ok(Exit::Ok)
 }
 
-/// A warning as a line: component, sentence, how many other variants it is about, and what helps.
+/// Formats a warning: component, sentence, number of other variants with the same warning, remedy.
 fn told(warning: &BuildWarning) -> String {
     let others = warning.variants.len().saturating_sub(1) as u64;
     let others = if others > 0 { format!("; the same in {}", count(others, "other variant")) } else { String::new() };

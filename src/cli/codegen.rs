@@ -17,10 +17,10 @@ Examples:
 
 /// Write source code that loads and runs the bundles of a package.
 ///
-/// For every bundle a type that takes and gives what its release says, and an actor that loads bundles when they are needed and unloads them at a
-/// memory warning. For causal language models an actor that generates tokens: caches as states or as inputs, chunks, functions, sampling with a
-/// seed. Files that would not change stay untouched. The code compiles as Swift 5 and Swift 6 and needs iOS 16, for states and functions iOS 18; it
-/// was not run on a device.
+/// Every bundle becomes a type with the inputs and outputs of its release. An actor loads bundles on first use and
+/// unloads them on a memory warning. Causal language models get an actor that generates tokens: with caches as states
+/// or as inputs, chunks, functions, and sampling with a seed. Unchanged files are not written again. The code compiles
+/// as Swift 5 and Swift 6 and needs iOS 16, for states and functions iOS 18; it was not run on a device.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct CodegenArguments {
@@ -40,7 +40,7 @@ pub(super) struct CodegenArguments {
     name: Option<String>,
 }
 
-/// What code is written in.
+/// Language of the generated code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Language {
     Swift,

@@ -1,4 +1,4 @@
-//! Errors as people and Xcode read them: message, place, causes, an empty line, hints. Every command's errors end here.
+//! Formats the errors of every command: message, place, causes, an empty line, hints.
 //!
 //! ```text
 //! error: unknown key `licence` in `[package]`
@@ -10,7 +10,8 @@
 //! hint: did you mean `license`?
 //! ```
 //!
-//! In a build phase of Xcode a mistake with a place begins with it, `/path/file.toml:12:5: error: ...`, so that the IDE jumps there.
+//! In a build phase of Xcode, an error with a place begins with it, `/path/file.toml:12:5: error: ...`, so that the IDE
+//! can jump there.
 
 use std::{
     error::Error as StdError,
@@ -24,7 +25,7 @@ use serde::Serialize;
 use unicode_width::UnicodeWidthStr;
 
 use super::{
-    printer::{CAUSE, ERROR, HINT, Paint},
+    paint::{CAUSE, ERROR, HINT, Paint},
     settings::SettingsError,
     visible,
 };
@@ -33,21 +34,21 @@ use crate::{
     workflow::{self, ErrorKind, Place},
 };
 
-/// A file that is longer is not read to show a line of it.
+/// Longest file that is read to quote a line, in bytes.
 const LONGEST_SOURCE: u64 = 1 << 20;
-/// Characters of a long line that are shown before and behind its mistake.
+/// Characters of a long line that are quoted on each side of the error.
 const AROUND: usize = 60;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
-    /// The verb failed.
+    /// A verb of `workflow` failed.
     #[error(transparent)]
     Workflow(Box<workflow::Error>),
-    /// The environment.
+    /// The environment cannot be used.
     #[error(transparent)]
     Settings(#[from] SettingsError),
-    /// Flags that do not go together in a way that their declarations cannot say.
+    /// Flags contradict each other in a way that clap cannot express.
     #[error("{message}")]
     Usage {
         /// What is wrong.
@@ -55,7 +56,7 @@ pub enum CommandError {
         /// What would be right.
         hint: &'static str,
     },
-    /// Something that cannot be undone, and nobody who says yes to it.
+    /// A deletion that cannot be undone lacks a confirmation.
     #[error("{action} cannot be undone, and there is no terminal to ask on")]
     Unconfirmed {
         /// What is to be done.
@@ -67,7 +68,7 @@ pub enum CommandError {
     /// Standard input cannot be read.
     #[error("cannot read standard input")]
     Input(#[source] io::Error),
-    /// No threads for CPU work.
+    /// The thread pool cannot be created.
     #[error("cannot start {jobs} threads")]
     Threads {
         /// How many were asked for.
@@ -85,7 +86,7 @@ impl From<workflow::Error> for CommandError {
 }
 
 impl CommandError {
-    /// Whether whoever reads standard output has seen enough, as `head` does.
+    /// Whether the reader of standard output closed it, as `head` does.
     pub fn is_closed_pipe(&self) -> bool {
         matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
     }
@@ -99,7 +100,7 @@ impl CommandError {
         }
     }
 
-    /// Whether the command line is at fault.
+    /// Whether the command line is wrong ([`Exit::Usage`](super::Exit::Usage)).
     pub fn is_usage(&self) -> bool {
         matches!(self, Self::Usage { .. } | Self::Unconfirmed { .. })
     }
@@ -119,7 +120,7 @@ impl CommandError {
     }
 }
 
-/// What to do about a disk or a folder that refuses, whatever was to be written there.
+/// A hint for an I/O error of a disk or folder.
 fn system_hint(error: &(dyn StdError + 'static)) -> Option<String> {
     let chain = std::iter::successors(Some(error), |&error| error.source().filter(|_| !remote::is_of_the_client(error)));
     let kind = chain.filter_map(|error| error.downcast_ref::<io::Error>()).map(io::Error::kind).last()?;
@@ -134,17 +135,17 @@ fn system_hint(error: &(dyn StdError + 'static)) -> Option<String> {
     Some(hint.to_owned())
 }
 
-/// An error, ready to be shown.
+/// An error in the form that is printed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Diagnostic {
-    /// Who can do something about it.
+    /// Kind of the error, which decides the exit code.
     pub kind: ErrorKind,
-    /// What went wrong.
+    /// Message.
     pub message: String,
-    /// Where the mistake stands.
+    /// Place of the error in a file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub place: Option<DiagnosticPlace>,
-    /// Why, from near to far.
+    /// Causes, the nearest first.
     pub causes: Vec<String>,
     /// Next steps.
     pub hints: Vec<String>,
@@ -159,7 +160,7 @@ pub struct DiagnosticPlace {
     pub line: usize,
     /// Column, from 1.
     pub column: usize,
-    /// The line as it stands in the file, where it can be read.
+    /// Text of the line, if the file can be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
 }
@@ -178,7 +179,7 @@ fn line_of(path: &Path, line: usize) -> Option<String> {
     text.lines().nth(line.checked_sub(1)?).map(str::to_owned)
 }
 
-/// The line with its mistake underlined, below a place.
+/// Formats the line of a place with the error underlined.
 fn excerpt(place: &DiagnosticPlace, paint: Paint) -> String {
     let Some(text) = place.text.as_deref().filter(|text| !text.trim().is_empty()) else { return String::new() };
     let at = place.column.saturating_sub(1);
@@ -195,7 +196,7 @@ fn excerpt(place: &DiagnosticPlace, paint: Paint) -> String {
     format!(" {gutter} {bar}\n{}\n {gutter} {bar} {indent}{}\n", line.trim_end(), paint.text(ERROR, caret))
 }
 
-/// How many characters the word, text or list has that begins at a column of a line of TOML.
+/// Length in characters of the TOML word, string or list that begins at a column.
 fn token(line: &str, at: usize) -> usize {
     let rest: Vec<char> = line.chars().skip(at).collect();
     let closing = |open: char, close: char| {
@@ -216,7 +217,7 @@ fn token(line: &str, at: usize) -> usize {
 }
 
 impl Diagnostic {
-    /// What is to be said about an error.
+    /// Collects message, place, causes and hints of an error.
     pub fn of(error: &CommandError) -> Self {
         let place = match error {
             CommandError::Workflow(error) => error.place(),
@@ -226,7 +227,7 @@ impl Diagnostic {
         Self { kind: error.kind(), message, place: place.map(Into::into), causes: causes(error), hints: error.hints() }
     }
 
-    /// The lines for people, each with its line feed.
+    /// Formats the error as lines for a terminal, a log or Xcode.
     pub fn render(&self, paint: Paint, xcode: bool) -> String {
         let error = paint.text(ERROR, "error:");
         let message = indented(&self.message);
@@ -253,19 +254,19 @@ impl Diagnostic {
     }
 }
 
-/// A message that begins with its place says it once.
+/// Removes the place from the beginning of a message, since it is printed separately.
 fn without_place(message: String, place: Option<&Place>) -> String {
     let prefix = place.map(|Place { path, line, column }| format!("{}:{line}:{column}: ", path.display()));
     prefix.and_then(|prefix| Some(message.strip_prefix(&prefix)?.to_owned())).unwrap_or(message)
 }
 
-/// Lines after the first stand below it. What a terminal would obey is escaped.
+/// Indents all lines after the first, and escapes control characters.
 fn indented(text: &str) -> String {
     visible::lines(text.trim_end()).replace('\n', "\n  ").replace("\n  \n", "\n\n")
 }
 
-/// The sources of an error. One that its holder's message already ends with is not repeated, and of the layers of the HTTP client only the
-/// innermost says something.
+/// The sources of an error. One that its holder's message already ends with is not repeated, and of the layers of the
+/// HTTP client only the innermost says something.
 fn causes(error: &dyn StdError) -> Vec<String> {
     let mut last = error.to_string();
     let mut causes = Vec::new();
@@ -284,7 +285,7 @@ fn causes(error: &dyn StdError) -> Vec<String> {
     causes
 }
 
-/// What a panic says: that it is a bug of mlreg.
+/// Formats a panic as a bug of mlreg.
 pub fn render_panic(info: &PanicHookInfo<'_>, paint: Paint) -> String {
     let payload = info.payload();
     let what = payload.downcast_ref::<String>().map(String::as_str).or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("panic");

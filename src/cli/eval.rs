@@ -8,6 +8,7 @@ use super::{
     CommandError, Exit, Session,
     eval_language::{self, LanguageEvalArguments},
     eval_texts::{self, Common, TextEvalArguments},
+    numbers,
     printer::{Printer, Table, Verbosity, count},
     run::{FitChoice, RangeChoice},
     table::{self, Columns, natural},
@@ -50,8 +51,8 @@ const LARGEST: usize = 10;
 
 /// Compare numbers with recorded tensors, another bundle or a picture, texts with references.
 ///
-/// Runs ML Programs in an interpreter, as `mlreg run` does, and measures how far their results are from the reference. Numbers that are
-/// not as near as --atol, --rtol and --min-psnr ask for, and NaN anywhere, end in exit code 3.
+/// Runs ML Programs in an interpreter, as `mlreg run` does, and measures how far their results are from the reference.
+/// Numbers that are not as near as --atol, --rtol and --min-psnr ask for, and NaN anywhere, end in exit code 3.
 /// Translations are scored as sacrebleu does, with BLEU, chrF and chrF++; language models by the perplexity of a text.
 #[derive(Debug, Args)]
 #[command(after_long_help = table::help(EXAMPLES, &[&OUTPUTS, &OPERATIONS, &eval_texts::SCORES, &eval_texts::SIGNS, &eval_language::MODELS]))]
@@ -73,14 +74,15 @@ pub(super) struct EvalArguments {
     function: Option<String>,
     /// Compare with the tensors that FILE recorded
     ///
-    /// A .safetensors or .npz file of tensors called `CASE.in.NAME` and `CASE.out.NAME`, or without a case. Ids that are shorter than
-    /// a bundle's fixed length are padded and masked; the valid part is compared. With --against, only its inputs are used.
+    /// A .safetensors or .npz file of tensors called `CASE.in.NAME` and `CASE.out.NAME`, or without a case. Ids that
+    /// are shorter than a bundle's fixed length are padded and masked; the valid part is compared. With --against, only
+    /// its inputs are used.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["expect", "roundtrip"])]
     golden: Option<PathBuf>,
     /// Compare with another bundle
     ///
-    /// Of a package, every variant is compared with the variant of the same id; in one package with the most precise variant of its
-    /// component and shape.
+    /// Of a package, every variant is compared with the variant of the same id; in one package with the most precise
+    /// variant of its component and shape.
     #[arg(long, value_name = "BUNDLE|PACKAGE", conflicts_with_all = ["expect", "roundtrip"])]
     against: Option<BundleArgument>,
     /// Of --against: variants whose ids match
@@ -88,8 +90,8 @@ pub(super) struct EvalArguments {
     against_variant: Vec<String>,
     /// Compare with what FILE says should come out
     ///
-    /// Of --input. A .safetensors, .npz, .npy, .png or .jpg file. Where an output is an image, a picture is compared with its pixels, cut off and
-    /// rounded as on a device.
+    /// Of --input. A .safetensors, .npz, .npy, .png or .jpg file. Where an output is an image, a picture is compared
+    /// with its pixels, cut off and rounded as on a device.
     #[arg(long, value_name = "FILE", requires = "input", conflicts_with = "roundtrip")]
     expect: Vec<PathBuf>,
     /// Compare a picture with what encoder and decoder give back
@@ -115,13 +117,13 @@ pub(super) struct EvalArguments {
     /// Largest absolute error that passes
     ///
     /// With --rtol: |found - expected| <= ATOL + RTOL * |expected|.
-    #[arg(long, value_name = "NUMBER", value_parser = tolerance, allow_negative_numbers = true, conflicts_with_all = ["texts", "text_file"])]
+    #[arg(long, value_name = "NUMBER", value_parser = numbers::not_negative, allow_negative_numbers = true, conflicts_with_all = ["texts", "text_file"])]
     atol: Option<f64>,
     /// Largest relative error that passes
-    #[arg(long, value_name = "NUMBER", value_parser = tolerance, allow_negative_numbers = true, conflicts_with_all = ["texts", "text_file"])]
+    #[arg(long, value_name = "NUMBER", value_parser = numbers::not_negative, allow_negative_numbers = true, conflicts_with_all = ["texts", "text_file"])]
     rtol: Option<f64>,
     /// Lowest peak signal to noise ratio that passes, in dB
-    #[arg(long, value_name = "DB", value_parser = finite, allow_negative_numbers = true, conflicts_with_all = ["texts", "text_file"])]
+    #[arg(long, value_name = "DB", value_parser = numbers::finite, allow_negative_numbers = true, conflicts_with_all = ["texts", "text_file"])]
     min_psnr: Option<f64>,
     /// Numbers of pictures: unit, signed or byte [default: unit]
     ///
@@ -139,31 +141,14 @@ pub(super) struct EvalArguments {
     pictures: Option<PathBuf>,
     /// Write a page of HTML with a verdict, tables, charts and pictures
     ///
-    /// One file for a browser without a network. Of translations it shows the worst lines first and marks where they differ from the
-    /// references; of language models, the positions where they are farthest from the most precise one.
+    /// One file for a browser without a network. Of translations it shows the worst lines first and marks where they
+    /// differ from the references; of language models, the positions where they are farthest from the most precise one.
     #[arg(long, value_name = "HTML")]
     report: Option<PathBuf>,
     #[command(flatten)]
     texts: TextEvalArguments,
     #[command(flatten)]
     language: LanguageEvalArguments,
-}
-
-/// A number that is none, or none of the allowed ones.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum NumberError {
-    #[error("expected a number")]
-    NotANumber,
-    #[error("expected a number that is not negative")]
-    Negative,
-}
-
-pub(super) fn finite(text: &str) -> Result<f64, NumberError> {
-    text.parse().ok().filter(|value: &f64| value.is_finite()).ok_or(NumberError::NotANumber)
-}
-
-fn tolerance(text: &str) -> Result<f64, NumberError> {
-    finite(text).and_then(|value| if value >= 0.0 { Ok(value) } else { Err(NumberError::Negative) })
 }
 
 impl EvalArguments {
@@ -254,7 +239,7 @@ fn outputs(report: &EvalReport) -> Table {
     table
 }
 
-/// The operations that add most error of their own, or with `-v` all.
+/// The operations with the largest own error; all of them with `-v`.
 fn operations(report: &EvalReport, verbosity: Verbosity) -> Table {
     let mut table = Table::of(&OPERATIONS);
     for (bundle, case) in report.cases() {
@@ -274,12 +259,12 @@ fn operations(report: &EvalReport, verbosity: Verbosity) -> Table {
     table
 }
 
-/// The name of a case; the only one of a file has none.
+/// Name of a case; empty for the only case of a file.
 fn dash(case: &str) -> &str {
     if case.is_empty() { "-" } else { case }
 }
 
-/// What a table has no room for.
+/// Prints remarks below the table.
 fn say(report: &EvalReport, printer: &Printer) {
     for (bundle, case) in report.cases() {
         match case.operations.as_ref().map(|operations| operations.first_difference.as_deref()) {

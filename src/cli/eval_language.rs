@@ -18,13 +18,14 @@ pub(super) const MODELS: Columns = Columns {
     left_out: &["WINDOW", "TOKENS", "TOKENS/S"],
 };
 
-/// What is asked of language models.
+/// Arguments for language models.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Language models")]
 pub(super) struct LanguageEvalArguments {
     /// Judge language models on the text in FILE
     ///
-    /// Perplexity, and for every precision and compression the KL divergence and agreement of the next token with the most precise one.
+    /// Perplexity, and for every precision and compression the KL divergence and agreement of the next token with the
+    /// most precise one.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["numbers", "texts", "input", "pictures"])]
     text_file: Option<PathBuf>,
     /// Cut the text into windows of N tokens [default: 512]
@@ -33,12 +34,12 @@ pub(super) struct LanguageEvalArguments {
     #[arg(long, value_name = "N", requires = "text_file", value_parser = clap::value_parser!(u32).range(2..))]
     window: Option<u32>,
     /// Highest perplexity that passes
-    #[arg(long, value_name = "NUMBER", requires = "text_file", value_parser = super::eval::finite)]
+    #[arg(long, value_name = "NUMBER", requires = "text_file", value_parser = super::numbers::finite)]
     max_perplexity: Option<f64>,
     /// Highest KL divergence that passes, in nats
     ///
     /// From the most precise model of the package.
-    #[arg(long, value_name = "NUMBER", requires = "text_file", value_parser = super::eval::finite)]
+    #[arg(long, value_name = "NUMBER", requires = "text_file", value_parser = super::numbers::finite)]
     max_kl: Option<f64>,
 }
 

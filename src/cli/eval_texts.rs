@@ -32,7 +32,7 @@ pub(super) const SIGNS: Columns = Columns {
     left_out: &[],
 };
 
-/// What is asked of texts.
+/// Arguments for translations.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Texts")]
 pub(super) struct TextEvalArguments {
@@ -44,7 +44,7 @@ pub(super) struct TextEvalArguments {
     /// What lines should be translated to; may be repeated
     #[arg(long = "reference", id = "text_reference", value_name = "FILE", requires = "texts")]
     reference: Vec<PathBuf>,
-    /// Score translations that are there, line by line
+    /// Score existing translations, line by line
     #[arg(long, value_name = "FILE", requires = "text_reference", conflicts_with = "subject")]
     hypothesis: Vec<PathBuf>,
     /// Words of BLEU: 13a, intl, char, zh, none [default: 13a]
@@ -56,10 +56,10 @@ pub(super) struct TextEvalArguments {
     #[arg(long, requires = "text_reference")]
     lowercase: bool,
     /// Lowest BLEU that passes
-    #[arg(long, value_name = "SCORE", requires = "text_reference", value_parser = super::eval::finite)]
+    #[arg(long, value_name = "SCORE", requires = "text_reference", value_parser = super::numbers::finite)]
     min_bleu: Option<f64>,
     /// Lowest chrF that passes
-    #[arg(long, value_name = "SCORE", requires = "text_reference", value_parser = super::eval::finite)]
+    #[arg(long, value_name = "SCORE", requires = "text_reference", value_parser = super::numbers::finite)]
     min_chrf: Option<f64>,
     #[command(flatten)]
     generation: GenerationArguments,
@@ -69,7 +69,7 @@ fn tokenizer(name: &str) -> Result<Tokenizer, ScoreError> {
     name.parse()
 }
 
-/// What other ways to evaluate take as well.
+/// Arguments that language models and translations share.
 #[derive(Debug)]
 pub(super) struct Common {
     pub(super) subjects: Vec<BundleSubject>,
@@ -159,7 +159,7 @@ fn scores(report: &TextEvalReport) -> Table {
     table
 }
 
-/// How many lines show signs of a broken model.
+/// Counts of lines with signs of a broken model.
 fn signs(report: &TextEvalReport) -> Table {
     let mut table = Table::of(&SIGNS);
     for system in &report.systems {

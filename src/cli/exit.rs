@@ -4,24 +4,26 @@ use std::process::ExitCode;
 
 use crate::workflow::ErrorKind;
 
-/// How a command ended.
+/// The exit code of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
-    /// What was asked for is done.
+    /// Done.
     Ok = 0,
-    /// Something is wrong with the input: an argument's meaning, a manifest, a file, this machine's disk.
+    /// Wrong input: an argument's meaning, a manifest, a file, or this machine's disk.
     Input = 1,
-    /// The command line cannot be understood.
+    /// Wrong usage: the command line cannot be parsed.
     Usage = 2,
-    /// Bytes are not what their digest says.
+    /// Verification failed: bytes differ from their digest, or results from a threshold.
     Verification = 3,
     /// The network or a remote failed; the same command may succeed later.
     Remote = 4,
     /// A bug in mlreg.
     Internal = 5,
-    /// Ctrl-C, as shells number it.
+    /// Ctrl-C (SIGINT), numbered as shells do.
     Interrupted = 130,
+    /// SIGTERM, numbered as shells do.
+    Terminated = 143,
 }
 
 impl From<ErrorKind> for Exit {

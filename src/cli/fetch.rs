@@ -50,22 +50,25 @@ const COSTS: Columns = Columns {
 
 /// Fetch the part of packages that an app needs, or all of mlreg.toml.
 ///
-/// Downloads what is missing, verifies it, and places it in a folder. Several values of one flag are alternatives, different flags narrow: (variant A or B) and (tag P or Q). With a target there is one
-/// bundle for each variant, the one for the highest target that is not above it; the bundle's name then has no target in it. Without any
-/// target all of them are placed. In a build phase of Xcode the target is the deployment target.
+/// Downloads what is missing, verifies it, and places it in a folder. Several values of one flag are alternatives,
+/// different flags narrow: (variant A or B) and (tag P or Q). With a target there is one bundle for each variant, the
+/// one for the highest target that is not above it; the bundle's name then has no target in it. Without any target all
+/// of them are placed. In a build phase of Xcode the target is the deployment target.
 ///
-/// Without a package and a remote, `mlreg.toml` is looked for in the working directory and above it; folders become what it says, and
-/// `mlreg.lock` is followed, or written where it does not fit. A build phase of Xcode never writes it. Narrowing flags add variants to the
-/// folder and never remove any.
+/// Without a package and a remote, `mlreg.toml` is looked for in the working directory and above it; folders become
+/// what it says, and `mlreg.lock` is followed, or written where it does not fit. A build phase of Xcode never writes
+/// it. Narrowing flags add variants to the folder and never remove any.
 ///
-/// A folder that satisfies the request already is left alone, and nothing is asked of the remote; `--upgrade` looks for something newer.
+/// A folder that already satisfies the request is left alone, without a request to the remote; `--upgrade` looks for a
+/// newer version.
 #[derive(Debug, Args)]
 #[command(after_long_help = table::help(EXAMPLES, &[&PLAN, &COSTS]))]
 pub(super) struct FetchArguments {
     /// Packages, e.g. `tae` or `tae@1.2`
     ///
-    /// Requirements are cargo's: `tae@1.2` is 1.2.0 or any later version below 2.0.0. The highest that matches is taken; pre-releases
-    /// only where the requirement names one. Build metadata that is named, as in `tae@1.2.0+b7`, means that build and no other.
+    /// Requirements are cargo's: `tae@1.2` is 1.2.0 or any later version below 2.0.0. The highest that matches is
+    /// taken; pre-releases only where the requirement names one. Build metadata that is named, as in `tae@1.2.0+b7`,
+    /// means that build and no other.
     #[arg(value_name = "PACKAGE[@REQ]")]
     packages: Vec<PackageRequest>,
     #[arg(long, value_name = "URL", value_parser = remote_url, help = format!("The remote: {}", readable_forms()))]
@@ -92,8 +95,8 @@ pub(super) struct FetchArguments {
     out: Option<PathBuf>,
     /// How to place: linked, shared or copied
     ///
-    /// `linked`: complete bundles, whose equal files are links to one file. `shared`: equal weight files are lifted out into the package's
-    /// folder. `copied`: complete bundles without links.
+    /// `linked`: complete bundles, whose equal files are links to one file. `shared`: equal weight files are lifted out
+    /// into the package's folder. `copied`: complete bundles without links.
     #[arg(long, hide_possible_values = true)]
     layout: Option<LayoutChoice>,
     /// Fail where mlreg.lock would have to change
@@ -113,7 +116,7 @@ pub(super) struct FetchArguments {
     dry_run: bool,
 }
 
-/// When a tag's bytes are wanted.
+/// A delivery category.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum DeliveryChoice {
     /// With the app.
@@ -151,7 +154,7 @@ impl FetchArguments {
     }
 }
 
-/// Packages from a remote, or from the store alone.
+/// Fetches packages from a remote, or from the store.
 fn packages(arguments: &FetchArguments, session: &Session) -> Result<Exit, CommandError> {
     if arguments.from.is_none() && !arguments.offline {
         let (message, hint) = ("no remote is given, and no `mlreg.toml` names these packages", "say where they come from: `--from URL`");
@@ -187,7 +190,7 @@ fn packages(arguments: &FetchArguments, session: &Session) -> Result<Exit, Comma
     Ok(Exit::Ok)
 }
 
-/// Says once, when something was placed, what was decided for who said nothing: the folder, and all deployment targets.
+/// Notes the defaults that were used for `--out` and `--target`, once something was placed.
 fn say_defaults(arguments: &FetchArguments, session: &Session, packages: &[FetchedPackage], root: &Path) {
     let fetched = || packages.iter().filter(|package| package.status == FetchStatus::Fetched);
     if session.settings.xcode {
@@ -211,7 +214,7 @@ fn say_defaults(arguments: &FetchArguments, session: &Session, packages: &[Fetch
     }
 }
 
-/// The ends of ids that say a target, where two variants differ in nothing else.
+/// Targets at the ends of ids, of variants that differ in nothing else.
 fn several_targets(variants: &[FetchedVariant]) -> Vec<&str> {
     let mut targets: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for variant in variants {
@@ -229,7 +232,7 @@ fn floor(arguments: &FetchArguments, session: &Session) -> Result<Option<OsFloor
     })
 }
 
-/// What the app's manifest names.
+/// Fetches what the app manifest names.
 fn app(arguments: &FetchArguments, session: &Session) -> Result<Exit, CommandError> {
     if arguments.from.is_some() {
         let hint = "name packages, or write the remote into `mlreg.toml`: `mlreg add PACKAGE --from URL`";
@@ -285,7 +288,7 @@ fn print(printer: &Printer, packages: &[FetchedPackage], dry_run: bool) -> Resul
     Ok(())
 }
 
-/// One line about everything.
+/// Prints the summary.
 fn app_summary(report: &AppFetchReport) -> String {
     let mut text = match &report.packages[..] {
         [] => format!("`{}` names no packages", report.manifest.display()),
@@ -310,7 +313,7 @@ fn app_summary(report: &AppFetchReport) -> String {
     text
 }
 
-/// What every delivery category and tag would cost.
+/// Prints the cost of every delivery category and tag.
 fn costs(packages: &[FetchedPackage]) -> Table {
     let mut table = Table::of(&COSTS);
     for package in packages {

@@ -21,12 +21,12 @@ const COLUMNS: Columns = Columns::new(&["RELEASE"]);
 
 /// Delete unused data from the store.
 ///
-/// Deletes fetched releases that no placed folder holds and nobody has pinned, files that no release needs, and what interrupted commands left: their
-/// temporary files, and without `--budget` their unfinished downloads. Releases that were built on this machine stay; `mlreg rm` deletes
-/// those. Prints the deleted releases.
+/// Deletes fetched releases that no placed folder holds and nobody has pinned, files that no release needs, and what
+/// interrupted commands left: their temporary files, and without `--budget` their unfinished downloads. Releases that
+/// were built on this machine stay; `mlreg rm` deletes those. Prints the deleted releases.
 ///
-/// On a terminal this asks first. Elsewhere it does not, since all of it can be fetched or built again; a release without a known remote
-/// needs `--yes`.
+/// On a terminal this asks first. Elsewhere it does not, since all of it can be fetched or built again; a release
+/// without a known remote needs `--yes`.
 #[derive(Debug, Args)]
 #[command(after_long_help = table::help(EXAMPLES, &[&COLUMNS]))]
 pub(super) struct GcArguments {
@@ -38,14 +38,15 @@ pub(super) struct GcArguments {
     yes: bool,
     /// Keep fetched bytes as far as they fit, e.g. 20GB
     ///
-    /// Then what no placed folder holds stays as a cache. Over the budget, the variants of the lowest priority go first, among equals those that were used
-    /// least recently: placed, pinned or unpinned. What is built here, placed or pinned stays whatever the budget. The unit is part of
-    /// the size: B, kB, MB, GB and TB are decimal, KiB, MiB, GiB and TiB binary.
+    /// Then what no placed folder holds stays as a cache. Over the budget, the variants of the lowest priority go
+    /// first, among equals those that were used least recently: placed, pinned or unpinned. What is built here, placed
+    /// or pinned stays whatever the budget. The unit is part of the size: B, kB, MB, GB and TB are decimal, KiB, MiB,
+    /// GiB and TiB binary.
     #[arg(long, value_name = "SIZE", value_parser = size)]
     budget: Option<u64>,
 }
 
-/// `20GB`, `1.5 GiB`, `1000 B`. A number without a unit may be meant as gigabytes, so that it is none, but for 0.
+/// Parses `20GB`, `1.5 GiB`, `1000 B`. A number without a unit could be meant as gigabytes, so only 0 is accepted.
 fn size(text: &str) -> Result<u64, String> {
     const UNITS: [(&str, u64); 9] = [
         ("b", 1),
@@ -97,7 +98,7 @@ pub(super) fn run(arguments: &GcArguments, session: &Session) -> Result<Exit, Co
     Ok(Exit::Ok)
 }
 
-/// Asks on a terminal. Elsewhere only what can be had again goes without a yes.
+/// Asks on a terminal. Elsewhere, deletes without a question only what can be fetched or built again.
 fn confirmed(options: &GcOptions, session: &Session) -> Result<bool, CommandError> {
     let plan = gc(&session.context, &GcOptions { dry_run: true, ..*options })?;
     if plan.is_empty() {

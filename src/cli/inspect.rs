@@ -42,14 +42,15 @@ const TENSORS: Columns = Columns { headings: &["TENSOR", "DTYPE", "SHAPE"], wrap
 
 /// Look into a bundle or checkpoint: interface, weights, memory, needs.
 ///
-/// Reads a .mlpackage, a compiled .mlmodelc or a bare .mlmodel on this machine, whoever made it; or a checkpoint: a folder as the Hub has
-/// it, or a weight file, of which `-v` lists every tensor. Of a pipeline, every part is shown. Nothing is loaded or changed.
+/// Reads a .mlpackage, a compiled .mlmodelc or a bare .mlmodel on this machine, whoever made it; or a checkpoint: a
+/// folder as the Hub has it, or a weight file, of which `-v` lists every tensor. Of a pipeline, every part is shown.
+/// Nothing is loaded or changed.
 ///
-/// `memory` is an estimate of what a function needs that is run operation by operation, without fusing: weights as they lie in the file (and
-/// expanded, where they are compressed), states, inputs, outputs, and the most that intermediate results, outputs among them, take at once.
-/// Open lengths are those of the default shapes. `needs` is the lowest deployment target that takes every operation, and what keeps the
-/// program from lower ones; `-v` lists the operations that do. Warnings tell what devices and tools make of it; `--json` has their rules by
-/// name.
+/// `memory` is an estimate of what a function needs that is run operation by operation, without fusing: weights as they
+/// lie in the file (and expanded, where they are compressed), states, inputs, outputs, and the most that intermediate
+/// results, outputs among them, take at once. Open lengths are those of the default shapes. `needs` is the lowest
+/// deployment target that takes every operation, and what keeps the program from lower ones; `-v` lists the operations
+/// that do. Warnings tell what devices and tools make of it; `--json` has their rules by name.
 #[derive(Debug, Args)]
 #[command(after_long_help = table::help(EXAMPLES, &[&BUNDLES, &FEATURES, &OPERATORS, &WEIGHTS, &NEEDS, &DTYPES, &TENSORS]))]
 pub(super) struct InspectArguments {
@@ -67,7 +68,8 @@ pub(super) struct InspectArguments {
 }
 
 impl Session {
-    /// What is to be inspected: as for other commands, but a checkpoint may be a folder or file of any name that is no package's.
+    /// What is to be inspected: as for other commands, but a checkpoint may be a folder or file of any name that is no
+    /// package's.
     fn inspected(&self, text: &str) -> Result<BundleSubject, CommandError> {
         let Ok(argument) = text.parse::<BundleArgument>();
         let there = self.context.directory().join(text);

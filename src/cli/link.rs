@@ -14,9 +14,9 @@ Examples:
 
 /// Make bundles of the layout `shared` complete, by links.
 ///
-/// Every bundle that lacks its weight files gets hard links to those beside it, after they were hashed. Frameworks load complete bundles
-/// alone. Later fetches and `mlreg verify` take the links for what they are. Symbolic links in the folder are refused, and so are bundles that
-/// are missing; nothing changes before everything was looked at.
+/// Every bundle without its weight files gets hard links to the weight files beside it, after they were hashed.
+/// Frameworks load only complete bundles. Later fetches and `mlreg verify` accept the links. Symbolic links in the
+/// folder and missing bundles are errors, which are found before anything changes.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct LinkArguments {

@@ -30,9 +30,9 @@ const COLUMNS: Columns = Columns {
 
 /// List packages and their versions.
 ///
-/// Without `--from` these are the releases of the local store, built and fetched: with the size of their files, each counted once, the day on
-/// which the store got them, and where from. Every line is a version, the highest first. Releases of a remote have no day, and a size
-/// where the package is named, since only their manifests know it.
+/// Without `--from` these are the releases of the local store, built and fetched: with the size of their files, each
+/// counted once, the day on which the store got them, and where from. Every line is a version, the highest first.
+/// Releases of a remote have no day, and a size where the package is named, since only their manifests know it.
 #[derive(Debug, Args)]
 #[command(after_long_help = table::help(EXAMPLES, &[&COLUMNS]))]
 pub(super) struct ListArguments {

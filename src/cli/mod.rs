@@ -1,15 +1,16 @@
 //! The command line: arguments in, a verb run, its report printed, an exit code out.
 //!
-//! | file | has |
+//! | file | content |
 //! |---|---|
 //! | `settings` | every environment variable |
-//! | `printer`, `table`, `bars` | data, talk, progress |
-//! | `visible` | what every text goes through before it reaches a terminal |
+//! | `printer`, `table`, `bars`, `paint` | data, messages, progress, colours |
+//! | `visible` | escapes control characters in every text that is printed |
 //! | `diagnostic`, `exit` | errors and exit codes |
-//! | `unknown`, `interrupt` | commands that do not exist, and what Ctrl-C does |
-//! | the others | a command each: its arguments, and its report as text |
+//! | `unknown`, `interrupt` | commands of other tools; signals |
+//! | `numbers` | parsers of numeric options |
+//! | the others | one command each: its arguments, and its report as text |
 //!
-//! A command knows no more than options in, report out; the rest belongs to `workflow`.
+//! A command turns arguments into options of a verb, and its report into text. Everything else belongs to `workflow`.
 
 mod add;
 mod bars;
@@ -26,6 +27,8 @@ mod inspect;
 mod interrupt;
 mod link;
 mod list;
+mod numbers;
+mod paint;
 mod pin;
 mod printer;
 mod publish;
@@ -52,7 +55,8 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use self::{
     diagnostic::{CommandError, Diagnostic},
-    printer::{Paint, Printer, Verbosity},
+    paint::Paint,
+    printer::{Printer, Verbosity},
     settings::Settings,
 };
 use crate::{
@@ -68,7 +72,8 @@ use crate::{
 pub use exit::Exit;
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 done, 1 wrong input, 2 wrong usage, 3 verification failed, 4 network or remote, 5 bug in mlreg, 130 interrupted.
+Exit codes: 0 done, 1 wrong input, 2 wrong usage, 3 verification failed, 4 network or remote, 5 bug in mlreg, 130 interrupted, 143 \
+terminated.
 
 Standard output is for data, standard error for everything else. On a terminal tables have a header, and fit: they leave out columns, in \
 the order that a command's help states. Elsewhere a row is a line with tabs between its cells and no header; columns keep their place, \
@@ -181,7 +186,7 @@ enum Command {
     Version,
 }
 
-/// What a command works with.
+/// What every command uses.
 #[derive(Debug)]
 struct Session {
     context: Context,
@@ -195,7 +200,7 @@ pub fn main() -> ExitCode {
     guarded(run).into()
 }
 
-/// A panic was reported by the hook and ends as an internal error.
+/// Turns a panic, which the hook has reported, into [`Exit::Internal`].
 fn guarded(run: impl FnOnce() -> Exit + panic::UnwindSafe) -> Exit {
     panic::catch_unwind(run).unwrap_or(Exit::Internal)
 }
@@ -208,7 +213,7 @@ fn run() -> Exit {
                 printer::write_talk(&text);
                 return Exit::Usage;
             }
-            // A closed pipe behind `--help` is nobody's problem.
+            // A closed pipe behind `--help` is no error.
             let _ = error.print();
             return if error.use_stderr() { Exit::Usage } else { Exit::Ok };
         }
@@ -300,7 +305,7 @@ fn remote_url(text: &str) -> Result<RemoteUrl, UrlError> {
 }
 
 impl Session {
-    /// What an argument means here; what the reader may not expect is said.
+    /// Resolves an argument to a package or a path, and notes an unexpected choice.
     fn subject(&self, argument: &BundleArgument) -> Result<BundleSubject, CommandError> {
         let resolved = resolve(&self.context, argument)?;
         resolved.note.iter().for_each(|note| self.printer.note(note));

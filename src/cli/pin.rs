@@ -29,9 +29,10 @@ Examples:
 
 /// Keep the variants of a tag in the store until `unpin`.
 ///
-/// As in On-Demand Resources, pins are counted for each holder: a tag is free again when every `pin` had its `unpin`. A pin keeps the variants that had the tag when it began, also when a
-/// later release gives the tag to others. In an app, tags are those of the releases in `mlreg.lock`; elsewhere those of the highest version of every
-/// package in the store. Without a tag and a package, lists what is pinned.
+/// As in On-Demand Resources, pins are counted for each holder: a tag is free again when every `pin` had its `unpin`. A
+/// pin keeps the variants that had the tag when it began, also when a later release gives the tag to others. In an app,
+/// tags are those of the releases in `mlreg.lock`; elsewhere those of the highest version of every package in the
+/// store. Without a tag and a package, lists what is pinned.
 #[derive(Debug, Args)]
 #[command(after_long_help = table::help(PIN_EXAMPLES, &[&COLUMNS]))]
 pub(super) struct PinArguments {
@@ -60,7 +61,8 @@ struct Subjects {
     holder: Option<String>,
     /// How much it is worth keeping, from 0 to 1
     ///
-    /// `mlreg gc --budget` removes what has the lowest priority first. It is 0.5 where nothing was said, and stays until another is given.
+    /// `mlreg gc --budget` removes what has the lowest priority first. It is 0.5 where nothing was said, and stays
+    /// until another is given.
     #[arg(long, value_name = "N", value_parser = priority)]
     priority: Option<Priority>,
 }

@@ -1,76 +1,43 @@
-//! What goes where: standard output is data, standard error is talk.
+//! Output: data goes to standard output, messages ("talk") to standard error.
 //!
-//! Data is a table (see `table`), lines or (`--json`) one document with a `schema` field. Talk is one summary line per command, details with
-//! `-v`, errors alone with `-q`. Sizes are decimal (1 MB = 1,000,000 bytes), as the Hub and Apple's Finder count. Whatever is printed as text
-//! goes through `visible`, so that names and texts of strangers cannot command the terminal.
+//! Data is a table (see `table`), lines, or with `--json` one document with a `schema` field. Talk is one summary line
+//! per command, more with `-v`, only errors with `-q`. Sizes are decimal (1 MB = 1,000,000 bytes), as on the Hub and in
+//! Apple's Finder. `visible` escapes all printed text, so that names and texts of strangers cannot control the
+//! terminal.
 
 use std::{
     fmt::Display,
     io::{self, BufRead, IsTerminal, Write},
 };
 
-use anstyle::{AnsiColor, Style};
+use anstyle::Style;
 use serde::Serialize;
 
-use super::{ColorChoice, diagnostic::CommandError, settings::Settings, table, visible};
+use super::{
+    ColorChoice,
+    diagnostic::{CommandError, Diagnostic},
+    paint::{ERROR, HEADING, HINT, Paint, WARNING},
+    settings::Settings,
+    table, visible,
+};
 
 pub use super::table::Table;
 
-/// Columns of a terminal that does not say how many it has.
+/// Width of a terminal that does not report one, in columns.
 const USUAL_WIDTH: usize = 80;
 
-/// The word `error:`.
-pub const ERROR: Style = AnsiColor::Red.on_default().bold();
-/// The word `warning:`.
-pub const WARNING: Style = AnsiColor::Yellow.on_default().bold();
-/// The word `hint:`.
-pub const HINT: Style = AnsiColor::Cyan.on_default().bold();
-/// What leads to a cause or a place.
-pub const CAUSE: Style = AnsiColor::Blue.on_default().bold();
-/// Headings of tables, names of things.
-pub const HEADING: Style = Style::new().bold();
-
-/// Whether a stream gets colours.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Paint {
-    /// Text alone.
-    Plain,
-    /// Text with ANSI styles.
-    Colored,
-}
-
-impl Paint {
-    /// The text in a style, if there are styles.
-    pub fn text(self, style: Style, text: impl Display) -> String {
-        match self {
-            Self::Plain => text.to_string(),
-            Self::Colored => format!("{style}{text}{style:#}"),
-        }
-    }
-
-    /// What a stream gets, by what the user wants and what it can.
-    pub fn choose(choice: ColorChoice, is_terminal: bool, settings: &Settings) -> Self {
-        let colored = match choice {
-            ColorChoice::Always => true,
-            ColorChoice::Never => false,
-            ColorChoice::Auto => is_terminal && !settings.no_color && !settings.plain_terminal,
-        };
-        if colored { Self::Colored } else { Self::Plain }
-    }
-}
-
-/// How much talk there is.
+/// Which messages are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verbosity {
-    /// Errors alone.
+    /// Errors.
     Quiet,
-    /// Warnings and a summary.
+    /// Also warnings and the summary.
     Normal,
-    /// Details, too.
+    /// Also details.
     Verbose,
 }
 
-/// The two streams and what may go there.
+/// Writes to standard output and standard error, in the chosen form.
 #[derive(Debug, Clone)]
 pub struct Printer {
     json: bool,
@@ -82,7 +49,7 @@ pub struct Printer {
 }
 
 impl Printer {
-    /// A printer of this process's streams.
+    /// A printer for this process's streams.
     pub fn new(json: bool, verbosity: Verbosity, color: ColorChoice, settings: &Settings) -> Self {
         let (output, talk) = (io::stdout().is_terminal(), io::stderr().is_terminal());
         Self {
@@ -95,22 +62,22 @@ impl Printer {
         }
     }
 
-    /// Whether a person reads results as they come.
+    /// Whether results are read on a terminal while they arrive.
     pub fn is_watched(&self) -> bool {
         self.is_terminal && !self.json
     }
 
-    /// Whether talk gets colours.
+    /// The colours of standard error.
     pub fn talk_paint(&self) -> Paint {
         self.talk
     }
 
-    /// How much talk there is.
+    /// Which messages are printed.
     pub fn verbosity(&self) -> Verbosity {
         self.verbosity
     }
 
-    /// Prints a command's result: as the document `mlreg/cli/<command>/1`, or in the way that `text` prints it for people.
+    /// Prints a command's report: with `--json` as the document `mlreg/cli/<command>/1`, else with `text`.
     ///
     /// # Errors
     /// When standard output cannot be written.
@@ -123,11 +90,11 @@ impl Printer {
         if self.json { self.document(command, report) } else { text(self) }
     }
 
-    /// Prints an error: for people on standard error, and with `--json` as a document.
+    /// Prints an error to standard error, and with `--json` as a document to standard output, too.
     ///
     /// # Errors
     /// When standard output cannot be written.
-    pub fn error(&self, diagnostic: &super::diagnostic::Diagnostic) -> Result<(), CommandError> {
+    pub fn error(&self, diagnostic: &Diagnostic) -> Result<(), CommandError> {
         write_talk(&diagnostic.render(self.talk, self.xcode));
         if self.json { self.document("error", diagnostic) } else { Ok(()) }
     }
@@ -144,7 +111,7 @@ impl Printer {
         write_data((visible::json(&text) + "\n").as_bytes())
     }
 
-    /// Prints text as data. What a terminal would obey is shown escaped.
+    /// Prints text as data, with control characters escaped.
     ///
     /// # Errors
     /// When standard output cannot be written.
@@ -176,7 +143,7 @@ impl Printer {
         write_data(text.as_bytes())
     }
 
-    /// An empty line between two parts, for people alone.
+    /// Prints an empty line between two parts, on a terminal only.
     ///
     /// # Errors
     /// When standard output cannot be written.
@@ -184,32 +151,32 @@ impl Printer {
         self.data("\n")
     }
 
-    /// The line that says what was done.
+    /// Prints the summary line of a command.
     pub fn summary(&self, text: impl Display) {
         self.talk(Verbosity::Normal, None, text);
     }
 
-    /// A line for those who want every detail.
+    /// Prints a line with `-v`.
     pub fn detail(&self, text: impl Display) {
         self.talk(Verbosity::Verbose, None, text);
     }
 
-    /// What a command decided for the user, and how to decide otherwise.
+    /// Notes a choice that the command made for the user, and how to change it.
     pub fn note(&self, text: impl Display) {
         self.talk(Verbosity::Normal, Some((HINT, "note:")), text);
     }
 
-    /// Something that the reader can act upon.
+    /// Warns of something that the user can act upon.
     pub fn warning(&self, text: impl Display) {
         self.talk(Verbosity::Normal, Some((WARNING, "warning:")), text);
     }
 
-    /// What was asked for was done, and its answer is no; said even with `-q`.
+    /// Reports a negative result of a command that ran to its end, even with `-q`.
     pub fn failure(&self, text: impl Display) {
         self.talk(Verbosity::Quiet, Some((ERROR, "error:")), text);
     }
 
-    /// Asks a question on the terminal. `None` where nobody sits there: standard input or standard error is something else.
+    /// Asks a yes-or-no question. `None` where standard input or standard error is not a terminal.
     ///
     /// # Errors
     /// When the answer cannot be read.
@@ -241,15 +208,15 @@ fn write_data(bytes: &[u8]) -> Result<(), CommandError> {
     output.write_all(bytes).and_then(|()| output.flush()).map_err(CommandError::Output)
 }
 
-/// Nobody can be told that standard error is closed.
+/// Writes to standard error. Failures are ignored, since no stream is left to report them.
 pub fn write_talk(text: &str) {
     let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
-/// A size for people, e.g. `2.4 MB`.
+/// Formats a size, e.g. `2.4 MB`.
 pub use crate::base::told_bytes as bytes;
 
-/// A number and its noun, e.g. `1 blob`, `3 blobs`.
+/// Formats a number with its noun, e.g. `1 blob`, `3 blobs`.
 pub fn count(number: impl TryInto<u64>, noun: &str) -> String {
     match number.try_into().unwrap_or(u64::MAX) {
         1 => format!("1 {noun}"),

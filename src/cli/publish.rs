@@ -30,11 +30,13 @@ const COLUMNS: Columns = Columns { headings: &["FILE", ">SIZE", ">TO UPLOAD"], w
 
 /// Publish a release.
 ///
-/// Uploads what the remote lacks, then makes the release visible in one step. A manifest is built first. Published versions never change: the same content is accepted again, other content is refused.
+/// Uploads what the remote lacks, then makes the release visible in one step. A manifest is built first. Published
+/// versions never change: the same content is accepted again, other content is refused.
 ///
-/// On the Hub every bundle is a folder of its own, so that other tools can take it; a file that several bundles have is stored once. The token
-/// is that of `HF_TOKEN`, or the one that `hf auth login` left. Large files go up by Xet where the Hub has it, which of a changed file sends the
-/// changes, else, or with `HF_HUB_DISABLE_XET=1`, by Git LFS.
+/// On the Hub every bundle is a folder of its own, which other tools can download; a file that several bundles have is
+/// stored once. The token is that of `HF_TOKEN`, or the one that `hf auth login` stored. Large files are uploaded by
+/// Xet where the Hub has it, which sends little more than the changes of a file. Elsewhere, or with
+/// `HF_HUB_DISABLE_XET=1`, they are uploaded by Git LFS.
 #[derive(Debug, Args)]
 #[command(after_long_help = table::help(EXAMPLES, &[&COLUMNS]))]
 #[command(group = clap::ArgGroup::new("remote").required(true).args(["to", "hf"]))]
@@ -52,7 +54,8 @@ pub(super) struct PublishArguments {
     public: bool,
     /// How the repository holds bundles: linked or copied (complete), or shared
     ///
-    /// `shared` lifts equal weight files out: bundles without weights, the weight files beside them, and a `layout.json`.
+    /// `shared` lifts equal weight files out: bundles without weights, the weight files beside them, and a
+    /// `layout.json`.
     #[arg(long, default_value = "linked", hide_possible_values = true)]
     layout: LayoutChoice,
     /// Show the numbers of an `mlreg eval --json` document in the card
@@ -62,14 +65,14 @@ pub(super) struct PublishArguments {
     eval: Vec<PathBuf>,
     /// Publish what breaks apps under a compatible version
     ///
-    /// Without it, changed inputs, outputs, states or functions, a raised deployment target and vanished variants need another major
-    /// version than that of the release before.
+    /// Without it, changed inputs, outputs, states or functions, a raised deployment target and vanished variants need
+    /// another major version than that of the release before.
     #[arg(long)]
     allow_breaking: bool,
     /// Only say what would be uploaded
     #[arg(long)]
     dry_run: bool,
-    /// Say why, for remotes that keep a history
+    /// Commit message, for remotes with a history
     #[arg(long, value_name = "M")]
     message: Option<String>,
 }

@@ -23,11 +23,12 @@ const COLUMNS: Columns = Columns::new(&["RELEASE"]);
 
 /// Delete releases from the store.
 ///
-/// Prints the deleted releases. Their files go with the next `mlreg gc`, unless another release has them. A release of which a placed folder
-/// holds bundles, or that is pinned, is refused, and nothing is deleted then. Published releases stay where they were published.
+/// Prints the deleted releases. Their files go with the next `mlreg gc`, unless another release has them. A release of
+/// which a placed folder holds bundles, or that is pinned, is refused, and nothing is deleted then. Published releases
+/// stay where they were published.
 ///
-/// On a terminal this asks first. Elsewhere a release that some remote has is deleted without a question, since it can be fetched again; one that
-/// was built here and never published needs `--yes`.
+/// On a terminal this asks first. Elsewhere a release that some remote has is deleted without a question, since it can
+/// be fetched again; one that was built here and never published needs `--yes`.
 #[derive(Debug, Args)]
 #[command(after_long_help = table::help(EXAMPLES, &[&COLUMNS]))]
 pub(super) struct RmArguments {
@@ -69,7 +70,7 @@ pub(super) fn run(arguments: &RmArguments, session: &Session) -> Result<Exit, Co
     Ok(Exit::Ok)
 }
 
-/// Asks on a terminal. Elsewhere only what can be fetched again goes without a yes.
+/// Asks on a terminal. Elsewhere, deletes without a question only what can be fetched again.
 fn confirmed(options: &RmOptions, session: &Session) -> Result<bool, CommandError> {
     let plan = rm(&session.context, &RmOptions { dry_run: true, ..options.clone() })?;
     let lost: Vec<String> = plan.releases.iter().filter(|release| release.remotes.is_empty()).map(name).collect();

@@ -36,16 +36,17 @@ const COLUMNS: Columns =
 
 /// Run a bundle on this machine's CPU: tensors or text in and out.
 ///
-/// Runs ML Programs and pipelines of them, whoever made them, in an interpreter: on any system, to look at numbers, not for speed. Inputs and
-/// results are .safetensors, .npy, .npz or .png files, pictures that go in .jpg as well. As on a device, every result is rounded to the type that
-/// the program declares, and optional inputs that are left out hold their defaults.
+/// Runs ML Programs and pipelines of them, whoever made them, in an interpreter: on any system, to look at numbers, not
+/// for speed. Inputs and results are .safetensors, .npy, .npz or .png files, pictures that go in .jpg as well. As on a
+/// device, every result is rounded to the type that the program declares, and optional inputs that are left out hold
+/// their defaults.
 #[derive(Debug, Args)]
 #[command(after_long_help = table::help(EXAMPLES, &[&COLUMNS]))]
 pub(super) struct RunArguments {
     /// A package of the store, a placed folder, or a .mlpackage
     ///
-    /// A path has a separator, begins with `.`, or ends as bundles do. Everything else is a package; where the store has none of that name, a
-    /// placed folder of that name.
+    /// A path has a separator, begins with `.`, or ends as bundles do. Everything else is a package; where the store
+    /// has none of that name, a placed folder of that name.
     #[arg(value_name = "PACKAGE|PATH")]
     subject: BundleArgument,
     /// Of a package: run the variant whose id matches
@@ -58,9 +59,9 @@ pub(super) struct RunArguments {
     function: Option<String>,
     /// Take input tensors from FILE
     ///
-    /// Names in the file are the names of inputs. The only tensor of a file goes to the only input without a default, a picture to the
-    /// only image. A picture for an input that is an image becomes pixels in the order of its color space; colors become grey as in ITU-R BT.601, alpha is left
-    /// out. Repeat it for several files.
+    /// Names in the file are the names of inputs. The only tensor of a file goes to the only input without a default, a
+    /// picture to the only image. A picture for an input that is an image becomes pixels in the order of its color
+    /// space; colors become grey as in ITU-R BT.601, alpha is left out. Repeat it for several files.
     #[arg(long, value_name = "FILE", conflicts_with = "text")]
     input: Vec<PathBuf>,
     /// Write results to FILE
@@ -73,14 +74,14 @@ pub(super) struct RunArguments {
     map: Vec<(String, String)>,
     /// Numbers of pictures: unit, signed or byte [default: unit]
     ///
-    /// `unit`: black is 0 and white is 1; `signed`: -1 and 1; `byte`: 0 and 255. For inputs and results that are arrays: images have pixels from 0
-    /// to 255 in the order of their color space.
+    /// `unit`: black is 0 and white is 1; `signed`: -1 and 1; `byte`: 0 and 255. For inputs and results that are
+    /// arrays: images have pixels from 0 to 255 in the order of their color space.
     #[arg(long, hide_possible_values = true)]
     range: Option<RangeChoice>,
     /// Resize pictures to what the input takes: stretch, crop or pad
     ///
-    /// `stretch`: both sides get their length; `crop`: the middle fills the input; `pad`: the whole picture, in the middle of black. Without it, a
-    /// picture of another size is an error.
+    /// `stretch`: both sides get their length; `crop`: the middle fills the input; `pad`: the whole picture, in the
+    /// middle of black. Without it, a picture of another size is an error.
     #[arg(long, value_name = "MODE", hide_possible_values = true)]
     fit: Option<FitChoice>,
     /// Compute in float32 throughout, whatever the program declares
@@ -90,7 +91,7 @@ pub(super) struct RunArguments {
     text: TextArguments,
 }
 
-/// The numbers of black and white.
+/// Numbers that stand for black and white.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum RangeChoice {
     Unit,
@@ -108,7 +109,7 @@ impl From<RangeChoice> for ValueRange {
     }
 }
 
-/// How a picture comes to the size of an input.
+/// How a picture is resized to an input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum FitChoice {
     Stretch,
@@ -126,7 +127,7 @@ impl From<FitChoice> for FitMode {
     }
 }
 
-/// Text that is no pair of names.
+/// A text that is not a pair of names.
 #[derive(Debug, thiserror::Error)]
 #[error("expected NAME=INPUT")]
 struct PairError;

@@ -14,7 +14,8 @@ use std::{
 
 use super::{
     CommandError, Exit, Session, interrupt,
-    printer::{HINT, Printer, write_talk},
+    paint::HINT,
+    printer::{Printer, write_talk},
     run_text::{self, TextArguments},
     visible,
 };
@@ -57,14 +58,14 @@ pub(super) fn run(
     Ok(if terminal.interrupted { Exit::Interrupted } else { Exit::Ok })
 }
 
-/// What happens at a terminal.
+/// An event at the terminal.
 enum Event {
     Line(String),
     End,
     Interrupt,
 }
 
-/// Somebody at a terminal.
+/// The terminal of a conversation.
 struct Terminal<'a> {
     printer: &'a Printer,
     events: Receiver<Event>,

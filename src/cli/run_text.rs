@@ -14,14 +14,14 @@ use crate::{
     },
 };
 
-/// What is asked of text.
+/// Arguments for texts.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Text")]
 pub(super) struct TextArguments {
     /// Run the package on TEXT
     ///
-    /// A language model continues it, a translator generates text with its encoder and decoder, a sentence encoder compares two sentences (repeat
-    /// the option). The tokenizer is one of the package's plain files.
+    /// A language model continues it, a translator generates text with its encoder and decoder, a sentence encoder
+    /// compares two sentences (repeat the option). The tokenizer is one of the package's plain files.
     #[arg(long, value_name = "TEXT")]
     text: Vec<String>,
     /// Run the package on every line of FILE
@@ -31,9 +31,9 @@ pub(super) struct TextArguments {
     generation: GenerationArguments,
     /// Chat with a language model by its chat template
     ///
-    /// The text becomes a user message, formatted by the chat template beside the tokenizer (chat_template.jinja or tokenizer_config.json among
-    /// the package's plain files). Without --text: a conversation on a terminal, where Ctrl-D ends it and Ctrl-C stops an answer; elsewhere the
-    /// message is read from standard input.
+    /// The text becomes a user message, formatted by the chat template beside the tokenizer (chat_template.jinja or
+    /// tokenizer_config.json among the package's plain files). Without --text: a conversation on a terminal, where
+    /// Ctrl-D ends it and Ctrl-C stops an answer; elsewhere the message is read from standard input.
     #[arg(long)]
     chat: bool,
     /// System message of --chat
@@ -55,13 +55,14 @@ pub(super) struct TextArguments {
     seed: u64,
 }
 
-/// How text is generated, by whatever command.
+/// Arguments of text generation, shared by commands.
 #[derive(Debug, Args)]
 pub(super) struct GenerationArguments {
     /// Read the tokenizer from PATH
     ///
-    /// A `tokenizer.json`, a sentencepiece model (`*.model`), a `vocab.txt`, a `vocab.json` with `merges.txt` beside it, or a folder with one of
-    /// these; `tokenizer_config.json` beside it has its settings. Default: the one among the package's plain files.
+    /// A `tokenizer.json`, a sentencepiece model (`*.model`), a `vocab.txt`, a `vocab.json` with `merges.txt` beside
+    /// it, or a folder with one of these; `tokenizer_config.json` beside it has its settings. Default: the one among
+    /// the package's plain files.
     #[arg(long, value_name = "PATH")]
     pub(super) tokenizer: Option<PathBuf>,
     /// Language of the texts, where the tokenizer marks it, e.g. en
@@ -89,7 +90,7 @@ impl GenerationArguments {
     }
 }
 
-/// A number that is out of its range.
+/// A number outside of its range.
 #[derive(Debug, thiserror::Error)]
 #[error("expected a number {0}")]
 struct NumberError(&'static str);
@@ -170,7 +171,7 @@ pub(super) fn run(
     show(&options, session)
 }
 
-/// Runs a package on texts and prints what comes of it.
+/// Runs a package on texts and prints the results.
 pub(super) fn show(options: &TextOptions, session: &Session) -> Result<Exit, CommandError> {
     let streams = options.streams;
     let mut failure = None;

@@ -1,8 +1,9 @@
-//! What the environment says: every variable is a constant here and is read here alone.
+//! Environment variables: each is a constant here and is read only here.
 //!
-//! An empty variable counts as unset, because Xcode and CI systems cannot always leave one out. Proxy variables are read by the HTTP
-//! client, `RUST_BACKTRACE` by the standard library. The deployment target follows distribution rules of Xcode's build system:
-//! `DEPLOYMENT_TARGET_SETTING_NAME` or else `PLATFORM_NAME` says which of the variables counts.
+//! An empty variable counts as unset, because Xcode and CI systems cannot always leave one out. Proxy variables are
+//! read by the HTTP client, `RUST_BACKTRACE` by the standard library. The deployment target follows distribution rules
+//! of Xcode's build system: `DEPLOYMENT_TARGET_SETTING_NAME` or else `PLATFORM_NAME` says which of the variables
+//! counts.
 
 use std::{
     ffi::OsString,
@@ -18,19 +19,19 @@ use crate::{
 
 /// The store's folder; `--home` overrides it.
 pub const MLREG_HOME: &str = "MLREG_HOME";
-/// Set: no colours unless `--color always` (no-color.org).
+/// If set, no colours unless `--color always` (no-color.org).
 pub const NO_COLOR: &str = "NO_COLOR";
-/// `dumb`: a terminal that can neither colour nor move its cursor.
+/// `dumb` means a terminal without colours and cursor movement.
 pub const TERM: &str = "TERM";
 /// Set by Xcode in build phases: diagnostics then have Xcode's form.
 pub const XCODE_VERSION_ACTUAL: &str = "XCODE_VERSION_ACTUAL";
-/// Set by Xcode's build system in every build phase, as is [`SRCROOT`]: what is done, e.g. `build`.
+/// Set by Xcode's build system in every build phase: the action, e.g. `build`.
 pub const ACTION: &str = "ACTION";
 /// Set by Xcode's build system: the project's folder.
 pub const SRCROOT: &str = "SRCROOT";
 /// Set by Xcode: the name of the variable that has the deployment target, e.g. `IPHONEOS_DEPLOYMENT_TARGET`.
 pub const DEPLOYMENT_TARGET_SETTING_NAME: &str = "DEPLOYMENT_TARGET_SETTING_NAME";
-/// Set by Xcode: what is built for, e.g. `iphonesimulator`.
+/// Set by Xcode: the platform of the build, e.g. `iphonesimulator`.
 pub const PLATFORM_NAME: &str = "PLATFORM_NAME";
 /// Set by Xcode: `-maccatalyst` for Mac Catalyst, whose `PLATFORM_NAME` is `macosx`.
 pub const EFFECTIVE_PLATFORM_NAME: &str = "EFFECTIVE_PLATFORM_NAME";
@@ -54,16 +55,16 @@ pub const HF_HOME: &str = "HF_HOME";
 pub const HF_HUB_CACHE: &str = "HF_HUB_CACHE";
 /// The Hub's address, where it is not <https://huggingface.co>.
 pub const HF_ENDPOINT: &str = "HF_ENDPOINT";
-/// True: the Hub is not asked at all.
+/// If true, no request is sent to the Hub.
 pub const HF_HUB_OFFLINE: &str = "HF_HUB_OFFLINE";
-/// True: the token is sent where something is published, and not where something is read.
+/// If true, the token is sent to publish, and not to read.
 pub const HF_HUB_DISABLE_IMPLICIT_TOKEN: &str = "HF_HUB_DISABLE_IMPLICIT_TOKEN";
-/// True: large files go up by Git LFS, also where the Hub has Xet.
+/// If true, large files are uploaded by Git LFS, even where the Hub has Xet.
 pub const HF_HUB_DISABLE_XET: &str = "HF_HUB_DISABLE_XET";
 /// The user's cache folder, in which `huggingface` lies. Default: `.cache` in the user's home.
 pub const XDG_CACHE_HOME: &str = "XDG_CACHE_HOME";
 
-/// Seconds since 1970: what chat templates take for the time (UTC), so that a run can be repeated. Default: the clock, in local time.
+/// Time that chat templates see, in seconds since 1970 (UTC), for repeatable runs. Default: the clock, in local time.
 pub const SOURCE_DATE_EPOCH: &str = "SOURCE_DATE_EPOCH";
 
 /// Which variable holds which platform's floor, and the SDK names of that platform.
@@ -78,26 +79,26 @@ const DEPLOYMENT_TARGETS: [(&str, Platform, &[&str]); 5] = [
 /// The folder below the user's home that is the store by default.
 const DEFAULT_HOME: &str = ".mlreg";
 
-/// The environment as far as mlreg cares.
+/// The environment variables that mlreg uses.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
-    /// How the Hub is talked to.
+    /// Settings of the Hub.
     pub hub: HubSettings,
-    /// The store's folder, unless `--home` says another.
+    /// The store's folder, unless `--home` is given.
     pub home: Option<PathBuf>,
-    /// Whether colours are unwanted.
+    /// Whether colours are turned off.
     pub no_color: bool,
-    /// Whether the terminal can only print lines.
+    /// Whether the terminal only prints lines.
     pub plain_terminal: bool,
     /// Whether this is a build phase of Xcode.
     pub xcode: bool,
-    /// What is taken for the time, as text.
+    /// `SOURCE_DATE_EPOCH`, not parsed yet.
     source_date: Option<String>,
     /// The variable that has Xcode's deployment target, its platform, and its value.
     deployment_target: Option<(&'static str, Platform, String)>,
 }
 
-/// What the environment says about the Hub. A token is never shown.
+/// Settings of the Hub. The token is never printed.
 #[derive(Debug, Clone, Default)]
 pub struct HubSettings {
     endpoint: Option<String>,
@@ -127,7 +128,7 @@ impl HubSettings {
         }
     }
 
-    /// The options that this comes to. The token's file is read now.
+    /// Builds the options of the Hub's client. Reads the token's file.
     pub fn options(&self) -> HubOptions {
         // Who has no such file is not logged in.
         let from_file = || HubToken::new(&std::fs::read_to_string(self.token_file.as_ref()?).ok()?);
@@ -142,7 +143,7 @@ impl HubSettings {
     }
 }
 
-/// `~` at the beginning of a path is the user's home, as the Hub's clients read it.
+/// Expands `~` at the beginning of a path, as the Hub's clients do.
 fn expanded(path: PathBuf, user: Option<&Path>) -> PathBuf {
     match (path.strip_prefix("~"), user) {
         (Ok(rest), Some(user)) => user.join(rest),
@@ -150,22 +151,22 @@ fn expanded(path: PathBuf, user: Option<&Path>) -> PathBuf {
     }
 }
 
-/// What is wrong with the environment.
+/// An environment that mlreg cannot use.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
-    /// No place for the store.
+    /// No folder for the store: no `--home`, no variable, no home folder.
     #[error("the user has no home folder")]
     NoHome,
-    /// No working directory.
+    /// The working directory cannot be read.
     #[error("the working directory cannot be read")]
     NoDirectory(#[source] io::Error),
-    /// A time that is no number.
+    /// `SOURCE_DATE_EPOCH` is not a number.
     #[error("`{SOURCE_DATE_EPOCH}` is `{value}`, expected seconds since 1970")]
     SourceDate {
         /// Its value.
         value: String,
     },
-    /// A deployment target that is no version.
+    /// A deployment target is not a version.
     #[error("`{variable}` is `{value}`, expected an OS version such as 17.0")]
     DeploymentTarget {
         /// The variable.
@@ -176,7 +177,7 @@ pub enum SettingsError {
 }
 
 impl SettingsError {
-    /// The next step.
+    /// A hint for the user.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::NoHome => Some(format!("give the store's folder with `--home DIR` or `{MLREG_HOME}`")),
@@ -232,7 +233,7 @@ impl Settings {
         time.ok_or_else(|| SettingsError::SourceDate { value: value.clone() })
     }
 
-    /// The lowest OS version that the app supports, as Xcode says it in a build.
+    /// The deployment target that Xcode sets: the lowest OS version that the app supports.
     ///
     /// # Errors
     /// When it is not a version.
@@ -267,7 +268,8 @@ fn deployment_target(text: impl Fn(&str) -> Option<String>, xcode: bool) -> Opti
     Some((row.0, platform, text(row.0)?))
 }
 
-/// The deployment target that is set where only one is. That of macOS is often set for compilers, so that it counts in builds of Xcode alone.
+/// The deployment target if exactly one is set. Compilers often set that of macOS, so it counts only in builds of
+/// Xcode.
 fn only_target(text: impl Fn(&str) -> Option<String>, xcode: bool) -> Option<&'static (&'static str, Platform, &'static [&'static str])> {
     let mut set = DEPLOYMENT_TARGETS.iter().filter(|row| text(row.0).is_some());
     let only = set.next().filter(|row| xcode || row.1 != Platform::MacOs);

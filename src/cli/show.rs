@@ -37,15 +37,15 @@ const INTERFACES: Columns =
 
 /// Show a release: its variants with sizes, inputs and outputs.
 ///
-/// SIZE is a variant's bytes by itself. SHARED is the part that other variants of the release have, too, OWN the rest: what the variant
-/// adds to a fetch that has the others already. Sizes are decimal.
+/// SIZE is a variant's bytes by itself. SHARED is the part that other variants of the release have, too, OWN the rest:
+/// what the variant adds to a fetch that has the others already. Sizes are decimal.
 #[derive(Debug, Args)]
 #[command(after_long_help = table::help(EXAMPLES, &[&VARIANTS, &INTERFACES]))]
 pub(super) struct ShowArguments {
     /// The package, e.g. `tae` or `tae@1.2`
     ///
-    /// Requirements are cargo's: `tae@1.2` is 1.2.0 or any later version below 2.0.0. The highest that matches is taken; pre-releases
-    /// only where the requirement names one.
+    /// Requirements are cargo's: `tae@1.2` is 1.2.0 or any later version below 2.0.0. The highest that matches is
+    /// taken; pre-releases only where the requirement names one.
     #[arg(value_name = "PACKAGE[@REQ]")]
     package: PackageRequest,
     #[arg(long, value_name = "URL", value_parser = remote_url, help = format!("The remote: {}", readable_forms()))]
@@ -86,7 +86,7 @@ fn print(report: &ShowReport, printer: &Printer) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// The variants by id, where numbers count as numbers.
+/// The variants, sorted by id in natural order.
 fn sorted(report: &ShowReport) -> Vec<&ShownVariant> {
     let mut variants: Vec<&ShownVariant> = report.variants.iter().collect();
     variants.sort_by(|left, right| natural(&left.id, &right.id));
@@ -113,7 +113,7 @@ fn variants(report: &ShowReport) -> Table {
     table
 }
 
-/// Who compiled bundles, and that nobody ran them.
+/// Notes the compiler of compiled bundles, and that they were not run on a device.
 fn compiled(report: &ShowReport) -> Option<String> {
     let compiled: Vec<_> = report.variants.iter().filter_map(|variant| variant.compiled.as_ref()).collect();
     let compilers: BTreeSet<&str> = compiled.iter().map(|compiled| compiled.compiler.as_str()).collect();
@@ -138,7 +138,7 @@ fn interfaces(report: &ShowReport) -> Table {
     table
 }
 
-/// The axes that are a shape, in the form that ids have them.
+/// The shape of a variant, spelled as in ids.
 fn shape(variant: &ShownVariant) -> String {
     let axis = |key: &str, prefix: &str| variant.axes.get(key).map(|value| format!("{prefix}{value}"));
     let parts = [axis("size", ""), axis("sequence", "s"), axis("encoder-sequence", "e"), axis("context", "c")];

@@ -1,16 +1,16 @@
-//! Tables: aligned columns that fit the terminal for people, lines with tabs for programs.
+//! Tables: aligned columns on a terminal, lines with tabs elsewhere.
 //!
-//! Elsewhere than on a terminal a row is a line with all of its columns, separated by tabs, without a header: for `cut` and `awk`. Columns keep
-//! their place; new ones come last. On a terminal that is too narrow, cells of the columns that may wrap are broken between words, then
-//! columns are left out in the order that the table states; where that is not enough, a row's cells stand one below the other. No word is
-//! broken.
+//! Without a terminal, a row is a line with all columns, separated by tabs, and there is no header: for `cut` and
+//! `awk`. Columns keep their place; new ones come last. On a narrow terminal, cells that may wrap break between words
+//! first; then columns are left out in the order that the table states; last, the cells of a row stand one below the
+//! other. No word is broken.
 
 use std::{cmp::Ordering, iter::Peekable, str::Chars};
 
 use unicode_width::UnicodeWidthStr;
 
 use super::{
-    printer::{HEADING, Paint},
+    paint::{HEADING, Paint},
     visible,
 };
 
@@ -20,11 +20,11 @@ const GAP: usize = 2;
 /// The columns of a table.
 #[derive(Debug)]
 pub struct Columns {
-    /// Their headings. One that begins with `>` is a column of numbers.
+    /// Headings. A heading that begins with `>` marks a column of numbers, which is aligned to the right.
     pub headings: &'static [&'static str],
-    /// Those whose cells may have several lines.
+    /// Columns whose cells may wrap.
     pub wrapped: &'static [&'static str],
-    /// Those that are left out where there is no room, the first one first.
+    /// Columns to leave out on a narrow terminal, in this order.
     pub left_out: &'static [&'static str],
 }
 
@@ -39,7 +39,7 @@ impl Columns {
     }
 }
 
-/// What a command's help says about the tables that it prints, and its examples.
+/// The end of a command's help: the columns of its tables, and its examples.
 pub fn help(examples: &str, tables: &[&Columns]) -> String {
     let mut text = String::new();
     for table in tables {
@@ -80,7 +80,7 @@ impl Table {
         Self { columns: columns.headings.iter().map(column).collect(), left_out: columns.left_out, rows: Vec::new() }
     }
 
-    /// As [`of`](Self::of), of columns that are always shown.
+    /// Like [`of`](Self::of), with columns that are always shown.
     #[cfg(test)]
     pub fn new<const N: usize>(headings: [&'static str; N]) -> Self {
         let column = |heading: &'static str| {
@@ -96,12 +96,12 @@ impl Table {
         self.rows.push(cells.iter().map(|cell| visible::line(cell)).collect());
     }
 
-    /// Whether it has no row.
+    /// Whether the table has no rows.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
 
-    /// Lines of at most `limit` columns, as far as no word has to be broken.
+    /// Formats the table for a terminal of `limit` columns. A longer word exceeds the limit.
     pub(super) fn aligned(&self, paint: Paint, limit: usize) -> String {
         let shown = self.shown(limit);
         if total(&shown.iter().map(|(_, width)| *width).collect::<Vec<_>>()) > limit {
@@ -118,7 +118,7 @@ impl Table {
         out
     }
 
-    /// A line for every row, with tabs between its cells.
+    /// Formats each row as a line with tabs between the cells.
     pub(super) fn plain(&self) -> String {
         self.rows.iter().map(|row| row.join("\t") + "\n").collect()
     }
@@ -184,7 +184,7 @@ fn total(widths: &[usize]) -> usize {
     widths.iter().sum::<usize>() + GAP * widths.len().saturating_sub(1)
 }
 
-/// Gives the columns that are narrower than they would like to be what is left of the line, evenly.
+/// Distributes the rest of the line evenly among columns that are narrower than their cells.
 fn widen(widths: &mut [usize], natural: &[usize], limit: usize) {
     let mut spare = limit.saturating_sub(total(widths));
     while spare > 0 {
@@ -201,7 +201,7 @@ fn widen(widths: &mut [usize], natural: &[usize], limit: usize) {
     }
 }
 
-/// The pieces between which a text may be broken: the items of a list, or words.
+/// Splits a text where it may wrap: between the items of a list, else between words.
 fn words(text: &str) -> impl Iterator<Item = &str> {
     let separator = if text.contains(", ") { ", " } else { " " };
     text.split_inclusive(separator)

@@ -1,4 +1,4 @@
-//! Commands that do not exist, but that somebody who knows other tools types: what does the same here.
+//! Hints for commands of other tools that mlreg does not have, such as `init` or `pull`.
 
 use clap::{
     Error,
@@ -7,7 +7,7 @@ use clap::{
 
 use super::visible;
 
-/// Words of other tools, and what to do instead. What is only misspelt is clap's to suggest.
+/// Commands of other tools, and what to use instead. clap suggests corrections of misspelt commands.
 const ELSEWHERE: &[(&[&str], &str)] = &[
     (
         &["init", "new"],

@@ -30,20 +30,20 @@ const COLUMNS: Columns = Columns { headings: &["FILE", "PROBLEM", "EXPECTED", "F
 
 /// Check every byte against its digest.
 ///
-/// Checks the store, a release in it, a placed folder, or a remote. Repairs and removes nothing. Prints one line per problem, and exits
-/// with 3 where there is one.
+/// Checks the store, a release in it, a placed folder, or a remote. Repairs and removes nothing. Prints one line per
+/// problem, and exits with 3 where there is one.
 #[derive(Debug, Args)]
 #[command(after_long_help = table::help(EXAMPLES, &[&COLUMNS]))]
 pub(super) struct VerifyArguments {
     /// What to check [default: the store]
     ///
-    /// A text with `://` is a remote, one with a path separator or a leading `.` a folder (placed, or a registry). Anything else is a package; where
-    /// the store has none of that name, a folder.
+    /// A text with `://` is a remote, one with a path separator or a leading `.` a folder (placed, or a registry).
+    /// Anything else is a package; where the store has none of that name, a folder.
     #[arg(value_name = "PACKAGE|DIR|URL", value_parser = subject)]
     subject: Option<SubjectArgument>,
 }
 
-/// Text that is no subject.
+/// A text that names nothing to verify.
 #[derive(Debug, thiserror::Error)]
 enum SubjectError {
     #[error(transparent)]
@@ -52,7 +52,7 @@ enum SubjectError {
     Package(#[from] RequestError),
 }
 
-/// A subject, or a name that may be a package's or a folder's.
+/// What to verify, or a name that may be a package or a folder.
 #[derive(Debug, Clone)]
 enum SubjectArgument {
     Subject(VerifySubject),

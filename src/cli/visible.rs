@@ -1,20 +1,22 @@
-//! Text of strangers, made safe for a terminal: what would move the cursor, change its state or reorder letters is shown escaped.
+//! Escapes text for a terminal: characters that move the cursor, change the terminal's state or reorder letters.
 //!
-//! Descriptions, licences, names in bundles, file names and messages of servers all end in this process's streams, and nobody checks them for
-//! control characters where they are read. So every text goes through here on its way out, and styles are added afterwards. In documents of
-//! `--json` the same characters are written in JSON's own escapes, which mean the same to who parses them.
+//! Descriptions, licences, file names and messages of servers are printed, and are not checked for control characters
+//! when they are read. So every text is escaped here before it is printed, and styles are added afterwards. `--json`
+//! documents use JSON's own escapes for the same characters, so their meaning does not change.
 
-/// The text as a single line: control characters (C0, DEL, C1), line and paragraph separators and bidirectional overrides are escaped.
+/// Escapes a text to a single line: control characters (C0, DEL, C1), line and paragraph separators and bidirectional
+/// overrides are escaped.
 pub fn line(text: &str) -> String {
     escaped(text, is_unsafe)
 }
 
-/// As [`line`], but line feeds and tabs stay: for messages of several lines.
+/// Like [`line`], but keeps line feeds and tabs, for messages of several lines.
 pub fn lines(text: &str) -> String {
     escaped(text, |character| is_unsafe(character) && !matches!(character, '\n' | '\t'))
 }
 
-/// A JSON document whose texts have these characters escaped. JSON itself escapes C0 alone; outside of texts none of them but line feeds stands.
+/// A JSON document whose texts have these characters escaped. JSON itself escapes C0 alone; outside of texts none of
+/// them but line feeds stands.
 pub fn json(document: &str) -> String {
     let mut out = String::with_capacity(document.len());
     for character in document.chars() {

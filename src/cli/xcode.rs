@@ -17,11 +17,11 @@ Examples:
 
 /// Write the files of an Xcode build phase that fetches.
 ///
-/// A script, lists of its inputs and outputs (`.xcfilelist`) and a dependency file (`.d`). The list of outputs has every file and folder of
-/// every bundle, as user script sandboxing wants it: commit the files. `[xcode]` in `mlreg.toml` remembers where they are, and `mlreg add`, `remove`
-/// and `update` keep them up to date. The names
-/// in the lists depend on the deployment target only where bundles for different ones have different files; then `target` has to be said,
-/// in `mlreg.toml` or here.
+/// A script, lists of its inputs and outputs (`.xcfilelist`) and a dependency file (`.d`). The list of outputs has
+/// every file and folder of every bundle, as user script sandboxing wants it: commit the files. `[xcode]` in
+/// `mlreg.toml` remembers where they are, and `mlreg add`, `remove` and `update` keep them up to date. The names in the
+/// lists depend on the deployment target only where bundles for different ones have different files; then `target` has
+/// to be said, in `mlreg.toml` or here.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct XcodeArguments {

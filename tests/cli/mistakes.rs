@@ -146,16 +146,19 @@ fn one_cause_and_a_hint_where_nobody_answers() {
 
 #[cfg(unix)]
 #[test]
-fn an_interruption_is_said_and_ends_with_130() {
-    let sandbox = Sandbox::new();
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = format!("http://{}/registry", listener.local_addr().unwrap());
-    let mut command = sandbox.command(&["list", "--from", &address]);
-    let child = command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
-    // It has asked, and waits for an answer that does not come.
-    let connection = listener.accept().unwrap();
-    assert!(std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
-    let output = child.wait_with_output().unwrap();
-    drop(connection);
-    assert_eq!((output.status.code(), String::from_utf8(output.stderr).unwrap().as_str()), (Some(130), "interrupted\n"));
+fn a_signal_is_said_and_ends_with_its_code() {
+    for (signal, code) in [("-INT", 130), ("-TERM", 143)] {
+        let sandbox = Sandbox::new();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("http://{}/registry", listener.local_addr().unwrap());
+        let mut command = sandbox.command(&["list", "--from", &address]);
+        let child = command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+        // It has asked, and waits for an answer that does not come.
+        let connection = listener.accept().unwrap();
+        assert!(std::process::Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+        let output = child.wait_with_output().unwrap();
+        drop(connection);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), said.as_str()), (Some(code), "interrupted\n"), "{signal}");
+    }
 }
