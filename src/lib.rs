@@ -20,6 +20,7 @@ pub mod proto;
 pub mod publish;
 pub mod recipe;
 pub mod remote;
+pub mod scores;
 pub mod store;
 pub mod tensors;
 pub mod text;

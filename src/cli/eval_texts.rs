@@ -11,10 +11,8 @@ use super::{
     table::Columns,
 };
 use crate::{
-    eval::{
-        Mode,
-        scores::{ScoreError, Tokenizer},
-    },
+    eval::Mode,
+    scores::{ScoreError, Tokenizer},
     text::Strategy,
     workflow::{
         bundles::BundleSubject,

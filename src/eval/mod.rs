@@ -23,7 +23,6 @@ mod pipeline;
 pub mod pixels;
 mod plan;
 pub mod samples;
-pub mod scores;
 mod shapes;
 mod states;
 mod symbols;

@@ -11,10 +11,8 @@ use serde::Serialize;
 
 use super::{EvaluationError, Provenance, page};
 use crate::{
-    eval::{
-        Mode,
-        scores::{self, Bleu, BleuOptions, Chrf, ChrfOptions, Quality, QualityOptions, ScoreError, Tokenizer},
-    },
+    eval::Mode,
+    scores::{self, Bleu, BleuOptions, Chrf, ChrfOptions, Quality, QualityOptions, ScoreError, Tokenizer},
     text::Strategy,
     workflow::{
         Context, Error,

@@ -11,7 +11,7 @@ use super::{
     words::{Span, compared, plain},
 };
 use crate::{
-    eval::scores::{ChrfOptions, Indicator, sentence_chrf},
+    scores::{ChrfOptions, Indicator, sentence_chrf},
     workflow::eval::{EvaluationError, System, TextEvalReport, Translation},
 };
 
@@ -257,7 +257,7 @@ fn nearest(translation: &Translation) -> &str {
 
 fn line_signs(system: &System, number: usize) -> Vec<&'static str> {
     let quality = system.quality.as_ref();
-    let of = |pick: fn(&crate::eval::scores::Quality) -> &Indicator| quality.is_some_and(|quality| pick(quality).lines.contains(&number));
+    let of = |pick: fn(&crate::scores::Quality) -> &Indicator| quality.is_some_and(|quality| pick(quality).lines.contains(&number));
     let foreign = quality.and_then(|quality| quality.scripts.as_ref()).is_some_and(|scripts| scripts.foreign.lines.contains(&number));
     let signs = [
         (of(|quality| &quality.empty), "empty"),
