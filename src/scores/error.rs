@@ -2,6 +2,7 @@
 
 /// Why texts cannot be scored.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages name the fields")]
 pub enum ScoreError {
     /// Nothing to score.
     #[error("there are no lines to score")]
@@ -11,9 +12,7 @@ pub enum ScoreError {
     Lines {
         /// The side that does not fit.
         what: &'static str,
-        /// Lines of the outputs.
         expected: usize,
-        /// Lines of that side.
         found: usize,
     },
     /// Files of references with different numbers of lines.
@@ -21,9 +20,7 @@ pub enum ScoreError {
     ReferenceFile {
         /// Which file, from 1.
         file: usize,
-        /// Lines of the first.
         expected: usize,
-        /// Its lines.
         found: usize,
     },
     /// A line without a reference.
@@ -34,23 +31,13 @@ pub enum ScoreError {
     },
     /// A smoothing value that no score can be made of.
     #[error("smoothing by {found}: expected a finite number that is not negative")]
-    SmoothingValue {
-        /// The value.
-        found: f64,
-    },
+    SmoothingValue { found: f64 },
     /// chrF of no n-grams at all.
     #[error("chrF of character order 0 and word order 0 measures nothing")]
     NoOrder,
     /// A name that is none of the known ones.
     #[error("unknown {what} `{found}`: expected one of {expected}")]
-    Name {
-        /// What is named.
-        what: &'static str,
-        /// The name.
-        found: String,
-        /// The known names.
-        expected: String,
-    },
+    Name { what: &'static str, found: String, expected: String },
 }
 
 impl ScoreError {

@@ -7,33 +7,21 @@ use crate::checkpoint::CheckpointError;
 
 /// Why a tensor file cannot be read or written.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages name the fields")]
 pub enum TensorFileError {
     /// An ending that says no known format.
     #[error("{path} is no tensor file by its name: expected .safetensors, .npy, .npz, .png or .jpg")]
-    Extension {
-        /// The file.
-        path: PathBuf,
-    },
+    Extension { path: PathBuf },
     /// A picture of a format that is neither read nor written.
     #[error("{path} is a picture in {kind}, which is neither read nor written: expected .png or .jpg")]
-    PictureKind {
-        /// The file.
-        path: PathBuf,
-        /// Its format.
-        kind: &'static str,
-    },
+    PictureKind { path: PathBuf, kind: &'static str },
     /// A picture of a format that is only read.
     #[error("{path}: JPEG files are read, not written")]
-    NotWritten {
-        /// The file.
-        path: PathBuf,
-    },
+    NotWritten { path: PathBuf },
     /// The file system says no.
     #[error("cannot read or write {path}")]
     Io {
-        /// The file.
         path: PathBuf,
-        /// What it says.
         #[source]
         source: io::Error,
     },
@@ -43,98 +31,60 @@ pub enum TensorFileError {
     /// A tensor that cannot be held, or not be written in the type that was asked for.
     #[error("{path}: tensor `{name}`")]
     Tensor {
-        /// The file.
         path: PathBuf,
-        /// The tensor.
         name: String,
-        /// What is wrong.
         #[source]
         problem: ElementProblem,
     },
     /// A damaged numpy array, or one of an unknown kind.
     #[error("{path} is not a numpy array that can be read")]
     Npy {
-        /// The file.
         path: PathBuf,
-        /// What is wrong.
         #[source]
         problem: NpyProblem,
     },
     /// A damaged numpy array in an archive.
     #[error("{path}: `{entry}` is not a numpy array that can be read")]
     Npz {
-        /// The archive.
         path: PathBuf,
-        /// The file in it.
         entry: String,
-        /// What is wrong.
         #[source]
         problem: NpyProblem,
     },
     /// A damaged archive.
     #[error("{path} is not an archive of numpy arrays")]
     Archive {
-        /// The archive.
         path: PathBuf,
-        /// What is wrong.
         #[source]
         source: zip::result::ZipError,
     },
     /// Something in an archive that is no numpy array.
     #[error("{path} holds `{entry}`: expected names that end in `.npy`")]
-    Entry {
-        /// The archive.
-        path: PathBuf,
-        /// The file in it.
-        entry: String,
-    },
+    Entry { path: PathBuf, entry: String },
     /// Archived arrays that claim to be larger than their compressed bytes can make, or than is read.
     #[error("{path}: `{entry}` claims to hold {claimed} bytes, at most {limit} can be there")]
-    Expansion {
-        /// The archive.
-        path: PathBuf,
-        /// The file in it.
-        entry: String,
-        /// What it claims.
-        claimed: u64,
-        /// What can be there.
-        limit: u64,
-    },
+    Expansion { path: PathBuf, entry: String, claimed: u64, limit: u64 },
     /// A picture that cannot be read or made.
     #[error("{path} cannot be a picture of a tensor")]
     Picture {
-        /// The file.
         path: PathBuf,
-        /// What is wrong.
         #[source]
         problem: PictureProblem,
     },
     /// A number of tensors that the format cannot hold.
     #[error("{path}: a .{format} file holds exactly one tensor, found {found}")]
     Count {
-        /// The file.
         path: PathBuf,
-        /// Its format.
         format: Format,
         /// How many tensors there are.
         found: usize,
     },
     /// A name that is there twice.
     #[error("{path}: tensor `{name}` is there twice")]
-    Repeated {
-        /// The file.
-        path: PathBuf,
-        /// The name.
-        name: String,
-    },
+    Repeated { path: PathBuf, name: String },
     /// A name with a meaning of its own in the format.
     #[error("{path}: the format keeps the name `{name}` for itself")]
-    Reserved {
-        /// The file.
-        path: PathBuf,
-        /// The name.
-        name: String,
-    },
+    Reserved { path: PathBuf, name: String },
 }
 
 impl TensorFileError {
