@@ -1,4 +1,4 @@
-//! What can be wrong with a tensor file.
+//! Errors of tensor files.
 
 use std::{io, path::PathBuf};
 
@@ -9,16 +9,16 @@ use crate::checkpoint::CheckpointError;
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the messages name the fields")]
 pub enum TensorFileError {
-    /// An ending that says no known format.
+    /// The file extension names no known format.
     #[error("{path} is no tensor file by its name: expected .safetensors, .npy, .npz, .png or .jpg")]
     Extension { path: PathBuf },
-    /// A picture of a format that is neither read nor written.
+    /// A picture format that is neither read nor written.
     #[error("{path} is a picture in {kind}, which is neither read nor written: expected .png or .jpg")]
     PictureKind { path: PathBuf, kind: &'static str },
-    /// A picture of a format that is only read.
+    /// A picture format that is only read.
     #[error("{path}: JPEG files are read, not written")]
     NotWritten { path: PathBuf },
-    /// The file system says no.
+    /// The file system reported an error.
     #[error("cannot read or write {path}")]
     Io {
         path: PathBuf,
@@ -28,7 +28,7 @@ pub enum TensorFileError {
     /// A safetensors file that cannot be read; the error names the file.
     #[error(transparent)]
     Safetensors(#[from] CheckpointError),
-    /// A tensor that cannot be held, or not be written in the type that was asked for.
+    /// A tensor that cannot be held in memory, or cannot be written in the requested element type.
     #[error("{path}: tensor `{name}`")]
     Tensor {
         path: PathBuf,
@@ -58,7 +58,7 @@ pub enum TensorFileError {
         #[source]
         source: zip::result::ZipError,
     },
-    /// Something in an archive that is no numpy array.
+    /// An entry of an archive that is no numpy array.
     #[error("{path} holds `{entry}`: expected names that end in `.npy`")]
     Entry { path: PathBuf, entry: String },
     /// Archived arrays that claim to be larger than their compressed bytes can make, or than is read.
@@ -76,19 +76,19 @@ pub enum TensorFileError {
     Count {
         path: PathBuf,
         format: Format,
-        /// How many tensors there are.
+        /// Number of tensors.
         found: usize,
     },
-    /// A name that is there twice.
+    /// Two tensors have the same name.
     #[error("{path}: tensor `{name}` is there twice")]
     Repeated { path: PathBuf, name: String },
-    /// A name with a meaning of its own in the format.
+    /// A name that the format reserves.
     #[error("{path}: the format keeps the name `{name}` for itself")]
     Reserved { path: PathBuf, name: String },
 }
 
 impl TensorFileError {
-    /// What the user can do.
+    /// The next step for the user, if there is one.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Safetensors(error) => error.hint(),
