@@ -7,105 +7,49 @@ use crate::{base::nearest, mil::BuildError};
 
 /// Why a checkpoint does not become a program.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages name the fields")]
 pub enum ArchError {
     /// No architecture of that name.
     #[error("`{name}` is not an architecture that mlreg knows: expected one of {}", .known.join(", "))]
-    UnknownName {
-        /// The name asked for.
-        name: String,
-        /// Every name there is.
-        known: Vec<&'static str>,
-    },
+    UnknownName { name: String, known: Vec<&'static str> },
     /// No config to read the architecture from.
     #[error("the checkpoint has no config.json to read the architecture from")]
-    NoConfig {
-        /// Every name there is.
-        known: Vec<&'static str>,
-    },
+    NoConfig { known: Vec<&'static str> },
     /// A config of no known architecture.
     #[error("config.json describes {}, which mlreg does not convert", .found.as_deref().map_or("no architecture by name".to_owned(), |name| format!("`{name}`")))]
-    UnknownConfig {
-        /// What the config names.
-        found: Option<String>,
-        /// Every name there is.
-        known: Vec<&'static str>,
-    },
+    UnknownConfig { found: Option<String>, known: Vec<&'static str> },
     /// The part is missing or unknown.
     #[error("`{architecture}` has the parts {}; {}", .parts.join(", "), .found.as_deref().map_or("the component names none".to_owned(), |part| format!("the component asks for `{part}`")))]
-    Part {
-        /// The architecture.
-        architecture: &'static str,
-        /// Its parts.
-        parts: &'static [&'static str],
-        /// What was asked for.
-        found: Option<String>,
-    },
+    Part { architecture: &'static str, parts: &'static [&'static str], found: Option<String> },
     /// A config value that the architecture does not have.
     #[error("config.json: `{key}` is {found}, expected {expected}")]
-    Config {
-        /// The key.
-        key: String,
-        /// What is allowed.
-        expected: String,
-        /// What is there.
-        found: String,
-    },
+    Config { key: String, expected: String, found: String },
     /// Keys of a config that no table of the family has.
     #[error("config.json: {}, which mlreg does not know how to honour for `{family}`", .keys.iter().map(|key| format!("`{}` is {}", key.name, key.found)).collect::<Vec<_>>().join(" and "))]
-    UnknownKeys {
-        /// The architecture.
-        family: &'static str,
-        /// The keys.
-        keys: Vec<UnknownKey>,
-    },
+    UnknownKeys { family: &'static str, keys: Vec<UnknownKey> },
     /// A config value that would make the family compute something else.
     #[error("config.json: `{key}` is {found}, expected {expected} for `{family}`")]
-    RefusedKey {
-        /// The architecture.
-        family: &'static str,
-        /// The key.
-        key: String,
-        /// What is there.
-        found: String,
-        /// What is allowed.
-        expected: String,
-    },
+    RefusedKey { family: &'static str, key: String, found: String, expected: String },
     /// A key that a component cannot leave out of account.
     #[error("`ignore-config` cannot name `{key}`: {why}")]
     CannotIgnore {
-        /// The key.
         key: String,
-        /// Why not.
         why: Cow<'static, str>,
         /// Keys of the config that it may be meant to be.
         near: Vec<String>,
     },
     /// Weights that are quantized in a way that is not read.
     #[error("the checkpoint is quantized ({}), as `{}` of its config.json says", .quantization.describe(), .quantization.key)]
-    Quantized {
-        /// How.
-        quantization: Quantization,
-    },
+    Quantized { quantization: Quantization },
     /// A checkpoint without the config that its architecture needs.
     #[error("`{architecture}` needs the checkpoint's config.json")]
-    NeedsConfig {
-        /// The architecture.
-        architecture: &'static str,
-    },
+    NeedsConfig { architecture: &'static str },
     /// Another document of the checkpoint that says something else than the architecture has.
     #[error("{document}: found {found}, expected {expected}")]
-    Document {
-        /// Which document.
-        document: String,
-        /// What is allowed.
-        expected: String,
-        /// What is there.
-        found: String,
-    },
+    Document { document: String, expected: String, found: String },
     /// A tensor that should be there.
     #[error("the checkpoint has no tensor `{name}`")]
     MissingTensor {
-        /// Its full name.
         name: String,
         /// A tensor of the same weight that is quantized.
         packed: Option<String>,
@@ -121,7 +65,6 @@ pub enum ArchError {
     /// No tensor of the part at all.
     #[error("the checkpoint holds no tensors of the part `{part}`: expected names such as {expected}; found names such as {}", .found.join(", "))]
     NoPart {
-        /// The part.
         part: String,
         /// Names that would be read.
         expected: String,
@@ -132,32 +75,16 @@ pub enum ArchError {
     #[error(
         "tensor `{name}` has 8 bit floats and no scale: expected `{name}_scale` or `{name}_scale_inv`, since the checkpoint is quantized"
     )]
-    NoScale {
-        /// Its name.
-        name: String,
-    },
+    NoScale { name: String },
     /// A tensor of another shape.
     #[error("tensor `{name}` has the shape {found:?}, expected {expected}")]
-    TensorShape {
-        /// Its name.
-        name: String,
-        /// What fits.
-        expected: String,
-        /// What is there.
-        found: Vec<u64>,
-    },
+    TensorShape { name: String, expected: String, found: Vec<u64> },
     /// A tensor of a dtype that weights cannot have.
     #[error("tensor `{name}` is {found}, expected floating point numbers")]
-    TensorType {
-        /// Its name.
-        name: String,
-        /// Its dtype.
-        found: String,
-    },
+    TensorType { name: String, found: String },
     /// Tensors that the architecture does not use.
     #[error("the checkpoint holds tensors that `{architecture}` does not have: {}", .names.join(", "))]
     UnusedTensors {
-        /// The architecture.
         architecture: &'static str,
         /// Their names, at most a few.
         names: Vec<String>,
@@ -165,7 +92,6 @@ pub enum ArchError {
     /// A head that the part does not have.
     #[error("the checkpoint holds a head that part `{part}` of `{architecture}` does not have: {}", .names.join(", "))]
     Head {
-        /// The architecture.
         architecture: &'static str,
         /// The part that was asked for.
         part: &'static str,
@@ -176,36 +102,21 @@ pub enum ArchError {
     },
     /// A tensor that is there under two names.
     #[error("the checkpoint holds `{first}` and `{second}`, which are two names of one tensor")]
-    TwoNames {
-        /// Its old name.
-        first: String,
-        /// Its new name.
-        second: String,
-    },
+    TwoNames { first: String, second: String },
     /// A layer that is not where the architecture has it.
     #[error("layer {index} (`{name}`) does not follow layer {previous} in any {architecture}: {why}")]
     LayerOrder {
-        /// The architecture.
         architecture: &'static str,
         /// Index of the layer.
         index: u64,
         /// Index of the one before.
         previous: u64,
-        /// A tensor of it.
         name: String,
-        /// What was expected.
         why: &'static str,
     },
     /// A form that the network cannot take.
     #[error("{axis} {found} does not fit: {why}")]
-    Form {
-        /// The axis.
-        axis: &'static str,
-        /// Its value.
-        found: String,
-        /// The rule.
-        why: String,
-    },
+    Form { axis: &'static str, found: String, why: String },
     /// An operation that cannot be built.
     #[error(transparent)]
     Build(#[from] BuildError),

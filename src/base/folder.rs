@@ -1,4 +1,4 @@
-//! Folders that are opened component by component without following symbolic links, as careful unpackers do.
+//! Opens folders component by component without following symbolic links.
 //!
 //! The root of a [`Folder`] may be reached through a link, because whoever names it knows where it leads. Nothing below it is followed: on Unix
 //! every step starts at the open folder above it, so that a link that is swapped in meanwhile leads nowhere. Elsewhere each step looks first.
@@ -11,14 +11,14 @@ use std::{
 
 use super::RelativePath;
 
-/// What lies under a name; links are not followed.
+/// The kind of a directory entry; links are not followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EntryKind {
     /// A regular file.
     File,
     /// A folder.
     Folder,
-    /// A symbolic link, whether it leads to something or not.
+    /// A symbolic link, dangling or not.
     Link,
     /// A device, a socket or the like.
     Other,
@@ -107,10 +107,10 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// Opens a folder, following the links on the way to it.
+    /// Opens a folder. Links in `path` are followed.
     ///
     /// # Errors
-    /// What the file system says, also where it is no folder.
+    /// Errors of the file system, also where `path` is no folder.
     pub fn open(path: &Path) -> Result<Self, FolderError> {
         let handle = system::open_root(path).map_err(FolderError::io("open the folder", path.to_owned()))?;
         Ok(Self { handle, path: path.to_owned() })
@@ -121,7 +121,7 @@ impl Folder {
         &self.path
     }
 
-    /// What lies under `name`, one component; `None` where nothing does.
+    /// The kind of the entry `name`, a single component; `None` where there is no such entry.
     ///
     /// # Errors
     /// What the file system says.
@@ -143,7 +143,7 @@ impl Folder {
         Ok(Self { handle, path: self.path.join(name) })
     }
 
-    /// Opens a folder in this one, which is made where there is none.
+    /// Opens a folder in this one and creates it if it is missing.
     ///
     /// # Errors
     /// As [`folder`](Self::folder).
@@ -154,7 +154,7 @@ impl Folder {
         }
     }
 
-    /// Opens the folder that `path` lies in, step by step; `None` where there is none.
+    /// Opens the parent folder of `path` step by step; `None` where it is missing.
     ///
     /// # Errors
     /// As [`folder`](Self::folder).
@@ -171,7 +171,7 @@ impl Folder {
         Ok(open)
     }
 
-    /// Opens the folder that `path` lies in, step by step; folders that are missing are made.
+    /// Opens the parent folder of `path` step by step and creates missing folders.
     ///
     /// # Errors
     /// As [`folder`](Self::folder).
@@ -216,7 +216,7 @@ impl Folder {
         Ok(bytes)
     }
 
-    /// Makes a file that was not there.
+    /// Creates a file; an existing one is an error.
     ///
     /// # Errors
     /// What the file system says.
@@ -224,12 +224,12 @@ impl Folder {
         system::create_file(&self.handle, name).map_err(FolderError::io("make", self.path.join(name)))
     }
 
-    /// Gives a file of this folder a second name, in another folder. Says whether the file system could.
+    /// Makes a hard link to a file of this folder in another folder. `false` where the file system cannot.
     pub fn hard_link(&self, name: &str, into: &Self, new: &str) -> bool {
         system::hard_link(&self.handle, name, &into.handle, new).is_ok()
     }
 
-    /// Renames a file within this folder; what had the new name is replaced.
+    /// Renames a file within this folder; a file of the new name is replaced.
     ///
     /// # Errors
     /// What the file system says.
@@ -237,7 +237,7 @@ impl Folder {
         system::rename(&self.handle, name, new).map_err(FolderError::io("replace", self.path.join(new)))
     }
 
-    /// Removes a file or link; a missing one is fine.
+    /// Removes a file or link. A missing one is no error.
     ///
     /// # Errors
     /// What the file system says.
@@ -270,8 +270,7 @@ pub fn read_plain(path: &Path, limit: u64) -> Result<Vec<u8>, FolderError> {
     Folder::open(parent)?.read(name, limit)
 }
 
-/// How many bytes the file system of `path`, or of the nearest folder above it that exists, has free for this user; `None` where the system
-/// does not say.
+/// Free bytes for this user on the file system of `path`, or of its nearest existing ancestor; `None` where the system does not report them.
 pub fn free_bytes(path: &Path) -> Option<u64> {
     system::free_bytes(path.ancestors().find(|path| path.exists())?)
 }

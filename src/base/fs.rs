@@ -1,4 +1,4 @@
-//! Files that appear whole or not at all.
+//! Atomic files: they appear complete or not at all.
 
 use std::{
     fs::{self, File},
@@ -9,19 +9,19 @@ use std::{
 
 use super::temporary::note_temporary;
 
-/// How the names of unfinished files begin and end.
+/// Prefix and suffix of the names of unfinished files.
 const PREFIX: &str = ".mlreg-";
 const SUFFIX: &str = ".tmp";
-/// Unfinished files that are older belong to a run that was killed.
+/// Older unfinished files belong to a run that was killed.
 const LEFT_BEHIND: Duration = Duration::from_secs(60 * 60);
-/// More links in a row are a loop, as Linux counts.
+/// A longer chain of links is a loop; the limit is that of Linux.
 const MOST_LINKS: usize = 40;
 const USUAL_MODE: u32 = 0o644;
 
-/// The bytes of a regular file that has at most `limit` of them.
+/// Reads a regular file of at most `limit` bytes.
 ///
 /// # Errors
-/// `InvalidData` for a longer file, `InvalidInput` for what is no file, or what the file system says.
+/// `InvalidData` for a longer file, `InvalidInput` for anything but a regular file, and errors of the file system.
 pub fn read_at_most(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let metadata = fs::metadata(path)?;
     if !metadata.is_file() {
@@ -47,7 +47,7 @@ pub struct AtomicFile {
 }
 
 impl AtomicFile {
-    /// Starts a file that will be `path`; its parent folders are made.
+    /// Creates the temporary file that becomes `path`, and missing parent folders.
     ///
     /// # Errors
     /// What the file system says.
@@ -70,10 +70,10 @@ impl AtomicFile {
         Self { mode, ..self }
     }
 
-    /// Makes the file visible under its name, replacing what is there. Mode 0644, unless another was set.
+    /// Makes the file visible under its name and replaces an existing one. The mode is 0644 unless another was set.
     ///
     /// # Errors
-    /// What the file system says; then nothing is visible.
+    /// Errors of the file system; the file is not visible then.
     pub fn commit(self) -> io::Result<()> {
         set_mode(self.temporary.as_file(), self.mode)?;
         self.temporary.as_file().sync_all()?;
@@ -81,7 +81,7 @@ impl AtomicFile {
         Ok(())
     }
 
-    /// Like [`commit`](Self::commit), but an existing file stays: `Ok(false)` says that there was one.
+    /// Like [`commit`](Self::commit), but keeps an existing file and returns `Ok(false)`.
     ///
     /// # Errors
     /// What the file system says.
@@ -95,7 +95,7 @@ impl AtomicFile {
         }
     }
 
-    /// Writes `bytes` as `path`, whole or not at all.
+    /// Writes `bytes` to `path` atomically.
     ///
     /// # Errors
     /// What the file system says.
@@ -184,7 +184,7 @@ pub fn sync_parent(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes a folder and what is in it; a missing one is fine.
+/// Removes a folder and its content. A missing one is no error.
 ///
 /// # Errors
 /// What the file system says.

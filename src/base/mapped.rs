@@ -1,4 +1,4 @@
-//! Files mapped into memory: what keeps memory flat where files are large. The one place that maps.
+//! Maps files into memory. No other module does.
 
 use std::{fs::File, io, ops::Range, path::Path};
 
@@ -15,8 +15,8 @@ pub fn map_file(path: &Path) -> io::Result<Mmap> {
     Ok(map)
 }
 
-/// Tells the system that a part of a mapped file is not needed soon, so that it takes no memory until somebody looks at it again. What lies
-/// outside of the map is left out; where the system has no such advice, nothing happens.
+/// Releases the pages of a part of a mapped file; a later access reads them again. Bytes outside the map are ignored. Does nothing where the
+/// system has no such advice.
 pub fn release_mapped(map: &Mmap, range: Range<usize>) {
     let range = range.start.min(map.len())..range.end.min(map.len());
     #[cfg(unix)]

@@ -1,4 +1,4 @@
-//! When two file names are one, and which names no file may have: the rules of the strictest of APFS, HFS+, NTFS and FAT.
+//! Collisions of file names, and names that no file may have: the strictest rules of APFS, HFS+, NTFS and FAT.
 //!
 //! APFS and HFS+ compare names after canonical decomposition and full case folding, and HFS+ skips characters without a shape. NTFS and FAT
 //! ignore case, reserve names of devices, and drop blanks and dots at the end. What passes here is the same set of names everywhere. Pure.
@@ -10,7 +10,7 @@ use icu_normalizer::DecomposingNormalizerBorrowed;
 /// Longest name of a file, in bytes of UTF-8 (ext4, APFS) and in UTF-16 units after decomposition (HFS+, NTFS).
 const LONGEST_NAME: usize = 255;
 
-/// The text by which names are compared: two names with one key are one file somewhere.
+/// The key by which names are compared: names with equal keys are the same file on some file system.
 pub fn name_key(name: &str) -> String {
     if name.is_ascii() {
         return name.to_ascii_lowercase();
@@ -24,12 +24,12 @@ fn decomposed(text: &str) -> Cow<'_, str> {
     NFD.normalize(text)
 }
 
-/// Characters that HFS+ leaves out of comparisons.
+/// Whether HFS+ ignores the character in comparisons.
 fn is_skipped(c: char) -> bool {
     matches!(c, '\u{200c}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{206a}'..='\u{206f}' | '\u{feff}')
 }
 
-/// What is wrong with a text as the name of one file or folder, if something is.
+/// The reason why a text cannot be the name of a file or folder, if there is one.
 pub fn name_problem(name: &str) -> Option<&'static str> {
     if name.is_empty() {
         return Some("a component is empty");
@@ -58,7 +58,7 @@ pub fn name_problem(name: &str) -> Option<&'static str> {
     None
 }
 
-/// Whether Windows takes the name for a device, whatever its extension.
+/// Whether Windows reserves the name for a device, with any extension.
 fn is_device(name: &str) -> bool {
     let stem = name.split('.').next().unwrap_or(name).trim_end_matches(' ').to_ascii_uppercase();
     let is_numbered = |prefix: &str| {
@@ -68,7 +68,7 @@ fn is_device(name: &str) -> bool {
     matches!(stem.as_str(), "CON" | "PRN" | "AUX" | "NUL" | "CONIN$" | "CONOUT$") || is_numbered("COM") || is_numbered("LPT")
 }
 
-/// A name as it can be told from one that looks like it: characters beyond ASCII are escaped.
+/// The name with characters beyond ASCII escaped, so that it differs visibly from names that look alike.
 pub fn escaped_name(name: &str) -> String {
     name.chars().flat_map(|c| if c.is_ascii_graphic() || c == ' ' { vec![c] } else { c.escape_unicode().collect() }).collect()
 }

@@ -1,4 +1,4 @@
-//! "Did you mean": the known words that are closest to one that is not known.
+//! "Did you mean": the known words closest to an unknown one.
 
 /// The `candidates` that differ from `text` by few letters, nearest first, at most `limit`.
 ///
@@ -7,7 +7,7 @@ pub fn nearest<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>, li
     scored(text, candidates).into_iter().take(limit).map(|(_, candidate)| candidate).collect()
 }
 
-/// The one candidate that is nearer than all others, if there is one.
+/// The candidate that is closer than all others, if there is exactly one.
 pub fn meant<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     match scored(text, candidates)[..] {
         [(first, _), (second, _), ..] if first == second => None,

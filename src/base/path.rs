@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::limits::{DEEPEST_PATH, LONGEST_PATH};
 
-/// A path that is not a safe relative path.
+/// A text that is no safe relative path.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not a safe relative path: {why}")]
 pub struct PathError {

@@ -39,7 +39,7 @@ impl ByteRange {
     }
 }
 
-/// The form of HTTP's `Range` header (RFC 9110 section 14.1.2): `bytes=first-last`.
+/// Formats the range as HTTP's `Range` header (RFC 9110 section 14.1.2): `bytes=first-last`.
 impl fmt::Display for ByteRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "bytes={}-{}", self.offset, self.end() - 1)

@@ -6,104 +6,64 @@ use super::pickle::PickleProblem;
 
 /// Why a checkpoint cannot be read.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages name the fields")]
 pub enum CheckpointError {
     /// The file system says no.
     #[error("cannot read {path}")]
     Io {
-        /// The file or folder.
         path: PathBuf,
-        /// What it says.
         #[source]
         source: io::Error,
     },
     /// Nothing there that holds weights.
     #[error("{path} holds no weights: expected .safetensors, .bin, .pth, .pt or .ckpt files")]
-    NoWeights {
-        /// The folder.
-        path: PathBuf,
-    },
+    NoWeights { path: PathBuf },
     /// Several files that could be meant.
     #[error("{path} holds several weight files: {}", .candidates.join(", "))]
-    Ambiguous {
-        /// The folder.
-        path: PathBuf,
-        /// Their names.
-        candidates: Vec<String>,
-    },
+    Ambiguous { path: PathBuf, candidates: Vec<String> },
     /// A Git LFS pointer in place of the file.
     #[error("{path} is a Git LFS pointer, not the file itself")]
-    LfsPointer {
-        /// The file.
-        path: PathBuf,
-    },
+    LfsPointer { path: PathBuf },
     /// A damaged or hostile safetensors header.
     #[error("{path} is not a valid safetensors file")]
     Header {
-        /// The file.
         path: PathBuf,
-        /// What is wrong.
         #[source]
         problem: HeaderProblem,
     },
     /// An index that does not fit its shards.
     #[error("{path} does not fit its shards")]
     Index {
-        /// The index.
         path: PathBuf,
-        /// What is wrong.
         #[source]
         problem: IndexProblem,
     },
     /// A JSON document that cannot be read.
     #[error("{path} is not the JSON that it should be")]
     Json {
-        /// The file.
         path: PathBuf,
-        /// What the parser says.
         #[source]
         source: serde_json::Error,
     },
     /// A JSON document longer than any that is meant.
     #[error("{path} has {length} bytes, at most {limit} are read")]
-    TooLong {
-        /// The file.
-        path: PathBuf,
-        /// Its length.
-        length: u64,
-        /// The limit.
-        limit: u64,
-    },
+    TooLong { path: PathBuf, length: u64, limit: u64 },
     /// A torch checkpoint that cannot be read without running code.
     #[error("{path} is not a torch checkpoint that can be read without running code")]
     Pickle {
-        /// The file.
         path: PathBuf,
-        /// What is wrong.
         #[source]
         problem: PickleProblem,
     },
     /// A name that is no text.
     #[error("the name of {path} is not UTF-8")]
-    Name {
-        /// The file.
-        path: PathBuf,
-    },
+    Name { path: PathBuf },
     /// A tensor that two files hold.
     #[error("tensor `{name}` is in {first} and in {second}")]
-    Repeated {
-        /// The tensor.
-        name: String,
-        /// One file.
-        first: PathBuf,
-        /// The other.
-        second: PathBuf,
-    },
+    Repeated { name: String, first: PathBuf, second: PathBuf },
     /// A tensor that nobody holds.
     #[error("there is no tensor `{name}`")]
-    NoTensor {
-        /// Its name.
-        name: String,
-    },
+    NoTensor { name: String },
 }
 
 impl CheckpointError {
@@ -125,21 +85,14 @@ impl CheckpointError {
 
 /// What is wrong with a safetensors header.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages name the fields")]
 pub enum HeaderProblem {
     /// Too short to hold a header.
     #[error("{length} bytes cannot hold a header")]
-    TooShort {
-        /// Length of the file.
-        length: u64,
-    },
+    TooShort { length: u64 },
     /// A header longer than the file or the limit.
     #[error("the header claims {claimed} bytes, at most {limit} fit")]
-    Length {
-        /// Claimed length.
-        claimed: u64,
-        /// What fits.
-        limit: u64,
-    },
+    Length { claimed: u64, limit: u64 },
     /// Not the JSON that it should be.
     #[error("the header is not the JSON it should be: {0}")]
     Json(#[source] serde_json::Error),
@@ -151,22 +104,13 @@ pub enum HeaderProblem {
     },
     /// A name that is there twice.
     #[error("`{name}` is there twice")]
-    Repeated {
-        /// The name.
-        name: String,
-    },
+    Repeated { name: String },
     /// A dtype that nobody knows.
     #[error("tensor `{tensor}` has the dtype `{dtype}`, which mlreg does not know")]
-    Dtype {
-        /// The tensor.
-        tensor: String,
-        /// Its dtype.
-        dtype: String,
-    },
+    Dtype { tensor: String, dtype: String },
     /// A range that is reversed or outside the file.
     #[error("tensor `{tensor}` claims the bytes {begin}..{end}, the file has {available} bytes of data")]
     Range {
-        /// The tensor.
         tensor: String,
         /// First byte.
         begin: u64,
@@ -178,7 +122,6 @@ pub enum HeaderProblem {
     /// A range whose length is not what dtype and shape need.
     #[error("tensor `{tensor}` has {found} bytes, its dtype and shape need {}", .expected.map_or("more than fit".to_owned(), |n| n.to_string()))]
     Size {
-        /// The tensor.
         tensor: String,
         /// Bytes of dtype and shape; `None` on overflow.
         expected: Option<u64>,
@@ -188,7 +131,6 @@ pub enum HeaderProblem {
     /// Ranges that overlap.
     #[error("tensor `{tensor}` begins at byte {begin}, inside the tensor before it, which ends at {previous_end}")]
     Overlap {
-        /// The tensor.
         tensor: String,
         /// Its first byte.
         begin: u64,
@@ -207,34 +149,18 @@ pub enum HeaderProblem {
 
 /// What is wrong with an index of shards.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages name the fields")]
 pub enum IndexProblem {
     /// A tensor with two places.
     #[error("tensor `{tensor}` is said to be in `{first}` and in `{second}`")]
-    Repeated {
-        /// The tensor.
-        tensor: String,
-        /// One shard.
-        first: String,
-        /// The other.
-        second: String,
-    },
+    Repeated { tensor: String, first: String, second: String },
     /// A shard name that is no plain file name.
     #[error("tensor `{tensor}` is said to be in `{shard}`, which is no plain file name")]
-    Name {
-        /// The tensor.
-        tensor: String,
-        /// The name.
-        shard: String,
-    },
+    Name { tensor: String, shard: String },
     /// A shard that is not there.
     #[error("shard `{0}` is not there")]
     Missing(String),
     /// A tensor that its shard does not hold.
     #[error("tensor `{tensor}` is said to be in `{shard}`, which does not hold it")]
-    Absent {
-        /// The tensor.
-        tensor: String,
-        /// The shard.
-        shard: String,
-    },
+    Absent { tensor: String, shard: String },
 }

@@ -18,6 +18,7 @@ use crate::{
 /// Why a fetch failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
+#[expect(missing_docs, reason = "the messages name the fields")]
 pub enum FetchError {
     /// The store.
     #[error(transparent)]
@@ -31,9 +32,7 @@ pub enum FetchError {
     /// An OS version that is older than every target, and what a release has instead.
     #[error("`{release}` has nothing for {floor}: {}", unfit_listing(offered))]
     TooOld {
-        /// Package and version.
         release: String,
-        /// The floor.
         floor: OsFloor,
         /// Names, each with the targets that there are.
         offered: Vec<(String, Vec<Target>)>,
@@ -44,7 +43,6 @@ pub enum FetchError {
     /// A selection that comes to nothing.
     #[error("cannot choose variants of `{release}`")]
     Selection {
-        /// Package and version.
         release: String,
         /// What it was chosen for, where that is known.
         platform: Option<Platform>,
@@ -54,14 +52,10 @@ pub enum FetchError {
     },
     /// A narrower selection without a match.
     #[error("`{release}` has no variant that is wanted here and that was asked for")]
-    NothingNarrowed {
-        /// Package and version.
-        release: String,
-    },
+    NothingNarrowed { release: String },
     /// A manifest that cannot be used although its bytes are what was published.
     #[error("the release `{release}` cannot be used")]
     Release {
-        /// Package and version.
         release: String,
         /// What is wrong with it.
         #[source]
@@ -80,7 +74,6 @@ pub enum FetchError {
     /// No such package.
     #[error("`{origin}` has no package `{package}`")]
     NoPackage {
-        /// The package.
         package: PackageName,
         /// Where it was looked for.
         origin: String,
@@ -90,9 +83,7 @@ pub enum FetchError {
     /// A release that a lock pins, and that may not be asked for.
     #[error("`{package}@{version}` (sha256:{release}) is not in the store, and no remote may be asked")]
     NoRelease {
-        /// The package.
         package: PackageName,
-        /// The version.
         version: Box<Version>,
         /// The sha256 of its manifest.
         release: Digest,
@@ -100,9 +91,7 @@ pub enum FetchError {
     /// None of its versions will do.
     #[error("no version of `{package}` in `{origin}` matches `{requirement}`: there is {}", join(versions))]
     NoVersion {
-        /// The package.
         package: PackageName,
-        /// What was asked for.
         requirement: Requirement,
         /// Where it was looked for.
         origin: String,
@@ -112,25 +101,18 @@ pub enum FetchError {
     /// None of a collection's bundles will do.
     #[error("`{glob}` matches no bundle of `{package}`: there is {}", ids.join(", "))]
     NoBundle {
-        /// What was asked for.
         glob: String,
-        /// The package.
         package: PackageName,
         /// The bundles that there are.
         ids: Vec<String>,
     },
     /// A release whose variants name a blob that its list does not have.
     #[error("the release has no blob {blob}, which one of its variants names")]
-    UnlistedBlob {
-        /// The blob.
-        blob: Digest,
-    },
+    UnlistedBlob { blob: Digest },
     /// Segments that do not fit their blob.
     #[error("the release describes blob {blob} wrongly")]
     Segments {
-        /// The blob.
         blob: Digest,
-        /// What is wrong.
         #[source]
         source: SegmentError,
     },
@@ -140,39 +122,23 @@ pub enum FetchError {
         tensor_or_bytes(tensor.as_deref())
     )]
     DamagedSegment {
-        /// The blob.
         blob: Digest,
         /// First byte of the segment.
         offset: u64,
-        /// Length of the segment.
         length: u64,
         /// The tensor whose bytes these are, where it is known.
         tensor: Option<String>,
-        /// What the release says.
         expected: Blake3,
-        /// What came.
         received: Blake3,
-        /// Where it came from.
         remote: String,
     },
     /// A blob that came wrong again and again.
     #[error("digest mismatch: expected sha256:{expected}, received sha256:{received} ({size} bytes from `{remote}`)")]
-    DamagedBlob {
-        /// What the release says.
-        expected: Digest,
-        /// What came.
-        received: Digest,
-        /// Its length.
-        size: u64,
-        /// Where it came from.
-        remote: String,
-    },
+    DamagedBlob { expected: Digest, received: Digest, size: u64, remote: String },
     /// The file at the remote changes all the time.
     #[error("blob {blob} changed at `{remote}` while it was read, {times} times")]
     KeepsChanging {
-        /// The blob.
         blob: Digest,
-        /// The remote.
         remote: String,
         /// How often it was tried.
         times: usize,
@@ -180,9 +146,7 @@ pub enum FetchError {
     /// Blobs that are neither here nor may be asked for.
     #[error("{} of `{package}@{version}` ({bytes} bytes) {} not in the store, and no remote may be asked", counted(*count, "file"), if *count == 1 { "is" } else { "are" })]
     NotHere {
-        /// The package.
         package: PackageName,
-        /// The version.
         version: Box<Version>,
         /// How many blobs.
         count: usize,
@@ -191,16 +155,10 @@ pub enum FetchError {
     },
     /// A placed name that is no name for a file.
     #[error("`{variant}` cannot be placed as `{name}`: it is not the name of a single file or folder")]
-    PlacedName {
-        /// The variant's id.
-        variant: String,
-        /// The name.
-        name: String,
-    },
+    PlacedName { variant: String, name: String },
     /// Two things that would get the same place on some file system.
     #[error("`{}` and `{}` cannot both be placed in `{place}`: {}", clash.first, clash.second, clash.why)]
     Collision {
-        /// Where.
         place: String,
         /// The two, and how they clash.
         clash: PathClash,
@@ -211,11 +169,9 @@ pub enum FetchError {
     /// Blobs that the disk of the store has no room for.
     #[error("`{release}` needs {}, `{}` has {} free: the blob {blob} alone has {}", told_bytes(*needs), home.display(), told_bytes(*free), told_bytes(*size))]
     NoRoom {
-        /// Package and version.
         release: String,
         /// Bytes that are missing.
         needs: u64,
-        /// The store.
         home: PathBuf,
         /// Bytes that its disk has free.
         free: u64,
@@ -229,42 +185,32 @@ pub enum FetchError {
     TooMuch {
         /// Bytes that are asked for.
         needs: u64,
-        /// The largest blob.
         blob: Digest,
         /// Its length by the release.
         size: u64,
     },
     /// Something in the destination that was not placed by mlreg.
     #[error("`{}` is in the way: it was not placed by mlreg and is not what would be placed there", path.display())]
-    InTheWay {
-        /// The file or folder.
-        path: PathBuf,
-    },
+    InTheWay { path: PathBuf },
     /// A folder that was placed for another floor.
     #[error("`{}` was placed for {}, and is now asked for {}: a destination has one deployment target", folder.display(), floor_name(*placed), floor_name(*asked))]
     SecondFloor {
-        /// The folder.
         folder: PathBuf,
         /// What it was placed for.
         placed: Option<Target>,
-        /// What is asked for.
         asked: Option<Target>,
     },
     /// The file system refused.
     #[error("cannot {action} `{}`", path.display())]
     Io {
-        /// What was tried.
         action: &'static str,
-        /// On which file.
         path: PathBuf,
-        /// What the system says.
         #[source]
         source: io::Error,
     },
     /// Work on the disk that was given up because the program ends.
     #[error("the work on the disk was cut short")]
     Interrupted {
-        /// What the runtime says.
         #[source]
         source: tokio::task::JoinError,
     },

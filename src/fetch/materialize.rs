@@ -30,7 +30,7 @@ use super::{
 };
 use crate::{
     base::{
-        AtomicFile, Blake3, BlobHasher, Digest, FolderError, PackageName, PathClash, limits::INDEX_BYTES, name_key, note_temporary,
+        AtomicFile, Blake3, Digest, FolderError, PackageName, PathClash, hash_file, limits::INDEX_BYTES, name_key, note_temporary,
         read_plain, remove_dir_all_writable,
     },
     store::Store,
@@ -261,7 +261,7 @@ impl<'a> Destination<'a> {
 
     fn has_bytes(&self, path: &str, file: &PlacedFile) -> Result<bool, FetchError> {
         let path = self.folder.join(path);
-        Ok(hash_file(&path).map_err(FetchError::io("read", &path))? == file.sha256)
+        Ok(hash_file(&path, &|_| ()).map_err(FetchError::io("read", &path))?.sha256 == file.sha256)
     }
 
     /// Whether the file is as it was when it was placed with these bytes.
@@ -405,20 +405,6 @@ fn file_in(proof: &Proof, path: &str) -> Option<PlacedFile> {
             bundle.files.get(&path).or_else(|| proof.files.get(bundle.lifted.get(&path)?)).copied()
         }
         None => proof.files.get(path).copied(),
-    }
-}
-
-/// The sha256 of a file.
-pub(super) fn hash_file(path: &Path) -> io::Result<Digest> {
-    const STEP: usize = 1 << 20;
-    let mut file = File::open(path)?;
-    let mut hasher = BlobHasher::default();
-    let mut buffer = vec![0; file.metadata()?.len().clamp(1, STEP as u64) as usize];
-    loop {
-        match io::Read::read(&mut file, &mut buffer)? {
-            0 => return Ok(hasher.finish().sha256),
-            count => hasher.update(&buffer[..count]),
-        }
     }
 }
 

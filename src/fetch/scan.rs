@@ -5,12 +5,11 @@ use std::{
     fs::{self, Metadata},
     io,
     path::{Path, PathBuf},
-    time::UNIX_EPOCH,
 };
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::Blake3;
+use crate::base::{Blake3, FileStat};
 
 /// What tells a file that was touched from one that was not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,24 +32,9 @@ pub(super) struct Scan {
 
 impl Stat {
     pub(super) fn of(metadata: &Metadata) -> Self {
-        let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-        Self {
-            size: metadata.len(),
-            modified: modified.and_then(|since| i64::try_from(since.as_nanos()).ok()).unwrap_or(0),
-            inode: inode(metadata),
-            executable: is_executable(metadata),
-        }
+        let FileStat { size, modified, inode } = FileStat::of(metadata);
+        Self { size, modified, inode, executable: is_executable(metadata) }
     }
-}
-
-#[cfg(unix)]
-fn inode(metadata: &Metadata) -> u64 {
-    std::os::unix::fs::MetadataExt::ino(metadata)
-}
-
-#[cfg(not(unix))]
-fn inode(_: &Metadata) -> u64 {
-    0
 }
 
 #[cfg(unix)]

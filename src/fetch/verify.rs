@@ -12,12 +12,11 @@ use serde::Serialize;
 use super::{
     FetchError,
     layout::{PROOF_NAME, PlacedFile, Proof},
-    materialize::hash_file,
     scan::{HAS_EXECUTABLES, Scan, Stat},
     state::Journal,
 };
 use crate::{
-    base::{Digest, FolderError, limits::INDEX_BYTES, read_plain},
+    base::{Digest, FolderError, hash_file, limits::INDEX_BYTES, read_plain},
     store::Store,
 };
 
@@ -137,7 +136,7 @@ fn compare_file(folder: &Path, path: &str, file: &PlacedFile, stat: &Stat) -> Pl
         report.add(path, PlacedProblem::WrongSize, bytes(file.size), bytes(stat.size));
         return report;
     }
-    match hash_file(&folder.join(path)) {
+    match hash_file(&folder.join(path), &|_| ()).map(|hashed| hashed.sha256) {
         Ok(found) if found == file.sha256 => {}
         Ok(found) => report.add(path, PlacedProblem::WrongContent, named(&file.sha256), named(&found)),
         Err(error) => report.add(path, PlacedProblem::Unreadable, named(&file.sha256), error),

@@ -26,19 +26,15 @@ impl ManifestError {
 
 /// What is wrong at a place of a package manifest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages name the fields")]
 pub enum Problem {
     /// Not TOML.
     #[error("not valid TOML: {message}")]
-    Syntax {
-        /// What the parser says.
-        message: String,
-    },
+    Syntax { message: String },
     /// A key that nobody reads.
     #[error("unknown key `{key}` in {table}")]
     UnknownKey {
-        /// The table.
         table: String,
-        /// The key.
         key: String,
         /// A key that it may be meant to be.
         nearest: Option<String>,
@@ -47,38 +43,23 @@ pub enum Problem {
     },
     /// A key that has to be there.
     #[error("{table} has no `{key}`")]
-    MissingKey {
-        /// The table.
-        table: String,
-        /// The key.
-        key: &'static str,
-    },
+    MissingKey { table: String, key: &'static str },
     /// A value of the wrong type, or one that is not allowed.
     #[error("`{key}` is {found}, expected {expected}")]
     Value {
-        /// The key.
         key: String,
         /// What is there, as it would stand in the file.
         found: String,
-        /// What is allowed.
         expected: String,
         /// A value that it may be meant to be.
         nearest: Option<String>,
     },
     /// An empty list.
     #[error("`{key}` is an empty list: expected at least one value")]
-    Empty {
-        /// The key.
-        key: String,
-    },
+    Empty { key: String },
     /// The same value twice.
     #[error("`{key}` has {value} twice")]
-    Duplicate {
-        /// The key.
-        key: String,
-        /// The value.
-        value: String,
-    },
+    Duplicate { key: String, value: String },
     /// A table where a list of tables stands, or the other way round.
     #[error("`{found}` is {}, expected `{expected}`", if found.starts_with("[[") { "a list of tables" } else { "a single table" })]
     Brackets {
@@ -92,14 +73,10 @@ pub enum Problem {
     NoComponents,
     /// Two components of one name.
     #[error("two components are called `{name}`")]
-    DuplicateComponent {
-        /// The name.
-        name: String,
-    },
+    DuplicateComponent { name: String },
     /// Not exactly one source.
     #[error("component `{component}` has {}: expected exactly one of `checkpoint`, `import` and `files`", found_sources(found))]
     Sources {
-        /// The component.
         component: String,
         /// The sources that it has.
         found: Vec<&'static str>,
@@ -107,9 +84,7 @@ pub enum Problem {
     /// A key that has no meaning for this kind of component.
     #[error("`{key}` has no meaning for component `{component}`, which is made from `{source_key}`")]
     Unfit {
-        /// The component.
         component: String,
-        /// The key.
         key: String,
         /// `checkpoint`, `import` or `files`.
         source_key: &'static str,
@@ -117,45 +92,25 @@ pub enum Problem {
     /// A key that has no meaning for the architecture of the component.
     #[error("component `{component}`: `{key}` has no meaning for part `{part}` of `{architecture}`")]
     Unhonoured {
-        /// The component.
         component: String,
-        /// The key.
         key: &'static str,
-        /// The architecture.
         architecture: &'static str,
-        /// Its part.
         part: String,
         /// The keys of that kind that do have a meaning.
         known: Vec<&'static str>,
     },
     /// A key that means nothing without another.
     #[error("component `{component}`: `{key}` needs `{needs}` beside it")]
-    Needs {
-        /// The component.
-        component: String,
-        /// What is there.
-        key: String,
-        /// What is not.
-        needs: &'static str,
-    },
+    Needs { component: String, key: String, needs: &'static str },
     /// Keys of two families of models.
     #[error("component `{component}` has `{first}`, an axis of image models, and `{second}`, an axis of text models")]
-    TwoShapes {
-        /// The component.
-        component: String,
-        /// The one key.
-        first: &'static str,
-        /// The other.
-        second: &'static str,
-    },
+    TwoShapes { component: String, first: &'static str, second: &'static str },
     /// A combination that Core ML cannot express.
     #[error("component `{component}`: {} cannot be built: {reason}", assignments(conflict).join(" with "))]
     Impossible {
-        /// The component.
         component: String,
         /// The values that exclude each other.
         conflict: Vec<(Axis, String)>,
-        /// Why.
         reason: String,
         /// The first target that can do it.
         first_target: Option<Target>,
@@ -163,21 +118,16 @@ pub enum Problem {
     /// An exclusion that has no effect.
     #[error("component `{component}`: `exclude` has {entry}, which matches no combination")]
     ExcludesNothing {
-        /// The component.
         component: String,
         /// The entry as it would stand in the file.
         entry: String,
     },
     /// Exclusions that leave nothing.
     #[error("component `{component}`: `exclude` leaves no combination")]
-    NothingLeft {
-        /// The component.
-        component: String,
-    },
+    NothingLeft { component: String },
     /// More variants than anybody wants.
     #[error("component `{component}` has {found} combinations: expected at most {limit}")]
     TooMany {
-        /// The component.
         component: String,
         /// How many there are.
         found: u128,
@@ -186,26 +136,13 @@ pub enum Problem {
     },
     /// Two variants with one id.
     #[error("{first} and {second} both get the id `{id}`")]
-    SameId {
-        /// The id.
-        id: String,
-        /// The one, in words.
-        first: String,
-        /// The other.
-        second: String,
-    },
+    SameId { id: String, first: String, second: String },
     /// An id that is no file name.
     #[error("component `{component}`: the variant id `{id}` cannot be a file name")]
-    Id {
-        /// The component.
-        component: String,
-        /// The id.
-        id: String,
-    },
+    Id { component: String, id: String },
     /// A glob that cannot be read.
     #[error("`{key}`: {glob}")]
     Glob {
-        /// The key.
         key: String,
         /// What is wrong with it.
         glob: GlobError,
@@ -215,9 +152,7 @@ pub enum Problem {
     MatchesNothing {
         /// `delivery` or `tags`.
         table: &'static str,
-        /// The key.
         key: String,
-        /// The glob.
         glob: String,
         /// Ids that look like it.
         nearest: Vec<String>,
@@ -225,41 +160,24 @@ pub enum Problem {
     /// An import pattern that is malformed.
     #[error("`import` is `{pattern}`: {why}")]
     Pattern {
-        /// The pattern.
         pattern: String,
         /// What is wrong with it.
         why: String,
     },
     /// An import that finds nothing.
     #[error("component `{component}`: nothing matches `{pattern}`")]
-    ImportsNothing {
-        /// The component.
-        component: String,
-        /// The pattern.
-        pattern: String,
-    },
+    ImportsNothing { component: String, pattern: String },
     /// An imported bundle that cannot become what the manifest asks for.
     #[error("component `{component}`: `{path}` cannot become a `{format}`: only a .mlpackage can become anything else, a .mlmodelc")]
     ImportFormat {
-        /// The component.
         component: String,
-        /// The bundle.
         path: String,
         /// What it is to become.
         format: &'static str,
     },
     /// An imported bundle that needs a later OS than the manifest says.
     #[error("component `{component}`: `{path}` needs {needs}, but the manifest says {stated}")]
-    ImportTarget {
-        /// The component.
-        component: String,
-        /// The bundle.
-        path: String,
-        /// What the manifest says.
-        stated: Target,
-        /// What the bundle says.
-        needs: Target,
-    },
+    ImportTarget { component: String, path: String, stated: Target, needs: Target },
 }
 
 impl Problem {

@@ -9,6 +9,7 @@ use crate::{
 
 /// Why a recipe cannot be evaluated.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages name the fields")]
 pub enum ConvertError {
     /// A tensor cannot be read.
     #[error(transparent)]
@@ -21,17 +22,14 @@ pub enum ConvertError {
     Overflow {
         /// Where the number comes from.
         tensor: Origin,
-        /// The number.
         value: f64,
         /// Its index in the tensor, row-major.
         index: u64,
-        /// The element type.
         dtype: DataType,
     },
     /// A stored number that is NaN or infinite.
     #[error("tensor `{tensor}` holds {value} at index {index}, expected finite numbers")]
     NotFinite {
-        /// The tensor.
         tensor: String,
         /// NaN or an infinity.
         value: f64,
@@ -41,7 +39,6 @@ pub enum ConvertError {
     /// A stored tensor whose element type or shape differs from the recipe's.
     #[error("tensor `{tensor}` is {found}, the recipe expects {expected}")]
     Type {
-        /// The tensor.
         tensor: String,
         /// Its type in the recipe.
         expected: TensorType,
@@ -51,7 +48,6 @@ pub enum ConvertError {
     /// A step that is not defined for the element type.
     #[error("{dtype} cannot be {step}")]
     Unsupported {
-        /// The element type.
         dtype: DataType,
         /// The step, as a participle: `cast`, `sliced`.
         step: &'static str,

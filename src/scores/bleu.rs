@@ -1,7 +1,7 @@
 //! BLEU (Papineni et al., 2002): precisions of 1- to 4-grams against references, and a penalty for brevity.
 //!
-//! A corpus's score is made of counts that are summed over its lines, so that it is no mean of the lines' scores. Smoothing as Chen and
-//! Cherry (2014) compare it; names and defaults are sacrebleu's.
+//! A corpus score is computed from counts that are summed over all lines; it is not the mean of the line scores. The smoothing methods are
+//! those that Chen and Cherry (2014) compare; names and defaults are sacrebleu's.
 
 use std::{fmt, ops::Add, str::FromStr};
 
@@ -12,19 +12,19 @@ use super::{ScoreError, Tokenizer, case_field, check, counts::Counts, signature,
 
 /// The longest n-grams that are counted.
 pub const MAX_ORDER: usize = 4;
-/// What stands for the logarithm of a precision of 0: low enough that the score is 0.
+/// Replaces the logarithm of a precision of 0: low enough that the score becomes 0.
 const LOG_OF_ZERO: f64 = -9_999_999_999.0;
 
-/// What a precision is where n-grams of an order never match.
+/// Smoothing: the precision of an n-gram order without a match.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub enum Smoothing {
-    /// 0, and so is the score.
+    /// No smoothing: precision and score are 0.
     None,
-    /// This many matches, [0.1](Self::FLOOR) by default.
+    /// Counts this many matches instead of 0, [0.1](Self::FLOOR) by default.
     Floor(f64),
-    /// This is added to matches and totals of all orders but the first, [1](Self::ADD_K) by default.
+    /// Adds this to the matches and totals of all orders but the first, [1](Self::ADD_K) by default.
     AddK(f64),
-    /// Half a match for the first such order, a quarter for the second, and so on.
+    /// Counts half a match for the first such order, a quarter for the second, and so on.
     #[default]
     Exponential,
 }
@@ -36,7 +36,7 @@ impl Smoothing {
     pub const ADD_K: f64 = 1.0;
     const ALL: [Self; 4] = [Self::Exponential, Self::Floor(Self::FLOOR), Self::AddK(Self::ADD_K), Self::None];
 
-    /// The name that sacrebleu gives the method.
+    /// The name of the method in sacrebleu.
     pub fn name(self) -> &'static str {
         match self {
             Self::None => "none",
@@ -61,7 +61,7 @@ impl Smoothing {
     }
 }
 
-/// As signatures name it: `exp`, `floor[0.10]`.
+/// Formats the method as in signatures: `exp`, `floor[0.10]`.
 impl fmt::Display for Smoothing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())?;
@@ -69,7 +69,7 @@ impl fmt::Display for Smoothing {
     }
 }
 
-/// By name, with the default value.
+/// Parses the name of a method; its parameter gets the default value.
 impl FromStr for Smoothing {
     type Err = ScoreError;
 
@@ -79,16 +79,16 @@ impl FromStr for Smoothing {
     }
 }
 
-/// How BLEU is measured. The defaults are those of published scores.
+/// Options of BLEU. The defaults are those of published scores.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct BleuOptions {
-    /// How lines are cut into tokens.
+    /// Splits lines into tokens.
     pub tokenizer: Tokenizer,
-    /// Whether letters are made small first.
+    /// Whether texts are lowercased first.
     pub lowercase: bool,
-    /// What a precision is where nothing matches.
+    /// The smoothing method.
     pub smoothing: Smoothing,
-    /// Whether orders that are longer than the text are left out, instead of making the score 0. For single sentences.
+    /// Whether n-gram orders longer than the text are skipped instead of making the score 0. For scores of single sentences.
     pub effective_order: bool,
 }
 
@@ -97,21 +97,21 @@ pub struct BleuOptions {
 pub struct Bleu {
     /// The score, 0 to 100.
     pub score: f64,
-    /// Precision of 1- to 4-grams in percent, smoothed. Not smoothed where nothing matches at all.
+    /// Precision of 1- to 4-grams in percent, smoothed unless no n-gram of any order matches.
     pub precisions: [f64; MAX_ORDER],
-    /// The factor for hypotheses that are shorter than their references, 0 to 1.
+    /// Brevity penalty, 0 to 1: the factor for hypotheses that are shorter than their references.
     pub brevity_penalty: f64,
-    /// Length of the hypotheses by that of the references, 0 where those are empty.
+    /// Length of the hypotheses divided by that of the references; 0 where the references are empty.
     pub ratio: f64,
-    /// Tokens of the hypotheses.
+    /// Number of tokens in the hypotheses.
     pub hypothesis_length: u64,
-    /// Tokens of the references, of each line the one whose length is nearest.
+    /// Number of tokens in the references; each line counts the reference whose length is closest to the hypothesis.
     pub reference_length: u64,
-    /// N-grams that references have too, before smoothing.
+    /// Number of matching n-grams per order, before smoothing.
     pub matches: [u64; MAX_ORDER],
-    /// N-grams of the hypotheses, before smoothing.
+    /// Number of n-grams in the hypotheses per order, before smoothing.
     pub totals: [u64; MAX_ORDER],
-    /// How it was measured, in sacrebleu's words.
+    /// sacrebleu's signature: the options that the score was computed with.
     pub signature: String,
 }
 
@@ -124,7 +124,7 @@ impl fmt::Display for Bleu {
     }
 }
 
-/// BLEU of a corpus: `references[n]` are all references of `hypotheses[n]`.
+/// BLEU of a corpus: `references[n]` holds all references of `hypotheses[n]`.
 ///
 /// # Errors
 /// No lines, a line without references, sides of different lengths, a smoothing value that is negative or not finite.
@@ -136,7 +136,7 @@ pub fn bleu(hypotheses: &[String], references: &[Vec<String>], options: &BleuOpt
     Ok(tally.score(options, bleu_signature(references, options)))
 }
 
-/// BLEU of each line. Without [`BleuOptions::effective_order`] lines of less than four tokens get 0.
+/// BLEU of each line. Without [`BleuOptions::effective_order`], lines of fewer than four tokens score 0.
 ///
 /// # Errors
 /// As [`bleu`].
@@ -158,7 +158,7 @@ fn bleu_signature(references: &[Vec<String>], options: &BleuOptions) -> String {
     signature(references, &fields)
 }
 
-/// What scores are made of; tallies of lines add up to that of a corpus.
+/// The counts that a score is computed from. The sum over all lines is the tally of the corpus.
 #[derive(Debug, Clone, Copy, Default)]
 struct Tally {
     hypothesis_length: u64,
@@ -226,7 +226,7 @@ impl Tally {
         }
     }
 
-    /// Precisions in percent, and the longest order that the hypotheses have n-grams of (after smoothing).
+    /// Precisions in percent after smoothing, and the longest order of which the hypotheses have n-grams.
     fn precisions(&self, smoothing: Smoothing) -> ([f64; MAX_ORDER], usize) {
         let mut precisions = [0.0; MAX_ORDER];
         if self.nothing_matches() {

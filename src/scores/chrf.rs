@@ -1,6 +1,6 @@
 //! chrF (Popović, 2015) and chrF++ (2017): F-score of character n-grams, and with `++` of words and pairs of words.
 //!
-//! Of several references the one that gives a line the best score counts. Options, defaults and names are sacrebleu's.
+//! With several references, each line is scored against the one that gives the best score. Options, defaults and names are sacrebleu's.
 
 use std::fmt;
 
@@ -9,23 +9,23 @@ use serde::Serialize;
 
 use super::{ScoreError, case_field, check, counts::Counts, is_space, signature, words, yes_no};
 
-/// What precision and recall are where one side has no n-grams, with [`ChrfOptions::eps_smoothing`].
+/// Precision and recall of an order without n-grams on one side, with [`ChrfOptions::eps_smoothing`].
 const EPSILON: f64 = 1e-16;
 
-/// How chrF is measured.
+/// Options of chrF.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChrfOptions {
-    /// The longest character n-grams, 6 by default.
+    /// Length of the longest character n-grams, 6 by default.
     pub char_order: u8,
-    /// The longest word n-grams: 0 by default, 2 is chrF++.
+    /// Length of the longest word n-grams: 0 by default, 2 for chrF++.
     pub word_order: u8,
-    /// How many times as much recall counts as precision, 2 by default.
+    /// Beta: recall weighs this many times as much as precision, 2 by default.
     pub beta: u8,
-    /// Whether letters are made small first.
+    /// Whether texts are lowercased first.
     pub lowercase: bool,
-    /// Whether white space belongs to character n-grams.
+    /// Whether character n-grams include white space.
     pub whitespace: bool,
-    /// Whether orders that a side has no n-grams of count too, with next to nothing, as in chrF++.py, Moses and NLTK.
+    /// Whether orders without n-grams on one side count too, with a tiny epsilon, as in chrF++.py, Moses and NLTK.
     pub eps_smoothing: bool,
 }
 
@@ -36,7 +36,7 @@ impl Default for ChrfOptions {
 }
 
 impl ChrfOptions {
-    /// The options of chrF++: words and pairs of words too.
+    /// The options of chrF++, which adds words and pairs of words.
     pub fn plus_plus() -> Self {
         Self { word_order: 2, ..Self::default() }
     }
@@ -49,11 +49,11 @@ impl ChrfOptions {
 /// A chrF score. Its text is the line that sacrebleu prints, without the signature.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Chrf {
-    /// `chrF2`, `chrF2++`: with beta, and a `+` for each order of words.
+    /// Name with beta and one `+` per word order: `chrF2`, `chrF2++`.
     pub name: String,
     /// The score, 0 to 100.
     pub score: f64,
-    /// How it was measured, in sacrebleu's words.
+    /// sacrebleu's signature: the options that the score was computed with.
     pub signature: String,
 }
 
@@ -63,7 +63,7 @@ impl fmt::Display for Chrf {
     }
 }
 
-/// chrF of a corpus: `references[n]` are all references of `hypotheses[n]`.
+/// chrF of a corpus: `references[n]` holds all references of `hypotheses[n]`.
 ///
 /// # Errors
 /// No lines, a line without references, sides of different lengths, orders that are both 0.
@@ -114,7 +114,7 @@ struct Tally {
     matches: u64,
 }
 
-/// Tallies of both, order by order; one of them may be empty.
+/// Adds two tallies order by order; either may be empty.
 fn sum(mut left: Vec<Tally>, right: Vec<Tally>) -> Vec<Tally> {
     if left.is_empty() {
         return right;
@@ -127,7 +127,7 @@ fn sum(mut left: Vec<Tally>, right: Vec<Tally>) -> Vec<Tally> {
     left
 }
 
-/// The tallies against the first reference whose score is best.
+/// The tally against the first reference with the best score.
 fn best(hypothesis: &str, references: &[String], options: &ChrfOptions) -> Vec<Tally> {
     let hypothesis = Segment::new(hypothesis, options);
     let own = hypothesis.ngrams(options);
@@ -140,7 +140,7 @@ fn best(hypothesis: &str, references: &[String], options: &ChrfOptions) -> Vec<T
     best.map(|(_, tallies)| tallies).unwrap_or_default()
 }
 
-/// N-grams of the hypothesis are not counted where the reference has none of that order.
+/// Does not count n-grams of the hypothesis of an order that the reference has none of.
 fn compare<K: std::hash::Hash + Eq>(hypothesis: &Counts<K>, reference: &Counts<K>) -> Tally {
     let total = reference.total();
     let own = if total == 0 { 0 } else { hypothesis.total() };
@@ -165,12 +165,12 @@ fn f_score(tallies: &[Tally], options: &ChrfOptions) -> f64 {
     if precision + recall > 0.0 { 100.0 * f(precision, recall) } else { 0.0 }
 }
 
-/// A text prepared for its n-grams.
+/// A text from which n-grams are taken.
 struct Segment {
-    /// What character n-grams are taken from, and where each character starts, with the end.
+    /// The text of the character n-grams, and the byte offset of each character and of the end.
     text: String,
     starts: Vec<usize>,
-    /// Words, punctuation apart.
+    /// Words, with punctuation split off.
     words: Vec<String>,
 }
 

@@ -1,8 +1,8 @@
-//! How often things occur, and how much of that two texts share.
+//! Counts n-grams, and what two texts have in common.
 
 use std::{collections::HashMap, hash::Hash};
 
-/// How often each n-gram occurs.
+/// Number of occurrences of each n-gram.
 #[derive(Debug)]
 pub(super) struct Counts<K>(HashMap<K, u64>);
 
@@ -23,17 +23,17 @@ impl<K: Hash + Eq> FromIterator<K> for Counts<K> {
 }
 
 impl<K: Hash + Eq> Counts<K> {
-    /// How many there are, repeated ones included.
+    /// Number of n-grams, repeated ones included.
     pub(super) fn total(&self) -> u64 {
         self.0.values().sum()
     }
 
-    /// How many there are on both sides, each as often as on the side that has fewer.
+    /// Number of n-grams in both texts; each counts as often as in the text that has fewer of it.
     pub(super) fn shared(&self, other: &Self) -> u64 {
         self.0.iter().filter_map(|(item, count)| Some(*other.0.get(item)?.min(count))).sum()
     }
 
-    /// Raises every count to what another text has.
+    /// Raises each count to that of another text, where that is larger.
     pub(super) fn raise_to(&mut self, other: Self) {
         for (item, count) in other.0 {
             let own = self.0.entry(item).or_default();

@@ -1,60 +1,47 @@
-//! Why texts cannot be scored.
+//! Errors of scoring.
 
 /// Why texts cannot be scored.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages name the fields")]
 pub enum ScoreError {
     /// Nothing to score.
     #[error("there are no lines to score")]
     Empty,
-    /// Two sides with different numbers of lines.
+    /// Hypotheses and references or sources have different numbers of lines.
     #[error("expected {expected} lines of {what}, one for each output, found {found}")]
     Lines {
-        /// The side that does not fit.
+        /// The texts with the other number of lines.
         what: &'static str,
-        /// Lines of the outputs.
         expected: usize,
-        /// Lines of that side.
         found: usize,
     },
-    /// Files of references with different numbers of lines.
+    /// Reference files have different numbers of lines.
     #[error("reference file {file} has {found} lines, the first has {expected}")]
     ReferenceFile {
-        /// Which file, from 1.
+        /// Number of the file, from 1.
         file: usize,
-        /// Lines of the first.
         expected: usize,
-        /// Its lines.
         found: usize,
     },
     /// A line without a reference.
     #[error("line {line} has no reference")]
     NoReference {
-        /// Which line, from 1.
+        /// Number of the line, from 1.
         line: usize,
     },
-    /// A smoothing value that no score can be made of.
+    /// A smoothing value that is negative or not finite.
     #[error("smoothing by {found}: expected a finite number that is not negative")]
-    SmoothingValue {
-        /// The value.
-        found: f64,
-    },
-    /// chrF of no n-grams at all.
+    SmoothingValue { found: f64 },
+    /// Both n-gram orders of chrF are 0.
     #[error("chrF of character order 0 and word order 0 measures nothing")]
     NoOrder,
-    /// A name that is none of the known ones.
+    /// An unknown name of a method or tokenizer.
     #[error("unknown {what} `{found}`: expected one of {expected}")]
-    Name {
-        /// What is named.
-        what: &'static str,
-        /// The name.
-        found: String,
-        /// The known names.
-        expected: String,
-    },
+    Name { what: &'static str, found: String, expected: String },
 }
 
 impl ScoreError {
-    /// What to do next, where that is known.
+    /// The next step for the user, if there is one.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Lines { .. } | Self::ReferenceFile { .. } => {

@@ -1,10 +1,10 @@
-//! How good texts are: [`bleu()`] and [`chrf()`] against references, [`quality()`] where there may be none.
+//! Scores texts: [`bleu()`] and [`chrf()`] compare them with references, [`quality()`] needs none.
 //!
 //! BLEU and chrF follow sacrebleu [2.6.0](SACREBLEU): the same tokenizers, options, defaults, signatures and, to 1e-9, numbers. Tokenizers that
-//! need a model or a dictionary (`spm`, `flores200`, `ja-mecab`, `ko-mecab`), significance tests and TER are left out. Character classes are
-//! those of Unicode 16, lower case is that of Rust's standard library; Python's depend on what is installed there, and differ in characters that
-//! one of both does not know yet.
-//! `references[n]` are all references of `hypotheses[n]`, one or more; [`by_line`] makes them of a file for each.
+//! need a model or a dictionary (`spm`, `flores200`, `ja-mecab`, `ko-mecab`), significance tests and TER are not implemented. Character classes are
+//! those of Unicode 16, lower case is that of Rust's standard library. Python uses the Unicode version of its installation, so results may differ
+//! for characters that only one of the versions has.
+//! `references[n]` holds all references of `hypotheses[n]`, one or more; [`by_line`] builds this from one file per reference.
 
 mod bleu;
 mod chrf;
@@ -26,15 +26,15 @@ pub use tokenizers::Tokenizer;
 /// The version of sacrebleu whose numbers are reproduced, as signatures name it.
 pub const SACREBLEU: &str = "2.6.0";
 
-/// The lines of a file as sacrebleu's command line reads them: ended by `\n` alone, without white space at their ends.
+/// Splits a file into lines as sacrebleu's command line does: only `\n` ends a line, and trailing white space is removed.
 pub fn lines(text: &str) -> Vec<String> {
     text.split_terminator('\n').map(|line| line.trim_end_matches(is_space).to_owned()).collect()
 }
 
-/// Turns files of references (one list of lines each) into the references of every line.
+/// Transposes reference files (one list of lines per file) into the references of each line.
 ///
 /// # Errors
-/// Files of different lengths.
+/// `ReferenceFile` where the files have different numbers of lines.
 pub fn by_line(files: Vec<Vec<String>>) -> Result<Vec<Vec<String>>, ScoreError> {
     let expected = files.first().map_or(0, Vec::len);
     if let Some((index, file)) = files.iter().enumerate().find(|(_, file)| file.len() != expected) {
@@ -47,12 +47,12 @@ pub fn by_line(files: Vec<Vec<String>>) -> Result<Vec<Vec<String>>, ScoreError> 
     Ok(references)
 }
 
-/// What Python takes for white space: Unicode's, and four separators of ASCII.
+/// Whether Python treats the character as white space: Unicode's white space and four ASCII separators.
 fn is_space(c: char) -> bool {
     c.is_whitespace() || matches!(c, '\u{1c}'..='\u{1f}')
 }
 
-/// The words of a text as Python's `split` finds them.
+/// Splits a text into words as Python's `str.split` does.
 fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(is_space).filter(|word| !word.is_empty())
 }
@@ -68,7 +68,7 @@ fn check(hypotheses: &[String], references: &[Vec<String>]) -> Result<(), ScoreE
     references.iter().position(Vec::is_empty).map_or(Ok(()), |index| Err(ScoreError::NoReference { line: index + 1 }))
 }
 
-/// How many references there are for each line, then `fields`, then the version.
+/// A sacrebleu signature: the number of references per line, then `fields`, then the version.
 fn signature(references: &[Vec<String>], fields: &[(&str, String)]) -> String {
     let count = references.first().map_or(0, Vec::len);
     let same = references.iter().all(|references| references.len() == count);
@@ -79,12 +79,12 @@ fn signature(references: &[Vec<String>], fields: &[(&str, String)]) -> String {
     text + "|version:" + SACREBLEU
 }
 
-/// How a signature says whether letters were made small.
+/// The field `case` of a signature: `lc` or `mixed`.
 fn case_field(lowercase: bool) -> (&'static str, String) {
     ("case", if lowercase { "lc" } else { "mixed" }.into())
 }
 
-/// How a signature says yes or no.
+/// The signature's value for a boolean.
 fn yes_no(value: bool) -> String {
     if value { "yes" } else { "no" }.into()
 }

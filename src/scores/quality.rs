@@ -1,7 +1,7 @@
-//! Signs that a text model is broken, which show without a reference: outputs that do not depend on their input, outputs that repeat
-//! themselves without end, letters that the expected language is not written in.
+//! Signs of a broken text model that need no reference: outputs that do not depend on the input, outputs that repeat themselves endlessly,
+//! letters of a script in which the expected language is not written.
 //!
-//! Each is a share and the lines that it comes from. None is a verdict: `Thanks.` and `Thank you.` have the same good translation.
+//! Each sign is the share of lines that show it, and their numbers. No sign is a proof: `Thanks.` and `Thank you.` may have the same translation.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,19 +13,19 @@ use super::{
     words,
 };
 
-/// The longest loops that are found, in words or characters.
+/// Length of the longest repeated unit that is found, in words or characters.
 const LONGEST_UNIT: usize = 64;
-/// How many characters a loop within words has at least: below that there are `hahaha`, `...` and `2000000`.
+/// Fewest characters of a loop within words: shorter ones are `hahaha`, `...` and `2000000`.
 const SHORTEST_RUN: usize = 12;
-/// The share below which a script is not expected: names and quotes.
+/// A script with a smaller share in the expected texts is not expected: it comes from names and quotes.
 const RARE: f64 = 0.01;
 
-/// What counts as a sign.
+/// Thresholds of the signs.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct QualityOptions {
-    /// How often in a row something stands in a loop, at least. 4 by default; less than 2 is taken as 2.
+    /// Fewest repetitions in a row that make a loop. 4 by default; values below 2 are taken as 2.
     pub repeats: usize,
-    /// Which share of a line's letters may be of scripts that are not expected. 0.3 by default.
+    /// Largest share of a line's letters that may belong to scripts that are not expected. 0.3 by default.
     pub foreign: f64,
 }
 
@@ -35,12 +35,12 @@ impl Default for QualityOptions {
     }
 }
 
-/// How many lines show a sign, and which.
+/// The lines that show a sign.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct Indicator {
     /// Their share of all lines, 0 to 1.
     pub share: f64,
-    /// Their numbers, from 1.
+    /// Line numbers, from 1.
     pub lines: Vec<usize>,
 }
 
@@ -49,46 +49,46 @@ pub struct Indicator {
 pub struct Loop {
     /// The line, from 1.
     pub line: usize,
-    /// What is repeated.
+    /// The repeated text.
     pub unit: String,
-    /// How often it stands there in a row.
+    /// Number of repetitions in a row.
     pub repeats: usize,
 }
 
-/// The scripts of outputs, and of what they should look like.
+/// The scripts of the outputs and of the expected texts.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ScriptReport {
     /// The share of each script in the letters of all outputs.
     pub found: BTreeMap<Script, f64>,
-    /// The same of the expected texts.
+    /// The share of each script in the letters of the expected texts.
     pub expected: BTreeMap<Script, f64>,
     /// The share of letters that would have to change for the shares to be equal, 0 to 1.
     pub distance: f64,
-    /// Outputs with too many letters of scripts that hardly occur in the expected texts.
+    /// Outputs with too many letters of scripts that are rare in the expected texts.
     pub foreign: Indicator,
 }
 
 /// Signs that a text model is broken.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Quality {
-    /// How many outputs there are.
+    /// Number of outputs.
     pub lines: usize,
-    /// Outputs without text where there was something to say.
+    /// Empty outputs of sources that are not empty.
     pub empty: Indicator,
-    /// Outputs that are their source, letters in it.
+    /// Outputs that equal their source, where that has letters.
     pub copied: Indicator,
-    /// Outputs that another source got too: different contexts should give different outputs.
+    /// Outputs that a different source has too: different sources should give different outputs.
     pub same_output: Indicator,
-    /// Outputs that repeat something, more often than their source repeats anything.
+    /// Outputs with more repetitions in a row than their source has of anything.
     pub looping: Indicator,
-    /// The loops of those.
+    /// The loops in those outputs.
     pub loops: Vec<Loop>,
     /// The scripts, where expected texts are given.
     pub scripts: Option<ScriptReport>,
 }
 
-/// Looks at `outputs[n]` that a model made of `sources[n]`. `expected` are any texts of the language that outputs should be in, such as the
-/// references; without any, scripts are not judged.
+/// Finds the signs in `outputs[n]`, which a model made of `sources[n]`. `expected` holds any texts in the language of the outputs, such as the
+/// references; without it, scripts are not judged.
 ///
 /// # Errors
 /// No lines, sides of different lengths.
@@ -138,7 +138,7 @@ fn loops(pairs: &[(&str, &str)], repeats: usize) -> Vec<Loop> {
     (1..).zip(pairs).filter_map(found).collect()
 }
 
-/// What stands `repeats` times or more in a row, and how often: words, else characters.
+/// The unit that stands at least `repeats` times in a row, and the number of repetitions: of words, else of characters.
 fn longest_loop(text: &str, repeats: usize) -> Option<(String, usize)> {
     let words: Vec<&str> = words(text).collect();
     if let Some(run) = longest_run(&words, repeats, repeats) {
@@ -157,7 +157,7 @@ struct Run {
     period: usize,
 }
 
-/// The longest stretch of at least `repeats` periods and `shortest` items; of equal ones that of the shortest period, then the first.
+/// The longest stretch of at least `repeats` periods and `shortest` items. Ties go to the shortest period, then to the first stretch.
 fn longest_run<T: PartialEq>(items: &[T], repeats: usize, shortest: usize) -> Option<Run> {
     let mut longest: Option<Run> = None;
     for period in 1..=(items.len() / repeats).min(LONGEST_UNIT) {

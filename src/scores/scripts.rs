@@ -1,4 +1,4 @@
-//! Which scripts the letters of a text belong to. Tells Russian from German, but not German from French.
+//! Counts the scripts of the letters of a text. Distinguishes Russian from German, but not German from French.
 
 use std::{collections::BTreeMap, sync::LazyLock};
 
@@ -30,7 +30,7 @@ scripts! {
     Sinhala Thai Lao Tibetan Myanmar Khmer Mongolian Hangul Hiragana Katakana Han
 }
 
-/// How many letters of each script there are; scripts that do not occur are left out.
+/// Number of letters per script; scripts that do not occur are left out.
 pub(super) fn count_letters(text: &str) -> BTreeMap<Script, u64> {
     let letters = |text: &str| text.chars().filter(|c| c.is_alphabetic()).count() as u64;
     let mut counts = BTreeMap::new();
@@ -45,7 +45,7 @@ pub(super) fn count_letters(text: &str) -> BTreeMap<Script, u64> {
     counts
 }
 
-/// The share of each script in the letters of all texts: adds up to 1, or is empty where there are no letters.
+/// The share of each script in the letters of all texts. The shares add up to 1; the map is empty where there are no letters.
 pub fn script_shares<'a>(texts: impl IntoIterator<Item = &'a str>) -> BTreeMap<Script, f64> {
     let mut counts = BTreeMap::new();
     for (script, count) in texts.into_iter().flat_map(count_letters) {

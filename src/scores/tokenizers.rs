@@ -1,4 +1,4 @@
-//! Where a line is cut into tokens before BLEU counts them: sacrebleu's rule-based tokenizers.
+//! Splits lines into tokens for BLEU: sacrebleu's rule-based tokenizers.
 //!
 //! `13a` follows mteval-v13a.pl, `intl` mteval-v14.pl with international tokenization. Rules are substitutions in a fixed order that put spaces
 //! around tokens; the order and that matches do not overlap are part of the result.
@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::{ScoreError, is_space};
 
-/// How lines are cut into tokens.
+/// A tokenizer of BLEU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub enum Tokenizer {
     /// `13a`: western punctuation, entities decoded. What published scores use, for languages that write spaces.
@@ -26,16 +26,16 @@ pub enum Tokenizer {
     /// `zh`: every Chinese character, the rest as `13a` does without decoding entities.
     #[serde(rename = "zh")]
     Chinese,
-    /// `none`: at white space only.
+    /// `none`: splits at white space only.
     #[serde(rename = "none")]
     None,
 }
 
 impl Tokenizer {
-    /// All of them.
+    /// Every tokenizer.
     pub const ALL: [Self; 5] = [Self::V13a, Self::International, Self::Characters, Self::Chinese, Self::None];
 
-    /// The name that sacrebleu gives it.
+    /// The name in sacrebleu.
     pub fn name(self) -> &'static str {
         match self {
             Self::V13a => "13a",
@@ -46,7 +46,7 @@ impl Tokenizer {
         }
     }
 
-    /// The line with white space between tokens.
+    /// The line with white space between its tokens.
     pub(super) fn separate(self, line: &str) -> Cow<'_, str> {
         match self {
             Self::V13a => western(&format!(" {} ", decoded(line))).into(),
@@ -73,7 +73,7 @@ impl FromStr for Tokenizer {
     }
 }
 
-/// A pattern, and what stands in its place.
+/// A pattern and its replacement.
 type Rules<const N: usize> = LazyLock<[(Regex, &'static str); N]>;
 
 fn rule(pattern: &str, replacement: &'static str) -> (Regex, &'static str) {

@@ -11,8 +11,8 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use super::io::{PIECE, read_at};
-use crate::base::{BlobHasher, HashedBytes};
+use super::io::read_at;
+use crate::base::{BlobHasher, HashedBytes, PIECE};
 
 /// After so many bytes what has come is put on disk.
 const SYNCED: u64 = 64 * PIECE as u64;

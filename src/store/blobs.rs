@@ -8,13 +8,13 @@ use std::{
 };
 
 use crate::{
-    base::{BlobHasher, Digest, HashedBytes},
+    base::{BlobHasher, Digest, FileStat, HashedBytes, hash_rest, same_bytes},
     manifest::release::Blob,
 };
 
 use super::{
     Store, StoreError,
-    io::{Stat, hash_rest, make_read_only, same_bytes},
+    io::make_read_only,
     lock::{self, ExclusiveGuard},
 };
 
@@ -108,7 +108,7 @@ impl Store {
         let path = self.blob_path(digest);
         loop {
             let mut file = self.open_blob(digest)?;
-            let seen = Stat::of(&file.metadata().map_err(StoreError::io("stat", &path))?);
+            let seen = FileStat::of(&file.metadata().map_err(StoreError::io("stat", &path))?);
             let hashed = hash_rest(&mut file, &|_| ()).map_err(StoreError::io("read", &path))?;
             let _naming = self.naming()?;
             // While it was hashed, somebody may have put another file in its place.
@@ -167,8 +167,8 @@ impl Store {
         lock::exclusive(&self.layout().blobs_lock())
     }
 
-    fn stat_of(&self, digest: &Digest) -> Option<Stat> {
-        Some(Stat::of(&fs::metadata(self.blob_path(digest)).ok()?))
+    fn stat_of(&self, digest: &Digest) -> Option<FileStat> {
+        Some(FileStat::of(&fs::metadata(self.blob_path(digest)).ok()?))
     }
 
     /// Whether the blob is here with this size, and its file is as it was when its bytes were last known to be right.
@@ -180,7 +180,7 @@ impl Store {
     fn untouched(&self, digest: &Digest) -> Option<HashedBytes> {
         let metadata = fs::metadata(self.blob_path(digest)).ok().filter(fs::Metadata::is_file)?;
         let (stat, blake3) = self.index().hashed_blob(digest)?;
-        (stat == Stat::of(&metadata)).then_some(HashedBytes { sha256: *digest, blake3, size: stat.size })
+        (stat == FileStat::of(&metadata)).then_some(HashedBytes { sha256: *digest, blake3, size: stat.size })
     }
 
     fn remember(&self, hashed: &HashedBytes) {

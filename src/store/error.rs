@@ -12,95 +12,68 @@ use super::segments::SegmentError;
 /// Why the store could not do something.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
+#[expect(missing_docs, reason = "the messages name the fields")]
 pub enum StoreError {
     /// The file system refused.
     #[error("cannot {action} `{}`", path.display())]
     Io {
-        /// What was tried.
         action: &'static str,
-        /// On which file.
         path: PathBuf,
-        /// What the system says.
         #[source]
         source: io::Error,
     },
     /// A blob that is not here.
     #[error("blob {digest} is not in the store")]
-    MissingBlob {
-        /// Its address.
-        digest: Digest,
-    },
+    MissingBlob { digest: Digest },
     /// A blob whose bytes are not those of its name.
     #[error("blob `{}` is damaged: expected sha256:{expected}, found sha256:{found}", path.display())]
     DamagedBlob {
-        /// The file.
         path: PathBuf,
-        /// Its name.
         expected: Digest,
         /// The sha256 of its bytes.
         found: Digest,
     },
     /// A blob larger than the caller wants to hold in memory.
     #[error("blob {digest} has {size} bytes; at most {limit} are expected here")]
-    TooLarge {
-        /// Its address.
-        digest: Digest,
-        /// Its length.
-        size: u64,
-        /// What was allowed.
-        limit: u64,
-    },
+    TooLarge { digest: Digest, size: u64, limit: u64 },
     /// Segments or cuts that do not fit the bytes.
     #[error("the segments of `{what}` are wrong")]
     Segments {
         /// The blob's digest or the file's path.
         what: String,
-        /// What is wrong.
         #[source]
         source: SegmentError,
     },
     /// Bytes beyond the end of a download.
     #[error("{length} bytes at {offset} are outside blob {digest} of {size} bytes")]
     OutOfBounds {
-        /// The blob.
         digest: Digest,
         /// First byte.
         offset: u64,
         /// Number of bytes.
         length: u64,
-        /// The blob's length.
         size: u64,
     },
     /// A download that was finished before every byte arrived.
     #[error("blob {digest} is not complete: {missing} of {size} bytes are missing")]
     Incomplete {
-        /// The blob.
         digest: Digest,
         /// Number of bytes that never arrived.
         missing: u64,
-        /// The blob's length.
         size: u64,
     },
     /// A download whose bytes are wrong.
     #[error("digest mismatch: expected sha256:{expected}, received sha256:{received}; the partial file was discarded")]
-    WrongBytes {
-        /// What was asked for.
-        expected: Digest,
-        /// What came.
-        received: Digest,
-    },
+    WrongBytes { expected: Digest, received: Digest },
     /// A manifest whose size or BLAKE3 is not that of the blob it names.
     #[error(
         "the description of blob {digest} is wrong: expected {expected_size} bytes with BLAKE3 {expected}, found {found_size} with {found}"
     )]
     WrongDescription {
-        /// The blob.
         digest: Digest,
-        /// Length by the manifest.
         expected_size: u64,
         /// BLAKE3 by the manifest.
         expected: Blake3,
-        /// True length.
         found_size: u64,
         /// True BLAKE3.
         found: Blake3,
@@ -108,7 +81,6 @@ pub enum StoreError {
     /// Bytes on this machine that are not what the index says.
     #[error("the bytes at {offset} of blob {digest} are not the segment {expected}: found {found}")]
     StaleLocation {
-        /// The blob.
         digest: Digest,
         /// First byte.
         offset: u64,
@@ -120,16 +92,13 @@ pub enum StoreError {
     /// Bytes that are not a release manifest.
     #[error("the release manifest cannot be read")]
     InvalidRelease {
-        /// What the parser says.
         #[source]
         source: serde_json::Error,
     },
     /// A version that exists with other content.
     #[error("`{package}@{version}` exists with other content: expected {existing}, received {new}")]
     ReleaseConflict {
-        /// The package.
         package: PackageName,
-        /// The version.
         version: Box<semver::Version>,
         /// The release that is here.
         existing: Digest,
@@ -138,24 +107,15 @@ pub enum StoreError {
     },
     /// A manifest, origin or placement that is not as it was written.
     #[error("`{}` is damaged: {why}", path.display())]
-    DamagedRecord {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        why: RecordDamage,
-    },
+    DamagedRecord { path: PathBuf, why: RecordDamage },
     /// A placement whose folder cannot be a key.
     #[error("`{}` cannot be recorded as a placement: expected an absolute path in Unicode", path.display())]
-    PlacementPath {
-        /// The folder.
-        path: PathBuf,
-    },
+    PlacementPath { path: PathBuf },
     /// A record that has no JSON form.
     #[error("cannot encode `{}`", path.display())]
     Encode {
         /// The file that was to be written.
         path: PathBuf,
-        /// What the encoder says.
         #[source]
         source: serde_json::Error,
     },
@@ -165,21 +125,15 @@ pub enum StoreError {
     /// A version whose file would be that of another one on some file system.
     #[error("`{package}@{version}` cannot be stored beside `{package}@{existing}`: {why}")]
     VersionClash {
-        /// The package.
         package: PackageName,
         /// The version that is here.
         existing: Box<semver::Version>,
-        /// The other.
         version: Box<semver::Version>,
-        /// How they clash.
         why: ClashKind,
     },
     /// Somebody writes, so nothing can be collected.
     #[error("the store `{}` is in use: another mlreg is writing to it", home.display())]
-    Busy {
-        /// The store.
-        home: PathBuf,
-    },
+    Busy { home: PathBuf },
 }
 
 /// How a small file of the store is damaged.
@@ -188,17 +142,13 @@ pub enum RecordDamage {
     /// Its bytes do not have the digest that was recorded.
     #[error("expected {expected}, found {found}")]
     Digest {
-        /// What was recorded.
         expected: String,
         /// What the bytes have.
         found: String,
     },
     /// It has not the form in which the store writes it.
     #[error("expected {expected}")]
-    Form {
-        /// What should be there.
-        expected: &'static str,
-    },
+    Form { expected: &'static str },
 }
 
 impl StoreError {

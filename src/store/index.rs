@@ -14,16 +14,11 @@ use std::{
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use crate::{
-    base::{Blake3, ByteRange, Digest},
+    base::{Blake3, ByteRange, Digest, FileStat, hash_file},
     manifest::release::{Blob, Segment, SegmentContent},
 };
 
-use super::{
-    Store, StoreError,
-    io::{Stat, hash_path},
-    layout::Layout,
-    lock, segments,
-};
+use super::{Store, StoreError, layout::Layout, lock, segments};
 
 const SCHEMA_VERSION: i64 = 2;
 const SCHEMA: &str = "
@@ -109,7 +104,7 @@ impl Index {
     }
 
     /// How the blob's file looked when all its bytes were last hashed, and their BLAKE3.
-    pub(super) fn hashed_blob(&self, digest: &Digest) -> Option<(Stat, Blake3)> {
+    pub(super) fn hashed_blob(&self, digest: &Digest) -> Option<(FileStat, Blake3)> {
         let found = self.with(|connection| {
             let mut query = connection.prepare_cached(
                 "SELECT size, modified, inode, blake3 FROM blobs WHERE sha256 = ? AND modified IS NOT NULL AND blake3 IS NOT NULL",
@@ -120,7 +115,7 @@ impl Index {
         found.flatten()
     }
 
-    pub(super) fn put_hashed_blob(&self, digest: &Digest, stat: Stat, blake3: &Blake3) {
+    pub(super) fn put_hashed_blob(&self, digest: &Digest, stat: FileStat, blake3: &Blake3) {
         self.with(|connection| {
             let mut insert = connection.prepare_cached(
                 "INSERT INTO blobs (sha256, size, modified, inode, blake3) VALUES (?1, ?2, ?3, ?4, ?5)
@@ -186,7 +181,7 @@ impl Index {
         found.unwrap_or_default()
     }
 
-    fn file_digest(&self, path: &Path, stat: Stat) -> Option<Digest> {
+    fn file_digest(&self, path: &Path, stat: FileStat) -> Option<Digest> {
         let found = self.with(|connection| {
             let mut query = connection.prepare_cached("SELECT size, modified, inode, sha256 FROM files WHERE path = ?")?;
             let key = path.as_os_str().as_encoded_bytes();
@@ -195,7 +190,7 @@ impl Index {
         found.flatten().filter(|(known, _)| *known == stat).map(|(_, digest)| Digest::from_bytes(digest))
     }
 
-    fn put_file_digest(&self, path: &Path, stat: Stat, digest: &Digest) {
+    fn put_file_digest(&self, path: &Path, stat: FileStat, digest: &Digest) {
         self.with(|connection| {
             let mut insert = connection.prepare_cached("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?)")?;
             let key = path.as_os_str().as_encoded_bytes();
@@ -243,9 +238,9 @@ fn is_damage(error: &rusqlite::Error) -> bool {
     }
 }
 
-fn stat_of(row: &rusqlite::Row<'_>, first: usize) -> rusqlite::Result<Stat> {
+fn stat_of(row: &rusqlite::Row<'_>, first: usize) -> rusqlite::Result<FileStat> {
     let (size, inode): (i64, i64) = (row.get(first)?, row.get(first + 2)?);
-    Ok(Stat { size: size as u64, modified: row.get(first + 1)?, inode: inode as u64 })
+    Ok(FileStat { size: size as u64, modified: row.get(first + 1)?, inode: inode as u64 })
 }
 
 fn location_of((digest, start, length): ([u8; 32], i64, i64)) -> Option<Location> {
@@ -339,7 +334,7 @@ impl Store {
     /// What the file system says.
     pub fn remembered_digest(&self, path: &Path) -> Result<(Option<Digest>, u64), StoreError> {
         let path = std::path::absolute(path).map_err(StoreError::io("resolve", path))?;
-        let stat = fs::metadata(&path).map(|metadata| Stat::of(&metadata)).map_err(StoreError::io("stat", &path))?;
+        let stat = fs::metadata(&path).map(|metadata| FileStat::of(&metadata)).map_err(StoreError::io("stat", &path))?;
         Ok((self.index().file_digest(&path, stat), stat.size))
     }
 
@@ -350,13 +345,13 @@ impl Store {
     /// What the file system says.
     pub fn file_digest(&self, path: &Path) -> Result<(Digest, u64), StoreError> {
         let path = std::path::absolute(path).map_err(StoreError::io("resolve", path))?;
-        let look = || fs::metadata(&path).map(|metadata| Stat::of(&metadata)).map_err(StoreError::io("stat", &path));
+        let look = || fs::metadata(&path).map(|metadata| FileStat::of(&metadata)).map_err(StoreError::io("stat", &path));
         let before = look()?;
         if let Some(digest) = self.index().file_digest(&path, before) {
             return Ok((digest, before.size));
         }
         let looked_at = SystemTime::now();
-        let hashed = hash_path(&path, &|_| ()).map_err(StoreError::io("read", &path))?;
+        let hashed = hash_file(&path, &|_| ()).map_err(StoreError::io("read", &path))?;
         if hashed.size == before.size && look()? == before && is_settled(before, looked_at) {
             self.index().put_file_digest(&path, before, &hashed.sha256);
         }
@@ -364,7 +359,7 @@ impl Store {
     }
 }
 
-fn is_settled(stat: Stat, looked_at: SystemTime) -> bool {
+fn is_settled(stat: FileStat, looked_at: SystemTime) -> bool {
     let modified = SystemTime::UNIX_EPOCH + Duration::from_nanos(stat.modified.max(0) as u64);
     stat.modified > 0 && looked_at.duration_since(modified).is_ok_and(|age| age >= RACY)
 }

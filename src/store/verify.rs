@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::{
-    base::{Digest, PackageName},
+    base::{Digest, PackageName, hash_file},
     manifest::release::{Blob, Release},
 };
 
@@ -20,7 +20,6 @@ use super::{
     Placement, Store, StoreError,
     error::RecordDamage,
     gc::is_atomic_temporary,
-    io::hash_path,
     layout::{manifest_version, origin_version},
     placements::is_placement,
     record,
@@ -248,7 +247,7 @@ fn verify_release(release: &Release, name: (&PackageName, &semver::Version), pat
 }
 
 fn verify_blob(digest: &Digest, path: &Path, described: &[(PathBuf, Blob)], report: &mut VerifyReport, seen: &(dyn Fn(u64) + Sync)) {
-    let hashed = match hash_path(path, seen) {
+    let hashed = match hash_file(path, seen) {
         Ok(hashed) => hashed,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return,
         Err(error) => return report.add(path, Problem::Unreadable, "a readable file", error),

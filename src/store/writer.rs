@@ -10,13 +10,12 @@ use rayon::prelude::*;
 use tempfile::NamedTempFile;
 
 use crate::{
-    base::{Blake3, BlobHasher, Digest, HashedBytes, note_temporary},
+    base::{Blake3, BlobHasher, Digest, HashedBytes, PIECE, note_temporary, pump},
     manifest::release::Blob,
 };
 
 use super::{
     Segmentation, Store, StoreError, WriteGuard,
-    io::{PIECE, pump},
     segments::{SegmentError, Segmenter},
 };
 

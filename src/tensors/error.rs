@@ -1,4 +1,4 @@
-//! What can be wrong with a tensor file.
+//! Errors of tensor files.
 
 use std::{io, path::PathBuf};
 
@@ -7,138 +7,88 @@ use crate::checkpoint::CheckpointError;
 
 /// Why a tensor file cannot be read or written.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages name the fields")]
 pub enum TensorFileError {
-    /// An ending that says no known format.
+    /// The file extension names no known format.
     #[error("{path} is no tensor file by its name: expected .safetensors, .npy, .npz, .png or .jpg")]
-    Extension {
-        /// The file.
-        path: PathBuf,
-    },
-    /// A picture of a format that is neither read nor written.
+    Extension { path: PathBuf },
+    /// A picture format that is neither read nor written.
     #[error("{path} is a picture in {kind}, which is neither read nor written: expected .png or .jpg")]
-    PictureKind {
-        /// The file.
-        path: PathBuf,
-        /// Its format.
-        kind: &'static str,
-    },
-    /// A picture of a format that is only read.
+    PictureKind { path: PathBuf, kind: &'static str },
+    /// A picture format that is only read.
     #[error("{path}: JPEG files are read, not written")]
-    NotWritten {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The file system says no.
+    NotWritten { path: PathBuf },
+    /// The file system reported an error.
     #[error("cannot read or write {path}")]
     Io {
-        /// The file.
         path: PathBuf,
-        /// What it says.
         #[source]
         source: io::Error,
     },
     /// A safetensors file that cannot be read; the error names the file.
     #[error(transparent)]
     Safetensors(#[from] CheckpointError),
-    /// A tensor that cannot be held, or not be written in the type that was asked for.
+    /// A tensor that cannot be held in memory, or cannot be written in the requested element type.
     #[error("{path}: tensor `{name}`")]
     Tensor {
-        /// The file.
         path: PathBuf,
-        /// The tensor.
         name: String,
-        /// What is wrong.
         #[source]
         problem: ElementProblem,
     },
     /// A damaged numpy array, or one of an unknown kind.
     #[error("{path} is not a numpy array that can be read")]
     Npy {
-        /// The file.
         path: PathBuf,
-        /// What is wrong.
         #[source]
         problem: NpyProblem,
     },
     /// A damaged numpy array in an archive.
     #[error("{path}: `{entry}` is not a numpy array that can be read")]
     Npz {
-        /// The archive.
         path: PathBuf,
-        /// The file in it.
         entry: String,
-        /// What is wrong.
         #[source]
         problem: NpyProblem,
     },
     /// A damaged archive.
     #[error("{path} is not an archive of numpy arrays")]
     Archive {
-        /// The archive.
         path: PathBuf,
-        /// What is wrong.
         #[source]
         source: zip::result::ZipError,
     },
-    /// Something in an archive that is no numpy array.
+    /// An entry of an archive that is no numpy array.
     #[error("{path} holds `{entry}`: expected names that end in `.npy`")]
-    Entry {
-        /// The archive.
-        path: PathBuf,
-        /// The file in it.
-        entry: String,
-    },
+    Entry { path: PathBuf, entry: String },
     /// Archived arrays that claim to be larger than their compressed bytes can make, or than is read.
     #[error("{path}: `{entry}` claims to hold {claimed} bytes, at most {limit} can be there")]
-    Expansion {
-        /// The archive.
-        path: PathBuf,
-        /// The file in it.
-        entry: String,
-        /// What it claims.
-        claimed: u64,
-        /// What can be there.
-        limit: u64,
-    },
+    Expansion { path: PathBuf, entry: String, claimed: u64, limit: u64 },
     /// A picture that cannot be read or made.
     #[error("{path} cannot be a picture of a tensor")]
     Picture {
-        /// The file.
         path: PathBuf,
-        /// What is wrong.
         #[source]
         problem: PictureProblem,
     },
     /// A number of tensors that the format cannot hold.
     #[error("{path}: a .{format} file holds exactly one tensor, found {found}")]
     Count {
-        /// The file.
         path: PathBuf,
-        /// Its format.
         format: Format,
-        /// How many tensors there are.
+        /// Number of tensors.
         found: usize,
     },
-    /// A name that is there twice.
+    /// Two tensors have the same name.
     #[error("{path}: tensor `{name}` is there twice")]
-    Repeated {
-        /// The file.
-        path: PathBuf,
-        /// The name.
-        name: String,
-    },
-    /// A name with a meaning of its own in the format.
+    Repeated { path: PathBuf, name: String },
+    /// A name that the format reserves.
     #[error("{path}: the format keeps the name `{name}` for itself")]
-    Reserved {
-        /// The file.
-        path: PathBuf,
-        /// The name.
-        name: String,
-    },
+    Reserved { path: PathBuf, name: String },
 }
 
 impl TensorFileError {
-    /// What the user can do.
+    /// The next step for the user, if there is one.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Safetensors(error) => error.hint(),

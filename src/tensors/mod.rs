@@ -1,8 +1,8 @@
-//! Tensor files: named tensors in and out of `.safetensors`, `.npy`, `.npz` and `.png`, and in of `.jpg`.
+//! Reads and writes named tensors in `.safetensors`, `.npy`, `.npz` and `.png` files; reads `.jpg` files.
 //!
 //! Tensors are held as [`eval`](crate::eval) holds them: every float as `f32`, every integer as `i64`, every boolean as `u8` of 0 or 1; the caller
-//! says which element type is written. Files come from strangers: lengths are checked against what is there, and against what deflate can make of it,
-//! before anything is allocated. Written files appear whole or not at all, and equal tensors make equal bytes.
+//! chooses the element type that is written. Files are untrusted: claimed lengths are checked against the bytes of the file, and against the largest
+//! ratio of deflate, before anything is allocated. Written files appear whole or not at all, and equal tensors make equal bytes.
 
 mod elements;
 mod error;
@@ -31,19 +31,19 @@ use crate::{base::AtomicFile, mil::DataType};
 /// The formats of tensor files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Format {
-    /// Named tensors, as the Hub has them.
+    /// Named tensors, the usual format of checkpoints.
     Safetensors,
-    /// One array of numpy; its name is the file's stem.
+    /// One numpy array; the file's stem is its name.
     Npy,
-    /// Named arrays of numpy.
+    /// Named numpy arrays.
     Npz,
     /// A picture: one tensor of rank 4.
     Png,
-    /// A picture that is read, not written.
+    /// A picture. Read only.
     Jpeg,
 }
 
-/// Pictures of other formats, by the endings of their names: what somebody may have at hand.
+/// File extensions of common picture formats that are not supported.
 const OTHER_PICTURES: [(&str, &str); 10] = [
     ("heic", "HEIC"),
     ("heif", "HEIF"),
@@ -58,7 +58,7 @@ const OTHER_PICTURES: [(&str, &str); 10] = [
 ];
 
 impl Format {
-    /// Every format and how its files end.
+    /// Every format and its file extensions.
     pub const ALL: [(Self, &str); 6] = [
         (Self::Safetensors, "safetensors"),
         (Self::Npy, "npy"),
@@ -68,10 +68,10 @@ impl Format {
         (Self::Jpeg, "jpeg"),
     ];
 
-    /// The format that a file's ending says, in any case.
+    /// The format of a file by its extension; upper and lower case are equal.
     ///
     /// # Errors
-    /// When it is none of these.
+    /// `Extension` or `PictureKind` for any other extension.
     pub fn of(path: &Path) -> Result<Self, TensorFileError> {
         let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
         let is_meant = |ending: &str| extension.eq_ignore_ascii_case(ending);
@@ -82,10 +82,10 @@ impl Format {
         format.map(|(format, _)| format).ok_or_else(|| TensorFileError::Extension { path: path.to_owned() })
     }
 
-    /// The format that a file is written in, by its ending.
+    /// The format in which a file is written, by its extension.
     ///
     /// # Errors
-    /// When it is none of these, or only read.
+    /// As [`Self::of`], and `NotWritten` for a format that is only read.
     pub fn of_output(path: &Path) -> Result<Self, TensorFileError> {
         match Self::of(path)? {
             Self::Jpeg => Err(TensorFileError::NotWritten { path: path.to_owned() }),
@@ -93,7 +93,7 @@ impl Format {
         }
     }
 
-    /// Whether it is one picture.
+    /// Whether a file holds a single picture.
     pub fn is_picture(self) -> bool {
         matches!(self, Self::Png | Self::Jpeg)
     }
@@ -105,23 +105,23 @@ impl fmt::Display for Format {
     }
 }
 
-/// How files are read.
+/// Options of reading.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ReadOptions {
-    /// The name of a tensor whose format has none (npy, png); default: the file's stem.
+    /// The name of the tensor in formats without names (npy, pictures); default: the file's stem.
     pub name: Option<String>,
-    /// How pictures become tensors.
+    /// The conversion of pictures to tensors.
     pub picture: PictureOptions,
 }
 
-/// How files are written.
+/// Options of writing.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct WriteOptions {
-    /// How tensors become pictures.
+    /// The conversion of tensors to pictures.
     pub picture: PictureOptions,
 }
 
-/// The element type that a held tensor is written in where nothing else is known: float32, int32, bool.
+/// The default element type in which a tensor is written: float32, int32 or bool.
 pub fn default_data_type(tensor: &Tensor) -> DataType {
     match tensor.dtype() {
         candle_core::DType::U8 => DataType::Bool,
@@ -130,10 +130,10 @@ pub fn default_data_type(tensor: &Tensor) -> DataType {
     }
 }
 
-/// Reads every tensor of a file, whose ending says what it is.
+/// Reads every tensor of a file. The extension determines the format.
 ///
 /// # Errors
-/// When it is none of the formats, damaged, larger than it may be, or holds elements that cannot be computed with.
+/// When the extension is unknown, or the file is damaged, exceeds a limit, or has elements of an unsupported type.
 pub fn read(path: &Path, options: &ReadOptions) -> Result<BTreeMap<String, Tensor>, TensorFileError> {
     let single = |tensor| {
         let stem = || path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
@@ -157,7 +157,7 @@ pub fn read(path: &Path, options: &ReadOptions) -> Result<BTreeMap<String, Tenso
 /// Reads a PNG or JPEG file.
 ///
 /// # Errors
-/// When it is neither, damaged, or larger than pictures are.
+/// When the file is neither, is damaged, or exceeds the limits of pictures.
 pub fn read_picture(path: &Path) -> Result<Image, TensorFileError> {
     let io = |source| TensorFileError::Io { path: path.to_owned(), source };
     let problem = |problem| TensorFileError::Picture { path: path.to_owned(), problem };
@@ -176,7 +176,7 @@ fn open(path: &Path) -> io::Result<(BufReader<File>, u64)> {
     Ok((BufReader::new(file), length))
 }
 
-/// Writes tensors, each in the element type beside it, in the format that the file's ending says; what is there is replaced.
+/// Writes tensors, each in the element type beside it. The extension determines the format; an existing file is replaced.
 ///
 /// Types that the format does not have are widened: integers of fewer than eight bits to eight, bfloat16 in numpy's formats to float32. Numbers that
 /// do not fit their type are an error; pictures alone are clamped.

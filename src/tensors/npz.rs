@@ -12,9 +12,9 @@ use zip::{CompressionMethod, DateTime, System, ZipArchive, ZipWriter, result::Zi
 use super::{TensorFileError, npy};
 use crate::mil::DataType;
 
-/// How much longer than itself deflated data can become at most.
+/// Largest ratio of inflated to deflated bytes.
 pub(super) const DEFLATE_RATIO: u64 = 1032;
-/// The most bytes that the arrays of one archive may have.
+/// Most bytes of all arrays of one archive.
 const LARGEST: u64 = 8 << 30;
 const ENDING: &str = ".npy";
 
@@ -45,7 +45,7 @@ pub(super) fn read(path: &Path, file: impl Read + Seek, length: u64) -> Result<B
     Ok(tensors)
 }
 
-/// The most bytes that an entry can hold which claims so many compressed ones in an archive of that length.
+/// Most bytes that an entry can inflate to, given its claimed compressed length and the length of the archive.
 fn possible(compressed: u64, length: u64) -> u64 {
     compressed.min(length).saturating_mul(DEFLATE_RATIO)
 }

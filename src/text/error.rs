@@ -16,48 +16,35 @@ fn templates(names: &[String]) -> String {
 
 /// Why text does not become tokens.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages name the fields")]
 pub enum TextError {
     /// A file that cannot be read.
     #[error("cannot read `{}`", path.display())]
     Io {
-        /// Which.
         path: PathBuf,
-        /// What the system says.
         #[source]
         source: io::Error,
     },
     /// A file that is no tokenizer.
     #[error("`{}` is no tokenizer that mlreg reads", path.display())]
     Form {
-        /// Which.
         path: PathBuf,
-        /// Why.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// A tokenizer that asks for something that cannot be done.
     #[error("cannot make a tokenizer of `{}`", path.display())]
     Refused {
-        /// The file.
         path: PathBuf,
-        /// What it asks for.
         #[source]
         source: Refusal,
     },
     /// A file of another kind.
     #[error("`{}` is {found}, not a tokenizer", path.display())]
-    NotTokenizer {
-        /// The file.
-        path: PathBuf,
-        /// What it is.
-        found: &'static str,
-    },
+    NotTokenizer { path: PathBuf, found: &'static str },
     /// A folder without a tokenizer.
     #[error("`{}` has no tokenizer: expected {}", path.display(), FORMS)]
-    NoTokenizer {
-        /// The folder.
-        path: PathBuf,
-    },
+    NoTokenizer { path: PathBuf },
     /// A text that cannot be tokenized, or ids that are no text.
     #[error("the tokenizer fails")]
     Tokenizer(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -72,10 +59,7 @@ pub enum TextError {
     },
     /// A token that the vocabulary does not have.
     #[error("the tokenizer has no token `{token}`")]
-    NoToken {
-        /// Which.
-        token: String,
-    },
+    NoToken { token: String },
 }
 
 impl TextError {

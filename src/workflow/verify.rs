@@ -20,7 +20,7 @@ use super::{
     releases::{self, StoredRelease},
 };
 use crate::{
-    base::{BlobHasher, ByteRange, Digest, FolderError, HashedBytes, PackageName},
+    base::{BlobHasher, ByteRange, Digest, FolderError, HashedBytes, PackageName, hash_file},
     fetch::{distrust, is_placed, verify_placed},
     manifest::release::{Blob, Release},
     remote::{CatalogueEntry, IndexEntry, PackageIndex, Remote, RemoteError, RemoteUrl, is_registry},
@@ -204,7 +204,7 @@ fn verify_package(context: &Context, request: &PackageRequest) -> Result<VerifyR
     let task = context.progress().begin(&format!("verifying {name}"), Amount::Bytes(total));
     let mut report = VerifyReport::new(&name);
     for (digest, blob) in &release.blobs {
-        match hash_blob(store, digest, &|bytes| task.advance(bytes)) {
+        match hash_file(&store.blob_path(digest), &|bytes| task.advance(bytes)) {
             Ok(found) => report.compare(store.blob_path(digest).display(), digest, blob, &found),
             // What was fetched in part is whole enough.
             Err(error) if error.kind() == io::ErrorKind::NotFound && !built => {}
@@ -216,21 +216,6 @@ fn verify_package(context: &Context, request: &PackageRequest) -> Result<VerifyR
     }
     task.finish(&format!("verified {} blobs", report.files));
     Ok(report)
-}
-
-fn hash_blob(store: &Store, digest: &Digest, seen: &dyn Fn(u64)) -> io::Result<HashedBytes> {
-    const STEP: usize = 1 << 20;
-    let mut file = fs::File::open(store.blob_path(digest))?;
-    let (mut hasher, mut buffer) = (BlobHasher::default(), vec![0; STEP]);
-    loop {
-        match io::Read::read(&mut file, &mut buffer)? {
-            0 => return Ok(hasher.finish()),
-            count => {
-                hasher.update(&buffer[..count]);
-                seen(count as u64);
-            }
-        }
-    }
 }
 
 fn verify_folder(context: &Context, path: &Path) -> Result<VerifyReport, Error> {

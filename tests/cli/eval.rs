@@ -117,6 +117,21 @@ fn a_bundle_is_compared_with_another_down_to_the_operation() {
 }
 
 #[test]
+fn bundles_that_share_a_reference_are_compared_as_each_alone() {
+    let sandbox = built();
+    let (half, single) = (bundle("decoder-64-nhwc-float16-ios17"), bundle("decoder-64-nhwc-float32-ios17"));
+    let outputs = |bundles: &[&str]| -> Vec<Value> {
+        let arguments = [&["eval"], bundles, &["--against", &single, "--samples", "2", "--json"]].concat();
+        let document = sandbox.succeed(&arguments).json("mlreg/cli/eval/1");
+        let cases = document["bundles"].as_array().unwrap().iter().flat_map(|bundle| bundle["cases"].as_array().unwrap());
+        cases.map(|case| case["outputs"].clone()).collect()
+    };
+    let together = outputs(&[&half, &single]);
+    assert_eq!(together.len(), 4);
+    assert_eq!(together, [outputs(&[&half]), outputs(&[&single])].concat());
+}
+
+#[test]
 fn language_models_are_compared_by_what_a_sampler_would_notice() {
     let sandbox = Sandbox::new();
     let (packed, plain) = (fixture("models/language_int4_ios18.mlpackage"), fixture("models/language_ios18.mlpackage"));

@@ -4,39 +4,24 @@ use crate::mil::DataType;
 
 /// Why a golden file cannot be used.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages name the fields")]
 pub enum GoldenError {
     /// A mapping of another form.
     #[error("`{text}` maps no names: expected `theirs=ours`")]
-    Mapping {
-        /// The mapping.
-        text: String,
-    },
+    Mapping { text: String },
     /// A name that is mapped twice.
     #[error("`{name}` is mapped twice")]
-    MappedTwice {
-        /// The name.
-        name: String,
-    },
+    MappedTwice { name: String },
     /// A mapping of a name that no case has.
     #[error("`{name}` is mapped, but no case has it: found {}", list(.names))]
     Unused {
-        /// The name.
         name: String,
         /// The names that cases have.
         names: Vec<String>,
     },
     /// Two mapped tensors with one name.
     #[error("case `{case}`: `{first}` and `{second}` are both mapped to `{name}`")]
-    Collision {
-        /// The case.
-        case: String,
-        /// The name.
-        name: String,
-        /// One tensor.
-        first: String,
-        /// The other.
-        second: String,
-    },
+    Collision { case: String, name: String, first: String, second: String },
     /// No tensor that belongs to a case.
     #[error("the file holds no case: expected names like `case0.in.NAME` and `case0.out.NAME`, found {}", list(.names))]
     NoCases {
@@ -91,13 +76,12 @@ impl GoldenError {
 
 /// Why a case does not fit a program.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages name the fields")]
 pub enum Misfit {
     /// An input that the case does not have.
     #[error("input `{name}` ({expected}) is missing, found {}", list(.found))]
     MissingInput {
-        /// The input.
         name: String,
-        /// Its type.
         expected: String,
         /// The names of the case's inputs.
         found: Vec<String>,
@@ -109,9 +93,7 @@ pub enum Misfit {
     /// An input of another shape.
     #[error("input `{name}` has the shape {found:?}, expected {expected}")]
     InputShape {
-        /// The input.
         name: String,
-        /// Its type.
         expected: String,
         /// The shape in the case.
         found: Vec<usize>,
@@ -119,27 +101,18 @@ pub enum Misfit {
     /// An input with numbers that its type cannot hold.
     #[error("input `{name}`: element {index} is {value}, which {dtype} cannot hold")]
     InputValue {
-        /// The input.
         name: String,
         /// The element's place in row-major order.
         index: usize,
-        /// The element.
         value: f64,
-        /// The type.
         dtype: DataType,
     },
     /// An input that would be larger than is sensible.
     #[error("input `{name}` ({expected}) is too large to be made")]
-    TooLarge {
-        /// The input.
-        name: String,
-        /// Its type.
-        expected: String,
-    },
+    TooLarge { name: String, expected: String },
     /// An output of another shape.
     #[error("output `{name}` has the shape {found:?}, expected {expected}")]
     OutputShape {
-        /// The output.
         name: String,
         /// Its type, or the shape that the program made.
         expected: String,
@@ -148,12 +121,7 @@ pub enum Misfit {
     },
     /// A tensor whose layout nobody can tell.
     #[error("`{name}` has the shape {shape:?} in every layout, and the other tensors of the case do not agree on one")]
-    Layout {
-        /// The tensor.
-        name: String,
-        /// Its shape.
-        shape: Vec<usize>,
-    },
+    Layout { name: String, shape: Vec<usize> },
     /// No output to compare.
     #[error("no output to compare: expected {}, the case has {}", list(.expected), list(.found))]
     NoOutputs {

@@ -13,89 +13,53 @@ use crate::{
 
 /// Why a verb over an app failed.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages name the fields")]
 pub enum AppError {
     /// No manifest.
     #[error("there is no `{MANIFEST_NAME}` in `{}` or above it", directory.display())]
-    NoProject {
-        /// Where the search began.
-        directory: PathBuf,
-    },
+    NoProject { directory: PathBuf },
     /// A mistake in the manifest or the lock.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
     /// A package of the manifest that cannot be had as it stands there.
     #[error("{}:{line}:{column}: {source}", file.display())]
     Package {
-        /// The manifest.
         file: PathBuf,
         /// Line of the package, from 1.
         line: usize,
         /// Column of the package, from 1.
         column: usize,
-        /// Why not.
         #[source]
         source: Box<Error>,
     },
     /// A new package without a source.
     #[error("`{MANIFEST_NAME}` does not say where `{package}` comes from")]
-    NoSource {
-        /// The package.
-        package: PackageName,
-    },
+    NoSource { package: PackageName },
     /// A frozen lock that does not fit the manifest.
     #[error("`{}` is out of date: {why}", lock.display())]
     Stale {
-        /// The lock.
         lock: PathBuf,
-        /// How.
         why: Staleness,
         /// Whether a build phase of Xcode froze it.
         xcode: bool,
     },
     /// A package that the manifest does not have.
     #[error("`{}` has no package `{package}`", manifest.display())]
-    NotListed {
-        /// The manifest.
-        manifest: PathBuf,
-        /// What was asked for.
-        package: PackageName,
-        /// What there is.
-        known: Vec<String>,
-    },
+    NotListed { manifest: PathBuf, package: PackageName, known: Vec<String> },
     /// A published version with other content than before.
     #[error("`{source_name}` has `{package}@{version}` with other content than the lock pins: sha256:{found}, expected sha256:{pinned}")]
-    Rewritten {
-        /// The package.
-        package: PackageName,
-        /// The version.
-        version: Box<Version>,
-        /// The source.
-        source_name: String,
-        /// What the lock says.
-        pinned: Digest,
-        /// What the source says.
-        found: Digest,
-    },
+    Rewritten { package: PackageName, version: Box<Version>, source_name: String, pinned: Digest, found: Digest },
     /// Files that depend on the deployment target.
     #[error("which files `{package}` has depends on the deployment target")]
-    Floors {
-        /// The package.
-        package: PackageName,
-    },
+    Floors { package: PackageName },
     /// Flags that leave nothing.
     #[error("no package of `{}` has a variant that the flags select", manifest.display())]
-    NothingSelected {
-        /// The manifest.
-        manifest: PathBuf,
-    },
+    NothingSelected { manifest: PathBuf },
     /// The file system refused.
     #[error("cannot {action} `{}`", path.display())]
     Io {
-        /// What was tried.
         action: &'static str,
-        /// On which file.
         path: PathBuf,
-        /// What the system says.
         #[source]
         source: io::Error,
     },
@@ -103,6 +67,7 @@ pub enum AppError {
 
 /// How a lock does not fit its manifest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages name the fields")]
 pub enum Staleness {
     /// The file is not there.
     #[error("it does not exist")]
@@ -115,22 +80,10 @@ pub enum Staleness {
     Extra(PackageName),
     /// A version that will not do any more.
     #[error("it has `{package}@{version}`, but `{MANIFEST_NAME}` asks for `{requirement}`")]
-    Version {
-        /// The package.
-        package: PackageName,
-        /// The locked version.
-        version: Box<Version>,
-        /// What is asked for.
-        requirement: String,
-    },
+    Version { package: PackageName, version: Box<Version>, requirement: String },
     /// A source that is not listed any more.
     #[error("it has `{package}` from `{source_name}`, which `{MANIFEST_NAME}` does not list")]
-    Source {
-        /// The package.
-        package: PackageName,
-        /// The locked source.
-        source_name: String,
-    },
+    Source { package: PackageName, source_name: String },
     /// Other variants than the manifest selects.
     #[error("`{MANIFEST_NAME}` selects other variants of `{0}`")]
     Variants(PackageName),

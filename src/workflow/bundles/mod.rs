@@ -68,22 +68,19 @@ impl Bundle {
 
 /// Why there is nothing to run.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages name the fields")]
 pub enum BundleError {
     /// The bundle cannot be opened.
     #[error("cannot open the bundle `{bundle}`")]
     Open {
-        /// The bundle.
         bundle: String,
-        /// Why.
         #[source]
         source: PackageError,
     },
     /// Its program contradicts itself.
     #[error("the program of `{bundle}` is not sound")]
     Unsound {
-        /// The bundle.
         bundle: String,
-        /// What is wrong.
         #[source]
         source: Box<VerifyError>,
     },
@@ -93,31 +90,20 @@ pub enum BundleError {
     /// A glob that leaves no variant.
     #[error("`{glob}` matches no variant of `{package}`")]
     NoVariant {
-        /// Package and requirement.
         package: String,
-        /// The glob.
         glob: String,
         /// Ids that it may be meant to match.
         nearest: Vec<String>,
     },
     /// Several variants that could be meant.
     #[error("`{package}` has {} variants that could be meant:{}", ids.len(), listed(ids))]
-    Variants {
-        /// Package and requirement.
-        package: String,
-        /// Their ids.
-        ids: Vec<String>,
-    },
+    Variants { package: String, ids: Vec<String> },
     /// A compiled bundle.
     #[error("`{}` is compiled, and only .mlpackage bundles can be run", path.display())]
-    Compiled {
-        /// The bundle.
-        path: PathBuf,
-    },
+    Compiled { path: PathBuf },
     /// No package of that name.
     #[error("the store has no package `{package}`")]
     NoPackage {
-        /// The package.
         package: PackageName,
         /// Packages that may be meant.
         nearest: Vec<String>,
@@ -127,9 +113,7 @@ pub enum BundleError {
     /// A text that can be no package.
     #[error("`{text}` is no name of a package")]
     NoName {
-        /// The text.
         text: String,
-        /// Why not.
         #[source]
         source: RequestError,
         /// Whether the working directory has a folder of that name.
@@ -140,10 +124,7 @@ pub enum BundleError {
     Placed(#[from] PlacedError),
     /// Nothing in it is a program.
     #[error("`{package}` has no variant that can be run: only .mlpackage bundles can")]
-    NoPrograms {
-        /// Package and requirement.
-        package: String,
-    },
+    NoPrograms { package: String },
 }
 
 /// Ids, each in a line of its own.

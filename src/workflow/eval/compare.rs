@@ -1,4 +1,4 @@
-//! A bundle against cases, or against another bundle.
+//! Compares bundles with recorded cases, and measures how far their outputs are from the expected ones.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,18 +11,19 @@ use candle_core::Tensor;
 use super::{
     BundleResult, CaseResult, EvalReference, EvalReport, Evaluation, EvaluationError, OperationsResult, Outcome, OutputResult, Provenance,
     Skipped,
+    against::OpenReference,
     error::IS_REFERENCE,
     is_image,
     pictures::{self, Strip},
-    reference::{Inputs, Reference, counterpart},
+    reference::{Reference, counterpart},
 };
 use crate::{
     contract::{Feature, Interface, features},
     emit::coreml::ColorSpace,
     eval::{
         EvalError, NotFinite,
-        golden::{Case, FitOptions, FittedCase, GoldenError, Misfit, Padding, fit, fit_all, fit_inputs},
-        lockstep::{LockstepError, Side, lockstep},
+        golden::{Case, FitOptions, FittedCase, GoldenError, Misfit, fit_all},
+        lockstep::Side,
         metrics::{MeasureOptions, MetricsError, Peak, measure},
         pixels::{self, Pixels},
     },
@@ -50,8 +51,8 @@ pub(super) struct Ran {
     pub(super) seconds: f64,
 }
 
-/// Why a bundle was not compared: something that is said of it, or an error.
-enum Missed {
+/// Why a bundle was not compared: a reason that the report shows, or an error that ends the evaluation.
+pub(super) enum Missed {
     Skipped(Option<GoldenError>, String),
     Failed(Error),
 }
@@ -66,11 +67,11 @@ impl Evaluation<'_> {
     pub(super) fn comparison(&self) -> Result<Outcome, Error> {
         let reference = self.reference()?;
         let mut outcome = Outcome { report: self.empty_report(reference.name()), strips: Vec::new() };
-        let mut hint = None;
+        let (mut opened, mut hint) = (None, None);
         for (found, explicit) in self.subjects()? {
             let bundle = found.open(self.context)?;
             let task = self.context.progress().begin(&format!("comparing {}", bundle.name), Amount::Unknown);
-            match self.judge(&bundle, &reference, &mut outcome) {
+            match self.judge(&bundle, &reference, &mut opened, &mut outcome) {
                 Ok(result) => outcome.report.bundles.push(result),
                 Err(Missed::Failed(error)) => return Err(error),
                 Err(Missed::Skipped(Some(source), _)) if explicit => {
@@ -151,7 +152,14 @@ impl Evaluation<'_> {
         Ok(found)
     }
 
-    fn judge(&self, bundle: &Bundle, reference: &Reference, outcome: &mut Outcome) -> Result<BundleResult, Missed> {
+    /// Compares a bundle with the reference. A reference bundle stays in `opened` for the bundles that follow.
+    fn judge<'r>(
+        &self,
+        bundle: &Bundle,
+        reference: &'r Reference,
+        opened: &mut Option<OpenReference<'r>>,
+        outcome: &mut Outcome,
+    ) -> Result<BundleResult, Missed> {
         let subject = self.subject(bundle, self.options.function.as_deref())?;
         match reference {
             Reference::Cases { name, cases } => self.against_cases(&subject, name, cases, &BTreeSet::new(), outcome),
@@ -161,9 +169,8 @@ impl Evaluation<'_> {
             }
             Reference::Bundles { candidates, inputs, .. } => {
                 let found = counterpart(bundle, candidates).map_err(|why| Missed::Skipped(None, why))?;
-                let other = found.clone().open(self.context)?;
-                let wanted = self.options.function.as_deref().filter(|name| other.package.model().function(Some(name)).is_some());
-                self.against_bundle(&subject, &self.subject(&other, wanted)?, inputs, outcome)
+                let reference = self.open_reference(found, inputs, opened, &mut outcome.report.warnings)?;
+                self.against_bundle(&subject, reference, outcome)
             }
         }
     }
@@ -209,84 +216,6 @@ impl Evaluation<'_> {
         Ok(result)
     }
 
-    fn against_bundle(
-        &self,
-        subject: &Subject<'_>,
-        other: &Subject<'_>,
-        inputs: &Inputs,
-        outcome: &mut Outcome,
-    ) -> Result<BundleResult, Missed> {
-        let (bundle, reference) = (subject.bundle.name.clone(), other.bundle.name.clone());
-        let mut result = BundleResult { bundle, reference, cases: Vec::new(), misfits: Vec::new() };
-        let mut first = None;
-        for case in self.cases(inputs, other.bundle, &other.functions, other.interface, &mut outcome.report.warnings)? {
-            let fitted = fit_inputs(&case, other.interface, FitOptions::default());
-            match fitted.and_then(|theirs| Ok((theirs, fit_inputs(&case, subject.interface, FitOptions::default())?))) {
-                Ok((theirs, own)) => result.cases.push(self.pair(subject, other, &case, theirs, own, outcome)?),
-                Err(misfit) => {
-                    result.misfits.push(Skipped { name: case.name.clone(), why: misfit.to_string() });
-                    first = first.or(Some((case.name, misfit)));
-                }
-            }
-        }
-        match first {
-            Some(misfit) if result.cases.is_empty() => {
-                let error = GoldenError::NoFit { misfits: vec![misfit] };
-                let why = error.brief();
-                Err(Missed::Skipped(Some(error), why))
-            }
-            _ => Ok(result),
-        }
-    }
-
-    /// Runs both on a case, and measures.
-    fn pair(
-        &self,
-        subject: &Subject<'_>,
-        other: &Subject<'_>,
-        case: &Case,
-        theirs: FittedCase,
-        own: FittedCase,
-        outcome: &mut Outcome,
-    ) -> Result<CaseResult, Error> {
-        let (expected, ran, operations) = if self.options.per_operation {
-            self.run_both(subject, other, own.inputs, theirs.inputs)?
-        } else {
-            let expected = self.run(other, theirs.inputs).map_err(|source| other.cannot_run(source))?;
-            (expected.outputs, self.run(subject, own.inputs).map_err(|source| subject.cannot_run(source))?, None)
-        };
-        let recorded = recorded(case, other.interface, expected, &theirs.paddings)?;
-        let fitted = fit(&recorded, subject.interface, FitOptions::default());
-        let fitted = fitted.map_err(|source| EvaluationError::Misfit { bundle: subject.bundle.name.clone(), source })?;
-        Ok(self.measured(subject, &fitted, ran, operations, outcome)?)
-    }
-
-    #[expect(
-        clippy::type_complexity,
-        reason = "what two runs give: the reference's results, the other's, and how far operations are apart"
-    )]
-    fn run_both(
-        &self,
-        subject: &Subject<'_>,
-        other: &Subject<'_>,
-        own: BTreeMap<String, Tensor>,
-        theirs: BTreeMap<String, Tensor>,
-    ) -> Result<(BTreeMap<String, Tensor>, Ran, Option<OperationsResult>), EvaluationError> {
-        let start = Instant::now();
-        let both = lockstep(subject.side(own), other.side(theirs), ops::OPERATORS, self.options.mode).map_err(|error| match error {
-            LockstepError::Actual(source) => subject.cannot_run(source),
-            LockstepError::Expected(source) => other.cannot_run(source),
-        })?;
-        let differs = both.operations.iter().find(|distance| distance.max_abs != 0.0);
-        let operations = OperationsResult {
-            first_difference: differs.map(|distance| distance.name.clone()),
-            unmatched: both.unmatched,
-            distances: both.operations,
-        };
-        let ran = Ran { outputs: both.actual, not_finite: both.not_finite, seconds: start.elapsed().as_secs_f64() };
-        Ok((both.expected, ran, Some(operations)))
-    }
-
     pub(super) fn run(&self, subject: &Subject<'_>, inputs: BTreeMap<String, Tensor>) -> Result<Ran, EvalError> {
         let start = Instant::now();
         let mut not_finite = None;
@@ -301,7 +230,7 @@ impl Evaluation<'_> {
     }
 
     /// Compares the results of a run with what a case says.
-    fn measured(
+    pub(super) fn measured(
         &self,
         subject: &Subject<'_>,
         case: &FittedCase,
@@ -360,32 +289,11 @@ impl<'b> Subject<'b> {
         color.map_or_else(|| Ok(tensor.clone()), |color| pixels::rounded(tensor, Pixels::of(color)))
     }
 
-    fn side(&self, inputs: BTreeMap<String, Tensor>) -> Side<'_> {
+    pub(super) fn side(&self, inputs: BTreeMap<String, Tensor>) -> Side<'_> {
         Side { package: &self.bundle.package, function: Some(&self.name), inputs }
     }
 
     pub(super) fn cannot_run(&self, source: EvalError) -> EvaluationError {
         EvaluationError::Run { bundle: self.bundle.name.clone(), source }
     }
-}
-
-/// The case with what the reference gave for it, over the part that was not padded.
-fn recorded(case: &Case, interface: &Interface, expected: BTreeMap<String, Tensor>, paddings: &[Padding]) -> Result<Case, EvaluationError> {
-    let mut inputs = case.inputs.clone();
-    for feature in &interface.inputs {
-        if let (false, Some(tensor)) = (inputs.contains_key(&feature.name), case.outputs.get(&feature.name)) {
-            inputs.insert(feature.name.clone(), tensor.clone());
-        }
-    }
-    let valid = |(name, mut tensor): (String, Tensor)| {
-        for padding in paddings {
-            if tensor.dims().get(padding.axis) == Some(&padding.to) {
-                tensor = tensor.narrow(padding.axis, 0, padding.from)?;
-            }
-        }
-        Ok((name, tensor))
-    };
-    let outputs: candle_core::Result<BTreeMap<String, Tensor>> = expected.into_iter().map(valid).collect();
-    let outputs = outputs.map_err(|source| EvaluationError::Misfit { bundle: case.name.clone(), source: Misfit::Tensor(source) })?;
-    Ok(Case { name: case.name.clone(), inputs, outputs })
 }

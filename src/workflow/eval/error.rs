@@ -17,13 +17,12 @@ use crate::{
 
 /// Why there is nothing to say about numbers.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages name the fields")]
 pub enum EvaluationError {
     /// A golden file.
     #[error("cannot use the golden `{}`", path.display())]
     Golden {
-        /// The file.
         path: PathBuf,
-        /// Why.
         #[source]
         source: GoldenError,
     },
@@ -39,9 +38,7 @@ pub enum EvaluationError {
     /// No case that fits a bundle that was asked for.
     #[error("cannot compare `{bundle}`")]
     NoFit {
-        /// The bundle.
         bundle: String,
-        /// Why not.
         #[source]
         source: GoldenError,
     },
@@ -50,15 +47,12 @@ pub enum EvaluationError {
     Nothing {
         /// What was left out, and why.
         skipped: Vec<(String, String)>,
-        /// The next step.
         hint: Option<String>,
     },
     /// Variants that are all kept with the same precision, compared with each other.
     #[error("nothing to compare: every {}variant of `{package}` is {precision}", if *.chosen { "chosen " } else { "" })]
     OnePrecision {
-        /// The package.
         package: String,
-        /// Its precision.
         precision: String,
         /// Whether some variants were chosen.
         chosen: bool,
@@ -66,95 +60,61 @@ pub enum EvaluationError {
     /// Inputs that do not fit.
     #[error("the inputs do not fit `{bundle}`")]
     Misfit {
-        /// The bundle.
         bundle: String,
-        /// Why.
         #[source]
         source: Misfit,
     },
     /// Inputs that cannot be made.
     #[error("cannot make inputs for `{bundle}`")]
     Sample {
-        /// The bundle.
         bundle: String,
-        /// Why.
         #[source]
         source: SampleError,
     },
     /// No such function.
     #[error("`{bundle}` has no function `{function}`: expected one of {}", known.join(", "))]
-    Function {
-        /// The bundle.
-        bundle: String,
-        /// What was asked for.
-        function: String,
-        /// What there is.
-        known: Vec<String>,
-    },
+    Function { bundle: String, function: String, known: Vec<String> },
     /// A file of one tensor that could be any output.
     #[error("the expected tensors {} are none of the outputs of `{bundle}`: {}", given.join(", "), outputs.join(", "))]
-    NoOutput {
-        /// The bundle.
-        bundle: String,
-        /// Names in the files.
-        given: Vec<String>,
-        /// Outputs of the bundle.
-        outputs: Vec<String>,
-    },
+    NoOutput { bundle: String, given: Vec<String>, outputs: Vec<String> },
     /// A bundle cannot be run.
     #[error("cannot run `{bundle}`")]
     Run {
-        /// The bundle.
         bundle: String,
-        /// Why, and where.
         #[source]
         source: EvalError,
     },
     /// Outputs cannot be compared.
     #[error("cannot compare the output `{output}` of `{bundle}`")]
     Compare {
-        /// The bundle.
         bundle: String,
-        /// The output.
         output: String,
-        /// Why.
         #[source]
         source: MetricsError,
     },
     /// A round trip without an encoder and a decoder that belong together.
     #[error("no encoder and decoder belong together among:{}", lines(bundles.iter().cloned()))]
-    NoPairs {
-        /// The bundles.
-        bundles: Vec<String>,
-    },
+    NoPairs { bundles: Vec<String> },
     /// Tensors that are no picture.
     #[error("`{}` holds no picture", path.display())]
-    NotAPicture {
-        /// The file.
-        path: PathBuf,
-    },
+    NotAPicture { path: PathBuf },
     /// A picture that cannot be made.
     #[error("cannot make a picture of `{name}`")]
     Picture {
-        /// The tensor.
         name: String,
-        /// Why.
         #[source]
         source: PictureProblem,
     },
     /// A file of texts that cannot be read.
     #[error("cannot read `{}`", path.display())]
     Read {
-        /// The file.
         path: PathBuf,
-        /// Why.
         #[source]
         source: io::Error,
     },
     /// A text that has no token behind another.
     #[error("`{}` comes to {tokens} tokens, expected at least 2", path.display())]
     ShortText {
-        /// The file.
         path: PathBuf,
         /// Its tokens, as far as a window takes them.
         tokens: usize,
@@ -168,16 +128,13 @@ pub enum EvaluationError {
     /// A file that cannot be written.
     #[error("cannot write `{}`", path.display())]
     Write {
-        /// The file.
         path: PathBuf,
-        /// Why.
         #[source]
         source: io::Error,
     },
     /// A mistake in a page's template.
     #[error("cannot make the page `{}`", path.display())]
     Page {
-        /// The file.
         path: PathBuf,
         /// What is wrong with the template.
         #[source]

@@ -4,6 +4,7 @@
 //! and measured. A bundle that no case fits says why. Texts are translated and scored apart ([`eval_texts`]),
 //! and so are language models on a text ([`eval_language`]).
 
+mod against;
 mod compare;
 mod error;
 mod language;

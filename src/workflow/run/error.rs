@@ -9,45 +9,29 @@ use crate::{
 
 /// Why a bundle cannot be run.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages name the fields")]
 pub enum RunError {
     /// No such function.
     #[error("`{bundle}` has no function `{function}`: expected one of {}", known.join(", "))]
-    Function {
-        /// The bundle.
-        bundle: String,
-        /// What was asked for.
-        function: String,
-        /// What there is.
-        known: Vec<String>,
-    },
+    Function { bundle: String, function: String, known: Vec<String> },
     /// A tensor file.
     #[error(transparent)]
     File(#[from] TensorFileError),
     /// A tensor that two files hold.
     #[error("`{name}` is given twice, the second time in `{}`", path.display())]
-    Repeated {
-        /// The tensor.
-        name: String,
-        /// The second file.
-        path: PathBuf,
-    },
+    Repeated { name: String, path: PathBuf },
     /// Inputs that are missing or do not fit.
     #[error("the inputs do not fit `{bundle}`")]
     Inputs {
-        /// The bundle.
         bundle: String,
-        /// Why.
         #[source]
         source: Misfit,
     },
     /// A picture of a size that an input or output does not have.
     #[error("`{}` has {found} pixels, `{name}` {} {expected}", path.display(), if *.is_input { "takes" } else { "has" })]
     PictureSize {
-        /// The picture.
         path: PathBuf,
-        /// The input or output.
         name: String,
-        /// Its width and height.
         found: String,
         /// Widths and heights that fit.
         expected: String,
@@ -56,37 +40,21 @@ pub enum RunError {
     },
     /// A range of numbers for an image, which has its own.
     #[error("`--range {range}` does not fit `{name}`, an image ({color}): its pixels are 0 to 255")]
-    Range {
-        /// The range.
-        range: ValueRange,
-        /// The image.
-        name: String,
-        /// Its color space.
-        color: String,
-    },
+    Range { range: ValueRange, name: String, color: String },
     /// A file of one tensor for several results.
     #[error("`{}` holds one tensor, the bundle gives {}", path.display(), outputs.join(", "))]
-    Single {
-        /// The file.
-        path: PathBuf,
-        /// The results.
-        outputs: Vec<String>,
-    },
+    Single { path: PathBuf, outputs: Vec<String> },
     /// A tensor that cannot be looked at.
     #[error("cannot use `{name}`")]
     Result {
-        /// The tensor.
         name: String,
-        /// Why.
         #[source]
         source: candle_core::Error,
     },
     /// An operation cannot be run.
     #[error("cannot run `{bundle}`")]
     Run {
-        /// The bundle.
         bundle: String,
-        /// Why, and where.
         #[source]
         source: EvalError,
     },

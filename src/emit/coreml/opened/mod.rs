@@ -31,31 +31,25 @@ const LONGEST_SPECIFICATION: u64 = 2 << 30;
 
 /// Why a package cannot be opened.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages name the fields")]
 pub enum PackageError {
     /// A file cannot be read.
     #[error("cannot read `{path}`")]
     Io {
-        /// The file.
         path: PathBuf,
-        /// Why.
         #[source]
         source: io::Error,
     },
     /// A file holds something else.
     #[error("cannot use `{path}`")]
     Content {
-        /// The file.
         path: PathBuf,
-        /// Why.
         #[source]
         source: Box<CoreMlError>,
     },
     /// The manifest names no specification.
     #[error("`{path}` names no specification")]
-    NoSpecification {
-        /// The manifest.
-        path: PathBuf,
-    },
+    NoSpecification { path: PathBuf },
 }
 
 /// A package that can be run.
