@@ -85,6 +85,11 @@ impl Passes {
         Self(passes)
     }
 
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The constants that programs for `target` have in the place of these, in order.
     pub fn stored(&self, constants: &[Constant], target: Target) -> Vec<Constant> {
         self.0.iter().fold(constants.to_vec(), |constants, pass| {

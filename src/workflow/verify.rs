@@ -24,7 +24,6 @@ use crate::{
     fetch::{distrust, is_placed, verify_placed},
     manifest::release::{Blob, Release},
     remote::{CatalogueEntry, IndexEntry, PackageIndex, Remote, RemoteError, RemoteUrl, is_registry},
-    store::Store,
 };
 
 /// What to check.

@@ -4,24 +4,28 @@
 //! built, verified, written, read back and verified again before a weight is converted. Then each weight file is
 //! streamed once, and all variants refer to it.
 
+use std::collections::BTreeSet;
+
 use rayon::prelude::*;
 
 use super::{
     compiled::Compilation,
     error::BuildError,
     front::{self, ComponentSource, FrontEnd, Model, ModelProgram},
+    passes::passes_of,
     shared::SharedTensors,
     shelf::Shelf,
     variant::BuiltVariant,
     weights::{StoredWeights, WeightConverter},
 };
 use crate::{
-    base::RelativePath,
+    base::{RelativePath, Target},
     contract::Interface,
     emit::{self, BundleContents, BundleFile, BundleFormat, BundleSource, FileSource, ModelTexts, WeightPlan, WriteError, WrittenBundle},
     manifest::{self, Axes, Compression, Content, PackageHeader, Precision, VariantPlan},
     mil::{self, Constant},
     ops,
+    passes::Passes,
     recipe::Evaluator,
     workflow::{
         Context, Error,
@@ -36,9 +40,10 @@ pub(super) struct Conversion<'a> {
     front: Box<dyn FrontEnd + 'a>,
 }
 
-/// Variants of one model.
+/// Variants of one model whose constants are stored in one way.
 struct Group<'p> {
     precision: Precision,
+    compression: Compression,
     variants: Vec<(&'p VariantPlan, &'p Axes)>,
 }
 
@@ -105,12 +110,13 @@ impl<'a> Conversion<'a> {
         shared: &SharedTensors,
     ) -> Result<Vec<BuiltVariant>, Error> {
         let mut built = Vec::new();
-        for Group { precision, variants } in self.groups(plans) {
+        for Group { precision, variants, .. } in self.groups(plans) {
+            let passes = passes_of(variants[0].1);
             let model = self.front.load(variants[0].1)?;
             let evaluator = Evaluator::new(model.weights());
-            let formats = self.format_plans(model.as_ref(), &evaluator, &variants, shared.of(self, precision)?)?;
+            let formats = self.format_plans(model.as_ref(), &passes, &evaluator, &variants, shared.of(self, precision)?)?;
             let drafts: Result<Vec<_>, BuildError> =
-                variants.into_par_iter().map(|(plan, axes)| self.draft(model.as_ref(), &formats, header, plan, axes)).collect();
+                variants.into_par_iter().map(|(plan, axes)| self.draft(model.as_ref(), &passes, &formats, header, plan, axes)).collect();
             let drafts = drafts?;
             let (component, front) = (self.component, self.front());
             let converter = WeightConverter { context, shelf, component, precision, front, evaluator: &evaluator };
@@ -126,10 +132,13 @@ impl<'a> Conversion<'a> {
         let mut groups: Vec<Group<'p>> = Vec::new();
         for plan in plans {
             let Content::Converted(axes) = &plan.content else { continue };
-            let belongs = |group: &&mut Group<'p>| group.precision == axes.precision && self.front.is_same_model(group.variants[0].1, axes);
+            let belongs = |group: &&mut Group<'p>| {
+                let is_stored_alike = group.precision == axes.precision && group.compression == axes.compression;
+                is_stored_alike && self.front.is_same_model(group.variants[0].1, axes)
+            };
             match groups.iter_mut().find(belongs) {
                 Some(group) => group.variants.push((plan, axes)),
-                None => groups.push(Group { precision: axes.precision, variants: vec![(plan, axes)] }),
+                None => groups.push(Group { precision: axes.precision, compression: axes.compression, variants: vec![(plan, axes)] }),
             }
         }
         groups
@@ -139,15 +148,17 @@ impl<'a> Conversion<'a> {
     fn format_plans(
         &self,
         model: &dyn Model,
+        passes: &Passes,
         evaluator: &Evaluator<'_>,
         variants: &[(&VariantPlan, &Axes)],
         shared: &[Constant],
     ) -> Result<Vec<FormatPlan>, BuildError> {
+        let constants = stored_constants(model, passes, variants);
         let mut plans: Vec<FormatPlan> = Vec::new();
         for (_, axes) in variants {
             if plans.iter().all(|plan| plan.format.format() != axes.format) {
                 let format = emit::find(axes.format).ok_or_else(|| self.unsupported_format(axes))?;
-                plans.push(FormatPlan { format, weights: self.plan_weights(format, model, evaluator, shared)? });
+                plans.push(FormatPlan { format, weights: self.plan_weights(format, &constants, evaluator, shared)? });
             }
         }
         Ok(plans)
@@ -156,12 +167,12 @@ impl<'a> Conversion<'a> {
     fn plan_weights(
         &self,
         format: &dyn BundleFormat,
-        model: &dyn Model,
+        constants: &[Constant],
         evaluator: &Evaluator<'_>,
         shared: &[Constant],
     ) -> Result<WeightPlan, BuildError> {
         let component = || self.component.to_owned();
-        let plan = format.plan_weights(&model.constants(), shared);
+        let plan = format.plan_weights(constants, shared);
         let mut plan = plan.map_err(|source| BuildError::Weights { component: component(), source })?;
         for constant in plan.inline().to_vec() {
             let values = evaluator.bytes(&constant).map_err(|source| BuildError::Convert { component: component(), source })?;
@@ -174,6 +185,7 @@ impl<'a> Conversion<'a> {
     fn draft<'p>(
         &self,
         model: &dyn Model,
+        passes: &Passes,
         formats: &[FormatPlan],
         header: &PackageHeader,
         plan: &'p VariantPlan,
@@ -185,6 +197,7 @@ impl<'a> Conversion<'a> {
         let operators = format.operators(axes.target, ops::find).ok_or_else(unsupported)?;
         let ModelProgram { program, texts } = model.program(plan, axes, operators)?;
         mil::verify(&program, ops::find).map_err(|source| BuildError::Unsound { id: plan.id.clone(), source: Box::new(source) })?;
+        let program = passes.run(program, ops::find).map_err(|source| BuildError::Pass { id: plan.id.clone(), source })?;
         let source = BundleSource { program: &program, texts: &with_header(texts, header), weights, registry: ops::find };
         let written = format.write(&source).map_err(|error| not_written(plan, *format, error))?;
         let WrittenBundle { program, interface, contents } = written;
@@ -229,6 +242,16 @@ fn not_written(plan: &VariantPlan, format: &dyn BundleFormat, error: WriteError)
         WriteError::Format(source) => BuildError::Emit { id, bundle: format.noun(), source },
         WriteError::Unsound(source) => BuildError::Unsound { id, source },
     }
+}
+
+/// The constants that the programs of all variants have, as the passes store them.
+fn stored_constants(model: &dyn Model, passes: &Passes, variants: &[(&VariantPlan, &Axes)]) -> Vec<Constant> {
+    let constants = model.constants();
+    if passes.is_empty() {
+        return constants;
+    }
+    let targets: BTreeSet<Target> = variants.iter().filter_map(|(_, axes)| axes.target).collect();
+    targets.into_iter().flat_map(|target| passes.stored(&constants, target)).collect()
 }
 
 /// Adds what the package manifest says to a model's texts.

@@ -13,6 +13,7 @@ use crate::{
     emit::{FormatError, coreml::CoreMlError},
     manifest::{GlobError, ManifestError, Precision, ReleaseError},
     mil::VerifyError,
+    passes::PassError,
     recipe::ConvertError,
     workflow::ErrorKind,
 };
@@ -101,6 +102,13 @@ pub enum BuildError {
         id: String,
         #[source]
         source: ArchError,
+    },
+    /// A pass that cannot be applied to the program.
+    #[error("variant `{id}` cannot be built")]
+    Pass {
+        id: String,
+        #[source]
+        source: PassError,
     },
     /// A program that its bundle format cannot express.
     #[error("variant `{id}` cannot be written as {bundle}")]

@@ -17,6 +17,7 @@ mod hashing;
 mod hub;
 mod manifest;
 mod package;
+mod passes;
 mod place;
 mod report;
 mod shared;
