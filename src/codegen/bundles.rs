@@ -1,4 +1,5 @@
-//! The bundles of a release as an app sees them: what differs by target or compiler alone is one bundle, since one of them is placed.
+//! Bundles of a release as an app sees them. Variants that differ only by target or compiler are one bundle, because an
+//! app has one of them.
 
 use std::collections::BTreeMap;
 
@@ -14,24 +15,24 @@ use crate::{
     },
 };
 
-/// Names that have a meaning where a bundle's inputs are parameters.
+/// Swift names that the templates use where inputs of a bundle are parameters.
 const PARAMETERS: &[&str] =
     &["bundle", "function", "inputs", "model", "models", "options", "outputs", "predict", "results", "state", "makeState"];
 
-/// A bundle, under every name that it may be placed as.
+/// A bundle, with every name under which a fetch may place it.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Bundle {
     /// Its name without the target.
     pub name: String,
-    /// Of its constant.
+    /// Name of its Swift constant.
     pub value: String,
-    /// Literals of its names in a placed folder, without extension.
+    /// Its names in a placed folder, without extension, as Swift literals.
     pub places: Vec<String>,
-    /// What it can do; the default alone has no name.
+    /// Its functions. An only function has no name.
     pub functions: Vec<Function>,
     #[serde(skip)]
     pub component: String,
-    /// Whether its logits are scores of labels, not of next tokens.
+    /// Whether its logits score labels instead of next tokens.
     #[serde(skip)]
     pub scores_labels: bool,
     #[serde(skip)]
@@ -53,10 +54,10 @@ impl Bundle {
     }
 }
 
-/// What one function of a bundle takes and gives.
+/// Inputs, outputs and states of one function.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Function {
-    /// The type that wraps it.
+    /// Name of the Swift type that wraps the function.
     pub wrapper: String,
     pub name: Option<String>,
     pub inputs: Vec<Feature>,
@@ -67,7 +68,7 @@ pub(super) struct Function {
 /// An input, output or state.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Feature {
-    /// A literal.
+    /// The name as a Swift literal.
     pub name: String,
     pub value: String,
     /// As `show` prints it.
@@ -78,7 +79,7 @@ pub(super) struct Feature {
     pub shape: Vec<u64>,
     pub flexible: bool,
     pub optional: bool,
-    /// Of an output: the property with its numbers as `Float`.
+    /// Outputs only: name of the property that holds its numbers as `Float`.
     pub scalars: String,
 }
 
@@ -127,13 +128,14 @@ impl Function {
     }
 }
 
-/// The name that variants share which differ by target or compiler.
+/// The name that variants share if they differ only by target or compiler.
 fn stem(variant: &Variant) -> &str {
     let suffix = if variant.kind == BundleKind::MlModelC { "-mlmodelc" } else { "" };
     variant.name.strip_suffix(suffix).unwrap_or(&variant.name)
 }
 
-/// Names and shapes; element types depend on the target and are asked of the model.
+/// Names and shapes of all features. Element types depend on the target; generated code reads them from the loaded
+/// model.
 fn shapes(interface: &Interface) -> impl PartialEq {
     let plain = |features: &[contract::Feature]| {
         let plain = features.iter().map(|feature| contract::Feature { dtype: String::new(), ..feature.clone() });
@@ -143,7 +145,8 @@ fn shapes(interface: &Interface) -> impl PartialEq {
     (of(interface), interface.functions.iter().map(|(name, function)| (name.clone(), of(function))).collect::<Vec<_>>())
 }
 
-/// Every bundle with a known interface that Core ML can load, in the release's order; their types lie in the enum `package`.
+/// Every bundle with a known interface that Core ML can load, in the order of the release. `package` is the enum that
+/// contains their types.
 pub(super) fn bundles(release: &Release, package: &str) -> Vec<Bundle> {
     let is_model = |kind: BundleKind| matches!(kind, BundleKind::MlPackage | BundleKind::MlModelC);
     let mut groups: Vec<(&str, Vec<(&Variant, &Interface)>)> = Vec::new();
@@ -171,13 +174,13 @@ pub(super) fn bundles(release: &Release, package: &str) -> Vec<Bundle> {
     found
 }
 
-/// What a variant's bundle is called under a name, without the extension.
+/// File name of a variant's bundle, without extension.
 fn placed(variant: &Variant, name: &str) -> String {
     let file = variant.kind.file_name(name);
     file.strip_suffix(variant.kind.extension()).unwrap_or(&file).to_owned()
 }
 
-/// One bundle of variants that look the same; the first is the one that most devices should have.
+/// The bundle of variants with equal interfaces. The first one describes it: that of the latest target.
 fn bundle(name: &str, members: &[(&Variant, &Interface)], values: &mut Scope, types: &mut Scope) -> Bundle {
     let (first, interface) = members[0];
     let mut places: Vec<String> = Vec::new();

@@ -1,18 +1,19 @@
-//! Names of Swift: identifiers made of names that are none, each once in its scope.
+//! Swift identifiers for arbitrary names, each unique in its scope.
 //!
-//! Only ASCII is kept. Where two numbers would meet they are parted by `_`, so that `4.0-1.2b` and `40-12b` stay apart.
+//! Only ASCII letters and digits are kept. `_` separates adjacent numbers, so that `4.0-1.2b` and `40-12b` get
+//! different names.
 
 use std::collections::BTreeSet;
 
-/// Words that are identifiers only between backticks.
+/// Keywords: identifiers only between backticks.
 const KEYWORDS: &str = "\
     actor any as associatedtype async await borrowing break case catch class consuming continue default defer deinit do else enum \
     extension fallthrough false fileprivate for func get guard if import in infix inout internal is let nil nonisolated open operator \
     postfix precedencegroup prefix private protocol public repeat rethrows return sending set some static struct subscript switch throw \
     throws true try typealias var where while";
-/// Words that mean something after a dot or in a body, even between backticks.
+/// Words that keep their meaning even between backticks.
 const RESERVED: &str = "init self super";
-/// Types that the templates name, or that mean something to the language: no generated type may hide them.
+/// Types that the templates or the language use. No generated type may shadow them.
 const TYPES: &str = "\
     Any AnyObject AnyHashable Array ArraySlice AsyncThrowingStream Bool CVPixelBuffer Call CancellationError CoreML CoreVideo Dictionary \
     Double Error Failure Feature FileManager Float Form Foundation Function Generator Hashable Inputs Int Int32 Key LoadedModel \
@@ -20,7 +21,7 @@ const TYPES: &str = "\
     MLMultiArrayDataType MLPredictionOptions MLShapedArray MLState Memory ModelBundle Models NSLock NSNumber Never Notification \
     NotificationCenter ObjectIdentifier Optional Outputs Part Protocol Random RandomNumberGenerator Ready Result Sampling Self Sendable \
     Set Source States Step String Swift Task Type UInt16 UInt32 UInt64 UInt8 UIApplication UIKit URL URLResourceKey Void";
-/// Types that apps use all the time: the enum of a package stands beside the app's own code and may not hide them.
+/// Types that apps use often. The enum of a package lies in the app's module and may not shadow them.
 const APP_TYPES: &str = "\
     Animation Binding Bundle Button Calendar Character Clock Codable Collection CodingKey Color Comparable Data Date Decodable Decoder \
     Duration Encodable Encoder Environment Equatable Font Formatter Gradient Group Hasher Host Identifiable Image Iterator Label Layout \
@@ -28,14 +29,14 @@ const APP_TYPES: &str = "\
     Sequence Shape Slice Slider Spacer State Stepper Stream StringProtocol Substring Table Text Thread Timer Toggle Transaction UUID Unit \
     View Vision Window";
 
-/// Names that were given in one scope.
+/// Names that are taken in one scope.
 #[derive(Debug, Default)]
 pub(super) struct Scope {
     taken: BTreeSet<String>,
 }
 
 impl Scope {
-    /// A scope where these names mean something already.
+    /// A scope in which these names are taken.
     pub(super) fn with(names: &[&str]) -> Self {
         Self { taken: names.iter().map(|&name| name.to_owned()).collect() }
     }
@@ -92,12 +93,12 @@ fn capitalized(word: &str) -> String {
     word[..1].to_ascii_uppercase() + &word[1..]
 }
 
-/// `CLIP` is `clip`, `lastState` stays.
+/// Lower-cases the start of a word: `CLIP` becomes `clip`, `lastState` stays.
 fn lowered(word: &str) -> String {
     if word.chars().all(|c| !c.is_ascii_lowercase()) { word.to_ascii_lowercase() } else { word[..1].to_ascii_lowercase() + &word[1..] }
 }
 
-/// A string literal that means `text`.
+/// A Swift string literal with the value `text`.
 pub(super) fn literal(text: &str) -> String {
     let escaped = |c: char| match c {
         '"' | '\\' => format!("\\{c}"),
@@ -107,17 +108,17 @@ pub(super) fn literal(text: &str) -> String {
     format!("\"{}\"", text.chars().map(escaped).collect::<String>())
 }
 
-/// `text` for a line of a comment: what would end the line or hide something becomes a blank.
+/// `text` in one line of a comment. Characters that would end the line or hide text become blanks.
 pub(super) fn comment(text: &str) -> String {
     text.chars().map(|c| if is_invisible(c) { ' ' } else { c }).collect()
 }
 
-/// Control characters, line separators and marks that change the direction of what follows.
+/// Control characters, line separators and marks that change the direction of text.
 fn is_invisible(c: char) -> bool {
     c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}' | '\u{feff}')
 }
 
-/// Whether a name that a person chose can be the name of a type.
+/// Whether a chosen name is a valid name for a type.
 pub(super) fn is_type_name(text: &str) -> bool {
     let is_identifier = text.starts_with(|c: char| c.is_ascii_alphabetic()) && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     is_identifier && KEYWORDS.split_whitespace().chain(TYPES.split_whitespace()).chain(RESERVED.split_whitespace()).all(|word| word != text)

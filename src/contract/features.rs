@@ -13,7 +13,8 @@ pub const POSITION: &str = "position";
 pub const HIDDEN_STATES: &str = "hidden_states";
 /// Output name of a middle chunk, whose input is already called [`HIDDEN_STATES`].
 pub const HIDDEN_STATES_OUT: &str = "hidden_states_out";
-/// Scores of next tokens `[1, rows, vocabulary]`, of labels `[1, labels]`, or of each token's labels `[1, sequence, labels]`.
+/// Scores of next tokens `[1, rows, vocabulary]`, of labels `[1, labels]`, or of each token's labels `[1, sequence,
+/// labels]`.
 pub const LOGITS: &str = "logits";
 /// Vector of every token: float `[1, sequence, width]`.
 pub const LAST_HIDDEN_STATE: &str = "last_hidden_state";

@@ -1,4 +1,5 @@
-//! Words for how a program is written: each enum is the type of one key of package manifests, and what architectures are asked for.
+//! Words for how a program is written: each enum is the type of one key of package manifests, and what architectures
+//! are asked for.
 
 /// Declares an enum whose values have names; the first value is the default.
 macro_rules! words {

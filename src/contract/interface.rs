@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::features;
 
-/// Inputs, outputs and states of a model. A model with several functions lists them; the top level describes its default function.
+/// Inputs, outputs and states of a model. A model with several functions lists them; the top level describes its
+/// default function.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Interface {
     /// Inputs, in the model's order.
@@ -101,8 +102,8 @@ impl Interface {
     }
 }
 
-/// `name dtype[shape]`, then the color space of an image and ` = default`; a flexible dimension is `low..high` or `low..`, enumerated shapes
-/// stand one after another, `?` is optional.
+/// `name dtype[shape]`, then the color space of an image and ` = default`; a flexible dimension is `low..high` or
+/// `low..`, enumerated shapes stand one after another, `?` is optional.
 impl fmt::Display for Feature {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{} {}{}", self.name, if self.optional { "?" } else { "" }, self.dtype, self.shapes())?;

@@ -1,9 +1,9 @@
-//! Finds the language models among the bundles of a package: which bundles and functions form a whole model, and how many tokens each can be
-//! called with.
+//! Finds the language models among the bundles of a package: which bundles and functions form a whole model, and how
+//! many tokens each can be called with.
 //!
-//! A form is a set of bundles that were made alike (same axes apart from lengths) and have one length of cache. Its calls are chains with one
-//! function for each chunk of the model. Decoders of translators, encoders and functions with inputs that no language model has belong to
-//! no form.
+//! A form is a set of bundles that were made alike (same axes apart from lengths) and have one length of cache. Its
+//! calls are chains with one function for each chunk of the model. Decoders of translators, encoders and functions with
+//! inputs that no language model has belong to no form.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,6 @@
-//! What the models that mlreg makes agree on, so that apps, `run`, `eval` and generated code recognise them: the names of inputs and outputs, the
-//! forms that programs can have, the notes in a bundle's metadata, and the bundles that make up one language model.
+//! What the models that mlreg makes agree on, so that apps, `run`, `eval` and generated code recognise them: the names
+//! of inputs and outputs, the forms that programs can have, the notes in a bundle's metadata, and the bundles that make
+//! up one language model.
 //!
 //! Plain values: the room knows no tensors, programs, manifests or files.
 

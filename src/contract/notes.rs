@@ -1,4 +1,5 @@
-//! Notes in a bundle's metadata: what a program cannot say, under keys `dev.mlreg.<topic>` in the model's user-defined metadata.
+//! Notes in a bundle's metadata: what a program cannot say, under keys `dev.mlreg.<topic>` in the model's user-defined
+//! metadata.
 //!
 //! A note is a type that knows its topic, how it is written and how it is read. Adding one: its type in this file.
 

@@ -1,4 +1,5 @@
-//! `[delivery]` and `[tags]`: globs over variant ids say which variants are wanted when, and by which name an app asks for them.
+//! `[delivery]` and `[tags]`: globs over variant ids say when a variant is downloaded, and by which tags an app selects
+//! it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,23 +12,23 @@ use super::{
 };
 use crate::base::{Tag, nearest};
 
-/// What the manifest says about one variant.
+/// Delivery and tags of one variant.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Assignment {
-    /// When it is wanted: `initial` wins over `prefetch`; on demand where no glob matches.
+    /// When it is downloaded. `initial` wins over `prefetch`; on demand if no glob matches.
     pub delivery: Delivery,
-    /// The tags that ask for it.
+    /// The tags that select it.
     pub tags: BTreeSet<Tag>,
 }
 
-/// A glob and where it stands.
+/// A glob and its place in the file.
 #[derive(Debug, Clone)]
 struct PlacedGlob {
     glob: VariantGlob,
     place: Place,
 }
 
-/// The two tables.
+/// The tables `[delivery]` and `[tags]`.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Assignments {
     initial: Vec<PlacedGlob>,
@@ -66,10 +67,10 @@ fn globs(item: &Item<'_>) -> Result<Vec<PlacedGlob>, ManifestError> {
 }
 
 impl Assignments {
-    /// What `[delivery]` and `[tags]` of `file` say about every variant, in the order of `plans`.
+    /// Delivery and tags of every variant, in the order of `plans`. `file` is the manifest's name in errors.
     ///
     /// # Errors
-    /// For globs that match no variant.
+    /// When a glob matches no variant.
     pub(super) fn of(&self, plans: &[VariantPlan], file: &str) -> Result<Vec<Assignment>, ManifestError> {
         let mut assigned = vec![Assignment::default(); plans.len()];
         // `initial` comes last, so that it wins.
@@ -87,7 +88,7 @@ impl Assignments {
     }
 }
 
-/// Indices of the variants that one of the globs matches; the place and problem of a glob without a match.
+/// Indices of the variants that one of the globs matches. The error has the place of a glob that matches none.
 fn matching(table: &'static str, key: &str, globs: &[PlacedGlob], plans: &[VariantPlan]) -> Result<BTreeSet<usize>, (Place, Problem)> {
     let mut matching = BTreeSet::new();
     for PlacedGlob { glob, place } in globs {

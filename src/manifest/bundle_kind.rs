@@ -15,20 +15,20 @@ impl BundleKind {
         }
     }
 
-    /// What a variant of that id or name is called as a file: with the extension of its kind, which takes the place of the format in the name,
+    /// File name for an id or name. The extension replaces the format in it,
     /// e.g. `decoder-768-ios18.mlmodelc` for `decoder-768-ios18-mlmodelc`.
     pub fn file_name(self, name: &str) -> String {
         let stem = self.id_suffix().and_then(|suffix| name.strip_suffix(suffix)?.strip_suffix('-')).filter(|stem| !stem.is_empty());
         format!("{}{}", stem.unwrap_or(name), self.extension())
     }
 
-    /// Whether an id or name makes a safe file name, which does not begin as those of mlreg's own files do.
+    /// Whether an id or name makes a safe file name that does not start with a dot, as names of mlreg's own files do.
     pub(super) fn is_file_name(self, name: &str) -> bool {
         let is_safe = |file: &str| !file.contains('/') && file.parse::<RelativePath>().is_ok() && !name_key(file).starts_with('.');
         !name.is_empty() && is_safe(&self.file_name(name)) && is_safe(&format!("{name}{}", self.extension()))
     }
 
-    /// The kind of a bundle called `file_name`: by its extension, else plain files.
+    /// The kind of a bundle by the extension of its file name; plain files for other extensions.
     pub fn of_file_name(file_name: &str) -> Self {
         let extended = [Self::MlPackage, Self::MlModelC, Self::AiModel, Self::Onnx];
         extended
@@ -37,7 +37,7 @@ impl BundleKind {
             .unwrap_or(Self::Files)
     }
 
-    /// What ids say of the kind.
+    /// The suffix of ids for this kind.
     pub(super) fn id_suffix(self) -> Option<&'static str> {
         match self {
             Self::MlPackage | Self::Files => None,

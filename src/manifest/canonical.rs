@@ -1,15 +1,17 @@
-//! Canonical JSON: keys sorted by their UTF-8 bytes, no whitespace, UTF-8, integers only. Equal documents have equal bytes.
+//! Canonical JSON: keys sorted by their UTF-8 bytes, no whitespace, UTF-8, integers only. Equal documents have equal
+//! bytes.
 //!
-//! It is RFC 8785 for the documents that exist here: no numbers with a fraction, whose text would be a matter of taste, and no keys
-//! beyond the basic plane, whose order would differ.
+//! This is RFC 8785 for the documents of mlreg. Numbers with a fraction, whose text is not unique, are refused; no
+//! document has keys outside of Unicode's basic plane, which RFC 8785 sorts differently.
 
 use serde::Serialize;
 use serde_json::Value;
 
 /// A value that has no canonical form.
+#[allow(missing_docs, reason = "the messages name the fields")]
 #[derive(Debug, thiserror::Error)]
 pub enum CanonicalError {
-    /// Not JSON at all, e.g. a map with keys that are no strings.
+    /// The value has no JSON form, e.g. a map whose keys are no strings.
     #[error("the document has no JSON form")]
     Form(#[from] serde_json::Error),
     /// A number with a fraction or exponent.
@@ -17,7 +19,6 @@ pub enum CanonicalError {
     Float {
         /// Where it stands, as a JSON pointer.
         place: String,
-        /// The number.
         number: String,
     },
 }
@@ -25,7 +26,7 @@ pub enum CanonicalError {
 /// The canonical bytes of a document.
 ///
 /// # Errors
-/// When it holds a number that is not an integer, or has no JSON form.
+/// When the document contains a number that is no integer, or has no JSON form.
 pub fn to_canonical<T: Serialize>(document: &T) -> Result<Vec<u8>, CanonicalError> {
     let mut bytes = Vec::new();
     let mut place = String::new();

@@ -1,5 +1,6 @@
-//! Reads release manifests from anywhere: nothing that passes can place a file outside of its bundle, make two files collide on some file
-//! system, claim a segment that its blob does not have, or cost more than the [limits](crate::base::limits) allow.
+//! Parses release manifests from untrusted sources. A release that passes places no file outside of its bundle, has no
+//! files that collide on any file system and no segments beyond their blob, and stays within the
+//! [limits](crate::base::limits).
 
 use std::collections::BTreeMap;
 
@@ -12,163 +13,70 @@ use super::{
 };
 use crate::base::{ByteRange, ClashKind, Digest, PathClash, PathTree, RelativePath, limits, name_key, name_problem};
 
-/// What is wrong with a release manifest.
+/// A rule that a release manifest breaks.
+#[allow(missing_docs, reason = "the messages name the fields")]
 #[derive(Debug, thiserror::Error)]
 pub enum ReleaseError {
-    /// Longer than any release.
+    /// The document is too long.
     #[error("the release manifest has {found} bytes: expected at most {limit}")]
-    TooLong {
-        /// Its length.
-        found: u64,
-        /// The limit.
-        limit: u64,
-    },
-    /// More of something than any release has.
+    TooLong { found: u64, limit: u64 },
+    /// A list has too many elements.
     #[error("the release manifest has more {what} than any release: expected at most {limit}")]
-    TooMany {
-        /// What there is too much of.
-        what: &'static str,
-        /// The limit.
-        limit: usize,
-    },
-    /// Not JSON, or not of the schema's form.
+    TooMany { what: &'static str, limit: usize },
+    /// The document is no JSON, or does not have the schema's form.
     #[error("the release manifest is not of the form `{SCHEMA}`")]
     Form(#[source] serde_json::Error),
-    /// Another document.
+    /// The document has another schema.
     #[error("the release manifest has the schema `{found}`: expected `{SCHEMA}`")]
-    Schema {
-        /// Its schema.
-        found: String,
-    },
-    /// A later version of the schema.
+    Schema { found: String },
+    /// The schema's version is newer than this mlreg.
     #[error("the release manifest has the schema `{found}`, which is newer than this mlreg: expected `{SCHEMA}`")]
-    Newer {
-        /// Its schema.
-        found: String,
-    },
+    Newer { found: String },
     /// A number that has no canonical form.
     #[error("the release manifest has no canonical form")]
     Canonical(#[source] CanonicalError),
-    /// A version that is too long for the name of a file.
+    /// The version is too long for a file name.
     #[error("the version `{version}` is too long for the name of a file")]
-    VersionName {
-        /// How it begins.
-        version: String,
-    },
-    /// A variant's id or name that is no file name.
+    VersionName { version: String },
+    /// A variant's id or name is no file name.
     #[error("the variant id or name `{text}` is not a safe file name")]
-    VariantName {
-        /// The id or name.
-        text: String,
-    },
-    /// Variants out of order, or two of one id.
+    VariantName { text: String },
+    /// Variants are not sorted by id, or two have one id.
     #[error("the variant `{id}` is out of order or not unique: expected ids in ascending order")]
-    VariantOrder {
-        /// The variant.
-        id: String,
-    },
-    /// Ids that are one file name on some file system.
+    VariantOrder { id: String },
+    /// Two ids are the same file name on some file system.
     #[error("the variants `{first}` and `{second}` cannot be told apart by their file names: {why}")]
-    VariantClash {
-        /// The one.
-        first: String,
-        /// The other.
-        second: String,
-        /// How they clash.
-        why: ClashKind,
-    },
-    /// Variants that no floor can tell apart.
+    VariantClash { first: String, second: String, why: ClashKind },
+    /// Two variants have one name and one target.
     #[error("the variants `{first}` and `{second}` have the same target, and both are called `{name}` without it")]
-    SameName {
-        /// The one.
-        first: String,
-        /// The other.
-        second: String,
-        /// Their file name.
-        name: String,
-    },
-    /// A variant without files and folders.
+    SameName { first: String, second: String, name: String },
+    /// A variant has neither files nor folders.
     #[error("the variant `{id}` has no files")]
-    Empty {
-        /// The variant.
-        id: String,
-    },
-    /// Files or folders out of order, or one twice.
+    Empty { id: String },
+    /// Files or folders are not sorted, or one is listed twice.
     #[error("`{path}` of the variant `{id}` is out of order or not unique: expected paths in ascending order")]
-    PathOrder {
-        /// The variant.
-        id: String,
-        /// The path.
-        path: RelativePath,
-    },
-    /// Paths that are one on some file system, or a file that is a folder of another path.
+    PathOrder { id: String, path: RelativePath },
+    /// Two paths are the same on some file system, or a file is also a folder of another path.
     #[error("`{first}` and `{second}` of the variant `{id}` collide: {why}")]
-    PathCollision {
-        /// The variant.
-        id: String,
-        /// The one.
-        first: String,
-        /// The other.
-        second: String,
-        /// How they collide.
-        why: ClashKind,
-    },
-    /// A file whose blob is not listed.
+    PathCollision { id: String, first: String, second: String, why: ClashKind },
+    /// A file refers to a blob that is not listed.
     #[error("`{path}` of the variant `{id}` is the blob {digest}, which the release does not list")]
-    MissingBlob {
-        /// The variant.
-        id: String,
-        /// The file.
-        path: RelativePath,
-        /// Its digest.
-        digest: Digest,
-    },
-    /// A file and its blob that differ in length.
+    MissingBlob { id: String, path: RelativePath, digest: Digest },
+    /// A file and its blob have different lengths.
     #[error("`{path}` of the variant `{id}` has {found} bytes, but its blob has {expected}")]
-    FileSize {
-        /// The variant.
-        id: String,
-        /// The file.
-        path: RelativePath,
-        /// Length of the file.
-        found: u64,
-        /// Length of the blob.
-        expected: u64,
-    },
-    /// A blob that no disk has room for.
+    FileSize { id: String, path: RelativePath, found: u64, expected: u64 },
+    /// A blob is larger than any disk.
     #[error("the blob {digest} has {size} bytes, which is more than any file has: expected at most {limit}", limit = limits::BLOB_BYTES)]
-    BlobSize {
-        /// The blob.
-        digest: Digest,
-        /// Its length.
-        size: u64,
-    },
-    /// Files that have too many bytes together.
+    BlobSize { digest: Digest, size: u64 },
+    /// The sum of all files is too large.
     #[error("the files of the release have more than {limit} bytes together, which no machine has room for")]
-    TotalSize {
-        /// The limit.
-        limit: u64,
-    },
-    /// Segments with gaps, overlaps, without bytes, or beyond the end.
+    TotalSize { limit: u64 },
+    /// Segments overlap, are empty, leave a gap, or exceed their blob.
     #[error("the segments of the blob {digest} do not cover it: expected one at byte {expected}, found byte {found}")]
-    Segments {
-        /// The blob.
-        digest: Digest,
-        /// Where the next segment has to start, or the blob has to end.
-        expected: u64,
-        /// Where it does.
-        found: u64,
-    },
-    /// A segment whose inline bytes are not those it announces.
+    Segments { digest: Digest, expected: u64, found: u64 },
+    /// Inline bytes of a segment do not have the segment's length.
     #[error("the segment at byte {offset} of the blob {digest} does not hold {length} bytes in base64")]
-    InlineData {
-        /// The blob.
-        digest: Digest,
-        /// The segment.
-        offset: u64,
-        /// Its length.
-        length: u64,
-    },
+    InlineData { digest: Digest, offset: u64, length: u64 },
 }
 
 impl ReleaseError {
@@ -179,11 +87,11 @@ impl ReleaseError {
 }
 
 impl Release {
-    /// Reads a release manifest. Fields of a newer minor form are kept. Bytes that are not canonical are read, too; the release's identity
-    /// is the sha256 of the bytes as they came (`Digest::of`), not of what this type would write.
+    /// Parses a release manifest and keeps unknown fields. Accepts bytes that are not canonical: the identity of the
+    /// release is the sha256 of the given bytes (`Digest::of`), not of what this type would write.
     ///
     /// # Errors
-    /// What [`ReleaseError`] lists.
+    /// The first rule that the manifest breaks.
     pub fn parse(bytes: &[u8]) -> Result<Self, ReleaseError> {
         #[derive(Deserialize)]
         struct Head {
@@ -202,7 +110,7 @@ impl Release {
         Ok(release)
     }
 
-    /// Canonical JSON: what is stored, published and digested.
+    /// Canonical JSON, which is stored, published and hashed.
     ///
     /// # Errors
     /// When `other` holds a number that is not an integer.
@@ -210,7 +118,7 @@ impl Release {
         to_canonical(self).map_err(ReleaseError::Canonical)
     }
 
-    /// The identity of a release that was made here: the sha256 of its canonical bytes.
+    /// The identity of a release that this mlreg built: the sha256 of its canonical bytes.
     ///
     /// # Errors
     /// As [`Release::to_canonical`].
@@ -223,10 +131,10 @@ impl Release {
         self.variants.iter().find(|variant| variant.id == id)
     }
 
-    /// Checks everything that the types alone do not say. Whoever makes a release calls it before writing.
+    /// Checks all rules that the types do not guarantee. Call it before a new release is written.
     ///
     /// # Errors
-    /// The first rule that does not hold.
+    /// The first rule that the release breaks.
     pub fn check(&self) -> Result<(), ReleaseError> {
         check_schema(&self.schema)?;
         if !is_version_name(&self.version) {
@@ -254,7 +162,7 @@ impl Release {
     }
 }
 
-/// Counts and sums are bounded, so that no later sum overflows and no plan takes all memory.
+/// Limits counts and sums, so that no later sum overflows and no plan exhausts memory.
 fn check_counts(release: &Release) -> Result<(), ReleaseError> {
     let count = |what: &'static str, found: usize, limit: usize| match found <= limit {
         true => Ok(()),
@@ -273,7 +181,7 @@ fn check_counts(release: &Release) -> Result<(), ReleaseError> {
     }
 }
 
-/// Whether a version, with what stores and registries put behind it, is a name for files.
+/// Whether a version, with the suffixes of stores and registries, is a valid file name.
 pub(super) fn is_version_name(version: &semver::Version) -> bool {
     name_problem(&format!("{version}.locations.json")).is_none()
 }
@@ -288,7 +196,7 @@ fn check_schema(schema: &str) -> Result<(), ReleaseError> {
     }
 }
 
-/// Numbers of a newer schema that are no integers would have no canonical text.
+/// Refuses numbers in unknown fields that are no integers, because they have no canonical text.
 fn check_integers(release: &Release) -> Result<(), ReleaseError> {
     let sources = release.sources.values().flat_map(|source| std::iter::once(source).chain(&source.more)).map(|source| &source.other);
     let variants = release.variants.iter().map(|variant| &variant.other);
@@ -327,7 +235,7 @@ fn check_variant(variant: &Variant, blobs: &BTreeMap<Digest, Blob>) -> Result<()
     Ok(())
 }
 
-/// No two paths are one on any file system, and no file is a folder of another path.
+/// Refuses two paths that are the same on some file system, and a file that is also a folder of another path.
 fn check_collisions(variant: &Variant, files: &[&RelativePath], folders: &[&RelativePath]) -> Result<(), ReleaseError> {
     let mut tree = PathTree::default();
     let folders = folders.iter().map(|folder| (folder.as_str(), false));

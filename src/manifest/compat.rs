@@ -1,7 +1,7 @@
-//! What an app would notice when it moves from one release to a later one: variants that are gone, floors that rose, tags without a
-//! variant, and every difference between the inputs, outputs, states and functions that an app gets at the same floor. Bytes may change.
+//! Breaking changes between two releases of a package: removed variants, raised deployment floors, removed tags, and
+//! every difference in the inputs, outputs, states and functions that an app gets at one floor. Bytes may change.
 //!
-//! Every difference of an interface counts, also one in order: Xcode generates classes whose initializers follow it.
+//! The order of features counts as well, because initializers of the classes that Xcode generates follow it.
 
 use crate::contract::{Feature, Interface};
 use std::{
@@ -17,12 +17,12 @@ use crate::base::{Tag, Target};
 /// A difference that needs a new major version.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Breaking {
-    /// A variant without a successor of its id.
+    /// The later release has no variant of that id.
     Vanished {
         /// Its id.
         variant: String,
     },
-    /// A bundle that the oldest systems do not get any more.
+    /// The oldest systems no longer get a bundle.
     FloorRaised {
         /// The name that apps see.
         name: String,
@@ -31,12 +31,12 @@ pub enum Breaking {
         /// The lowest target now.
         to: Target,
     },
-    /// A tag that no variant has any more.
+    /// No variant has the tag any more.
     TagVanished {
         /// The tag.
         tag: Tag,
     },
-    /// A variant that belongs to another component.
+    /// A variant belongs to another component.
     Component {
         /// Its id.
         variant: String,
@@ -45,7 +45,7 @@ pub enum Breaking {
         /// The component now.
         to: String,
     },
-    /// Another interface at the same floor.
+    /// An app gets another interface at one floor.
     Interface {
         /// The id of the variant that an app has got so far.
         variant: String,
@@ -61,7 +61,7 @@ pub enum Breaking {
 /// A difference between two interfaces.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Change {
-    /// A feature that is gone, new, or not as before.
+    /// A feature was removed, added or changed.
     Feature {
         /// `input`, `output` or `state`.
         role: &'static str,
@@ -75,7 +75,7 @@ pub enum Change {
         /// `input`, `output` or `state`.
         role: &'static str,
     },
-    /// A function that is gone, or new.
+    /// A function was removed or added.
     Function {
         /// Its name.
         name: String,
@@ -129,7 +129,7 @@ impl fmt::Display for Change {
     }
 }
 
-/// Whether going from one version to another may break apps, as cargo counts: another major version, or another minor one below 1.0.
+/// Whether an update may break apps, as cargo counts versions: another major version, or another minor one below 1.0.
 /// Pre-releases promise nothing.
 pub fn may_break(from: &Version, to: &Version) -> bool {
     let promise = |version: &Version| match (version.major, version.minor) {
@@ -140,7 +140,7 @@ pub fn may_break(from: &Version, to: &Version) -> bool {
     !to.pre.is_empty() || promise(from) != promise(to)
 }
 
-/// What breaks for apps that go from one release to another, in order.
+/// All breaking changes from one release to another, sorted.
 pub fn breaking_changes(from: &Release, to: &Release) -> Vec<Breaking> {
     let mut found = BTreeSet::new();
     let (old, new) = (groups(from), groups(to));
@@ -167,14 +167,14 @@ pub fn breaking_changes(from: &Release, to: &Release) -> Vec<Breaking> {
     found.into_iter().collect()
 }
 
-/// Variants that differ in target alone.
+/// Groups variants that differ only in their target.
 fn groups(release: &Release) -> BTreeMap<(&str, BundleKind), Vec<&Variant>> {
     let mut groups: BTreeMap<_, Vec<&Variant>> = BTreeMap::new();
     release.variants.iter().for_each(|variant| groups.entry((variant.name.as_str(), variant.kind)).or_default().push(variant));
     groups
 }
 
-/// What a floor gets.
+/// The variant that an app with this floor gets.
 fn best<'r>(variants: &[&'r Variant], floor: Target) -> Option<&'r Variant> {
     let fitting = variants.iter().filter(|variant| variant.target.is_none_or(|target| target <= floor));
     fitting.max_by_key(|variant| variant.target).copied()
@@ -262,7 +262,8 @@ mod tests {
 
     use super::*;
 
-    /// A release with a picture decoder for two targets, a language model with a state and two functions, and a tokenizer.
+    /// A release with a picture decoder for two targets, a language model with a state and two functions, and a
+    /// tokenizer.
     fn sample() -> Value {
         let blob = "a".repeat(64);
         let feature = |name: &str, dtype: &str, shape: &[u64]| json!({ "name": name, "dtype": dtype, "shape": shape });

@@ -1,4 +1,5 @@
-//! What can be wrong with a package manifest. Every error says file, line and column; what is wrong there is a [`Problem`].
+//! What can be wrong with a package manifest. Every error says file, line and column; what is wrong there is a
+//! [`Problem`].
 
 use super::{axes::Axis, glob::GlobError};
 use crate::base::Target;
@@ -33,27 +34,13 @@ pub enum Problem {
     Syntax { message: String },
     /// A key that nobody reads.
     #[error("unknown key `{key}` in {table}")]
-    UnknownKey {
-        table: String,
-        key: String,
-        /// A key that it may be meant to be.
-        nearest: Option<String>,
-        /// Every key of the table.
-        known: Vec<&'static str>,
-    },
+    UnknownKey { table: String, key: String, nearest: Option<String>, known: Vec<&'static str> },
     /// A key that has to be there.
     #[error("{table} has no `{key}`")]
     MissingKey { table: String, key: &'static str },
     /// A value of the wrong type, or one that is not allowed.
     #[error("`{key}` is {found}, expected {expected}")]
-    Value {
-        key: String,
-        /// What is there, as it would stand in the file.
-        found: String,
-        expected: String,
-        /// A value that it may be meant to be.
-        nearest: Option<String>,
-    },
+    Value { key: String, found: String, expected: String, nearest: Option<String> },
     /// An empty list.
     #[error("`{key}` is an empty list: expected at least one value")]
     Empty { key: String },
@@ -62,12 +49,7 @@ pub enum Problem {
     Duplicate { key: String, value: String },
     /// A table where a list of tables stands, or the other way round.
     #[error("`{found}` is {}, expected `{expected}`", if found.starts_with("[[") { "a list of tables" } else { "a single table" })]
-    Brackets {
-        /// The heading that is there.
-        found: String,
-        /// The heading that is meant.
-        expected: String,
-    },
+    Brackets { found: String, expected: String },
     /// No component at all.
     #[error("the manifest has no `[[component]]`")]
     NoComponents,
@@ -76,29 +58,13 @@ pub enum Problem {
     DuplicateComponent { name: String },
     /// Not exactly one source.
     #[error("component `{component}` has {}: expected exactly one of `checkpoint`, `import` and `files`", found_sources(found))]
-    Sources {
-        component: String,
-        /// The sources that it has.
-        found: Vec<&'static str>,
-    },
+    Sources { component: String, found: Vec<&'static str> },
     /// A key that has no meaning for this kind of component.
     #[error("`{key}` has no meaning for component `{component}`, which is made from `{source_key}`")]
-    Unfit {
-        component: String,
-        key: String,
-        /// `checkpoint`, `import` or `files`.
-        source_key: &'static str,
-    },
+    Unfit { component: String, key: String, source_key: &'static str },
     /// A key that has no meaning for the architecture of the component.
     #[error("component `{component}`: `{key}` has no meaning for part `{part}` of `{architecture}`")]
-    Unhonoured {
-        component: String,
-        key: &'static str,
-        architecture: &'static str,
-        part: String,
-        /// The keys of that kind that do have a meaning.
-        known: Vec<&'static str>,
-    },
+    Unhonoured { component: String, key: &'static str, architecture: &'static str, part: String, known: Vec<&'static str> },
     /// A key that means nothing without another.
     #[error("component `{component}`: `{key}` needs `{needs}` beside it")]
     Needs { component: String, key: String, needs: &'static str },
@@ -107,33 +73,16 @@ pub enum Problem {
     TwoShapes { component: String, first: &'static str, second: &'static str },
     /// A combination that Core ML cannot express.
     #[error("component `{component}`: {} cannot be built: {reason}", assignments(conflict).join(" with "))]
-    Impossible {
-        component: String,
-        /// The values that exclude each other.
-        conflict: Vec<(Axis, String)>,
-        reason: String,
-        /// The first target that can do it.
-        first_target: Option<Target>,
-    },
+    Impossible { component: String, conflict: Vec<(Axis, String)>, reason: String, first_target: Option<Target> },
     /// An exclusion that has no effect.
     #[error("component `{component}`: `exclude` has {entry}, which matches no combination")]
-    ExcludesNothing {
-        component: String,
-        /// The entry as it would stand in the file.
-        entry: String,
-    },
+    ExcludesNothing { component: String, entry: String },
     /// Exclusions that leave nothing.
     #[error("component `{component}`: `exclude` leaves no combination")]
     NothingLeft { component: String },
     /// More variants than anybody wants.
     #[error("component `{component}` has {found} combinations: expected at most {limit}")]
-    TooMany {
-        component: String,
-        /// How many there are.
-        found: u128,
-        /// How many there may be.
-        limit: usize,
-    },
+    TooMany { component: String, found: u128, limit: usize },
     /// Two variants with one id.
     #[error("{first} and {second} both get the id `{id}`")]
     SameId { id: String, first: String, second: String },
@@ -142,39 +91,19 @@ pub enum Problem {
     Id { component: String, id: String },
     /// A glob that cannot be read.
     #[error("`{key}`: {glob}")]
-    Glob {
-        key: String,
-        /// What is wrong with it.
-        glob: GlobError,
-    },
+    Glob { key: String, glob: GlobError },
     /// A glob of `[delivery]` or `[tags]` that matches no variant.
     #[error("`{key}` in `[{table}]`: `{glob}` matches no variant")]
-    MatchesNothing {
-        /// `delivery` or `tags`.
-        table: &'static str,
-        key: String,
-        glob: String,
-        /// Ids that look like it.
-        nearest: Vec<String>,
-    },
+    MatchesNothing { table: &'static str, key: String, glob: String, nearest: Vec<String> },
     /// An import pattern that is malformed.
     #[error("`import` is `{pattern}`: {why}")]
-    Pattern {
-        pattern: String,
-        /// What is wrong with it.
-        why: String,
-    },
+    Pattern { pattern: String, why: String },
     /// An import that finds nothing.
     #[error("component `{component}`: nothing matches `{pattern}`")]
     ImportsNothing { component: String, pattern: String },
     /// An imported bundle that cannot become what the manifest asks for.
     #[error("component `{component}`: `{path}` cannot become a `{format}`: only a .mlpackage can become anything else, a .mlmodelc")]
-    ImportFormat {
-        component: String,
-        path: String,
-        /// What it is to become.
-        format: &'static str,
-    },
+    ImportFormat { component: String, path: String, format: &'static str },
     /// An imported bundle that needs a later OS than the manifest says.
     #[error("component `{component}`: `{path}` needs {needs}, but the manifest says {stated}")]
     ImportTarget { component: String, path: String, stated: Target, needs: Target },

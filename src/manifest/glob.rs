@@ -1,4 +1,5 @@
-//! Globs over variant ids and names: `*` any text, `?` one character, `[abc]`, `{a,b}`. Case counts, as ids are lower case.
+//! Globs over variant ids and names: `*` any text, `?` one character, `[abc]`, `{a,b}`. Case counts, as ids are lower
+//! case.
 
 use std::{fmt, str::FromStr};
 

@@ -1,4 +1,4 @@
-//! What people write (package manifests) and what machines exchange (release manifests): pure data, texts in, values out, no IO.
+//! Package manifests, which people write, and release manifests, which mlreg exchanges. Parses and checks texts; no IO.
 //!
 //! ```text
 //! manifests/x.toml --PackageManifest::parse--> components --variants--> VariantPlan --(build)--> Release --to_canonical--> bytes, digest

@@ -1,5 +1,5 @@
-//! The package manifest, `manifests/*.toml`: what a person writes. Parsing checks everything that one file can say; whether the
-//! checkpoint has the part, or Core ML the model, is for others.
+//! Package manifests, `manifests/*.toml`. Parsing checks all that the file alone decides; whether the checkpoint has
+//! the part, or Core ML can express the model, is checked by builds.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -16,10 +16,10 @@ use crate::base::PackageName;
 /// A parsed package manifest.
 #[derive(Debug, Clone)]
 pub struct PackageManifest {
-    /// What `[package]` says.
+    /// The table `[package]`.
     pub package: PackageHeader,
-    /// Every `[[component]]`, in the order of the file; names are unique. One with `chunks = n` is n components: `chunk-1`, `chunk-2` and so
-    /// on, or `<component>-chunk-1` where several of the package are split.
+    /// Every `[[component]]`, in the order of the file; names are unique. One with `chunks = n` is n components:
+    /// `chunk-1`, `chunk-2` and so on, or `<component>-chunk-1` where several of the package are split.
     pub components: Vec<Component>,
     assignments: Assignments,
     file: String,
@@ -57,11 +57,11 @@ impl PackageManifest {
         Ok(Self { package, components, assignments, file: file.to_owned() })
     }
 
-    /// The variants of every component that does not depend on files outside of the manifest: conversions and plain files, in the
-    /// order of the file. Those of imports come from [`Import::variants`](super::Import::variants).
+    /// The variants of conversions and plain files, in the
+    /// order of the file. Variants of imports depend on files: see [`Import::variants`](super::Import::variants).
     ///
     /// # Errors
-    /// What [`Component::variants`] says.
+    /// As [`Component::variants`].
     pub fn variants(&self) -> Result<Vec<VariantPlan>, ManifestError> {
         let plans: Result<Vec<_>, _> = self.components.iter().map(Component::variants).collect();
         Ok(plans?.into_iter().flatten().collect())
@@ -69,11 +69,11 @@ impl PackageManifest {
 }
 
 impl PackageManifest {
-    /// What `[delivery]` and `[tags]` say about every variant of the package, in the order of `plans`, which have to be all variants: those
-    /// of imports, too.
+    /// Delivery and tags of every variant, in the order of `plans`. `plans` has to contain all variants of the package,
+    /// also those of imports.
     ///
     /// # Errors
-    /// For two variants of one id, and for globs that match none.
+    /// When two variants have one id, or a glob matches no variant.
     pub fn assign(&self, plans: &[VariantPlan]) -> Result<Vec<Assignment>, ManifestError> {
         self.check_ids(plans)?;
         self.assignments.of(plans, &self.file)
@@ -128,7 +128,7 @@ fn components(item: &Item<'_>, file: &str) -> Result<Vec<Component>, ManifestErr
     if components.is_empty() { Err(item.error(Problem::NoComponents)) } else { Ok(components) }
 }
 
-/// Puts a component for each run of layers in the place of one whose layers are split.
+/// Replaces each component with `chunks = n` by n components.
 fn split(components: Vec<Component>) -> Vec<Component> {
     let several = components.iter().filter_map(Component::split_count).count() > 1;
     let parts = |component: Component| match component.split_count() {

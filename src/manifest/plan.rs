@@ -17,11 +17,11 @@ pub struct VariantPlan {
     pub name: String,
     /// The component it belongs to.
     pub component: String,
-    /// Lowest OS that may load it; none where any may.
+    /// Lowest OS that can load it; `None` if any can.
     pub target: Option<Target>,
     /// Kind of its bundle.
     pub kind: BundleKind,
-    /// What it is made from.
+    /// Its source.
     pub content: Content,
 }
 
@@ -32,9 +32,9 @@ pub enum Content {
     Converted(Axes),
     /// A bundle made elsewhere.
     Imported {
-        /// Its path, as it was found.
+        /// Its path.
         path: String,
-        /// What pattern and manifest say about it, spelled as [`Axes::value`] does.
+        /// Its axes from pattern and manifest, spelled as by [`Axes::value`].
         axes: BTreeMap<Axis, String>,
     },
     /// The component's plain files.
@@ -42,7 +42,7 @@ pub enum Content {
 }
 
 impl VariantPlan {
-    /// The variant of these axes: the one place where ids of conversions are made.
+    /// The variant of these axes. Ids of all conversions are made here.
     pub fn converted(component: &str, axes: Axes) -> Self {
         let (target, kind) = (axes.target, axes.format.kind());
         let parts = std::iter::once(component.to_owned()).chain(axes.id_parts()).collect();
@@ -56,7 +56,7 @@ impl VariantPlan {
         Self { id: join(target.map(Target::id)), name: join(None), component: component.to_owned(), target, kind, content }
     }
 
-    /// The values of its axes as a release manifest has them.
+    /// Its axes as release manifests list them.
     pub fn axes_map(&self) -> BTreeMap<String, String> {
         match &self.content {
             Content::Converted(axes) => axes.labels(),

@@ -1,7 +1,7 @@
-//! Reads TOML with places: every value knows its key and where it stands, tables know which keys they may have.
+//! Reads TOML with positions: every value knows its key and place, every table its permitted keys.
 //!
-//! Values are taken one by one instead of through derives, because only so an unknown key, a wrong type and a value that makes no
-//! sense beside another one are all reported with key, place, expectation and the nearest word.
+//! Values are taken one by one instead of through serde derives, so that errors about unknown keys, types and values
+//! that contradict each other name the key, its place, the expected form and the nearest known word.
 
 use std::{collections::BTreeMap, ops::Range, rc::Rc};
 
@@ -39,7 +39,7 @@ impl<'t> Document<'t> {
         Place { line: before.matches('\n').count() + 1, column: before[line_start..].chars().count() + 1 }
     }
 
-    /// The line in which something begins, without blanks around it.
+    /// The line in which a span starts, trimmed.
     fn line(&self, span: &Range<usize>) -> &'t str {
         let start = self.text.get(..span.start).and_then(|before| before.rfind('\n')).map_or(0, |newline| newline + 1);
         self.text.get(start..).and_then(|rest| rest.lines().next()).unwrap_or_default().trim()
@@ -67,7 +67,7 @@ pub(crate) fn parse<'t>(text: &'t str, file: &'t str, known: &[&'static str]) ->
     Table::new(&document, "the manifest".to_owned(), 0..0, table.into_inner(), known)
 }
 
-/// A table, some of whose entries were taken.
+/// A table whose entries are taken one by one.
 #[derive(Debug)]
 pub(crate) struct Table<'t> {
     document: Rc<Document<'t>>,
@@ -112,12 +112,12 @@ impl<'t> Table<'t> {
         self.entries.remove(key)
     }
 
-    /// Takes the value of `key`, which has to be there.
+    /// Takes the value of the required `key`.
     pub(crate) fn need(&mut self, key: &'static str) -> Result<Item<'t>, ManifestError> {
         self.take(key).ok_or_else(|| self.document.error(&self.span, Problem::MissingKey { table: self.label.clone(), key }))
     }
 
-    /// What was not taken, in the order of the file.
+    /// The entries that were not taken, in the order of the file.
     pub(crate) fn rest(self) -> Vec<Item<'t>> {
         let mut rest: Vec<Item<'t>> = self.entries.into_values().collect();
         rest.sort_by_key(|item| item.key_span.start);
@@ -132,7 +132,7 @@ impl<'t> Table<'t> {
         self.document.place(&self.span)
     }
 
-    /// Says in messages which table this is.
+    /// Changes the table's name in messages.
     pub(crate) fn relabel(&mut self, label: String) {
         self.label = label;
     }
@@ -174,7 +174,7 @@ impl<'t> Item<'t> {
         matches!(self.value, DeValue::Table(_))
     }
 
-    /// "this is a list of tables, one was expected", where it is one.
+    /// The error for a value that is no table; for a list of tables it names the brackets.
     fn not_a_table(&self) -> ManifestError {
         match &self.value {
             DeValue::Array(items) if !items.is_empty() && items.iter().all(|item| matches!(item.get_ref(), DeValue::Table(_))) => {
@@ -190,12 +190,12 @@ impl<'t> Item<'t> {
         matches!(self.value, DeValue::String(_))
     }
 
-    /// "found this, expected that".
+    /// An error that shows the value and what was expected.
     pub(crate) fn unexpected(&self, expected: impl Into<String>) -> ManifestError {
         self.error(Problem::Value { key: self.key.clone(), found: self.shown(), expected: expected.into(), nearest: None })
     }
 
-    /// The value as it stands in the file, or its type where that is long.
+    /// The value as in the file, or its type if it is long.
     fn shown(&self) -> String {
         match &self.value {
             DeValue::String(text) if text.chars().count() <= 80 => format!("\"{text}\""),
@@ -217,7 +217,7 @@ impl<'t> Item<'t> {
         }
     }
 
-    /// A string that `parse` accepts; the error says what was expected.
+    /// A string that `parse` accepts; `expected` describes it in the error.
     pub(crate) fn parsed<T, E: std::fmt::Display>(&self, expected: &str, parse: impl Fn(&str) -> Result<T, E>) -> Result<T, ManifestError> {
         parse(self.text(expected)?).map_err(|_| self.unexpected(expected))
     }
@@ -254,7 +254,7 @@ impl<'t> Item<'t> {
         }
     }
 
-    /// Two whole numbers up to `limit`, where the value is a list.
+    /// Two whole numbers from 1 to `limit`; `None` if the value is no list.
     pub(crate) fn pair(&self, limit: u32) -> Option<Result<(u32, u32), ManifestError>> {
         let DeValue::Array(_) = self.value else { return None };
         let numbers: Vec<u32> = self.items().iter().filter_map(|item| item.as_number().filter(|n| (1..=limit).contains(n))).collect();
@@ -262,7 +262,7 @@ impl<'t> Item<'t> {
         Some(pair.map(|[width, height]| (width, height)).ok_or_else(|| self.unexpected(format!("two whole numbers from 1 to {limit}"))))
     }
 
-    /// The items of a list; of anything else, itself.
+    /// The items of a list; any other value is its only item.
     pub(crate) fn items(&self) -> Vec<Item<'t>> {
         match &self.value {
             DeValue::Array(items) => items
@@ -289,7 +289,7 @@ impl<'t> Item<'t> {
         }
     }
 
-    /// One value or a list of them, each read by `read`: not empty, none twice.
+    /// One value or a list of values, each read by `read`. Refuses empty lists and duplicates.
     pub(crate) fn one_or_list<T: PartialEq>(&self, read: impl Fn(&Item<'t>) -> Result<T, ManifestError>) -> Result<Vec<T>, ManifestError> {
         let mut values = Vec::new();
         for item in self.items() {
@@ -310,7 +310,7 @@ impl<'t> Item<'t> {
         }
     }
 
-    /// A table whose keys are names.
+    /// A table with arbitrary keys.
     pub(crate) fn names(self, label: String) -> Result<Table<'t>, ManifestError> {
         match self.value {
             DeValue::Table(table) => Ok(Table::open(&self.document, label, self.span, table)),
@@ -318,7 +318,7 @@ impl<'t> Item<'t> {
         }
     }
 
-    /// Items of a list that has to be one.
+    /// Items of a list; refuses other values.
     pub(crate) fn list(&self, expected: &str) -> Result<Vec<Item<'t>>, ManifestError> {
         if matches!(self.value, DeValue::Array(_)) { Ok(self.items()) } else { Err(self.unexpected(expected)) }
     }

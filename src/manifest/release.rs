@@ -1,7 +1,9 @@
-//! The release manifest, schema version 1: what `build` writes and `fetch` reads. Its canonical bytes' sha256 is the release's identity.
+//! The release manifest, schema version 1: what `build` writes and `fetch` reads. Its canonical bytes' sha256 is the
+//! release's identity.
 //!
-//! It covers what the bytes are: files, segments, interface. Tool versions, locations and quality reports are side documents.
-//! Readers keep fields that they do not know (`other`), so that a newer release passes through an older mlreg unharmed.
+//! It covers what the bytes are: files, segments, interface. Tool versions, locations and quality reports are side
+//! documents. Readers keep fields that they do not know (`other`), so that a newer release passes through an older
+//! mlreg unharmed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -68,7 +70,8 @@ pub struct Source {
     /// What its weights are instead of trained ones, e.g. `random weights`; absent for real checkpoints.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stand_in: Option<String>,
-    /// Keys of its `config.json` that were left out of account, because the package manifest says that they change no number.
+    /// Keys of its `config.json` that were left out of account, because the package manifest says that they change no
+    /// number.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub ignored_config: BTreeSet<String>,
     /// Fields of a newer schema.
@@ -183,7 +186,8 @@ pub struct FileEntry {
 pub struct Blob {
     /// Length in bytes.
     pub size: u64,
-    /// BLAKE3 of all bytes; absent where whoever described the blob has not read it: in repositories that mlreg did not publish.
+    /// BLAKE3 of all bytes; absent where whoever described the blob has not read it: in repositories that mlreg did not
+    /// publish.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blake3: Option<Blake3>,
     /// Consecutive ranges that cover every byte; empty: the blob is fetched whole.
@@ -212,7 +216,8 @@ pub struct Segment {
 pub enum SegmentContent {
     /// By their BLAKE3.
     Blake3(Blake3),
-    /// They stand here, in base64: the short records between tensors, which move whenever a tensor before them changes its length.
+    /// They stand here, in base64: the short records between tensors, which move whenever a tensor before them changes
+    /// its length.
     Data(String),
 }
 

@@ -1,8 +1,8 @@
-//! How a person names a package: `flux-1-tae`, `flux-1-tae@1`, `flux-1-tae@1.2.3`, `flux-1-tae@>=1, <2`.
+//! Package arguments: `flux-1-tae`, `flux-1-tae@1`, `flux-1-tae@1.2.3`, `flux-1-tae@>=1, <2`.
 //!
-//! Requirements are cargo's, with two exceptions. A complete version after the `@` means exactly that version, not what is compatible with it,
-//! as `cargo install` and `uv` have it. And who names build metadata (`1.0.0+a.b`) means that build and no other, although semver ignores
-//! metadata: two builds of one version are different releases.
+//! Requirements are cargo's, with two exceptions. A complete version after the `@` means exactly that version, not
+//! compatible ones, as in `cargo install` and `uv`. Build metadata (`1.0.0+a.b`) selects exactly that build, although
+//! semver ignores metadata: two builds of one version are different releases.
 
 use std::{fmt, str::FromStr};
 
@@ -10,24 +10,24 @@ use semver::{BuildMetadata, Comparator, Op, Version, VersionReq};
 
 use crate::base::{NameError, PackageName};
 
-/// A package, and which of its versions will do.
+/// A package and a requirement on its version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PackageRequest {
     /// The package.
     pub package: PackageName,
-    /// Which versions will do; `*` where nothing was said. Pre-releases match only where the requirement names one.
+    /// Matching versions; `*` by default. Pre-releases match only if the requirement names one.
     pub requirement: Requirement,
 }
 
-/// Which versions will do: a requirement as cargo reads it, or one build of one version.
+/// A version requirement as cargo reads it, or one build of one version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Requirement {
     versions: VersionReq,
-    /// The build that is meant; empty: any.
+    /// The required build metadata; empty: any.
     build: BuildMetadata,
 }
 
-/// Text that names no package.
+/// A text that is no package argument.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
     /// The part before `@`.
@@ -38,7 +38,7 @@ pub enum RequestError {
     Requirement(#[from] RequirementError),
 }
 
-/// Text that is no requirement.
+/// A text that is no version requirement.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{requirement}` is not a version requirement: {why}")]
 pub struct RequirementError {
@@ -54,30 +54,30 @@ impl PackageRequest {
         Self { package, requirement: Requirement::exactly(version) }
     }
 
-    /// The highest of `versions` that will do.
+    /// The highest matching version.
     pub fn highest<'a>(&self, versions: impl IntoIterator<Item = &'a Version>) -> Option<&'a Version> {
         self.requirement.highest(versions)
     }
 }
 
 impl Requirement {
-    /// Every version that is no pre-release.
+    /// Matches every version that is no pre-release.
     pub const ANY: Self = Self { versions: VersionReq::STAR, build: BuildMetadata::EMPTY };
 
-    /// Exactly one version, and exactly that build where it has build metadata.
+    /// Matches exactly one version, and exactly its build if it has build metadata.
     pub fn exactly(version: &Version) -> Self {
         let Version { major, minor, patch, pre, build } = version.clone();
         let exactly = Comparator { op: Op::Exact, major, minor: Some(minor), patch: Some(patch), pre };
         Self { versions: VersionReq { comparators: vec![exactly] }, build }
     }
 
-    /// Whether a version will do.
+    /// Whether a version matches.
     pub fn matches(&self, version: &Version) -> bool {
         self.versions.matches(version) && (self.build.is_empty() || self.build == version.build)
     }
 
-    /// The highest of `versions` that will do, as cargo chooses: a pre-release only where the requirement names one of the same version. Of the
-    /// builds of a version that was named exactly, the one without build metadata comes first.
+    /// The highest matching version, as cargo chooses: a pre-release only if the requirement names one of the same
+    /// version. Among the builds of an exact version, the one without build metadata wins.
     pub fn highest<'a>(&self, versions: impl IntoIterator<Item = &'a Version>) -> Option<&'a Version> {
         let is_plain = |version: &Version| self.is_exact() && version.build.is_empty();
         versions.into_iter().filter(|version| self.matches(version)).max_by(|a, b| (is_plain(a), a).cmp(&(is_plain(b), b)))
@@ -88,7 +88,7 @@ impl Requirement {
         matches!(&self.versions.comparators[..], [Comparator { op: Op::Exact, patch: Some(_), .. }])
     }
 
-    /// Reads a requirement. `default` is what a complete version without an operator means.
+    /// Reads a requirement. `default` is the operator of a complete version that has none.
     fn parse(text: &str, default: Op) -> Result<Self, RequirementError> {
         let error = |why: String| RequirementError { requirement: text.to_owned(), why };
         let bare = text.trim();
@@ -106,7 +106,7 @@ impl Requirement {
     }
 }
 
-/// As it stands in an app's manifest: a version without an operator means what is compatible with it.
+/// As in app manifests, where a version without an operator matches compatible ones.
 impl FromStr for Requirement {
     type Err = RequirementError;
     fn from_str(text: &str) -> Result<Self, RequirementError> {

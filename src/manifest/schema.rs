@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use super::release::{Release, SCHEMA};
 
-/// The JSON Schema (2020-12) of `mlreg/release/1`. Rules between fields, such as "segments cover their blob", are beyond it.
+/// The JSON Schema (2020-12) of `mlreg/release/1`. Rules between fields, such as "segments cover their blob", are
+/// beyond it.
 pub fn release_schema() -> Value {
     let mut schema = schemars::schema_for!(Release);
     if let Some(field) = schema.pointer_mut("/properties/schema") {

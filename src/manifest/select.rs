@@ -1,7 +1,8 @@
-//! Resolution: which variants of a release a person or an app asked for, and what they are called when placed.
+//! Selection: resolves which variants of a release are wanted, and their names when placed.
 //!
-//! Selections of one kind are alternatives, different kinds narrow. With a floor, of variants that differ in target alone the highest
-//! that the floor allows is taken, under its name without target, so that paths in an app stay when the floor rises.
+//! Selections of one kind are alternatives, different kinds narrow. With a deployment floor, the highest permitted
+//! target among variants that differ only in their target is taken, under its name without target, so that paths in an
+//! app stay the same when the floor rises.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +15,7 @@ use crate::base::{RelativePath, Tag, Target, meant, name_key, nearest};
 /// How many ids a message lists.
 const LISTED: usize = 20;
 
-/// What is wanted of a release. An empty list does not narrow.
+/// Criteria for variants of a release. An empty list selects all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Selection {
     /// Globs over ids and names.
@@ -25,7 +26,7 @@ pub struct Selection {
     pub tags: Vec<Tag>,
     /// Delivery categories.
     pub deliveries: Vec<Delivery>,
-    /// The lowest OS that the app supports; none: every target, under full ids.
+    /// The lowest OS that the app supports; `None` selects every target, under full ids.
     pub floor: Option<Target>,
     /// New name, without extension, by glob over ids and names; each matches exactly one of the chosen variants.
     pub rename: BTreeMap<String, VariantGlob>,
@@ -43,86 +44,36 @@ pub struct Chosen<'r> {
 }
 
 /// A selection that comes to nothing, or to too much.
+#[allow(missing_docs, reason = "the messages name the fields")]
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SelectError {
     /// A glob without a match.
     #[error("`{glob}` matches no variant of the release: there {}", listing(ids))]
-    Variant {
-        /// The glob.
-        glob: String,
-        /// Every id.
-        ids: Vec<String>,
-        /// Ids or names that look like it.
-        nearest: Vec<String>,
-    },
+    Variant { glob: String, ids: Vec<String>, nearest: Vec<String> },
     /// A component that is not there.
     #[error("the release has no component `{component}`: there {}", listing(components))]
-    Component {
-        /// What was asked for.
-        component: String,
-        /// Every component.
-        components: Vec<String>,
-    },
+    Component { component: String, components: Vec<String> },
     /// A tag that is not there.
     #[error("the release has no tag `{tag}`: there {}", listing(tags))]
-    Tag {
-        /// What was asked for.
-        tag: Tag,
-        /// Every tag.
-        tags: Vec<String>,
-    },
+    Tag { tag: Tag, tags: Vec<String> },
     /// Kinds of selections that have nothing in common.
     #[error("no variant of the release is in all of the selections: there {}", listing(ids))]
-    Nothing {
-        /// Every id.
-        ids: Vec<String>,
-    },
+    Nothing { ids: Vec<String> },
     /// Variants that need a later OS.
     #[error("{} for {floor}: {}", plural(unfit, "a variant has no bundle", "variants have no bundle"), unfit_listing(unfit))]
-    Floor {
-        /// The floor.
-        floor: Target,
-        /// Names, each with the targets that there are.
-        unfit: Vec<(String, Vec<Target>)>,
-        /// The lowest floor that fits all of them.
-        fits: Target,
-    },
+    Floor { floor: Target, unfit: Vec<(String, Vec<Target>)>, fits: Target },
     /// A new name that does not mean one variant.
     #[error("the new name `{name}` is for `{glob}`, which matches {} of the chosen variants: expected exactly one", matches.len())]
-    Rename {
-        /// The new name.
-        name: String,
-        /// The glob.
-        glob: String,
-        /// The ids that match.
-        matches: Vec<String>,
-    },
+    Rename { name: String, glob: String, matches: Vec<String> },
     /// Two new names for one variant.
     #[error("the variant `{id}` gets two new names: `{first}` and `{second}`")]
-    RenamedTwice {
-        /// The variant.
-        id: String,
-        /// The one.
-        first: String,
-        /// The other.
-        second: String,
-    },
+    RenamedTwice { id: String, first: String, second: String },
     /// A new name that is no file name.
     #[error("`{name}` is not a safe file name")]
-    Name {
-        /// The name.
-        name: String,
-    },
+    Name { name: String },
     /// Two variants with one path.
     #[error("the variants `{first}` and `{second}` would both be placed as `{path}`")]
-    Collision {
-        /// The one.
-        first: String,
-        /// The other.
-        second: String,
-        /// The path.
-        path: String,
-    },
+    Collision { first: String, second: String, path: String },
 }
 
 impl SelectError {
@@ -177,10 +128,12 @@ pub fn unfit_listing(unfit: &[(String, Vec<Target>)]) -> String {
 /// A variant and its index.
 type Entry<'r> = (usize, &'r Variant);
 
-/// Resolves a selection: the chosen variants in the order of the release. No two get one path, even where case does not count.
+/// Resolves a selection: the chosen variants in the order of the release. No two get one path, even where case does not
+/// count.
 ///
 /// # Errors
-/// When a part of the selection matches nothing, when the floor is too low for a chosen name, and when two variants would get one path.
+/// When a part of the selection matches nothing, when the floor is too low for a chosen name, and when two variants
+/// would get one path.
 pub fn select<'r>(release: &'r Release, selection: &Selection) -> Result<Vec<Chosen<'r>>, SelectError> {
     selection.check_each(release)?;
     let wanted: Vec<Entry<'r>> = release.variants.iter().enumerate().filter(|(_, variant)| selection.wants(variant)).collect();
@@ -279,7 +232,8 @@ fn highest<'r>(wanted: &[Entry<'r>], floor: Target) -> Result<Vec<Entry<'r>>, Se
     }
 }
 
-/// What is wanted and needs some OS, by name with its targets: what there is to say to a floor that is older than all of them.
+/// What is wanted and needs some OS, by name with its targets: what there is to say to a floor that is older than all
+/// of them.
 pub fn offered(release: &Release, selection: &Selection) -> Vec<(String, Vec<Target>)> {
     let mut groups: BTreeMap<&str, Vec<Entry<'_>>> = BTreeMap::new();
     for entry in release.variants.iter().enumerate().filter(|(_, variant)| selection.wants(variant)) {

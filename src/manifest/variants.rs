@@ -1,4 +1,4 @@
-//! The product of a component's axes: every variant with its id, minus what `exclude` leaves out, or the first combination that
+//! Variants of a component: the product of its axes without excluded combinations. Refuses the first combination that
 //! cannot be built.
 
 use std::collections::HashSet;
@@ -12,15 +12,16 @@ use super::{
     release::BundleKind,
 };
 
-/// More combinations of one component are a mistake.
+/// Highest number of combinations of one component.
 const LIMIT: usize = 10_000;
 
 impl Component {
-    /// Every variant, in the order of the lists in the manifest (the first axis of an id varies slowest). None for imports, which
-    /// depend on what is found.
+    /// Every variant, in the order of the lists in the manifest (the first axis of an id varies slowest). Empty for
+    /// imports, which depend on files.
     ///
     /// # Errors
-    /// For combinations that cannot be built (the hint has the `exclude` line), exclusions without effect, and ids that are no file names.
+    /// When a combination cannot be built (the hint has the `exclude` line), an exclusion has no effect, or an id is no
+    /// file name.
     pub fn variants(&self) -> Result<Vec<VariantPlan>, ManifestError> {
         let plans = match &self.kind {
             ComponentKind::Checkpoint(conversion) => self.converted(conversion)?,
@@ -72,13 +73,13 @@ impl Component {
 }
 
 impl Exclusion {
-    /// Whether `axes` has one of the values on every axis named.
+    /// Whether `axes` has a listed value on every listed axis.
     pub fn matches(&self, axes: &Axes) -> bool {
         self.axes.iter().all(|(axis, values)| axes.value(*axis).is_some_and(|value| values.contains(&value)))
     }
 }
 
-/// One bundle for all combinations that differ in shape alone; the first shape stays the first function.
+/// Joins combinations that differ only in shape into one bundle, whose functions keep the order of the shapes.
 fn join_shapes(combinations: Vec<Axes>) -> Vec<Axes> {
     let mut joined: Vec<Axes> = Vec::new();
     for axes in combinations {

@@ -17,53 +17,50 @@ use crate::{
     manifest::release::{BundleKind, Release},
 };
 
-/// What to write.
+/// Which code to write, and where.
 #[derive(Debug, Clone)]
 pub struct CodegenOptions {
-    /// The package; the highest version of the store that will do.
+    /// The package. The highest matching version in the store is taken.
     pub request: PackageRequest,
-    /// Where the files go, from the working directory.
+    /// Folder for the files, relative to the working directory.
     pub out: PathBuf,
-    /// Name of the enum that has everything; none: made of the package's.
+    /// Name of the enum; `None` derives it from the package's name.
     pub name: Option<String>,
 }
 
-/// What was written.
+/// Files that were written or removed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CodegenReport {
     /// Package and version.
     pub release: String,
-    /// The files, and whether each changed.
+    /// Every generated file, and whether its content changed.
     pub files: BTreeMap<PathBuf, bool>,
-    /// Files of an earlier version of the package that are not needed any more, and were removed.
+    /// Files of an earlier version that were removed because this one does not need them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub removed: Vec<PathBuf>,
-    /// What the user may want to know.
+    /// Warnings for the user.
     pub warnings: Vec<String>,
 }
 
-/// Why no code was written.
+/// Reasons why no code was written.
+#[allow(missing_docs, reason = "the messages name the fields")]
 #[derive(Debug, thiserror::Error)]
 pub enum CodegenWriteError {
-    /// There is no code for the package.
+    /// No code can be generated for the package.
     #[error(transparent)]
     Codegen(#[from] CodegenError),
-    /// A file is there that was not generated for this package.
+    /// A file in the folder was not generated for this package.
     #[error("`{}` was not generated for `{package}`: {}", path.display(), found.as_ref().map_or_else(|| "mlreg did not write it".to_owned(), |found| format!("it is the code of `{found}`")))]
     Taken {
-        /// The file.
         path: PathBuf,
-        /// The package that has no code yet.
         package: PackageName,
         /// The package that the file is for; none: it is not mlreg's.
         found: Option<String>,
     },
-    /// The file system.
+    /// The file system refused a write.
     #[error("cannot write `{}`", path.display())]
     Write {
-        /// The file.
         path: PathBuf,
-        /// What the system says.
         #[source]
         source: io::Error,
     },
@@ -83,10 +80,12 @@ impl CodegenWriteError {
     }
 }
 
-/// Writes Swift for a release. Files that would not change stay untouched; those that the package does not need any more are removed.
+/// Writes Swift for a release. Files whose content stays the same are not touched; generated files that the release
+/// does not need are removed.
 ///
 /// # Errors
-/// When there is no such release, nothing in it that Core ML can load, or a file cannot be written; `Taken`, and then nothing was written.
+/// When the store has no such release, when Core ML can load none of its bundles, or when a file cannot be written.
+/// After `Taken` no file was written.
 pub fn swift(context: &Context, options: &CodegenOptions) -> Result<CodegenReport, Error> {
     let release = releases::find(context, &options.request)?.release;
     let (ends, warnings) = end_tokens(context, &release);
@@ -111,7 +110,7 @@ pub fn swift(context: &Context, options: &CodegenOptions) -> Result<CodegenRepor
     Ok(CodegenReport { release: format!("{}@{}", release.package, release.version), files, removed: old, warnings })
 }
 
-/// Files of the enum that were generated for the package before.
+/// Files of the enum that an earlier run generated for the package.
 fn own_files(folder: &Path, name: &str, package: &PackageName) -> Result<Vec<PathBuf>, CodegenWriteError> {
     let mut own = Vec::new();
     for path in codegen::file_names(name).map(|file| folder.join(file)) {
@@ -129,7 +128,7 @@ fn own_files(folder: &Path, name: &str, package: &PackageName) -> Result<Vec<Pat
     Ok(own)
 }
 
-/// The tokens that end a text, from the first bundle of the language model that the store has whole.
+/// The tokens that end a text, from the first bundle of a language model whose files are all in the store.
 fn end_tokens(context: &Context, release: &Release) -> (Vec<u32>, Vec<String>) {
     let ids = codegen::language_bundles(release);
     if ids.is_empty() {
@@ -144,7 +143,7 @@ fn end_tokens(context: &Context, release: &Release) -> (Vec<u32>, Vec<String>) {
     (ends, warnings)
 }
 
-/// Refuses a link in the place of a generated file, because what it leads to is not mlreg's.
+/// Refuses to write through a symbolic link, because its target does not belong to mlreg.
 pub(super) fn refuse_link(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink()) {
         true => Err(io::Error::other("it is a symbolic link, which generated files are not written through")),
@@ -152,7 +151,7 @@ pub(super) fn refuse_link(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Writes a generated file, unless it is as it should be; says whether it changed.
+/// Writes a generated file if its content differs; returns whether it did.
 pub(super) fn write(path: &Path, text: &str, mode: u32) -> io::Result<bool> {
     refuse_link(path)?;
     remove_left_behind(path.parent().unwrap_or(Path::new(".")));

@@ -1,13 +1,14 @@
-//! How a component's weights are compressed: what manifests say, what ids say, and which target has it first.
+//! Compression of weights: spelling in manifests and ids, and the first target that supports each kind.
 //!
-//! The rules per target are those of Core ML's operator sets as coremltools 9 applies them: nothing at iOS15, 8 bit affine weights and
-//! lookup tables per tensor from iOS16, everything finer (4 bit integers, blocks, groups, 3 bit tables) from iOS18.
+//! The rules per target are those of Core ML's operator sets as coremltools 9 applies them: nothing at iOS15, 8 bit
+//! affine weights and lookup tables per tensor from iOS16, everything finer (4 bit integers, blocks, groups, 3 bit
+//! tables) from iOS18.
 
 use std::{fmt, str::FromStr};
 
 use crate::base::Target;
 
-/// Text that is no compression.
+/// A text that is no compression.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{text}` is not a compression: expected `none`, `linear:int8`, `linear:int4:block=32`, `palettize:4`, `palettize:4:group=16`, `prune:0.5` or the like"
@@ -44,7 +45,8 @@ impl Integer {
     }
 }
 
-/// A compression of weights. [`Display`](fmt::Display) is the canonical text of manifests, [`Compression::id`] the part of a variant id.
+/// A compression of weights. [`Display`](fmt::Display) is the canonical text of manifests, [`Compression::id`] the part
+/// of a variant id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub enum Compression {
     /// Weights as they are.
@@ -72,7 +74,7 @@ pub enum Compression {
 }
 
 impl Compression {
-    /// The lowest target whose operators express it; none: every target does.
+    /// The lowest target whose operators express it; `None` if every target does.
     pub fn first_target(&self) -> Option<Target> {
         match self {
             Self::None => None,
@@ -83,7 +85,7 @@ impl Compression {
         }
     }
 
-    /// The part of a variant id, e.g. `palettize4-group16`; none for [`Compression::None`], which ids leave out.
+    /// The part of a variant id, e.g. `palettize4-group16`; `None` for [`Compression::None`], which ids omit.
     pub fn id(&self) -> Option<String> {
         let option = |name: &str, value: &Option<u32>| value.map_or(String::new(), |value| format!("-{name}{value}"));
         match self {
@@ -94,7 +96,7 @@ impl Compression {
         }
     }
 
-    /// Reads the form that ids have, as it stands in file names.
+    /// Reads the spelling of ids, which file names also have.
     pub fn from_id(text: &str) -> Option<Self> {
         let canonical = match text
             .strip_prefix("linear-")
@@ -107,7 +109,7 @@ impl Compression {
         canonical.parse().ok().filter(|parsed: &Self| parsed.id().as_deref() == Some(text))
     }
 
-    /// In words, for messages.
+    /// A description for messages, in the plural.
     pub(in crate::manifest) fn describe(&self) -> String {
         match self {
             Self::None => "weights without compression".to_owned(),

@@ -1,8 +1,9 @@
-//! Axes: what may differ between the variants of a component. [`axes!`] is the one table of them; adding an axis is one entry there, and the
-//! [`AxisValue`](value::AxisValue) of its type where that is a new one.
+//! Axes: what may differ between the variants of a component. [`axes!`] is the one table of them; adding an axis is one
+//! entry there, and the [`AxisValue`](value::AxisValue) of its type where that is a new one.
 //!
-//! An id is `<component>[-<sizes>][-<axes that differ from their default>]-<precision>[-<compression>]-<target>[-<format>]`. Inputs and
-//! outputs of another dtype than usual are one word, `iofloat32`, so that globs on `-float32-` match the precision alone.
+//! An id is `<component>[-<sizes>][-<axes that differ from their
+//! default>]-<precision>[-<compression>]-<target>[-<format>]`. Inputs and outputs of another dtype than usual are one
+//! word, `iofloat32`, so that globs on `-float32-` match the precision alone.
 
 mod compression;
 mod format;
@@ -112,8 +113,8 @@ macro_rules! axes {
             }
         }
 
-        /// The values of every axis that a component asks for: never empty, without duplicates, in the manifest's order. An axis that the
-        /// manifest does not name has its default value alone.
+        /// The values of every axis that a component asks for: never empty, without duplicates, in the manifest's
+        /// order. An axis that the manifest does not name has its default value alone.
         #[derive(Debug, Clone)]
         pub struct AxisLists {
             $($(#[$size_doc])* pub $size_field: Vec<$size_type>,)+
@@ -158,8 +159,8 @@ macro_rules! axes {
                 Self { shapes: vec![shape], chunk, $($field: <$type>::default(),)+ }
             }
 
-            /// The value of `axis` as manifests spell it (sizes as `768` or `768x1024`); `None` where the variant has no such axis. The
-            /// sizes of a multifunction bundle are joined with `+`.
+            /// The value of `axis` as manifests spell it (sizes as `768` or `768x1024`); `None` where the variant has
+            /// no such axis. The sizes of a multifunction bundle are joined with `+`.
             pub fn value(&self, axis: Axis) -> Option<String> {
                 match axis {
                     $(Axis::$size => self.sizes(axis),)+
@@ -289,7 +290,8 @@ impl Axis {
     }
 }
 
-/// The dtype of inputs and outputs where the manifest does not name one: float32 at iOS15, which has no other, else the precision.
+/// The dtype of inputs and outputs where the manifest does not name one: float32 at iOS15, which has no other, else the
+/// precision.
 fn usual_io(precision: Precision, target: Option<Target>) -> Precision {
     if target == Some(Target::Ios15) { Precision::Float32 } else { precision }
 }
@@ -307,8 +309,8 @@ pub fn making(axes: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     axes.iter().filter(|(label, _)| !is_size(label)).map(|(label, value)| (label.clone(), value.clone())).collect()
 }
 
-/// The values of a making that tell it from the usual one, for names: in the order of the keys, without defaults and without the dtype of
-/// inputs and outputs, which follows from the target.
+/// The values of a making that tell it from the usual one, for names: in the order of the keys, without defaults and
+/// without the dtype of inputs and outputs, which follows from the target.
 pub fn distinguishing(making: &BTreeMap<String, String>) -> impl Iterator<Item = &str> {
     let is_told = |label: &str, value: &str| match Axis::from_label(label) {
         Some(axis) => axis != Axis::IoPrecision && axis.omitted() != Some(value),
@@ -370,8 +372,8 @@ impl Axes {
         shape.into_iter().chain(choices).collect()
     }
 
-    /// What a release manifest lists: the axes that fit the kind of model or differ from their default; of split layers `chunk`, from 1 on,
-    /// and `chunks`. Target and format are fields of their own.
+    /// What a release manifest lists: the axes that fit the kind of model or differ from their default; of split layers
+    /// `chunk`, from 1 on, and `chunks`. Target and format are fields of their own.
     pub fn labels(&self) -> BTreeMap<String, String> {
         let listed = Axis::ALL.iter().filter_map(|axis| {
             let value = self.value(*axis)?;

@@ -79,7 +79,8 @@ impl Shape {
         }
     }
 
-    /// The name of a function of this shape: an identifier, e.g. `s64_c2048` or `size_768x1024`; `None` where there is no shape.
+    /// The name of a function of this shape: an identifier, e.g. `s64_c2048` or `size_768x1024`; `None` where there is
+    /// no shape.
     pub fn function_name(&self) -> Option<String> {
         let id = self.id()?.replace('-', "_");
         Some(if matches!(self, Self::Image(_)) { format!("size_{id}") } else { id })

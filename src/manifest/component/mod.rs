@@ -16,12 +16,12 @@ use crate::contract::{AttentionForm, CacheForm, Chunk, ChunkName, PictureRange};
 pub(super) use keys::all as keys;
 pub(super) use read::parse;
 
-/// A part of a package that is loaded by itself.
+/// A part of a package that apps load by itself.
 #[derive(Debug, Clone)]
 pub struct Component {
     /// Its name, unique in the package, with which the ids of its variants start.
     pub name: String,
-    /// What it is made from.
+    /// Its source.
     pub kind: ComponentKind,
     file: String,
     place: Place,
@@ -29,14 +29,15 @@ pub struct Component {
     source: Place,
 }
 
-/// What a component is made from.
+/// Source of a component.
 #[derive(Debug, Clone)]
 pub enum ComponentKind {
     /// `checkpoint`: weights that are converted.
     Checkpoint(Box<Conversion>),
     /// `import`: bundles made elsewhere.
     Import(Box<Import>),
-    /// `files`: plain files, by path relative to the manifest, or by address on the Hub, perhaps with a glob; the names of those without differ.
+    /// `files`: plain files, by path relative to the manifest or by address on the Hub, which may be a glob. Plain
+    /// names are unique.
     Files(Vec<String>),
 }
 
@@ -49,34 +50,34 @@ pub struct Conversion {
     pub part: Option<String>,
     /// The architecture, where no config.json names it.
     pub architecture: Option<String>,
-    /// Keys of config.json that are left out of account.
+    /// Keys of config.json to ignore.
     pub ignore_config: Vec<String>,
     /// Values of the axes.
     pub axes: AxisLists,
-    /// Number of bundles that the layers are split into.
+    /// Number of components that the layers are split into.
     pub chunks: Option<u32>,
-    /// Which of those bundles the component is, where the layers are split.
+    /// Which run of layers the component holds, if they are split.
     pub chunk: Option<Chunk>,
-    /// Batch size, 1 where nothing is said.
+    /// Batch size; 1 by default.
     pub batch: u32,
-    /// How attention is written.
+    /// Operators of attention.
     pub attention: AttentionForm,
     /// Range of pictures.
     pub range: PictureRange,
-    /// Whether pictures are cut off at the ends of their range.
+    /// Whether pictures are clamped to their range.
     pub clamp: bool,
     /// Whether layers with a sliding window keep only the window in their cache.
     pub window_cache: bool,
-    /// Whether tensors that several components use go into a weight file of their own.
+    /// Whether tensors that several components use are stored in one separate weight file.
     pub shared: bool,
     /// Whether the shapes of one target are functions of one bundle.
     pub multifunction: bool,
-    /// Combinations that are left out.
+    /// Excluded combinations.
     pub exclude: Vec<Exclusion>,
     pub(super) places: BTreeMap<&'static str, Place>,
 }
 
-/// An entry of `exclude`: leaves out the combinations that have one of the values on every axis named.
+/// An entry of `exclude`: excludes the combinations that have a listed value on every listed axis.
 #[derive(Debug, Clone)]
 pub struct Exclusion {
     /// Values by axis, spelled as [`Axes::value`](super::Axes::value) does.
@@ -85,7 +86,7 @@ pub struct Exclusion {
 }
 
 impl Component {
-    /// How many components its layers are split into; none where it stays whole.
+    /// Number of components that its layers are split into; `None` if it stays whole.
     pub(super) fn split_count(&self) -> Option<u32> {
         match &self.kind {
             ComponentKind::Checkpoint(conversion) => conversion.chunks.filter(|count| *count > 1),
@@ -110,7 +111,7 @@ impl Component {
         self.place.error(&self.file, problem)
     }
 
-    /// What keys ask of one another, whatever the combination.
+    /// Checks keys that need or exclude each other in every combination.
     fn consistent(self) -> Result<Self, ManifestError> {
         let ComponentKind::Checkpoint(conversion) = &self.kind else { return Ok(self) };
         let has = |key: &str| conversion.places.contains_key(key);
@@ -137,10 +138,10 @@ impl Component {
         Ok(self)
     }
 
-    /// Refuses keys that mean nothing for a part of an architecture; `honoured` are those that do.
+    /// Refuses keys that have no meaning for a part of an architecture; `honoured` lists those that have one.
     ///
     /// # Errors
-    /// Names the first one, where it stands in the manifest.
+    /// Names the first such key and its place in the manifest.
     pub fn refuse_all_but(&self, honoured: &[&'static str], architecture: &'static str, part: &str) -> Result<(), ManifestError> {
         let ComponentKind::Checkpoint(conversion) = &self.kind else { return Ok(()) };
         let without_meaning = |(key, _): &(&&'static str, &Place)| keys::is_for_architectures(key) && !honoured.contains(key);
@@ -150,7 +151,7 @@ impl Component {
         Err(place.error(&self.file, Problem::Unhonoured { component, key, architecture, part, known: honoured.to_vec() }))
     }
 
-    /// Line and column, from 1, of a key's value; of the component's source where it has no such key, or none is asked for.
+    /// Line and column, from 1, of a key's value; of the component's source if `key` is `None` or not in the manifest.
     pub fn place_of(&self, key: Option<&str>) -> (usize, usize) {
         let place = match &self.kind {
             ComponentKind::Checkpoint(conversion) => key.and_then(|key| conversion.places.get(key)),

@@ -14,7 +14,7 @@ use crate::{
     },
 };
 
-/// What an imported bundle may be, or become.
+/// Formats of imported bundles.
 const IMPORTED: &[Format] = &[Format::MlPackage, Format::MlModelC];
 
 pub(in crate::manifest) fn parse(mut table: Table<'_>, file: &str) -> Result<Component, ManifestError> {
@@ -39,7 +39,7 @@ pub(in crate::manifest) fn parse(mut table: Table<'_>, file: &str) -> Result<Com
     Component { name, kind, file: file.to_owned(), place, source: source.place() }.consistent()
 }
 
-/// Components have the rules of packages, because ids start with them and become file names.
+/// Names follow the rules of package names, because ids start with them and become file names.
 fn component_name(item: &Item<'_>) -> Result<String, ManifestError> {
     let expected = "1 to 64 characters of a-z, 0-9, `-`, `_` or `.`, starting with a letter or digit, and no reserved device name";
     let text = item.text(expected)?;
@@ -101,7 +101,7 @@ fn import(component: &str, source: &Item<'_>, table: &mut Table<'_>, file: &str)
     Ok(Import { component: component.to_owned(), pattern, target, formats, stated, file: file.to_owned(), place: source.place() })
 }
 
-/// The value that all bundles of an import have.
+/// A single value, which all bundles of an import have.
 fn the_one<'t, T: PartialEq>(item: &Item<'t>, read: impl Fn(&Item<'t>) -> Result<T, ManifestError>) -> Result<T, ManifestError> {
     let values: [T; 1] =
         item.one_or_list(read)?.try_into().map_err(|_| item.unexpected("the one value that all bundles of an import have"))?;
@@ -122,7 +122,7 @@ fn exclusion(item: Item<'_>, component: &str) -> Result<Exclusion, ManifestError
     if axes.is_empty() { Err(item.unexpected("a table with at least one axis")) } else { Ok(Exclusion { axes, place }) }
 }
 
-/// Takes keys from a component's table and remembers where they stand.
+/// Takes keys from a component's table and records their places.
 struct Keys<'a, 't> {
     table: &'a mut Table<'t>,
     places: BTreeMap<&'static str, Place>,

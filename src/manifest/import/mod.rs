@@ -1,8 +1,9 @@
-//! `import`: bundles made elsewhere, found by a pattern. This file says which paths match and what they become; the walk over the file
-//! system is the caller's.
+//! `import`: bundles made elsewhere, found by a pattern. This room decides which paths match and which variants they
+//! become; the caller lists the files.
 //!
-//! A pattern either has `{axis}` placeholders (beside `*` and `?`), and its bundles get ids as conversions do, or it is a glob
-//! (`*`, `?`, `**`, `[abc]`, `{a,b}`), and ids come from the file names. Neither `*` nor a placeholder crosses a `/`.
+//! A pattern either has `{axis}` placeholders (with `*` and `?`), and its bundles get ids like conversions, or it is a
+//! glob (`*`, `?`, `**`, `[abc]`, `{a,b}`), and ids come from the file names. Neither `*` nor a placeholder crosses a
+//! `/`.
 
 mod pattern;
 
@@ -22,13 +23,13 @@ use crate::base::Target;
 /// A component made from bundles that exist.
 #[derive(Debug, Clone)]
 pub struct Import {
-    /// Where they are.
+    /// Pattern of their paths.
     pub pattern: ImportPattern,
-    /// Their deployment target, where the manifest says it.
+    /// Their deployment target, if the manifest names one.
     pub target: Option<Target>,
-    /// What they become: packages can be compiled. Empty: they stay what they are.
+    /// Formats to produce: a package can be compiled. Empty: bundles keep their format.
     pub formats: Vec<Format>,
-    /// Axes that the manifest says all of them have.
+    /// Axes that the manifest gives for all of them.
     pub stated: BTreeMap<Axis, String>,
     pub(super) component: String,
     pub(super) file: String,
@@ -40,7 +41,7 @@ pub struct Import {
 pub struct FoundBundle {
     /// Its path in the form of the pattern: relative to the manifest, or absolute; `/` between components.
     pub path: String,
-    /// The lowest target that loads it, as the bundle itself says, where it does.
+    /// The lowest target that loads it, if the bundle itself declares one.
     pub needs: Option<Target>,
 }
 
@@ -49,18 +50,18 @@ impl FoundBundle {
         self.path.rsplit('/').next().unwrap_or(&self.path)
     }
 
-    /// What kind of bundle it is, by its name.
+    /// Kind of the bundle, by its file name.
     pub fn kind(&self) -> BundleKind {
         BundleKind::of_file_name(self.file_name())
     }
 }
 
 impl Import {
-    /// The variants that the bundles become, in the order of `found`; bundles that do not match the pattern are passed over. The target
-    /// is the manifest's or the path's, else what the bundle itself says.
+    /// The variants of the bundles, in the order of `found`; bundles that do not match the pattern are skipped. The
+    /// target comes from the manifest or the path, else from the bundle itself.
     ///
     /// # Errors
-    /// When nothing matches, when a bundle needs a later OS than the manifest says, and for two bundles of one id.
+    /// When nothing matches, a bundle needs a later OS than the manifest names, or two bundles get one id.
     pub fn variants(&self, found: &[FoundBundle]) -> Result<Vec<VariantPlan>, ManifestError> {
         let mut plans: Vec<VariantPlan> = Vec::new();
         for bundle in found {
@@ -85,7 +86,7 @@ impl Import {
         self.place.error(&self.file, problem)
     }
 
-    /// What a bundle becomes.
+    /// The kinds of bundle to produce.
     fn kinds(&self, bundle: &FoundBundle) -> Result<Vec<BundleKind>, ManifestError> {
         let own = bundle.kind();
         if self.formats.is_empty() {
@@ -132,7 +133,7 @@ impl Import {
         if stem.is_empty() { self.component.clone() } else { stem.to_owned() }
     }
 
-    /// The parts of an id that pattern and manifest name, in the order of all ids.
+    /// The parts of an id that pattern and manifest give, in the order of all ids.
     fn parts(&self, captured: &BTreeMap<Axis, String>, target: Option<Target>) -> Vec<String> {
         let stated = |axis: Axis| captured.get(&axis).or_else(|| self.stated.get(&axis));
         let told = |axis: Axis| stated(axis).filter(|length| axis != Axis::EncoderSequence || Some(*length) != stated(Axis::Sequence));
@@ -140,7 +141,7 @@ impl Import {
     }
 }
 
-/// A stem without the target and the format that an id says after it anyway.
+/// A stem without a trailing target and format, which the id repeats at its end.
 fn undoubled(mut stem: &str, target: Option<Target>, kind: BundleKind) -> &str {
     while let Some((rest, last)) = stem.rsplit_once('-').filter(|(rest, _)| !rest.is_empty()) {
         let is_target = target.is_some() && last.parse().ok() == target;

@@ -1,4 +1,4 @@
-//! Patterns of imports: which paths they match, and which values of axes stand in a path.
+//! Patterns of imports: which paths match, and which values of axes they contain.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,7 +6,7 @@ use globset::{GlobBuilder, GlobMatcher};
 
 use crate::{base::meant, manifest::axes::Axis};
 
-/// Which paths an import means.
+/// Pattern of the paths that an import takes.
 #[derive(Debug, Clone)]
 pub struct ImportPattern {
     text: String,
@@ -28,7 +28,7 @@ enum Token {
 }
 
 impl ImportPattern {
-    /// Reads a pattern; the error says what is wrong with it.
+    /// Reads a pattern; the error is the reason in words.
     pub(in crate::manifest) fn parse(text: &str) -> Result<Self, String> {
         // Comparing `./out/x` with `out/x` would miss.
         let text = text.trim_start_matches("./").trim_end_matches('/');
@@ -50,7 +50,7 @@ impl ImportPattern {
         &self.text
     }
 
-    /// The axes that stand in the pattern.
+    /// The axes of its placeholders.
     pub fn placeholders(&self) -> BTreeSet<Axis> {
         let axis = |token: &Token| if let Token::Axis(axis) = token { Some(*axis) } else { None };
         match &self.matcher {
@@ -59,8 +59,8 @@ impl ImportPattern {
         }
     }
 
-    /// The folder to walk: the components before the first one that is not plain text. Empty for the manifest's own folder; a pattern of
-    /// plain text has its parent.
+    /// The folder to search: the path's components before the first one with special characters. Empty for the
+    /// manifest's own folder; a pattern of plain text gives its parent.
     pub fn root(&self) -> &str {
         let special = self.text.find(['*', '?', '[', '{']).unwrap_or(self.text.len());
         match self.text[..special].rfind('/') {
@@ -70,7 +70,8 @@ impl ImportPattern {
         }
     }
 
-    /// The values of the placeholders where `path` matches; a path whose text at a placeholder is no value of that axis does not.
+    /// The values of the placeholders; `None` if `path` does not match, also if the text at a placeholder is no value
+    /// of its axis.
     pub fn matches(&self, path: &str) -> Option<BTreeMap<Axis, String>> {
         match &self.matcher {
             Matcher::Glob(glob) => glob.is_match(path).then(BTreeMap::new),
@@ -83,7 +84,7 @@ impl ImportPattern {
     }
 }
 
-/// The tokens of a pattern with placeholders; `None` where it has none.
+/// The tokens of a pattern; `None` if it has no placeholders.
 fn placeholders(text: &str) -> Result<Option<Vec<Token>>, String> {
     let mut tokens = Vec::new();
     let mut rest = text;
@@ -123,7 +124,8 @@ fn placeholder(name: &str) -> Result<Axis, String> {
     })
 }
 
-/// Matches all of `path`, with every placeholder's shortest value first. Patterns are short and the user's own.
+/// Matches all of `path`, trying short values of placeholders first. Exponential in the worst case; patterns are short
+/// and trusted.
 fn walk(tokens: &[Token], path: &[char], captured: &mut BTreeMap<Axis, String>) -> bool {
     let Some((token, tokens)) = tokens.split_first() else { return path.is_empty() };
     let reach = path.iter().position(|c| *c == '/').unwrap_or(path.len());
@@ -147,7 +149,7 @@ fn walk(tokens: &[Token], path: &[char], captured: &mut BTreeMap<Axis, String>) 
     }
 }
 
-/// What stands in a path, as manifests spell it. The extension says the format.
+/// Value of an axis in a path, as manifests spell it. `format` has none: the extension decides it.
 fn captured_value(axis: Axis, text: &[char]) -> Option<String> {
     if axis == Axis::Format { None } else { axis.from_file_name(&text.iter().collect::<String>()) }
 }

@@ -1,6 +1,7 @@
 //! Why files that are a tokenizer cannot be read as one.
 
 /// What a tokenizer's files ask for that cannot be done, or what they lack.
+#[allow(missing_docs, reason = "the messages name the fields")]
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
     /// Bytes that contradict the format.
@@ -14,18 +15,10 @@ pub enum Refusal {
     NoPieces,
     /// A piece that may not be used.
     #[error("the piece `{piece}` is marked as unused, which changes how texts are cut")]
-    Unused {
-        /// The piece.
-        piece: String,
-    },
+    Unused { piece: String },
     /// A class that these files cannot be read as.
     #[error("`tokenizer_class` is `{class}`: expected one of {}", known.join(", "))]
-    Class {
-        /// The class, without `Fast`.
-        class: String,
-        /// Classes that can be read.
-        known: Vec<String>,
-    },
+    Class { class: String, known: Vec<String> },
     /// Files that do not say how texts are cut and framed.
     #[error(
         "expected a `tokenizer_config.json` beside it, whose `tokenizer_class` says how texts are cut and which tokens stand around them"
@@ -33,44 +26,21 @@ pub enum Refusal {
     NoClass,
     /// A setting that is not supported.
     #[error("`{key}` is `{found}`: expected {expected}")]
-    Setting {
-        /// The key.
-        key: String,
-        /// Its value.
-        found: String,
-        /// What can be read.
-        expected: &'static str,
-    },
+    Setting { key: String, found: String, expected: &'static str },
     /// A special token that nothing names.
     #[error("nothing says what `{role}` is")]
-    Role {
-        /// The key in `tokenizer_config.json`.
-        role: &'static str,
-    },
+    Role { role: &'static str },
     /// A special token that the vocabulary does not have.
     #[error("the vocabulary has no token `{token}`, which is the `{role}`")]
-    Token {
-        /// The token.
-        token: String,
-        /// The key in `tokenizer_config.json`.
-        role: &'static str,
-    },
+    Token { token: String, role: &'static str },
     /// A token whose id cannot be kept.
     #[error("the token `{token}` has the id {}, expected {}", number(*found), number(*expected))]
-    Id {
-        /// The token.
-        token: String,
-        /// The id that it gets.
-        found: Option<u32>,
-        /// The id that the files say.
-        expected: Option<u32>,
-    },
+    Id { token: String, found: Option<u32>, expected: Option<u32> },
     /// A line that is no pair.
     #[error("line {line} of `merges.txt` is `{found}`: expected two tokens")]
     Merge {
         /// The line, from 1.
         line: usize,
-        /// Its text.
         found: String,
     },
 }

@@ -1,7 +1,7 @@
 //! What a person means by an argument that may be a bundle or a package.
 //!
-//! A path has a separator, begins with `.`, or ends as bundles do; everything else is a package of the store. Where there is no such package, a
-//! folder of that name is meant if a fetch has placed it.
+//! A path has a separator, begins with `.`, or ends as bundles do; everything else is a package of the store. Where
+//! there is no such package, a folder of that name is meant if a fetch has placed it.
 
 use std::{
     convert::Infallible,

@@ -1,5 +1,5 @@
-//! Bundles that can be run: a folder, variants that a fetch has placed, or variants of a release in the store, which are run from their blobs
-//! without being placed anywhere.
+//! Bundles that can be run: a folder, variants that a fetch has placed, or variants of a release in the store, which
+//! are run from their blobs without being placed anywhere.
 
 mod argument;
 mod placed;
@@ -89,12 +89,7 @@ pub enum BundleError {
     Glob(#[from] GlobError),
     /// A glob that leaves no variant.
     #[error("`{glob}` matches no variant of `{package}`")]
-    NoVariant {
-        package: String,
-        glob: String,
-        /// Ids that it may be meant to match.
-        nearest: Vec<String>,
-    },
+    NoVariant { package: String, glob: String, nearest: Vec<String> },
     /// Several variants that could be meant.
     #[error("`{package}` has {} variants that could be meant:{}", ids.len(), listed(ids))]
     Variants { package: String, ids: Vec<String> },
@@ -103,20 +98,13 @@ pub enum BundleError {
     Compiled { path: PathBuf },
     /// No package of that name.
     #[error("the store has no package `{package}`")]
-    NoPackage {
-        package: PackageName,
-        /// Packages that may be meant.
-        nearest: Vec<String>,
-        /// Whether the working directory has a folder of that name.
-        folder: bool,
-    },
+    NoPackage { package: PackageName, nearest: Vec<String>, folder: bool },
     /// A text that can be no package.
     #[error("`{text}` is no name of a package")]
     NoName {
         text: String,
         #[source]
         source: RequestError,
-        /// Whether the working directory has a folder of that name.
         folder: bool,
     },
     /// A placed folder.
@@ -353,8 +341,8 @@ pub(super) fn find(context: &Context, subject: &BundleSubject, globs: &[String])
 /// What of a variant is a matter of how its numbers were made; bundles that differ in nothing else do the same.
 const MAKING: [Axis; 3] = [Axis::Linear, Axis::Precision, Axis::Compress];
 
-/// Where a bundle stands among those that do the same: float32 comes before float16 (which is no faster here), `linear` before `conv`, later
-/// targets before earlier ones.
+/// Where a bundle stands among those that do the same: float32 comes before float16 (which is no faster here), `linear`
+/// before `conv`, later targets before earlier ones.
 pub(super) fn preference(variant: Option<&Variant>) -> (bool, bool, Reverse<Option<Target>>) {
     let is = |axis: Axis, value: &str| variant.and_then(|variant| variant.axes.get(axis.label())).is_some_and(|found| found == value);
     (
@@ -364,7 +352,8 @@ pub(super) fn preference(variant: Option<&Variant>) -> (bool, bool, Reverse<Opti
     )
 }
 
-/// The bundle that a subject names, opened: of several that do the same the preferred one, with the names of the others.
+/// The bundle that a subject names, opened: of several that do the same the preferred one, with the names of the
+/// others.
 pub(super) fn find_preferred(context: &Context, subject: &BundleSubject, glob: Option<&str>) -> Result<(Bundle, Vec<String>), Error> {
     let mut found = find_matching(context, subject, glob)?;
     let role = |found: &Found| {

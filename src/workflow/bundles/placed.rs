@@ -1,5 +1,5 @@
-//! Bundles of a folder that a fetch has placed, by its proof: also where weight files lie beside the bundles, and where the store knows nothing
-//! of the release. Then the variants' roles are read from their ids and programs.
+//! Bundles of a folder that a fetch has placed, by its proof: also where weight files lie beside the bundles, and where
+//! the store knows nothing of the release. Then the variants' roles are read from their ids and programs.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,6 +16,7 @@ use crate::{
 };
 
 /// Why a placed folder cannot be used.
+#[allow(missing_docs, reason = "the messages name the fields")]
 #[derive(Debug, thiserror::Error)]
 pub enum PlacedError {
     /// The proof cannot be read.
@@ -23,10 +24,7 @@ pub enum PlacedError {
     Read(#[from] FolderError),
     /// The proof is damaged.
     #[error("`{}` is not as mlreg wrote it", path.display())]
-    Proof {
-        /// The proof.
-        path: PathBuf,
-    },
+    Proof { path: PathBuf },
 }
 
 impl PlacedError {

@@ -29,15 +29,7 @@ pub enum RunError {
     },
     /// A picture of a size that an input or output does not have.
     #[error("`{}` has {found} pixels, `{name}` {} {expected}", path.display(), if *.is_input { "takes" } else { "has" })]
-    PictureSize {
-        path: PathBuf,
-        name: String,
-        found: String,
-        /// Widths and heights that fit.
-        expected: String,
-        /// Whether it is an input.
-        is_input: bool,
-    },
+    PictureSize { path: PathBuf, name: String, found: String, expected: String, is_input: bool },
     /// A range of numbers for an image, which has its own.
     #[error("`--range {range}` does not fit `{name}`, an image ({color}): its pixels are 0 to 255")]
     Range { range: ValueRange, name: String, color: String },

@@ -1,7 +1,7 @@
 //! Input files: tensors, and pictures in the form that an input takes.
 //!
-//! A picture for an image becomes pixels from 0 to 255 in the order of the image's color space, as Core ML hands them to a program. One for an
-//! array has the numbers of a range. Tensors are taken as they are.
+//! A picture for an image becomes pixels from 0 to 255 in the order of the image's color space, as Core ML hands them
+//! to a program. One for an array has the numbers of a range. Tensors are taken as they are.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -54,7 +54,8 @@ pub(in crate::workflow) struct PictureNotes {
 }
 
 impl PictureNotes {
-    /// Sentences for the user. A range that was asked for and means nothing is an error; `is_used` says that other pictures have it.
+    /// Sentences for the user. A range that was asked for and means nothing is an error; `is_used` says that other
+    /// pictures have it.
     pub(in crate::workflow) fn warnings(self, choice: PictureChoice, is_used: bool) -> Result<Vec<String>, RunError> {
         let mut warnings = Vec::new();
         if let (Some(range @ (ValueRange::Unit | ValueRange::Signed)), Some((name, color))) = (choice.range, self.images.first()) {
@@ -69,8 +70,8 @@ impl PictureNotes {
     }
 }
 
-/// The inputs of a function, in the form that it takes, and what is to be said about pictures. A file's only tensor goes to the function's only
-/// input without a default, a picture to the only image, whatever its name.
+/// The inputs of a function, in the form that it takes, and what is to be said about pictures. A file's only tensor
+/// goes to the function's only input without a default, a picture to the only image, whatever its name.
 pub(super) fn read(
     directory: &Path,
     options: &RunOptions,

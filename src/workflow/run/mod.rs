@@ -1,6 +1,6 @@
 //! `run`: executes a bundle on this machine's CPU, tensors in, tensors out.
 //!
-//! A bundle is a folder, or a variant of a release in the store, which is run from its blobs without being placed anywhere.
+//! A bundle is a folder, or a variant of a release in the store, which runs directly from its blobs.
 
 mod error;
 pub(super) mod inputs;
@@ -32,33 +32,33 @@ use crate::{
     tensors::{self, Format, Layout, PictureOptions, ReadOptions, ValueRange, WriteOptions},
 };
 
-/// What to run, with what.
+/// The bundle to run, its inputs, and where the outputs go.
 #[derive(Debug, Clone)]
 pub struct RunOptions {
-    /// The subject.
+    /// The folder or package.
     pub subject: BundleSubject,
-    /// Of a package: a glob that leaves one variant.
+    /// Glob that selects one variant of a package.
     pub variant: Option<String>,
-    /// The function; none for the one that runs by default.
+    /// The function; `None` for the default function.
     pub function: Option<String>,
     /// Files of input tensors.
     pub inputs: Vec<PathBuf>,
-    /// Names in files, and the inputs that they mean.
+    /// Names in files, each with the input that it stands for.
     pub names: BTreeMap<String, String>,
     /// Files to write the results to.
     pub outputs: Vec<PathBuf>,
-    /// How numbers are kept between operations.
+    /// Precision of values between operations.
     pub mode: Mode,
-    /// How pictures become inputs, and outputs pictures.
+    /// How pictures become inputs, and outputs become pictures.
     pub pictures: PictureChoice,
 }
 
-/// What a run gave.
+/// Outputs of a run.
 #[derive(Debug, Clone, Serialize)]
 pub struct RunReport {
     /// The bundle, as a person would name it.
     pub bundle: String,
-    /// Bundles that do the same and were not run, since this one is preferred: for its precision, or for its target.
+    /// Bundles with the same purpose that were not run, because this one has the preferred precision or target.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub others: Vec<String>,
     /// The function.
@@ -69,13 +69,13 @@ pub struct RunReport {
     pub not_finite: Option<NotFinite>,
     /// The files that were written.
     pub written: Vec<PathBuf>,
-    /// What is to be known about the pictures that went in.
+    /// Warnings about input pictures.
     pub warnings: Vec<String>,
-    /// How long it took.
+    /// Duration in seconds.
     pub seconds: f64,
 }
 
-/// A result in numbers.
+/// Statistics of an output.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct OutputReport {
     /// Its name.
@@ -88,9 +88,9 @@ pub struct OutputReport {
     pub min: Option<f64>,
     /// Largest finite number, if there is one.
     pub max: Option<f64>,
-    /// Mean of the finite numbers, if there are some.
+    /// Mean of the finite numbers, if there are any.
     pub mean: Option<f64>,
-    /// How many are not finite.
+    /// How many numbers are not finite.
     pub not_finite: u64,
 }
 
@@ -135,10 +135,10 @@ pub fn run(context: &Context, options: &RunOptions) -> Result<RunReport, Error> 
     Ok(RunReport { bundle: name, others, function: function_name, outputs, not_finite, written, warnings, seconds })
 }
 
-/// How interfaces call images.
+/// Type of image features in interfaces.
 const IMAGE: &str = "image";
 
-/// What is known of the results of a function.
+/// Declarations of a function's outputs.
 struct Results<'a> {
     model: &'a Model,
     function: &'a str,
@@ -156,8 +156,8 @@ impl Results<'_> {
         self.interface.outputs.iter().find(|feature| feature.name == name)
     }
 
-    /// Writes the results that a file takes. Images become pictures of pixels from 0 to 255 in the order of their color space, whatever `range`
-    /// is.
+    /// Writes the results that a file takes. Images become pictures of pixels from 0 to 255 in the order of their color
+    /// space, whatever `range` is.
     fn write(&self, path: &Path, format: Format, tensors: &BTreeMap<String, Tensor>, range: ValueRange) -> Result<(), RunError> {
         let single = matches!(format, Format::Npy | Format::Png);
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();
@@ -184,7 +184,7 @@ impl Results<'_> {
     }
 }
 
-/// The element type of a result in a file: the name of a class is its place in the list of classes.
+/// The element type of an output in a file. A class name is written as its index in the list of classes.
 fn written_type(declared: DataType) -> DataType {
     if declared == DataType::String { DataType::Int32 } else { declared }
 }

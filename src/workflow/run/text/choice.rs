@@ -1,7 +1,7 @@
-//! Which bundles of a package are run: what they do is seen from their inputs and outputs.
+//! Chooses the bundles of a package to run, by their inputs and outputs.
 //!
-//! Of several that do the same, cached decoders come before others, float32 before float16 (which is no faster here), `linear` before `conv`, later
-//! targets before earlier ones. Lengths are chosen when the texts are known.
+//! Among bundles with the same purpose, cached decoders come before others, float32 before float16 (which is no faster
+//! here), `linear` before `conv`, later targets before earlier ones. Lengths are chosen once the texts are known.
 
 use std::{cmp::Reverse, collections::BTreeMap, path::PathBuf};
 
@@ -17,7 +17,7 @@ use crate::{
     },
 };
 
-/// A bundle that may be run.
+/// A bundle that may run.
 #[derive(Debug, Clone)]
 pub(super) struct Candidate {
     found: Found,
@@ -29,7 +29,7 @@ pub(super) struct Candidate {
     order: (bool, bool, Reverse<Option<Target>>),
 }
 
-/// How the numbers of a bundle were made. Bundles of one making belong together.
+/// Axes that change a bundle's numbers. Bundles that run together have one making.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Making {
     linear: String,
@@ -43,7 +43,7 @@ impl Making {
         Self { linear: axis(Axis::Linear), precision: axis(Axis::Precision), compression: axis(Axis::Compress) }
     }
 
-    /// As variants are named: without what is at its default.
+    /// As in variant ids: without defaults.
     fn name(&self) -> String {
         let Self { linear, precision, compression } = self;
         let parts = [(linear, "linear"), (precision, ""), (compression, "none")];
@@ -52,16 +52,16 @@ impl Making {
     }
 }
 
-/// What makes vectors from text, in every length there is.
+/// The bundles that turn text into vectors, in every length that the package has.
 #[derive(Debug)]
 pub(super) enum Encoder {
     Sentences(Vec<Candidate>),
     Tokens(Vec<Candidate>),
-    /// A language model has none: these are its own bundles.
+    /// A language model, which has no encoder: its own bundles.
     Language(Vec<Candidate>),
 }
 
-/// The bundles of a package, by what they do, the preferred ones first.
+/// The bundles of a package by purpose, the preferred ones first.
 #[derive(Debug)]
 pub(super) struct Chosen {
     /// The package, or the bundle.
@@ -72,8 +72,8 @@ pub(super) struct Chosen {
 }
 
 impl Chosen {
-    /// A choice for each way in which decoders were made, by its name, the most precise first. Encoders of other makings are taken
-    /// only where there is none of that making: then of its precision, then any.
+    /// A choice for each making of the decoders, with its name, the most precise first. Encoders of another making are
+    /// used only if this making has none: first those of its precision, then any.
     pub(super) fn by_making(&self) -> Vec<(String, Self)> {
         let mut makings: Vec<&Making> = Vec::new();
         let language: &[Candidate] = if let Encoder::Language(bundles) = &self.encoder { bundles } else { &[] };
@@ -85,7 +85,7 @@ impl Chosen {
         makings.into_iter().map(|making| (making.name(), self.made(making))).collect()
     }
 
-    /// How the bundles that were run were made, where others could have been run.
+    /// The making of the bundles that ran, if the package has others.
     pub(super) fn picked(&self, names: &[String]) -> Option<Picked> {
         let own = match &self.encoder {
             Encoder::Sentences(candidates) | Encoder::Language(candidates) => candidates,
@@ -133,12 +133,12 @@ impl Candidate {
         }
     }
 
-    /// The preferred ones come first.
+    /// Sort key: preferred bundles are lowest.
     pub(super) fn order(&self) -> impl Ord + use<> {
         self.order
     }
 
-    /// What the search for language models has to know.
+    /// Facts for the search for language models.
     pub(super) fn facts(&self) -> contract::Bundle<'_> {
         let target = self.found.variant().and_then(|variant| variant.target);
         let target = target.map(|target| (Axis::Target.label().to_owned(), target.to_string()));
@@ -200,7 +200,7 @@ fn candidate(context: &Context, found: Found) -> Result<Option<Candidate>, Error
     interface.map(|interface| Candidate::of(found, interface).with_labels(context)).transpose()
 }
 
-/// The files of the tokenizer that is named, or of the one among the package's plain files.
+/// The files of the named tokenizer, or else of the one among the package's plain files.
 pub(super) fn tokenizer_files(contents: &Contents<'_>, options: &TextChoice<'_>) -> Result<TokenizerFiles, Error> {
     match options.tokenizer {
         Some(path) => Ok(TokenizerFiles::beside(&contents.context().directory().join(path)).map_err(TextRunError::from)?),
@@ -208,12 +208,13 @@ pub(super) fn tokenizer_files(contents: &Contents<'_>, options: &TextChoice<'_>)
     }
 }
 
-/// The tokenizer that these files are.
+/// Reads the tokenizer from its files.
 pub(super) fn tokenizer(files: &TokenizerFiles, package: &str) -> Result<Tokenizer, TextRunError> {
     Tokenizer::find(files)?.ok_or_else(|| TextRunError::NoTokenizer { package: package.to_owned() })
 }
 
-/// Of plain files those that belong to one tokenizer: what lies in the same folder and component before what has no tokenizer beside it.
+/// The plain files that belong to one tokenizer: those in its folder and component first, then those that have no
+/// tokenizer beside them.
 fn together(groups: Vec<PlainFiles>) -> BTreeMap<String, PathBuf> {
     let mut folders: Vec<BTreeMap<String, PathBuf>> = Vec::new();
     for PlainFiles { files } in groups {
@@ -247,7 +248,7 @@ fn together(groups: Vec<PlainFiles>) -> BTreeMap<String, PathBuf> {
     chosen
 }
 
-/// Of candidates that can take `wanted` tokens the shortest, else the longest; equal ones in their order.
+/// The shortest candidate that takes `wanted` tokens, else the longest one; the first of equal ones.
 pub(super) fn fitting(candidates: &[Candidate], wanted: usize, length: impl Fn(&Candidate) -> usize) -> Option<&Candidate> {
     let enough = candidates.iter().filter(|candidate| length(candidate) >= wanted).min_by_key(|candidate| length(candidate));
     enough.or_else(|| candidates.iter().min_by_key(|candidate| Reverse(length(candidate))))

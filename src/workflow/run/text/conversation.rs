@@ -1,5 +1,5 @@
-//! A conversation with a language model: every turn is written by the chat template together with all before it. What the model has read of them
-//! is not read again.
+//! A conversation with a language model: every turn is written by the chat template together with all before it. What
+//! the model has read of them is not read again.
 
 use std::ops::ControlFlow;
 

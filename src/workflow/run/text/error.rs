@@ -8,62 +8,41 @@ use crate::{
 };
 
 /// Why a package cannot be run on text.
+#[allow(missing_docs, reason = "the messages name the fields")]
 #[derive(Debug, thiserror::Error)]
 pub enum TextRunError {
     /// The file of texts.
     #[error("cannot read `{}`", path.display())]
     Read {
-        /// Which.
         path: PathBuf,
-        /// What the system says.
         #[source]
         source: io::Error,
     },
     /// A package without the bundles that make text from text.
     #[error("`{package}` has no {missing}")]
-    Missing {
-        /// The package, or the bundle.
-        package: String,
-        /// What is not there.
-        missing: &'static str,
-    },
+    Missing { package: String, missing: &'static str },
     /// A package without a tokenizer.
     #[error("`{package}` has no tokenizer: expected a plain file {}", FORMS)]
-    NoTokenizer {
-        /// The package, or the bundle.
-        package: String,
-    },
+    NoTokenizer { package: String },
     /// A tokenizer that wants to know the languages.
     #[error("the tokenizer marks languages, but none are given")]
     NoLanguages,
     /// A decoder that does not say where texts begin and end.
     #[error("`{bundle}` does not say with which tokens texts begin and end")]
-    NoTokens {
-        /// The bundle.
-        bundle: String,
-    },
+    NoTokens { bundle: String },
     /// A package that nobody can talk with.
     #[error("`{package}` has no language model, and only those take part in conversations")]
-    NoLanguageModel {
-        /// The package, or the bundle.
-        package: String,
-    },
+    NoLanguageModel { package: String },
     /// A package without a chat template.
     #[error("`{package}` has no chat template: expected a plain file `chat_template.jinja`, or one in `tokenizer_config.json`")]
-    NoChatTemplate {
-        /// The package, or the bundle.
-        package: String,
-    },
+    NoChatTemplate { package: String },
     /// A prompt that is longer than what the model can read.
     #[error("text {} has {tokens} tokens, and the longest prompt of `{package}` has {most}", index + 1)]
     TooLong {
-        /// The package, or the bundle.
         package: String,
         /// Which text, from 0 on.
         index: usize,
-        /// Its tokens.
         tokens: usize,
-        /// How many there may be.
         most: usize,
     },
     /// A tokenizer.
@@ -72,18 +51,14 @@ pub enum TextRunError {
     /// A bundle that fails.
     #[error("cannot run `{bundle}`")]
     Run {
-        /// Which.
         bundle: String,
-        /// Why, and where.
         #[source]
         source: EvalError,
     },
     /// A tensor that cannot be made or looked at.
     #[error("cannot use a tensor of `{bundle}`")]
     Tensor {
-        /// Whose.
         bundle: String,
-        /// Why.
         #[source]
         source: candle_core::Error,
     },

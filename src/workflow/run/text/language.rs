@@ -1,5 +1,5 @@
-//! A language model alone: a prompt is read in long calls, then every token is a call. Bundles of several lengths, functions of one bundle and
-//! chains of chunks are all calls of some number of tokens, over the same states.
+//! A language model alone: a prompt is read in long calls, then every token is a call. Bundles of several lengths,
+//! functions of one bundle and chains of chunks are all calls of some number of tokens, over the same states.
 
 use std::{
     cmp::Reverse,
@@ -31,7 +31,8 @@ pub(in crate::workflow) struct LanguageBundles {
 }
 
 impl LanguageBundles {
-    /// Opens the first whole model: caches before none, then the preferred making, states before inputs, long contexts before short ones.
+    /// Opens the first whole model: caches before none, then the preferred making, states before inputs, long contexts
+    /// before short ones.
     ///
     /// # Errors
     /// When no model is whole, or a bundle cannot be opened.
@@ -56,7 +57,7 @@ impl LanguageBundles {
         })
     }
 
-    /// The bundles that are run.
+    /// Names of the bundles that run.
     pub(in crate::workflow) fn names(&self) -> Vec<String> {
         self.opened.iter().map(|opened| opened.bundle.name.clone()).collect()
     }
@@ -82,14 +83,14 @@ fn preference(form: &LanguageForm, candidates: &[Candidate]) -> impl Ord + use<>
     (!form.cached, order, !form.states, Reverse(form.slots))
 }
 
-/// A language model that is ready.
+/// A language model with its interpreters.
 #[derive(Debug)]
 pub(in crate::workflow) struct LanguageModel<'a> {
     bundles: &'a LanguageBundles,
     runners: Vec<Runner<'a>>,
 }
 
-/// What a model remembers of a text.
+/// Caches of a model after the tokens of a text.
 #[derive(Debug, Clone, Default)]
 pub(in crate::workflow) struct Memory {
     tokens: Vec<u32>,
@@ -99,7 +100,7 @@ pub(in crate::workflow) struct Memory {
 }
 
 impl Memory {
-    /// What is left to read of `tokens`. What is remembered is forgotten where it is no beginning of them.
+    /// The part of `tokens` that has not been read. Clears the memory if `tokens` does not start with the tokens in it.
     pub(super) fn rest_of<'t>(&mut self, tokens: &'t [u32]) -> &'t [u32] {
         if !tokens.starts_with(&self.tokens) {
             *self = Self::default();
@@ -107,14 +108,14 @@ impl Memory {
         &tokens[self.tokens.len()..]
     }
 
-    /// Takes tokens as read, which a model without a cache reads with every call.
+    /// Records tokens without reading them, for a model without a cache, which reads all of them with every call.
     pub(super) fn recall(&mut self, tokens: &[u32]) {
         self.tokens.extend(tokens);
     }
 }
 
 impl LanguageModel<'_> {
-    /// Whether reading a prompt makes what comes after it cheaper.
+    /// Whether tokens that were read need not be read again.
     pub(super) fn reads_ahead(&self) -> bool {
         self.bundles.cached
     }
@@ -125,7 +126,8 @@ impl LanguageModel<'_> {
         note.map(|tokens| tokens.ids()).unwrap_or_default()
     }
 
-    /// Scores after every one of `tokens`, which stand behind what is remembered: a row per token. Without a cache everything is read again.
+    /// Reads `tokens` after those in the memory; returns one row of logits per token. A model without a cache reads all
+    /// tokens again.
     pub(in crate::workflow) fn read(&self, memory: &mut Memory, tokens: &[u32]) -> Result<Vec<Vec<f32>>, TextRunError> {
         let mut rows = Vec::with_capacity(tokens.len());
         if !self.bundles.cached {
@@ -149,7 +151,7 @@ impl LanguageModel<'_> {
         self.bundles.calls.keys().last().copied().unwrap_or(1)
     }
 
-    /// One call: rows of logits of `tokens`, padding left out.
+    /// One call: rows of logits for `tokens`, without those of padding.
     fn call(&self, memory: &mut Memory, tokens: &[u32], position: usize) -> Result<Vec<Vec<f32>>, TextRunError> {
         let calls = &self.bundles.calls;
         let (&length, steps) = calls.range(tokens.len()..).next().or_else(|| calls.last_key_value()).expect("a model has calls");
@@ -212,7 +214,7 @@ impl LanguageModel<'_> {
     }
 }
 
-/// A model that has read all of a prompt but its last token.
+/// A model that has read a prompt except for its last token.
 pub(super) struct Prompted<'a> {
     pub model: &'a LanguageModel<'a>,
     pub memory: Memory,

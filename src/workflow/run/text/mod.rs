@@ -1,6 +1,6 @@
-//! `run --text`: text in, text out through a language model or the encoder and decoder of a package, or how alike sentences are.
+//! `run --text`: generates text with a language model or a translator, or compares sentences with a sentence encoder.
 //!
-//! Which bundles of a package do what is seen from their inputs and outputs; the tokenizer is one of its plain files.
+//! The inputs and outputs of a bundle say what it is for; the tokenizer is one of the package's plain files.
 
 mod choice;
 mod conversation;
@@ -38,97 +38,97 @@ use crate::{
     },
 };
 
-/// What to run, on which texts.
+/// The package to run, its texts, and how to generate.
 #[derive(Debug, Clone)]
 pub struct TextOptions {
     /// The package, or the bundle of a sentence encoder.
     pub subject: BundleSubject,
-    /// Globs over the variants that may be run; none for all.
+    /// Globs over the variants that may run; empty: all.
     pub variants: Vec<String>,
     /// The texts.
     pub texts: Vec<String>,
-    /// A file with a text in every line, instead.
+    /// A file with one text per line, in place of `texts`.
     pub file: Option<PathBuf>,
-    /// A tokenizer that is not in the package.
+    /// Path of a tokenizer outside of the package.
     pub tokenizer: Option<PathBuf>,
     /// The languages of source and target, where the tokenizer has tokens for them, e.g. `en`.
     pub languages: Option<(String, String)>,
-    /// A language model is asked by its chat template, instead of going on with the text.
+    /// Formats each text with the model's chat template, instead of continuing it.
     pub chat: Option<ChatOptions>,
-    /// Whether the text is shown as it comes, which no bar may disturb.
+    /// Whether the caller prints text while it is generated, so that no progress bar is shown.
     pub streams: bool,
     /// How tokens are chosen.
     pub strategy: Strategy,
-    /// The most tokens of a result.
+    /// Longest result, in tokens.
     pub most_tokens: usize,
-    /// How numbers are kept between operations.
+    /// Precision of values between operations.
     pub mode: Mode,
 }
 
-/// What a chat template is told beside the text.
+/// Inputs of a chat template apart from the text.
 #[derive(Debug, Clone)]
 pub struct ChatOptions {
     /// The system message.
     pub system: Option<String>,
-    /// What it takes for the time.
+    /// The current local time.
     pub now: LocalTime,
 }
 
-/// What came of it.
+/// Results of all texts.
 #[derive(Debug, Clone, Serialize)]
 pub struct TextReport {
     /// The bundles that were run.
     pub bundles: Vec<String>,
-    /// Which precision and compression was run, where there are several.
+    /// The precision and compression that ran, if the package has several.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub picked: Option<Picked>,
     /// The texts, in their order.
     pub texts: Vec<TextResult>,
-    /// Cosines between the sentences, where there are sentences.
+    /// Cosine similarities between the sentences, from a sentence encoder.
     pub similarities: Option<Vec<Vec<f64>>>,
-    /// How long it took.
+    /// Duration in seconds.
     pub seconds: f64,
-    /// Tokens generated per second, where there are some.
+    /// Generated tokens per second, if tokens were generated.
     pub tokens_per_second: Option<f64>,
-    /// Tokens of prompts read per second, of a language model.
+    /// Prompt tokens per second, for a language model.
     pub prompt_tokens_per_second: Option<f64>,
 }
 
-/// One way in which a package's variants were made, of several.
+/// The precision and compression that ran, out of several.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Picked {
-    /// The one that was run, e.g. `float32`.
+    /// The one that ran, e.g. `float32`.
     pub making: String,
     /// The others.
     pub others: Vec<String>,
 }
 
-/// A text and what it became.
+/// A text and its result.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct TextResult {
     /// The text.
     pub text: String,
-    /// What the chat template made of it.
+    /// The text after the chat template.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prompt: Option<String>,
     /// The tokens that the model read.
     pub prompt_ids: Vec<u32>,
     /// The text that was generated.
     pub output: Option<String>,
-    /// The tokens that were generated; of a sentence its own, as in `prompt_ids`.
+    /// The generated tokens; for a sentence encoder those of the text, as in `prompt_ids`.
     pub ids: Vec<u32>,
-    /// Whether it ended by itself, and not at the limit.
+    /// Whether an end token ended the result, and not the limit.
     pub ended: Option<bool>,
-    /// How many tokens of the source were left out, since no encoder is so long.
+    /// How many tokens of the source were cut, because they exceed the longest encoder.
     pub cut: usize,
     /// The vector of a sentence.
     pub embedding: Option<Vec<f32>>,
 }
 
-/// Runs a package on texts. `watch` sees pieces of results as they come, with the index of their text.
+/// Runs a package on texts. `watch` receives pieces of results while they are generated, with the index of their text.
 ///
 /// # Errors
-/// When the package has no such bundles or no tokenizer, or one of them cannot be run.
+/// When the package has no model of text or no tokenizer, or a bundle cannot run.
 pub fn run_text(context: &Context, options: &TextOptions, watch: &mut dyn FnMut(usize, &str)) -> Result<TextReport, Error> {
     let texts = texts(context.directory(), options)?;
     let contents = Contents::of(context, &options.subject)?;
@@ -153,11 +153,11 @@ pub fn run_text(context: &Context, options: &TextOptions, watch: &mut dyn FnMut(
     Ok(TextReport { picked, ..report })
 }
 
-/// Runs a package's translator on texts as often as there are ways in which its decoders were made (precision, compression), the most
-/// precise first; each has a name.
+/// Runs a package's translator on texts once for every precision and compression of its decoders, the most
+/// precise first. Each result has the name of its making.
 ///
 /// # Errors
-/// When the package has no translator or no tokenizer, or a bundle cannot be run.
+/// When the package has no translator or no tokenizer, or a bundle cannot run.
 pub(in crate::workflow) fn translate_each(context: &Context, options: &TextOptions) -> Result<Vec<(String, TextReport)>, Error> {
     let texts = texts(context.directory(), options)?;
     let contents = Contents::of(context, &options.subject)?;
@@ -175,18 +175,19 @@ pub(in crate::workflow) fn translate_each(context: &Context, options: &TextOptio
     makings.into_iter().map(report).collect()
 }
 
-/// Which language models are meant.
+/// Selects language models.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::workflow) struct TextChoice<'a> {
     /// The package, or the bundle.
     pub subject: &'a BundleSubject,
-    /// Globs over the variants that may be run; none for all.
+    /// Globs over the variants that may run; empty: all.
     pub variants: &'a [String],
-    /// A tokenizer that is not in the package.
+    /// Path of a tokenizer outside of the package.
     pub tokenizer: Option<&'a Path>,
 }
 
-/// The tokenizer of a package, and its language model in every way in which it was made, the most precise first; each has a name.
+/// The tokenizer of a package, and its language model in every precision and compression, the most precise first. Each
+/// has the name of its making.
 ///
 /// # Errors
 /// When the package has no language model or no tokenizer, or a bundle cannot be opened.
@@ -214,7 +215,7 @@ impl TextOptions {
 }
 
 impl TextReport {
-    /// With what the clock says.
+    /// Adds duration and speed.
     fn timed(mut self, start: Instant) -> Self {
         self.seconds = start.elapsed().as_secs_f64();
         let tokens: usize = self.texts.iter().map(|text| text.ids.len()).sum();
@@ -311,7 +312,7 @@ fn translate(
     })
 }
 
-/// Texts that a language model goes on with.
+/// Continues texts with a language model.
 struct Completion<'a> {
     context: &'a Context,
     options: &'a TextOptions,
@@ -324,7 +325,7 @@ fn template(files: &TokenizerFiles, package: &str) -> Result<ChatTemplate, TextR
     ChatTemplate::find(files)?.ok_or_else(|| TextRunError::NoChatTemplate { package: package.to_owned() })
 }
 
-/// What came of a prompt, and what reading it took.
+/// The result of a prompt, and the cost of reading it.
 struct Completed {
     generated: Generated,
     output: String,
@@ -333,7 +334,7 @@ struct Completed {
 }
 
 impl Completion<'_> {
-    /// The text that the model reads, where a template writes it, and its tokens.
+    /// The text after the template, if there is one, and its tokens.
     fn prompt(&self, text: &str) -> Result<(Option<String>, Vec<u32>), TextRunError> {
         let Some((template, chat)) = &self.chat else { return Ok((None, self.tokenizer.encode(text, true)?)) };
         let system = chat.system.clone().map(|content| Message { role: Role::System, content });
@@ -419,7 +420,7 @@ impl Completion<'_> {
     }
 }
 
-/// Text as it comes: what further tokens could still change is held back.
+/// Decodes tokens as they are generated. Holds back text that later tokens can still change.
 struct Stream<'a> {
     tokenizer: &'a Tokenizer,
     ids: Vec<u32>,
@@ -435,7 +436,7 @@ impl Stream<'_> {
         Some(piece)
     }
 
-    /// What was held back, when nothing follows any more.
+    /// The text that was held back, after the last token.
     fn rest<'t>(&self, output: &'t str) -> Option<&'t str> {
         output.get(self.shown..).filter(|rest| !rest.is_empty())
     }

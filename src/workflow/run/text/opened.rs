@@ -1,4 +1,4 @@
-//! Bundles that were opened, and their interpreters, which live as long as texts are made: what one call decoded, the next finds.
+//! Opened bundles and their interpreters, which keep decoded constants between calls.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::{
     workflow::{Context, Error, bundles::Bundle},
 };
 
-/// A bundle, and what its default function takes and gives.
+/// An opened bundle, with the interface of its default function.
 #[derive(Debug)]
 pub(super) struct Opened {
     pub bundle: Bundle,
@@ -29,7 +29,7 @@ impl Opened {
     }
 }
 
-/// A bundle that is run again and again.
+/// An interpreter for a bundle that runs many times.
 #[derive(Debug)]
 pub(super) struct Runner<'a> {
     opened: &'a Opened,
@@ -65,7 +65,7 @@ impl<'a> Runner<'a> {
         TextRunError::Tensor { bundle: self.name().to_owned(), source }
     }
 
-    /// An error about what this bundle lacks.
+    /// An error about an output that this bundle lacks.
     pub(super) fn missing(&self, missing: &'static str) -> TextRunError {
         TextRunError::Missing { package: self.name().to_owned(), missing }
     }

@@ -1,4 +1,4 @@
-//! Sentences as vectors.
+//! Sentence encoders: texts become vectors.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use crate::{
     workflow::{Context, Error},
 };
 
-/// A sentence encoder that is ready.
+/// A sentence encoder with its interpreter.
 #[derive(Debug)]
 pub(super) struct SentenceEncoder<'a> {
     runner: Runner<'a>,
@@ -23,7 +23,7 @@ pub(super) struct SentenceEncoder<'a> {
     has_types: bool,
 }
 
-/// Ids and their mask, cut or padded to `length`; the last `tail` tokens are never cut. Also how many were.
+/// Ids and their mask, cut or padded to `length`, and how many ids were cut. The last `tail` ids are never cut.
 pub(super) fn padded(ids: &[u32], length: usize, tail: usize) -> (Vec<i64>, Vec<i64>, usize) {
     let cut = ids.len().saturating_sub(length);
     let tail = tail.min(length).min(ids.len());
@@ -36,14 +36,14 @@ pub(super) fn padded(ids: &[u32], length: usize, tail: usize) -> (Vec<i64>, Vec<
     (kept, mask, cut)
 }
 
-/// The cosine of two vectors; 0 where one of them is 0.
+/// The cosine of the angle between two vectors; 0 if one of them is zero.
 pub(super) fn cosine(a: &[f32], b: &[f32]) -> f64 {
     let product = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>();
     let lengths = (product(a, a) * product(b, b)).sqrt();
     if lengths > 0.0 { product(a, b) / lengths } else { 0.0 }
 }
 
-/// Opens the sentence encoder that fits sentences of `wanted` tokens best.
+/// Opens the sentence encoder that fits `wanted` tokens best.
 pub(super) fn open(context: &Context, chosen: &Chosen, wanted: usize) -> Result<Opened, Error> {
     let Encoder::Sentences(candidates) = &chosen.encoder else { unreachable!("sentences were asked for") };
     let missing = || TextRunError::Missing { package: chosen.name.clone(), missing: "sentence encoder" };
@@ -57,7 +57,7 @@ impl<'a> SentenceEncoder<'a> {
         Self { runner: opened.runner(mode), length: interface.input_length(INPUT_IDS, 1), has_types: interface.takes(TOKEN_TYPE_IDS) }
     }
 
-    /// The sentence's vector, and how many tokens were left out.
+    /// The vector of a sentence, and how many of its tokens were cut.
     pub(super) fn embed(&self, ids: &[u32]) -> Result<(Vec<f32>, usize), TextRunError> {
         let (ids, mask, cut) = padded(ids, self.length, 1);
         let tensor = |source| self.runner.wrong_tensor(source);

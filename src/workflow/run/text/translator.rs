@@ -1,4 +1,5 @@
-//! An encoder and a decoder: the text is encoded once, a cached decoder's keys and values of attention to it are made once, then every token is a call.
+//! Translators: the text is encoded once, keys and values of attention to it are computed once for a cached decoder,
+//! then each token is one call.
 
 use std::collections::BTreeMap;
 
@@ -26,16 +27,16 @@ use crate::{
 
 const CACHES: [&str; 2] = [KEY_CACHE, features::VALUE_CACHE];
 
-/// A text as the encoder takes it.
+/// Tokens of a text for the encoder.
 #[derive(Debug)]
 pub(super) struct Source {
     pub ids: Vec<u32>,
-    /// How many tokens at the end must stay when it is cut.
+    /// How many tokens at the end are never cut.
     tail: usize,
 }
 
 impl Source {
-    /// `text </s>`; with languages `<src> <en> text </s> <tgt> <de>`.
+    /// Encodes `text </s>`; with languages `<src> <en> text </s> <tgt> <de>`.
     pub(super) fn new(tokenizer: &Tokenizer, text: &str, languages: Option<&(String, String)>) -> Result<Self, TextRunError> {
         let Some((from, to)) = languages else {
             let marks = tokenizer.id("<src>").is_some() && tokenizer.id("<tgt>").is_some();
@@ -55,12 +56,12 @@ impl Source {
 pub(super) struct TranslatorBundles {
     encoder: Opened,
     decoder: Opened,
-    /// A bundle that makes keys and values, where the decoder has no function for it.
+    /// The bundle that computes keys and values of attention to the encoder, if the decoder has no function for it.
     cross: Option<Opened>,
     cached: bool,
 }
 
-/// A translator that is ready.
+/// A translator with its interpreters.
 #[derive(Debug)]
 pub(super) struct Translator<'a> {
     encoder: Runner<'a>,
@@ -69,13 +70,13 @@ pub(super) struct Translator<'a> {
     cached: bool,
 }
 
-/// A text that was encoded: what the decoder is given with every call.
+/// An encoded text: inputs that the decoder gets with every call.
 pub(super) struct Encoded<'a> {
     translator: &'a Translator<'a>,
     inputs: BTreeMap<String, Tensor>,
 }
 
-/// What a decoder remembers.
+/// State of a decoder between calls.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Memory {
     tokens: Vec<i64>,
@@ -84,7 +85,7 @@ pub(super) struct Memory {
 }
 
 impl TranslatorBundles {
-    /// Opens what fits texts of `wanted` tokens best.
+    /// Opens the bundles that fit texts of `wanted` tokens best.
     pub(super) fn open(context: &Context, chosen: &Chosen, wanted: usize) -> Result<Self, Error> {
         let missing = |missing| TextRunError::Missing { package: chosen.name.clone(), missing };
         let Encoder::Tokens(encoders) = &chosen.encoder else { unreachable!("text was asked for") };
@@ -112,12 +113,12 @@ impl TranslatorBundles {
         Ok(Self { encoder: Opened::new(context, encoder)?, decoder: Opened::new(context, decoder)?, cross, cached })
     }
 
-    /// The bundles that are run.
+    /// Names of the bundles that run.
     pub(super) fn names(&self) -> Vec<String> {
         [&self.encoder].into_iter().chain(&self.cross).chain([&self.decoder]).map(|opened| opened.bundle.name.clone()).collect()
     }
 
-    /// Makes it ready to be run.
+    /// Creates the interpreters.
     pub(super) fn translator(&self, mode: Mode) -> Translator<'_> {
         let cross = self.cross.as_ref().map(|cross| cross.runner(mode));
         Translator { encoder: self.encoder.runner(mode), decoder: self.decoder.runner(mode), cross, cached: self.cached }
@@ -129,7 +130,7 @@ impl Translator<'_> {
         self.decoder.interface()
     }
 
-    /// Tokens that one text may have.
+    /// Longest result, in tokens.
     pub(super) fn most_tokens(&self) -> usize {
         let slots = || self.interface().caches().find(|cache| cache.name == KEY_CACHE)?.shape.get(3).copied();
         match self.cached {
@@ -138,7 +139,7 @@ impl Translator<'_> {
         }
     }
 
-    /// The tokens around a text, as the decoder's bundle notes them.
+    /// Start and end tokens, from the notes of the decoder's bundle.
     pub(super) fn limits(&self) -> Result<Limits, TextRunError> {
         let bundle = self.decoder.bundle();
         let notes = bundle.notes();
@@ -150,7 +151,7 @@ impl Translator<'_> {
         }
     }
 
-    /// Encodes a text; also says how many of its tokens were left out.
+    /// Encodes a text; also returns how many of its tokens were cut.
     pub(super) fn encode(&self, source: &Source) -> Result<(Encoded<'_>, usize), TextRunError> {
         let encoder = &self.encoder;
         let own = encoder.interface().input_length(INPUT_IDS, 1);
@@ -177,7 +178,7 @@ impl Translator<'_> {
 }
 
 impl Encoded<'_> {
-    /// What the decoder takes beside the text.
+    /// All inputs of the decoder's next call.
     fn call(&self, memory: &Memory) -> candle_core::Result<BTreeMap<String, Tensor>> {
         let interface = self.translator.interface();
         let count = interface.input_length(DECODER_INPUT_IDS, 1);
@@ -203,7 +204,7 @@ impl Encoded<'_> {
         Ok(inputs)
     }
 
-    /// The scores after the last token.
+    /// The row of logits after the last token.
     fn scores(&self, memory: &Memory, logits: &Tensor) -> candle_core::Result<Vec<f32>> {
         let rows = logits.dims()[1];
         let row = if self.translator.cached || rows == 1 { 0 } else { memory.tokens.len() - 1 };
