@@ -1,7 +1,9 @@
 //! Causal language models: decoders alone, whose families differ in norms, biases, windows and the shape of their checkpoints.
 //!
-//! The part `decoder` is the language model; `encoder` is the model without its head as a sentence encoder, with the modules of
-//! sentence-transformers behind it. A [`Family`] is a file that makes [`Settings`] from a config; everything else is shared. Adding one: its file, and its word in [`FAMILIES`].
+//! The part `decoder` is the language model. The part `encoder` is the model without its head, as a sentence encoder,
+//! with the modules of sentence-transformers behind it. A [`Family`] is a file that makes [`Settings`] from a config;
+//! everything else is shared. To add one, write its file, add its module and its static here, and list it in
+//! [`ARCHITECTURES`](super::ARCHITECTURES).
 
 mod exaone4;
 mod llama;
