@@ -15,6 +15,7 @@
 //! | [`manifest`] | package manifests, variants, release manifests |
 //! | [`proto`], [`emit`] | write and read bundles |
 //! | [`eval`], [`ops`] | run programs on the CPU; the declaration and kernel of every operator |
+//! | [`scores`] | BLEU, chrF and signs of broken text models |
 //! | [`tensors`], [`text`] | tensor files and pictures; tokenizers and chat templates |
 //! | [`arch`] | turns the checkpoint of a model family into programs |
 //! | [`store`] | the content-addressed store on this machine |

@@ -365,4 +365,12 @@ exclude = [{ precision = "float32", compress = "palettize:4:group=16" }]
         let inline = "package = { description = \"größer\", name = 7, version = \"1.0.0\" }";
         assert!(error(inline).starts_with("tae.toml:1:44: `name` is 7"), "{}", error(inline));
     }
+
+    #[test]
+    fn the_book_lists_every_key_of_a_component() {
+        let page = include_str!("../../docs/src/reference/manifest.md");
+        let keys = component::keys();
+        let missing: Vec<_> = keys.iter().filter(|key| !page.contains(&format!("`{key}`"))).collect();
+        assert!(missing.is_empty(), "docs/src/reference/manifest.md lacks {missing:?}");
+    }
 }
