@@ -1,5 +1,6 @@
-//! How long a build takes and how much memory it needs: a decoder of TAEF1's size (64 channels, 16 latent channels, 1.2 million
-//! parameters in float32, made up here) for six picture sizes and two deployment targets, into an empty store and again.
+//! How long a build takes and how much memory it needs: a decoder of TAEF1's size (64 channels, 16 latent channels, 1.2
+//! million parameters in float32, made up here) for six picture sizes and two deployment targets, into an empty store
+//! and again.
 //!
 //! `cargo bench --bench build`. Every run is a process of its own, so that its peak memory is its own.
 
@@ -73,7 +74,12 @@ fn mlreg(folder: &Path, home: &str) -> Duration {
 
 /// Peak resident memory in kB, where GNU time can say it.
 fn peak(folder: &Path) -> Option<f64> {
-    let output = Command::new("/usr/bin/time").args(["-f", "%M"]).args(command(folder, "home-peak")).current_dir(folder).output().ok()?;
+    let output = Command::new("/usr/bin/time")
+        .args(["-f", "%M"])
+        .args(command(folder, "home-peak"))
+        .current_dir(folder)
+        .output()
+        .ok()?;
     String::from_utf8(output.stderr).ok()?.trim().lines().last()?.parse().ok()
 }
 
@@ -81,6 +87,8 @@ fn peak(folder: &Path) -> Option<f64> {
 fn files(folder: &Path) -> Vec<f64> {
     let entries = fs::read_dir(folder).unwrap().map(Result::unwrap);
     entries
-        .flat_map(|entry| if entry.path().is_dir() { files(&entry.path()) } else { vec![entry.metadata().unwrap().len() as f64] })
+        .flat_map(|entry| {
+            if entry.path().is_dir() { files(&entry.path()) } else { vec![entry.metadata().unwrap().len() as f64] }
+        })
         .collect()
 }

@@ -1,5 +1,5 @@
-//! How fast text is generated on the CPU: a cached decoder of flan-t5-base's size (12 layers, width 768, 163 million parameters with its head,
-//! made up here), a token a call, in float32 and with every result rounded to float16.
+//! How fast text is generated on the CPU: a cached decoder of flan-t5-base's size (12 layers, width 768, 163 million
+//! parameters with its head, made up here), a token a call, in float32 and with every result rounded to float16.
 //!
 //! `cargo bench --bench generation`. `RAYON_NUM_THREADS` says how many processors are used.
 
@@ -44,7 +44,8 @@ fn main() {
     let folder = tempfile::tempdir().unwrap();
     build(folder.path());
     for (precision, mode) in [("float32", Mode::Float32), ("float16", Mode::Declared)] {
-        let bundle = folder.path().join(format!("out/translator/decoder-s1-e128-c256-state-{precision}-ios18.mlpackage"));
+        let bundle =
+            folder.path().join(format!("out/translator/decoder-s1-e128-c256-state-{precision}-ios18.mlpackage"));
         let package = Package::open(&bundle).unwrap();
         let times = generate(&package, mode);
         let first: f64 = times[..2].iter().map(Duration::as_secs_f64).sum();

@@ -11,7 +11,8 @@ use mlreg::{
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mebibytes: u64 = std::env::args().find_map(|argument| argument.parse().ok()).unwrap_or(512);
     let size = mebibytes << 20;
-    let folder = tempfile::tempdir_in(std::env::var_os("CARGO_TARGET_TMPDIR").map_or_else(std::env::temp_dir, PathBuf::from))?;
+    let folder =
+        tempfile::tempdir_in(std::env::var_os("CARGO_TARGET_TMPDIR").map_or_else(std::env::temp_dir, PathBuf::from))?;
     let path = |name: &str| folder.path().join(name);
     let mut bytes = vec![0; size as usize];
     blake3::Hasher::new().finalize_xof().fill(&mut bytes);
@@ -25,12 +26,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     measure("both, two threads", size, || _ = black_box(BlobHasher::hash(&bytes)));
     measure("write and sync alone", size, || {
         let mut file = fs::File::create(path("copy")).expect("a file in the temporary folder");
-        std::io::Write::write_all(&mut file, &bytes).and_then(|()| file.sync_data()).expect("room in the temporary folder");
+        std::io::Write::write_all(&mut file, &bytes)
+            .and_then(|()| file.sync_data())
+            .expect("room in the temporary folder");
     });
     fs::remove_file(path("copy"))?;
     let tensors = (0..size / (8 << 20)).filter_map(|index| ByteRange::new((index * (8 << 20)) + 64, (8 << 20) - 64));
     let cuts = Segmentation::Cuts(tensors.map(|range| Cut { range, label: None }).collect());
-    for (name, segmentation) in [("whole", Segmentation::Whole), ("chunks", Segmentation::ContentDefined), ("tensors", cuts)] {
+    for (name, segmentation) in
+        [("whole", Segmentation::Whole), ("chunks", Segmentation::ContentDefined), ("tensors", cuts)]
+    {
         let store = Store::open(&path(name))?;
         measure(&format!("ingest one file, {name}"), size, || {
             drop(store.ingest_file(&path("one"), segmentation.clone()).expect("ingested"))

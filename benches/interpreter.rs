@@ -1,5 +1,6 @@
-//! How fast programs run on the CPU: a convolution and a matrix-vector product by themselves, and a picture of 1024 x 1024 pixels from a
-//! decoder of TAEF1's size (64 channels, 16 latent channels, made up here), in float32 and with every result rounded to float16.
+//! How fast programs run on the CPU: a convolution and a matrix-vector product by themselves, and a picture of 1024 x
+//! 1024 pixels from a decoder of TAEF1's size (64 channels, 16 latent channels, made up here), in float32 and with
+//! every result rounded to float16.
 //!
 //! `cargo bench --bench interpreter`. `RAYON_NUM_THREADS` says how many processors are used.
 
@@ -44,7 +45,9 @@ fn main() {
     let print = |what: &str, duration: Duration| println!("{what:<32} {:8.1} ms", duration.as_secs_f64() * 1e3);
     print(
         "conv 3x3, 64 of 64, 1024 x 1024",
-        operator(&[1, 64, 1024, 1024], &[64, 64, 3, 3], |builder, x, weight| builder.conv("y", x, weight, ConvOptions::padded(1)).unwrap()),
+        operator(&[1, 64, 1024, 1024], &[64, 64, 3, 3], |builder, x, weight| {
+            builder.conv("y", x, weight, ConvOptions::padded(1)).unwrap()
+        }),
     );
     print(
         "linear, one row, 4096 of 4096",
@@ -61,7 +64,8 @@ fn main() {
     }
 }
 
-/// The best run of a function of one operation on `x` with a constant weight; from the third run on, the weight is kept.
+/// The best run of a function of one operation on `x` with a constant weight; from the third run on, the weight is
+/// kept.
 fn operator(x: &[u64], weight: &[u64], operation: impl FnOnce(&mut Builder, Var, &Constant) -> Var) -> Duration {
     let values = (0..weight.iter().product()).map(|i: u64| (i % 7) as f32 * 0.125 - 0.375).collect();
     let weight = Recipe::literal(DataType::Float32, weight, Literal::Floats(values)).unwrap();
@@ -69,7 +73,13 @@ fn operator(x: &[u64], weight: &[u64], operation: impl FnOnce(&mut Builder, Var,
     let input = builder.input("x", TensorType::new(DataType::Float32, x));
     let result = operation(&mut builder, input, &weight);
     let functions = BTreeMap::from([("main".to_owned(), builder.finish(&[("y", result)]).unwrap())]);
-    let program = Program { target: Target::Ios18, functions, default_function: None, attributes: BTreeMap::new(), doc: String::new() };
+    let program = Program {
+        target: Target::Ios18,
+        functions,
+        default_function: None,
+        attributes: BTreeMap::new(),
+        doc: String::new(),
+    };
     best(&Interpreter::new(&program, ops::OPERATORS, &Literals), "x", x, Mode::Float32)
 }
 

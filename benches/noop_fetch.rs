@@ -1,5 +1,5 @@
-//! What a fetch costs that finds everything in place, as in every build of an app: 12 bundles that share a weight file, and an app with
-//! 20 packages of 50 files each.
+//! What a fetch costs that finds everything in place, as in every build of an app: 12 bundles that share a weight file,
+//! and an app with 20 packages of 50 files each.
 //!
 //! `cargo bench --bench noop_fetch`. The call of the library, whole processes, and what one costs that does nothing.
 
@@ -91,7 +91,11 @@ fn call(folder: &Path) -> Duration {
 
 fn mlreg(folder: &Path, arguments: &[&str]) -> Duration {
     let start = Instant::now();
-    let output = Command::new(env!("CARGO_BIN_EXE_mlreg")).args(["--quiet", "--home", "home"]).args(arguments).current_dir(folder).output();
+    let output = Command::new(env!("CARGO_BIN_EXE_mlreg"))
+        .args(["--quiet", "--home", "home"])
+        .args(arguments)
+        .current_dir(folder)
+        .output();
     let output = output.unwrap();
     assert!(output.status.success(), "{output:?}");
     start.elapsed()

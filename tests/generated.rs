@@ -17,7 +17,11 @@ fn check(path: &Path, fresh: &str) {
     }
     let present = fs::read_to_string(path).unwrap_or_default().replace("\r\n", "\n");
     let line = present.lines().zip(fresh.lines()).take_while(|(a, b)| a == b).count() + 1;
-    assert!(present == fresh, "{} is not fresh from line {line} on: run `BLESS=1 cargo test --test generated`", path.display());
+    assert!(
+        present == fresh,
+        "{} is not fresh from line {line} on: run `BLESS=1 cargo test --test generated`",
+        path.display()
+    );
 }
 
 /// Generated Rust by protobuf package.
@@ -33,7 +37,9 @@ fn generate(sources: &[&str]) -> BTreeMap<String, String> {
         .expect("prost understands every construct that the sources use");
     let entries = fs::read_dir(out.path()).expect("the folder is there");
     let paths = entries.map(|entry| entry.expect("a readable entry").path());
-    paths.map(|path| (path.file_stem().unwrap().to_string_lossy().into_owned(), fs::read_to_string(&path).unwrap())).collect()
+    paths
+        .map(|path| (path.file_stem().unwrap().to_string_lossy().into_owned(), fs::read_to_string(&path).unwrap()))
+        .collect()
 }
 
 #[test]
@@ -59,7 +65,8 @@ const NOT_EVALUATED: &str = "random_";
 fn operator_coverage() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let registry = fs::read_to_string(root.join("fixtures/ops/contracts.json")).expect("the registry of coremltools");
-    let registry: BTreeMap<String, BTreeMap<Target, serde_json::Value>> = serde_json::from_str(&registry).expect("a table of contracts");
+    let registry: BTreeMap<String, BTreeMap<Target, serde_json::Value>> =
+        serde_json::from_str(&registry).expect("a table of contracts");
     let mut ops: Vec<_> = mlreg::ops::all().map(|op| &op.def).collect();
     ops.sort_by_key(|op| op.name);
     let missing: Vec<_> = registry.keys().filter(|name| !ops.iter().any(|op| op.name == name.as_str())).collect();
@@ -101,7 +108,10 @@ fn config_keys() {
             KeyRule::Read => "read".to_owned(),
             KeyRule::Only([]) => "refused unless null".to_owned(),
             KeyRule::Only(values) => {
-                format!("refused unless {}", values.iter().map(|value| format!("`{value}`")).collect::<Vec<_>>().join(" or "))
+                format!(
+                    "refused unless {}",
+                    values.iter().map(|value| format!("`{value}`")).collect::<Vec<_>>().join(" or ")
+                )
             }
             KeyRule::Irrelevant(why) => format!("no number depends on it: {why}"),
             KeyRule::Storage => "settled before tensors are read: how weights are quantized".to_owned(),

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 type Shapes = BTreeMap<String, Vec<u64>>;
 
-/// A safetensors file of an image decoder in the layout of diffusers: three blocks, upsampling and a convolution per resolution, one last
-/// block.
+/// A safetensors file of an image decoder in the layout of diffusers: three blocks, upsampling and a convolution per
+/// resolution, one last block.
 #[allow(dead_code, reason = "each benchmark uses one of them")]
 pub fn image_decoder(width: u64, latent: u64) -> Vec<u8> {
     let mut shapes = Shapes::new();
@@ -38,11 +38,14 @@ pub fn translator(encoder_layers: u64, decoder_layers: u64) -> (String, Vec<u8>)
         "num_layers": encoder_layers, "num_decoder_layers": decoder_layers, "feed_forward_proj": "gated-gelu", "tie_word_embeddings": false,
         "decoder_start_token_id": 0, "eos_token_id": 1, "pad_token_id": 0,
     });
-    let mut shapes =
-        Shapes::from([("shared.weight".to_owned(), vec![vocabulary, width]), ("lm_head.weight".to_owned(), vec![vocabulary, width])]);
-    for (stack, layers, attentions) in
-        [("encoder", encoder_layers, &["SelfAttention"][..]), ("decoder", decoder_layers, &["SelfAttention", "EncDecAttention"])]
-    {
+    let mut shapes = Shapes::from([
+        ("shared.weight".to_owned(), vec![vocabulary, width]),
+        ("lm_head.weight".to_owned(), vec![vocabulary, width]),
+    ]);
+    for (stack, layers, attentions) in [
+        ("encoder", encoder_layers, &["SelfAttention"][..]),
+        ("decoder", decoder_layers, &["SelfAttention", "EncDecAttention"]),
+    ] {
         let mut add = |name: &str, shape: &[u64]| shapes.insert(format!("{stack}.{name}.weight"), shape.to_vec());
         add("final_layer_norm", &[width]);
         add("block.0.layer.0.SelfAttention.relative_attention_bias", &[32, heads]);

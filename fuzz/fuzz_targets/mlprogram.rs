@@ -1,4 +1,5 @@
-//! Any bytes as a package's specification: refused, or verified and run on zeros within limits. Weight files are not there.
+//! Any bytes as a package's specification: refused, or verified and run on zeros within limits. Weight files are not
+//! there.
 
 #![no_main]
 

@@ -134,7 +134,11 @@ pub fn remove_package(text: &str, name: &PackageName) -> Result<Option<String>, 
     let Some(packages) = document.get_mut(PACKAGES).and_then(Item::as_table_like_mut) else { return Ok(None) };
     let names: Vec<String> = packages.iter().map(|(key, _)| key.to_owned()).collect();
     let Some(at) = names.iter().position(|known| known == name.as_str()) else { return Ok(None) };
-    let prefix = packages.key(name.as_str()).and_then(|key| key.leaf_decor().prefix()).and_then(|raw| raw.as_str()).unwrap_or_default();
+    let prefix = packages
+        .key(name.as_str())
+        .and_then(|key| key.leaf_decor().prefix())
+        .and_then(|raw| raw.as_str())
+        .unwrap_or_default();
     // What a blank line parts from the package is not about it.
     let kept = prefix.rfind("\n\n").map_or("", |end| &prefix[..end + 2]).to_owned();
     packages.remove(name.as_str());
@@ -163,7 +167,12 @@ mod tests {
 
     fn changes() -> Changes {
         let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
-        Changes { version: Some("1.2.0".to_owned()), from: texts(&["../r"]), tags: vec!["preview".parse().unwrap()], ..Changes::default() }
+        Changes {
+            version: Some("1.2.0".to_owned()),
+            from: texts(&["../r"]),
+            tags: vec!["preview".parse().unwrap()],
+            ..Changes::default()
+        }
     }
 
     #[test]
@@ -179,7 +188,9 @@ mod tests {
     fn a_known_package_keeps_what_nobody_changed() {
         let text = "[packages]\ntae = { version = \"1\", variant = [\"a\"] } # small\n[packages.minilm] # text\nversion = \"0.1\" # old\nfrom = \"x\"\n";
         let edited = set_package(text, &name("tae"), &changes()).unwrap();
-        let edited = set_package(&edited, &name("minilm"), &Changes { version: Some("0.2".to_owned()), ..Changes::default() }).unwrap();
+        let edited =
+            set_package(&edited, &name("minilm"), &Changes { version: Some("0.2".to_owned()), ..Changes::default() })
+                .unwrap();
         let expected = "[packages]\ntae = { version = \"1.2.0\", variant = [\"a\"], from = \"../r\", tag = \"preview\" } # small\n\
             [packages.minilm] # text\nversion = \"0.2\" # old\nfrom = \"x\"\n";
         assert_eq!(edited, expected);
@@ -194,7 +205,10 @@ mod tests {
     #[test]
     fn a_removed_package_takes_its_own_comments_along() {
         let text = "[packages]\n# pictures\n\n# the small one\ntae = \"1\" # pinned\n# text\nminilm = \"1\"\n";
-        assert_eq!(remove_package(text, &name("tae")).unwrap().unwrap(), "[packages]\n# pictures\n\n# text\nminilm = \"1\"\n");
+        assert_eq!(
+            remove_package(text, &name("tae")).unwrap().unwrap(),
+            "[packages]\n# pictures\n\n# text\nminilm = \"1\"\n"
+        );
         assert_eq!(remove_package(text, &name("exaone")).unwrap(), None);
         let last = remove_package("[packages]\n# all\n\ntae = \"1\"\n", &name("tae")).unwrap().unwrap();
         assert_eq!(last, "[packages]\n# all\n");

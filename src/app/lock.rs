@@ -1,8 +1,8 @@
 //! The lock, `mlreg.lock`: what was chosen, so that every machine gets the same bytes whoever serves them.
 //!
-//! One table for each package and one line for each variant, sorted, so that merges of two branches meet only where both changed the same
-//! package. Variants stand under the deployment targets from which on they are chosen: what holds for iOS15 holds up to the next target
-//! that is listed; `all` is what a build without any target gets.
+//! One table for each package and one line for each variant, sorted, so that merges of two branches meet only where
+//! both changed the same package. Variants stand under the deployment targets from which on they are chosen: what holds
+//! for iOS15 holds up to the next target that is listed; `all` is what a build without any target gets.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -70,7 +70,13 @@ impl LockedPackage {
     ///
     /// # Errors
     /// When nothing is chosen for any target, or for the floor.
-    pub fn new(release: &Release, digest: Digest, source: &str, wanted: &Wanted, floor: Option<Target>) -> Result<Self, ChoiceError> {
+    pub fn new(
+        release: &Release,
+        digest: Digest,
+        source: &str,
+        wanted: &Wanted,
+        floor: Option<Target>,
+    ) -> Result<Self, ChoiceError> {
         let chosen = |floor| {
             let chosen = select(release, &wanted.selection(floor)?)?;
             Ok::<BTreeSet<String>, ChoiceError>(chosen.iter().map(|chosen| chosen.variant.id.clone()).collect())
@@ -93,7 +99,13 @@ impl LockedPackage {
         if floor.is_none() {
             variants.insert(None, for_floor);
         }
-        Ok(Self { version: release.version.clone(), release: digest, source: source.to_owned(), revision: None, variants })
+        Ok(Self {
+            version: release.version.clone(),
+            release: digest,
+            source: source.to_owned(),
+            revision: None,
+            variants,
+        })
     }
 
     /// The variants for a floor; none where the lock has nothing for it.
@@ -132,8 +144,11 @@ impl Lock {
             let name = key(name.as_str());
             let LockedPackage { version, release, source, revision, variants } = package;
             // Writing to a string never fails.
-            let _ =
-                write!(text, "\n[package.{name}]\nversion = \"{version}\"\nrelease = \"{DIGEST}{release}\"\nsource = {}\n", quoted(source));
+            let _ = write!(
+                text,
+                "\n[package.{name}]\nversion = \"{version}\"\nrelease = \"{DIGEST}{release}\"\nsource = {}\n",
+                quoted(source)
+            );
             if let Some(revision) = revision {
                 let _ = writeln!(text, "revision = {}", quoted(revision));
             }
@@ -159,7 +174,8 @@ fn quoted(text: &str) -> String {
 fn package(item: Item<'_>) -> Result<LockedPackage, ManifestError> {
     let label = format!("`[package.{}]`", item.key);
     let mut table = item.table(label, &["version", "release", "source", "revision", "variants"])?;
-    let digest = |text: &str| text.strip_prefix(DIGEST).and_then(|hex| hex.parse::<Digest>().ok()).ok_or("another form");
+    let digest =
+        |text: &str| text.strip_prefix(DIGEST).and_then(|hex| hex.parse::<Digest>().ok()).ok_or("another form");
     let mut variants = BTreeMap::new();
     for item in table.need("variants")?.names("`variants`".to_owned())?.rest() {
         let unknown = |_| {
@@ -171,8 +187,11 @@ fn package(item: Item<'_>) -> Result<LockedPackage, ManifestError> {
             })
         };
         let target = if item.key == ALL { None } else { Some(item.key.parse().map_err(unknown)?) };
-        let ids: Vec<String> =
-            item.list("a list of variant ids")?.iter().map(|id| id.text("a variant id").map(str::to_owned)).collect::<Result<_, _>>()?;
+        let ids: Vec<String> = item
+            .list("a list of variant ids")?
+            .iter()
+            .map(|id| id.text("a variant id").map(str::to_owned))
+            .collect::<Result<_, _>>()?;
         variants.insert(target, ids.into_iter().collect());
     }
     Ok(LockedPackage {
@@ -206,8 +225,11 @@ mod tests {
 
     fn sample() -> Lock {
         Lock {
-            packages: [("tae".parse().unwrap(), locked("1.0.0", None)), ("exa-4.0".parse().unwrap(), locked("2.0.0-rc.1", Some("abc")))]
-                .into(),
+            packages: [
+                ("tae".parse().unwrap(), locked("1.0.0", None)),
+                ("exa-4.0".parse().unwrap(), locked("2.0.0-rc.1", Some("abc"))),
+            ]
+            .into(),
         }
     }
 
@@ -228,14 +250,20 @@ mod tests {
         assert_eq!(first(Some(Target::Ios17)).as_deref(), Some("x-ios15"));
         assert_eq!(first(Some(Target::Ios27)).as_deref(), Some("y-ios18"));
         assert_eq!(first(None).as_deref(), Some("x-ios15"));
-        let without = LockedPackage { variants: [(Some(Target::Ios18), BTreeSet::new()), (None, BTreeSet::new())].into(), ..package };
+        let without = LockedPackage {
+            variants: [(Some(Target::Ios18), BTreeSet::new()), (None, BTreeSet::new())].into(),
+            ..package
+        };
         assert_eq!(without.variants_for(Some(Target::Ios17)), None);
     }
 
     #[test]
     fn what_is_no_lock_says_where() {
         let error = |text: &str| Lock::parse(text, "mlreg.lock").unwrap_err().to_string();
-        assert_eq!(error("version = 2"), "mlreg.lock:1:11: `version` is 2, expected 1, the version of locks that this mlreg reads");
+        assert_eq!(
+            error("version = 2"),
+            "mlreg.lock:1:11: `version` is 2, expected 1, the version of locks that this mlreg reads"
+        );
         let text = sample().to_text().replace("sha256:", "md5:");
         assert!(error(&text).starts_with("mlreg.lock:6:11: `release` is \"md5:"), "{}", error(&text));
         assert!(error(&format!("<<<<<<< ours\n{text}")).starts_with("mlreg.lock:1:"));

@@ -30,7 +30,8 @@ use crate::{
 pub const MANIFEST_NAME: &str = "mlreg.toml";
 
 const DEFAULTS: &[&str] = &["from", "variant", "component", "tag", "delivery", "target", "out", "layout"];
-const PACKAGE: &[&str] = &["version", "from", "variant", "component", "tag", "delivery", "rename", "target", "out", "layout"];
+const PACKAGE: &[&str] =
+    &["version", "from", "variant", "component", "tag", "delivery", "rename", "target", "out", "layout"];
 const PHASE: &[&str] = &["out", "srcroot", "target"];
 const FLOOR: &str = "an OS version such as \"iOS17\" or \"macOS14.2\"";
 const LAYOUTS: &[Layout] = &[Layout::Linked, Layout::Shared, Layout::Copied];
@@ -116,7 +117,12 @@ impl AppManifest {
             let expected = "a package name of a-z, 0-9, `-`, `_` and `.`";
             let name: PackageName = item.key.parse().map_err(|_| {
                 let found = format!("\"{}\"", item.key);
-                item.key_error(Problem::Value { key: "packages".to_owned(), found, expected: expected.to_owned(), nearest: None })
+                item.key_error(Problem::Value {
+                    key: "packages".to_owned(),
+                    found,
+                    expected: expected.to_owned(),
+                    nearest: None,
+                })
             })?;
             found.insert(name, package(item, &defaults, root)?);
         }
@@ -279,7 +285,10 @@ mod tests {
         let whole = phase("[xcode]\nout = \"S\"\nsrcroot = \"../App\"\ntarget = \"iOS17\"\n").unwrap();
         assert_eq!((whole.out.as_path(), whole.project.as_deref()), (Path::new("S"), Some(Path::new("../App"))));
         assert_eq!(whole.target.unwrap().to_string(), "iOS17");
-        assert_eq!(error("[xcode]\nuot = \"S\""), "mlreg.toml:2:1: unknown key `uot` in `[xcode]` | did you mean `out`?");
+        assert_eq!(
+            error("[xcode]\nuot = \"S\""),
+            "mlreg.toml:2:1: unknown key `uot` in `[xcode]` | did you mean `out`?"
+        );
     }
 
     #[test]
@@ -287,7 +296,10 @@ mod tests {
         for (text, expected) in [
             ("[packages]\ntae = 1", "mlreg.toml:2:7: `tae` is 1, expected a table"),
             ("[packages]\ntae = \"1\"", "mlreg.toml:2:7: package `tae` has no `from`"),
-            ("[packages]\nTae = \"1\"", "mlreg.toml:2:1: `packages` is \"Tae\", expected a package name of a-z, 0-9, `-`, `_` and `.`"),
+            (
+                "[packages]\nTae = \"1\"",
+                "mlreg.toml:2:1: `packages` is \"Tae\", expected a package name of a-z, 0-9, `-`, `_` and `.`",
+            ),
             (
                 "[packages]\ntae = { from = \"r\", version = \"one\" }",
                 "mlreg.toml:2:31: `version` is \"one\", expected a version requirement such as \"1\", \"1.2.3\" or \">=1, <3\"",

@@ -1,7 +1,9 @@
-//! What a build phase of Xcode needs to run `mlreg fetch`: a script, lists of its inputs and outputs, a Makefile dependency file.
+//! What a build phase of Xcode needs to run `mlreg fetch`: a script, lists of its inputs and outputs, a Makefile
+//! dependency file.
 //!
-//! User script sandboxing allows a phase exactly the paths that it declares, each by itself, so every file and folder of every bundle is
-//! listed. Lists and dependencies say nothing about a machine: `$(SRCROOT)` in the lists, paths from there in the dependency file.
+//! User script sandboxing allows a phase exactly the paths that it declares, each by itself, so every file and folder
+//! of every bundle is listed. Lists and dependencies say nothing about a machine: `$(SRCROOT)` in the lists, paths from
+//! there in the dependency file.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -29,11 +31,15 @@ pub struct PhasePaths<'a> {
 }
 
 /// The files of a phase by name, for everything that `outputs` names; those are absolute.
-pub fn phase_files<'a>(paths: PhasePaths<'_>, outputs: impl IntoIterator<Item = &'a Path>) -> BTreeMap<&'static str, String> {
-    let inputs: Vec<String> = [paths.manifest.join(MANIFEST_NAME), paths.manifest.join(LOCK_NAME), paths.scripts.join(SCRIPT_NAME)]
-        .iter()
-        .map(|path| relative(paths.project, path))
-        .collect();
+pub fn phase_files<'a>(
+    paths: PhasePaths<'_>,
+    outputs: impl IntoIterator<Item = &'a Path>,
+) -> BTreeMap<&'static str, String> {
+    let inputs: Vec<String> =
+        [paths.manifest.join(MANIFEST_NAME), paths.manifest.join(LOCK_NAME), paths.scripts.join(SCRIPT_NAME)]
+            .iter()
+            .map(|path| relative(paths.project, path))
+            .collect();
     let outputs: BTreeSet<String> = outputs.into_iter().map(|path| relative(paths.project, path)).collect();
     BTreeMap::from([
         (SCRIPT_NAME, script(&relative(paths.scripts, paths.manifest))),
@@ -142,15 +148,28 @@ mod tests {
 
     #[test]
     fn files_of_a_phase() {
-        let paths = PhasePaths { project: Path::new("/w/App"), manifest: Path::new("/w/App"), scripts: Path::new("/w/App/Scripts") };
+        let paths = PhasePaths {
+            project: Path::new("/w/App"),
+            manifest: Path::new("/w/App"),
+            scripts: Path::new("/w/App/Scripts"),
+        };
         let files = phase_files(paths, [Path::new("/w/App/My Models/tae"), Path::new("/w/App/My Models")]);
         let expected = "# Written by `mlreg xcode`. What the phase reads.\n$(SRCROOT)/mlreg.toml\n$(SRCROOT)/mlreg.lock\n$(SRCROOT)/Scripts/mlreg.sh\n";
         assert_eq!(files[INPUTS], expected);
-        assert!(files[OUTPUTS_NAME].ends_with("\n$(SRCROOT)/My Models\n$(SRCROOT)/My Models/tae\n"), "{}", files[OUTPUTS_NAME]);
+        assert!(
+            files[OUTPUTS_NAME].ends_with("\n$(SRCROOT)/My Models\n$(SRCROOT)/My Models/tae\n"),
+            "{}",
+            files[OUTPUTS_NAME]
+        );
         assert_eq!(files[DEPENDENCIES], "My\\ Models \\\n  My\\ Models/tae: mlreg.toml mlreg.lock\n");
         assert!(files[SCRIPT_NAME].contains("cd \"$(dirname \"$0\")\"/'..'\n"), "{}", files[SCRIPT_NAME]);
         let steps = phase_steps(paths, [Path::new("/w/App/Models"), Path::new("/w/App/Models")]);
         assert!(steps.contains("\"${SRCROOT}/Scripts/mlreg.sh\"") && steps.contains("drag `Models` into"), "{steps}");
-        assert!(["Folder reference", "synchronized folder", "COREML_CODEGEN_LANGUAGE"].iter().all(|word| steps.contains(word)), "{steps}");
+        assert!(
+            ["Folder reference", "synchronized folder", "COREML_CODEGEN_LANGUAGE"]
+                .iter()
+                .all(|word| steps.contains(word)),
+            "{steps}"
+        );
     }
 }

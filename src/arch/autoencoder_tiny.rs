@@ -1,19 +1,21 @@
-//! Tiny autoencoders for latent diffusion: TAESD, TAEF1, TAEF2 (diffusers `AutoencoderTiny`, and the original `taesd` layout).
+//! Tiny autoencoders for latent diffusion: TAESD, TAEF1, TAEF2 (diffusers `AutoencoderTiny`, and the original `taesd`
+//! layout).
 //!
-//! Decoder: `3 tanh(x / 3)`, convolution, relu, then per resolution some residual blocks, nearest upsampling and a convolution without
-//! bias; the last convolution makes the picture. Encoder: the mirror image, with convolutions of stride 2. A block is
-//! `relu(conv(relu(conv(relu(conv(x'))))) + x')` with `x' = x + pool(x)` where it has a pool branch (TAEF2), whose group normalization
-//! averages over the whole picture. Widths, block counts, latent channels and pool branches are read from names and shapes of the tensors:
-//! diffusers numbers a decoder's layers one lower than the original, since the clamp is no layer there, and its config has no word for pools.
-//! Latents are used raw. Pictures are the network's raw output, in about 0..1.
+//! Decoder: `3 tanh(x / 3)`, convolution, relu, then per resolution some residual blocks, nearest upsampling and a
+//! convolution without bias; the last convolution makes the picture. Encoder: the mirror image, with convolutions of
+//! stride 2. A block is `relu(conv(relu(conv(relu(conv(x'))))) + x')` with `x' = x + pool(x)` where it has a pool
+//! branch (TAEF2), whose group normalization averages over the whole picture. Widths, block counts, latent channels and
+//! pool branches are read from names and shapes of the tensors: diffusers numbers a decoder's layers one lower than the
+//! original, since the clamp is no layer there, and its config has no word for pools. Latents are used raw. Pictures
+//! are the network's raw output, in about 0..1.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::Value as Json;
 
 use super::{
-    ArchError, Architecture, Config, ConfigKey, Documents, Feature, Flow, Form, Interface, Interfaces, LoadOptions, Network, Shape, Stage,
-    Tables, Tensors,
+    ArchError, Architecture, Config, ConfigKey, Documents, Feature, Flow, Form, Interface, Interfaces, LoadOptions,
+    Network, Shape, Stage, Tables, Tensors,
     blocks::{Conv2d, GroupNorm},
     keys::{irrelevant, only, read},
 };
@@ -85,7 +87,9 @@ impl Architecture for AutoencoderTiny {
     fn weight_files(&self, available: &[String], part: Option<&str>) -> Option<Vec<String>> {
         let part = part?;
         let stem = |file: &str| file.rsplit_once('.').map_or(file, |(stem, _)| stem).to_ascii_lowercase();
-        let of_part = |file: &&String| stem(file).strip_suffix(part).is_some_and(|rest| rest.is_empty() || rest.ends_with(['_', '-', '.']));
+        let of_part = |file: &&String| {
+            stem(file).strip_suffix(part).is_some_and(|rest| rest.is_empty() || rest.ends_with(['_', '-', '.']))
+        };
         let mut files: Vec<String> = available.iter().filter(of_part).cloned().collect();
         // The same weights often lie there as .safetensors and as .pth.
         if files.iter().any(|file| file.ends_with(".safetensors")) {
@@ -102,7 +106,12 @@ impl Architecture for AutoencoderTiny {
         "size"
     }
 
-    fn load(&self, documents: &Documents, weights: &Arc<dyn Weights>, options: &LoadOptions) -> Result<Network, ArchError> {
+    fn load(
+        &self,
+        documents: &Documents,
+        weights: &Arc<dyn Weights>,
+        options: &LoadOptions,
+    ) -> Result<Network, ArchError> {
         let part = Part::from_name(options.part.as_deref())?;
         let config = documents.config.as_ref().map(|_| Config::of(documents, self)).transpose()?;
         let settings = Settings::read(config)?;
@@ -194,7 +203,9 @@ impl Part {
     /// The prefix under which the checkpoint has the part's numbered layers, if it has them.
     fn prefix(self, weights: &dyn Weights) -> Option<String> {
         let numbered = |prefix: &String| {
-            let digit = |name: &str| name.strip_prefix(prefix.as_str()).is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+            let digit = |name: &str| {
+                name.strip_prefix(prefix.as_str()).is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+            };
             weights.names().any(digit)
         };
         let name = self.name();
@@ -212,7 +223,8 @@ impl Part {
         Ok(Tensors::new(weights, &prefix, compute))
     }
 
-    /// The layers in order. Indices that hold no tensors are the activation behind the first convolution and the upsamplings.
+    /// The layers in order. Indices that hold no tensors are the activation behind the first convolution and the
+    /// upsamplings.
     fn layers(self, tensors: &Tensors<'_>, settings: Settings) -> Result<Vec<Layer>, ArchError> {
         let mut kinds: BTreeMap<u64, Kind> = BTreeMap::new();
         for name in tensors.names() {
@@ -242,15 +254,28 @@ impl Part {
         let input = channels(layers.first(), |conv| conv.constants()[0].shape()[1]);
         let output = channels(layers.last(), Conv2d::channels_out);
         let (latent, picture) = if self == Self::Decoder { (input, output) } else { (output, input) };
-        let ends = Ends { part: self, magnitude: settings.magnitude, signed: options.range == PictureRange::Signed, clamp: options.clamp };
+        let ends = Ends {
+            part: self,
+            magnitude: settings.magnitude,
+            signed: options.range == PictureRange::Signed,
+            clamp: options.clamp,
+        };
         let mut stages: Vec<Box<dyn Stage>> = vec![Box::new(Entry(ends))];
         stages.extend(layers.into_iter().map(|layer| Box::new(layer) as Box<dyn Stage>));
         stages.push(Box::new(Exit(ends)));
         let range = if options.range == PictureRange::Signed { "-1..1" } else { "0..1" };
-        let image =
-            move |form: &Form| picture_feature(features::IMAGE, format!("RGB picture, values in about {range}"), picture, 1, scale, form);
+        let image = move |form: &Form| {
+            picture_feature(features::IMAGE, format!("RGB picture, values in about {range}"), picture, 1, scale, form)
+        };
         let latent = move |form: &Form| {
-            picture_feature(features::LATENT, format!("latent picture of {latent} channels, unscaled"), latent, scale, scale, form)
+            picture_feature(
+                features::LATENT,
+                format!("latent picture of {latent} channels, unscaled"),
+                latent,
+                scale,
+                scale,
+                form,
+            )
         };
         let count = stages.len();
         let (description, interfaces): (_, Interfaces) = match self {
@@ -269,14 +294,25 @@ impl Part {
 }
 
 /// A picture of the form's size divided by `divisor`; the size must be a multiple of `scale`.
-fn picture_feature(name: &str, description: String, channels: u64, divisor: u64, scale: u64, form: &Form) -> Result<Feature, ArchError> {
+fn picture_feature(
+    name: &str,
+    description: String,
+    channels: u64,
+    divisor: u64,
+    scale: u64,
+    form: &Form,
+) -> Result<Feature, ArchError> {
     let Shape::Image { width, height } = form.shape else {
         let why = "this architecture has pictures: its axis is `size`".to_owned();
         return Err(ArchError::Form { axis: "sequence", found: "of a text".to_owned(), why });
     };
     if width == 0 || height == 0 || width % scale != 0 || height % scale != 0 {
         let found = if width == height { width.to_string() } else { format!("{width}x{height}") };
-        return Err(ArchError::Form { axis: "size", found, why: format!("this autoencoder needs multiples of {scale} pixels") });
+        return Err(ArchError::Form {
+            axis: "size",
+            found,
+            why: format!("this autoencoder needs multiples of {scale} pixels"),
+        });
     }
     let (width, height) = (width / divisor, height / divisor);
     let shape = match form.layout {
@@ -299,13 +335,16 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn layer(&mut self, index: u64, kind: Kind) -> Result<(), ArchError> {
         let base = self.tensors.full(&index.to_string());
-        let order = |previous, why| ArchError::LayerOrder { architecture: NAME, index, previous, name: base.clone(), why };
+        let order =
+            |previous, why| ArchError::LayerOrder { architecture: NAME, index, previous, name: base.clone(), why };
         let first = self.previous.is_none();
         if first && kind == Kind::Block {
             return Err(order(index, "the first layer must be a convolution"));
         }
         // The decoder's first convolution has an activation behind it, which takes an index.
-        let expected = self.previous.map(|previous| previous + 1 + u64::from(self.part == Part::Decoder && self.layers.len() == 1));
+        let expected = self
+            .previous
+            .map(|previous| previous + 1 + u64::from(self.part == Part::Decoder && self.layers.len() == 1));
         let upsample = match (expected, kind) {
             (None, _) => false,
             (Some(expected), _) if index == expected => false,
@@ -313,7 +352,9 @@ impl Reader<'_> {
             (Some(_), _) => return Err(order(self.previous.unwrap_or(0), "an index between them holds no tensors")),
         };
         let operation = match kind {
-            Kind::Block => Operation::Block(Box::new(Block::read(self.tensors, index, self.channels, self.settings.activation)?)),
+            Kind::Block => {
+                Operation::Block(Box::new(Block::read(self.tensors, index, self.channels, self.settings.activation)?))
+            }
             Kind::Conv => self.conv(index, upsample)?,
         };
         self.channels = operation.channels_out();
@@ -324,20 +365,28 @@ impl Reader<'_> {
 
     fn conv(&self, index: u64, upsample: bool) -> Result<Operation, ArchError> {
         let weight = format!("{index}.weight");
-        let channels_in = if self.previous.is_none() { self.tensors.shape(&weight)?.get(1).copied().unwrap_or(0) } else { self.channels };
+        let channels_in = if self.previous.is_none() {
+            self.tensors.shape(&weight)?.get(1).copied().unwrap_or(0)
+        } else {
+            self.channels
+        };
         let biased = self.tensors.has(&format!("{index}.bias"));
         let downsample = self.part == Part::Encoder && self.previous.is_some() && !biased;
         let stride = if downsample { i32::try_from(self.settings.scaling).unwrap_or(2) } else { 1 };
         let conv = Conv2d::read(self.tensors, &index.to_string(), channels_in, stride)?;
         let activation = (self.part == Part::Decoder && self.previous.is_none()).then_some(self.settings.activation);
         let scaling = if upsample || downsample { self.settings.scaling } else { 1 };
-        Ok(Operation::Conv { conv, upsample: if upsample { Some(self.settings.scaling) } else { None }, activation, scaling })
+        Ok(Operation::Conv {
+            conv,
+            upsample: if upsample { Some(self.settings.scaling) } else { None },
+            activation,
+            scaling,
+        })
     }
 
     /// The last layer makes the result, and the middle layers of a decoder must not have been an encoder's.
     fn finish(self) -> Result<Vec<Layer>, ArchError> {
-        let ends_in_conv =
-            |layers: &[Layer]| matches!(layers.last(), Some(Layer { operation: Operation::Conv { conv, .. }, .. }) if conv.has_bias());
+        let ends_in_conv = |layers: &[Layer]| matches!(layers.last(), Some(Layer { operation: Operation::Conv { conv, .. }, .. }) if conv.has_bias());
         if self.layers.len() < 2 || !ends_in_conv(&self.layers) {
             let last = self.previous.unwrap_or(0);
             let name = self.tensors.full(&last.to_string());
@@ -398,7 +447,8 @@ impl Stage for Layer {
                 if let Some(factor) = upsample {
                     // A factor instead of a size keeps the list of operations independent of the shape.
                     let factor = Argument::Float(*factor as f32);
-                    let arguments = [("x", x.into()), ("scale_factor_height", factor.clone()), ("scale_factor_width", factor)];
+                    let arguments =
+                        [("x", x.into()), ("scale_factor_height", factor.clone()), ("scale_factor_width", factor)];
                     x = builder.op1("upsample_nearest_neighbor", "upsample", &arguments)?;
                 }
                 x = conv.build(builder, x)?;
@@ -446,7 +496,11 @@ impl Block {
         let second = conv(2, first.channels_out())?;
         let third = conv(4, second.channels_out())?;
         let skip = format!("{index}.skip");
-        let skip = if tensors.has(&format!("{skip}.weight")) { Some(Conv2d::read(tensors, &skip, channels, 1)?) } else { None };
+        let skip = if tensors.has(&format!("{skip}.weight")) {
+            Some(Conv2d::read(tensors, &skip, channels, 1)?)
+        } else {
+            None
+        };
         let carried = skip.as_ref().map_or(channels, Conv2d::channels_out);
         if third.channels_out() != carried {
             let name = tensors.full(&format!("{index}.conv.4.weight"));
@@ -456,7 +510,11 @@ impl Block {
                 found: third.constants()[0].shape().to_vec(),
             });
         }
-        let pool = if tensors.has(&format!("{index}.pool.0.weight")) { Some(Pool::read(tensors, index, channels)?) } else { None };
+        let pool = if tensors.has(&format!("{index}.pool.0.weight")) {
+            Some(Pool::read(tensors, index, channels)?)
+        } else {
+            None
+        };
         Ok(Self { activation, convs: [first, second, third], skip, pool })
     }
 

@@ -1,7 +1,9 @@
-//! Reads `config.json` key by key, and keeps account: every key is read, checked, irrelevant for a stated reason, or refused.
+//! Reads `config.json` key by key, and keeps account: every key is read, checked, irrelevant for a stated reason, or
+//! refused.
 //!
-//! A key that is absent or null has its default, or is an error where there is none. Families read only keys that their table declares,
-//! which debug builds assert; what no table declares is refused before a tensor is read, since ignoring it could give wrong numbers.
+//! A key that is absent or null has its default, or is an error where there is none. Families read only keys that their
+//! table declares, which debug builds assert; what no table declares is refused before a tensor is read, since ignoring
+//! it could give wrong numbers.
 
 use std::collections::BTreeSet;
 
@@ -40,7 +42,8 @@ impl<'a> Config<'a> {
         Ok(Self { json, within: "", account: Some(Account { tables, ignored: &documents.ignored }) })
     }
 
-    /// Any document, whose keys nobody accounts for; `within` is the key of `config.json` that holds it, empty for another document.
+    /// Any document, whose keys nobody accounts for; `within` is the key of `config.json` that holds it, empty for
+    /// another document.
     pub fn new(json: &'a Json, within: &'static str) -> Self {
         Self { json, within, account: None }
     }

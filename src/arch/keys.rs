@@ -1,8 +1,8 @@
 //! What families do with the keys of `config.json`: one table per family, and one that all share.
 //!
-//! Every key is read, allowed at some values only, known to change no number of a converted model (with the reason), or refused by name.
-//! The shared table holds the keys of transformers' `PretrainedConfig` (4.57) and those that published checkpoints carry beside them; a
-//! family's own table wins over it. `src/arch/CONFIG_KEYS.md` lists them all.
+//! Every key is read, allowed at some values only, known to change no number of a converted model (with the reason), or
+//! refused by name. The shared table holds the keys of transformers' `PretrainedConfig` (4.57) and those that published
+//! checkpoints carry beside them; a family's own table wins over it. `src/arch/CONFIG_KEYS.md` lists them all.
 
 use std::{borrow::Cow, collections::BTreeSet};
 
@@ -25,7 +25,8 @@ pub struct ConfigKey {
 pub enum KeyRule {
     /// It is read, and bad values are refused where it is.
     Read,
-    /// Any value but these is refused, since the model would compute something else. Written as JSON; null is always allowed.
+    /// Any value but these is refused, since the model would compute something else. Written as JSON; null is always
+    /// allowed.
     Only(&'static [&'static str]),
     /// It changes no number of a converted model; says why.
     Irrelevant(&'static str),
@@ -202,10 +203,20 @@ pub(super) fn is_readable(tables: Tables, name: &str) -> bool {
 /// Checks every key of `config.json` against the tables of `family`, except for those that the component ignores.
 ///
 /// # Errors
-/// When keys are unknown, hold a value that the family cannot honour, say that the weights are quantized, or cannot be ignored.
-pub(super) fn account(config: &Json, family: &'static str, tables: Tables, ignored: &BTreeSet<String>) -> Result<(), ArchError> {
+/// When keys are unknown, hold a value that the family cannot honour, say that the weights are quantized, or cannot be
+/// ignored.
+pub(super) fn account(
+    config: &Json,
+    family: &'static str,
+    tables: Tables,
+    ignored: &BTreeSet<String>,
+) -> Result<(), ArchError> {
     let Some(object) = config.as_object() else {
-        return Err(ArchError::Document { document: "config.json".to_owned(), expected: "an object".to_owned(), found: shown(config) });
+        return Err(ArchError::Document {
+            document: "config.json".to_owned(),
+            expected: "an object".to_owned(),
+            found: shown(config),
+        });
     };
     for name in ignored {
         let why = match (object.contains_key(name), rule(tables, name)) {
@@ -214,7 +225,10 @@ pub(super) fn account(config: &Json, family: &'static str, tables: Tables, ignor
             (true, _) if name == KIND => Cow::Borrowed("it says which family the weights are of"),
             _ => continue,
         };
-        let near = nearest(name, object.keys().map(String::as_str), 3).into_iter().filter(|near| near != name).map(str::to_owned);
+        let near = nearest(name, object.keys().map(String::as_str), 3)
+            .into_iter()
+            .filter(|near| near != name)
+            .map(str::to_owned);
         return Err(ArchError::CannotIgnore { key: name.clone(), why, near: near.collect() });
     }
     let kept = || object.iter().filter(|(name, _)| !ignored.contains(name.as_str()));
@@ -295,7 +309,11 @@ pub(super) mod tests {
     }
 
     fn documents(config: Json, ignored: &[&str]) -> Documents {
-        Documents { config: Some(config), ignored: ignored.iter().map(|key| (*key).to_owned()).collect(), ..Documents::default() }
+        Documents {
+            config: Some(config),
+            ignored: ignored.iter().map(|key| (*key).to_owned()).collect(),
+            ..Documents::default()
+        }
     }
 
     fn refusal(config: Json, ignored: &[&str]) -> (String, String) {
@@ -347,15 +365,24 @@ pub(super) mod tests {
                     values.iter().for_each(|value| _ = serde_json::from_str::<Json>(value).unwrap());
                 }
             }
-            assert!(family == "all" || seen.contains_key("model_type") || seen.contains_key("_class_name"), "{family} names its kind");
+            assert!(
+                family == "all" || seen.contains_key("model_type") || seen.contains_key("_class_name"),
+                "{family} names its kind"
+            );
         }
     }
 
     #[test]
     fn unknown_keys_are_refused_by_name() {
         let (text, hint) = refusal(json!({ "model_type": "llama", "foo": 3, "bar": { "baz": true } }), &[]);
-        assert_eq!(text, "config.json: `bar` is {\"baz\":true} and `foo` is 3, which mlreg does not know how to honour for `llama`");
-        assert_eq!(hint, "if it changes no number of the model, add ignore-config = [\"bar\", \"foo\"] to the component");
+        assert_eq!(
+            text,
+            "config.json: `bar` is {\"baz\":true} and `foo` is 3, which mlreg does not know how to honour for `llama`"
+        );
+        assert_eq!(
+            hint,
+            "if it changes no number of the model, add ignore-config = [\"bar\", \"foo\"] to the component"
+        );
         let (_, hint) = refusal(json!({ "attention_bais": true }), &[]);
         assert!(hint.starts_with("`attention_bais` may be meant to be `attention_bias`; "), "{hint}");
         let off = json!({ "a": null, "b": false, "c": "", "d": [], "e": {}, "unsloth_version": "2025.1" });
@@ -378,7 +405,9 @@ pub(super) mod tests {
         ] {
             assert!(refusal(json!({ key: value }), &[]).0.starts_with(&format!("config.json: `{key}` is ")), "{key}");
         }
-        for (key, value) in [("partial_rotary_factor", json!(1)), ("partial_rotary_factor", json!(1.0)), ("model_type", json!(null))] {
+        for (key, value) in
+            [("partial_rotary_factor", json!(1)), ("partial_rotary_factor", json!(1.0)), ("model_type", json!(null))]
+        {
             Config::of(&documents(json!({ key: value }), &[]), llama()).unwrap();
         }
     }

@@ -1,8 +1,8 @@
-//! LingoLite: a small translator with grouped queries, rotary positions and gated feed-forward parts (github.com/TSOR666/LingoLite,
-//! `MobileTranslationModel`).
+//! LingoLite: a small translator with grouped queries, rotary positions and gated feed-forward parts
+//! (github.com/TSOR666/LingoLite, `MobileTranslationModel`).
 //!
-//! Layers normalize before each part. Embeddings are multiplied by the root of the width; the head is not, also where it is the embedding.
-//! Attention to the encoder has no positions. A query that sees no key finds zeros.
+//! Layers normalize before each part. Embeddings are multiplied by the root of the width; the head is not, also where
+//! it is the embedding. Attention to the encoder has no positions. A query that sees no key finds zeros.
 
 use std::sync::Arc;
 
@@ -11,8 +11,8 @@ use serde_json::Value as Json;
 use super::{
     ArchError, Architecture, Config, ConfigKey, Documents, LoadOptions, Network, Tables, Tensors,
     blocks::{
-        Activation, CrossAttention, Embedding, FeedForward, Heads, KeyValueCache, LayerCache, Linear, PreNormLayer, RmsNorm, Rotary, Scale,
-        SelfAttention, layer::BIAS,
+        Activation, CrossAttention, Embedding, FeedForward, Heads, KeyValueCache, LayerCache, Linear, PreNormLayer,
+        RmsNorm, Rotary, Scale, SelfAttention, layer::BIAS,
     },
     keys::{irrelevant, only, read},
     translator::{self, Entry, Exit, PARTS, Part, Pieces, Side},
@@ -79,12 +79,22 @@ impl Architecture for LingoLite {
         weights.names().any(|name| name.ends_with(&format!("{stack}.final_norm.weight")))
     }
 
-    fn load(&self, documents: &Documents, weights: &Arc<dyn Weights>, options: &LoadOptions) -> Result<Network, ArchError> {
+    fn load(
+        &self,
+        documents: &Documents,
+        weights: &Arc<dyn Weights>,
+        options: &LoadOptions,
+    ) -> Result<Network, ArchError> {
         let part = Part::of(options, NAME)?;
         let sizes = Sizes::read(Config::of(documents, self)?)?;
         let prefix = if weights.names().any(|name| name.starts_with(COMPILED)) { COMPILED } else { "" };
         let tensors = Tensors::new(weights.as_ref(), prefix, options.compute);
-        let reader = Reader { tensors: &tensors, sizes: &sizes, part, stack: if part == Part::Encoder { "encoder" } else { "decoder" } };
+        let reader = Reader {
+            tensors: &tensors,
+            sizes: &sizes,
+            part,
+            stack: if part == Part::Encoder { "encoder" } else { "decoder" },
+        };
         let (entry, layers, exit) = (reader.entry(options)?, reader.layers(options)?, reader.exit()?);
         reader.skip_the_rest();
         tensors.all_used(NAME)?;
@@ -153,7 +163,8 @@ impl Reader<'_> {
 
     /// Both stacks have one table, which a checkpoint may hold under either name.
     fn embedding(&self) -> Result<Embedding, ArchError> {
-        let names = [format!("{}.embedding", self.stack), "encoder.embedding".to_owned(), "decoder.embedding".to_owned()];
+        let names =
+            [format!("{}.embedding", self.stack), "encoder.embedding".to_owned(), "decoder.embedding".to_owned()];
         let name = names.iter().find(|name| self.tensors.has(&format!("{name}.weight"))).unwrap_or(&names[0]);
         Embedding::read(self.tensors, name, self.sizes.vocabulary, self.sizes.width, 1.0)
     }
@@ -179,9 +190,12 @@ impl Reader<'_> {
         let Sizes { width, inner, .. } = *self.sizes;
         let name = format!("{}.layers.{index}", self.stack);
         let norm = |part: &str| RmsNorm::read(self.tensors, &name, part, width, EPSILON);
-        let linear = |part: &str, input: u64, output: u64| Linear::read(self.tensors, &name, &format!("ffn.{part}"), input, output);
+        let linear = |part: &str, input: u64, output: u64| {
+            Linear::read(self.tensors, &name, &format!("ffn.{part}"), input, output)
+        };
         let decoder = self.part != Part::Encoder;
-        let cross = decoder.then(|| Ok::<_, ArchError>((norm("norm2")?, self.cross(&name, index, cached)?))).transpose()?;
+        let cross =
+            decoder.then(|| Ok::<_, ArchError>((norm("norm2")?, self.cross(&name, index, cached)?))).transpose()?;
         let feed_forward = FeedForward {
             gate: Some(linear("gate_proj", width, inner)?),
             up: linear("up_proj", width, inner)?,
@@ -200,14 +214,16 @@ impl Reader<'_> {
     fn products(&self, layer: &str, name: &str) -> Result<[Linear; 4], ArchError> {
         let Sizes { width, heads, .. } = *self.sizes;
         let narrow = heads.key_value * heads.size;
-        let read = |part: &str, output: u64| Linear::read(self.tensors, layer, &format!("{name}.{part}_proj"), width, output);
+        let read =
+            |part: &str, output: u64| Linear::read(self.tensors, layer, &format!("{name}.{part}_proj"), width, output);
         Ok([read("q", width)?, read("k", narrow)?, read("v", narrow)?, read("o", width)?])
     }
 
     fn attention(&self, layer: &str, index: u64, cached: bool) -> Result<SelfAttention, ArchError> {
         let heads = self.sizes.heads;
         let [query, key, value, output] = self.products(layer, "self_attn")?;
-        let cache = KeyValueCache { layers: self.sizes.decoder_layers, heads: heads.key_value, size: heads.size, ring: None };
+        let cache =
+            KeyValueCache { layers: self.sizes.decoder_layers, heads: heads.key_value, size: heads.size, ring: None };
         let cache = cached.then_some(LayerCache { cache, layer: index });
         Ok(SelfAttention {
             heads,
@@ -232,7 +248,9 @@ impl Reader<'_> {
         let head = match (self.part, self.sizes.tied) {
             (Part::Encoder, _) => None,
             (_, true) => Some(self.embedding()?.table().clone()),
-            (_, false) => Some(self.tensors.get_shaped("decoder.lm_head.weight", &[self.sizes.vocabulary, self.sizes.width])?),
+            (_, false) => {
+                Some(self.tensors.get_shaped("decoder.lm_head.weight", &[self.sizes.vocabulary, self.sizes.width])?)
+            }
         };
         let head = head.map(|weight| (Linear::new("lm_head", weight, None), None));
         Ok(Exit { name: format!("{}_head", self.stack), side: self.side(), norm, head })

@@ -1,8 +1,8 @@
 //! Model architectures: from a checkpoint's tensors to programs.
 //!
-//! An [`Architecture`] reads config and tensors and yields a [`Network`]: typed stages whose constants are recipes. One planner
-//! ([`program`]) groups stages into functions and programs for every family. The constants of a network never depend on a shape or
-//! target, which is why every shape and target names the same weight file.
+//! An [`Architecture`] reads config and tensors and yields a [`Network`]: typed stages whose constants are recipes. One
+//! planner ([`program`]) groups stages into functions and programs for every family. The constants of a network never
+//! depend on a shape or target, which is why every shape and target names the same weight file.
 
 pub mod blocks;
 
@@ -139,7 +139,8 @@ pub trait Architecture: Sync {
         Ok(None)
     }
 
-    /// What the documents say that the checkpoint was made for, where the part is something else; and the key that builds that.
+    /// What the documents say that the checkpoint was made for, where the part is something else; and the key that
+    /// builds that.
     fn other_part(&self, _documents: &Documents, _part: Option<&str>) -> Option<(&'static str, &'static str)> {
         None
     }
@@ -149,8 +150,8 @@ pub trait Architecture: Sync {
         Vec::new()
     }
 
-    /// Weight files of modules that lie in folders of their own: for each the paths that it may have, the best first. Their tensors are called
-    /// `<folder>/<name>`.
+    /// Weight files of modules that lie in folders of their own: for each the paths that it may have, the best first.
+    /// Their tensors are called `<folder>/<name>`.
     fn module_files(&self, _documents: &Documents, _part: Option<&str>) -> Vec<Vec<String>> {
         Vec::new()
     }
@@ -167,7 +168,12 @@ pub trait Architecture: Sync {
     ///
     /// # Errors
     /// When documents or tensors are not what the family has; the message names the tensor or key.
-    fn load(&self, documents: &Documents, weights: &Arc<dyn Weights>, options: &LoadOptions) -> Result<Network, ArchError>;
+    fn load(
+        &self,
+        documents: &Documents,
+        weights: &Arc<dyn Weights>,
+        options: &LoadOptions,
+    ) -> Result<Network, ArchError>;
 }
 
 /// The architecture of that name.

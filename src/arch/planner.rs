@@ -17,8 +17,9 @@ pub struct FunctionPlan {
     pub form: Form,
 }
 
-/// The functions of a program that has `network` in every form; the first one runs by default. A network's function `main` gets the form's
-/// name, any other one stands behind it: `s1_c64`, `s1_c64_cross`; the form's name `main` alone changes nothing.
+/// The functions of a program that has `network` in every form; the first one runs by default. A network's function
+/// `main` gets the form's name, any other one stands behind it: `s1_c64`, `s1_c64_cross`; the form's name `main` alone
+/// changes nothing.
 ///
 /// # Errors
 /// When the network cannot take a form.
@@ -46,7 +47,9 @@ pub fn functions(network: &Network, forms: &[(String, Form)]) -> Result<Vec<Func
 pub fn program(network: &Network, operators: OperatorSet, functions: &[FunctionPlan]) -> Result<Program, ArchError> {
     let names: Vec<&str> = functions.iter().map(|function| function.interface.name.as_str()).collect();
     let default_function = names.first().filter(|_| names != [MAIN_FUNCTION]).map(|first| (*first).to_owned());
-    let built = functions.iter().map(|FunctionPlan { interface, form }| Ok((interface.name.clone(), function(network, interface, form)?)));
+    let built = functions
+        .iter()
+        .map(|FunctionPlan { interface, form }| Ok((interface.name.clone(), function(network, interface, form)?)));
     Ok(Program {
         target: operators.contracts(),
         functions: built.collect::<Result<_, ArchError>>()?,

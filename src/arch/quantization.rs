@@ -33,8 +33,9 @@ impl Quantization {
     }
 
     fn read(key: &'static str, table: &Json) -> Option<Self> {
-        let is_nothing =
-            matches!(table, Json::Null | Json::Bool(false)) || table.as_str() == Some("") || table.as_array().is_some_and(Vec::is_empty);
+        let is_nothing = matches!(table, Json::Null | Json::Bool(false))
+            || table.as_str() == Some("")
+            || table.as_array().is_some_and(Vec::is_empty);
         let Some(table) = table.as_object() else {
             let method = table.as_str().unwrap_or("unknown method").chars().take(40).collect();
             return (!is_nothing).then_some(Self { key, method, bits: None, block: None, is_read: false });
@@ -45,12 +46,13 @@ impl Quantization {
         let flag = |name: &str| table.get(name).and_then(Json::as_bool) == Some(true);
         let text = |name: &str| table.get(name).and_then(Json::as_str).map(str::to_owned);
         let number = |name: &str| table.get(name).and_then(Json::as_u64);
-        let bits =
-            number("bits").or_else(|| number("w_bit")).or_else(|| number("nbits")).or(match (flag("load_in_4bit"), flag("load_in_8bit")) {
+        let bits = number("bits").or_else(|| number("w_bit")).or_else(|| number("nbits")).or(
+            match (flag("load_in_4bit"), flag("load_in_8bit")) {
                 (true, _) => Some(4),
                 (_, true) => Some(8),
                 _ => None,
-            });
+            },
+        );
         let method = text("quant_method").or_else(|| text("quant_algo")).unwrap_or_else(|| match key {
             "quantization" => "mlx".to_owned(),
             "compression_config" => PACKED.to_owned(),
@@ -59,12 +61,18 @@ impl Quantization {
             _ if table.contains_key("group_size") && table.contains_key("bits") => "mlx".to_owned(),
             _ => "unknown method".to_owned(),
         });
-        let groups =
-            table.get("config_groups").and_then(Json::as_object).into_iter().flatten().filter_map(|(_, group)| group.get("weights"));
+        let groups = table
+            .get("config_groups")
+            .and_then(Json::as_object)
+            .into_iter()
+            .flatten()
+            .filter_map(|(_, group)| group.get("weights"));
         let bits = bits.or_else(|| groups.clone().find_map(|weights| weights.get("num_bits")?.as_u64()));
-        let is_float =
-            groups.clone().count() > 0 && groups.clone().all(|weights| weights.get("type").and_then(Json::as_str) == Some("float"));
-        let size = |list: &Json| <[u64; 2]>::try_from(list.as_array()?.iter().filter_map(Json::as_u64).collect::<Vec<_>>()).ok();
+        let is_float = groups.clone().count() > 0
+            && groups.clone().all(|weights| weights.get("type").and_then(Json::as_str) == Some("float"));
+        let size = |list: &Json| {
+            <[u64; 2]>::try_from(list.as_array()?.iter().filter_map(Json::as_u64).collect::<Vec<_>>()).ok()
+        };
         let block = table
             .get("weight_block_size")
             .and_then(size)
@@ -78,7 +86,8 @@ impl Quantization {
         let plain = plain
             && table.get("transform_config").is_none_or(is_empty)
             && table.get("sparsity_config").is_none_or(|value| is_empty(value) || is_dense(value));
-        let is_read = plain && (FLOAT_METHODS.contains(&method.as_str()) || (method == PACKED && is_float && bits == Some(8)));
+        let is_read =
+            plain && (FLOAT_METHODS.contains(&method.as_str()) || (method == PACKED && is_float && bits == Some(8)));
         Some(Self { key, method, bits, block, is_read })
     }
 
@@ -107,13 +116,38 @@ mod tests {
     fn methods_are_named_with_their_bits() {
         let group = |kind: &str, bits: u64| json!({ "group_0": { "weights": { "num_bits": bits, "type": kind, "strategy": "channel" } } });
         for (key, table, expected, is_read) in [
-            ("quantization_config", json!({ "quant_method": "gptq", "bits": 4, "group_size": 128 }), "gptq, 4 bits", false),
-            ("quantization_config", json!({ "quant_method": "awq", "bits": 4, "version": "gemm" }), "awq, 4 bits", false),
-            ("quantization_config", json!({ "quant_method": "bitsandbytes", "load_in_4bit": true }), "bitsandbytes, 4 bits", false),
-            ("quantization_config", json!({ "load_in_8bit": true, "load_in_4bit": false }), "bitsandbytes, 8 bits", false),
+            (
+                "quantization_config",
+                json!({ "quant_method": "gptq", "bits": 4, "group_size": 128 }),
+                "gptq, 4 bits",
+                false,
+            ),
+            (
+                "quantization_config",
+                json!({ "quant_method": "awq", "bits": 4, "version": "gemm" }),
+                "awq, 4 bits",
+                false,
+            ),
+            (
+                "quantization_config",
+                json!({ "quant_method": "bitsandbytes", "load_in_4bit": true }),
+                "bitsandbytes, 4 bits",
+                false,
+            ),
+            (
+                "quantization_config",
+                json!({ "load_in_8bit": true, "load_in_4bit": false }),
+                "bitsandbytes, 8 bits",
+                false,
+            ),
             ("quantization_config", json!({ "quant_method": "hqq", "weight_quant_params": {} }), "hqq", false),
             ("quantization_config", json!({ "quant_method": "mxfp4" }), "mxfp4, 4 bits", false),
-            ("quantization_config", json!({ "quant_method": "fp8", "weight_block_size": [128, 128] }), "fp8, 8 bits", true),
+            (
+                "quantization_config",
+                json!({ "quant_method": "fp8", "weight_block_size": [128, 128] }),
+                "fp8, 8 bits",
+                true,
+            ),
             ("quantization_config", json!({ "quant_method": "fbgemm_fp8" }), "fbgemm_fp8, 8 bits", true),
             (
                 "quantization_config",
@@ -156,8 +190,11 @@ mod tests {
             Config::of(&ignored, arch::find("llama").unwrap()).unwrap();
         }
         assert_eq!(Quantization::of(&json!({ "quantization_config": null, "quantization": {} })), None);
-        let block =
-            Quantization::of(&json!({ "quantization_config": { "quant_method": "fp8", "weight_block_size": [64, 128] } })).unwrap().block;
+        let block = Quantization::of(
+            &json!({ "quantization_config": { "quant_method": "fp8", "weight_block_size": [64, 128] } }),
+        )
+        .unwrap()
+        .block;
         assert_eq!(block, Some([64, 128]));
     }
 }

@@ -90,12 +90,22 @@ pub struct Flow(BTreeMap<String, Var>);
 impl Feature {
     /// A feature of integers.
     pub fn int32(name: &str, description: &str, shape: &[u64]) -> Self {
-        Self { name: name.to_owned(), description: description.to_owned(), dtype: DataType::Int32, shape: shape.to_vec() }
+        Self {
+            name: name.to_owned(),
+            description: description.to_owned(),
+            dtype: DataType::Int32,
+            shape: shape.to_vec(),
+        }
     }
 
     /// A feature of floating point numbers.
     pub fn float(name: &str, description: &str, shape: &[u64]) -> Self {
-        Self { name: name.to_owned(), description: description.to_owned(), dtype: DataType::Float32, shape: shape.to_vec() }
+        Self {
+            name: name.to_owned(),
+            description: description.to_owned(),
+            dtype: DataType::Float32,
+            shape: shape.to_vec(),
+        }
     }
 }
 
@@ -187,6 +197,9 @@ impl Network {
 
 impl fmt::Debug for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Network").field("description", &self.description).field("stages", &self.stages).finish_non_exhaustive()
+        f.debug_struct("Network")
+            .field("description", &self.description)
+            .field("stages", &self.stages)
+            .finish_non_exhaustive()
     }
 }

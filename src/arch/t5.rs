@@ -1,11 +1,14 @@
-//! T5, T5 v1.1, FLAN-T5, mT5 and umT5 (Raffel et al. 2020, arXiv 1910.10683; transformers `modeling_t5.py`, `modeling_umt5.py`).
+//! T5, T5 v1.1, FLAN-T5, mT5 and umT5 (Raffel et al. 2020, arXiv 1910.10683; transformers `modeling_t5.py`,
+//! `modeling_umt5.py`).
 //!
-//! Layers normalize before each part and add to one residual stream. Scores are not scaled and carry a bias by relative position, which each
-//! stack has once, and in umT5 each layer. The head is the embedding where the config ties them, its input then scaled by 1 / sqrt(width).
-//! With the modules of sentence-transformers beside it, an encoder gives the vector of the text, too (sentence-T5).
+//! Layers normalize before each part and add to one residual stream. Scores are not scaled and carry a bias by relative
+//! position, which each stack has once, and in umT5 each layer. The head is the embedding where the config ties them,
+//! its input then scaled by 1 / sqrt(width). With the modules of sentence-transformers beside it, an encoder gives the
+//! vector of the text, too (sentence-T5).
 //!
-//! In float16 the residual stream of published checkpoints overflows. So everything that is written to it (embedding, `o`, `wo`) is multiplied
-//! by 2^-6, and the epsilon of every norm by 2^-12: the norms take the factor out again, and results are the same in exact arithmetic.
+//! In float16 the residual stream of published checkpoints overflows. So everything that is written to it (embedding,
+//! `o`, `wo`) is multiplied by 2^-6, and the epsilon of every norm by 2^-12: the norms take the factor out again, and
+//! results are the same in exact arithmetic.
 
 use std::sync::Arc;
 
@@ -14,8 +17,8 @@ use serde_json::Value as Json;
 use super::{
     ArchError, Architecture, Config, ConfigKey, Documents, LoadOptions, Network, Tables, Tensors,
     blocks::{
-        Activation, Buckets, CrossAttention, Embedding, FeedForward, Heads, KeyValueCache, LayerCache, Linear, PreNormLayer, RelativeBias,
-        RmsNorm, Scale, SelfAttention, SentenceModules, layer::BIAS,
+        Activation, Buckets, CrossAttention, Embedding, FeedForward, Heads, KeyValueCache, LayerCache, Linear,
+        PreNormLayer, RelativeBias, RmsNorm, Scale, SelfAttention, SentenceModules, layer::BIAS,
     },
     keys::{irrelevant, only, read},
     translator::{self, Entry, Exit, PARTS, Part, Pieces, Side},
@@ -89,7 +92,8 @@ struct Kind {
 }
 
 const PLAIN: Kind = Kind { name: "t5", stem: "T5", feed_forward: "relu", tied: true, bias_per_layer: false };
-const MULTILINGUAL: Kind = Kind { name: "mt5", stem: "MT5", feed_forward: "gated-gelu", tied: false, bias_per_layer: false };
+const MULTILINGUAL: Kind =
+    Kind { name: "mt5", stem: "MT5", feed_forward: "gated-gelu", tied: false, bias_per_layer: false };
 const UNIMAX: Kind = Kind { name: "umt5", stem: "UMT5", feed_forward: "gated-gelu", tied: true, bias_per_layer: true };
 const KINDS: [&Kind; 3] = [&PLAIN, &MULTILINGUAL, &UNIMAX];
 
@@ -127,7 +131,9 @@ impl Architecture for Family {
     fn detects(&self, config: &Json) -> bool {
         match config.get("model_type").and_then(Json::as_str) {
             Some(kind) => kind == self.kind.name,
-            None => class(config).is_some_and(|class| known_class(class).is_some() && class.starts_with(self.kind.stem)),
+            None => {
+                class(config).is_some_and(|class| known_class(class).is_some() && class.starts_with(self.kind.stem))
+            }
         }
     }
 
@@ -152,7 +158,12 @@ impl Architecture for Family {
         weights.info(&format!("{stack}.final_layer_norm.weight")).is_some()
     }
 
-    fn load(&self, documents: &Documents, weights: &Arc<dyn Weights>, options: &LoadOptions) -> Result<Network, ArchError> {
+    fn load(
+        &self,
+        documents: &Documents,
+        weights: &Arc<dyn Weights>,
+        options: &LoadOptions,
+    ) -> Result<Network, ArchError> {
         let part = Part::of(options, self.name)?;
         let config = Config::of(documents, self)?;
         let kind = self.kind(config)?;
@@ -162,14 +173,22 @@ impl Architecture for Family {
         let described = part == Part::Encoder && SentenceModules::are_described(documents);
         let sentence = described.then(|| SentenceModules::read(documents, &tensors, sizes.width)).transpose()?;
         let stack = if part == Part::Encoder { "encoder" } else { "decoder" };
-        let reader = Reader { tensors: &tensors, sizes: &sizes, part, stack, sentence: sentence.as_ref().map(SentenceModules::width) };
+        let reader = Reader {
+            tensors: &tensors,
+            sizes: &sizes,
+            part,
+            stack,
+            sentence: sentence.as_ref().map(SentenceModules::width),
+        };
         let (entry, layers, exit) = (reader.entry()?, reader.layers(options)?, reader.exit()?);
         let pieces = Pieces { entry, layers, biases: reader.biases()?, exit, sentence };
         reader.skip_the_rest();
         tensors.all_used(self.name)?;
         let mut notes = Notes::default();
         if sizes.residual != 1.0 {
-            let note = "the residual stream is multiplied by 2^-6, which the norms take out again, so that float16 holds it".to_owned();
+            let note =
+                "the residual stream is multiplied by 2^-6, which the norms take out again, so that float16 holds it"
+                    .to_owned();
             notes.add(&ResidualScale(note));
         }
         Ok(translator::network(pieces, options, notes))
@@ -190,7 +209,9 @@ fn check_class(config: Config<'_>, part: Part) -> Result<(), ArchError> {
     const KEY: &str = "architectures";
     let Some(listed) = config.get(KEY).and_then(|listed| listed.get(0)?.as_str()) else { return Ok(()) };
     match known_class(listed) {
-        None => Err(config.refuse(KEY, "T5ForConditionalGeneration, T5Model or T5EncoderModel, or these of mT5 or umT5")),
+        None => {
+            Err(config.refuse(KEY, "T5ForConditionalGeneration, T5Model or T5EncoderModel, or these of mT5 or umT5"))
+        }
         Some(ENCODER) if part != Part::Encoder => Err(config.refuse(KEY, "a class that has a decoder")),
         Some(_) => Ok(()),
     }
@@ -226,13 +247,16 @@ impl Sizes {
         let (gated, activation) = Self::activation(config, kind)?;
         let heads = config.count("num_heads")?;
         let encoder_layers = config.count("num_layers")?;
-        let (buckets, farthest) =
-            (config.count_or("relative_attention_num_buckets", 32)?, config.count_or("relative_attention_max_distance", 128)?);
+        let (buckets, farthest) = (
+            config.count_or("relative_attention_num_buckets", 32)?,
+            config.count_or("relative_attention_max_distance", 128)?,
+        );
         if buckets < 4 || buckets % 4 != 0 {
             return Err(config.refuse("relative_attention_num_buckets", "a multiple of 4"));
         }
         if farthest <= buckets / 2 || farthest > FARTHEST {
-            return Err(config.refuse("relative_attention_max_distance", format!("more than {}, at most {FARTHEST}", buckets / 2)));
+            return Err(config
+                .refuse("relative_attention_max_distance", format!("more than {}, at most {FARTHEST}", buckets / 2)));
         }
         let tied = config.flag_or("tie_word_embeddings", kind.tied)?;
         let sizes = Self {
@@ -253,7 +277,10 @@ impl Sizes {
             tied,
             scaled: config.flag_or("scale_decoder_outputs", tied)?,
             bias_per_layer: kind.bias_per_layer,
-            tokens: (config.id_or("decoder_start_token_id", config.id_or("pad_token_id", 0)?)?, config.id_or("eos_token_id", 1)?),
+            tokens: (
+                config.id_or("decoder_start_token_id", config.id_or("pad_token_id", 0)?)?,
+                config.id_or("eos_token_id", 1)?,
+            ),
             residual: if options.compute == DataType::Float16 { RESIDUAL_SCALE } else { 1.0 },
         };
         // Names that transformers has for the same keys, of which the last one written would win.
@@ -271,16 +298,19 @@ impl Sizes {
         Ok(sizes)
     }
 
-    /// `relu`, or `gated-` and an activation; gated-gelu is the one with tanh. What the config says of the activation itself comes first.
+    /// `relu`, or `gated-` and an activation; gated-gelu is the one with tanh. What the config says of the activation
+    /// itself comes first.
     fn activation(config: Config<'_>, kind: &Kind) -> Result<(bool, Activation), ArchError> {
         let (key, own) = ("feed_forward_proj", "dense_act_fn");
         let text = config.text_or(key, kind.feed_forward)?;
         let (gated, name) = text.strip_prefix("gated-").map_or((false, text), |name| (true, name));
         let name = if (gated, name) == (true, "gelu") { "gelu_new" } else { name };
         let activation = match config.get(own) {
-            None => Activation::from_name(name)
-                .ok_or_else(|| config.refuse(key, format!("{}, each also with `gated-` before it", Activation::NAMES)))?,
-            Some(_) => Activation::from_name(config.text_or(own, name)?).ok_or_else(|| config.refuse(own, Activation::NAMES))?,
+            None => Activation::from_name(name).ok_or_else(|| {
+                config.refuse(key, format!("{}, each also with `gated-` before it", Activation::NAMES))
+            })?,
+            Some(_) => Activation::from_name(config.text_or(own, name)?)
+                .ok_or_else(|| config.refuse(own, Activation::NAMES))?,
         };
         Ok((config.flag_or("is_gated_act", gated)?, activation))
     }
@@ -360,8 +390,15 @@ impl Reader<'_> {
 
     fn layer(&self, index: u64, cached: bool) -> Result<PreNormLayer, ArchError> {
         let name = format!("{}.block.{index}", self.stack);
-        let norm =
-            |place: u64| RmsNorm::read(self.tensors, &name, &format!("layer.{place}.layer_norm"), self.sizes.width, self.sizes.epsilon());
+        let norm = |place: u64| {
+            RmsNorm::read(
+                self.tensors,
+                &name,
+                &format!("layer.{place}.layer_norm"),
+                self.sizes.width,
+                self.sizes.epsilon(),
+            )
+        };
         let decoder = self.part != Part::Encoder;
         let cross = decoder.then(|| Ok::<_, ArchError>((norm(1)?, self.cross(&name, index, cached)?))).transpose()?;
         let feed_forward = if decoder { 2 } else { 1 };
@@ -386,7 +423,8 @@ impl Reader<'_> {
     fn attention(&self, layer: &str, index: u64, cached: bool) -> Result<SelfAttention, ArchError> {
         let heads = self.sizes.heads;
         let product = |name: &str| self.product(layer, &format!("layer.0.SelfAttention.{name}"));
-        let cache = KeyValueCache { layers: self.sizes.decoder_layers, heads: heads.key_value, size: heads.size, ring: None };
+        let cache =
+            KeyValueCache { layers: self.sizes.decoder_layers, heads: heads.key_value, size: heads.size, ring: None };
         Ok(SelfAttention {
             heads,
             inputs: [product("q")?, product("k")?, product("v")?],
@@ -416,7 +454,12 @@ impl Reader<'_> {
         let name = |name: &str| format!("layer.{place}.DenseReluDense.{name}");
         let up = |part: &str| Linear::read(self.tensors, layer, &name(part), width, inner);
         let (gate, up) = if gated { (Some(up("wi_0")?), up("wi_1")?) } else { (None, up("wi")?) };
-        Ok(FeedForward { gate, up, down: Linear::read_scaled(self.tensors, layer, &name("wo"), inner, width, residual)?, activation })
+        Ok(FeedForward {
+            gate,
+            up,
+            down: Linear::read_scaled(self.tensors, layer, &name("wo"), inner, width, residual)?,
+            activation,
+        })
     }
 
     fn exit(&self) -> Result<Exit, ArchError> {

@@ -11,8 +11,8 @@ use crate::{
     mil::{Constant, DataType, Recipe},
 };
 
-/// The tensors below a prefix. Every tensor that is read comes out in the compute dtype. Tensors of equal bytes are one: their recipes
-/// name the first, so that they are stored once.
+/// The tensors below a prefix. Every tensor that is read comes out in the compute dtype. Tensors of equal bytes are
+/// one: their recipes name the first, so that they are stored once.
 #[derive(Debug)]
 pub struct Tensors<'a> {
     weights: &'a dyn Weights,
@@ -46,8 +46,10 @@ fn is_no_weight(name: &str) -> Option<&'static str> {
 impl<'a> Tensors<'a> {
     /// The tensors of `weights` whose names start with `prefix` (which includes its dot).
     pub fn new(weights: &'a dyn Weights, prefix: &str, compute: DataType) -> Self {
-        let is_scale =
-            |name: &str| ["weight_scale", "_scale_inv", "_scale"].iter().any(|end| name.ends_with(end)) && is_no_weight(name).is_none();
+        let is_scale = |name: &str| {
+            ["weight_scale", "_scale_inv", "_scale"].iter().any(|end| name.ends_with(end))
+                && is_no_weight(name).is_none()
+        };
         Self {
             weights,
             prefix: prefix.to_owned(),
@@ -59,7 +61,8 @@ impl<'a> Tensors<'a> {
         }
     }
 
-    /// As the config says that weights are quantized: 8 bit floats have scales, maybe for blocks of so many rows and columns.
+    /// As the config says that weights are quantized: 8 bit floats have scales, maybe for blocks of so many rows and
+    /// columns.
     pub fn quantized(self, quantization: Option<&Quantization>) -> Self {
         let blocks = quantization.and_then(|quantization| quantization.block);
         Self { blocks, needs_scales: self.needs_scales || quantization.is_some(), ..self }
@@ -92,7 +95,10 @@ impl<'a> Tensors<'a> {
     fn missing(&self, name: String) -> ArchError {
         const PACKED: [&str; 3] = ["qweight", "weight_packed", "weight_q"];
         let stem = name.strip_suffix("weight");
-        let packed = PACKED.iter().filter_map(|end| Some(format!("{}{end}", stem?))).find(|name| self.weights.info(name).is_some());
+        let packed = PACKED
+            .iter()
+            .filter_map(|end| Some(format!("{}{end}", stem?)))
+            .find(|name| self.weights.info(name).is_some());
         ArchError::MissingTensor { name, packed }
     }
 
@@ -143,7 +149,10 @@ impl<'a> Tensors<'a> {
         let grid = [rows.div_ceil(block[0].max(1)), columns.div_ceil(block[1].max(1))];
         let refused = || ArchError::TensorShape {
             name: scales.to_owned(),
-            expected: format!("{grid:?}: a scale for every {} x {} numbers of `{full}`, which is {shape:?}", block[0], block[1]),
+            expected: format!(
+                "{grid:?}: a scale for every {} x {} numbers of `{full}`, which is {shape:?}",
+                block[0], block[1]
+            ),
             found: factors.shape().to_vec(),
         };
         // Scales of rows or of the whole may have fewer dimensions; of a grid of blocks the order counts.
@@ -161,7 +170,11 @@ impl<'a> Tensors<'a> {
         let found = self.shape(name)?;
         self.source(&self.full(name))?;
         if found != shape {
-            return Err(ArchError::TensorShape { name: self.full(name), expected: format!("{shape:?}"), found: found.to_vec() });
+            return Err(ArchError::TensorShape {
+                name: self.full(name),
+                expected: format!("{shape:?}"),
+                found: found.to_vec(),
+            });
         }
         self.get(name)
     }
@@ -182,7 +195,8 @@ impl<'a> Tensors<'a> {
     /// Takes account of tensors that are left out on purpose; names below the prefix come without it, all others whole.
     pub fn skip(&self, is_left_out: impl Fn(&str) -> bool) {
         let short = |name: &'a str| name.strip_prefix(self.prefix.as_str()).unwrap_or(name);
-        let names: Vec<String> = self.weights.names().filter(|name| is_left_out(short(name))).map(str::to_owned).collect();
+        let names: Vec<String> =
+            self.weights.names().filter(|name| is_left_out(short(name))).map(str::to_owned).collect();
         self.used.borrow_mut().extend(names);
     }
 
@@ -192,7 +206,8 @@ impl<'a> Tensors<'a> {
         self.weights.names().filter(move |name| !used.contains(*name) && is_no_weight(name).is_none())
     }
 
-    /// Fails when tensors of the checkpoint were not read, below the prefix or outside, since leaving them out would give wrong numbers.
+    /// Fails when tensors of the checkpoint were not read, below the prefix or outside, since leaving them out would
+    /// give wrong numbers.
     ///
     /// # Errors
     /// Names the first few.
@@ -204,7 +219,8 @@ impl<'a> Tensors<'a> {
 
 /// Every tensor below the prefix whose bytes are those of an earlier one of its dtype and shape, and which that is.
 ///
-/// Reads the first bytes of tensors alone, and more only where these are equal. What cannot be read is left for those who need it.
+/// Reads the first bytes of tensors alone, and more only where these are equal. What cannot be read is left for those
+/// who need it.
 fn equal_tensors(weights: &dyn Weights, prefix: &str) -> BTreeMap<String, String> {
     const SAMPLE: usize = 256;
     let mut seen: HashMap<_, Vec<&str>> = HashMap::new();
@@ -251,7 +267,9 @@ mod tests {
     #[test]
     fn tensors_outside_the_prefix_count() {
         let mut weights = MemoryWeights::default();
-        for name in ["bert.a", "classifier.weight", "bert.embeddings.position_ids", "layers.0.rotary_emb.inv_freq", "cls.b"] {
+        for name in
+            ["bert.a", "classifier.weight", "bert.embeddings.position_ids", "layers.0.rotary_emb.inv_freq", "cls.b"]
+        {
             weights.insert_f32(name, &[1], &[1.0]);
         }
         let tensors = Tensors::new(&weights, "bert.", DataType::Float32);
@@ -266,14 +284,16 @@ mod tests {
     #[test]
     fn floats_of_8_bits_are_scaled() {
         let mut weights = MemoryWeights::default();
-        let mut float8 = |name: &str| weights.insert(name, CheckpointDtype::F8E4M3, &[2, 2], vec![0x38, 0x40, 0x44, 0x48]);
+        let mut float8 =
+            |name: &str| weights.insert(name, CheckpointDtype::F8E4M3, &[2, 2], vec![0x38, 0x40, 0x44, 0x48]);
         ["one", "rows", "blocks", "wrong", "without"].into_iter().for_each(&mut float8);
         weights.insert_f32("one_scale", &[], &[2.0]);
         weights.insert_f32("rows_scale", &[2, 1], &[2.0, 3.0]);
         weights.insert_f32("blocks_scale_inv", &[2, 1], &[2.0, 3.0]);
         weights.insert_f32("wrong_scale_inv", &[1, 2], &[2.0, 3.0]);
-        let quantization =
-            Quantization::of(&serde_json::json!({ "quantization_config": { "quant_method": "fp8", "weight_block_size": [1, 128] } }));
+        let quantization = Quantization::of(
+            &serde_json::json!({ "quantization_config": { "quant_method": "fp8", "weight_block_size": [1, 128] } }),
+        );
         let quantization = quantization.unwrap();
         let tensors = Tensors::new(&weights, "", DataType::Float32);
         assert!(matches!(tensors.get("without"), Err(ArchError::NoScale { .. })));

@@ -1,15 +1,16 @@
 //! What encoder-decoders share: the features of their parts, and the stages around their layers.
 //!
-//! Parts: `encoder`; `decoder`; `cross`, which makes the keys and values of a cached decoder's attention to the encoder, once per text. From iOS18
-//! on a cached decoder's bundle has it as its function `cross`; before, bundles have one function, and it is a component of its own.
+//! Parts: `encoder`; `decoder`; `cross`, which makes the keys and values of a cached decoder's attention to the
+//! encoder, once per text. From iOS18 on a cached decoder's bundle has it as its function `cross`; before, bundles have
+//! one function, and it is a component of its own.
 
 use std::sync::Arc;
 
 use super::{
     ArchError, Feature, Flow, Form, Interface, Interfaces, LoadOptions, Network, Stage, TextShape,
     blocks::{
-        CrossAttention, Embedding, Heads, KeyValueCache, Linear, Positions, PreNormLayer, RelativeBias, RmsNorm, Rotary, SentenceModules,
-        causal_bias, from_layout, key_positions,
+        CrossAttention, Embedding, Heads, KeyValueCache, Linear, Positions, PreNormLayer, RelativeBias, RmsNorm,
+        Rotary, SentenceModules, causal_bias, from_layout, key_positions,
         layer::{BIAS, COS, CROSS_BIAS, CROSS_KEYS, CROSS_SEEING, CROSS_VALUES, ENCODED, HIDDEN, SEEING, SIN},
         padding_bias, seeing, stricter, to_layout,
     },
@@ -56,7 +57,11 @@ impl Part {
             _ if part == Self::Decoder => Ok(part),
             _ => {
                 let why = "only a decoder has a cache of earlier tokens".to_owned();
-                Err(ArchError::Form { axis: "cache", found: format!("of part `{}`", options.part.as_deref().unwrap_or_default()), why })
+                Err(ArchError::Form {
+                    axis: "cache",
+                    found: format!("of part `{}`", options.part.as_deref().unwrap_or_default()),
+                    why,
+                })
             }
         }
     }
@@ -88,11 +93,14 @@ impl Side {
 
     fn check(&self, form: &Form) -> Result<TextShape, ArchError> {
         let text = form.text()?;
-        let (axis, longest) = if text.context > text.sequence { ("context", text.context) } else { ("sequence", text.sequence) };
+        let (axis, longest) =
+            if text.context > text.sequence { ("context", text.context) } else { ("sequence", text.sequence) };
         match self.positions {
-            Some(positions) if longest > positions => {
-                Err(ArchError::Form { axis, found: longest.to_string(), why: format!("this model has {positions} positions") })
-            }
+            Some(positions) if longest > positions => Err(ArchError::Form {
+                axis,
+                found: longest.to_string(),
+                why: format!("this model has {positions} positions"),
+            }),
             _ => Ok(text),
         }
     }
@@ -106,7 +114,11 @@ impl Side {
     }
 
     fn encoded(&self, text: TextShape) -> Feature {
-        Feature::float(features::ENCODER_HIDDEN_STATES, "what the encoder gives", &[1, text.encoder_sequence, self.width])
+        Feature::float(
+            features::ENCODER_HIDDEN_STATES,
+            "what the encoder gives",
+            &[1, text.encoder_sequence, self.width],
+        )
     }
 
     fn encoder(&self, form: &Form, stages: usize) -> Result<Interface, ArchError> {
@@ -117,7 +129,10 @@ impl Side {
         ];
         let tokens = if self.sentence.is_some() { features::LAST_HIDDEN_STATE } else { features::HIDDEN_STATES };
         let mut outputs = vec![Feature::float(tokens, "a vector for every token", &[1, length, self.width])];
-        outputs.extend(self.sentence.map(|width| Feature::float(features::SENTENCE_EMBEDDING, "one vector for the text", &[1, width])));
+        outputs.extend(
+            self.sentence
+                .map(|width| Feature::float(features::SENTENCE_EMBEDDING, "one vector for the text", &[1, width])),
+        );
         Ok(Interface::main(inputs, outputs, stages))
     }
 
@@ -139,8 +154,13 @@ impl Side {
     fn decoder(&self, form: &Form, stages: usize) -> Result<Interface, ArchError> {
         let text = self.check(form)?;
         let length = text.sequence;
-        let mask = Feature::int32(features::ENCODER_ATTENTION_MASK, "1 for tokens of the text, 0 for padding", &[1, text.encoder_sequence]);
-        let mut inputs = vec![Feature::int32(features::DECODER_INPUT_IDS, "tokens so far, padded behind", &[1, length])];
+        let mask = Feature::int32(
+            features::ENCODER_ATTENTION_MASK,
+            "1 for tokens of the text, 0 for padding",
+            &[1, text.encoder_sequence],
+        );
+        let mut inputs =
+            vec![Feature::int32(features::DECODER_INPUT_IDS, "tokens so far, padded behind", &[1, length])];
         if form.cache == CacheForm::None {
             inputs.push(Feature::int32(features::DECODER_ATTENTION_MASK, "1 for tokens, 0 for padding", &[1, length]));
             inputs.extend([self.encoded(text), mask]);
@@ -168,7 +188,8 @@ impl Side {
             Part::Encoder => Ok(vec![self.encoder(form, stages)?]),
             Part::Cross => Ok(vec![self.cross(form, features::MAIN_FUNCTION, 0..stages)?]),
             Part::Decoder => {
-                let cross = has_cross.then(|| self.cross(form, features::CROSS_FUNCTION, stages..stages + 1)).transpose()?;
+                let cross =
+                    has_cross.then(|| self.cross(form, features::CROSS_FUNCTION, stages..stages + 1)).transpose()?;
                 Ok(std::iter::once(self.decoder(form, stages)?).chain(cross).collect())
             }
         })
@@ -246,7 +267,8 @@ impl Entry {
     }
 
     fn embed(&self, builder: &mut Builder, flow: &mut Flow, form: &Form) -> Result<(), ArchError> {
-        let ids = flow.get(if self.side.part == Part::Encoder { features::INPUT_IDS } else { features::DECODER_INPUT_IDS });
+        let ids =
+            flow.get(if self.side.part == Part::Encoder { features::INPUT_IDS } else { features::DECODER_INPUT_IDS });
         let mut x = self.embedding.build(builder, ids)?;
         if let Some(scale) = self.embedding_scale {
             x = builder.mul("embedding_scaled", x, scale)?;
@@ -262,7 +284,8 @@ impl Entry {
         if self.side.part == Part::Decoder {
             mask = Some(causal_bias(builder, "causal", positions, key_positions(keys), self.compute())?);
         }
-        let name = if self.side.part == Part::Encoder { features::ATTENTION_MASK } else { features::DECODER_ATTENTION_MASK };
+        let name =
+            if self.side.part == Part::Encoder { features::ATTENTION_MASK } else { features::DECODER_ATTENTION_MASK };
         if flow.has(name) {
             let padding = padding_bias(builder, "padding", flow.get(name), self.compute())?;
             mask = Some(match mask {
@@ -276,7 +299,8 @@ impl Entry {
         if let Some(mask) = mask {
             flow.put(MASK, mask);
         }
-        let relative = self.relative.as_ref().map(|relative| relative.build(builder, "relative", positions, keys)).transpose()?;
+        let relative =
+            self.relative.as_ref().map(|relative| relative.build(builder, "relative", positions, keys)).transpose()?;
         let bias = match (mask, relative) {
             (Some(mask), Some(relative)) => Some(builder.add("bias_sum", relative, mask)?),
             (one, other) => one.or(other),
@@ -288,7 +312,8 @@ impl Entry {
     }
 
     fn cross_bias(&self, builder: &mut Builder, flow: &mut Flow, form: &Form) -> Result<(), ArchError> {
-        let mask = padding_bias(builder, "encoder_padding", flow.get(features::ENCODER_ATTENTION_MASK), self.compute())?;
+        let mask =
+            padding_bias(builder, "encoder_padding", flow.get(features::ENCODER_ATTENTION_MASK), self.compute())?;
         if self.side.zero_blind {
             flow.put(CROSS_SEEING, seeing(builder, CROSS_SEEING, mask, form)?);
         }
@@ -416,8 +441,8 @@ impl Stage for Exit {
     }
 }
 
-/// Makes the keys and values of a cached decoder's attention to the encoder. An uncached decoder makes them layer by layer and only lists their
-/// constants here, so that both kinds have the same weight file.
+/// Makes the keys and values of a cached decoder's attention to the encoder. An uncached decoder makes them layer by
+/// layer and only lists their constants here, so that both kinds have the same weight file.
 #[derive(Debug)]
 pub(super) struct CrossProjection {
     pub layers: Vec<(String, CrossAttention)>,

@@ -28,7 +28,8 @@ fn parse_hex(kind: &'static str, text: &str) -> Result<[u8; 32], DigestError> {
     if seen > 0xf { Err(error()) } else { Ok(out) }
 }
 
-/// What a lower-case hexadecimal digit stands for; 255 for any other byte. Digests are most of what a build reads that changes nothing.
+/// What a lower-case hexadecimal digit stands for; 255 for any other byte. Digests are most of what a build reads that
+/// changes nothing.
 const NIBBLES: [u8; 256] = {
     let (mut table, mut value) = ([u8::MAX; 256], 0);
     while value < 16 {
@@ -139,7 +140,8 @@ impl Blake3 {
     }
 }
 
-/// The sha256 of a long byte stream. It is ring's, which is the faster one where the processor has no instructions for it.
+/// The sha256 of a long byte stream. It is ring's, which is the faster one where the processor has no instructions for
+/// it.
 #[derive(Clone)]
 pub struct DigestHasher(ring::digest::Context);
 
@@ -204,7 +206,11 @@ impl BlobHasher {
 
     /// The digests of everything seen.
     pub fn finish(self) -> HashedBytes {
-        HashedBytes { sha256: self.sha256.finish(), blake3: Blake3(*self.blake3.finalize().as_bytes()), size: self.length }
+        HashedBytes {
+            sha256: self.sha256.finish(),
+            blake3: Blake3(*self.blake3.finalize().as_bytes()),
+            size: self.length,
+        }
     }
 
     /// The digests of `bytes`.

@@ -1,7 +1,8 @@
 //! Opens folders component by component without following symbolic links.
 //!
-//! The root of a [`Folder`] may be reached through a link, because whoever names it knows where it leads. Nothing below it is followed: on Unix
-//! every step starts at the open folder above it, so that a link that is swapped in meanwhile leads nowhere. Elsewhere each step looks first.
+//! The root of a [`Folder`] may be reached through a link, because whoever names it knows where it leads. Nothing below
+//! it is followed: on Unix every step starts at the open folder above it, so that a link that is swapped in meanwhile
+//! leads nowhere. Elsewhere each step looks first.
 
 use std::{
     fs::File,
@@ -82,7 +83,9 @@ impl FolderError {
     /// The next step, where there is one.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Link { path } => Some(format!("put what `{}` leads to in its place, or remove the link", path.display())),
+            Self::Link { path } => {
+                Some(format!("put what `{}` leads to in its place, or remove the link", path.display()))
+            }
             _ => None,
         }
     }
@@ -149,7 +152,9 @@ impl Folder {
     /// As [`folder`](Self::folder).
     pub fn make_folder(&self, name: &str) -> Result<Self, FolderError> {
         match system::make_folder(&self.handle, name) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(FolderError::io("make", self.path.join(name))(error)),
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                Err(FolderError::io("make", self.path.join(name))(error))
+            }
             _ => self.folder(name),
         }
     }
@@ -243,7 +248,9 @@ impl Folder {
     /// What the file system says.
     pub fn remove_file(&self, name: &str) -> Result<(), FolderError> {
         match system::remove_file(&self.handle, name) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(FolderError::io("remove", self.path.join(name))(error)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(FolderError::io("remove", self.path.join(name))(error))
+            }
             _ => Ok(()),
         }
     }
@@ -253,13 +260,16 @@ impl Folder {
         let path = self.path.join(name);
         match self.kind(name) {
             Ok(Some(EntryKind::Link)) => FolderError::Link { path },
-            Ok(Some(found)) if found != expected => FolderError::Kind { path, expected: expected.told(), found: found.told() },
+            Ok(Some(found)) if found != expected => {
+                FolderError::Kind { path, expected: expected.told(), found: found.told() }
+            }
             _ => FolderError::Io { action, path, source },
         }
     }
 }
 
-/// Reads a regular file of at most `limit` bytes, which is not reached through a link of its own name. Nobody waits for a pipe.
+/// Reads a regular file of at most `limit` bytes, which is not reached through a link of its own name. Nobody waits for
+/// a pipe.
 ///
 /// # Errors
 /// As [`Folder::read`].
@@ -270,7 +280,8 @@ pub fn read_plain(path: &Path, limit: u64) -> Result<Vec<u8>, FolderError> {
     Folder::open(parent)?.read(name, limit)
 }
 
-/// Free bytes for this user on the file system of `path`, or of its nearest existing ancestor; `None` where the system does not report them.
+/// Free bytes for this user on the file system of `path`, or of its nearest existing ancestor; `None` where the system
+/// does not report them.
 pub fn free_bytes(path: &Path) -> Option<u64> {
     system::free_bytes(path.ancestors().find(|path| path.exists())?)
 }
@@ -279,7 +290,9 @@ pub fn free_bytes(path: &Path) -> Option<u64> {
 mod system {
     use std::{fs::File, io, os::fd::OwnedFd, path::Path};
 
-    use rustix::fs::{AtFlags, FileType, Mode, OFlags, linkat, mkdirat, open, openat, renameat, statat, statvfs, unlinkat};
+    use rustix::fs::{
+        AtFlags, FileType, Mode, OFlags, linkat, mkdirat, open, openat, renameat, statat, statvfs, unlinkat,
+    };
 
     use super::EntryKind;
 

@@ -31,12 +31,16 @@ pub fn read_at_most(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     File::open(path)?.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit {
         let found = metadata.len();
-        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("it has {found} bytes, expected at most {limit}")));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("it has {found} bytes, expected at most {limit}"),
+        ));
     }
     Ok(bytes)
 }
 
-/// A file written beside its final place and renamed there by [`AtomicFile::commit`]; dropped without that, it leaves nothing.
+/// A file written beside its final place and renamed there by [`AtomicFile::commit`]; dropped without that, it leaves
+/// nothing.
 ///
 /// The bytes are synced before the rename, so that a power loss cannot show a name without its content.
 #[derive(Debug)]
@@ -105,8 +109,9 @@ impl AtomicFile {
         file.commit()
     }
 
-    /// Writes `bytes` as a file that people keep and may have linked to: symbolic links stay, and the file that they lead to is written, whole
-    /// or not at all. A file that was there keeps its mode. Unfinished files that killed runs left beside it are removed.
+    /// Writes `bytes` as a file that people keep and may have linked to: symbolic links stay, and the file that they
+    /// lead to is written, whole or not at all. A file that was there keeps its mode. Unfinished files that killed runs
+    /// left beside it are removed.
     ///
     /// # Errors
     /// What the file system says, also for links that lead in a circle.
@@ -132,8 +137,8 @@ fn destination(path: &Path) -> io::Result<PathBuf> {
     Err(io::Error::other("its symbolic links lead in a circle"))
 }
 
-/// Removes unfinished files of killed runs from a folder: those of an [`AtomicFile`] that nobody touched for an hour. What cannot be removed
-/// stays.
+/// Removes unfinished files of killed runs from a folder: those of an [`AtomicFile`] that nobody touched for an hour.
+/// What cannot be removed stays.
 pub fn remove_left_behind(folder: &Path) {
     let now = SystemTime::now();
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
@@ -227,7 +232,10 @@ mod tests {
         symlink("circle", at("circle")).unwrap();
         AtomicFile::write_through_links(&at("link"), b"new").unwrap();
         AtomicFile::write_through_links(&at("dangling"), b"new").unwrap();
-        assert!(fs::symlink_metadata(at("link")).unwrap().is_symlink() && fs::symlink_metadata(at("dangling")).unwrap().is_symlink());
+        assert!(
+            fs::symlink_metadata(at("link")).unwrap().is_symlink()
+                && fs::symlink_metadata(at("dangling")).unwrap().is_symlink()
+        );
         let mode = |name: &str| fs::metadata(at(name)).unwrap().permissions().mode() & 0o777;
         assert_eq!((fs::read(at("real/file")).unwrap(), mode("real/file")), (b"new".to_vec(), 0o600));
         assert_eq!((fs::read(at("real/new")).unwrap(), mode("real/new")), (b"new".to_vec(), 0o644));
@@ -238,7 +246,9 @@ mod tests {
     fn only_old_unfinished_files_are_removed() {
         let folder = tempfile::tempdir().unwrap();
         let old = SystemTime::now() - 2 * LEFT_BEHIND;
-        for (name, is_old) in [(".mlreg-a.tmp", true), (".mlreg-b.tmp", false), (".mlreg.json", true), ("mlreg-c.tmp", true)] {
+        for (name, is_old) in
+            [(".mlreg-a.tmp", true), (".mlreg-b.tmp", false), (".mlreg.json", true), ("mlreg-c.tmp", true)]
+        {
             let file = File::create(folder.path().join(name)).unwrap();
             if is_old {
                 file.set_modified(old).unwrap();

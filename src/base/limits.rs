@@ -1,4 +1,5 @@
-//! How much a document may claim before anything is planned, allocated or read: every limit of what strangers write, in one place.
+//! How much a document may claim before anything is planned, allocated or read: every limit of what strangers write, in
+//! one place.
 //!
 //! | what | limit |
 //! |---|---|

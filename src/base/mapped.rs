@@ -10,18 +10,24 @@ use memmap2::Mmap;
 /// When it cannot be opened or mapped.
 pub fn map_file(path: &Path) -> io::Result<Mmap> {
     let file = File::open(path)?;
-    #[expect(unsafe_code, reason = "mapping has no safe form: whoever cuts a mapped file short ends the process, and nobody here does")]
+    #[expect(
+        unsafe_code,
+        reason = "mapping has no safe form: whoever cuts a mapped file short ends the process, and nobody here does"
+    )]
     let map = unsafe { Mmap::map(&file) }?;
     Ok(map)
 }
 
-/// Releases the pages of a part of a mapped file; a later access reads them again. Bytes outside the map are ignored. Does nothing where the
-/// system has no such advice.
+/// Releases the pages of a part of a mapped file; a later access reads them again. Bytes outside the map are ignored.
+/// Does nothing where the system has no such advice.
 pub fn release_mapped(map: &Mmap, range: Range<usize>) {
     let range = range.start.min(map.len())..range.end.min(map.len());
     #[cfg(unix)]
     if !range.is_empty() {
-        #[expect(unsafe_code, reason = "pages of a read-only map of a file come back from the file, with the same bytes")]
+        #[expect(
+            unsafe_code,
+            reason = "pages of a read-only map of a file come back from the file, with the same bytes"
+        )]
         // Advice that is not taken does no harm.
         let _ = unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, range.start, range.len()) };
     }

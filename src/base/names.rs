@@ -1,7 +1,8 @@
 //! Collisions of file names, and names that no file may have: the strictest rules of APFS, HFS+, NTFS and FAT.
 //!
-//! APFS and HFS+ compare names after canonical decomposition and full case folding, and HFS+ skips characters without a shape. NTFS and FAT
-//! ignore case, reserve names of devices, and drop blanks and dots at the end. What passes here is the same set of names everywhere. Pure.
+//! APFS and HFS+ compare names after canonical decomposition and full case folding, and HFS+ skips characters without a
+//! shape. NTFS and FAT ignore case, reserve names of devices, and drop blanks and dots at the end. What passes here is
+//! the same set of names everywhere. Pure.
 
 use std::{borrow::Cow, collections::HashMap, fmt};
 
@@ -65,12 +66,16 @@ fn is_device(name: &str) -> bool {
         let mut rest = stem.strip_prefix(prefix).unwrap_or_default().chars();
         matches!((rest.next(), rest.next()), (Some('0'..='9' | '¹' | '²' | '³'), None))
     };
-    matches!(stem.as_str(), "CON" | "PRN" | "AUX" | "NUL" | "CONIN$" | "CONOUT$") || is_numbered("COM") || is_numbered("LPT")
+    matches!(stem.as_str(), "CON" | "PRN" | "AUX" | "NUL" | "CONIN$" | "CONOUT$")
+        || is_numbered("COM")
+        || is_numbered("LPT")
 }
 
 /// The name with characters beyond ASCII escaped, so that it differs visibly from names that look alike.
 pub fn escaped_name(name: &str) -> String {
-    name.chars().flat_map(|c| if c.is_ascii_graphic() || c == ' ' { vec![c] } else { c.escape_unicode().collect() }).collect()
+    name.chars()
+        .flat_map(|c| if c.is_ascii_graphic() || c == ' ' { vec![c] } else { c.escape_unicode().collect() })
+        .collect()
 }
 
 /// Two paths that cannot both exist in one folder.
@@ -163,7 +168,9 @@ impl<'p> PathTree<'p> {
                 match node.path == prefix {
                     false => return Err(PathClash::of(node.path, prefix)),
                     true if node.is_file && is_file => return Err(PathClash::told(prefix, prefix, ClashKind::Same)),
-                    true if node.is_file || is_file => return Err(PathClash::told(prefix, prefix, ClashKind::FileAndFolder)),
+                    true if node.is_file || is_file => {
+                        return Err(PathClash::told(prefix, prefix, ClashKind::FileAndFolder));
+                    }
                     true => {}
                 }
             }
@@ -205,9 +212,15 @@ mod tests {
         ] {
             assert_eq!(name_key(one), name_key(two), "{} {}", escaped_name(one), escaped_name(two));
         }
-        for (one, two) in
-            [("a", "b"), ("i", "\u{131}"), ("e", "\u{e9}"), ("\u{b2}", "2"), ("\u{ff41}", "a"), ("a b", "ab"), ("x1", "x\u{2081}")]
-        {
+        for (one, two) in [
+            ("a", "b"),
+            ("i", "\u{131}"),
+            ("e", "\u{e9}"),
+            ("\u{b2}", "2"),
+            ("\u{ff41}", "a"),
+            ("a b", "ab"),
+            ("x1", "x\u{2081}"),
+        ] {
             assert_ne!(name_key(one), name_key(two), "{} {}", escaped_name(one), escaped_name(two));
         }
     }
@@ -292,7 +305,10 @@ mod tests {
         assert_eq!(clash(&[("a/x", true), ("a/y", true), ("a", false), ("b", true), ("c/d", false)]), None);
         assert_eq!(clash(&[("A", true), ("a", true)]), found("A", "a", ClashKind::Case));
         assert_eq!(clash(&[("A/x", true), ("a/y", true)]), found("A", "a", ClashKind::Case));
-        assert_eq!(clash(&[("d/e\u{301}/x", true), ("d/\u{e9}/y", true)]), found("d/e\\u{301}", "d/\\u{e9}", ClashKind::Normalization));
+        assert_eq!(
+            clash(&[("d/e\u{301}/x", true), ("d/\u{e9}/y", true)]),
+            found("d/e\\u{301}", "d/\\u{e9}", ClashKind::Normalization)
+        );
         assert_eq!(clash(&[("a", true), ("a/x", true)]), found("a", "a", ClashKind::FileAndFolder));
         assert_eq!(clash(&[("a/x", true), ("a", true)]), found("a", "a", ClashKind::FileAndFolder));
         assert_eq!(clash(&[("a", true), ("a", false)]), found("a", "a", ClashKind::FileAndFolder));

@@ -27,8 +27,8 @@ fn scored<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>) -> Vec<
     scored
 }
 
-/// Number of letters to insert, remove, replace or swap with their neighbour (optimal string alignment), ignoring case. Texts are compared
-/// by their first 200 letters.
+/// Number of letters to insert, remove, replace or swap with their neighbour (optimal string alignment), ignoring case.
+/// Texts are compared by their first 200 letters.
 fn distance(left: &str, right: &str) -> usize {
     strsim::osa_distance(&comparable(left), &comparable(right))
 }
@@ -43,7 +43,8 @@ mod tests {
 
     #[test]
     fn distances() {
-        for (left, right, expected) in [("", "", 0), ("abc", "", 3), ("size", "sise", 1), ("target", "tagret", 1), ("kitten", "sitting", 3)]
+        for (left, right, expected) in
+            [("", "", 0), ("abc", "", 3), ("size", "sise", 1), ("target", "tagret", 1), ("kitten", "sitting", 3)]
         {
             assert_eq!(distance(left, right), expected, "{left} {right}");
             assert_eq!(distance(right, left), expected, "{right} {left}");

@@ -18,8 +18,8 @@ pub struct PathError {
     why: &'static str,
 }
 
-/// A relative path of plain components separated by `/`: no `.`, `..`, empty, absolute or drive component, and no name that some file
-/// system does not hold (see [`name_problem`](super::name_problem)).
+/// A relative path of plain components separated by `/`: no `.`, `..`, empty, absolute or drive component, and no name
+/// that some file system does not hold (see [`name_problem`](super::name_problem)).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 #[schemars(with = "String")]

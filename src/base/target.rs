@@ -238,7 +238,9 @@ impl Platform {
         match name.to_ascii_lowercase().as_str() {
             "ipados" => Some(Self::Ios),
             "catalyst" => Some(Self::MacCatalyst),
-            lower => Self::NAMES.iter().find(|(_, name)| name.eq_ignore_ascii_case(lower)).map(|(platform, _)| *platform),
+            lower => {
+                Self::NAMES.iter().find(|(_, name)| name.eq_ignore_ascii_case(lower)).map(|(platform, _)| *platform)
+            }
         }
     }
 

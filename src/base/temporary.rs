@@ -1,7 +1,8 @@
-//! Temporary files and folders of this process, so that a program that ends on a signal can remove them: nothing is dropped then.
+//! Temporary files and folders of this process, so that a program that ends on a signal can remove them: nothing is
+//! dropped then.
 //!
-//! Off until [`watch_temporaries`] is called, so that a library user pays nothing. Paths are never forgotten: one that got its final name
-//! or was removed is not there any more, and temporary names are not used twice.
+//! Off until [`watch_temporaries`] is called, so that a library user pays nothing. Paths are never forgotten: one that
+//! got its final name or was removed is not there any more, and temporary names are not used twice.
 
 use std::{
     fs, io,

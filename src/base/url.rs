@@ -1,4 +1,5 @@
-//! Addresses: repositories of the Hugging Face Hub, which remotes and checkpoints have in common, and errors of all addresses.
+//! Addresses: repositories of the Hugging Face Hub, which remotes and checkpoints have in common, and errors of all
+//! addresses.
 
 use std::fmt;
 
@@ -34,7 +35,8 @@ pub struct HubUrl {
 }
 
 impl HubUrl {
-    /// Reads an address with or without a path in the repository. A `/` in a revision is written `%2F`, except in `refs/pr/1` and its like.
+    /// Reads an address with or without a path in the repository. A `/` in a revision is written `%2F`, except in
+    /// `refs/pr/1` and its like.
     ///
     /// # Errors
     /// For names that the Hub does not allow.
@@ -100,7 +102,10 @@ fn decoded(text: &str) -> Option<String> {
 }
 
 fn is_revision(text: &str) -> bool {
-    !text.is_empty() && text.len() <= 250 && !text.chars().any(|c| c.is_control() || c.is_whitespace()) && !text.contains("..")
+    !text.is_empty()
+        && text.len() <= 250
+        && !text.chars().any(|c| c.is_control() || c.is_whitespace())
+        && !text.contains("..")
 }
 
 /// What the Hub takes as a name.
@@ -156,7 +161,15 @@ mod tests {
         assert_eq!(parts("hf://acme/tae/a/b.safetensors"), ("acme/tae".to_owned(), None, some("a/b.safetensors")));
         assert_eq!(parts("hf://acme/tae@refs/pr/1/a"), ("acme/tae".to_owned(), some("refs/pr/1"), some("a")));
         assert_eq!(parts("hf://acme/tae@feature%2Fx/a"), ("acme/tae".to_owned(), some("feature/x"), some("a")));
-        for bad in ["hf://tae", "hf:///tae", "hf://acme/", "hf://a--b/c", "hf://acme/tae@", "hf://acme/tae/../x", "hf://me:x@host/y"] {
+        for bad in [
+            "hf://tae",
+            "hf:///tae",
+            "hf://acme/",
+            "hf://a--b/c",
+            "hf://acme/tae@",
+            "hf://acme/tae/../x",
+            "hf://me:x@host/y",
+        ] {
             assert!(HubUrl::parse(bad).is_err(), "{bad}");
         }
     }

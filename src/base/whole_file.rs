@@ -1,4 +1,5 @@
-//! Reads files from beginning to end: hashed, compared, or in pieces of which the next is read while the last one is used.
+//! Reads files from beginning to end: hashed, compared, or in pieces of which the next is read while the last one is
+//! used.
 
 use std::{
     fs::File,

@@ -16,7 +16,8 @@ use super::{
 use crate::base::RelativePath;
 
 /// Names that the Hub's libraries give to weights.
-const USUAL: [&str; 4] = ["model.safetensors", "diffusion_pytorch_model.safetensors", "pytorch_model.bin", "diffusion_pytorch_model.bin"];
+const USUAL: [&str; 4] =
+    ["model.safetensors", "diffusion_pytorch_model.safetensors", "pytorch_model.bin", "diffusion_pytorch_model.bin"];
 const SAFETENSORS: &[&str] = &[".safetensors"];
 const PICKLES: &[&str] = &[".bin", ".pth", ".pt", ".ckpt"];
 const INDEX: &str = ".index.json";
@@ -84,14 +85,15 @@ impl Checkpoint {
         self.folder.join(file)
     }
 
-    /// The weight files by the Hub's rules: the shards of an index, else a file of a usual name, else the only one; safetensors before
-    /// pickles.
+    /// The weight files by the Hub's rules: the shards of an index, else a file of a usual name, else the only one;
+    /// safetensors before pickles.
     ///
     /// # Errors
     /// When several could be meant (the message lists them), or a shard is missing.
     pub fn default_files(&self) -> Result<Vec<String>, CheckpointError> {
         for kind in [SAFETENSORS, PICKLES] {
-            let indexes: Vec<&String> = self.indexes.iter().filter(|name| ends_with(name.trim_end_matches(INDEX), kind)).collect();
+            let indexes: Vec<&String> =
+                self.indexes.iter().filter(|name| ends_with(name.trim_end_matches(INDEX), kind)).collect();
             if let Some(index) = self.choose(&indexes)? {
                 let index = Index::read(&self.path(index))?;
                 return Ok(index.shards()?.into_iter().map(str::to_owned).collect());
@@ -121,7 +123,8 @@ impl Checkpoint {
     /// The tensors of the given files. Those of a file in a folder below are called `<folder>/<name>`.
     ///
     /// # Errors
-    /// When a file is missing, damaged or a pointer, two files hold the same tensor, or an index says of one of them what is not so.
+    /// When a file is missing, damaged or a pointer, two files hold the same tensor, or an index says of one of them
+    /// what is not so.
     pub fn weights(&self, files: &[String]) -> Result<Arc<dyn Weights>, CheckpointError> {
         let mut opened: Vec<(PathBuf, Arc<dyn Weights>)> = Vec::new();
         for file in files {
@@ -138,7 +141,8 @@ impl Checkpoint {
         Ok(Arc::new(Merged::new(opened)?))
     }
 
-    /// The paths of all files that count when the tensors of `files` are used: the config, the indexes of the files, the files.
+    /// The paths of all files that count when the tensors of `files` are used: the config, the indexes of the files,
+    /// the files.
     ///
     /// # Errors
     /// When an index cannot be read.
@@ -174,10 +178,13 @@ fn open_file(path: &Path, name: &str) -> Result<MappedFile, CheckpointError> {
         let tensors = if ends_with(name, PICKLES) {
             pickle::read(bytes).map_err(|problem| CheckpointError::Pickle { path: path.to_owned(), problem })
         } else {
-            safetensors::read_header(bytes).map_err(|problem| CheckpointError::Header { path: path.to_owned(), problem })
+            safetensors::read_header(bytes)
+                .map_err(|problem| CheckpointError::Header { path: path.to_owned(), problem })
         };
         Ok(match name.rsplit_once('/') {
-            Some((folder, _)) => tensors?.into_iter().map(|(name, tensor)| (format!("{folder}/{name}"), tensor)).collect(),
+            Some((folder, _)) => {
+                tensors?.into_iter().map(|(name, tensor)| (format!("{folder}/{name}"), tensor)).collect()
+            }
             None => tensors?,
         })
     })
@@ -280,10 +287,14 @@ mod tests {
             let checkpoint = Checkpoint::open(folder.path()).unwrap();
             chain(checkpoint.default_files().and_then(|files| checkpoint.weights(&files)).unwrap_err())
         };
-        assert!(error(r#"{"b":"x.safetensors"}"#).contains("`b` is said to be in `x.safetensors`, which does not hold it"));
+        assert!(
+            error(r#"{"b":"x.safetensors"}"#).contains("`b` is said to be in `x.safetensors`, which does not hold it")
+        );
         assert!(error(r#"{"b":"../x.safetensors"}"#).contains("no plain file name"));
         assert!(error(r#"{"b":1}"#).contains("expected a string"));
-        assert!(error(r#"{"b":"y.safetensors"}"#).ends_with("does not fit its shards: shard `y.safetensors` is not there"));
+        assert!(
+            error(r#"{"b":"y.safetensors"}"#).ends_with("does not fit its shards: shard `y.safetensors` is not there")
+        );
         let twice = error(r#"{"b":"x.safetensors","b":"y.safetensors"}"#);
         assert!(twice.ends_with("tensor `b` is said to be in `x.safetensors` and in `y.safetensors`"), "{twice}");
     }
@@ -317,8 +328,13 @@ mod tests {
             let folder = folder(&files);
             Checkpoint::open(folder.path()).unwrap().default_files().unwrap()
         };
-        let order =
-            ["x-1.safetensors", "model.safetensors", "diffusion_pytorch_model.safetensors", "model.fp16.safetensors", "pytorch_model.bin"];
+        let order = [
+            "x-1.safetensors",
+            "model.safetensors",
+            "diffusion_pytorch_model.safetensors",
+            "model.fp16.safetensors",
+            "pytorch_model.bin",
+        ];
         for expected in order {
             assert_eq!(chosen(&present), [expected]);
             present.retain(|(name, _)| *name != expected && *name != "model.safetensors.index.json");
@@ -361,9 +377,13 @@ mod tests {
         assert!(checkpoint.has_file("2_Dense/model.safetensors") && !checkpoint.has_file("2_Dense/../x.safetensors"));
         let files = ["x.safetensors", "2_Dense/model.safetensors", "3_Dense/model.safetensors"].map(str::to_owned);
         let weights = checkpoint.weights(&files).unwrap();
-        assert_eq!(weights.names().collect::<Vec<_>>(), ["2_Dense/linear.weight", "3_Dense/linear.weight", "linear.weight"]);
+        assert_eq!(
+            weights.names().collect::<Vec<_>>(),
+            ["2_Dense/linear.weight", "3_Dense/linear.weight", "linear.weight"]
+        );
         let used = checkpoint.used_files(&files).unwrap();
-        let used: Vec<_> = used.iter().map(|path| path.strip_prefix(folder.path()).unwrap().to_str().unwrap()).collect();
+        let used: Vec<_> =
+            used.iter().map(|path| path.strip_prefix(folder.path()).unwrap().to_str().unwrap()).collect();
         assert_eq!(used, [&["model.safetensors.index.json"], &files.each_ref().map(String::as_str)[..]].concat());
     }
 
@@ -386,7 +406,11 @@ mod tests {
 
     #[test]
     fn what_could_be_meant_is_listed() {
-        let folder = folder(&[("a.safetensors", safetensors(&["a"])), ("b.safetensors", safetensors(&["a"])), ("c.bin", Vec::new())]);
+        let folder = folder(&[
+            ("a.safetensors", safetensors(&["a"])),
+            ("b.safetensors", safetensors(&["a"])),
+            ("c.bin", Vec::new()),
+        ]);
         let checkpoint = Checkpoint::open(folder.path()).unwrap();
         let error = checkpoint.default_files().unwrap_err();
         assert!(error.to_string().ends_with("holds several weight files: a.safetensors, b.safetensors"), "{error}");
@@ -398,8 +422,12 @@ mod tests {
     #[test]
     fn pointers_and_pickles_that_are_none_say_so() {
         let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n".to_vec();
-        let folder =
-            folder(&[("a.safetensors", pointer.clone()), ("b.bin", b"no zip".to_vec()), ("c.bin", pointer), ("d.safetensors", Vec::new())]);
+        let folder = folder(&[
+            ("a.safetensors", pointer.clone()),
+            ("b.bin", b"no zip".to_vec()),
+            ("c.bin", pointer),
+            ("d.safetensors", Vec::new()),
+        ]);
         let checkpoint = Checkpoint::open(folder.path()).unwrap();
         let error = |file: &str| chain(checkpoint.weights(&[file.to_owned()]).unwrap_err());
         assert!(error("a.safetensors").contains("Git LFS pointer"));

@@ -31,7 +31,11 @@ impl Merged {
         for (index, (path, file)) in files.iter().enumerate() {
             for name in file.names() {
                 if let Some(first) = places.insert(name.to_owned(), index) {
-                    return Err(CheckpointError::Repeated { name: name.to_owned(), first: files[first].0.clone(), second: path.clone() });
+                    return Err(CheckpointError::Repeated {
+                        name: name.to_owned(),
+                        first: files[first].0.clone(),
+                        second: path.clone(),
+                    });
                 }
             }
         }

@@ -39,13 +39,19 @@ pub(super) struct MappedFile {
 
 impl fmt::Debug for MappedFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MappedFile").field("path", &self.path).field("tensors", &self.tensors.len()).finish_non_exhaustive()
+        f.debug_struct("MappedFile")
+            .field("path", &self.path)
+            .field("tensors", &self.tensors.len())
+            .finish_non_exhaustive()
     }
 }
 
 impl MappedFile {
     /// Maps the file and finds its tensors with the reader of its format.
-    pub(super) fn open(path: &Path, read: impl FnOnce(&[u8]) -> Result<StoredTensors, CheckpointError>) -> Result<Self, CheckpointError> {
+    pub(super) fn open(
+        path: &Path,
+        read: impl FnOnce(&[u8]) -> Result<StoredTensors, CheckpointError>,
+    ) -> Result<Self, CheckpointError> {
         let map = map_file(path).map_err(|source| CheckpointError::Io { path: path.to_owned(), source })?;
         if map.starts_with(LFS_POINTER) {
             return Err(CheckpointError::LfsPointer { path: path.to_owned() });

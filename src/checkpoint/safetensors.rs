@@ -1,4 +1,5 @@
-//! The header of a safetensors file. Format: <https://huggingface.co/docs/safetensors>: u64 header length, JSON header, data without gaps.
+//! The header of a safetensors file. Format: <https://huggingface.co/docs/safetensors>: u64 header length, JSON header,
+//! data without gaps.
 //!
 //! The header is read here rather than by the `safetensors` crate, because that one takes repeated keys silently.
 
@@ -153,7 +154,10 @@ mod tests {
         assert!(problem(&GOOD.replace("[12,20]", "[4,12]"), 20).contains("inside the tensor before it"));
         assert!(problem(&GOOD.replace("[12,20]", "[20,12]"), 20).contains("claims the bytes 20..12"));
         assert!(problem(&GOOD.replace("\"pt\"", "3"), 20).contains("not the JSON it should be"));
-        assert!(problem(&GOOD.replace("\"dtype\":\"F16\"", "\"dtype\":\"F16\",\"dtype\":\"F16\""), 20).contains("not the JSON"));
+        assert!(
+            problem(&GOOD.replace("\"dtype\":\"F16\"", "\"dtype\":\"F16\",\"dtype\":\"F16\""), 20)
+                .contains("not the JSON")
+        );
         assert!(problem(&GOOD.replace("\"b\"", "\"__metadata__\""), 20).contains("not the JSON"));
         assert!(problem(r#"{"__metadata__":{},"__metadata__":{}}"#, 0).contains("`__metadata__` is there twice"));
         assert!(problem("[]", 0).contains("begins with `[`"));
@@ -161,7 +165,9 @@ mod tests {
         assert!(problem(&format!("{GOOD}x"), 20).contains("not the JSON"));
         assert!(read_header(&file(&format!("{GOOD}   "), 20)).is_ok(), "padding is part of the format");
         assert!(problem("", 0).contains("header is empty"));
-        assert!(problem(&format!("{{\"a\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000)), 0).contains("not the JSON"));
+        assert!(
+            problem(&format!("{{\"a\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000)), 0).contains("not the JSON")
+        );
         assert!(read_header(&[1, 2, 3]).unwrap_err().to_string().contains("3 bytes cannot hold a header"));
         assert!(read_header(&u64::MAX.to_le_bytes()).unwrap_err().to_string().contains("at most 0 fit"));
     }

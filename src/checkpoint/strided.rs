@@ -25,7 +25,8 @@ pub(crate) fn by_row(range: Range<u64>, length: u64) -> impl Iterator<Item = (u6
     })
 }
 
-/// The elements `range` (counted row-major) of a tensor whose elements are `width` bytes wide and lie at `strides` in `data`.
+/// The elements `range` (counted row-major) of a tensor whose elements are `width` bytes wide and lie at `strides` in
+/// `data`.
 pub(crate) fn gather(data: &[u8], width: usize, shape: &[u64], strides: &[u64], range: Range<u64>) -> Vec<u8> {
     match width {
         1 => gather_wide::<1>(data, shape, strides, range),

@@ -114,7 +114,8 @@ pub trait Weights: fmt::Debug + Send + Sync {
     /// Dtype and shape of a tensor.
     fn info(&self, name: &str) -> Option<&TensorInfo>;
 
-    /// A tensor's data: little-endian, row-major, exactly [`TensorInfo::bytes`] long. Borrowed from the mapped file where there is one.
+    /// A tensor's data: little-endian, row-major, exactly [`TensorInfo::bytes`] long. Borrowed from the mapped file
+    /// where there is one.
     ///
     /// # Errors
     /// When there is no such tensor, or it cannot be read.

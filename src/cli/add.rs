@@ -146,7 +146,12 @@ pub(super) fn run(arguments: &AddArguments, session: &Session) -> Result<Exit, C
     let report = add(&session.context, &AddOptions { package, requirement, changes, offline: arguments.offline })?;
     session.printer.report("add", &report, |printer| {
         let verb = if report.is_new { "added" } else { "changed" };
-        printer.summary(format_args!("{verb} {}@{} in `{}`", report.package, report.version, report.manifest.display()));
+        printer.summary(format_args!(
+            "{verb} {}@{} in `{}`",
+            report.package,
+            report.version,
+            report.manifest.display()
+        ));
         say_lists(report.xcode.as_ref(), printer);
         Ok(())
     })?;
@@ -157,7 +162,11 @@ pub(super) fn run_remove(arguments: &RemoveArguments, session: &Session) -> Resu
     let report = remove(&session.context, &arguments.packages)?;
     session.printer.report("remove", &report, |printer| {
         let names: Vec<String> = report.packages.iter().map(ToString::to_string).collect();
-        let folders = if report.removed.is_empty() { String::new() } else { format!(", and {}", count(report.removed.len(), "folder")) };
+        let folders = if report.removed.is_empty() {
+            String::new()
+        } else {
+            format!(", and {}", count(report.removed.len(), "folder"))
+        };
         printer.summary(format_args!("removed {} from `{}`{folders}", names.join(", "), report.manifest.display()));
         say_lists(report.xcode.as_ref(), printer);
         Ok(())
@@ -166,7 +175,8 @@ pub(super) fn run_remove(arguments: &RemoveArguments, session: &Session) -> Resu
 }
 
 pub(super) fn run_update(arguments: &UpdateArguments, session: &Session) -> Result<Exit, CommandError> {
-    let options = UpdateOptions { packages: arguments.packages.clone(), offline: arguments.offline, dry_run: arguments.dry_run };
+    let options =
+        UpdateOptions { packages: arguments.packages.clone(), offline: arguments.offline, dry_run: arguments.dry_run };
     let report = update(&session.context, &options)?;
     session.printer.report("update", &report, |printer| {
         printer.table(&changes(&report))?;
@@ -186,7 +196,11 @@ fn say_lists(update: Option<&PhaseUpdate>, printer: &Printer) {
             "the lists of the build phase in `{folder}` are as they were: {problem}; run `mlreg xcode` when that is mended"
         ));
     } else if !changed.is_empty() {
-        printer.summary(format_args!("updated {} of the build phase in `{}`", count(changed.len(), "file"), folder.display()));
+        printer.summary(format_args!(
+            "updated {} of the build phase in `{}`",
+            count(changed.len(), "file"),
+            folder.display()
+        ));
     }
 }
 

@@ -15,9 +15,10 @@ use crate::workflow::{Amount, Progress, ProgressTask, Silent};
 pub fn progress(printer: &Printer, settings: &Settings) -> Arc<dyn Progress> {
     match printer.verbosity() {
         Verbosity::Quiet => Arc::new(Silent),
-        _ if io::stderr().is_terminal() && !settings.plain_terminal => {
-            Arc::new(Bars { bars: MultiProgress::with_draw_target(ProgressDrawTarget::stderr()), printer: printer.clone() })
-        }
+        _ if io::stderr().is_terminal() && !settings.plain_terminal => Arc::new(Bars {
+            bars: MultiProgress::with_draw_target(ProgressDrawTarget::stderr()),
+            printer: printer.clone(),
+        }),
         Verbosity::Normal | Verbosity::Verbose => Arc::new(Lines { printer: printer.clone() }),
     }
 }
@@ -42,7 +43,9 @@ impl Progress for Bars {
             Amount::Bytes(total) | Amount::Items(total) => ProgressBar::new(total),
             Amount::Unknown => ProgressBar::new_spinner(),
         };
-        let bar = self.bars.add(bar.with_style(style(total)).with_message(visible::line(name)).with_finish(ProgressFinish::AndClear));
+        let bar = self
+            .bars
+            .add(bar.with_style(style(total)).with_message(visible::line(name)).with_finish(ProgressFinish::AndClear));
         bar.enable_steady_tick(Duration::from_millis(100));
         Box::new(Bar { bar, bars: self.bars.clone(), printer: self.printer.clone() })
     }
@@ -71,7 +74,9 @@ impl Drop for Bar {
 
 fn style(total: Amount) -> ProgressStyle {
     let template = match total {
-        Amount::Bytes(_) => "{wide_msg} [{bar:16}] {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec}, {eta} left",
+        Amount::Bytes(_) => {
+            "{wide_msg} [{bar:16}] {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec}, {eta} left"
+        }
         Amount::Items(_) => "{wide_msg} [{bar:28}] {pos}/{len}",
         Amount::Unknown => "{spinner} {wide_msg} {pos}",
     };

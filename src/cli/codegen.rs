@@ -47,7 +47,8 @@ enum Language {
 }
 
 pub(super) fn run(arguments: &CodegenArguments, session: &Session) -> Result<Exit, CommandError> {
-    let options = CodegenOptions { request: arguments.package.clone(), out: arguments.out.clone(), name: arguments.name.clone() };
+    let options =
+        CodegenOptions { request: arguments.package.clone(), out: arguments.out.clone(), name: arguments.name.clone() };
     let report = match arguments.language {
         Language::Swift => swift(&session.context, &options)?,
     };
@@ -55,8 +56,15 @@ pub(super) fn run(arguments: &CodegenArguments, session: &Session) -> Result<Exi
         report.warnings.iter().for_each(|warning| printer.warning(warning));
         let changed = report.files.values().filter(|changed| **changed).count();
         let files = count(report.files.len() as u64, "file");
-        report.removed.iter().for_each(|path| printer.summary(format_args!("removed `{}`: not needed any more", path.display())));
-        printer.summary(format_args!("wrote {changed} of {files} for `{}` to `{}`", report.release, arguments.out.display()));
+        report
+            .removed
+            .iter()
+            .for_each(|path| printer.summary(format_args!("removed `{}`: not needed any more", path.display())));
+        printer.summary(format_args!(
+            "wrote {changed} of {files} for `{}` to `{}`",
+            report.release,
+            arguments.out.display()
+        ));
         Ok(())
     })?;
     Ok(Exit::Ok)

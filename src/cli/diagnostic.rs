@@ -94,9 +94,12 @@ impl CommandError {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::Workflow(error) => error.kind(),
-            Self::Settings(_) | Self::Usage { .. } | Self::Unconfirmed { .. } | Self::Output(_) | Self::Input(_) | Self::Threads { .. } => {
-                ErrorKind::Input
-            }
+            Self::Settings(_)
+            | Self::Usage { .. }
+            | Self::Unconfirmed { .. }
+            | Self::Output(_)
+            | Self::Input(_)
+            | Self::Threads { .. } => ErrorKind::Input,
         }
     }
 
@@ -122,14 +125,19 @@ impl CommandError {
 
 /// A hint for an I/O error of a disk or folder.
 fn system_hint(error: &(dyn StdError + 'static)) -> Option<String> {
-    let chain = std::iter::successors(Some(error), |&error| error.source().filter(|_| !remote::is_of_the_client(error)));
+    let chain =
+        std::iter::successors(Some(error), |&error| error.source().filter(|_| !remote::is_of_the_client(error)));
     let kind = chain.filter_map(|error| error.downcast_ref::<io::Error>()).map(io::Error::kind).last()?;
     let hint = match kind {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             "the disk is full: `mlreg gc` deletes what can be fetched again; `--home DIR` puts the store on another disk"
         }
-        io::ErrorKind::PermissionDenied => "check the owner and the mode of the file or folder; `--home DIR` puts the store elsewhere",
-        io::ErrorKind::ReadOnlyFilesystem => "the file system is read-only: `--home DIR` puts the store elsewhere, `--out DIR` the bundles",
+        io::ErrorKind::PermissionDenied => {
+            "check the owner and the mode of the file or folder; `--home DIR` puts the store elsewhere"
+        }
+        io::ErrorKind::ReadOnlyFilesystem => {
+            "the file system is read-only: `--home DIR` puts the store elsewhere, `--out DIR` the bundles"
+        }
         _ => return None,
     };
     Some(hint.to_owned())
@@ -186,7 +194,9 @@ fn excerpt(place: &DiagnosticPlace, paint: Paint) -> String {
     let width = token(text, at);
     let first = at.saturating_sub(AROUND);
     // Tabs count as one blank, so that the underline stands below what it means.
-    let piece = |from: usize, count: usize| visible::line(&text.chars().skip(from).take(count).collect::<String>().replace('\t', " "));
+    let piece = |from: usize, count: usize| {
+        visible::line(&text.chars().skip(from).take(count).collect::<String>().replace('\t', " "))
+    };
     let (before, marked) = (piece(first, at - first), piece(at, width.min(AROUND)));
     let after = piece(at + width.min(AROUND), AROUND);
     let (indent, caret) = (" ".repeat(before.width()), "^".repeat(marked.width().max(1)));
@@ -207,9 +217,12 @@ fn token(line: &str, at: usize) -> usize {
             character == close && depth == 0
         })
     };
-    let content = line.chars().skip(at).take_while(|&character| character != '#').collect::<String>().trim_end().chars().count();
+    let content =
+        line.chars().skip(at).take_while(|&character| character != '#').collect::<String>().trim_end().chars().count();
     match rest.first() {
-        Some(&quote @ ('"' | '\'')) => rest[1..].iter().position(|&character| character == quote).map_or(rest.len(), |end| end + 2),
+        Some(&quote @ ('"' | '\'')) => {
+            rest[1..].iter().position(|&character| character == quote).map_or(rest.len(), |end| end + 2)
+        }
         Some('[') => closing('[', ']').map_or(content, |end| end + 1),
         Some('{') => closing('{', '}').map_or(content, |end| end + 1),
         _ => rest.iter().take_while(|&&character| !character.is_whitespace() && !"=,]}#".contains(character)).count(),
@@ -236,7 +249,11 @@ impl Diagnostic {
                 let path = visible::line(&place.path.display().to_string());
                 match xcode {
                     true => format!("{path}:{line}:{column}: {error} {message}\n"),
-                    false => format!("{error} {message}\n  {} {path}:{line}:{column}\n{}", paint.text(CAUSE, "-->"), excerpt(place, paint)),
+                    false => format!(
+                        "{error} {message}\n  {} {path}:{line}:{column}\n{}",
+                        paint.text(CAUSE, "-->"),
+                        excerpt(place, paint)
+                    ),
                 }
             }
             None => format!("{error} {message}\n"),
@@ -288,7 +305,11 @@ fn causes(error: &dyn StdError) -> Vec<String> {
 /// Formats a panic as a bug of mlreg.
 pub fn render_panic(info: &PanicHookInfo<'_>, paint: Paint) -> String {
     let payload = info.payload();
-    let what = payload.downcast_ref::<String>().map(String::as_str).or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("panic");
+    let what = payload
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| payload.downcast_ref::<&str>().copied())
+        .unwrap_or("panic");
     let place = info.location().map(|place| format!(" ({}:{})", place.file(), place.line())).unwrap_or_default();
     format!(
         "{} internal error: {}{place}\n\n{} this is a bug in mlreg {}; please report it with the command that you ran\n",
@@ -326,7 +347,11 @@ mod tests {
         let expected = "error: one\n  two\n  --> /app/tae.toml:12:14\n    |\n 12 | size = [768, \"a\"]  # x\n    |              ^^^\n  caused by: three\n";
         let shown = diagnostic(true).render(Paint::Plain, false);
         assert!(shown.starts_with(expected), "{shown}");
-        assert!(diagnostic(true).render(Paint::Plain, true).starts_with("/app/tae.toml:12:14: error: one\n  two\n  caused by: three\n"));
+        assert!(
+            diagnostic(true)
+                .render(Paint::Plain, true)
+                .starts_with("/app/tae.toml:12:14: error: one\n  two\n  caused by: three\n")
+        );
     }
 
     #[test]
@@ -350,14 +375,21 @@ mod tests {
         let text = Some(format!("{}\tkey = {}", "\u{1b}".repeat(100), "x".repeat(500)));
         let place = DiagnosticPlace { path: "/a".into(), line: 1, column: 102, text };
         let lines: Vec<String> = excerpt(&place, Paint::Plain).lines().map(str::to_owned).collect();
-        assert!(lines[1].ends_with(&format!(" key = {}", "x".repeat(57))) && lines[1].starts_with(" 1 | \\u{1b}"), "{lines:?}");
+        assert!(
+            lines[1].ends_with(&format!(" key = {}", "x".repeat(57))) && lines[1].starts_with(" 1 | \\u{1b}"),
+            "{lines:?}"
+        );
         assert_eq!(lines[2].find('^'), lines[1].find("key"));
         assert!(lines[2].ends_with("^^^"));
     }
 
     #[test]
     fn messages_of_strangers_command_no_terminal() {
-        let diagnostic = Diagnostic { message: "a\u{1b}[2J\rb".to_owned(), causes: vec!["\u{9b}31m".to_owned()], ..diagnostic(false) };
+        let diagnostic = Diagnostic {
+            message: "a\u{1b}[2J\rb".to_owned(),
+            causes: vec!["\u{9b}31m".to_owned()],
+            ..diagnostic(false)
+        };
         let shown = diagnostic.render(Paint::Plain, false);
         assert!(shown.starts_with("error: a\\u{1b}[2J\\rb\n  caused by: \\u{9b}31m\n"), "{shown}");
     }

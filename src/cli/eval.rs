@@ -35,7 +35,9 @@ Examples:
   mlreg eval exaone-4.0-1.2b --text-file wiki.txt --report out.html";
 
 const OUTPUTS: Columns = Columns {
-    headings: &["BUNDLE", "CASE", "OUTPUT", ">MAX ABS", ">MAE", ">RMSE", ">PSNR", ">SNR", ">COSINE", ">ARGMAX", ">KL", "RESULT"],
+    headings: &[
+        "BUNDLE", "CASE", "OUTPUT", ">MAX ABS", ">MAE", ">RMSE", ">PSNR", ">SNR", ">COSINE", ">ARGMAX", ">KL", "RESULT",
+    ],
     wrapped: &[],
     left_out: &["RMSE", "MAE", "SNR", "CASE", "COSINE", "KL", "ARGMAX", "OUTPUT"],
 };
@@ -175,7 +177,11 @@ pub(super) fn run(arguments: &EvalArguments, session: &Session) -> Result<Exit, 
     }
     if arguments.texts.is_asked_for() {
         let variants = arguments.variant.clone();
-        return eval_texts::run(&arguments.texts, Common { subjects, variants, mode, report: arguments.report.clone() }, session);
+        return eval_texts::run(
+            &arguments.texts,
+            Common { subjects, variants, mode, report: arguments.report.clone() },
+            session,
+        );
     }
     let options = EvalOptions {
         subjects,
@@ -251,7 +257,8 @@ fn operations(report: &EvalReport, verbosity: Verbosity) -> Table {
         for distance in shown {
             let [relative, inherited, max_abs] =
                 [distance.relative, distance.inherited, distance.max_abs].map(|value| format!("{value:.2e}"));
-            let names = [bundle.bundle.as_str(), dash(&case.case), &distance.name, &distance.operator].map(str::to_owned);
+            let names =
+                [bundle.bundle.as_str(), dash(&case.case), &distance.name, &distance.operator].map(str::to_owned);
             let [bundle, case, name, operator] = names;
             table.row([bundle, case, name, operator, relative, inherited, max_abs, format!("{:.8}", distance.cosine)]);
         }
@@ -268,14 +275,19 @@ fn dash(case: &str) -> &str {
 fn say(report: &EvalReport, printer: &Printer) {
     for (bundle, case) in report.cases() {
         match case.operations.as_ref().map(|operations| operations.first_difference.as_deref()) {
-            Some(Some(first)) => {
-                printer.summary(format_args!("`{}` starts to differ from `{}` at `{first}`", bundle.bundle, bundle.reference))
+            Some(Some(first)) => printer
+                .summary(format_args!("`{}` starts to differ from `{}` at `{first}`", bundle.bundle, bundle.reference)),
+            Some(None) => {
+                printer.summary(format_args!("no operation of `{}` differs from `{}`", bundle.bundle, bundle.reference))
             }
-            Some(None) => printer.summary(format_args!("no operation of `{}` differs from `{}`", bundle.bundle, bundle.reference)),
             None => {}
         }
         if let Some(first) = &case.not_finite {
-            let with = if first.constants.is_empty() { String::new() } else { format!(", with {}", first.constants.join(", ")) };
+            let with = if first.constants.is_empty() {
+                String::new()
+            } else {
+                format!(", with {}", first.constants.join(", "))
+            };
             printer.warning(format_args!(
                 "`{}`: `{}` ({}{with}) is the first whose result is not finite",
                 bundle.bundle, first.operation, first.operator

@@ -78,7 +78,11 @@ fn say(report: &LanguageEvalReport, printer: &Printer) {
     }
     report.written.iter().for_each(|path| printer.summary(format_args!("wrote `{}`", path.display())));
     let verdict = report.verdict(report.passed).map_or(String::new(), |verdict| format!(": {verdict}"));
-    printer.summary(format_args!("judged {} by `{}`{verdict}", count(report.models.len(), "model"), report.text.display()));
+    printer.summary(format_args!(
+        "judged {} by `{}`{verdict}",
+        count(report.models.len(), "model"),
+        report.text.display()
+    ));
 }
 
 fn table(report: &LanguageEvalReport) -> Table {

@@ -177,7 +177,10 @@ fn say(report: &TextEvalReport, printer: &Printer) {
     for system in &report.systems {
         if !system.cut.is_empty() {
             let cut = count(system.cut.len(), "line");
-            printer.warning(format_args!("`{}`: {cut} were cut, being longer than the longest encoder takes", system.name));
+            printer.warning(format_args!(
+                "`{}`: {cut} were cut, being longer than the longest encoder takes",
+                system.name
+            ));
         }
         system.failures.iter().for_each(|failure| printer.failure(format_args!("`{}`: {failure}", system.name)));
     }

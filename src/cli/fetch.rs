@@ -157,7 +157,8 @@ impl FetchArguments {
 /// Fetches packages from a remote, or from the store.
 fn packages(arguments: &FetchArguments, session: &Session) -> Result<Exit, CommandError> {
     if arguments.from.is_none() && !arguments.offline {
-        let (message, hint) = ("no remote is given, and no `mlreg.toml` names these packages", "say where they come from: `--from URL`");
+        let (message, hint) =
+            ("no remote is given, and no `mlreg.toml` names these packages", "say where they come from: `--from URL`");
         return Err(CommandError::Usage { message, hint });
     }
     if arguments.locked {
@@ -196,7 +197,9 @@ fn say_defaults(arguments: &FetchArguments, session: &Session, packages: &[Fetch
     if session.settings.xcode {
         return;
     }
-    let mut folders = fetched().filter(|package| package.folder.parent() == Some(root)).map(|package| format!("`{}/`", package.package));
+    let mut folders = fetched()
+        .filter(|package| package.folder.parent() == Some(root))
+        .map(|package| format!("`{}/`", package.package));
     if let (None, Some(first)) = (&arguments.out, folders.next()) {
         let folders = std::iter::once(first).chain(folders).collect::<Vec<_>>().join(", ");
         session.printer.note(format_args!(
@@ -239,7 +242,10 @@ fn app(arguments: &FetchArguments, session: &Session) -> Result<Exit, CommandErr
         return Err(CommandError::Usage { message: "`--from` needs a package", hint });
     }
     if arguments.upgrade {
-        return Err(CommandError::Usage { message: "`--upgrade` needs a package", hint: "`mlreg update` moves the lock of an app" });
+        return Err(CommandError::Usage {
+            message: "`--upgrade` needs a package",
+            hint: "`mlreg update` moves the lock of an app",
+        });
     }
     let narrowed = Wanted {
         variants: arguments.variant.iter().cloned().collect(),
@@ -265,7 +271,11 @@ fn app(arguments: &FetchArguments, session: &Session) -> Result<Exit, CommandErr
     session.printer.report("fetch", &report, |printer| {
         report.warnings.iter().for_each(|warning| printer.warning(warning));
         print(printer, &report.packages, arguments.dry_run)?;
-        report.packages.iter().filter(|_| report.packages.len() > 1).for_each(|package| printer.detail(summary(package)));
+        report
+            .packages
+            .iter()
+            .filter(|_| report.packages.len() > 1)
+            .for_each(|package| printer.detail(summary(package)));
         printer.summary(app_summary(&report));
         say_defaults(arguments, session, &report.packages, report.manifest.parent().unwrap_or(Path::new("")));
         Ok(())
@@ -295,16 +305,26 @@ fn app_summary(report: &AppFetchReport) -> String {
         [package] => summary(package),
         packages => {
             let sum = |amount: fn(&FetchedPackage) -> u64| packages.iter().map(amount).fold(0, u64::saturating_add);
-            let costs = format!("{} downloaded, {} reused", bytes(sum(|it| it.downloaded_bytes)), bytes(sum(|it| it.reused_bytes)));
+            let costs = format!(
+                "{} downloaded, {} reused",
+                bytes(sum(|it| it.downloaded_bytes)),
+                bytes(sum(|it| it.reused_bytes))
+            );
             let changed = packages.iter().filter(|package| package.status != FetchStatus::UpToDate).count();
             match packages.iter().any(|package| package.status == FetchStatus::DryRun) {
-                true => format!("would fetch {}: {} to download", count(changed, "package"), bytes(sum(|it| it.downloaded_bytes))),
+                true => format!(
+                    "would fetch {}: {} to download",
+                    count(changed, "package"),
+                    bytes(sum(|it| it.downloaded_bytes))
+                ),
                 false if changed == 0 => format!("{} are up to date", count(packages.len(), "package")),
                 false => format!("fetched {changed} of {}: {costs}", count(packages.len(), "package")),
             }
         }
     };
-    if report.lock == LockChange::Written && !report.packages.iter().any(|package| package.status == FetchStatus::DryRun) {
+    if report.lock == LockChange::Written
+        && !report.packages.iter().any(|package| package.status == FetchStatus::DryRun)
+    {
         text += &format!("; wrote `{LOCK_NAME}`");
     }
     if !report.removed.is_empty() {
@@ -354,7 +374,9 @@ fn summary(package: &FetchedPackage) -> String {
             let wanted = bytes(plan.present + plan.reused + plan.inline + plan.wanted);
             let (download, requests) = (bytes(plan.download), count(plan.requests, "request"));
             let here = format!("{} reused, {} here", bytes(plan.reused + plan.inline), bytes(plan.present));
-            format!("would fetch {name}: {variants} in `{folder}`, {wanted} wanted: {download} to download in {requests}, {here}")
+            format!(
+                "would fetch {name}: {variants} in `{folder}`, {wanted} wanted: {download} to download in {requests}, {here}"
+            )
         }
     }
 }

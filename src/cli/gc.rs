@@ -83,7 +83,8 @@ pub(super) fn run(arguments: &GcArguments, session: &Session) -> Result<Exit, Co
     }
     let report = gc(&session.context, &options)?;
     session.printer.report("gc", &report, |printer| {
-        let lines: String = report.releases.iter().map(|release| format!("{}@{}\n", release.package, release.version)).collect();
+        let lines: String =
+            report.releases.iter().map(|release| format!("{}@{}\n", release.package, release.version)).collect();
         printer.data(&lines)?;
         for evicted in &report.evicted {
             printer.detail(format_args!("  {}@{} {}", evicted.package, evicted.version, evicted.variant));
@@ -91,7 +92,9 @@ pub(super) fn run(arguments: &GcArguments, session: &Session) -> Result<Exit, Co
         printer.summary(summary(&report));
         if report.over_budget_bytes > 0 {
             let over = bytes(report.over_budget_bytes);
-            printer.warning(format_args!("the store is {over} over the budget: everything in it is built here, placed or pinned"));
+            printer.warning(format_args!(
+                "the store is {over} over the budget: everything in it is built here, placed or pinned"
+            ));
         }
         Ok(())
     })?;
@@ -109,7 +112,9 @@ fn confirmed(options: &GcOptions, session: &Session) -> Result<bool, CommandErro
     match session.printer.ask(format_args!("{}; go on?", summary(&plan)))? {
         Some(answer) => Ok(answer),
         None if lost.is_empty() => Ok(true),
-        None => Err(CommandError::Unconfirmed { action: format!("deleting {}, of which no remote is known,", lost.join(", ")) }),
+        None => Err(CommandError::Unconfirmed {
+            action: format!("deleting {}, of which no remote is known,", lost.join(", ")),
+        }),
     }
 }
 
@@ -138,7 +143,9 @@ mod tests {
 
     #[test]
     fn sizes_are_numbers_with_units() {
-        for (text, expected) in [("20GB", 20_000_000_000), ("1.5 GiB", 1_610_612_736), ("1000B", 1000), ("0", 0), ("7 mb", 7_000_000)] {
+        for (text, expected) in
+            [("20GB", 20_000_000_000), ("1.5 GiB", 1_610_612_736), ("1000B", 1000), ("0", 0), ("7 mb", 7_000_000)]
+        {
             assert_eq!(size(text), Ok(expected), "{text}");
         }
         assert_eq!(size("5").unwrap_err(), "expected a size with its unit, such as 5GB, 5MB or 5B");

@@ -17,8 +17,8 @@ use crate::{
         self,
         bundles::{BundleArgument, BundleSubject},
         inspect::{
-            BundleReport, CheckpointReport, Extent, FunctionMemory, InspectOptions, InspectReport, Needs, OperationCount, PackageListing,
-            PartReport, inspect,
+            BundleReport, CheckpointReport, Extent, FunctionMemory, InspectOptions, InspectReport, Needs,
+            OperationCount, PackageListing, PartReport, inspect,
         },
     },
 };
@@ -34,9 +34,13 @@ Examples:
 const BUNDLES: Columns = Columns { headings: &["BUNDLE", "TARGET", ">SIZE"], wrapped: &[], left_out: &["TARGET"] };
 const FEATURES: Columns = Columns { headings: &["FUNCTION", "ROLE", "FEATURE"], wrapped: &["FEATURE"], left_out: &[] };
 const OPERATORS: Columns = Columns::new(&["FUNCTION", "OPERATOR", ">COUNT"]);
-const WEIGHTS: Columns =
-    Columns { headings: &["WEIGHT FILE", "DTYPE", ">TENSORS", ">ELEMENTS", ">SIZE"], wrapped: &[], left_out: &["ELEMENTS", "TENSORS"] };
-const NEEDS: Columns = Columns { headings: &["FUNCTION", "OPERATION", "NEEDS", "FOR"], wrapped: &["FOR"], left_out: &["FUNCTION"] };
+const WEIGHTS: Columns = Columns {
+    headings: &["WEIGHT FILE", "DTYPE", ">TENSORS", ">ELEMENTS", ">SIZE"],
+    wrapped: &[],
+    left_out: &["ELEMENTS", "TENSORS"],
+};
+const NEEDS: Columns =
+    Columns { headings: &["FUNCTION", "OPERATION", "NEEDS", "FOR"], wrapped: &["FOR"], left_out: &["FUNCTION"] };
 const DTYPES: Columns = Columns::new(&["DTYPE", ">TENSORS", ">PARAMETERS", ">SIZE"]);
 const TENSORS: Columns = Columns { headings: &["TENSOR", "DTYPE", "SHAPE"], wrapped: &["SHAPE"], left_out: &[] };
 
@@ -74,7 +78,9 @@ impl Session {
         let Ok(argument) = text.parse::<BundleArgument>();
         let there = self.context.directory().join(text);
         let is_package = match &argument {
-            BundleArgument::Name(request) => !self.context.store().releases(&request.package).map_err(workflow::Error::from)?.is_empty(),
+            BundleArgument::Name(request) => {
+                !self.context.store().releases(&request.package).map_err(workflow::Error::from)?.is_empty()
+            }
             BundleArgument::Path(_) | BundleArgument::Other(..) => false,
         };
         let is_plain = !is_placed(&there) && (there.exists() || matches!(argument, BundleArgument::Path(_)));
@@ -83,8 +89,11 @@ impl Session {
 }
 
 pub(super) fn run(arguments: &InspectArguments, session: &Session) -> Result<Exit, CommandError> {
-    let options =
-        InspectOptions { subject: session.inspected(&arguments.subject)?, variant: arguments.variant.clone(), program: arguments.program };
+    let options = InspectOptions {
+        subject: session.inspected(&arguments.subject)?,
+        variant: arguments.variant.clone(),
+        program: arguments.program,
+    };
     let report = inspect(&session.context, &options)?;
     session.printer.report("inspect", &report, |printer| match &report {
         InspectReport::Bundle(bundle) => print_bundle(bundle, printer),
@@ -101,7 +110,9 @@ fn print_bundle(bundle: &BundleReport, printer: &Printer) -> Result<(), CommandE
     printer.fields(&[fields(bundle), memory(&bundle.memory), needs(bundle.needs.as_ref())].concat())?;
     let is_verbose = printer.verbosity() >= Verbosity::Verbose;
     let needing = bundle.needs.as_ref().filter(|_| is_verbose).map(needing);
-    for table in [features(&bundle.interface), operations(&bundle.operations), weights(bundle)].into_iter().chain(needing) {
+    for table in
+        [features(&bundle.interface), operations(&bundle.operations), weights(bundle)].into_iter().chain(needing)
+    {
         if !table.is_empty() {
             printer.gap()?;
             printer.table(&table)?;
@@ -140,8 +151,11 @@ fn print_part(part: &PartReport, place: &str, printer: &Printer) -> Result<(), C
     let label = if part.name.is_empty() { place.clone() } else { format!("{place}, \"{}\"", part.name) };
     let target = part.target.map_or_else(|| "unknown".to_owned(), |target| target.to_string());
     let version = part.specification_version.map_or_else(String::new, |version| format!(" (specification {version})"));
-    let mut fields =
-        vec![("part", label.trim_start_matches("part ").to_owned()), ("kind", part.model_type.clone()), ("target", target + &version)];
+    let mut fields = vec![
+        ("part", label.trim_start_matches("part ").to_owned()),
+        ("kind", part.model_type.clone()),
+        ("target", target + &version),
+    ];
     fields.extend(part.weights.iter().map(|path| ("weights", path.to_string())));
     printer.gap()?;
     printer.fields(&[fields, memory(&part.memory), needs(part.needs.as_ref())].concat())?;
@@ -163,7 +177,8 @@ fn print_checkpoint(checkpoint: &CheckpointReport, printer: &Printer) -> Result<
     fields.extend(checkpoint.model.clone().map(|model| ("model", model)));
     fields.extend(checkpoint.quantization.clone().map(|how| ("quantized", how)));
     fields.push(("parameters", checkpoint.parameters.to_string()));
-    fields.push(("size", format!("{} in {}", bytes(checkpoint.bytes), count(checkpoint.tensors.len() as u64, "tensor"))));
+    fields
+        .push(("size", format!("{} in {}", bytes(checkpoint.bytes), count(checkpoint.tensors.len() as u64, "tensor"))));
     fields.extend(checkpoint.files.iter().map(|file| ("file", format!("{}, {}", file.name, bytes(file.bytes)))));
     printer.fields(&fields)?;
     let mut dtypes = Table::of(&DTYPES);
@@ -196,9 +211,17 @@ fn fields(bundle: &BundleReport) -> Vec<(&'static str, String)> {
         ("target", target),
         ("size", format!("{} in {}", bytes(bundle.bytes), count(bundle.files, "file"))),
     ];
-    let written = [("about", &texts.description), ("version", &texts.version), ("author", &texts.author), ("license", &texts.license)];
-    fields.extend(written.into_iter().filter(|(_, text)| !text.is_empty()).map(|(label, text)| (label, text.replace('\n', " "))));
-    fields.extend(texts.user_defined.iter().map(|(key, value)| ("note", format!("{key} = {value}").replace('\n', " "))));
+    let written = [
+        ("about", &texts.description),
+        ("version", &texts.version),
+        ("author", &texts.author),
+        ("license", &texts.license),
+    ];
+    fields.extend(
+        written.into_iter().filter(|(_, text)| !text.is_empty()).map(|(label, text)| (label, text.replace('\n', " "))),
+    );
+    fields
+        .extend(texts.user_defined.iter().map(|(key, value)| ("note", format!("{key} = {value}").replace('\n', " "))));
     fields
 }
 
@@ -208,7 +231,10 @@ fn memory(functions: &[FunctionMemory]) -> Vec<(&'static str, String)> {
         let mut parts = vec![format!("weights {}", bytes(memory.weights.bytes))];
         parts.extend((memory.weights.expanded > 0).then(|| format!("expanded {}", bytes(memory.weights.expanded))));
         parts.extend((memory.states != Extent::default()).then(|| format!("states {}", extent(memory.states))));
-        parts.extend([("inputs", memory.inputs), ("outputs", memory.outputs)].map(|(label, size)| format!("{label} {}", extent(size))));
+        parts.extend(
+            [("inputs", memory.inputs), ("outputs", memory.outputs)]
+                .map(|(label, size)| format!("{label} {}", extent(size))),
+        );
         let peak = memory.activations.peak.as_ref().map(|place| format!(" at {} ({})", place.name, place.operator));
         parts.push(format!("activations {}{}", extent(memory.activations.extent), peak.unwrap_or_default()));
         let function = if functions.len() > 1 { format!("{}: ", memory.function) } else { String::new() };
@@ -233,7 +259,8 @@ fn needs(needs: Option<&Needs>) -> Vec<(&'static str, String)> {
         None => format!("no target takes it (declared for {})", needs.declared),
     };
     let reasons: Vec<&str> = needs.of_floor().map(|need| need.what.as_str()).collect();
-    let mut lines = vec![("needs", if reasons.is_empty() { floor } else { format!("{floor}: {}", reasons.join(", ")) })];
+    let mut lines =
+        vec![("needs", if reasons.is_empty() { floor } else { format!("{floor}: {}", reasons.join(", ")) })];
     if !needs.unknown_operators.is_empty() {
         let names: Vec<&str> = needs.unknown_operators.iter().map(String::as_str).collect();
         lines.push(("needs", format!("not known of {}", names.join(", "))));

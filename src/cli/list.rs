@@ -87,7 +87,8 @@ mod tests {
 
     #[test]
     fn sources_are_told_in_words() {
-        let built = |remotes: &[&str]| Origin::Built { published_to: remotes.iter().map(|&url| url.to_owned()).collect() };
+        let built =
+            |remotes: &[&str]| Origin::Built { published_to: remotes.iter().map(|&url| url.to_owned()).collect() };
         assert_eq!(source(&built(&[])), "built here");
         assert_eq!(source(&built(&["b", "a"])), "built here, published to a, b");
         assert_eq!(source(&Origin::Fetched { from: ["https://host/".to_owned()].into() }), "https://host/");

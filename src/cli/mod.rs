@@ -221,7 +221,8 @@ fn run() -> Exit {
     interrupt::watch();
     let settings = Settings::from_environment();
     let printer = Printer::new(arguments.global.json, arguments.global.verbosity(), arguments.global.color, &settings);
-    let outcome = session(&arguments.global, settings, printer.clone()).and_then(|session| arguments.command.run(&session));
+    let outcome =
+        session(&arguments.global, settings, printer.clone()).and_then(|session| arguments.command.run(&session));
     outcome.unwrap_or_else(|error| fail(&printer, &error))
 }
 
@@ -237,7 +238,8 @@ fn fail(printer: &Printer, error: &CommandError) -> Exit {
 
 fn session(global: &Global, settings: Settings, printer: Printer) -> Result<Session, CommandError> {
     let home = settings.home(global.home.as_deref())?;
-    let mut context = Context::new(&home, settings::working_directory()?)?.with_progress(bars::progress(&printer, &settings));
+    let mut context =
+        Context::new(&home, settings::working_directory()?)?.with_progress(bars::progress(&printer, &settings));
     let hub = settings.hub.options();
     context = context.with_remote_options(RemoteOptions { hub, ..RemoteOptions::default() });
     if let Some(jobs) = global.jobs {

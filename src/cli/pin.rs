@@ -19,8 +19,11 @@ Examples:
   mlreg pin preview --package flux-1-tae --priority 0.8
   mlreg pin";
 
-const COLUMNS: Columns =
-    Columns { headings: &["HOLDER", "PINNED", ">TIMES", ">VARIANTS", ">SIZE"], wrapped: &[], left_out: &["TIMES", "VARIANTS", "SIZE"] };
+const COLUMNS: Columns = Columns {
+    headings: &["HOLDER", "PINNED", ">TIMES", ">VARIANTS", ">SIZE"],
+    wrapped: &[],
+    left_out: &["TIMES", "VARIANTS", "SIZE"],
+};
 
 const UNPIN_EXAMPLES: &str = "\
 Examples:
@@ -73,7 +76,12 @@ fn priority(text: &str) -> Result<Priority, &'static str> {
 
 impl Subjects {
     fn options(&self) -> PinOptions {
-        PinOptions { tags: self.tags.clone(), packages: self.package.clone(), holder: self.holder.clone(), priority: self.priority }
+        PinOptions {
+            tags: self.tags.clone(),
+            packages: self.package.clone(),
+            holder: self.holder.clone(),
+            priority: self.priority,
+        }
     }
 
     fn is_empty(&self) -> bool {
@@ -97,7 +105,10 @@ pub(super) fn run(arguments: &PinArguments, session: &Session) -> Result<Exit, C
 
 pub(super) fn run_unpin(arguments: &UnpinArguments, session: &Session) -> Result<Exit, CommandError> {
     if arguments.what.is_empty() {
-        return Err(CommandError::Usage { message: "nothing to unpin is given", hint: "name tags, or packages with `--package`" });
+        return Err(CommandError::Usage {
+            message: "nothing to unpin is given",
+            hint: "name tags, or packages with `--package`",
+        });
     }
     let report = unpin(&session.context, &arguments.what.options())?;
     session.printer.report("unpin", &report, |printer| {
@@ -111,9 +122,19 @@ pub(super) fn run_unpin(arguments: &UnpinArguments, session: &Session) -> Result
 }
 
 fn pinned(pin: &PinnedSubject) -> String {
-    let missing = if pin.missing_bytes > 0 { format!("; {} are not in the store", bytes(pin.missing_bytes)) } else { String::new() };
+    let missing = if pin.missing_bytes > 0 {
+        format!("; {} are not in the store", bytes(pin.missing_bytes))
+    } else {
+        String::new()
+    };
     let variants = count(pin.variants, "variant");
-    format!("`{}` is pinned {} by `{}`: {variants}, {}{missing}", pin.subject, times(pin.count), pin.holder, bytes(pin.bytes))
+    format!(
+        "`{}` is pinned {} by `{}`: {variants}, {}{missing}",
+        pin.subject,
+        times(pin.count),
+        pin.holder,
+        bytes(pin.bytes)
+    )
 }
 
 fn times(count: u64) -> String {
@@ -123,7 +144,13 @@ fn times(count: u64) -> String {
 fn table(report: &PinReport) -> Table {
     let mut table = Table::of(&COLUMNS);
     for pin in &report.pins {
-        table.row([pin.holder.clone(), pin.subject.clone(), pin.count.to_string(), pin.variants.to_string(), bytes(pin.bytes)]);
+        table.row([
+            pin.holder.clone(),
+            pin.subject.clone(),
+            pin.count.to_string(),
+            pin.variants.to_string(),
+            bytes(pin.bytes),
+        ]);
     }
     table
 }

@@ -249,7 +249,8 @@ mod tests {
     fn colours_are_a_terminals_unless_asked_for() {
         let mut no_color = Settings::default();
         no_color.no_color = true;
-        let choose = |choice, is_terminal, settings: &Settings| Paint::choose(choice, is_terminal, settings) == Paint::Colored;
+        let choose =
+            |choice, is_terminal, settings: &Settings| Paint::choose(choice, is_terminal, settings) == Paint::Colored;
         assert!(choose(ColorChoice::Auto, true, &Settings::default()));
         assert!(!choose(ColorChoice::Auto, false, &Settings::default()));
         assert!(!choose(ColorChoice::Auto, true, &no_color));

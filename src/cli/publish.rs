@@ -79,7 +79,8 @@ pub(super) struct PublishArguments {
 
 /// A path has a separator or ends with `.toml`; anything else is a package.
 fn subject(text: &str) -> Result<PublishSubject, RequestError> {
-    let is_path = Path::new(text).extension().is_some_and(|extension| extension == "toml") || text.contains(std::path::is_separator);
+    let is_path = Path::new(text).extension().is_some_and(|extension| extension == "toml")
+        || text.contains(std::path::is_separator);
     if is_path {
         return Ok(PublishSubject::Manifest(PathBuf::from(text)));
     }
@@ -126,15 +127,22 @@ fn files(report: &PublishReport) -> Table {
 
 fn summary(report: &PublishReport) -> String {
     let name = format!("{}@{}", report.package, report.version);
-    let upload = format!("{} of {}, {}", report.uploaded_blobs, count(report.blobs, "blob"), bytes(report.uploaded_bytes));
+    let upload =
+        format!("{} of {}, {}", report.uploaded_blobs, count(report.blobs, "blob"), bytes(report.uploaded_bytes));
     match report.status {
         PublishStatus::New => format!("published {name} to `{}`: {upload} uploaded", report.url),
         PublishStatus::AlreadyThere => format!("`{}` has {name} already", report.url),
-        PublishStatus::DryRun if report.files.is_empty() => format!("would publish {name} to `{}`: {upload} to upload", report.url),
+        PublishStatus::DryRun if report.files.is_empty() => {
+            format!("would publish {name} to `{}`: {upload} to upload", report.url)
+        }
         PublishStatus::DryRun => {
             let there = report.plan.present.values().copied().fold(0, u64::saturating_add);
             let files = count(report.files.len() as u64, "file");
-            format!("would publish {name} to `{}`: {files}; {upload} to upload, {} there already", report.url, bytes(there))
+            format!(
+                "would publish {name} to `{}`: {files}; {upload} to upload, {} there already",
+                report.url,
+                bytes(there)
+            )
         }
     }
 }

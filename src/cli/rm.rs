@@ -51,7 +51,8 @@ pub(super) struct RmArguments {
 fn subject(text: &str) -> Result<RmSubject, String> {
     let (package, version) = text.split_once('@').map_or((text, None), |(package, version)| (package, Some(version)));
     let package: PackageName = package.parse().map_err(|error: crate::base::NameError| error.to_string())?;
-    let version = version.map(|text| text.parse::<Version>().map_err(|_| format!("`{text}` is no whole version such as 1.2.0")));
+    let version =
+        version.map(|text| text.parse::<Version>().map_err(|_| format!("`{text}` is no whole version such as 1.2.0")));
     Ok(RmSubject { package, version: version.transpose()? })
 }
 
@@ -83,7 +84,9 @@ fn confirmed(options: &RmOptions, session: &Session) -> Result<bool, CommandErro
     match session.printer.ask(format_args!("delete {names} ({}){warning}?", bytes(plan.unneeded_bytes)))? {
         Some(answer) => Ok(answer),
         None if lost.is_empty() => Ok(true),
-        None => Err(CommandError::Unconfirmed { action: format!("deleting {}, which no remote has,", lost.join(", ")) }),
+        None => {
+            Err(CommandError::Unconfirmed { action: format!("deleting {}, which no remote has,", lost.join(", ")) })
+        }
     }
 }
 

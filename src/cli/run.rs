@@ -31,8 +31,11 @@ Examples:
   mlreg run Models/smollm2 --chat
   mlreg run smollm2 --chat --system 'Be brief.' < question.txt";
 
-const COLUMNS: Columns =
-    Columns { headings: &["RESULT", "TYPE", ">MIN", ">MAX", ">MEAN", "NOTE"], wrapped: &["NOTE"], left_out: &["MEAN", "TYPE"] };
+const COLUMNS: Columns = Columns {
+    headings: &["RESULT", "TYPE", ">MIN", ">MAX", ">MEAN", "NOTE"],
+    wrapped: &["NOTE"],
+    left_out: &["MEAN", "TYPE"],
+};
 
 /// Run a bundle on this machine's CPU: tensors or text in and out.
 ///
@@ -133,7 +136,8 @@ impl From<FitChoice> for FitMode {
 struct PairError;
 
 fn pair(text: &str) -> Result<(String, String), PairError> {
-    let (name, input) = text.split_once('=').filter(|(name, input)| !name.is_empty() && !input.is_empty()).ok_or(PairError)?;
+    let (name, input) =
+        text.split_once('=').filter(|(name, input)| !name.is_empty() && !input.is_empty()).ok_or(PairError)?;
     Ok((name.to_owned(), input.to_owned()))
 }
 
@@ -166,8 +170,15 @@ pub(super) fn run(arguments: &RunArguments, session: &Session) -> Result<Exit, C
     session.printer.report("run", &report, |printer| {
         printer.table(&table(&report))?;
         if let Some(first) = &report.not_finite {
-            let with = if first.constants.is_empty() { String::new() } else { format!(", with {}", first.constants.join(", ")) };
-            printer.warning(format_args!("`{}` ({}{with}) is the first whose result is not finite", first.operation, first.operator));
+            let with = if first.constants.is_empty() {
+                String::new()
+            } else {
+                format!(", with {}", first.constants.join(", "))
+            };
+            printer.warning(format_args!(
+                "`{}` ({}{with}) is the first whose result is not finite",
+                first.operation, first.operator
+            ));
         }
         report.warnings.iter().for_each(|warning| printer.warning(warning));
         if let Some(other) = report.others.first() {
@@ -186,7 +197,11 @@ fn table(report: &RunReport) -> Table {
     let number = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.6}"));
     for output in &report.outputs {
         let shape = output.shape.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
-        let note = if output.not_finite == 0 { "-".to_owned() } else { format!("{} not finite", count(output.not_finite, "number")) };
+        let note = if output.not_finite == 0 {
+            "-".to_owned()
+        } else {
+            format!("{} not finite", count(output.not_finite, "number"))
+        };
         let ty = format!("{}[{shape}]", output.dtype);
         table.row([output.name.clone(), ty, number(output.min), number(output.max), number(output.mean), note]);
     }

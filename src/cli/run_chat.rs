@@ -40,7 +40,10 @@ pub(super) fn run(
         let text = io::read_to_string(io::stdin()).map_err(CommandError::Input)?;
         let text = text.strip_suffix('\n').map(|text| text.strip_suffix('\r').unwrap_or(text)).unwrap_or(&text);
         if text.is_empty() {
-            return Err(CommandError::Usage { message: "standard input is empty", hint: "give the message there, or with --text" });
+            return Err(CommandError::Usage {
+                message: "standard input is empty",
+                hint: "give the message there, or with --text",
+            });
         }
         let options = arguments.options(subject, variant, mode, vec![text.to_owned()], session)?;
         return run_text::show(&options, session);
@@ -86,7 +89,14 @@ impl<'a> Terminal<'a> {
         waiting?;
         // It may wait for a line that never comes, and ends with the process.
         thread::spawn(move || read_lines(io::stdin().lock(), &lines));
-        Ok(Self { printer: &session.printer, events, waiting: VecDeque::new(), stop, interrupted: false, failure: None })
+        Ok(Self {
+            printer: &session.printer,
+            events,
+            waiting: VecDeque::new(),
+            stop,
+            interrupted: false,
+            failure: None,
+        })
     }
 
     fn print(&mut self, text: &str) {

@@ -202,13 +202,17 @@ fn print(report: &TextReport, streamed: bool, printer: &Printer) -> Result<(), C
         }
         Some([first, _]) => printer.data(&format!("{:.4}\n", first[1]))?,
         Some(rows) => {
-            let line = |row: &Vec<f64>| row.iter().map(|cosine| format!("{cosine:.4}")).collect::<Vec<_>>().join("\t") + "\n";
+            let line =
+                |row: &Vec<f64>| row.iter().map(|cosine| format!("{cosine:.4}")).collect::<Vec<_>>().join("\t") + "\n";
             printer.data(&rows.iter().map(line).collect::<String>())?;
         }
     }
     let cut: usize = report.texts.iter().filter(|text| text.cut > 0).count();
     if cut > 0 {
-        printer.warning(format_args!("{cut} of {} texts are longer than the longest encoder takes and were cut", report.texts.len()));
+        printer.warning(format_args!(
+            "{cut} of {} texts are longer than the longest encoder takes and were cut",
+            report.texts.len()
+        ));
     }
     if let Some(picked) = &report.picked {
         let others = picked.others.join(" and ");

@@ -111,12 +111,18 @@ pub struct HubSettings {
 }
 
 impl HubSettings {
-    fn read(raw: impl Fn(&str) -> Option<OsString>, text: impl Fn(&str) -> Option<String>, user: Option<&Path>) -> Self {
+    fn read(
+        raw: impl Fn(&str) -> Option<OsString>,
+        text: impl Fn(&str) -> Option<String>,
+        user: Option<&Path>,
+    ) -> Self {
         let path = |name: &str| raw(name).map(PathBuf::from).map(|path| expanded(path, user));
         let cache = || path(XDG_CACHE_HOME).or_else(|| Some(user?.join(".cache")));
         let home = path(HF_HOME).or_else(|| Some(cache()?.join("huggingface")));
         let below_home = |name: &str| home.as_ref().map(|home| home.join(name));
-        let is_true = |name: &str| text(name).is_some_and(|value| ["1", "ON", "YES", "TRUE"].contains(&value.to_uppercase().as_str()));
+        let is_true = |name: &str| {
+            text(name).is_some_and(|value| ["1", "ON", "YES", "TRUE"].contains(&value.to_uppercase().as_str()))
+        };
         Self {
             endpoint: text(HF_ENDPOINT),
             token: text(HF_TOKEN).and_then(|token| HubToken::new(&token)),
@@ -183,7 +189,9 @@ impl SettingsError {
             Self::NoHome => Some(format!("give the store's folder with `--home DIR` or `{MLREG_HOME}`")),
             Self::NoDirectory(_) => None,
             Self::SourceDate { .. } => Some(format!("unset `{SOURCE_DATE_EPOCH}` to use the clock")),
-            Self::DeploymentTarget { .. } => Some("give the lowest OS version with `--target`, e.g. `--target iOS17`".to_owned()),
+            Self::DeploymentTarget { .. } => {
+                Some("give the lowest OS version with `--target`, e.g. `--target iOS17`".to_owned())
+            }
         }
     }
 }
@@ -270,7 +278,10 @@ fn deployment_target(text: impl Fn(&str) -> Option<String>, xcode: bool) -> Opti
 
 /// The deployment target if exactly one is set. Compilers often set that of macOS, so it counts only in builds of
 /// Xcode.
-fn only_target(text: impl Fn(&str) -> Option<String>, xcode: bool) -> Option<&'static (&'static str, Platform, &'static [&'static str])> {
+fn only_target(
+    text: impl Fn(&str) -> Option<String>,
+    xcode: bool,
+) -> Option<&'static (&'static str, Platform, &'static [&'static str])> {
     let mut set = DEPLOYMENT_TARGETS.iter().filter(|row| text(row.0).is_some());
     let only = set.next().filter(|row| xcode || row.1 != Platform::MacOs);
     only.filter(|_| set.next().is_none())
@@ -296,11 +307,20 @@ mod tests {
         assert_eq!(with(&[]), None);
         assert_eq!(with(&[(PLATFORM_NAME, "iphonesimulator")]).unwrap(), "iOS17.2");
         assert_eq!(with(&[(PLATFORM_NAME, "macosx")]).unwrap(), "macOS14");
-        assert_eq!(with(&[(PLATFORM_NAME, "macosx"), (EFFECTIVE_PLATFORM_NAME, "-maccatalyst")]).unwrap(), "macCatalyst17.2");
-        assert_eq!(with(&[(PLATFORM_NAME, "macosx"), (DEPLOYMENT_TARGET_SETTING_NAME, IPHONEOS_DEPLOYMENT_TARGET)]).unwrap(), "iOS17.2");
+        assert_eq!(
+            with(&[(PLATFORM_NAME, "macosx"), (EFFECTIVE_PLATFORM_NAME, "-maccatalyst")]).unwrap(),
+            "macCatalyst17.2"
+        );
+        assert_eq!(
+            with(&[(PLATFORM_NAME, "macosx"), (DEPLOYMENT_TARGET_SETTING_NAME, IPHONEOS_DEPLOYMENT_TARGET)]).unwrap(),
+            "iOS17.2"
+        );
         assert_eq!(floor(&[(WATCHOS_DEPLOYMENT_TARGET, "10.0")]).unwrap(), "watchOS10");
         assert_eq!(floor(&[(MACOSX_DEPLOYMENT_TARGET, "14.0")]), None);
-        assert_eq!(floor(&[(MACOSX_DEPLOYMENT_TARGET, "14.0"), (ACTION, "build"), (SRCROOT, "/app")]).unwrap(), "macOS14");
+        assert_eq!(
+            floor(&[(MACOSX_DEPLOYMENT_TARGET, "14.0"), (ACTION, "build"), (SRCROOT, "/app")]).unwrap(),
+            "macOS14"
+        );
         assert_eq!(with(&[(PLATFORM_NAME, "xros")]), None);
         assert_eq!(with(&[(DEPLOYMENT_TARGET_SETTING_NAME, "DRIVERKIT_DEPLOYMENT_TARGET")]), None);
     }
@@ -322,9 +342,17 @@ mod tests {
         let token = |variables: &[(&str, &str)]| settings(variables).hub.options().token;
         assert_eq!(token(&[(HF_HOME, &home)]), HubToken::new("hf_home"));
         assert_eq!(token(&[(HF_HOME, &home), (HF_TOKEN_PATH, &other)]), HubToken::new("hf_other"));
-        assert_eq!(token(&[(HF_HOME, &home), (HF_TOKEN_PATH, &other), (HF_TOKEN, "hf_mine")]), HubToken::new("hf_mine"));
+        assert_eq!(
+            token(&[(HF_HOME, &home), (HF_TOKEN_PATH, &other), (HF_TOKEN, "hf_mine")]),
+            HubToken::new("hf_mine")
+        );
         assert_eq!(token(&[(HF_HOME, "/nowhere")]), None);
-        let all = [(HF_HUB_OFFLINE, "yes"), (HF_HUB_DISABLE_IMPLICIT_TOKEN, "1"), (HF_HUB_DISABLE_XET, "1"), (HF_ENDPOINT, "http://hub")];
+        let all = [
+            (HF_HUB_OFFLINE, "yes"),
+            (HF_HUB_DISABLE_IMPLICIT_TOKEN, "1"),
+            (HF_HUB_DISABLE_XET, "1"),
+            (HF_ENDPOINT, "http://hub"),
+        ];
         let all = settings(&all).hub.options();
         assert!(all.offline && !all.token_for_reading && !all.xet && all.endpoint == "http://hub");
         let none = settings(&[(HF_HUB_OFFLINE, "0")]).hub.options();

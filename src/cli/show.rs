@@ -27,13 +27,28 @@ Examples:
   mlreg show flux-1-tae --json | jq -r '.variants[].id'";
 
 const VARIANTS: Columns = Columns {
-    headings: &["VARIANT", "COMPONENT", "SHAPE", "PRECISION", "TARGET", "KIND", "DELIVERY", "TAGS", ">SIZE", ">SHARED", ">OWN"],
+    headings: &[
+        "VARIANT",
+        "COMPONENT",
+        "SHAPE",
+        "PRECISION",
+        "TARGET",
+        "KIND",
+        "DELIVERY",
+        "TAGS",
+        ">SIZE",
+        ">SHARED",
+        ">OWN",
+    ],
     wrapped: &["TAGS"],
     left_out: &["COMPONENT", "KIND", "PRECISION", "TARGET", "SHAPE", "DELIVERY", "SHARED", "TAGS"],
 };
 
-const INTERFACES: Columns =
-    Columns { headings: &["VARIANT", "FUNCTION", "INPUTS", "OUTPUTS", "STATES"], wrapped: &["INPUTS", "OUTPUTS", "STATES"], left_out: &[] };
+const INTERFACES: Columns = Columns {
+    headings: &["VARIANT", "FUNCTION", "INPUTS", "OUTPUTS", "STATES"],
+    wrapped: &["INPUTS", "OUTPUTS", "STATES"],
+    left_out: &[],
+};
 
 /// Show a release: its variants with sizes, inputs and outputs.
 ///
@@ -188,8 +203,10 @@ mod tests {
 
     #[test]
     fn features_show_how_far_they_bend() {
-        let fixed = Feature { name: "x".to_owned(), dtype: "float16".to_owned(), shape: vec![1, 3], ..Feature::default() };
-        let ranges = Feature { ranges: Some(vec![(1, Some(1)), (1, Some(8)), (2, None)]), optional: true, ..fixed.clone() };
+        let fixed =
+            Feature { name: "x".to_owned(), dtype: "float16".to_owned(), shape: vec![1, 3], ..Feature::default() };
+        let ranges =
+            Feature { ranges: Some(vec![(1, Some(1)), (1, Some(8)), (2, None)]), optional: true, ..fixed.clone() };
         let enumerated = Feature { enumerated: Some(vec![vec![1], vec![2]]), ..fixed.clone() };
         assert_eq!(features(&[fixed, ranges, enumerated]), "x float16[1,3], x? float16[1,1..8,2..], x float16[1]|[2]");
         assert_eq!(features(&[]), "-");

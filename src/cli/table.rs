@@ -44,7 +44,8 @@ pub fn help(examples: &str, tables: &[&Columns]) -> String {
     let mut text = String::new();
     for table in tables {
         let names: Vec<&str> = table.names().collect();
-        text += &format!("Columns, with tabs between them where standard output is no terminal: {}.\n", names.join(", "));
+        text +=
+            &format!("Columns, with tabs between them where standard output is no terminal: {}.\n", names.join(", "));
         if !table.left_out.is_empty() {
             text += &format!("A narrow terminal leaves out, in this order: {}.\n", table.left_out.join(", "));
         }
@@ -145,7 +146,9 @@ impl Table {
                 return shown.into_iter().zip(natural).collect();
             }
             let longest = |cell: &str| words(cell).map(|word| word.trim_end().width()).max().unwrap_or(0);
-            let wrapped = |(&at, natural): (&usize, &usize)| if self.columns[at].wraps { self.widest(at, longest) } else { *natural };
+            let wrapped = |(&at, natural): (&usize, &usize)| {
+                if self.columns[at].wraps { self.widest(at, longest) } else { *natural }
+            };
             let mut widths: Vec<usize> = shown.iter().zip(&natural).map(wrapped).collect();
             let next = if total(&widths) > limit { left_out.next() } else { None };
             match next {
@@ -234,7 +237,11 @@ pub fn natural(left: &str, right: &str) -> Ordering {
                 let (one, other) = (digits(&mut left), digits(&mut right));
                 let value = |text: &str| text.trim_start_matches('0').to_owned();
                 let (one_value, other_value) = (value(&one), value(&other));
-                one_value.len().cmp(&other_value.len()).then(one_value.cmp(&other_value)).then(one.len().cmp(&other.len()))
+                one_value
+                    .len()
+                    .cmp(&other_value.len())
+                    .then(one_value.cmp(&other_value))
+                    .then(one.len().cmp(&other.len()))
             }
             (one, other) => {
                 left.next();
@@ -256,12 +263,20 @@ fn digits(text: &mut Peekable<Chars<'_>>) -> String {
 mod tests {
     use super::*;
 
-    const COLUMNS: Columns =
-        Columns { headings: &["NAME", "KIND", "FEATURES", ">SIZE"], wrapped: &["FEATURES"], left_out: &["KIND", "SIZE"] };
+    const COLUMNS: Columns = Columns {
+        headings: &["NAME", "KIND", "FEATURES", ">SIZE"],
+        wrapped: &["FEATURES"],
+        left_out: &["KIND", "SIZE"],
+    };
 
     fn table() -> Table {
         let mut table = Table::of(&COLUMNS);
-        table.row(["decoder-768".to_owned(), "mlpackage".to_owned(), "x float16[1,3], y float16[1,4]".to_owned(), "10 B".to_owned()]);
+        table.row([
+            "decoder-768".to_owned(),
+            "mlpackage".to_owned(),
+            "x float16[1,3], y float16[1,4]".to_owned(),
+            "10 B".to_owned(),
+        ]);
         table.row(["b".to_owned(), "files".to_owned(), "-".to_owned(), "1.0 kB".to_owned()]);
         table
     }
@@ -292,7 +307,8 @@ mod tests {
         let without_kind = "NAME         FEATURES           SIZE\ndecoder-768  x float16[1,3],    10 B\n             y float16[1,4]\n\
             b            -                1.0 kB\n";
         assert_eq!(table().aligned(Paint::Plain, 36), without_kind);
-        let narrow = "NAME         FEATURES\ndecoder-768  x float16[1,3],\n             y float16[1,4]\nb            -\n";
+        let narrow =
+            "NAME         FEATURES\ndecoder-768  x float16[1,3],\n             y float16[1,4]\nb            -\n";
         assert_eq!(table().aligned(Paint::Plain, 30), narrow);
         let records = table().aligned(Paint::Plain, 24);
         let expected = "NAME      decoder-768\nKIND      mlpackage\nFEATURES  x float16[1,3],\n          y float16[1,4]\nSIZE      10 B\n\n\

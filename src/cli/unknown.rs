@@ -17,14 +17,26 @@ const ELSEWHERE: &[(&[&str], &str)] = &[
     (&["push", "upload"], "`mlreg publish` uploads a release"),
     (&["convert", "export", "compile", "package"], "`mlreg build MANIFEST` converts a checkpoint"),
     (&["ls", "search"], "`mlreg list` lists packages, `mlreg list --from URL` those of a remote"),
-    (&["info", "cat", "describe"], "`mlreg show PACKAGE` describes a release, `mlreg inspect PATH` a bundle or checkpoint"),
-    (&["delete", "uninstall"], "`mlreg rm PACKAGE` deletes a release from the store, `mlreg remove PACKAGE` takes a package out of an app"),
+    (
+        &["info", "cat", "describe"],
+        "`mlreg show PACKAGE` describes a release, `mlreg inspect PATH` a bundle or checkpoint",
+    ),
+    (
+        &["delete", "uninstall"],
+        "`mlreg rm PACKAGE` deletes a release from the store, `mlreg remove PACKAGE` takes a package out of an app",
+    ),
     (&["clean", "prune", "cache"], "`mlreg gc` deletes unused data from the store"),
     (&["yank", "unpublish"], "published versions never change and stay: publish a higher version"),
-    (&["diff", "compare"], "`mlreg eval A --against B` compares the numbers of two bundles, `mlreg inspect` shows what is in one"),
+    (
+        &["diff", "compare"],
+        "`mlreg eval A --against B` compares the numbers of two bundles, `mlreg inspect` shows what is in one",
+    ),
     (&["check", "test", "validate"], "`mlreg verify` checks every byte, `mlreg eval` the numbers of a bundle"),
     (&["lock", "upgrade"], "`mlreg update` moves `mlreg.lock`, `mlreg fetch` places what it says"),
-    (&["chat", "generate", "predict"], "`mlreg run PACKAGE --text TEXT` runs a package on text, `--chat` by its chat template"),
+    (
+        &["chat", "generate", "predict"],
+        "`mlreg run PACKAGE --text TEXT` runs a package on text, `--chat` by its chat template",
+    ),
     (&["login", "auth"], "`hf auth login` leaves a token that mlreg takes; or set `HF_TOKEN`"),
     (&["rename", "mv"], "`mlreg add PACKAGE --rename NAME=GLOB` places a bundle under another name"),
 ];

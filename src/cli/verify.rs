@@ -26,7 +26,8 @@ Examples:
   mlreg verify Models/flux-1-tae
   mlreg verify https://models.acme.dev/registry";
 
-const COLUMNS: Columns = Columns { headings: &["FILE", "PROBLEM", "EXPECTED", "FOUND"], wrapped: &[], left_out: &["FOUND", "EXPECTED"] };
+const COLUMNS: Columns =
+    Columns { headings: &["FILE", "PROBLEM", "EXPECTED", "FOUND"], wrapped: &[], left_out: &["FOUND", "EXPECTED"] };
 
 /// Check every byte against its digest.
 ///
@@ -67,7 +68,9 @@ fn subject(text: &str) -> Result<SubjectArgument, SubjectError> {
     match argument {
         BundleArgument::Path(path) => Ok(SubjectArgument::Subject(VerifySubject::Folder(path))),
         BundleArgument::Name(request) => Ok(SubjectArgument::Name(request)),
-        BundleArgument::Other(text, _) if Path::new(&text).is_dir() => Ok(SubjectArgument::Subject(VerifySubject::Folder(text.into()))),
+        BundleArgument::Other(text, _) if Path::new(&text).is_dir() => {
+            Ok(SubjectArgument::Subject(VerifySubject::Folder(text.into())))
+        }
         BundleArgument::Other(_, error) => Err(error.into()),
     }
 }
@@ -84,7 +87,9 @@ impl Session {
         let folder = self.context.directory().join(name.as_str()).is_dir();
         let is_package = !self.context.store().releases(name).map_err(workflow::Error::from)?.is_empty();
         if folder && is_package {
-            self.printer.summary(format_args!("note: `{name}` is the package of the store; the folder of that name is `./{name}`"));
+            self.printer.summary(format_args!(
+                "note: `{name}` is the package of the store; the folder of that name is `./{name}`"
+            ));
         }
         Ok(match folder && !is_package && request.to_string() == name.as_str() {
             true => VerifySubject::Folder(PathBuf::from(name.as_str())),

@@ -47,8 +47,18 @@ pub(super) fn run(arguments: &XcodeArguments, session: &Session) -> Result<Exit,
         printer.data(&report.steps)?;
         let changed = report.files.values().filter(|changed| **changed).count();
         let outputs = count(report.outputs, "output");
-        let folder = report.files.keys().next().and_then(|path| path.parent()).unwrap_or_else(|| std::path::Path::new("")).display();
-        printer.summary(format_args!("wrote {} of {} to `{folder}`: {outputs}", changed, count(report.files.len(), "file")));
+        let folder = report
+            .files
+            .keys()
+            .next()
+            .and_then(|path| path.parent())
+            .unwrap_or_else(|| std::path::Path::new(""))
+            .display();
+        printer.summary(format_args!(
+            "wrote {} of {} to `{folder}`: {outputs}",
+            changed,
+            count(report.files.len(), "file")
+        ));
         Ok(())
     })?;
     Ok(Exit::Ok)

@@ -16,8 +16,19 @@ use crate::{
 };
 
 /// Swift names that the templates use where inputs of a bundle are parameters.
-const PARAMETERS: &[&str] =
-    &["bundle", "function", "inputs", "model", "models", "options", "outputs", "predict", "results", "state", "makeState"];
+const PARAMETERS: &[&str] = &[
+    "bundle",
+    "function",
+    "inputs",
+    "model",
+    "models",
+    "options",
+    "outputs",
+    "predict",
+    "results",
+    "state",
+    "makeState",
+];
 
 /// A bundle, with every name under which a fetch may place it.
 #[derive(Debug, Clone, Serialize)]
@@ -123,7 +134,8 @@ impl Feature {
 
 impl Function {
     fn of(name: Option<&str>, interface: &Interface, wrapper: String) -> Self {
-        let [inputs, outputs, states] = [&interface.inputs, &interface.outputs, &interface.states].map(|features| Feature::all(features));
+        let [inputs, outputs, states] =
+            [&interface.inputs, &interface.outputs, &interface.states].map(|features| Feature::all(features));
         Self { wrapper, name: name.map(str::to_owned), inputs, outputs, states }
     }
 }
@@ -194,7 +206,11 @@ fn bundle(name: &str, members: &[(&Variant, &Interface)], values: &mut Scope, ty
         true => vec![Function::of(None, interface, types.type_name(name))],
         false => {
             let named = interface.functions.iter();
-            named.map(|(function, own)| Function::of(Some(function), own, types.type_name(&format!("{name}-{function}")))).collect()
+            named
+                .map(|(function, own)| {
+                    Function::of(Some(function), own, types.type_name(&format!("{name}-{function}")))
+                })
+                .collect()
         }
     };
     Bundle {

@@ -57,7 +57,14 @@ fn view(form: &LanguageForm, bundles: &[Bundle], scope: &mut Scope) -> Form {
     let name = name(form);
     let step = |step: &BundleStep| Step { bundle: bundles[step.bundle].value.clone(), function: step.function.clone() };
     let calls = form.calls.iter().map(|(&tokens, steps)| Call { tokens, steps: steps.iter().map(step).collect() });
-    Form { value: scope.value_name(&name), name, context: form.context, cached: form.cached, states: form.states, calls: calls.collect() }
+    Form {
+        value: scope.value_name(&name),
+        name,
+        context: form.context,
+        cached: form.cached,
+        states: form.states,
+        calls: calls.collect(),
+    }
 }
 
 /// Component, length of the cache, and the axes that are not at their usual value.

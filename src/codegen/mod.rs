@@ -81,9 +81,12 @@ impl View {
         let bundles = bundles::bundles(release, &name);
         let forms = language::forms(&bundles);
         let used = language::used(&forms);
-        let wrapped: Vec<Bundle> = bundles.iter().filter(|bundle| !used.contains(bundle.value.as_str())).cloned().collect();
+        let wrapped: Vec<Bundle> =
+            bundles.iter().filter(|bundle| !used.contains(bundle.value.as_str())).cloned().collect();
         let wrapped_functions = wrapped.iter().flat_map(|bundle| &bundle.functions);
-        let images = wrapped_functions.flat_map(|function| function.inputs.iter().chain(&function.outputs)).any(|it| it.kind == "image");
+        let images = wrapped_functions
+            .flat_map(|function| function.inputs.iter().chain(&function.outputs))
+            .any(|it| it.kind == "image");
         let mut functions = bundles.iter().flat_map(|bundle| &bundle.functions);
         let about = release.description.as_deref().unwrap_or_default();
         Self {
@@ -150,8 +153,11 @@ pub fn language_bundles(release: &Release) -> Vec<&str> {
     let bundles = bundles::bundles(release, "");
     let forms = language::forms(&bundles);
     let used = language::used(&forms);
-    let places: Vec<&String> =
-        bundles.iter().filter(|bundle| used.contains(bundle.value.as_str())).flat_map(|bundle| &bundle.places).collect();
+    let places: Vec<&String> = bundles
+        .iter()
+        .filter(|bundle| used.contains(bundle.value.as_str()))
+        .flat_map(|bundle| &bundle.places)
+        .collect();
     release.variants.iter().map(|variant| variant.id.as_str()).filter(|id| places.contains(&&literal(id))).collect()
 }
 
@@ -187,7 +193,8 @@ pub fn swift(release: &Release, options: &SwiftOptions) -> Result<Vec<SourceFile
 fn rendered(template: &str, view: &View, release: &str) -> Result<String, minijinja::Error> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(true).build()?);
+    environment
+        .set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(true).build()?);
     environment.add_filter("literal", |text: String| literal(&text));
     environment.add_filter("comment", |text: String| comment(&text));
     let header = format!("{HEADER}{release}. Do not edit: `mlreg codegen swift` writes it anew.");

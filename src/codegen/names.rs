@@ -54,7 +54,8 @@ impl Scope {
     /// A type's name, e.g. `Flux1Tae`.
     pub(super) fn type_name(&mut self, text: &str) -> String {
         let name = words(text).iter().fold(String::new(), |name, word| joined(name, &capitalized(word)));
-        let name = if name.starts_with(|first: char| first.is_ascii_alphabetic()) { name } else { format!("Model{name}") };
+        let name =
+            if name.starts_with(|first: char| first.is_ascii_alphabetic()) { name } else { format!("Model{name}") };
         self.unique(name)
     }
 
@@ -63,7 +64,8 @@ impl Scope {
         let words = words(text);
         let first = words.first().map(|word| lowered(word)).unwrap_or_default();
         let name = words.iter().skip(1).fold(first, |name, word| joined(name, &capitalized(word)));
-        let name = if name.starts_with(|first: char| first.is_ascii_alphabetic()) { name } else { format!("value{name}") };
+        let name =
+            if name.starts_with(|first: char| first.is_ascii_alphabetic()) { name } else { format!("value{name}") };
         let name = self.unique(name);
         if KEYWORDS.split_whitespace().any(|word| word == name) { format!("`{name}`") } else { name }
     }
@@ -71,7 +73,8 @@ impl Scope {
     /// `name` with a suffix where it is taken: `_2`, `_3` and so on.
     pub(super) fn unique(&mut self, name: String) -> String {
         let numbered = (2..).map(|number| format!("{name}_{number}"));
-        let is_free = |name: &String| !self.taken.contains(name) && RESERVED.split_whitespace().all(|word| word != name);
+        let is_free =
+            |name: &String| !self.taken.contains(name) && RESERVED.split_whitespace().all(|word| word != name);
         let free = std::iter::once(name.clone()).chain(numbered).find(is_free).unwrap_or(name);
         self.taken.insert(free.clone());
         free
@@ -95,7 +98,11 @@ fn capitalized(word: &str) -> String {
 
 /// Lower-cases the start of a word: `CLIP` becomes `clip`, `lastState` stays.
 fn lowered(word: &str) -> String {
-    if word.chars().all(|c| !c.is_ascii_lowercase()) { word.to_ascii_lowercase() } else { word[..1].to_ascii_lowercase() + &word[1..] }
+    if word.chars().all(|c| !c.is_ascii_lowercase()) {
+        word.to_ascii_lowercase()
+    } else {
+        word[..1].to_ascii_lowercase() + &word[1..]
+    }
 }
 
 /// A Swift string literal with the value `text`.
@@ -115,13 +122,20 @@ pub(super) fn comment(text: &str) -> String {
 
 /// Control characters, line separators and marks that change the direction of text.
 fn is_invisible(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}' | '\u{feff}')
+    c.is_control()
+        || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}' | '\u{feff}')
 }
 
 /// Whether a chosen name is a valid name for a type.
 pub(super) fn is_type_name(text: &str) -> bool {
-    let is_identifier = text.starts_with(|c: char| c.is_ascii_alphabetic()) && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-    is_identifier && KEYWORDS.split_whitespace().chain(TYPES.split_whitespace()).chain(RESERVED.split_whitespace()).all(|word| word != text)
+    let is_identifier = text.starts_with(|c: char| c.is_ascii_alphabetic())
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    is_identifier
+        && KEYWORDS
+            .split_whitespace()
+            .chain(TYPES.split_whitespace())
+            .chain(RESERVED.split_whitespace())
+            .all(|word| word != text)
 }
 
 #[cfg(test)]
@@ -141,7 +155,11 @@ mod tests {
         assert_eq!(values("encoder_hidden_states"), "encoderHiddenStates");
         assert_eq!(values("CLIP input.1"), "clipInput1");
         assert_eq!(values("in"), "`in`");
-        assert_eq!(["self", "init", "super"].map(values), ["self_2", "init_2", "super_2"], "backticks do not free these");
+        assert_eq!(
+            ["self", "init", "super"].map(values),
+            ["self_2", "init_2", "super_2"],
+            "backticks do not free these"
+        );
         assert_eq!(values("3"), "value3");
         assert_eq!(values("é"), "value");
     }
@@ -149,7 +167,10 @@ mod tests {
     #[test]
     fn names_are_given_once() {
         let mut scope = Scope::with(&["options"]);
-        assert_eq!(["a-b", "a_b", "options", "a.b"].map(|text| scope.value_name(text)), ["aB", "aB_2", "options_2", "aB_3"]);
+        assert_eq!(
+            ["a-b", "a_b", "options", "a.b"].map(|text| scope.value_name(text)),
+            ["aB", "aB_2", "options_2", "aB_3"]
+        );
     }
 
     #[test]

@@ -74,7 +74,9 @@ mod tests {
 
     #[test]
     fn layers_are_split_evenly_and_the_longer_runs_come_first() {
-        let runs = |layers: u64, count: u32| (1..=count).map(|number| Chunk { number, count }.layers(layers)).collect::<Vec<_>>();
+        let runs = |layers: u64, count: u32| {
+            (1..=count).map(|number| Chunk { number, count }.layers(layers)).collect::<Vec<_>>()
+        };
         assert_eq!(runs(7, 3), [0..3, 3..5, 5..7]);
         assert_eq!(runs(4, 1), [0..4]);
     }

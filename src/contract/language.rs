@@ -185,7 +185,10 @@ fn form(key: &Key, chains: &Chains<'_>) -> Option<LanguageForm> {
         context: if key.cached { key.slots } else { Some(longest) },
         cached: key.cached,
         states: links().any(|link| !link.interface.states.is_empty()),
-        calls: whole.iter().map(|(&tokens, links)| (tokens, links.values().map(|link| link.step.clone()).collect())).collect(),
+        calls: whole
+            .iter()
+            .map(|(&tokens, links)| (tokens, links.values().map(|link| link.step.clone()).collect()))
+            .collect(),
     })
 }
 
@@ -199,15 +202,25 @@ mod tests {
     use super::*;
 
     fn features(names: &[(&str, &[u64])]) -> Vec<Feature> {
-        let feature = |(name, shape): &(&str, &[u64])| Feature { name: (*name).to_owned(), shape: shape.to_vec(), ..Feature::default() };
+        let feature = |(name, shape): &(&str, &[u64])| Feature {
+            name: (*name).to_owned(),
+            shape: shape.to_vec(),
+            ..Feature::default()
+        };
         names.iter().map(feature).collect()
     }
 
     /// A function with `input`, `output` and a cache of `slots`, called with `tokens`.
     fn function(input: &str, output: &str, tokens: u64, slots: Option<u64>) -> Interface {
-        let caches = slots.map(|slots| features(&[(KEY_CACHE, &[2, 1, 2, slots, 8]), ("value_cache", &[2, 1, 2, slots, 8])]));
+        let caches =
+            slots.map(|slots| features(&[(KEY_CACHE, &[2, 1, 2, slots, 8]), ("value_cache", &[2, 1, 2, slots, 8])]));
         let inputs = features(&[(input, &[1, tokens]), (POSITION, &[1])]);
-        Interface { inputs, outputs: features(&[(output, &[1, tokens, 9])]), states: caches.unwrap_or_default(), ..Interface::default() }
+        Interface {
+            inputs,
+            outputs: features(&[(output, &[1, tokens, 9])]),
+            states: caches.unwrap_or_default(),
+            ..Interface::default()
+        }
     }
 
     fn bundle<'a>(component: &'a str, chunks: Option<u64>, interface: &'a Interface) -> Bundle<'a> {
@@ -222,7 +235,8 @@ mod tests {
     fn lengths_of_one_cache_are_calls_of_one_form() {
         let (long, short) = (function(INPUT_IDS, LOGITS, 64, Some(128)), function(INPUT_IDS, LOGITS, 1, Some(128)));
         let other = function(INPUT_IDS, LOGITS, 1, Some(512));
-        let forms = language_forms(&[bundle("lm", None, &long), bundle("lm", None, &short), bundle("lm", None, &other)]);
+        let forms =
+            language_forms(&[bundle("lm", None, &long), bundle("lm", None, &short), bundle("lm", None, &other)]);
         let found: Vec<_> = forms.iter().map(|form| (form.context, calls(form))).collect();
         assert_eq!(found, [(Some(128), vec![(1, vec![1]), (64, vec![0])]), (Some(512), vec![(1, vec![2])])]);
         assert!(forms[0].cached && forms[0].states);
@@ -230,7 +244,8 @@ mod tests {
 
     #[test]
     fn functions_of_one_bundle_are_calls() {
-        let functions = [("s64", function(INPUT_IDS, LOGITS, 64, Some(128))), ("s1", function(INPUT_IDS, LOGITS, 1, Some(128)))];
+        let functions =
+            [("s64", function(INPUT_IDS, LOGITS, 64, Some(128))), ("s1", function(INPUT_IDS, LOGITS, 1, Some(128)))];
         let both = Interface {
             functions: functions.map(|(name, function)| (name.to_owned(), function)).into(),
             ..function(INPUT_IDS, LOGITS, 64, Some(128))
@@ -246,7 +261,11 @@ mod tests {
         let middle = function(HIDDEN_STATES, HIDDEN_STATES_OUT, 1, None);
         let last = function(HIDDEN_STATES, LOGITS, 1, Some(8));
         for count in [Some(3), None] {
-            let all = [bundle("lm-chunk-3", count, &last), bundle("lm-chunk-1", count, &first), bundle("lm-chunk-2", count, &middle)];
+            let all = [
+                bundle("lm-chunk-3", count, &last),
+                bundle("lm-chunk-1", count, &first),
+                bundle("lm-chunk-2", count, &middle),
+            ];
             let forms = language_forms(&all);
             assert_eq!(forms.len(), 1, "the middle chunk, which keeps windows alone, belongs to the others");
             assert_eq!((forms[0].family.as_str(), calls(&forms[0])), ("lm-", vec![(1, vec![1, 2, 0])]));

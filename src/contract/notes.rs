@@ -29,7 +29,8 @@ pub struct Notes(BTreeMap<String, String>);
 impl Notes {
     /// The notes among a model's user-defined metadata.
     pub fn of_metadata(user_defined: &BTreeMap<String, String>) -> Self {
-        let own = user_defined.iter().filter_map(|(key, text)| Some((key.strip_prefix(PREFIX)?.to_owned(), text.clone())));
+        let own =
+            user_defined.iter().filter_map(|(key, text)| Some((key.strip_prefix(PREFIX)?.to_owned(), text.clone())));
         Self(own.collect())
     }
 

@@ -117,7 +117,9 @@ impl BundleContents {
     /// The files that are known before a compiler runs.
     pub fn files(&self) -> &[BundleFile] {
         match self {
-            Self::Files(files) | Self::Compiled { files, .. } | Self::NeedsAppleCompiler { package: files, .. } => files,
+            Self::Files(files) | Self::Compiled { files, .. } | Self::NeedsAppleCompiler { package: files, .. } => {
+                files
+            }
         }
     }
 }

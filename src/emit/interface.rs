@@ -12,7 +12,11 @@ use crate::{
 pub fn interface_of(program: &Program) -> Interface {
     let mut top = program.main().map(|(_, function)| of_function(function)).unwrap_or_default();
     if let Some(default) = &program.default_function {
-        top.functions = program.functions.iter().map(|(name, function)| (name.clone(), of_function(function))).collect::<BTreeMap<_, _>>();
+        top.functions = program
+            .functions
+            .iter()
+            .map(|(name, function)| (name.clone(), of_function(function)))
+            .collect::<BTreeMap<_, _>>();
         promote_default(&mut top, default);
     }
     top
@@ -32,7 +36,12 @@ fn of_function(function: &Function) -> Interface {
     let is_state = |id: &ValueId| matches!(function.value(*id).ty, ValueType::State(_));
     let (states, inputs): (Vec<ValueId>, Vec<ValueId>) = function.inputs.iter().partition(|id| is_state(id));
     let features = |ids: &[ValueId]| ids.iter().map(|&id| feature(function, id)).collect();
-    Interface { inputs: features(&inputs), outputs: features(&function.block.outputs), states: features(&states), ..Interface::default() }
+    Interface {
+        inputs: features(&inputs),
+        outputs: features(&function.block.outputs),
+        states: features(&states),
+        ..Interface::default()
+    }
 }
 
 fn feature(function: &Function, id: ValueId) -> Feature {

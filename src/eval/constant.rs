@@ -1,4 +1,5 @@
-//! From a constant's bytes to a tensor. Bytes are laid out as in a weight file: little-endian, sub-byte elements as one bit stream.
+//! From a constant's bytes to a tensor. Bytes are laid out as in a weight file: little-endian, sub-byte elements as one
+//! bit stream.
 
 use candle_core::{Device, Tensor};
 use half::{bf16, f16, slice::HalfFloatSliceExt};
@@ -25,19 +26,24 @@ pub(super) fn tensor(name: &str, recipe: &Recipe, source: &dyn ConstantSource) -
     tensor.ok_or_else(|| OperationError::DataType { name: name.to_owned(), dtype: recipe.dtype() })
 }
 
-/// A tensor from bytes of exactly its length; `None` for element types that cannot be computed with (strings, 8-bit floats).
+/// A tensor from bytes of exactly its length; `None` for element types that cannot be computed with (strings, 8-bit
+/// floats).
 ///
 /// # Errors
 /// When the bytes are not as many as the shape needs.
 pub fn decode(dtype: DataType, shape: &[u64], bytes: &[u8]) -> candle_core::Result<Option<Tensor>> {
-    let shape: Vec<usize> = shape.iter().map(|&n| usize::try_from(n).map_err(candle_core::Error::wrap)).collect::<Result<_, _>>()?;
+    let shape: Vec<usize> =
+        shape.iter().map(|&n| usize::try_from(n).map_err(candle_core::Error::wrap)).collect::<Result<_, _>>()?;
     let elements = shape.iter().try_fold(1usize, |product, &n| product.checked_mul(n));
     let Some(elements) = elements else { candle_core::bail!("the shape {shape:?} overflows") };
     let ints = |values: Vec<i64>| Tensor::from_vec(values, shape.as_slice(), &Device::Cpu).map(Some);
     let floats = |values: Vec<f32>| Tensor::from_vec(values, shape.as_slice(), &Device::Cpu).map(Some);
     match dtype {
         DataType::String | DataType::Float8E4M3FN | DataType::Float8E5M2 => Ok(None),
-        DataType::Bool => Tensor::from_vec(bytes.iter().map(|&b| u8::from(b != 0)).collect(), shape.as_slice(), &Device::Cpu).map(Some),
+        DataType::Bool => {
+            Tensor::from_vec(bytes.iter().map(|&b| u8::from(b != 0)).collect(), shape.as_slice(), &Device::Cpu)
+                .map(Some)
+        }
         DataType::Float16 => floats(halves(bytes)),
         DataType::Float32 => floats(each(bytes, f32::from_le_bytes)),
         DataType::Float64 => floats(each(bytes, |b| f64::from_le_bytes(b) as f32)),
@@ -88,7 +94,8 @@ mod tests {
 
     #[test]
     fn elements_of_every_width_are_read_little_endian() {
-        let ints = |dtype, count, bytes: &[u8]| decode(dtype, &[count], bytes).unwrap().unwrap().to_vec1::<i64>().unwrap();
+        let ints =
+            |dtype, count, bytes: &[u8]| decode(dtype, &[count], bytes).unwrap().unwrap().to_vec1::<i64>().unwrap();
         assert_eq!(ints(DataType::Int8, 2, &[0xff, 1]), [-1, 1]);
         assert_eq!(ints(DataType::UInt16, 1, &[0x01, 0x80]), [0x8001]);
         assert_eq!(ints(DataType::Int16, 1, &[0x01, 0x80]), [-32767]);

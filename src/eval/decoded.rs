@@ -1,4 +1,5 @@
-//! Decoded constants that are needed more than once: the weights of a model that is run again and again, the constants of a loop's body.
+//! Decoded constants that are needed more than once: the weights of a model that is run again and again, the constants
+//! of a loop's body.
 //!
 //! What is needed once is not kept, so that a single run takes no more memory than its largest operation.
 

@@ -8,8 +8,8 @@ use crate::{
     mil::{DataType, TensorType},
 };
 
-/// The tensor of an input of type `ty` that is left out. `None` without a default, where the type cannot hold it, and where the shape is not
-/// known or has more than `most` elements.
+/// The tensor of an input of type `ty` that is left out. `None` without a default, where the type cannot hold it, and
+/// where the shape is not known or has more than `most` elements.
 pub(super) fn tensor(feature: &Feature, ty: &TensorType, most: u64) -> Option<Tensor> {
     let text = feature.default.as_deref()?;
     let shape = shape(feature, ty)?;
@@ -42,7 +42,8 @@ fn integer(text: &str, dtype: DataType) -> Option<i64> {
         DataType::Bool => (0, 1),
         dtype => {
             let bits = dtype.bits()?.min(63);
-            let is_signed = matches!(dtype, DataType::Int4 | DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::Int64);
+            let is_signed =
+                matches!(dtype, DataType::Int4 | DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::Int64);
             if is_signed { (-(1i64 << (bits - 1)), (1i64 << (bits - 1)) - 1) } else { (0, i64::MAX >> (63 - bits)) }
         }
     };
@@ -75,7 +76,10 @@ mod tests {
 
     #[test]
     fn flexible_inputs_have_their_default_shape() {
-        let open = TensorType { dtype: DataType::Float32, shape: vec![Dimension::Known(1), Dimension::Unknown { variadic: false }] };
+        let open = TensorType {
+            dtype: DataType::Float32,
+            shape: vec![Dimension::Known(1), Dimension::Unknown { variadic: false }],
+        };
         let ranges = Some(vec![(1, Some(1)), (2, None)]);
         let dims = |feature: &Feature| Some(tensor(feature, &open, 100)?.dims().to_vec());
         assert_eq!(dims(&Feature { ranges: ranges.clone(), ..feature("1", &[1, 5]) }), Some(vec![1, 5]));
@@ -85,10 +89,17 @@ mod tests {
 
     #[test]
     fn integers_hold_what_their_type_has() {
-        let held =
-            |text: &str, dtype| tensor(&feature(text, &[1]), &TensorType::new(dtype, &[1]), 100).map(|it| it.to_vec1::<i64>().unwrap()[0]);
-        assert_eq!((held("-7", DataType::Int32), held("4.0", DataType::Int32), held("0.5", DataType::Int32)), (Some(-7), Some(4), None));
-        assert_eq!((held("127", DataType::Int8), held("128", DataType::Int8), held("-1", DataType::UInt8)), (Some(127), None, None));
+        let held = |text: &str, dtype| {
+            tensor(&feature(text, &[1]), &TensorType::new(dtype, &[1]), 100).map(|it| it.to_vec1::<i64>().unwrap()[0])
+        };
+        assert_eq!(
+            (held("-7", DataType::Int32), held("4.0", DataType::Int32), held("0.5", DataType::Int32)),
+            (Some(-7), Some(4), None)
+        );
+        assert_eq!(
+            (held("127", DataType::Int8), held("128", DataType::Int8), held("-1", DataType::UInt8)),
+            (Some(127), None, None)
+        );
         assert_eq!((held("2147483648", DataType::Int32), held("inf", DataType::Int32)), (None, None));
     }
 }

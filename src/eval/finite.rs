@@ -1,4 +1,5 @@
-//! Where numbers stop being finite: float16 ends at 65504, and what overflows there spreads through everything behind it.
+//! Where numbers stop being finite: float16 ends at 65504, and what overflows there spreads through everything behind
+//! it.
 
 use candle_core::{DType, Tensor};
 use rayon::prelude::*;
@@ -31,10 +32,14 @@ impl NotFinite {
             Binding::Value(id) => Some((*id, function.value(*id))),
             Binding::Literal(_) => None,
         });
-        let large = |value: &ValueInfo| matches!(&value.ty, ValueType::Tensor(ty) if ty.rank() > 0 && ty.dtype.is_float());
+        let large =
+            |value: &ValueInfo| matches!(&value.ty, ValueType::Tensor(ty) if ty.rank() > 0 && ty.dtype.is_float());
         let constant = |made: &Operation| made.kind == "const" || made.kind.starts_with("constexpr_");
         let is_constant = |id| function.operations().any(|made| constant(made) && made.outputs.contains(&id));
-        let constants = values.filter(|(id, value)| large(value) && is_constant(*id)).map(|(_, value)| value.name.clone()).collect();
+        let constants = values
+            .filter(|(id, value)| large(value) && is_constant(*id))
+            .map(|(_, value)| value.name.clone())
+            .collect();
         Some(Self { operation: operation.name.clone(), operator: operation.kind.clone(), constants })
     }
 }

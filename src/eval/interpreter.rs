@@ -1,5 +1,5 @@
-//! Walks a function, operation by operation. Shapes are inferred again from what is there, so every result is checked against its
-//! operator's contract; values and decoded constants are dropped after their last use.
+//! Walks a function, operation by operation. Shapes are inferred again from what is there, so every result is checked
+//! against its operator's contract; values and decoded constants are dropped after their last use.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -21,8 +21,8 @@ use crate::{
     contract::{Feature, Interface},
     emit::coreml::Model,
     mil::{
-        Binding, Block, Call, DataType, Dimension, Function, InferError, Operation, Program, Registry, TensorType, Value, ValueId,
-        ValueInfo, ValueType,
+        Binding, Block, Call, DataType, Dimension, Function, InferError, Operation, Program, Registry, TensorType,
+        Value, ValueId, ValueInfo, ValueType,
     },
     recipe::ConstantSource,
 };
@@ -32,7 +32,8 @@ use crate::{
 pub enum Mode {
     /// Everything in float32: what the program means. Only weights that are decompressed have their declared type.
     Float32,
-    /// Every result rounded to its declared element type (each operator computes in float32): what a device with float16 storage gives.
+    /// Every result rounded to its declared element type (each operator computes in float32): what a device with
+    /// float16 storage gives.
     Declared,
 }
 
@@ -71,8 +72,8 @@ pub struct Operators {
     pub kernels: fn(&str) -> Option<Kernel>,
 }
 
-/// Runs the functions of a program, or a pipeline of programs. Constants that are needed again, in loops or later runs, stay decoded, so
-/// whoever runs a program repeatedly keeps its interpreter.
+/// Runs the functions of a program, or a pipeline of programs. Constants that are needed again, in loops or later runs,
+/// stay decoded, so whoever runs a program repeatedly keeps its interpreter.
 #[derive(Debug)]
 pub struct Interpreter<'a> {
     body: Body<'a>,
@@ -126,13 +127,19 @@ impl<'a> Interpreter<'a> {
         self
     }
 
-    /// Runs a function (without a name: the one that runs by default), with states that start at zero and are forgotten.
+    /// Runs a function (without a name: the one that runs by default), with states that start at zero and are
+    /// forgotten.
     ///
     /// Inputs may be any float or integer width; results are `f32`, `i64` or (booleans) `u8`.
     ///
     /// # Errors
     /// When inputs do not fit, an operator is unknown, or one fails; the error says which.
-    pub fn run(&self, function: Option<&str>, inputs: BTreeMap<String, Tensor>, mode: Mode) -> Result<BTreeMap<String, Tensor>, EvalError> {
+    pub fn run(
+        &self,
+        function: Option<&str>,
+        inputs: BTreeMap<String, Tensor>,
+        mode: Mode,
+    ) -> Result<BTreeMap<String, Tensor>, EvalError> {
         self.run_with_states(function, inputs, &mut States::default(), mode)
     }
 
@@ -151,8 +158,8 @@ impl<'a> Interpreter<'a> {
         rayon::scope(|_| self.start(function, inputs, states, mode, None))
     }
 
-    /// [`run`](Self::run), during which `watch` sees every result as soon as it is there: the operation, the name of the value, its tensor.
-    /// Constants are no results.
+    /// [`run`](Self::run), during which `watch` sees every result as soon as it is there: the operation, the name of
+    /// the value, its tensor. Constants are no results.
     ///
     /// # Errors
     /// As there.
@@ -186,9 +193,11 @@ impl<'a> Interpreter<'a> {
         let program = stage.program;
         let (name, function) = match function {
             None => program.main().ok_or_else(|| EvalError::Function("main".to_owned()))?,
-            Some(name) => {
-                program.functions.get_key_value(name).map(|(n, f)| (n.as_str(), f)).ok_or(EvalError::Function(name.to_owned()))?
-            }
+            Some(name) => program
+                .functions
+                .get_key_value(name)
+                .map(|(n, f)| (n.as_str(), f))
+                .ok_or(EvalError::Function(name.to_owned()))?,
         };
         let mut run = Run {
             name,
@@ -283,7 +292,11 @@ impl<'a> Run<'a, '_> {
     fn bind_symbols(&mut self, name: &str, ty: &ValueType, tensor: &Tensor) -> Result<(), EvalError> {
         let Some(declared) = ty.tensor() else { return Ok(()) };
         let bound = self.symbols.bind(declared, tensor.dims().iter().map(|&n| n as u64));
-        bound.map_err(|source| EvalError::Symbol { function: self.name.to_owned(), name: name.to_owned(), mismatch: source })
+        bound.map_err(|source| EvalError::Symbol {
+            function: self.name.to_owned(),
+            name: name.to_owned(),
+            mismatch: source,
+        })
     }
 
     /// What an input holds that is left out.
@@ -300,7 +313,10 @@ impl<'a> Run<'a, '_> {
     fn take_state(&mut self, name: &str, ty: &TensorType) -> Result<(), EvalError> {
         let declared = ValueType::from(ty.clone());
         let tensor = match self.states.take(name) {
-            Some(held) if held.mode == Some(self.mode) && declared.agrees(&Numbers::from(held.tensor.clone()).held_type(&declared)) => {
+            Some(held)
+                if held.mode == Some(self.mode)
+                    && declared.agrees(&Numbers::from(held.tensor.clone()).held_type(&declared)) =>
+            {
                 held.tensor
             }
             Some(held) => self.fitting(name, &declared, held.tensor)?,
@@ -318,7 +334,12 @@ impl<'a> Run<'a, '_> {
     }
 
     fn input_error(&self, name: &str, expected: &ValueType, found: String) -> EvalError {
-        EvalError::Input { function: self.name.to_owned(), name: name.to_owned(), expected: expected.to_string(), found }
+        EvalError::Input {
+            function: self.name.to_owned(),
+            name: name.to_owned(),
+            expected: expected.to_string(),
+            found,
+        }
     }
 
     /// A given tensor as its declared type is held.
@@ -367,7 +388,8 @@ impl<'a> Run<'a, '_> {
         let mut inputs = inputs.into_iter();
         for &id in &block.inputs {
             let info = self.function.value(id);
-            let numbers = Numbers::take(&info.ty, &mut inputs).ok_or_else(|| OperationError::Undefined(info.name.clone()))?;
+            let numbers =
+                Numbers::take(&info.ty, &mut inputs).ok_or_else(|| OperationError::Undefined(info.name.clone()))?;
             let computed = numbers.held_type(&info.ty);
             self.check_declared(info, &computed)?;
             self.values.insert(id, Slot::Numbers(numbers));
@@ -376,7 +398,9 @@ impl<'a> Run<'a, '_> {
         let mut results = Vec::with_capacity(block.outputs.len());
         for &id in &block.outputs {
             let numbers = self.operand(id)?.numbers;
-            results.extend(numbers.ok_or_else(|| OperationError::Undefined(self.function.value(id).name.clone()))?.into_tensors());
+            results.extend(
+                numbers.ok_or_else(|| OperationError::Undefined(self.function.value(id).name.clone()))?.into_tensors(),
+            );
         }
         for id in block.inputs.iter().chain(block.operations.iter().flat_map(|operation| &operation.outputs)) {
             self.values.remove(id);
@@ -384,7 +408,8 @@ impl<'a> Run<'a, '_> {
         Ok(results)
     }
 
-    /// The results of an operation with blocks; `first` is what its evaluation gives: the choice, or the first variables.
+    /// The results of an operation with blocks; `first` is what its evaluation gives: the choice, or the first
+    /// variables.
     fn controlled(&mut self, operation: &'a Operation, first: Vec<Tensor>) -> Result<Vec<Tensor>, Failure> {
         let [one, other] = operation.blocks.as_slice() else {
             return Err(OperationError::Blocks { expected: 2, found: operation.blocks.len() }.into());
@@ -429,7 +454,9 @@ impl<'a> Run<'a, '_> {
             tensors.entry(parameter).or_default().extend(operand.numbers.into_iter().flat_map(Numbers::into_tensors));
         }
         for block in &operation.blocks {
-            let types = |ids: &[ValueId]| ids.iter().map(|&id| self.symbols.apply(&self.function.value(id).ty).into_owned()).collect();
+            let types = |ids: &[ValueId]| {
+                ids.iter().map(|&id| self.symbols.apply(&self.function.value(id).ty).into_owned()).collect()
+            };
             call.push_block(types(&block.inputs), types(&block.outputs));
         }
         let types = call.infer()?;
@@ -451,7 +478,9 @@ impl<'a> Run<'a, '_> {
     /// Whether nothing but a state has its numbers where this value has them, and nobody watches.
     fn is_own(&self, id: ValueId) -> bool {
         let Some(Slot::Numbers(Numbers { tensor, .. })) = self.values.get(&id) else { return false };
-        let shares = |(other, slot): (&ValueId, &Slot<'_>)| *other != id && matches!(slot, Slot::Numbers(it) if share(&it.tensor, tensor));
+        let shares = |(other, slot): (&ValueId, &Slot<'_>)| {
+            *other != id && matches!(slot, Slot::Numbers(it) if share(&it.tensor, tensor))
+        };
         self.watch.is_none() && self.states.have(tensor) && !self.values.iter().any(shares)
     }
 
@@ -515,16 +544,28 @@ impl<'a> Run<'a, '_> {
     fn literal(&mut self, name: &str, value: &'a Value) -> Result<Operand, OperationError> {
         let constants = self.constants;
         let tensor = self.stage.decoded.get(value, || constant_tensor(name, value, constants))?;
-        Ok(Operand { ty: value.value_type(), known: Some(readable(value, tensor.as_ref())), numbers: tensor.map(Numbers::from) })
+        Ok(Operand {
+            ty: value.value_type(),
+            known: Some(readable(value, tensor.as_ref())),
+            numbers: tensor.map(Numbers::from),
+        })
     }
 
     /// Checks results against inference and declaration, rounds them unless they are `rounded`, and keeps them.
-    fn keep(&mut self, operation: &Operation, types: &[ValueType], results: Vec<Tensor>, rounded: bool) -> Result<(), Failure> {
+    fn keep(
+        &mut self,
+        operation: &Operation,
+        types: &[ValueType],
+        results: Vec<Tensor>,
+        rounded: bool,
+    ) -> Result<(), Failure> {
         let mut results = results.into_iter();
         for (i, &id) in operation.outputs.iter().enumerate() {
             let info = self.function.value(id);
             let found = types.get(i).and_then(|ty| Some((ty, Numbers::take(ty, &mut results)?)));
-            let Some((ty, mut numbers)) = found else { return Err(OperationError::Undefined(info.name.clone()).into()) };
+            let Some((ty, mut numbers)) = found else {
+                return Err(OperationError::Undefined(info.name.clone()).into());
+            };
             check_shape(ty, &numbers.tensor)?;
             let computed = numbers.held_type(ty);
             self.check_declared(info, &computed)?;
@@ -546,7 +587,9 @@ impl<'a> Run<'a, '_> {
         if let (Some(declared), Some(found)) = (info.ty.tensor(), computed.tensor().and_then(TensorType::fixed_shape))
             && declared.rank() == found.len()
         {
-            self.symbols.bind(declared, found).map_err(|mismatch| OperationError::Symbol { name: info.name.clone(), mismatch })?;
+            self.symbols
+                .bind(declared, found)
+                .map_err(|mismatch| OperationError::Symbol { name: info.name.clone(), mismatch })?;
         }
         if self.symbols.apply(&info.ty).agrees(computed) { Ok(()) } else { Err(declared_error(info, computed)) }
     }
@@ -557,8 +600,12 @@ impl<'a> Run<'a, '_> {
         let info = self.function.value(*id);
         if let (ValueType::State(ty), Some(tensor)) = (&info.ty, results.into_iter().next()) {
             // Numbers that were changed in place are there already; others get a place that is the state's alone.
-            let own = self.states.tensor(&info.name).is_some_and(|state| share(state, &tensor) && state.dims() == tensor.dims());
-            let tensor = if own { tensor } else { copied(&conform(tensor, ty.dtype, self.mode).map_err(KernelError::from)?) };
+            let own = self
+                .states
+                .tensor(&info.name)
+                .is_some_and(|state| share(state, &tensor) && state.dims() == tensor.dims());
+            let tensor =
+                if own { tensor } else { copied(&conform(tensor, ty.dtype, self.mode).map_err(KernelError::from)?) };
             self.states.put(&info.name, Held { tensor, mode: Some(self.mode) });
         }
         Ok(())
@@ -570,7 +617,8 @@ impl<'a> Run<'a, '_> {
             .map(|&id| {
                 let name = self.function.value(id).name.clone();
                 let tensor = self.operand(id).ok().and_then(|operand| Some(operand.numbers?.tensor));
-                let tensor = tensor.ok_or_else(|| EvalError::Result { function: self.name.to_owned(), name: name.clone() })?;
+                let tensor =
+                    tensor.ok_or_else(|| EvalError::Result { function: self.name.to_owned(), name: name.clone() })?;
                 let tensor = if self.states.have(&tensor) { copied(&tensor) } else { tensor };
                 Ok((name, tensor))
             })
@@ -634,7 +682,13 @@ mod tests {
         let outputs = build(&mut builder);
         let function = builder.finish(&outputs).unwrap();
         let functions = BTreeMap::from([("main".to_owned(), function)]);
-        Program { target: Target::Ios16, functions, default_function: None, attributes: BTreeMap::new(), doc: String::new() }
+        Program {
+            target: Target::Ios16,
+            functions,
+            default_function: None,
+            attributes: BTreeMap::new(),
+            doc: String::new(),
+        }
     }
 
     /// `(x + 1) * y` in float16, with an output that is an input.

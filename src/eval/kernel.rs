@@ -6,8 +6,8 @@ use candle_core::{DType, Storage, Tensor, WithDType};
 
 use crate::mil::{Call, DataType, InferError, TensorType, ValueType};
 
-/// Computes an operator's results: a tensor each; of a list two, its stacked elements and a flag for each that can be read. Floats are computed
-/// in float32 (sums wider where it matters); the caller rounds to the declared type.
+/// Computes an operator's results: a tensor each; of a list two, its stacked elements and a flag for each that can be
+/// read. Floats are computed in float32 (sums wider where it matters); the caller rounds to the declared type.
 pub type Kernel = fn(&Arguments<'_>) -> Result<Vec<Tensor>, KernelError>;
 
 /// Why an operator cannot be computed.
@@ -53,7 +53,8 @@ pub enum KernelError {
 /// The arguments of an operation that runs: its types with the shapes that they have now, and the tensors.
 #[derive(Debug)]
 pub struct Arguments<'a> {
-    /// Types and known values, defaults included. Integer vectors and scalars are known at run time, whether constant or not.
+    /// Types and known values, defaults included. Integer vectors and scalars are known at run time, whether constant
+    /// or not.
     pub call: &'a Call<'a>,
     /// The types of the results as inferred from the shapes at run time.
     pub results: &'a [ValueType],

@@ -1,8 +1,8 @@
 //! Two programs side by side: where do they start to differ?
 //!
-//! Both run at once, operation by operation, and results of the same name are compared as soon as both are there, so that neither run is kept.
-//! Names are compared without what coremltools adds when it changes precision; casts are no results of their own. Pictures that lie in the
-//! other layout are turned.
+//! Both run at once, operation by operation, and results of the same name are compared as soon as both are there, so
+//! that neither run is kept. Names are compared without what coremltools adds when it changes precision; casts are no
+//! results of their own. Pictures that lie in the other layout are turned.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -92,7 +92,12 @@ pub enum LockstepError {
 ///
 /// # Errors
 /// When one of them cannot be run.
-pub fn lockstep(actual: Side<'_>, expected: Side<'_>, operators: Operators, mode: Mode) -> Result<Lockstep, LockstepError> {
+pub fn lockstep(
+    actual: Side<'_>,
+    expected: Side<'_>,
+    operators: Operators,
+    mode: Mode,
+) -> Result<Lockstep, LockstepError> {
     let own = functions(&actual).map_err(LockstepError::Actual)?;
     let reference = functions(&expected).map_err(LockstepError::Expected)?;
     let common: HashSet<&str> = keys(&own).intersection(&keys(&reference)).copied().collect();
@@ -110,8 +115,9 @@ pub fn lockstep(actual: Side<'_>, expected: Side<'_>, operators: Operators, mode
             interpreter.run_watched(expected.function, expected.inputs, mode, &mut watch)
         });
         let mut listener = Listener::new(common, receiver);
-        let mut watch =
-            |function: &Function, operation: &Operation, name: &str, tensor: &Tensor| listener.hear(function, operation, name, tensor);
+        let mut watch = |function: &Function, operation: &Operation, name: &str, tensor: &Tensor| {
+            listener.hear(function, operation, name, tensor)
+        };
         let interpreter = actual.package.interpreter(operators);
         let results = interpreter.run_watched(actual.function, actual.inputs, mode, &mut watch);
         let Listener { operations, unmatched, not_finite, receiver, .. } = listener;
@@ -138,7 +144,8 @@ fn keys<'f>(functions: &[&'f Function]) -> HashSet<&'f str> {
     let of = |function: &&'f Function| {
         let function = *function;
         let results = function.operations().filter(|operation| operation.constant().is_none());
-        results.flat_map(|operation| operation.outputs.iter().filter_map(|&id| key(operation, &function.value(id).name)))
+        results
+            .flat_map(|operation| operation.outputs.iter().filter_map(|&id| key(operation, &function.value(id).name)))
     };
     functions.iter().flat_map(of).collect()
 }
@@ -167,7 +174,9 @@ impl<'f> Listener<'f> {
             self.not_finite = NotFinite::of(function, operation, tensor);
         }
         let inherited = self.inherited(function, operation);
-        let distance = self.counterpart(operation, name).and_then(|expected| distance(operation, name, tensor, &expected, inherited));
+        let distance = self
+            .counterpart(operation, name)
+            .and_then(|expected| distance(operation, name, tensor, &expected, inherited));
         self.unmatched += usize::from(distance.is_none() && key(operation, name).is_some());
         self.errors.insert(name.to_owned(), distance.as_ref().map_or(inherited, |distance| distance.relative));
         self.operations.extend(distance);
@@ -198,7 +207,13 @@ impl<'f> Listener<'f> {
     }
 }
 
-fn distance(operation: &Operation, name: &str, actual: &Tensor, expected: &Tensor, inherited: f64) -> Option<OperationDistance> {
+fn distance(
+    operation: &Operation,
+    name: &str,
+    actual: &Tensor,
+    expected: &Tensor,
+    inherited: f64,
+) -> Option<OperationDistance> {
     let expected = turned(expected, actual.dims())?;
     let metrics = measure(actual, &expected, &MeasureOptions::default()).ok()?;
     Some(OperationDistance {
@@ -219,7 +234,9 @@ fn turned(tensor: &Tensor, dims: &[usize]) -> Option<Tensor> {
         return Some(tensor.clone());
     }
     let orders = [[0, 2, 3, 1], [0, 3, 1, 2]];
-    let fits = |order: &[usize; 4]| dims.len() == 4 && tensor.rank() == 4 && (0..4).all(|axis| tensor.dims()[order[axis]] == dims[axis]);
+    let fits = |order: &[usize; 4]| {
+        dims.len() == 4 && tensor.rank() == 4 && (0..4).all(|axis| tensor.dims()[order[axis]] == dims[axis])
+    };
     let order = orders.into_iter().find(fits)?;
     tensor.permute(order).and_then(|tensor| tensor.contiguous()).ok()
 }
@@ -234,7 +251,8 @@ mod tests {
     use crate::ops;
 
     fn fixture(name: &str) -> Package {
-        Package::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/models").join(format!("{name}.mlpackage"))).unwrap()
+        Package::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/models").join(format!("{name}.mlpackage")))
+            .unwrap()
     }
 
     fn compare(actual: &str, expected: &str) -> Lockstep {

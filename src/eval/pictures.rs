@@ -24,18 +24,22 @@ pub struct Picture {
 }
 
 impl Picture {
-    /// The picture that a tensor of rank 4 holds, [1, C, H, W] or [1, H, W, C] of 1, 3 or 4 channels, alpha left out; `None` of any other.
-    /// `black` and `white` become 0 and 1.
+    /// The picture that a tensor of rank 4 holds, [1, C, H, W] or [1, H, W, C] of 1, 3 or 4 channels, alpha left out;
+    /// `None` of any other. `black` and `white` become 0 and 1.
     pub fn of(tensor: &Tensor, (black, white): (f32, f32)) -> Option<Self> {
         let dims = tensor.dims();
         let places = [(1, 3), (3, 3), (1, 1), (1, 4), (3, 1), (3, 4)];
-        let (axis, _) = places.into_iter().find(|&(axis, channels)| dims.len() == 4 && dims[0] == 1 && dims[axis] == channels)?;
+        let (axis, _) =
+            places.into_iter().find(|&(axis, channels)| dims.len() == 4 && dims[0] == 1 && dims[axis] == channels)?;
         let tensor = if axis == 1 { tensor.clone() } else { tensor.permute((0, 3, 1, 2)).ok()? };
         let &[_, channels, height, width] = tensor.dims() else { return None };
         let scaled = |values: &[f32]| {
             let plane = |channel: usize| {
                 let channel = if channels == 1 { 0 } else { channel };
-                values[channel * height * width..][..height * width].iter().map(|value| (value - black) / (white - black)).collect()
+                values[channel * height * width..][..height * width]
+                    .iter()
+                    .map(|value| (value - black) / (white - black))
+                    .collect()
             };
             [plane(0), plane(1), plane(2)]
         };
@@ -51,7 +55,8 @@ impl Picture {
         Tensor::from_vec(self.planes.concat(), (1, 3, self.height, self.width), &Device::Cpu)
     }
 
-    /// Where two pictures of one size differ, as a heat map, and what its white means: the largest difference of a pixel.
+    /// Where two pictures of one size differ, as a heat map, and what its white means: the largest difference of a
+    /// pixel.
     pub fn difference(&self, other: &Self) -> (Self, f32) {
         let distance = self.distance(other);
         let largest = distance.largest();
@@ -61,7 +66,9 @@ impl Picture {
     /// How far each pixel is from the other picture's, mean over the channels, as a picture of grey.
     #[must_use]
     pub fn distance(&self, other: &Self) -> Self {
-        let pixel = |at: usize| (0..3).map(|channel| (self.planes[channel][at] - other.planes[channel][at]).abs()).sum::<f32>() / 3.0;
+        let pixel = |at: usize| {
+            (0..3).map(|channel| (self.planes[channel][at] - other.planes[channel][at]).abs()).sum::<f32>() / 3.0
+        };
         let distances: Vec<f32> = (0..self.planes[0].len()).map(pixel).collect();
         Self { width: self.width, height: self.height, planes: [distances.clone(), distances.clone(), distances] }
     }
@@ -71,11 +78,13 @@ impl Picture {
         self.planes[0].iter().copied().filter(|value| value.is_finite()).fold(0.0, f32::max)
     }
 
-    /// A picture of grey as a heat map: black at 0, over red and yellow to white at `white`. What is not a number is white.
+    /// A picture of grey as a heat map: black at 0, over red and yellow to white at `white`. What is not a number is
+    /// white.
     #[must_use]
     pub fn heat(&self, white: f32) -> Self {
         let scale = if white > 0.0 { 3.0 / white } else { 0.0 };
-        let level = |value: &f32, offset: f32| if value.is_finite() { (value * scale - offset).clamp(0.0, 1.0) } else { 1.0 };
+        let level =
+            |value: &f32, offset: f32| if value.is_finite() { (value * scale - offset).clamp(0.0, 1.0) } else { 1.0 };
         let heat = |offset: f32| self.planes[0].iter().map(|value| level(value, offset)).collect();
         Self { width: self.width, height: self.height, planes: [heat(0.0), heat(1.0), heat(2.0)] }
     }
@@ -104,13 +113,17 @@ impl Picture {
         self
     }
 
-    /// The picture in another size: every pixel is a mean over a triangle as wide as both pixels need, so that nothing is skipped.
+    /// The picture in another size: every pixel is a mean over a triangle as wide as both pixels need, so that nothing
+    /// is skipped.
     #[must_use]
     pub fn resized(&self, width: usize, height: usize) -> Self {
         if (width, height) == (self.width, self.height) {
             return self.clone();
         }
-        let planes = self.planes.each_ref().map(|plane| resized(plane, (self.width, self.height), Shape::Stretched, (width, height)));
+        let planes = self
+            .planes
+            .each_ref()
+            .map(|plane| resized(plane, (self.width, self.height), Shape::Stretched, (width, height)));
         Self { width, height, planes }
     }
 
@@ -135,7 +148,8 @@ pub enum Shape {
     Cropped,
 }
 
-/// A plane of `from.0` x `from.1` numbers in the size `to`: every number is a mean over a triangle as wide as both pixels need.
+/// A plane of `from.0` x `from.1` numbers in the size `to`: every number is a mean over a triangle as wide as both
+/// pixels need.
 pub fn resized(plane: &[f32], from: (usize, usize), shape: Shape, to: (usize, usize)) -> Vec<f32> {
     let side = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
     let pixels: Vec<F32> = plane.iter().map(|&value| F32::new(value)).collect();
@@ -161,12 +175,16 @@ mod tests {
 
     #[test]
     fn both_layouts_and_ranges_are_the_same_picture() {
-        let planes = Tensor::new(&[-1f32, 0.0, 1.0, 1.0, 0.0, -1.0], &Device::Cpu).unwrap().reshape((1, 3, 1, 2)).unwrap();
+        let planes =
+            Tensor::new(&[-1f32, 0.0, 1.0, 1.0, 0.0, -1.0], &Device::Cpu).unwrap().reshape((1, 3, 1, 2)).unwrap();
         let picture = Picture::of(&planes, (-1.0, 1.0)).unwrap();
         assert_eq!(picture.planes, [vec![0.0, 0.5], vec![1.0, 1.0], vec![0.5, 0.0]]);
         let pixels = planes.permute((0, 2, 3, 1)).unwrap();
         assert_eq!(Picture::of(&pixels, (-1.0, 1.0)), Some(picture));
-        assert_eq!(Picture::of(&Tensor::zeros((1, 16, 2, 2), candle_core::DType::F32, &Device::Cpu).unwrap(), (0.0, 1.0)), None);
+        assert_eq!(
+            Picture::of(&Tensor::zeros((1, 16, 2, 2), candle_core::DType::F32, &Device::Cpu).unwrap(), (0.0, 1.0)),
+            None
+        );
     }
 
     #[test]

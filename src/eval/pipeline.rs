@@ -1,7 +1,8 @@
 //! Runs a pipeline: parts one behind the other, which hand their results on by name.
 //!
-//! A value that a part takes is the latest of that name: an input of the pipeline, or a result of an earlier part. Images are pixels between
-//! parts, as they are on a device: rounded to whole numbers from 0 to 255, in the order that the taker declares. States belong to their part.
+//! A value that a part takes is the latest of that name: an input of the pipeline, or a result of an earlier part.
+//! Images are pixels between parts, as they are on a device: rounded to whole numbers from 0 to 255, in the order that
+//! the taker declares. States belong to their part.
 
 use std::collections::BTreeMap;
 
@@ -61,7 +62,11 @@ impl Package {
 
 impl<'a> Interpreter<'a> {
     /// Runs a program's function, or a pipeline as a whole.
-    pub(super) fn call<'s>(&'s self, body: &'s Body<'a>, options: CallOptions<'s>) -> Result<BTreeMap<String, Tensor>, EvalError> {
+    pub(super) fn call<'s>(
+        &'s self,
+        body: &'s Body<'a>,
+        options: CallOptions<'s>,
+    ) -> Result<BTreeMap<String, Tensor>, EvalError> {
         match body {
             Body::Program(stage) => self.run_program(stage, options),
             Body::Pipeline(interface, parts) => self.run_pipeline(interface, parts, options),
@@ -112,7 +117,11 @@ impl<'a> Interpreter<'a> {
 }
 
 /// The inputs of a pipeline, defaults among them.
-fn given(interface: &Interface, mut inputs: BTreeMap<String, Tensor>, most: u64) -> Result<BTreeMap<String, Passed>, EvalError> {
+fn given(
+    interface: &Interface,
+    mut inputs: BTreeMap<String, Tensor>,
+    most: u64,
+) -> Result<BTreeMap<String, Passed>, EvalError> {
     let mut values = BTreeMap::new();
     for feature in &interface.inputs {
         let tensor = match inputs.remove(&feature.name) {
@@ -143,7 +152,9 @@ fn left_out(feature: &Feature, most: u64) -> Result<Tensor, EvalError> {
 fn handed(value: &Passed, feature: &Feature) -> Result<Tensor, EvalError> {
     let wanted = color(feature);
     if value.color.is_some() != wanted.is_some() {
-        let kind = |color: Option<ColorSpace>| color.map_or_else(|| "an array".to_owned(), |color| format!("an image ({})", color.name()));
+        let kind = |color: Option<ColorSpace>| {
+            color.map_or_else(|| "an array".to_owned(), |color| format!("an image ({})", color.name()))
+        };
         return Err(EvalError::Kind { name: feature.name.clone(), expected: kind(wanted), found: kind(value.color) });
     }
     ordered(value, feature, value.is_made)
@@ -158,7 +169,8 @@ fn ordered(value: &Passed, feature: &Feature, as_pixels: bool) -> Result<Tensor,
         let kind = |color: ColorSpace| format!("an image ({})", color.name());
         return Err(EvalError::Kind { name: feature.name.clone(), expected: kind(to), found: kind(from) });
     }
-    let tensor = if as_pixels { pixels::rounded(&value.tensor, Pixels::of(from)).map_err(wrong)? } else { value.tensor.clone() };
+    let tensor =
+        if as_pixels { pixels::rounded(&value.tensor, Pixels::of(from)).map_err(wrong)? } else { value.tensor.clone() };
     if swapped { pixels::reversed(&tensor).map_err(wrong) } else { Ok(tensor) }
 }
 
@@ -186,14 +198,24 @@ mod tests {
     }
 
     fn model(inputs: Vec<Feature>, outputs: Vec<Feature>, body: ModelBody) -> Model {
-        Model { interface: Interface { inputs, outputs, ..Interface::default() }, metadata: ModelMetadata::default(), body }
+        Model {
+            interface: Interface { inputs, outputs, ..Interface::default() },
+            metadata: ModelMetadata::default(),
+            body,
+        }
     }
 
     fn program(target: Target, build: impl FnOnce(&mut Builder) -> (&'static str, crate::mil::Var)) -> ModelBody {
         let mut builder = Builder::new(ops::find, target);
         let output = build(&mut builder);
         let functions = BTreeMap::from([("main".to_owned(), builder.finish(&[output]).unwrap())]);
-        ModelBody::Program(Box::new(Program { target, functions, default_function: None, attributes: BTreeMap::new(), doc: String::new() }))
+        ModelBody::Program(Box::new(Program {
+            target,
+            functions,
+            default_function: None,
+            attributes: BTreeMap::new(),
+            doc: String::new(),
+        }))
     }
 
     fn pipeline(inputs: Vec<Feature>, outputs: Vec<Feature>, parts: Vec<Model>) -> Model {
@@ -216,7 +238,8 @@ mod tests {
 
     #[test]
     fn states_belong_to_their_parts() {
-        let both = pipeline(vec![feature("x", None)], vec![feature("y", None)], vec![summing("x", "h"), summing("h", "y")]);
+        let both =
+            pipeline(vec![feature("x", None)], vec![feature("y", None)], vec![summing("x", "h"), summing("h", "y")]);
         let interpreter = Interpreter::of_model(&both, ops::OPERATORS, &Literals);
         let mut states = States::default();
         let call = |x: f32, states: &mut States| {
@@ -233,7 +256,11 @@ mod tests {
     }
 
     /// `given = taken * factor`, of images where colors are said.
-    fn scaling(taken: (&'static str, Option<ColorSpace>), given: (&'static str, Option<ColorSpace>), factor: f32) -> Model {
+    fn scaling(
+        taken: (&'static str, Option<ColorSpace>),
+        given: (&'static str, Option<ColorSpace>),
+        factor: f32,
+    ) -> Model {
         let body = program(Target::Ios16, |builder| {
             let x = builder.input(taken.0, TensorType::new(DataType::Float32, &[1, 3, 1, 1]));
             (given.0, builder.mul(given.0, x, factor).unwrap())
@@ -259,13 +286,20 @@ mod tests {
         let source = std::error::Error::source(&error).unwrap().to_string();
         assert_eq!(source, "input `h` is an image (RGB), expected an array");
         let grey = run(Some(ColorSpace::Grayscale), None).unwrap_err();
-        assert_eq!(std::error::Error::source(&grey).unwrap().to_string(), "input `h` is an image (RGB), expected an image (GRAYSCALE)");
+        assert_eq!(
+            std::error::Error::source(&grey).unwrap().to_string(),
+            "input `h` is an image (RGB), expected an image (GRAYSCALE)"
+        );
     }
 
     #[test]
     fn inputs_of_a_pipeline_have_defaults() {
-        let optional =
-            |default: Option<&str>| Feature { optional: true, default: default.map(str::to_owned), shape: vec![1], ..feature("x", None) };
+        let optional = |default: Option<&str>| Feature {
+            optional: true,
+            default: default.map(str::to_owned),
+            shape: vec![1],
+            ..feature("x", None)
+        };
         let run = |default: Option<&str>| {
             let both = pipeline(vec![optional(default)], vec![feature("h", None)], vec![summing("x", "h")]);
             let run = Interpreter::of_model(&both, ops::OPERATORS, &Literals).run(None, BTreeMap::new(), Mode::Float32);
@@ -273,6 +307,9 @@ mod tests {
         };
         assert_eq!(run(Some("7")).unwrap(), 7.0);
         let error = run(None).unwrap_err();
-        assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "main: input `x` is missing: expected tensor<fp32, [1]>");
+        assert_eq!(
+            std::error::Error::source(&error).unwrap().to_string(),
+            "main: input `x` is missing: expected tensor<fp32, [1]>"
+        );
     }
 }

@@ -53,14 +53,30 @@ mod tests {
     #[test]
     fn bytes_are_cut_off_and_rounded() {
         let tensor = Tensor::new(&[-3f32, 0.4, 0.5, 254.6, 255.4, 300.0], &Device::Cpu).unwrap();
-        assert_eq!(rounded(&tensor, Pixels::Bytes).unwrap().to_vec1::<f32>().unwrap(), [0.0, 0.0, 1.0, 255.0, 255.0, 255.0]);
+        assert_eq!(
+            rounded(&tensor, Pixels::Bytes).unwrap().to_vec1::<f32>().unwrap(),
+            [0.0, 0.0, 1.0, 255.0, 255.0, 255.0]
+        );
         let halves = rounded(&tensor, Pixels::of(ColorSpace::GrayscaleFloat16)).unwrap().to_vec1::<f32>().unwrap();
-        assert_eq!(halves, [-3.0, f16::from_f32(0.4).to_f32(), 0.5, f16::from_f32(254.6).to_f32(), f16::from_f32(255.4).to_f32(), 300.0]);
+        assert_eq!(
+            halves,
+            [
+                -3.0,
+                f16::from_f32(0.4).to_f32(),
+                0.5,
+                f16::from_f32(254.6).to_f32(),
+                f16::from_f32(255.4).to_f32(),
+                300.0
+            ]
+        );
     }
 
     #[test]
     fn planes_are_reversed() {
         let tensor = Tensor::arange(0f32, 6.0, &Device::Cpu).unwrap().reshape((1, 3, 1, 2)).unwrap();
-        assert_eq!(reversed(&tensor).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap(), [4.0, 5.0, 2.0, 3.0, 0.0, 1.0]);
+        assert_eq!(
+            reversed(&tensor).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap(),
+            [4.0, 5.0, 2.0, 3.0, 0.0, 1.0]
+        );
     }
 }

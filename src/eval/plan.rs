@@ -1,4 +1,5 @@
-//! What a block needs to know before it runs, found once: the code of its operations, and which values nobody needs after each.
+//! What a block needs to know before it runs, found once: the code of its operations, and which values nobody needs
+//! after each.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -46,7 +47,8 @@ const MOVING: [&str; 13] = [
 ];
 
 impl BlockPlan {
-    /// Values of the block itself are dropped after their last use; those of the blocks around it are not, unless it is the `outermost`.
+    /// Values of the block itself are dropped after their last use; those of the blocks around it are not, unless it is
+    /// the `outermost`.
     fn of(block: &Block, outermost: bool, operators: Operators) -> Self {
         let last = block.last_uses();
         let mut own: HashSet<ValueId> = block.inputs.iter().copied().collect();

@@ -1,8 +1,8 @@
 //! Inputs for a program that nobody gave data for: enough to see how far two programs are apart.
 //!
-//! Token ids stay inside of the table that they choose from, pictures have numbers between black and white, everything else is normally
-//! distributed. The same seed makes the same numbers on every machine. Caches, positions and masks of sequences are left to
-//! [`fit_inputs`](super::golden::fit_inputs), which starts a program afresh.
+//! Token ids stay inside of the table that they choose from, pictures have numbers between black and white, everything
+//! else is normally distributed. The same seed makes the same numbers on every machine. Caches, positions and masks of
+//! sequences are left to [`fit_inputs`](super::golden::fit_inputs), which starts a program afresh.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -36,8 +36,8 @@ pub struct SampleError {
     pub name: String,
 }
 
-/// The inputs of one call of `functions`: of one, or of those of a pipeline. Names of the interface and of the functions are the same. Inputs
-/// with a default are left out.
+/// The inputs of one call of `functions`: of one, or of those of a pipeline. Names of the interface and of the
+/// functions are the same. Inputs with a default are left out.
 ///
 /// # Errors
 /// When an input has no fixed shape.
@@ -81,7 +81,12 @@ fn tensor(
         };
         return Tensor::from_vec(count.map(number).collect::<Vec<f32>>(), shape, &Device::Cpu);
     }
-    let ids = functions.iter().filter_map(|function| table_length(function, &feature.name)).min().unwrap_or(DEFAULT_IDS).max(1);
+    let ids = functions
+        .iter()
+        .filter_map(|function| table_length(function, &feature.name))
+        .min()
+        .unwrap_or(DEFAULT_IDS)
+        .max(1);
     let number = |_| if is_mask { 1 } else { i64::try_from(random.u64(0..ids)).unwrap_or(0) };
     let numbers = Tensor::from_vec(count.map(number).collect::<Vec<i64>>(), shape, &Device::Cpu)?;
     if feature.dtype == "bool" { numbers.to_dtype(candle_core::DType::U8) } else { Ok(numbers) }
@@ -95,15 +100,18 @@ fn normal(random: &mut fastrand::Rng) -> f32 {
 
 /// The length of the shortest table that an input chooses from, directly or after operations on integers.
 fn table_length(function: &Function, input: &str) -> Option<u64> {
-    let mut reached: HashSet<ValueId> = function.inputs.iter().copied().filter(|&id| function.value(id).name == input).collect();
+    let mut reached: HashSet<ValueId> =
+        function.inputs.iter().copied().filter(|&id| function.value(id).name == input).collect();
     let mut shortest: Option<u64> = None;
     for operation in function.operations() {
         let reaches = |parameter: &str| operation.inputs.get(parameter).is_some_and(|bindings| any(bindings, &reached));
         if operation.kind.starts_with("gather") && reaches("indices") {
             let length = chosen_length(function, operation);
-            shortest = shortest.map_or(length, |shortest| length.map_or(Some(shortest), |length| Some(length.min(shortest))));
+            shortest =
+                shortest.map_or(length, |shortest| length.map_or(Some(shortest), |length| Some(length.min(shortest))));
         } else if operation.inputs.values().any(|bindings| any(bindings, &reached)) {
-            let integer = |id: &&ValueId| matches!(&function.value(**id).ty, ValueType::Tensor(ty) if ty.dtype.is_integer());
+            let integer =
+                |id: &&ValueId| matches!(&function.value(**id).ty, ValueType::Tensor(ty) if ty.dtype.is_integer());
             reached.extend(operation.outputs.iter().filter(integer));
         }
     }
@@ -154,7 +162,9 @@ mod tests {
         let ids = builder.input("input_ids", TensorType::new(DataType::Int32, &[1, 50]));
         let shifted = builder.add("shifted", ids, 0).unwrap();
         let table = Recipe::blob("@model_path/weights/weight.bin", 64, DataType::Float32, &[7, 4]);
-        let rows = builder.op1("gather", "rows", &[("x", (&table).into()), ("indices", shifted.into()), ("axis", 0.into())]).unwrap();
+        let rows = builder
+            .op1("gather", "rows", &[("x", (&table).into()), ("indices", shifted.into()), ("axis", 0.into())])
+            .unwrap();
         builder.finish(&[("rows", rows)]).unwrap()
     }
 
@@ -183,7 +193,9 @@ mod tests {
         ];
         let inputs = made(features, 1);
         assert_eq!(inputs.keys().collect::<Vec<_>>(), ["attention_mask", "causal_mask", "image", "latent"]);
-        let values = |name: &str| inputs[name].flatten_all().unwrap().to_dtype(candle_core::DType::F64).unwrap().to_vec1::<f64>().unwrap();
+        let values = |name: &str| {
+            inputs[name].flatten_all().unwrap().to_dtype(candle_core::DType::F64).unwrap().to_vec1::<f64>().unwrap()
+        };
         assert!(values("image").iter().all(|v| (0.0..=1.0).contains(v)));
         let latent = values("latent");
         let mean = latent.iter().sum::<f64>() / latent.len() as f64;

@@ -1,7 +1,9 @@
-//! The types of a function's values when its inputs have given shapes: lengths that a program leaves open are inferred again.
+//! The types of a function's values when its inputs have given shapes: lengths that a program leaves open are inferred
+//! again.
 //!
-//! Programs compute with lengths: the end of a slice may be a sum of two of them. So what follows from shapes and literals alone is evaluated
-//! while it is small; everything else is looked at by its type only, and what depends on it stays open.
+//! Programs compute with lengths: the end of a slice may be a sum of two of them. So what follows from shapes and
+//! literals alone is evaluated while it is small; everything else is looked at by its type only, and what depends on it
+//! stays open.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -9,15 +11,18 @@ use candle_core::{Device, Tensor};
 
 use super::{Arguments, Operators, constant, storage_type, symbols::SymbolLengths, value::small};
 use crate::{
-    mil::{Binding, Block, Call, Dimension, Function, InferError, Known, OpDef, Operation, TensorType, Value, ValueId, ValueType},
+    mil::{
+        Binding, Block, Call, Dimension, Function, InferError, Known, OpDef, Operation, TensorType, Value, ValueId,
+        ValueType,
+    },
     recipe::Literals,
 };
 
 /// The most elements of a value that is evaluated.
 const SMALL: u64 = 64;
 
-/// The types of all values, by id, when the inputs have these shapes. A declared length always stays; what cannot be inferred stays as it is
-/// declared. A shape of another rank than its input's is passed over.
+/// The types of all values, by id, when the inputs have these shapes. A declared length always stays; what cannot be
+/// inferred stays as it is declared. A shape of another rank than its input's is passed over.
 pub fn types_of(function: &Function, shapes: &BTreeMap<ValueId, Vec<u64>>, operators: Operators) -> Vec<ValueType> {
     let mut symbols = SymbolLengths::default();
     for (&id, shape) in shapes {
@@ -68,14 +73,18 @@ impl Inference<'_> {
         for (&id, ty) in operation.outputs.iter().zip(&types) {
             self.refine(id, ty);
         }
-        for (&id, tensor) in operation.outputs.iter().zip(self.evaluate(operation, definition, &types).unwrap_or_default()) {
+        for (&id, tensor) in
+            operation.outputs.iter().zip(self.evaluate(operation, definition, &types).unwrap_or_default())
+        {
             self.numbers.insert(id, tensor);
         }
         Ok(())
     }
 
     fn call<'o>(&self, operation: &'o Operation, definition: &'static OpDef) -> Result<Call<'o>, InferError> {
-        let look = |id: ValueId| (self.types[id.0 as usize].clone(), self.known.constant(id).cloned().or_else(|| self.number(id)));
+        let look = |id: ValueId| {
+            (self.types[id.0 as usize].clone(), self.known.constant(id).cloned().or_else(|| self.number(id)))
+        };
         self.known.call_with(operation, definition, self.function.opset, look)
     }
 
@@ -83,7 +92,8 @@ impl Inference<'_> {
         small(self.types[id.0 as usize].tensor()?.dtype, self.numbers.get(&id)?)
     }
 
-    /// The results of an operation, where they are small and all of its arguments are known. Lengths are known even of what is not.
+    /// The results of an operation, where they are small and all of its arguments are known. Lengths are known even of
+    /// what is not.
     fn evaluate(&self, operation: &Operation, definition: &'static OpDef, types: &[ValueType]) -> Option<Vec<Tensor>> {
         let is_small = |ty: &ValueType| ty.tensor().is_some_and(|ty| ty.elements().is_some_and(|n| n <= SMALL));
         if !operation.blocks.is_empty() || !types.iter().all(is_small) {
@@ -104,7 +114,8 @@ impl Inference<'_> {
 
     fn lengths(&self, operation: &Operation) -> Option<Tensor> {
         let Binding::Value(x) = operation.inputs.get("x")?.first()? else { return None };
-        let lengths: Vec<i64> = self.types[x.0 as usize].tensor()?.fixed_shape()?.into_iter().map(|n| n as i64).collect();
+        let lengths: Vec<i64> =
+            self.types[x.0 as usize].tensor()?.fixed_shape()?.into_iter().map(|n| n as i64).collect();
         let rank = lengths.len();
         Tensor::from_vec(lengths, rank, &Device::Cpu).ok()
     }
@@ -131,7 +142,8 @@ impl Inference<'_> {
             if declared.shape == [Dimension::Unknown { variadic: true }] {
                 declared.shape.clone_from(&found.shape);
             } else if declared.rank() == found.rank() {
-                let open = declared.shape.iter_mut().zip(&found.shape).filter(|(declared, _)| declared.known().is_none());
+                let open =
+                    declared.shape.iter_mut().zip(&found.shape).filter(|(declared, _)| declared.known().is_none());
                 open.for_each(|(declared, found)| *declared = *found);
             }
         }
@@ -148,7 +160,10 @@ mod tests {
     };
 
     fn open(lengths: &[u64]) -> TensorType {
-        let shape = lengths.iter().map(|&n| if n == 0 { Dimension::Unknown { variadic: false } } else { Dimension::Known(n) }).collect();
+        let shape = lengths
+            .iter()
+            .map(|&n| if n == 0 { Dimension::Unknown { variadic: false } } else { Dimension::Known(n) })
+            .collect();
         TensorType { dtype: DataType::Float32, shape }
     }
 

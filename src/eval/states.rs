@@ -63,7 +63,10 @@ impl States {
 impl Clone for States {
     fn clone(&self) -> Self {
         let copy = |held: &Held| Held { tensor: copied(&held.tensor), mode: held.mode };
-        Self { held: self.held.iter().map(|(name, held)| (name.clone(), copy(held))).collect(), parts: self.parts.clone() }
+        Self {
+            held: self.held.iter().map(|(name, held)| (name.clone(), copy(held))).collect(),
+            parts: self.parts.clone(),
+        }
     }
 }
 

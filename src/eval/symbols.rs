@@ -19,7 +19,11 @@ pub struct SymbolMismatch {
 
 impl SymbolLengths {
     /// Takes the lengths of a declared type's symbols from the lengths that a value has.
-    pub(super) fn bind(&mut self, declared: &TensorType, lengths: impl IntoIterator<Item = u64>) -> Result<(), SymbolMismatch> {
+    pub(super) fn bind(
+        &mut self,
+        declared: &TensorType,
+        lengths: impl IntoIterator<Item = u64>,
+    ) -> Result<(), SymbolMismatch> {
         for (dimension, found) in declared.shape.iter().zip(lengths) {
             let Dimension::Symbol(symbol) = *dimension else { continue };
             let expected = *self.0.entry(symbol).or_insert(found);
@@ -86,7 +90,13 @@ mod tests {
         assert_eq!(builder.value_type(sum).to_string(), "tensor<fp32, [batch_size, 8]>");
         let function = builder.finish(&[("sum", sum)]).unwrap();
         let functions = BTreeMap::from([("main".to_owned(), function)]);
-        Program { target: Target::Ios17, functions, default_function: None, attributes: BTreeMap::new(), doc: String::new() }
+        Program {
+            target: Target::Ios17,
+            functions,
+            default_function: None,
+            attributes: BTreeMap::new(),
+            doc: String::new(),
+        }
     }
 
     fn run(x: usize, y: usize) -> Result<Vec<usize>, String> {

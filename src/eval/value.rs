@@ -28,7 +28,9 @@ pub(super) fn small(dtype: DataType, tensor: &Tensor) -> Option<Value> {
     let literal = match storage_type(dtype)? {
         DType::U8 => Literal::Bools(view(tensor, |values: &[u8]| values.iter().map(|&v| v != 0).collect()).ok()?),
         DType::I64 => Literal::Ints(view(tensor, <[i64]>::to_vec).ok()?),
-        _ if dtype == DataType::Float16 => Literal::Halves(view(tensor, |v: &[f32]| v.iter().map(|&v| f16::from_f32(v)).collect()).ok()?),
+        _ if dtype == DataType::Float16 => {
+            Literal::Halves(view(tensor, |v: &[f32]| v.iter().map(|&v| f16::from_f32(v)).collect()).ok()?)
+        }
         _ => Literal::Floats(view(tensor, <[f32]>::to_vec).ok()?),
     };
     let shape: Vec<u64> = tensor.dims().iter().map(|&n| n as u64).collect();
@@ -68,8 +70,8 @@ impl Numbers {
         [Some(self.tensor), self.readable].into_iter().flatten()
     }
 
-    /// The type of a value of declared type `ty` with the lengths that it has now. Lengths of elements that were left open are open until an
-    /// element can be read.
+    /// The type of a value of declared type `ty` with the lengths that it has now. Lengths of elements that were left
+    /// open are open until an element can be read.
     pub(super) fn held_type(&self, ty: &ValueType) -> ValueType {
         let known = |lengths: &[usize]| lengths.iter().map(|&n| Dimension::Known(n as u64)).collect();
         match ty {
@@ -203,7 +205,8 @@ mod tests {
     #[test]
     fn floats_are_rounded_to_the_nearest_half() {
         let x = Tensor::new(&[2049.0f32, 2051.0, 65519.0, -65520.0, 3e-8, 2e-8, 6.1e-5], &Device::Cpu).unwrap();
-        let expected = [2048.0, 2052.0, 65504.0, f32::NEG_INFINITY, 2f32.powi(-24), 0.0, f16::from_f32(6.1e-5).to_f32()];
+        let expected =
+            [2048.0, 2052.0, 65504.0, f32::NEG_INFINITY, 2f32.powi(-24), 0.0, f16::from_f32(6.1e-5).to_f32()];
         assert_eq!(conform(x, DataType::Float16, Mode::Declared).unwrap().to_vec1::<f32>().unwrap(), expected);
     }
 }

@@ -1,8 +1,9 @@
-//! Carries out a plan: requests run side by side, bytes go to disk as they come, every segment is checked as soon as it is complete, and
-//! a blob gets its name only after all its bytes were hashed.
+//! Carries out a plan: requests run side by side, bytes go to disk as they come, every segment is checked as soon as it
+//! is complete, and a blob gets its name only after all its bytes were hashed.
 //!
-//! What arrived is journaled in small steps and little is on its way, so that a kill costs next to nothing; on resumption complete segments
-//! are hashed again before they count. Wrong bytes are forgotten and asked for again a few times. Memory holds one step of every request.
+//! What arrived is journaled in small steps and little is on its way, so that a kill costs next to nothing; on
+//! resumption complete segments are hashed again before they count. Wrong bytes are forgotten and asked for again a few
+//! times. Memory holds one step of every request.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -45,8 +46,9 @@ pub struct DownloadReport {
     pub reused: u64,
 }
 
-/// Makes every blob of the plan a blob of the store, by the sources that the plan has. `seen` hears of received bytes; they may be more than the
-/// plan says where bytes came wrong. Dropped at any moment, it leaves what arrived for the next time.
+/// Makes every blob of the plan a blob of the store, by the sources that the plan has. `seen` hears of received bytes;
+/// they may be more than the plan says where bytes came wrong. Dropped at any moment, it leaves what arrived for the
+/// next time.
 ///
 /// # Errors
 /// `DamagedSegment` and `DamagedBlob` where bytes come wrong repeatedly, and what store and remote say.
@@ -201,8 +203,8 @@ impl<'a> Filling<'a> {
         blocking(move || work(BlockingFilling { release, digest, partial })).await
     }
 
-    /// Waits until those of the blobs that the plan has are finished. They stand before this one, and blobs are begun in the plan's order, so
-    /// that there is always one that waits for nobody.
+    /// Waits until those of the blobs that the plan has are finished. They stand before this one, and blobs are begun
+    /// in the plan's order, so that there is always one that waits for nobody.
     pub(super) async fn wait_for(&self, blobs: &BTreeSet<Digest>) {
         for done in blobs.iter().filter_map(|blob| self.downloader.done.get(blob)) {
             // The sender lives as long as the downloader.
@@ -263,8 +265,8 @@ impl Downloader<'_> {
         Ok(())
     }
 
-    /// Opens the blob's partial file and brings in everything that it lacks: by the planned work, and where facts have changed since (other bytes
-    /// arrived, or wrong ones were forgotten) by work that is planned from the new facts.
+    /// Opens the blob's partial file and brings in everything that it lacks: by the planned work, and where facts have
+    /// changed since (other bytes arrived, or wrong ones were forgotten) by work that is planned from the new facts.
     async fn fill(&self, digest: Digest, blob: &Blob, planned: &BlobWork) -> Result<Filled, FetchError> {
         let Some(partial) = self.open(digest).await? else { return Ok(Filled::Present) };
         let filling = Filling { downloader: self, digest, partial: Arc::new(partial) };
@@ -295,7 +297,8 @@ impl Downloader<'_> {
         }
     }
 
-    /// The partial file, after complete segments in it were hashed and wrong ones forgotten; `None` where the blob is here.
+    /// The partial file, after complete segments in it were hashed and wrong ones forgotten; `None` where the blob is
+    /// here.
     async fn open(&self, digest: Digest) -> Result<Option<PartialBlob>, FetchError> {
         let (store, release) = (self.store.clone(), self.release.clone());
         let opened = blocking(move || {
@@ -305,7 +308,9 @@ impl Downloader<'_> {
                 Download::Partial(partial) => partial,
             };
             let present = partial.present();
-            let complete = |segment: &Segment| range_of(segment).is_some_and(|range| present.iter().any(|known| known.contains(&range)));
+            let complete = |segment: &Segment| {
+                range_of(segment).is_some_and(|range| present.iter().any(|known| known.contains(&range)))
+            };
             let complete: Vec<_> = (0..blob.segments.len()).filter(|index| complete(&blob.segments[*index])).collect();
             let checked = check(&partial, blob, &complete)?;
             forget(&partial, blob, &checked.wrong)?;

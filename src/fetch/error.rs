@@ -1,5 +1,5 @@
-//! What can go wrong while fetching and placing. Rules: every variant says what and where, with what was expected and found as values;
-//! errors of the store and of remotes pass through unchanged.
+//! What can go wrong while fetching and placing. Rules: every variant says what and where, with what was expected and
+//! found as values; errors of the store and of remotes pass through unchanged.
 
 use std::{
     io,

@@ -1,4 +1,5 @@
-//! Fills bundles with the bytes of blobs: clones where the file system has such, else links where the layout wants them, else copies.
+//! Fills bundles with the bytes of blobs: clones where the file system has such, else links where the layout wants
+//! them, else copies.
 
 use std::{
     collections::HashMap,
@@ -26,7 +27,8 @@ pub(super) struct Filler<'a> {
 impl<'a> Filler<'a> {
     pub(super) fn new(store: &'a Store, layout: Layout, folder: &Path, wanted: &Proof, survey: &Survey) -> Self {
         let mut pool = HashMap::new();
-        let intact = wanted.bundles.iter().filter(|(name, _)| layout == Layout::Linked && survey.intact.contains(*name));
+        let intact =
+            wanted.bundles.iter().filter(|(name, _)| layout == Layout::Linked && survey.intact.contains(*name));
         for (name, bundle) in intact {
             for (path, file) in &bundle.files {
                 pool.entry((file.sha256, file.executable)).or_insert_with(|| path.below(&folder.join(name)));
@@ -70,7 +72,10 @@ impl<'a> Filler<'a> {
             }
         }
         // A link has the blob's mode.
-        let linked = self.layout != Layout::Copied && !file.executable && is_read_only(&blob)? && fs::hard_link(&blob, target).is_ok();
+        let linked = self.layout != Layout::Copied
+            && !file.executable
+            && is_read_only(&blob)?
+            && fs::hard_link(&blob, target).is_ok();
         if linked {
             return Ok(());
         }
@@ -109,7 +114,10 @@ fn set_mode(path: &Path, executable: bool) -> io::Result<()> {
 #[cfg(not(unix))]
 fn set_mode(path: &Path, _: bool) -> io::Result<()> {
     let mut permissions = fs::metadata(path)?.permissions();
-    #[expect(clippy::permissions_set_readonly_false, reason = "this is not Unix, where that would mean writable by everybody")]
+    #[expect(
+        clippy::permissions_set_readonly_false,
+        reason = "this is not Unix, where that would mean writable by everybody"
+    )]
     permissions.set_readonly(false);
     fs::set_permissions(path, permissions)
 }

@@ -17,8 +17,8 @@ use crate::{
     store::Store,
 };
 
-/// Removes what was placed for the app in the folder `project`, except in the folders `kept`; gives the folders. What else lies in them
-/// stays, and a folder that nothing is left in goes.
+/// Removes what was placed for the app in the folder `project`, except in the folders `kept`; gives the folders. What
+/// else lies in them stays, and a folder that nothing is left in goes.
 ///
 /// # Errors
 /// What the store and the file system say; `Link` as [`check_others`].
@@ -37,7 +37,8 @@ pub fn check_others(store: &Store, project: &Path, kept: &BTreeSet<PathBuf>) -> 
 }
 
 fn others(store: &Store, project: &Path, kept: &BTreeSet<PathBuf>) -> Result<Vec<(PathBuf, Proof)>, FetchError> {
-    let kept: BTreeSet<PathBuf> = kept.iter().map(|folder| fs::canonicalize(folder).unwrap_or_else(|_| folder.clone())).collect();
+    let kept: BTreeSet<PathBuf> =
+        kept.iter().map(|folder| fs::canonicalize(folder).unwrap_or_else(|_| folder.clone())).collect();
     let is_owned = |request: &FetchRequest| request.owner.as_ref().is_some_and(|owner| owner.project == project);
     let mut others = Vec::new();
     for placement in store.placements()? {
@@ -66,7 +67,9 @@ fn forget(store: &Store, folder: &Path, proof: &Proof) -> Result<(), FetchError>
         let is_folder = fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_dir());
         let gone = if is_folder { remove_dir_all_writable(&path) } else { fs::remove_file(&path) };
         match gone {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(FetchError::io("remove", &path)(error)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(FetchError::io("remove", &path)(error));
+            }
             _ => {}
         }
     }

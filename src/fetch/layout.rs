@@ -1,4 +1,5 @@
-//! What a placed folder should be, as a value: bundles with their files, what stands beside them, and under which names.
+//! What a placed folder should be, as a value: bundles with their files, what stands beside them, and under which
+//! names.
 //!
 //! ```text
 //! DIR/<package>/
@@ -7,8 +8,8 @@
 //!   layout.json                          `shared`: which bundle wants which of them where
 //!   .mlreg.json                          the proof: everything above with its sha256, and its own BLAKE3
 //! ```
-//! In `shared` every `weights/*.bin` is lifted out, also one that a single bundle wants: so a bundle stays as it is when others join.
-//! Pure.
+//! In `shared` every `weights/*.bin` is lifted out, also one that a single bundle wants: so a bundle stays as it is
+//! when others join. Pure.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,7 +22,10 @@ use serde_json::{Map, Value};
 
 use super::FetchError;
 use crate::{
-    base::{Blake3, Digest, FolderError, PackageName, PathClash, PathTree, RelativePath, Target, limits, name_key, read_plain},
+    base::{
+        Blake3, Digest, FolderError, PackageName, PathClash, PathTree, RelativePath, Target, limits, name_key,
+        read_plain,
+    },
     manifest::release::{BundleKind, FileEntry, Release, Variant},
 };
 
@@ -171,11 +175,18 @@ impl From<&FileEntry> for PlacedFile {
 }
 
 impl Proof {
-    /// What the folder of a release should hold that has these variants. The same variant twice under one name counts once.
+    /// What the folder of a release should hold that has these variants. The same variant twice under one name counts
+    /// once.
     ///
     /// # Errors
     /// `PlacedName` and `Collision` where the names of variants or files are not fit for every file system.
-    pub fn new(release: &Release, digest: Digest, floor: Option<Target>, layout: Layout, chosen: &[Named<'_>]) -> Result<Self, FetchError> {
+    pub fn new(
+        release: &Release,
+        digest: Digest,
+        floor: Option<Target>,
+        layout: Layout,
+        chosen: &[Named<'_>],
+    ) -> Result<Self, FetchError> {
         let mut proof = Self {
             schema: PROOF_SCHEMA.to_owned(),
             package: release.package.clone(),
@@ -192,7 +203,9 @@ impl Proof {
                 return Err(FetchError::PlacedName { variant: variant.id.clone(), name: (*name).to_owned() });
             }
             match variants.insert((*name).to_owned(), variant) {
-                Some(other) if other.id != variant.id => return Err(collision(PLACE, PathClash::of(&other.id, &variant.id))),
+                Some(other) if other.id != variant.id => {
+                    return Err(collision(PLACE, PathClash::of(&other.id, &variant.id)));
+                }
                 _ => proof.bundles.insert((*name).to_owned(), PlacedBundle::new(variant)),
             };
         }
@@ -215,7 +228,8 @@ impl Proof {
         Ok(Self::parse(&read_plain(&folder.join(PROOF_NAME), limits::INDEX_BYTES)?))
     }
 
-    /// Reads a proof; `None` for anything else: one with a changed byte, of a later schema, or with names that lead out of its folder.
+    /// Reads a proof; `None` for anything else: one with a changed byte, of a later schema, or with names that lead out
+    /// of its folder.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         if !limits::is_parsable(bytes) {
             return None;
@@ -225,7 +239,8 @@ impl Proof {
         if sealed(fields.clone()) != bytes {
             return None;
         }
-        let proof = serde_json::from_value::<Self>(Value::Object(fields)).ok().filter(|proof| proof.schema == PROOF_SCHEMA)?;
+        let proof =
+            serde_json::from_value::<Self>(Value::Object(fields)).ok().filter(|proof| proof.schema == PROOF_SCHEMA)?;
         let mut names = proof.bundles.keys().chain(proof.files.keys());
         names.all(|name| is_placeable(name)).then_some(proof)
     }
@@ -240,9 +255,16 @@ impl Proof {
 
     /// Everything in the folder except for the proof itself, by name.
     pub(super) fn entries(&self) -> BTreeMap<&str, Entry> {
-        let file = |(name, file): (&'_ String, &PlacedFile)| Entry { files: [(name.clone(), *file)].into(), ..Entry::default() };
+        let file = |(name, file): (&'_ String, &PlacedFile)| Entry {
+            files: [(name.clone(), *file)].into(),
+            ..Entry::default()
+        };
         let files = self.files.iter().map(|(name, placed)| (name.as_str(), file((name, placed))));
-        self.bundles.iter().map(|(name, bundle)| (name.as_str(), bundle.entry(name, &self.files))).chain(files).collect()
+        self.bundles
+            .iter()
+            .map(|(name, bundle)| (name.as_str(), bundle.entry(name, &self.files)))
+            .chain(files)
+            .collect()
     }
 
     /// The names of everything in the folder that belongs to mlreg, the proof too.
@@ -273,7 +295,12 @@ impl Proof {
             package: self.package.clone(),
             version: self.version.clone(),
             bundles: self.bundles.iter().filter_map(|(name, bundle)| Some((name.clone(), lifted(bundle)?))).collect(),
-            files: self.files.iter().filter(|(name, _)| *name != LAYOUT_NAME).map(|(name, file)| (name.clone(), *file)).collect(),
+            files: self
+                .files
+                .iter()
+                .filter(|(name, _)| *name != LAYOUT_NAME)
+                .map(|(name, file)| (name.clone(), *file))
+                .collect(),
         }))
     }
 
@@ -281,7 +308,8 @@ impl Proof {
     fn lift_weights(&mut self, variants: &BTreeMap<String, &Variant>) -> Result<(), FetchError> {
         let names = weight_names(variants);
         for bundle in self.bundles.values_mut() {
-            let (weights, files) = std::mem::take(&mut bundle.files).into_iter().partition(|(path, _)| is_weights(path));
+            let (weights, files) =
+                std::mem::take(&mut bundle.files).into_iter().partition(|(path, _)| is_weights(path));
             bundle.files = files;
             let weights: BTreeMap<RelativePath, PlacedFile> = weights;
             for (path, file) in weights {
@@ -317,8 +345,13 @@ impl PlacedBundle {
 
     fn entry(&self, name: &str, beside: &BTreeMap<String, PlacedFile>) -> Entry {
         let files = self.files.iter().map(|(path, file)| (format!("{name}/{path}"), *file)).collect();
-        let folders = self.all_folders().iter().map(|folder| format!("{name}/{folder}")).chain([name.to_owned()]).collect();
-        let lifted = self.lifted.iter().filter_map(|(path, source)| Some((format!("{name}/{path}"), *beside.get(source)?))).collect();
+        let folders =
+            self.all_folders().iter().map(|folder| format!("{name}/{folder}")).chain([name.to_owned()]).collect();
+        let lifted = self
+            .lifted
+            .iter()
+            .filter_map(|(path, source)| Some((format!("{name}/{path}"), *beside.get(source)?)))
+            .collect();
         Entry { files, folders, lifted }
     }
 
@@ -354,7 +387,8 @@ fn is_weights(path: &RelativePath) -> bool {
 
 /// Whether `name` is one component, and not one of those that mlreg keeps for itself.
 fn is_placeable(name: &str) -> bool {
-    name.parse::<RelativePath>().is_ok_and(|path| path.components().count() == 1) && !name_key(name).starts_with(RESERVED)
+    name.parse::<RelativePath>().is_ok_and(|path| path.components().count() == 1)
+        && !name_key(name).starts_with(RESERVED)
 }
 
 /// The names of distinct weight files: as plain as is unambiguous.
@@ -370,7 +404,8 @@ fn weight_names(variants: &BTreeMap<String, &Variant>) -> BTreeMap<Digest, Strin
     if users.len() == 1 {
         return users.into_keys().map(|digest| (digest, ONLY_WEIGHTS.to_owned())).collect();
     }
-    let candidates: BTreeMap<_, _> = users.iter().map(|(digest, (variant, path))| (*digest, candidates(digest, variant, path))).collect();
+    let candidates: BTreeMap<_, _> =
+        users.iter().map(|(digest, (variant, path))| (*digest, candidates(digest, variant, path))).collect();
     let unique = |level: usize, digest: &Digest, name: &str| {
         !candidates.iter().any(|(other, names)| other != digest && names[level].eq_ignore_ascii_case(name))
     };
@@ -385,7 +420,8 @@ fn weight_names(variants: &BTreeMap<String, &Variant>) -> BTreeMap<Digest, Strin
 fn candidates(digest: &Digest, variant: &Variant, path: &RelativePath) -> [String; 4] {
     let axis = |name: &str| variant.axes.get(name).filter(|value| *value != "none");
     let label = axis("compression").or_else(|| axis("precision"));
-    let base = label.map_or_else(|| plain(&variant.component), |label| format!("{}-{}", plain(&variant.component), plain(label)));
+    let base = label
+        .map_or_else(|| plain(&variant.component), |label| format!("{}-{}", plain(&variant.component), plain(label)));
     let stem = path.file_name().trim_end_matches(".bin");
     let with_stem = if stem == "weight" { base.clone() } else { format!("{base}-{}", plain(stem)) };
     let with_target = variant.target.map_or_else(|| with_stem.clone(), |target| format!("{with_stem}-{}", target.id()));
@@ -403,7 +439,8 @@ fn collision(place: &str, clash: PathClash) -> FetchError {
     FetchError::Collision { place: place.to_owned(), clash }
 }
 
-/// Refuses paths (and whether they are files) that are one place on some file system, and files that are folders of others.
+/// Refuses paths (and whether they are files) that are one place on some file system, and files that are folders of
+/// others.
 fn check_names<'a>(place: &str, mut paths: impl Iterator<Item = (&'a str, bool)>) -> Result<(), FetchError> {
     let mut tree = PathTree::default();
     paths.try_for_each(|(path, is_file)| tree.add(path, is_file)).map_err(|clash| collision(place, clash))
@@ -441,7 +478,10 @@ mod tests {
         let files = |spec: &'static str| [("m/model", spec), ("m/weights/weight.bin", "weights")];
         let variants = [variant("a", PLAIN, &files("one")), variant("b", PLAIN, &files("two"))];
         let proof = proof(&variants, Layout::Shared).unwrap();
-        assert_eq!(proof.names().collect::<Vec<_>>(), ["a.mlpackage", "b.mlpackage", "layout.json", "weight.bin", ".mlreg.json"]);
+        assert_eq!(
+            proof.names().collect::<Vec<_>>(),
+            ["a.mlpackage", "b.mlpackage", "layout.json", "weight.bin", ".mlreg.json"]
+        );
         let bundle = &proof.bundles["a.mlpackage"];
         assert_eq!(bundle.files.keys().map(RelativePath::as_str).collect::<Vec<_>>(), ["m/model"]);
         assert_eq!(bundle.folders.iter().map(RelativePath::as_str).collect::<Vec<_>>(), ["m/weights"]);
@@ -462,7 +502,12 @@ mod tests {
         let proof = proof(&variants, Layout::Shared).unwrap();
         let names: Vec<_> = proof.files.keys().map(String::as_str).collect();
         // Both of the first bundle would be `decoder-float16`, so that the stem joins where it says something.
-        let expected = ["decoder-float16-shared.weight.bin", "decoder-float16.weight.bin", "decoder-linear-int8.weight.bin", "layout.json"];
+        let expected = [
+            "decoder-float16-shared.weight.bin",
+            "decoder-float16.weight.bin",
+            "decoder-linear-int8.weight.bin",
+            "layout.json",
+        ];
         assert_eq!(names, expected);
     }
 
@@ -474,9 +519,12 @@ mod tests {
         assert!(matches!(error, FetchError::Collision { .. }), "{error}");
         let error = proof(&[variant("a", PLAIN, &[]), variant("A", PLAIN, &[])], Layout::Linked).unwrap_err();
         assert!(matches!(error, FetchError::Collision { .. }), "{error}");
-        let error = proof(&[variant("a", PLAIN, &[("d/e\u{301}", "1"), ("d/\u{c9}", "2")])], Layout::Linked).unwrap_err().to_string();
+        let error = proof(&[variant("a", PLAIN, &[("d/e\u{301}", "1"), ("d/\u{c9}", "2")])], Layout::Linked)
+            .unwrap_err()
+            .to_string();
         assert!(error.starts_with("`d/e\\u{301}` and `d/\\u{c9}` cannot both be placed in `a.mlpackage`: "), "{error}");
-        let error = proof(&[variant("e\u{301}", PLAIN, &[]), variant("\u{e9}", PLAIN, &[])], Layout::Linked).unwrap_err();
+        let error =
+            proof(&[variant("e\u{301}", PLAIN, &[]), variant("\u{e9}", PLAIN, &[])], Layout::Linked).unwrap_err();
         assert!(matches!(error, FetchError::Collision { .. }), "{error}");
         for name in ["../a", "a/b", ".mlreg-tmp-1", ".ml\u{200d}reg-1", ".MLREG-1"] {
             let error = proof(&[variant(name, PLAIN, &[])], Layout::Linked).unwrap_err();

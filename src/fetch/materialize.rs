@@ -1,12 +1,13 @@
 //! Placing bundles into `DIR/<package>`: built elsewhere and renamed into it, so that nothing torn is ever visible.
 //!
-//! "Elsewhere" is a temporary folder beside them, or, where only what was announced may be written (Xcode's sandbox), one in the store's
-//! home; should that be on another file system, files are then copied straight to their places.
+//! "Elsewhere" is a temporary folder beside them, or, where only what was announced may be written (Xcode's sandbox),
+//! one in the store's home; should that be on another file system, files are then copied straight to their places.
 //!
-//! A bundle that is as it should be is left alone, also its times. A damaged one is replaced as a whole: everything in a bundle's folder
-//! belongs to mlreg. Beside the bundles nothing is touched that mlreg did not place. Symbolic links inside the folder are never followed: a
-//! link that took the place of a bundle is replaced, and a package's folder or proof that is a link is refused. Before the first change the store's record says
-//! which names belong to mlreg, so that a killed run leaves nothing that the next one takes for somebody else's.
+//! A bundle that is as it should be is left alone, also its times. A damaged one is replaced as a whole: everything in
+//! a bundle's folder belongs to mlreg. Beside the bundles nothing is touched that mlreg did not place. Symbolic links
+//! inside the folder are never followed: a link that took the place of a bundle is replaced, and a package's folder or
+//! proof that is a link is refused. Before the first change the store's record says which names belong to mlreg, so
+//! that a killed run leaves nothing that the next one takes for somebody else's.
 //!
 //! Files are not synced one by one: links and clones share the store's bytes, which are; plain copies are synced.
 
@@ -30,8 +31,8 @@ use super::{
 };
 use crate::{
     base::{
-        AtomicFile, Blake3, Digest, FolderError, PackageName, PathClash, hash_file, limits::INDEX_BYTES, name_key, note_temporary,
-        read_plain, remove_dir_all_writable,
+        AtomicFile, Blake3, Digest, FolderError, PackageName, PathClash, hash_file, limits::INDEX_BYTES, name_key,
+        note_temporary, read_plain, remove_dir_all_writable,
     },
     store::Store,
 };
@@ -106,7 +107,8 @@ impl Survey {
         &self.needed
     }
 
-    /// Those of them that replace wrong files: the wrong file may be a link to the blob, so that the blob's times prove nothing.
+    /// Those of them that replace wrong files: the wrong file may be a link to the blob, so that the blob's times prove
+    /// nothing.
     pub fn suspects(&self) -> &BTreeSet<Digest> {
         &self.suspects
     }
@@ -124,7 +126,8 @@ impl Survey {
 }
 
 impl<'a> Destination<'a> {
-    /// Takes hold of `DIR/<package>`, which need not exist: waits while another process has it, removes what a killed one left.
+    /// Takes hold of `DIR/<package>`, which need not exist: waits while another process has it, removes what a killed
+    /// one left.
     ///
     /// # Errors
     /// What the file system says.
@@ -155,7 +158,8 @@ impl<'a> Destination<'a> {
         let mut owned = BTreeSet::from([PROOF_NAME.to_owned()]);
         owned.extend(journal.iter().flat_map(|journal| journal.names.iter().cloned()));
         owned.extend(written.iter().chain(&recorded).flat_map(Proof::names).map(str::to_owned));
-        // The proof in the folder travels with it, so it knows best what is there. A folder without any trace was emptied on purpose.
+        // The proof in the folder travels with it, so it knows best what is there. A folder without any trace was
+        // emptied on purpose.
         let has_trace = |proof: &Proof| proof.names().any(|name| folder.join(name).symlink_metadata().is_ok());
         let placed = written.or_else(|| recorded.filter(has_trace));
         Ok(Self { store, folder, journal, placed, owned, staging: Staging::default(), _lock: None })
@@ -187,7 +191,8 @@ impl<'a> Destination<'a> {
         let is_relaid = self.placed.as_ref().is_some_and(|placed| placed.layout != wanted.layout);
         let mut survey = Survey { respelled: respelled.values().cloned().collect(), ..Survey::default() };
         for (name, entry) in wanted.entries() {
-            let state = State { is_owned: self.owned.contains(name), is_respelled: respelled.contains_key(name), is_relaid };
+            let state =
+                State { is_owned: self.owned.contains(name), is_respelled: respelled.contains_key(name), is_relaid };
             self.judge(name, &scan.part(name), &entry, state, &mut survey)?;
         }
         if let Some(document) = wanted.files.get(LAYOUT_NAME) {
@@ -199,17 +204,21 @@ impl<'a> Destination<'a> {
         Ok(survey)
     }
 
-    /// Names that belong to mlreg and are to be spelled another way, which some file systems take for the same name: new by old. What somebody
-    /// else placed under such a name is in the way.
+    /// Names that belong to mlreg and are to be spelled another way, which some file systems take for the same name:
+    /// new by old. What somebody else placed under such a name is in the way.
     fn respelled(&self, wanted: &Proof) -> Result<BTreeMap<String, String>, FetchError> {
         let entries = match fs::read_dir(&self.folder) {
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(BTreeMap::new()),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                return Ok(BTreeMap::new());
+            }
             other => other.map_err(FetchError::io("list", &self.folder))?,
         };
         let keys: BTreeMap<String, &str> = wanted.names().map(|name| (name_key(name), name)).collect();
         let mut respelled = BTreeMap::new();
         for entry in entries {
-            let Ok(found) = entry.map_err(FetchError::io("list", &self.folder))?.file_name().into_string() else { continue };
+            let Ok(found) = entry.map_err(FetchError::io("list", &self.folder))?.file_name().into_string() else {
+                continue;
+            };
             let Some(name) = keys.get(&name_key(&found)).filter(|name| **name != found) else { continue };
             if !self.owned.contains(&found) {
                 let place = self.folder.display().to_string();
@@ -221,7 +230,14 @@ impl<'a> Destination<'a> {
     }
 
     /// Sorts one bundle or file into intact, damaged or missing.
-    fn judge(&self, name: &str, found: &Scan, expected: &Entry, state: State, survey: &mut Survey) -> Result<(), FetchError> {
+    fn judge(
+        &self,
+        name: &str,
+        found: &Scan,
+        expected: &Entry,
+        state: State,
+        survey: &mut Survey,
+    ) -> Result<(), FetchError> {
         let files = expected.files_with(|path| found.files.contains_key(path));
         let right = self.right_files(&found.files, &files)?;
         survey.sources.extend(right.iter().map(|path| (files[path].sha256, self.folder.join(path))));
@@ -233,7 +249,8 @@ impl<'a> Destination<'a> {
         }
         if !found.is_empty() {
             // Xcode makes the folders of announced outputs before the phase runs.
-            let is_skeleton = found.files.is_empty() && found.others.is_empty() && found.folders.is_subset(&expected.folders);
+            let is_skeleton =
+                found.files.is_empty() && found.others.is_empty() && found.folders.is_subset(&expected.folders);
             let is_ours = state.is_owned || state.is_respelled || (is_skeleton && self.staging == Staging::Home);
             if !is_ours {
                 return Err(FetchError::InTheWay { path: self.folder.join(name) });
@@ -248,7 +265,11 @@ impl<'a> Destination<'a> {
     }
 
     /// The paths at which the expected bytes lie.
-    fn right_files(&self, found: &BTreeMap<String, Stat>, expected: &BTreeMap<String, PlacedFile>) -> Result<BTreeSet<String>, FetchError> {
+    fn right_files(
+        &self,
+        found: &BTreeMap<String, Stat>,
+        expected: &BTreeMap<String, PlacedFile>,
+    ) -> Result<BTreeSet<String>, FetchError> {
         let is_right = |(path, file): (&String, &PlacedFile)| {
             let Some(stat) = found.get(path) else { return Ok(None) };
             let plausible = stat.size == file.size && (!HAS_EXECUTABLES || stat.executable == file.executable);
@@ -271,11 +292,17 @@ impl<'a> Destination<'a> {
         journal.scan.files.get(path) == Some(stat) && recorded == Some(*file)
     }
 
-    /// Makes the folder what `wanted` says, after every needed blob was put into the store, and records which request that satisfies.
+    /// Makes the folder what `wanted` says, after every needed blob was put into the store, and records which request
+    /// that satisfies.
     ///
     /// # Errors
     /// `MissingBlob` from the store, or what the file system says.
-    pub fn place(&self, wanted: &Proof, survey: &Survey, request: Option<FetchRequest>) -> Result<PlaceReport, FetchError> {
+    pub fn place(
+        &self,
+        wanted: &Proof,
+        survey: &Survey,
+        request: Option<FetchRequest>,
+    ) -> Result<PlaceReport, FetchError> {
         let _guard = self.store.writing()?;
         let proof = wanted.to_bytes();
         let path = self.folder.join(PROOF_NAME);
@@ -302,7 +329,10 @@ impl<'a> Destination<'a> {
             Staging::Home => stage_in_home(self.store, &self.folder),
         };
         fs::create_dir_all(&parent).map_err(FetchError::io("make", &parent))?;
-        let stage = tempfile::Builder::new().prefix(TEMPORARY).tempdir_in(&parent).map_err(FetchError::io("make a folder in", &parent))?;
+        let stage = tempfile::Builder::new()
+            .prefix(TEMPORARY)
+            .tempdir_in(&parent)
+            .map_err(FetchError::io("make a folder in", &parent))?;
         note_temporary(stage.path());
         Ok(stage)
     }
@@ -443,7 +473,9 @@ impl<'a> OldThings<'a> {
     fn take(&self, name: &str) -> Result<(), FetchError> {
         let place = self.folder.join(name);
         let moved = match fs::rename(&place, self.away.join(name)) {
-            Err(error) if error.kind() == io::ErrorKind::CrossesDevices && is_folder(&place) => remove_dir_all_writable(&place),
+            Err(error) if error.kind() == io::ErrorKind::CrossesDevices && is_folder(&place) => {
+                remove_dir_all_writable(&place)
+            }
             Err(error) if error.kind() == io::ErrorKind::CrossesDevices => fs::remove_file(&place),
             // Its name was another spelling of one that is gone already.
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

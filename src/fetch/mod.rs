@@ -24,7 +24,10 @@ mod verify;
 pub use download::{DownloadReport, download};
 pub use error::FetchError;
 pub use forget::{check_others, forget_others};
-pub use layout::{LAYOUT_NAME, LAYOUT_SCHEMA, Layout, LayoutDocument, Named, PROOF_NAME, PROOF_SCHEMA, PlacedBundle, PlacedFile, Proof};
+pub use layout::{
+    LAYOUT_NAME, LAYOUT_SCHEMA, Layout, LayoutDocument, Named, PROOF_NAME, PROOF_SCHEMA, PlacedBundle, PlacedFile,
+    Proof,
+};
 pub use materialize::{Destination, PlaceReport, Staging, Survey};
 pub use plan::{BlobPlan, BlobWork, Claim, Facts, FetchPlan, Totals};
 pub use state::{FetchRequest, Outline, OutlinedBundle, Owner, RequestedRelease, Wanted, distrust, unchanged};

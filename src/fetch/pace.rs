@@ -1,10 +1,11 @@
-//! How many bytes are under way at once, so that little is lost when a connection or the process breaks off, and the line is busy all the
-//! same.
+//! How many bytes are under way at once, so that little is lost when a connection or the process breaks off, and the
+//! line is busy all the same.
 //!
-//! What was asked for and did not arrive is fetched again, and a fast server has it in the system's buffers long before anybody reads it. So a
-//! long range is asked for piece by piece, and all pieces under way have an allowance: 512 KiB where answers come at once, what a fast
-//! line carries while an answer travels where they do not, and the more has come already, the more: it stays a small part of that. A server
-//! that is near is asked for few long pieces, since every request costs it more than the bytes do; one that is far for many at a time.
+//! What was asked for and did not arrive is fetched again, and a fast server has it in the system's buffers long before
+//! anybody reads it. So a long range is asked for piece by piece, and all pieces under way have an allowance: 512 KiB
+//! where answers come at once, what a fast line carries while an answer travels where they do not, and the more has
+//! come already, the more: it stays a small part of that. A server that is near is asked for few long pieces, since
+//! every request costs it more than the bytes do; one that is far for many at a time.
 
 use std::{
     sync::{
@@ -93,7 +94,9 @@ impl Pace {
             // Before anything is known, little is asked for.
             u64::MAX => (least, FAR),
             nanoseconds => {
-                let far = (u128::from(nanoseconds) * u128::from(RATE) / 1_000_000_000).min(LONGEST_REQUEST.into()) as u64 * FAR;
+                let far = (u128::from(nanoseconds) * u128::from(RATE) / 1_000_000_000).min(LONGEST_REQUEST.into())
+                    as u64
+                    * FAR;
                 if far <= LEAST { (least, NEAR) } else { (far.max(least), FAR) }
             }
         }

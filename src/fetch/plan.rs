@@ -1,5 +1,6 @@
-//! What a fetch would do, as a value: which blobs are here, and for each that is not, which bytes stand in the manifest, lie in other
-//! blobs of this machine, or have to be asked for. Facts in, plan out; nothing here touches disk or network.
+//! What a fetch would do, as a value: which blobs are here, and for each that is not, which bytes stand in the
+//! manifest, lie in other blobs of this machine, or have to be asked for. Facts in, plan out; nothing here touches disk
+//! or network.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -51,8 +52,8 @@ impl Claim {
 pub struct FetchPlan {
     /// By address.
     pub blobs: BTreeMap<Digest, BlobPlan>,
-    /// Blobs that are not here, in the order in which they are begun: a blob takes segments from those before it alone, so that no two blobs can
-    /// wait for each other.
+    /// Blobs that are not here, in the order in which they are begun: a blob takes segments from those before it alone,
+    /// so that no two blobs can wait for each other.
     order: Vec<Digest>,
 }
 
@@ -79,7 +80,8 @@ pub struct BlobWork {
     pub sources: Sources,
 }
 
-/// Sums over a plan, in bytes where nothing else is said. What is kept, reused, inline and wanted adds up to the length of all blobs.
+/// Sums over a plan, in bytes where nothing else is said. What is kept, reused, inline and wanted adds up to the length
+/// of all blobs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Totals {
     /// Number of blobs.
@@ -102,14 +104,17 @@ impl FetchPlan {
     /// The plan for some blobs of a release.
     ///
     /// # Errors
-    /// `UnlistedBlob` or `Segments` where the manifest contradicts itself; `TooMuch` where its requests would not fit in memory.
+    /// `UnlistedBlob` or `Segments` where the manifest contradicts itself; `TooMuch` where its requests would not fit
+    /// in memory.
     pub fn new(release: &Release, blobs: impl IntoIterator<Item = Digest>, facts: &Facts) -> Result<Self, FetchError> {
         let mut local = facts.local.clone();
         let mut plan = Self::default();
         let blobs: BTreeSet<Digest> = blobs.into_iter().collect();
         let sizes = blobs.iter().filter_map(|digest| Some((*digest, release.blobs.get(digest)?.size)));
         let claim = Claim::of(sizes.filter(|(digest, _)| !facts.present.contains(digest)));
-        if let Some(Claim { bytes: needs, largest: (blob, size) }) = claim.filter(|claim| claim.bytes > limits::PLAN_BYTES) {
+        if let Some(Claim { bytes: needs, largest: (blob, size) }) =
+            claim.filter(|claim| claim.bytes > limits::PLAN_BYTES)
+        {
             return Err(FetchError::TooMuch { needs, blob, size });
         }
         for digest in blobs {
@@ -137,13 +142,19 @@ impl FetchPlan {
         })
     }
 
-    /// Where segments lie that the blob may copy, as far as the plan copies any of them: in blobs that are here, or are begun before it.
+    /// Where segments lie that the blob may copy, as far as the plan copies any of them: in blobs that are here, or are
+    /// begun before it.
     pub(super) fn local(&self, blob: &Digest, release: &Release) -> HashMap<Blake3, Location> {
         let own = self.order.iter().position(|digest| digest == blob).unwrap_or(self.order.len());
         let later: BTreeSet<&Digest> = self.order[own..].iter().collect();
-        let copies = self.missing().flat_map(|(digest, work)| work.sources.local.copies.iter().map(move |copy| (digest, copy)));
+        let copies =
+            self.missing().flat_map(|(digest, work)| work.sources.local.copies.iter().map(move |copy| (digest, copy)));
         let located = copies.filter(|(_, (_, place))| !later.contains(&place.digest));
-        located.filter_map(|(digest, (index, place))| Some((keyed(release.blobs.get(digest)?.segments.get(*index)?)?.0, *place))).collect()
+        located
+            .filter_map(|(digest, (index, place))| {
+                Some((keyed(release.blobs.get(digest)?.segments.get(*index)?)?.0, *place))
+            })
+            .collect()
     }
 
     /// Sums over all blobs.
@@ -158,7 +169,10 @@ impl FetchPlan {
 
     fn totals_of(&self, blobs: impl IntoIterator<Item = Digest>) -> Totals {
         let blobs: BTreeSet<_> = blobs.into_iter().collect();
-        blobs.iter().filter_map(|digest| self.blobs.get(digest)).fold(Totals::default(), |totals, plan| totals.and(plan))
+        blobs
+            .iter()
+            .filter_map(|digest| self.blobs.get(digest))
+            .fold(Totals::default(), |totals, plan| totals.and(plan))
     }
 }
 
@@ -194,8 +208,9 @@ fn keyed(segment: &Segment) -> Option<(Blake3, ByteRange)> {
 }
 
 impl BlobWork {
-    /// What is left to do for a blob of which some ranges (in order) have arrived: every segment that is not complete comes from the source that
-    /// is cheapest. `local` says where segments lie in blobs that are here, or are finished before this one.
+    /// What is left to do for a blob of which some ranges (in order) have arrived: every segment that is not complete
+    /// comes from the source that is cheapest. `local` says where segments lie in blobs that are here, or are finished
+    /// before this one.
     pub fn new(blob: &Blob, arrived: &[ByteRange], local: &HashMap<Blake3, Location>) -> Self {
         let mut work = Self { arrived: arrived.to_vec(), ..Self::default() };
         if let (true, Some(all)) = (blob.segments.is_empty(), ByteRange::new(0, blob.size)) {
@@ -292,18 +307,27 @@ mod tests {
         let (_, work) = plan.missing().next().unwrap();
         assert_eq!(work.sources.inline.segments, [0, 2]);
         assert_eq!(work.sources.local.copies, [(1, place)]);
-        assert_eq!(work.sources.remote.requests, [Request { range: range(3128, 3000), wanted: vec![range(3128, 3000)] }]);
-        let totals = Totals { blobs: 1, present: 5000, reused: 1000, inline: 128, wanted: 3000, download: 3000, requests: 1 };
+        assert_eq!(
+            work.sources.remote.requests,
+            [Request { range: range(3128, 3000), wanted: vec![range(3128, 3000)] }]
+        );
+        let totals =
+            Totals { blobs: 1, present: 5000, reused: 1000, inline: 128, wanted: 3000, download: 3000, requests: 1 };
         assert_eq!(plan.totals(), totals);
     }
 
     #[test]
     fn a_segment_of_two_missing_blobs_is_asked_for_once() {
-        let plan = plan(&[(1, blob(&[(100, Some(1)), (50, Some(2))])), (2, blob(&[(70, Some(3)), (100, Some(1))]))], &Facts::default());
+        let plan = plan(
+            &[(1, blob(&[(100, Some(1)), (50, Some(2))])), (2, blob(&[(70, Some(3)), (100, Some(1))]))],
+            &Facts::default(),
+        );
         assert_eq!(plan.totals().wanted, 220);
         assert_eq!(plan.totals().reused, 100);
-        let sources: Vec<_> =
-            plan.missing().flat_map(|(digest, work)| work.sources.local.copies.iter().map(move |(_, from)| (digest, from))).collect();
+        let sources: Vec<_> = plan
+            .missing()
+            .flat_map(|(digest, work)| work.sources.local.copies.iter().map(move |(_, from)| (digest, from)))
+            .collect();
         assert!(sources.iter().all(|(digest, from)| from.digest < **digest), "a blob takes from one before it");
     }
 
@@ -323,7 +347,10 @@ mod tests {
         let size = limits::BLOB_BYTES;
         let huge = release(&[(1, Blob::of_size(size)), (2, Blob::of_size(1))]);
         let error = FetchPlan::new(&huge, [digest(1), digest(2)], &Facts::default()).unwrap_err();
-        assert!(matches!(error, FetchError::TooMuch { needs, blob, .. } if needs == size + 1 && blob == digest(1)), "{error}");
+        assert!(
+            matches!(error, FetchError::TooMuch { needs, blob, .. } if needs == size + 1 && blob == digest(1)),
+            "{error}"
+        );
         let facts = Facts { present: [digest(1)].into(), ..Facts::default() };
         assert!(FetchPlan::new(&huge, [digest(1), digest(2)], &facts).is_ok(), "what is here costs nothing");
         let many = release(&(0..9).map(|seed| (seed, Blob::of_size(1 << 40))).collect::<Vec<_>>());

@@ -1,4 +1,5 @@
-//! From missing bytes to few requests: neighbours merge, small gaps are read along, long runs are cut so that they load in parallel.
+//! From missing bytes to few requests: neighbours merge, small gaps are read along, long runs are cut so that they load
+//! in parallel.
 //!
 //! Pure. Bytes that are read along are thrown away by whoever receives them; only what is `wanted` may be written.
 
@@ -41,8 +42,8 @@ pub fn subtract(wanted: &[ByteRange], present: &[ByteRange]) -> Vec<ByteRange> {
     missing
 }
 
-/// Few requests for the bytes in `missing`, which are in order and without overlap. Long runs are cut at one of `cuts` (in order) where
-/// there is one, so that what is checked together comes together.
+/// Few requests for the bytes in `missing`, which are in order and without overlap. Long runs are cut at one of `cuts`
+/// (in order) where there is one, so that what is checked together comes together.
 pub fn requests(missing: &[ByteRange], cuts: &[u64]) -> Vec<Request> {
     let pieces: Vec<_> = merge_neighbours(missing).iter().flat_map(|run| split(*run, cuts)).collect();
     join_over_gaps(pieces)
@@ -50,7 +51,8 @@ pub fn requests(missing: &[ByteRange], cuts: &[u64]) -> Vec<Request> {
 
 /// All requests as one: for servers that send whole files anyway.
 pub fn as_one(requests: Vec<Request>) -> Vec<Request> {
-    let range = requests.first().zip(requests.last()).and_then(|(first, last)| between(first.range.offset(), last.range.end()));
+    let range =
+        requests.first().zip(requests.last()).and_then(|(first, last)| between(first.range.offset(), last.range.end()));
     let wanted = requests.into_iter().flat_map(|request| request.wanted).collect();
     range.map(|range| Request { range, wanted }).into_iter().collect()
 }
@@ -170,7 +172,9 @@ mod tests {
         ];
         assert_eq!(beyond(all.clone(), 0), all);
         assert_eq!(beyond(all.clone(), 10), all[1..]);
-        let cut = |offset: u64, wanted: Vec<ByteRange>| vec![Request { range: range(offset, 40 - offset), wanted }, all[2].clone()];
+        let cut = |offset: u64, wanted: Vec<ByteRange>| {
+            vec![Request { range: range(offset, 40 - offset), wanted }, all[2].clone()]
+        };
         assert_eq!(beyond(all.clone(), 12), cut(12, vec![range(12, 8), range(25, 15)]));
         assert_eq!(beyond(all.clone(), 22), cut(25, vec![range(25, 15)]));
         assert_eq!(beyond(all.clone(), 39), cut(39, vec![range(39, 1)]));
@@ -180,9 +184,11 @@ mod tests {
     #[test]
     fn long_runs_are_cut_where_segments_start() {
         let cuts: Vec<_> = (0..20).map(|index| index * (3 << 20)).collect();
-        let found: Vec<_> = requests(&[range(0, 60 << 20)], &cuts).iter().map(|request| request.range.length() >> 20).collect();
+        let found: Vec<_> =
+            requests(&[range(0, 60 << 20)], &cuts).iter().map(|request| request.range.length() >> 20).collect();
         assert_eq!(found, [15, 15, 15, 15]);
-        let found: Vec<_> = requests(&[range(0, 40 << 20)], &[]).iter().map(|request| request.range.length() >> 20).collect();
+        let found: Vec<_> =
+            requests(&[range(0, 40 << 20)], &[]).iter().map(|request| request.range.length() >> 20).collect();
         assert_eq!(found, [16, 16, 8]);
     }
 

@@ -64,7 +64,9 @@ impl Scan {
     fn look(&mut self, place: &dyn Fn() -> PathBuf, path: String, metadata: io::Result<Metadata>) -> io::Result<()> {
         let metadata = match metadata {
             Ok(metadata) => metadata,
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(()),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                return Ok(());
+            }
             Err(error) => return Err(error),
         };
         if metadata.is_file() {
@@ -72,7 +74,8 @@ impl Scan {
         } else if metadata.is_dir() {
             for entry in fs::read_dir(place())? {
                 let entry = entry?;
-                // A name that is not Unicode was not placed by mlreg; its replacement characters are no name that was, either.
+                // A name that is not Unicode was not placed by mlreg; its replacement characters are no name that was,
+                // either.
                 let below = [path.as_str(), "/", &entry.file_name().to_string_lossy()].concat();
                 // Asked of the folder that is open, which spares the system the way to it.
                 self.look(&|| entry.path(), below, entry.metadata())?;
@@ -86,9 +89,15 @@ impl Scan {
 
     /// The part of the scan that is `name` and what is below it.
     pub(super) fn part(&self, name: &str) -> Self {
-        let below = |path: &String| path.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        let below =
+            |path: &String| path.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         Self {
-            files: self.files.iter().filter(|(path, _)| below(path)).map(|(path, stat)| (path.clone(), *stat)).collect(),
+            files: self
+                .files
+                .iter()
+                .filter(|(path, _)| below(path))
+                .map(|(path, stat)| (path.clone(), *stat))
+                .collect(),
             folders: self.folders.iter().filter(|path| below(path)).cloned().collect(),
             others: self.others.iter().filter(|path| below(path)).cloned().collect(),
         }

@@ -1,5 +1,6 @@
-//! What is remembered about a placed folder in the store's home: what was placed, how its files looked to the file system, and which
-//! requests that satisfied. A second run reads this record, looks at the folder, and is done: no database, no network, no hashing.
+//! What is remembered about a placed folder in the store's home: what was placed, how its files looked to the file
+//! system, and which requests that satisfied. A second run reads this record, looks at the folder, and is done: no
+//! database, no network, no hashing.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -103,7 +104,8 @@ pub enum RequestedRelease {
 pub struct Owner {
     /// The folder of its `mlreg.toml`.
     pub project: PathBuf,
-    /// The BLAKE3 of everything that the app places, by folder: when a package joins or leaves, every folder is looked at again.
+    /// The BLAKE3 of everything that the app places, by folder: when a package joins or leaves, every folder is looked
+    /// at again.
     pub members: Blake3,
 }
 
@@ -117,7 +119,10 @@ impl FetchRequest {
     /// What a folder that satisfies this satisfies, too: who asks no remote takes what any of them gave.
     fn without_source(&self) -> Option<Self> {
         let RequestedRelease::Open { requirement, .. } = &self.release else { return None };
-        Some(Self { release: RequestedRelease::Open { requirement: requirement.clone(), source: None }, ..self.clone() })
+        Some(Self {
+            release: RequestedRelease::Open { requirement: requirement.clone(), source: None },
+            ..self.clone()
+        })
     }
 }
 
@@ -169,7 +174,10 @@ pub struct OutlinedBundle {
 impl Outline {
     /// The outline of a proof.
     pub fn of(proof: &Proof) -> Self {
-        let bundle = |bundle: &PlacedBundle| OutlinedBundle { variant: bundle.variant.clone(), bytes: bundle.bytes(&proof.files) };
+        let bundle = |bundle: &PlacedBundle| OutlinedBundle {
+            variant: bundle.variant.clone(),
+            bytes: bundle.bytes(&proof.files),
+        };
         Self {
             version: proof.version.clone(),
             release: proof.release,
@@ -188,7 +196,8 @@ impl Seal {
     /// The seal of a record that satisfies somebody and knows how everything looked.
     fn of(journal: &Journal) -> Option<Self> {
         let proof = journal.proof.as_ref().filter(|_| !journal.scan.is_empty() && !journal.requests.is_empty())?;
-        let keys = journal.requests.iter().flat_map(|known| [known.key(), known.without_source().and_then(|it| it.key())]);
+        let keys =
+            journal.requests.iter().flat_map(|known| [known.key(), known.without_source().and_then(|it| it.key())]);
         Some(Self { requests: keys.flatten().collect(), scan: journal.scan.digest(), outline: Outline::of(proof) })
     }
 }
@@ -209,8 +218,8 @@ impl Journal {
         Some(store.placement(folder).ok()??.body)
     }
 
-    /// The requests that stay satisfied when the folder becomes what `wanted` says: all of them when nothing changes, those without an
-    /// owner when bundles only join.
+    /// The requests that stay satisfied when the folder becomes what `wanted` says: all of them when nothing changes,
+    /// those without an owner when bundles only join.
     pub(super) fn standing_requests(&self, wanted: &Proof) -> Vec<FetchRequest> {
         let Some(proof) = &self.proof else { return Vec::new() };
         let same = (proof.release, proof.layout, proof.floor) == (wanted.release, wanted.layout, wanted.floor);
@@ -223,7 +232,8 @@ impl Journal {
     pub(super) fn write(&self, store: &Store, folder: &Path, other: Option<Digest>) -> Result<(), FetchError> {
         let releases: BTreeSet<_> = self.proof.iter().map(|proof| proof.release).chain(other).collect();
         let held = self.proof.as_ref().filter(|_| other.is_none()).map(Proof::blobs);
-        let placement = Placement { folder: folder.to_owned(), releases: releases.into_iter().collect(), held, body: self };
+        let placement =
+            Placement { folder: folder.to_owned(), releases: releases.into_iter().collect(), held, body: self };
         match Seal::of(self) {
             Some(seal) => Ok(store.put_placement_with_glance(&placement, &seal)?),
             None => Ok(store.put_placement(&placement)?),
@@ -237,12 +247,14 @@ impl Journal {
 pub fn unchanged(store: &Store, out: &Path, request: &FetchRequest) -> Option<Outline> {
     let folder = destination(out, &request.package).ok()?;
     let seal: Option<Seal> = store.placement_glance(&folder).ok()?;
-    let Seal { scan, outline, .. } = seal.filter(|seal| request.key().is_some_and(|key| seal.requests.contains(&key)))?;
+    let Seal { scan, outline, .. } =
+        seal.filter(|seal| request.key().is_some_and(|key| seal.requests.contains(&key)))?;
     let found = Scan::of(&folder, outline.names()).ok()?;
     (found.digest() == scan).then_some(outline)
 }
 
-/// Forgets how the files of a placed folder looked, so that the next fetch hashes them: for whoever found that times lie.
+/// Forgets how the files of a placed folder looked, so that the next fetch hashes them: for whoever found that times
+/// lie.
 ///
 /// # Errors
 /// What the store says.

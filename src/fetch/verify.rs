@@ -66,7 +66,12 @@ pub struct PlacedReport {
 
 impl PlacedReport {
     fn add(&mut self, path: &str, problem: PlacedProblem, expected: impl ToString, found: impl ToString) {
-        self.findings.push(PlacedFinding { path: path.to_owned(), problem, expected: expected.to_string(), found: found.to_string() });
+        self.findings.push(PlacedFinding {
+            path: path.to_owned(),
+            problem,
+            expected: expected.to_string(),
+            found: found.to_string(),
+        });
     }
 }
 
@@ -118,7 +123,8 @@ fn compare(folder: &Path, proof: &Proof, scan: &Scan, report: &mut PlacedReport)
         report.add(extra, PlacedProblem::Extra, "nothing", "something that was not placed");
     }
     let present: Vec<_> = files.iter().filter_map(|(path, file)| Some((path, file, scan.files.get(path)?))).collect();
-    let checked: Vec<PlacedReport> = present.par_iter().map(|(path, file, stat)| compare_file(folder, path, file, stat)).collect();
+    let checked: Vec<PlacedReport> =
+        present.par_iter().map(|(path, file, stat)| compare_file(folder, path, file, stat)).collect();
     for one in checked {
         report.files += one.files;
         report.bytes += one.bytes;

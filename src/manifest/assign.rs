@@ -38,8 +38,10 @@ pub(super) struct Assignments {
 
 impl Assignments {
     pub(super) fn parse(delivery: Option<Item<'_>>, tags: Option<Item<'_>>) -> Result<Self, ManifestError> {
-        let mut delivery = delivery.map(|item| item.table("`[delivery]`".to_owned(), &["initial", "prefetch"])).transpose()?;
-        let mut list = |key| delivery.as_mut().and_then(|table| table.take(key)).map_or(Ok(Vec::new()), |item| globs(&item));
+        let mut delivery =
+            delivery.map(|item| item.table("`[delivery]`".to_owned(), &["initial", "prefetch"])).transpose()?;
+        let mut list =
+            |key| delivery.as_mut().and_then(|table| table.take(key)).map_or(Ok(Vec::new()), |item| globs(&item));
         let (initial, prefetch) = (list("initial")?, list("prefetch")?);
         let tags = tags.map(|item| item.names("`[tags]`".to_owned())).transpose()?.map_or(Vec::new(), Table::rest);
         let tags = tags.iter().map(|item| Ok((tag(item)?, globs(item)?))).collect::<Result<_, ManifestError>>()?;
@@ -60,7 +62,8 @@ fn globs(item: &Item<'_>) -> Result<Vec<PlacedGlob>, ManifestError> {
         .iter()
         .map(|item| {
             let text = item.text("a glob over variant ids, or a list of them")?;
-            let glob = text.parse().map_err(|glob: GlobError| item.error(Problem::Glob { key: item.key.clone(), glob }))?;
+            let glob =
+                text.parse().map_err(|glob: GlobError| item.error(Problem::Glob { key: item.key.clone(), glob }))?;
             Ok(PlacedGlob { glob, place: item.place() })
         })
         .collect()
@@ -74,13 +77,19 @@ impl Assignments {
     pub(super) fn of(&self, plans: &[VariantPlan], file: &str) -> Result<Vec<Assignment>, ManifestError> {
         let mut assigned = vec![Assignment::default(); plans.len()];
         // `initial` comes last, so that it wins.
-        for (key, globs, delivery) in [("prefetch", &self.prefetch, Delivery::Prefetch), ("initial", &self.initial, Delivery::Initial)] {
-            for index in matching("delivery", key, globs, plans).map_err(|(place, problem)| place.error(file, problem))? {
+        for (key, globs, delivery) in
+            [("prefetch", &self.prefetch, Delivery::Prefetch), ("initial", &self.initial, Delivery::Initial)]
+        {
+            for index in
+                matching("delivery", key, globs, plans).map_err(|(place, problem)| place.error(file, problem))?
+            {
                 assigned[index].delivery = delivery;
             }
         }
         for (tag, globs) in &self.tags {
-            for index in matching("tags", tag.as_str(), globs, plans).map_err(|(place, problem)| place.error(file, problem))? {
+            for index in
+                matching("tags", tag.as_str(), globs, plans).map_err(|(place, problem)| place.error(file, problem))?
+            {
                 assigned[index].tags.insert(tag.clone());
             }
         }
@@ -89,13 +98,24 @@ impl Assignments {
 }
 
 /// Indices of the variants that one of the globs matches. The error has the place of a glob that matches none.
-fn matching(table: &'static str, key: &str, globs: &[PlacedGlob], plans: &[VariantPlan]) -> Result<BTreeSet<usize>, (Place, Problem)> {
+fn matching(
+    table: &'static str,
+    key: &str,
+    globs: &[PlacedGlob],
+    plans: &[VariantPlan],
+) -> Result<BTreeSet<usize>, (Place, Problem)> {
     let mut matching = BTreeSet::new();
     for PlacedGlob { glob, place } in globs {
         let found: Vec<usize> = (0..plans.len()).filter(|index| glob.is_match(&plans[*index].id)).collect();
         if found.is_empty() {
-            let nearest = nearest(glob.as_str(), plans.iter().map(|plan| plan.id.as_str()), 3).into_iter().map(str::to_owned).collect();
-            return Err((*place, Problem::MatchesNothing { table, key: key.to_owned(), glob: glob.to_string(), nearest }));
+            let nearest = nearest(glob.as_str(), plans.iter().map(|plan| plan.id.as_str()), 3)
+                .into_iter()
+                .map(str::to_owned)
+                .collect();
+            return Err((
+                *place,
+                Problem::MatchesNothing { table, key: key.to_owned(), glob: glob.to_string(), nearest },
+            ));
         }
         matching.extend(found);
     }
@@ -124,7 +144,11 @@ mod tests {
         let text = "[delivery]\ninitial = \"decoder-8-*\"\nprefetch = [\"decoder-7-*\", \"decoder-[78]-*\"]\n[tags]\nsmall = \"decoder-7-*\"\nall = [\"*\"]";
         assert_eq!(
             assign(text).unwrap(),
-            ["decoder-7-float16-ios18 Prefetch all,small", "decoder-8-float16-ios18 Initial all", "decoder-9-float16-ios18 OnDemand all"]
+            [
+                "decoder-7-float16-ios18 Prefetch all,small",
+                "decoder-8-float16-ios18 Initial all",
+                "decoder-9-float16-ios18 OnDemand all"
+            ]
         );
         assert_eq!(assign("").unwrap()[0], "decoder-7-float16-ios18 OnDemand ");
     }
@@ -132,7 +156,10 @@ mod tests {
     #[test]
     fn globs_that_mean_nothing_are_named() {
         let error = assign("[delivery]\ninitial = [\"decoder-7-*\", \"decoder-7-float16-ios17\"]").unwrap_err();
-        assert_eq!(error.to_string(), "x.toml:10:27: `initial` in `[delivery]`: `decoder-7-float16-ios17` matches no variant");
+        assert_eq!(
+            error.to_string(),
+            "x.toml:10:27: `initial` in `[delivery]`: `decoder-7-float16-ios17` matches no variant"
+        );
         assert_eq!(
             error.hint().unwrap(),
             "did you mean `decoder-7-float16-ios18` or `decoder-8-float16-ios18` or `decoder-9-float16-ios18`?"

@@ -18,13 +18,18 @@ impl BundleKind {
     /// File name for an id or name. The extension replaces the format in it,
     /// e.g. `decoder-768-ios18.mlmodelc` for `decoder-768-ios18-mlmodelc`.
     pub fn file_name(self, name: &str) -> String {
-        let stem = self.id_suffix().and_then(|suffix| name.strip_suffix(suffix)?.strip_suffix('-')).filter(|stem| !stem.is_empty());
+        let stem = self
+            .id_suffix()
+            .and_then(|suffix| name.strip_suffix(suffix)?.strip_suffix('-'))
+            .filter(|stem| !stem.is_empty());
         format!("{}{}", stem.unwrap_or(name), self.extension())
     }
 
     /// Whether an id or name makes a safe file name that does not start with a dot, as names of mlreg's own files do.
     pub(super) fn is_file_name(self, name: &str) -> bool {
-        let is_safe = |file: &str| !file.contains('/') && file.parse::<RelativePath>().is_ok() && !name_key(file).starts_with('.');
+        let is_safe = |file: &str| {
+            !file.contains('/') && file.parse::<RelativePath>().is_ok() && !name_key(file).starts_with('.')
+        };
         !name.is_empty() && is_safe(&self.file_name(name)) && is_safe(&format!("{name}{}", self.extension()))
     }
 

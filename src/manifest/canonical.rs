@@ -97,7 +97,10 @@ mod tests {
     #[test]
     fn sorted_compact_and_utf8() {
         let value = json!({ "z": [1, -2, null, true], "a/b": { "é": "\u{1}\"\\ü", "B": u64::MAX }, "": [] });
-        assert_eq!(text(&value), "{\"\":[],\"a/b\":{\"B\":18446744073709551615,\"é\":\"\\u0001\\\"\\\\ü\"},\"z\":[1,-2,null,true]}");
+        assert_eq!(
+            text(&value),
+            "{\"\":[],\"a/b\":{\"B\":18446744073709551615,\"é\":\"\\u0001\\\"\\\\ü\"},\"z\":[1,-2,null,true]}"
+        );
     }
 
     #[test]
@@ -117,7 +120,8 @@ mod tests {
         leaf.prop_recursive(4, 32, 5, |inner| {
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
-                prop::collection::btree_map(".{0,6}", inner, 0..5).prop_map(|map| Value::Object(map.into_iter().collect())),
+                prop::collection::btree_map(".{0,6}", inner, 0..5)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
             ]
         })
     }

@@ -169,7 +169,11 @@ fn check_counts(release: &Release) -> Result<(), ReleaseError> {
         false => Err(ReleaseError::TooMany { what, limit }),
     };
     count("variants", release.variants.len(), limits::VARIANTS)?;
-    count("files", release.variants.iter().map(|variant| variant.files.len() + variant.folders.len()).sum(), limits::RELEASE_FILES)?;
+    count(
+        "files",
+        release.variants.iter().map(|variant| variant.files.len() + variant.folders.len()).sum(),
+        limits::RELEASE_FILES,
+    )?;
     count("segments", release.blobs.values().map(|blob| blob.segments.len()).sum(), limits::RELEASE_SEGMENTS)?;
     let files = release.variants.iter().flat_map(|variant| &variant.files).map(|file| file.size);
     let limit = i64::MAX as u64;
@@ -198,7 +202,11 @@ fn check_schema(schema: &str) -> Result<(), ReleaseError> {
 
 /// Refuses numbers in unknown fields that are no integers, because they have no canonical text.
 fn check_integers(release: &Release) -> Result<(), ReleaseError> {
-    let sources = release.sources.values().flat_map(|source| std::iter::once(source).chain(&source.more)).map(|source| &source.other);
+    let sources = release
+        .sources
+        .values()
+        .flat_map(|source| std::iter::once(source).chain(&source.more))
+        .map(|source| &source.other);
     let variants = release.variants.iter().map(|variant| &variant.other);
     let mut others = std::iter::once(&release.other).chain(sources).chain(variants).filter(|other| !other.is_empty());
     others.try_for_each(|other| to_canonical(other).map(|_| ()).map_err(ReleaseError::Canonical))
@@ -240,17 +248,20 @@ fn check_collisions(variant: &Variant, files: &[&RelativePath], folders: &[&Rela
     let mut tree = PathTree::default();
     let folders = folders.iter().map(|folder| (folder.as_str(), false));
     let mut all = files.iter().map(|file| (file.as_str(), true)).chain(folders);
-    let collision = |PathClash { first, second, why }| ReleaseError::PathCollision { id: variant.id.clone(), first, second, why };
+    let collision =
+        |PathClash { first, second, why }| ReleaseError::PathCollision { id: variant.id.clone(), first, second, why };
     all.try_for_each(|(path, is_file)| tree.add(path, is_file)).map_err(collision)
 }
 
 fn check_blob(digest: &Digest, blob: &Blob) -> Result<(), ReleaseError> {
     let mut end = 0;
     for segment in &blob.segments {
-        let range = ByteRange::new(segment.offset, segment.length).filter(|range| range.offset() == end && range.end() <= blob.size);
+        let range = ByteRange::new(segment.offset, segment.length)
+            .filter(|range| range.offset() == end && range.end() <= blob.size);
         let Some(range) = range else {
             let starts = segment.offset == end;
-            let (expected, found) = if starts { (blob.size, end.saturating_add(segment.length)) } else { (end, segment.offset) };
+            let (expected, found) =
+                if starts { (blob.size, end.saturating_add(segment.length)) } else { (end, segment.offset) };
             return Err(ReleaseError::Segments { digest: *digest, expected, found });
         };
         check_inline(digest, segment)?;
@@ -341,7 +352,10 @@ mod tests {
             "the release manifest has the schema `mlreg/index/1`: expected `mlreg/release/1`"
         );
         // A newer release may have any form.
-        assert!(matches!(Release::parse(br#"{"schema":"mlreg/release/9","variants":7}"#), Err(ReleaseError::Newer { .. })));
+        assert!(matches!(
+            Release::parse(br#"{"schema":"mlreg/release/9","variants":7}"#),
+            Err(ReleaseError::Newer { .. })
+        ));
         assert!(matches!(Release::parse(b"{"), Err(ReleaseError::Form(_))));
     }
 
@@ -415,7 +429,10 @@ mod tests {
         ] {
             assert_eq!(text(&[first, second], &[]), format!("{shown} {start} collide: {why}"));
         }
-        assert_eq!(text(&["b", "a"], &[]), format!("`a` {start} is out of order or not unique: expected paths in ascending order"));
+        assert_eq!(
+            text(&["b", "a"], &[]),
+            format!("`a` {start} is out of order or not unique: expected paths in ascending order")
+        );
         assert!(matches!(with_paths(&["a", "a"], &[]), Err(ReleaseError::PathOrder { .. })));
         assert!(matches!(with_paths(&["a"], &["b", "b"]), Err(ReleaseError::PathOrder { .. })));
         assert!(matches!(with_paths(&[], &[]), Err(ReleaseError::Empty { .. })));
@@ -471,7 +488,9 @@ mod tests {
         ] {
             let error = with_segments(&segments).unwrap_err().to_string();
             let digest = "0".repeat(64);
-            let text = format!("the segments of the blob {digest} do not cover it: expected one at byte {expected}, found byte {found}");
+            let text = format!(
+                "the segments of the blob {digest} do not cover it: expected one at byte {expected}, found byte {found}"
+            );
             assert_eq!(error, text, "{segments}");
         }
     }
@@ -480,8 +499,9 @@ mod tests {
     fn claims_are_bounded() {
         let with = |size: u64, blob: u64, copies: usize| {
             let digest = "0".repeat(64);
-            let files: Vec<Value> =
-                (0..copies).map(|index| json!({ "path": format!("{index:05}"), "sha256": digest, "size": size })).collect();
+            let files: Vec<Value> = (0..copies)
+                .map(|index| json!({ "path": format!("{index:05}"), "sha256": digest, "size": size }))
+                .collect();
             let document = json!({
                 "schema": SCHEMA, "package": "x", "version": "1.0.0", "blobs": { &digest: { "size": blob } },
                 "variants": [{ "id": "x", "name": "x", "component": "x", "kind": "files", "delivery": "on-demand", "files": files }],
@@ -491,9 +511,15 @@ mod tests {
         assert!(with(limits::BLOB_BYTES, limits::BLOB_BYTES, 1).is_ok());
         for size in [limits::BLOB_BYTES + 1, (1 << 53) + 1, 1 << 63, u64::MAX] {
             let error = with(size, size, 1).unwrap_err();
-            assert!(matches!(error, ReleaseError::BlobSize { .. }) && error.to_string().contains(&size.to_string()), "{error}");
+            assert!(
+                matches!(error, ReleaseError::BlobSize { .. }) && error.to_string().contains(&size.to_string()),
+                "{error}"
+            );
         }
-        assert!(matches!(with(limits::BLOB_BYTES, limits::BLOB_BYTES, 9000), Err(ReleaseError::TotalSize { .. })), "the sum of all files");
+        assert!(
+            matches!(with(limits::BLOB_BYTES, limits::BLOB_BYTES, 9000), Err(ReleaseError::TotalSize { .. })),
+            "the sum of all files"
+        );
         assert!(matches!(with(u64::MAX, 1, 2), Err(ReleaseError::TotalSize { .. })), "a sum that overflows");
         let segments: Vec<Value> = (0..10).map(|at| segment(at, 1)).collect();
         assert!(with_segments(&json!(segments)).is_ok());
@@ -516,9 +542,14 @@ mod tests {
     }
 
     fn unknown_fields() -> impl Strategy<Value = Value> {
-        let leaf = prop_oneof![any::<i64>().prop_map(Value::from), any::<bool>().prop_map(Value::from), ".{0,5}".prop_map(Value::from)];
+        let leaf = prop_oneof![
+            any::<i64>().prop_map(Value::from),
+            any::<bool>().prop_map(Value::from),
+            ".{0,5}".prop_map(Value::from)
+        ];
         let inner = prop::collection::vec(leaf, 0..3).prop_map(Value::from);
-        prop::collection::btree_map("new_[a-z]{1,6}", inner, 0..4).prop_map(|map| Value::Object(map.into_iter().collect()))
+        prop::collection::btree_map("new_[a-z]{1,6}", inner, 0..4)
+            .prop_map(|map| Value::Object(map.into_iter().collect()))
     }
 
     fn merge(into: &mut Value, fields: &Value) {

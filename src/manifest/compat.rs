@@ -119,9 +119,12 @@ impl fmt::Display for Change {
             Self::Feature { role, from: Some(from), to: None } => write!(f, "{role} `{from}` is gone"),
             Self::Feature { role, to, .. } => write!(f, "{role} `{}` is new", to.as_deref().unwrap_or_default()),
             Self::Order { role } => write!(f, "the order of {role}s is another one"),
-            Self::Function { name, is_new } => write!(f, "function `{name}` is {}", if *is_new { "new" } else { "gone" }),
+            Self::Function { name, is_new } => {
+                write!(f, "function `{name}` is {}", if *is_new { "new" } else { "gone" })
+            }
             Self::DefaultFunction { from, to } => {
-                let shown = |name: &Option<String>| name.as_ref().map_or_else(|| "none".to_owned(), |name| format!("`{name}`"));
+                let shown =
+                    |name: &Option<String>| name.as_ref().map_or_else(|| "none".to_owned(), |name| format!("`{name}`"));
                 write!(f, "the default function is {}, before {}", shown(to), shown(from))
             }
             Self::Unknown => f.write_str("its inputs and outputs are not known any more"),
@@ -144,7 +147,8 @@ pub fn may_break(from: &Version, to: &Version) -> bool {
 pub fn breaking_changes(from: &Release, to: &Release) -> Vec<Breaking> {
     let mut found = BTreeSet::new();
     let (old, new) = (groups(from), groups(to));
-    let ids: BTreeSet<(&str, BundleKind)> = to.variants.iter().map(|variant| (variant.id.as_str(), variant.kind)).collect();
+    let ids: BTreeSet<(&str, BundleKind)> =
+        to.variants.iter().map(|variant| (variant.id.as_str(), variant.kind)).collect();
     for (key, variants) in &old {
         let successors = new.get(key).map(Vec::as_slice).unwrap_or_default();
         let raised = raised(variants, successors);
@@ -152,7 +156,10 @@ pub fn breaking_changes(from: &Release, to: &Release) -> Vec<Breaking> {
         let gone = variants.iter().filter(|variant| !ids.contains(&(variant.id.as_str(), variant.kind)));
         // Variants below a raised floor are gone because of it.
         let explained = |variant: &Variant| raised.is_some_and(|(_, to)| variant.target < Some(to));
-        found.extend(gone.filter(|variant| !explained(variant)).map(|variant| Breaking::Vanished { variant: variant.id.clone() }));
+        found.extend(
+            gone.filter(|variant| !explained(variant))
+                .map(|variant| Breaking::Vanished { variant: variant.id.clone() }),
+        );
         if raised.is_none() {
             found.extend(variants.iter().filter_map(|variant| later(variant, successors)));
         }
@@ -162,7 +169,8 @@ pub fn breaking_changes(from: &Release, to: &Release) -> Vec<Breaking> {
             }
         }
     }
-    let tags = |release: &Release| release.variants.iter().flat_map(|variant| variant.tags.clone()).collect::<BTreeSet<Tag>>();
+    let tags =
+        |release: &Release| release.variants.iter().flat_map(|variant| variant.tags.clone()).collect::<BTreeSet<Tag>>();
     found.extend(tags(from).difference(&tags(to)).map(|tag| Breaking::TagVanished { tag: tag.clone() }));
     found.into_iter().collect()
 }
@@ -170,7 +178,10 @@ pub fn breaking_changes(from: &Release, to: &Release) -> Vec<Breaking> {
 /// Groups variants that differ only in their target.
 fn groups(release: &Release) -> BTreeMap<(&str, BundleKind), Vec<&Variant>> {
     let mut groups: BTreeMap<_, Vec<&Variant>> = BTreeMap::new();
-    release.variants.iter().for_each(|variant| groups.entry((variant.name.as_str(), variant.kind)).or_default().push(variant));
+    release
+        .variants
+        .iter()
+        .for_each(|variant| groups.entry((variant.name.as_str(), variant.kind)).or_default().push(variant));
     groups
 }
 
@@ -207,19 +218,29 @@ fn compare(variant: &Variant, successor: &Variant, found: &mut BTreeSet<Breaking
         None => changes.push((None, Change::Unknown)),
         Some(now) => interfaces(before, now, None, &mut changes),
     }
-    let named = |(function, change)| Breaking::Interface { variant: variant.id.clone(), successor: successor.id.clone(), function, change };
+    let named = |(function, change)| Breaking::Interface {
+        variant: variant.id.clone(),
+        successor: successor.id.clone(),
+        function,
+        change,
+    };
     found.extend(changes.into_iter().map(named));
 }
 
 fn interfaces(from: &Interface, to: &Interface, function: Option<&str>, changes: &mut Vec<(Option<String>, Change)>) {
     let here = |change| (function.map(str::to_owned), change);
-    for (role, from, to) in
-        [("input", &from.inputs, &to.inputs), ("output", &from.outputs, &to.outputs), ("state", &from.states, &to.states)]
-    {
+    for (role, from, to) in [
+        ("input", &from.inputs, &to.inputs),
+        ("output", &from.outputs, &to.outputs),
+        ("state", &from.states, &to.states),
+    ] {
         changes.extend(features(role, from, to).into_iter().map(here));
     }
     if from.default_function != to.default_function {
-        changes.push(here(Change::DefaultFunction { from: from.default_function.clone(), to: to.default_function.clone() }));
+        changes.push(here(Change::DefaultFunction {
+            from: from.default_function.clone(),
+            to: to.default_function.clone(),
+        }));
     }
     for (name, before) in &from.functions {
         match to.functions.get(name) {
@@ -253,7 +274,12 @@ fn features(role: &'static str, from: &[Feature], to: &[Feature]) -> Vec<Change>
 /// Whether a feature is what it was. Releases of older versions of mlreg record neither color spaces nor defaults.
 fn is_same(before: &Feature, now: &Feature) -> bool {
     let recorded = |before: &Option<String>, now: &Option<String>| if before.is_some() { now.clone() } else { None };
-    *before == Feature { default: recorded(&before.default, &now.default), color: recorded(&before.color, &now.color), ..now.clone() }
+    *before
+        == Feature {
+            default: recorded(&before.default, &now.default),
+            color: recorded(&before.color, &now.color),
+            ..now.clone()
+        }
 }
 
 #[cfg(test)]
@@ -269,8 +295,7 @@ mod tests {
         let feature = |name: &str, dtype: &str, shape: &[u64]| json!({ "name": name, "dtype": dtype, "shape": shape });
         let variant = |id: &str, name: &str, component: &str, target: Option<&str>, interface: Value| {
             let files = json!([{ "path": "model", "sha256": blob, "size": 1 }]);
-            let mut variant =
-                json!({ "id": id, "name": name, "component": component, "kind": "mlpackage", "delivery": "initial", "files": files });
+            let mut variant = json!({ "id": id, "name": name, "component": component, "kind": "mlpackage", "delivery": "initial", "files": files });
             if let Some(target) = target {
                 variant["target"] = target.into();
             }
@@ -314,12 +339,19 @@ mod tests {
 
     #[test]
     fn differences_are_told() {
-        assert_eq!(changed(|it| drop(it["variants"].as_array_mut().unwrap().remove(3))), ["the variant `tokenizer` is gone"]);
+        assert_eq!(
+            changed(|it| drop(it["variants"].as_array_mut().unwrap().remove(3))),
+            ["the variant `tokenizer` is gone"]
+        );
         let raised = changed(|it| drop(it["variants"].as_array_mut().unwrap().remove(0)));
         assert_eq!(raised, ["`decoder-768-float16` needs iOS18, before iOS15", "the tag `preview` is gone"]);
         let input = changed(|it| it["variants"][1]["interface"]["inputs"][0]["dtype"] = "float16".into());
-        assert_eq!(input, ["`decoder-768-float16-ios18`: input `latent float32[1,16,96,96]` becomes `latent float16[1,16,96,96]`"]);
-        let function = changed(|it| drop(it["variants"][2]["interface"]["functions"].as_object_mut().unwrap().remove("s64")));
+        assert_eq!(
+            input,
+            ["`decoder-768-float16-ios18`: input `latent float32[1,16,96,96]` becomes `latent float16[1,16,96,96]`"]
+        );
+        let function =
+            changed(|it| drop(it["variants"][2]["interface"]["functions"].as_object_mut().unwrap().remove("s64")));
         assert_eq!(function, ["`lm-float16-ios18`: function `s64` is gone"]);
     }
 
@@ -335,7 +367,8 @@ mod tests {
             with(&mut value, color, default);
             serde_json::from_value::<Release>(value).unwrap()
         };
-        let change = |color: &str, default: &str| breaking_changes(&release("RGB", "0.5"), &release(color, default)).len();
+        let change =
+            |color: &str, default: &str| breaking_changes(&release("RGB", "0.5"), &release(color, default)).len();
         assert_eq!([change("RGB", "0.5"), change("BGR", "0.5"), change("RGB", "1")], [0, 1, 1]);
     }
 
@@ -358,7 +391,11 @@ mod tests {
         let none: [String; 0] = [];
         assert_eq!(changes(&sample()), none);
         let weights = changed(|it| {
-            it["variants"].as_array_mut().unwrap().iter_mut().for_each(|variant| variant["files"][0]["sha256"] = "c".repeat(64).into());
+            it["variants"]
+                .as_array_mut()
+                .unwrap()
+                .iter_mut()
+                .for_each(|variant| variant["files"][0]["sha256"] = "c".repeat(64).into());
             it["blobs"] = json!({ "c".repeat(64): { "size": 2, "blake3": "d".repeat(64) } });
             it["variants"][0]["delivery"] = "on-demand".into();
             it["variants"][3]["tags"] = json!(["text"]);
@@ -398,10 +435,12 @@ mod tests {
             Value::String(text) => vec![format!("{text}x").into()],
             Value::Number(number) => vec![(number.as_u64().unwrap() + 1).into()],
             Value::Array(items) => {
-                let shorter =
-                    |index: usize| items.iter().enumerate().filter(|(at, _)| *at != index).map(|(_, item)| item.clone()).collect();
+                let shorter = |index: usize| {
+                    items.iter().enumerate().filter(|(at, _)| *at != index).map(|(_, item)| item.clone()).collect()
+                };
                 let is_features = items.iter().any(Value::is_object);
-                let more = if is_features { json!({ "name": "new", "dtype": "int32", "shape": [1] }) } else { 1.into() };
+                let more =
+                    if is_features { json!({ "name": "new", "dtype": "int32", "shape": [1] }) } else { 1.into() };
                 let longer = items.iter().cloned().chain([more]).collect();
                 let reversed = items.iter().rev().cloned().collect();
                 let mut changed: Vec<Value> = (0..items.len()).map(shorter).chain([longer]).collect();
@@ -414,7 +453,9 @@ mod tests {
                     changed[key] = more;
                     changed
                 };
-                [("optional", true.into()), ("ranges", json!([[1, 8]])), ("enumerated", json!([[1], [2]]))].map(with).into()
+                [("optional", true.into()), ("ranges", json!([[1, 8]])), ("enumerated", json!([[1], [2]]))]
+                    .map(with)
+                    .into()
             }
             _ => Vec::new(),
         }
@@ -447,7 +488,9 @@ mod tests {
     #[test]
     fn major_versions_may_break() {
         let may = |from: &str, to: &str| may_break(&from.parse().unwrap(), &to.parse().unwrap());
-        for (from, to) in [("1.0.0", "2.0.0"), ("0.1.0", "0.2.0"), ("0.0.1", "0.0.2"), ("1.0.0", "1.1.0-rc.1"), ("0.9.0", "1.0.0")] {
+        for (from, to) in
+            [("1.0.0", "2.0.0"), ("0.1.0", "0.2.0"), ("0.0.1", "0.0.2"), ("1.0.0", "1.1.0-rc.1"), ("0.9.0", "1.0.0")]
+        {
             assert!(may(from, to), "{from} {to}");
         }
         for (from, to) in [("1.0.0", "1.1.0"), ("1.0.0", "1.0.1"), ("0.1.0", "0.1.5")] {

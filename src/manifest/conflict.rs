@@ -37,14 +37,21 @@ impl Conflict {
             _ if conversion.multifunction => {
                 Some(Self::new(axes, &[Axis::Format], "only Core ML has `multifunction` bundles".to_owned(), None))
             }
-            CacheForm::State => Some(Self::new(axes, &[Axis::Cache, Axis::Format], "only Core ML has states".to_owned(), None)),
+            CacheForm::State => {
+                Some(Self::new(axes, &[Axis::Cache, Axis::Format], "only Core ML has states".to_owned(), None))
+            }
             _ => None,
         }
     }
 
     fn with_target(conversion: &Conversion, axes: &Axes, target: Target) -> Option<Self> {
         if target.opset().is_none() {
-            return Some(Self::new(axes, &[Axis::Target], format!("no Core ML operator set is known for {target}"), None));
+            return Some(Self::new(
+                axes,
+                &[Axis::Target],
+                format!("no Core ML operator set is known for {target}"),
+                None,
+            ));
         }
         let by_value = Axis::ALL.iter().filter_map(|axis| Some((Some(*axis), axis.needs(&axes.value(*axis)?)?)));
         let fused = (conversion.attention == AttentionForm::Fused).then(|| "fused attention operators");

@@ -57,14 +57,23 @@ pub enum Problem {
     #[error("two components are called `{name}`")]
     DuplicateComponent { name: String },
     /// Not exactly one source.
-    #[error("component `{component}` has {}: expected exactly one of `checkpoint`, `import` and `files`", found_sources(found))]
+    #[error(
+        "component `{component}` has {}: expected exactly one of `checkpoint`, `import` and `files`",
+        found_sources(found)
+    )]
     Sources { component: String, found: Vec<&'static str> },
     /// A key that has no meaning for this kind of component.
     #[error("`{key}` has no meaning for component `{component}`, which is made from `{source_key}`")]
     Unfit { component: String, key: String, source_key: &'static str },
     /// A key that has no meaning for the architecture of the component.
     #[error("component `{component}`: `{key}` has no meaning for part `{part}` of `{architecture}`")]
-    Unhonoured { component: String, key: &'static str, architecture: &'static str, part: String, known: Vec<&'static str> },
+    Unhonoured {
+        component: String,
+        key: &'static str,
+        architecture: &'static str,
+        part: String,
+        known: Vec<&'static str>,
+    },
     /// A key that means nothing without another.
     #[error("component `{component}`: `{key}` needs `{needs}` beside it")]
     Needs { component: String, key: String, needs: &'static str },
@@ -102,7 +111,9 @@ pub enum Problem {
     #[error("component `{component}`: nothing matches `{pattern}`")]
     ImportsNothing { component: String, pattern: String },
     /// An imported bundle that cannot become what the manifest asks for.
-    #[error("component `{component}`: `{path}` cannot become a `{format}`: only a .mlpackage can become anything else, a .mlmodelc")]
+    #[error(
+        "component `{component}`: `{path}` cannot become a `{format}`: only a .mlpackage can become anything else, a .mlmodelc"
+    )]
     ImportFormat { component: String, path: String, format: &'static str },
     /// An imported bundle that needs a later OS than the manifest says.
     #[error("component `{component}`: `{path}` needs {needs}, but the manifest says {stated}")]
@@ -149,8 +160,10 @@ fn assignments(conflict: &[(Axis, String)]) -> Vec<String> {
 }
 
 fn way_out(conflict: &[(Axis, String)], first_target: Option<Target>) -> String {
-    let exclude =
-        format!("`exclude = [{}]` leaves it out", entry(conflict.iter().map(|(axis, value)| (*axis, std::slice::from_ref(value)))));
+    let exclude = format!(
+        "`exclude = [{}]` leaves it out",
+        entry(conflict.iter().map(|(axis, value)| (*axis, std::slice::from_ref(value))))
+    );
     match first_target {
         Some(target) => format!("{exclude}; `target = \"{target}\"` has it"),
         None => exclude,
@@ -163,7 +176,10 @@ pub(super) fn entry<'a>(axes: impl Iterator<Item = (Axis, &'a [String])>) -> Str
         [value] if !value.contains('x') || axis != Axis::Size => literal(axis, value),
         values => format!("[{}]", values.iter().map(|value| literal(axis, value)).collect::<Vec<_>>().join(", ")),
     };
-    format!("{{ {} }}", axes.map(|(axis, values)| format!("{} = {}", axis.name(), value(axis, values))).collect::<Vec<_>>().join(", "))
+    format!(
+        "{{ {} }}",
+        axes.map(|(axis, values)| format!("{} = {}", axis.name(), value(axis, values))).collect::<Vec<_>>().join(", ")
+    )
 }
 
 /// A value of an axis as it would stand in a manifest: a number, a pair of numbers, or a string.

@@ -28,8 +28,8 @@ mod variants;
 pub use crate::base::nearest;
 pub use assign::Assignment;
 pub use axes::{
-    Axes, Axis, AxisLists, CHUNK, CHUNKS, Compression, CompressionError, Format, Integer, Precision, Shape, Size, TextShape,
-    distinguishing, making,
+    Axes, Axis, AxisLists, CHUNK, CHUNKS, Compression, CompressionError, Format, Integer, Precision, Shape, Size,
+    TextShape, distinguishing, making,
 };
 pub use canonical::{CanonicalError, to_canonical};
 pub use check::ReleaseError;

@@ -47,8 +47,11 @@ impl PackageManifest {
     /// The first mistake, with line and column.
     pub fn parse(text: &str, file: &str) -> Result<Self, ManifestError> {
         let mut document = reader::parse(text, file, &["package", "component", "delivery", "tags"])?;
-        let package =
-            header(document.need("package")?.table("`[package]`".to_owned(), &["name", "version", "license", "description", "author"])?)?;
+        let package = header(
+            document
+                .need("package")?
+                .table("`[package]`".to_owned(), &["name", "version", "license", "description", "author"])?,
+        )?;
         let components = match document.take("component") {
             Some(item) => components(&item, file)?,
             None => return Err(document.error(Problem::NoComponents)),
@@ -103,7 +106,8 @@ fn version(text: &str) -> Result<semver::Version, String> {
 
 fn header(mut table: Table<'_>) -> Result<PackageHeader, ManifestError> {
     let optional = |item: Option<Item<'_>>| item.map(|item| item.text("a text").map(str::to_owned)).transpose();
-    let name = "1 to 64 characters of a-z, 0-9, `-`, `_` or `.`, starting with a letter or digit, and no reserved device name";
+    let name =
+        "1 to 64 characters of a-z, 0-9, `-`, `_` or `.`, starting with a letter or digit, and no reserved device name";
     Ok(PackageHeader {
         name: table.need("name")?.parsed(name, str::parse::<PackageName>)?,
         version: table.need("version")?.parsed("a semantic version such as \"1.0.0\"", version)?,
@@ -116,7 +120,9 @@ fn header(mut table: Table<'_>) -> Result<PackageHeader, ManifestError> {
 fn components(item: &Item<'_>, file: &str) -> Result<Vec<Component>, ManifestError> {
     let mut components: Vec<Component> = Vec::new();
     if item.is_table() {
-        return Err(item.key_error(Problem::Brackets { found: "[component]".to_owned(), expected: "[[component]]".to_owned() }));
+        return Err(
+            item.key_error(Problem::Brackets { found: "[component]".to_owned(), expected: "[[component]]".to_owned() })
+        );
     }
     for item in item.list("`[[component]]` tables")? {
         let component = component::parse(item.table("`[[component]]`".to_owned(), &component::keys())?, file)?;
@@ -157,14 +163,17 @@ mod tests {
 
     /// The error's text, and its hint behind a bar.
     fn error(text: &str) -> String {
-        let error =
-            PackageManifest::parse(text, "tae.toml").map(|manifest| manifest.variants().map(|_| ())).and_then(|result| result).unwrap_err();
+        let error = PackageManifest::parse(text, "tae.toml")
+            .map(|manifest| manifest.variants().map(|_| ()))
+            .and_then(|result| result)
+            .unwrap_err();
         error.hint().map_or_else(|| error.to_string(), |hint| format!("{error} | {hint}"))
     }
 
     #[test]
     fn a_complete_manifest() {
-        let manifest = PackageManifest::parse(include_str!("../../manifests/flux_1_tae.toml"), "flux_1_tae.toml").unwrap();
+        let manifest =
+            PackageManifest::parse(include_str!("../../manifests/flux_1_tae.toml"), "flux_1_tae.toml").unwrap();
         assert_eq!(manifest.package.name.as_str(), "flux-1-tae");
         assert_eq!(manifest.package.license.as_deref(), Some("MIT"));
         let ComponentKind::Checkpoint(conversion) = &manifest.components[0].kind else { panic!("a conversion") };
@@ -177,11 +186,14 @@ mod tests {
     #[test]
     fn every_manifest_of_the_project_is_consistent() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests");
-        let files =
-            fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some_and(|e| e == "toml"));
+        let files = fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.extension().is_some_and(|e| e == "toml"));
         let mut count = 0;
         for path in files {
-            let manifest = PackageManifest::parse(&fs::read_to_string(&path).unwrap(), &path.to_string_lossy()).unwrap();
+            let manifest =
+                PackageManifest::parse(&fs::read_to_string(&path).unwrap(), &path.to_string_lossy()).unwrap();
             let plans = manifest.variants().unwrap();
             manifest.assign(&plans).unwrap();
             count += 1;
@@ -197,7 +209,9 @@ mod tests {
             Ok::<_, ManifestError>(manifest.components.into_iter().map(|component| component.name).collect::<Vec<_>>())
         };
         let lm = |name: &str, chunks: u32| {
-            format!("[[component]]\nname = \"{name}\"\ncheckpoint = \"x\"\nsequence = 8\ntarget = \"iOS18\"\nchunks = {chunks}\n")
+            format!(
+                "[[component]]\nname = \"{name}\"\ncheckpoint = \"x\"\nsequence = 8\ntarget = \"iOS18\"\nchunks = {chunks}\n"
+            )
         };
         let files = "[[component]]\nname = \"chunk-2\"\nfiles = \"x\"\n";
         assert_eq!(names(&lm("lm", 3)).unwrap(), ["chunk-1", "chunk-2", "chunk-3"]);
@@ -205,8 +219,13 @@ mod tests {
         assert_eq!(names(&(lm("lm", 2) + &lm("draft", 1))).unwrap(), ["chunk-1", "chunk-2", "draft"]);
         let both = ["lm-chunk-1", "lm-chunk-2", "draft-chunk-1", "draft-chunk-2"];
         assert_eq!(names(&(lm("lm", 2) + &lm("draft", 2))).unwrap(), both);
-        assert_eq!(names(&(lm("lm", 2) + files)).unwrap_err().to_string(), "tae.toml:11:1: two components are called `chunk-2`");
-        let manifest = PackageManifest::parse(&(HEAD.to_owned() + "checkpoint = \"x\"\ntarget = \"iOS18\"\nchunks = 2"), "x").unwrap();
+        assert_eq!(
+            names(&(lm("lm", 2) + files)).unwrap_err().to_string(),
+            "tae.toml:11:1: two components are called `chunk-2`"
+        );
+        let manifest =
+            PackageManifest::parse(&(HEAD.to_owned() + "checkpoint = \"x\"\ntarget = \"iOS18\"\nchunks = 2"), "x")
+                .unwrap();
         let plan = manifest.variants().unwrap().remove(1);
         assert_eq!((plan.id.as_str(), plan.component.as_str()), ("chunk-2-float16-ios18", "chunk-2"));
         assert_eq!((plan.axes_map()["chunk"].as_str(), plan.axes_map()["chunks"].as_str()), ("2", "2"));
@@ -243,11 +262,18 @@ exclude = [{ precision = "float32", compress = "palettize:4:group=16" }]
 "#;
         let manifest = PackageManifest::parse(&text, "tae.toml").unwrap();
         let ComponentKind::Checkpoint(conversion) = &manifest.components[0].kind else { panic!("a conversion") };
-        assert_eq!((conversion.chunks, conversion.batch, conversion.clamp, conversion.shared), (Some(4), 2, true, true));
+        assert_eq!(
+            (conversion.chunks, conversion.batch, conversion.clamp, conversion.shared),
+            (Some(4), 2, true, true)
+        );
         assert_eq!(conversion.axes.compression, [Compression::None, "palettize:4:group=16".parse().unwrap()]);
         let ids: Vec<String> = manifest.variants().unwrap().into_iter().map(|plan| plan.id).collect();
         let start = "chunk-4-s64-e128-c2048+s128-c2048-nhwc-conv-state-last";
-        let expected = ["iofloat32-float16-ios18", "iofloat32-float16-ios18-mlmodelc", "iofloat32-float16-palettize4-group16-ios18"];
+        let expected = [
+            "iofloat32-float16-ios18",
+            "iofloat32-float16-ios18-mlmodelc",
+            "iofloat32-float16-palettize4-group16-ios18",
+        ];
         for end in expected {
             assert!(ids.contains(&format!("{start}-{end}")), "{end} in {ids:?}");
         }
@@ -293,7 +319,10 @@ exclude = [{ precision = "float32", compress = "palettize:4:group=16" }]
                 "[package]\nname = \"tae\"\nversion = \"1\"",
                 "tae.toml:3:11: `version` is \"1\", expected a semantic version such as \"1.0.0\"",
             ),
-            ("[package]\nname = 7\nlicence = \"MIT\"", "tae.toml:3:1: unknown key `licence` in `[package]` | did you mean `license`?"),
+            (
+                "[package]\nname = 7\nlicence = \"MIT\"",
+                "tae.toml:3:1: unknown key `licence` in `[package]` | did you mean `license`?",
+            ),
             (
                 "[package]\nhomepage = \"x\"",
                 "tae.toml:2:1: unknown key `homepage` in `[package]` | expected one of `name`, `version`, `license`, `description`, `author`",
@@ -307,14 +336,26 @@ exclude = [{ precision = "float32", compress = "palettize:4:group=16" }]
     fn mistakes_of_a_component_say_place_key_and_expectation() {
         let cache = "cache = \"state\"\nsequence = 1\ncheckpoint = \"x\"\ntarget = \"iOS18\"";
         for (text, expected) in [
-            ("files = \"x\"\nchekpoint = \"x\"", "tae.toml:8:1: unknown key `chekpoint` in `[[component]]` | did you mean `checkpoint`?"),
-            ("", "tae.toml:5:1: component `decoder` has no source: expected exactly one of `checkpoint`, `import` and `files`"),
+            (
+                "files = \"x\"\nchekpoint = \"x\"",
+                "tae.toml:8:1: unknown key `chekpoint` in `[[component]]` | did you mean `checkpoint`?",
+            ),
+            (
+                "",
+                "tae.toml:5:1: component `decoder` has no source: expected exactly one of `checkpoint`, `import` and `files`",
+            ),
             (
                 "checkpoint = \"x\"\nfiles = \"y\"",
                 "tae.toml:8:1: component `decoder` has `checkpoint` and `files`: expected exactly one of `checkpoint`, `import` and `files`",
             ),
-            ("files = \"x\"\nsize = 7", "tae.toml:8:1: `size` has no meaning for component `decoder`, which is made from `files`"),
-            ("import = \"x\"\nchunks = 4", "tae.toml:8:1: `chunks` has no meaning for component `decoder`, which is made from `import`"),
+            (
+                "files = \"x\"\nsize = 7",
+                "tae.toml:8:1: `size` has no meaning for component `decoder`, which is made from `files`",
+            ),
+            (
+                "import = \"x\"\nchunks = 4",
+                "tae.toml:8:1: `chunks` has no meaning for component `decoder`, which is made from `import`",
+            ),
             ("files = [\"a/x\", \"b/X\"]", "tae.toml:7:9: `files` has the file name `X` twice"),
             ("checkpoint = \"x\"", "tae.toml:5:1: component `decoder` has no `target`"),
             ("checkpoint = \"x\"\nlayout = \"nhcw\"", "tae.toml:8:10: `layout` is \"nhcw\", expected `nchw` or `nhwc`"),
@@ -328,7 +369,10 @@ exclude = [{ precision = "float32", compress = "palettize:4:group=16" }]
                  platform's versions, such as `macOS15` | did you mean `iOS18`?",
             ),
             ("checkpoint = \"x\"\nsize = 0", "tae.toml:8:8: `size` is 0, expected a whole number from 1 to 65536"),
-            ("checkpoint = \"x\"\nsize = [[7, 8, 9]]", "tae.toml:8:9: `size` is a list, expected two whole numbers from 1 to 65536"),
+            (
+                "checkpoint = \"x\"\nsize = [[7, 8, 9]]",
+                "tae.toml:8:9: `size` is a list, expected two whole numbers from 1 to 65536",
+            ),
             ("checkpoint = \"x\"\nsize = []", "tae.toml:8:8: `size` is an empty list: expected at least one value"),
             ("checkpoint = \"x\"\nsize = [7, 8, 7]", "tae.toml:8:15: `size` has 7 twice"),
             (
@@ -351,7 +395,10 @@ exclude = [{ precision = "float32", compress = "palettize:4:group=16" }]
                 "checkpoint = \"x\"\ntarget = \"iOS18\"\nexclude = [{ targt = \"iOS18\" }]",
                 "tae.toml:9:14: unknown key `targt` in `exclude` of component `decoder` | did you mean `target`?",
             ),
-            ("files = \"x\"\n[[component]]\nname = \"decoder\"\nfiles = \"y\"", "tae.toml:8:1: two components are called `decoder`"),
+            (
+                "files = \"x\"\n[[component]]\nname = \"decoder\"\nfiles = \"y\"",
+                "tae.toml:8:1: two components are called `decoder`",
+            ),
         ] {
             assert_eq!(error(&format!("{HEAD}{text}")), expected, "{text}");
         }
@@ -359,8 +406,7 @@ exclude = [{ precision = "float32", compress = "palettize:4:group=16" }]
 
     #[test]
     fn columns_count_characters() {
-        let text =
-            "[package]\ndescription = \"größer\"\nname = \"tae\"\nversion = \"1.0.0\"\n[tags]\n\"ü\" = []\n[[component]]\nname = \"é\"";
+        let text = "[package]\ndescription = \"größer\"\nname = \"tae\"\nversion = \"1.0.0\"\n[tags]\n\"ü\" = []\n[[component]]\nname = \"é\"";
         assert!(error(text).starts_with("tae.toml:8:8: `name` is \"é\", expected"), "{}", error(text));
         let inline = "package = { description = \"größer\", name = 7, version = \"1.0.0\" }";
         assert!(error(inline).starts_with("tae.toml:1:44: `name` is 7"), "{}", error(inline));

@@ -50,10 +50,25 @@ impl VariantPlan {
     }
 
     /// Adds target and format to the parts of an id.
-    pub(super) fn named(component: &str, parts: Vec<String>, target: Option<Target>, kind: BundleKind, content: Content) -> Self {
+    pub(super) fn named(
+        component: &str,
+        parts: Vec<String>,
+        target: Option<Target>,
+        kind: BundleKind,
+        content: Content,
+    ) -> Self {
         let format = kind.id_suffix().map(str::to_owned);
-        let join = |target: Option<String>| parts.iter().cloned().chain(target).chain(format.clone()).collect::<Vec<_>>().join("-");
-        Self { id: join(target.map(Target::id)), name: join(None), component: component.to_owned(), target, kind, content }
+        let join = |target: Option<String>| {
+            parts.iter().cloned().chain(target).chain(format.clone()).collect::<Vec<_>>().join("-")
+        };
+        Self {
+            id: join(target.map(Target::id)),
+            name: join(None),
+            component: component.to_owned(),
+            target,
+            kind,
+            content,
+        }
     }
 
     /// Its axes as release manifests list them.

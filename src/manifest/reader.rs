@@ -55,9 +55,11 @@ pub(crate) fn parse<'t>(text: &'t str, file: &'t str, known: &[&'static str]) ->
     let document = Rc::new(Document { file, text });
     let table = DeTable::parse(text).map_err(|error| {
         let span = error.span().unwrap_or(0..0);
-        let message = error.message().split('\n').map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(", ");
+        let message =
+            error.message().split('\n').map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(", ");
         // The second `[component]` is a duplicate key for the parser.
-        let is_component = message.contains("duplicate key") && document.line(&span) == "[component]" && known.contains(&"component");
+        let is_component =
+            message.contains("duplicate key") && document.line(&span) == "[component]" && known.contains(&"component");
         let problem = match is_component {
             true => Problem::Brackets { found: "[component]".to_owned(), expected: "[[component]]".to_owned() },
             false => Problem::Syntax { message },
@@ -85,7 +87,12 @@ impl<'t> Table<'t> {
         known: &[&'static str],
     ) -> Result<Self, ManifestError> {
         let table = Self::open(document, label, span, table);
-        match table.entries.values().filter(|item| !known.contains(&item.key.as_str())).min_by_key(|item| item.key_span.start) {
+        match table
+            .entries
+            .values()
+            .filter(|item| !known.contains(&item.key.as_str()))
+            .min_by_key(|item| item.key_span.start)
+        {
             Some(item) => Err(table.unknown(item, known)),
             None => Ok(table),
         }
@@ -96,14 +103,18 @@ impl<'t> Table<'t> {
         let entries = table.into_iter().map(|(key, value)| {
             let key_span = key.span();
             let key = key.into_inner().into_owned();
-            (key.clone(), Item { document: Rc::clone(document), key, key_span, span: value.span(), value: value.into_inner() })
+            (
+                key.clone(),
+                Item { document: Rc::clone(document), key, key_span, span: value.span(), value: value.into_inner() },
+            )
         });
         Self { document: Rc::clone(document), label, span, entries: entries.collect() }
     }
 
     fn unknown(&self, item: &Item<'t>, known: &[&'static str]) -> ManifestError {
         let nearest = meant(&item.key, known.iter().copied()).map(str::to_owned);
-        let problem = Problem::UnknownKey { table: self.label.clone(), key: item.key.clone(), nearest, known: known.to_vec() };
+        let problem =
+            Problem::UnknownKey { table: self.label.clone(), key: item.key.clone(), nearest, known: known.to_vec() };
         self.document.error(&item.key_span, problem)
     }
 
@@ -114,7 +125,8 @@ impl<'t> Table<'t> {
 
     /// Takes the value of the required `key`.
     pub(crate) fn need(&mut self, key: &'static str) -> Result<Item<'t>, ManifestError> {
-        self.take(key).ok_or_else(|| self.document.error(&self.span, Problem::MissingKey { table: self.label.clone(), key }))
+        self.take(key)
+            .ok_or_else(|| self.document.error(&self.span, Problem::MissingKey { table: self.label.clone(), key }))
     }
 
     /// The entries that were not taken, in the order of the file.
@@ -177,7 +189,9 @@ impl<'t> Item<'t> {
     /// The error for a value that is no table; for a list of tables it names the brackets.
     fn not_a_table(&self) -> ManifestError {
         match &self.value {
-            DeValue::Array(items) if !items.is_empty() && items.iter().all(|item| matches!(item.get_ref(), DeValue::Table(_))) => {
+            DeValue::Array(items)
+                if !items.is_empty() && items.iter().all(|item| matches!(item.get_ref(), DeValue::Table(_))) =>
+            {
                 let (found, expected) = (format!("[[{}]]", self.key), format!("[{}]", self.key));
                 self.key_error(Problem::Brackets { found, expected })
             }
@@ -192,7 +206,12 @@ impl<'t> Item<'t> {
 
     /// An error that shows the value and what was expected.
     pub(crate) fn unexpected(&self, expected: impl Into<String>) -> ManifestError {
-        self.error(Problem::Value { key: self.key.clone(), found: self.shown(), expected: expected.into(), nearest: None })
+        self.error(Problem::Value {
+            key: self.key.clone(),
+            found: self.shown(),
+            expected: expected.into(),
+            nearest: None,
+        })
     }
 
     /// The value as in the file, or its type if it is long.
@@ -218,7 +237,11 @@ impl<'t> Item<'t> {
     }
 
     /// A string that `parse` accepts; `expected` describes it in the error.
-    pub(crate) fn parsed<T, E: std::fmt::Display>(&self, expected: &str, parse: impl Fn(&str) -> Result<T, E>) -> Result<T, ManifestError> {
+    pub(crate) fn parsed<T, E: std::fmt::Display>(
+        &self,
+        expected: &str,
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) -> Result<T, ManifestError> {
         parse(self.text(expected)?).map_err(|_| self.unexpected(expected))
     }
 
@@ -257,9 +280,13 @@ impl<'t> Item<'t> {
     /// Two whole numbers from 1 to `limit`; `None` if the value is no list.
     pub(crate) fn pair(&self, limit: u32) -> Option<Result<(u32, u32), ManifestError>> {
         let DeValue::Array(_) = self.value else { return None };
-        let numbers: Vec<u32> = self.items().iter().filter_map(|item| item.as_number().filter(|n| (1..=limit).contains(n))).collect();
+        let numbers: Vec<u32> =
+            self.items().iter().filter_map(|item| item.as_number().filter(|n| (1..=limit).contains(n))).collect();
         let pair = <[u32; 2]>::try_from(numbers).ok().filter(|_| self.items().len() == 2);
-        Some(pair.map(|[width, height]| (width, height)).ok_or_else(|| self.unexpected(format!("two whole numbers from 1 to {limit}"))))
+        Some(
+            pair.map(|[width, height]| (width, height))
+                .ok_or_else(|| self.unexpected(format!("two whole numbers from 1 to {limit}"))),
+        )
     }
 
     /// The items of a list; any other value is its only item.
@@ -290,7 +317,10 @@ impl<'t> Item<'t> {
     }
 
     /// One value or a list of values, each read by `read`. Refuses empty lists and duplicates.
-    pub(crate) fn one_or_list<T: PartialEq>(&self, read: impl Fn(&Item<'t>) -> Result<T, ManifestError>) -> Result<Vec<T>, ManifestError> {
+    pub(crate) fn one_or_list<T: PartialEq>(
+        &self,
+        read: impl Fn(&Item<'t>) -> Result<T, ManifestError>,
+    ) -> Result<Vec<T>, ManifestError> {
         let mut values = Vec::new();
         for item in self.items() {
             let value = read(&item)?;

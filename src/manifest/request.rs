@@ -80,7 +80,10 @@ impl Requirement {
     /// version. Among the builds of an exact version, the one without build metadata wins.
     pub fn highest<'a>(&self, versions: impl IntoIterator<Item = &'a Version>) -> Option<&'a Version> {
         let is_plain = |version: &Version| self.is_exact() && version.build.is_empty();
-        versions.into_iter().filter(|version| self.matches(version)).max_by(|a, b| (is_plain(a), a).cmp(&(is_plain(b), b)))
+        versions
+            .into_iter()
+            .filter(|version| self.matches(version))
+            .max_by(|a, b| (is_plain(a), a).cmp(&(is_plain(b), b)))
     }
 
     /// Whether it names one complete version.
@@ -98,10 +101,14 @@ impl Requirement {
             Ok(version) if is_named && (!version.build.is_empty() || default == Op::Exact || text.trim() != bare) => {
                 Ok(Self::exactly(&version))
             }
-            _ if text.contains('+') => {
-                Err(error("build metadata names one build of one version, e.g. `=1.0.0+build.1`, and cannot stand in a range".to_owned()))
-            }
-            _ => Ok(Self { versions: text.parse().map_err(|e: semver::Error| error(e.to_string()))?, build: BuildMetadata::EMPTY }),
+            _ if text.contains('+') => Err(error(
+                "build metadata names one build of one version, e.g. `=1.0.0+build.1`, and cannot stand in a range"
+                    .to_owned(),
+            )),
+            _ => Ok(Self {
+                versions: text.parse().map_err(|e: semver::Error| error(e.to_string()))?,
+                build: BuildMetadata::EMPTY,
+            }),
         }
     }
 }

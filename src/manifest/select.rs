@@ -60,7 +60,11 @@ pub enum SelectError {
     #[error("no variant of the release is in all of the selections: there {}", listing(ids))]
     Nothing { ids: Vec<String> },
     /// Variants that need a later OS.
-    #[error("{} for {floor}: {}", plural(unfit, "a variant has no bundle", "variants have no bundle"), unfit_listing(unfit))]
+    #[error(
+        "{} for {floor}: {}",
+        plural(unfit, "a variant has no bundle", "variants have no bundle"),
+        unfit_listing(unfit)
+    )]
     Floor { floor: Target, unfit: Vec<(String, Vec<Target>)>, fits: Target },
     /// A new name that does not mean one variant.
     #[error("the new name `{name}` is for `{glob}`, which matches {} of the chosen variants: expected exactly one", matches.len())]
@@ -80,7 +84,9 @@ impl SelectError {
     /// The next step, where there is one.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Variant { nearest, .. } if !nearest.is_empty() => Some(format!("did you mean {}?", backticked(nearest).join(" or "))),
+            Self::Variant { nearest, .. } if !nearest.is_empty() => {
+                Some(format!("did you mean {}?", backticked(nearest).join(" or ")))
+            }
             Self::Component { component: asked, components: known } => did_you_mean(asked, known),
             Self::Tag { tag, tags } => did_you_mean(tag.as_str(), tags),
             Self::Floor { fits, .. } => Some(format!("the floor {fits} fits; or select other variants")),
@@ -136,7 +142,8 @@ type Entry<'r> = (usize, &'r Variant);
 /// would get one path.
 pub fn select<'r>(release: &'r Release, selection: &Selection) -> Result<Vec<Chosen<'r>>, SelectError> {
     selection.check_each(release)?;
-    let wanted: Vec<Entry<'r>> = release.variants.iter().enumerate().filter(|(_, variant)| selection.wants(variant)).collect();
+    let wanted: Vec<Entry<'r>> =
+        release.variants.iter().enumerate().filter(|(_, variant)| selection.wants(variant)).collect();
     if wanted.is_empty() {
         return Err(SelectError::Nothing { ids: ids(release) });
     }
@@ -178,14 +185,17 @@ impl Selection {
             let nearest = nearest(glob.as_str(), candidates, 3).into_iter().map(str::to_owned).collect();
             return Err(SelectError::Variant { glob: glob.to_string(), ids: ids(release), nearest });
         }
-        if let Some(component) = self.components.iter().find(|component| !variants().any(|variant| variant.component == **component)) {
+        if let Some(component) =
+            self.components.iter().find(|component| !variants().any(|variant| variant.component == **component))
+        {
             let mut components: Vec<String> = variants().map(|variant| variant.component.clone()).collect();
             components.sort_unstable();
             components.dedup();
             return Err(SelectError::Component { component: component.clone(), components });
         }
         if let Some(tag) = self.tags.iter().find(|tag| !variants().any(|variant| variant.tags.contains(tag))) {
-            let mut tags: Vec<String> = variants().flat_map(|variant| variant.tags.iter().map(Tag::to_string)).collect();
+            let mut tags: Vec<String> =
+                variants().flat_map(|variant| variant.tags.iter().map(Tag::to_string)).collect();
             tags.sort_unstable();
             tags.dedup();
             return Err(SelectError::Tag { tag: tag.clone(), tags });
@@ -203,7 +213,11 @@ impl Selection {
                 return Err(SelectError::Rename { name: name.clone(), glob: glob.to_string(), matches });
             };
             if let Some(first) = names.insert(*index, name.as_str()) {
-                return Err(SelectError::RenamedTwice { id: variant.id.clone(), first: first.to_owned(), second: name.clone() });
+                return Err(SelectError::RenamedTwice {
+                    id: variant.id.clone(),
+                    first: first.to_owned(),
+                    second: name.clone(),
+                });
             }
         }
         Ok(names)
@@ -250,7 +264,11 @@ fn targets(group: &[Entry<'_>]) -> Vec<Target> {
     targets
 }
 
-fn place<'r>(chosen: Vec<Entry<'r>>, names: &BTreeMap<usize, &str>, has_floor: bool) -> Result<Vec<Chosen<'r>>, SelectError> {
+fn place<'r>(
+    chosen: Vec<Entry<'r>>,
+    names: &BTreeMap<usize, &str>,
+    has_floor: bool,
+) -> Result<Vec<Chosen<'r>>, SelectError> {
     let mut taken: BTreeMap<String, &str> = BTreeMap::new();
     let mut placed = Vec::new();
     for (index, variant) in chosen {
@@ -261,7 +279,11 @@ fn place<'r>(chosen: Vec<Entry<'r>>, names: &BTreeMap<usize, &str>, has_floor: b
         };
         let path = path_of(name, &file).ok_or_else(|| SelectError::Name { name: name.to_owned() })?;
         if let Some(first) = taken.insert(name_key(path.as_str()), &variant.id) {
-            return Err(SelectError::Collision { first: first.to_owned(), second: variant.id.clone(), path: path.to_string() });
+            return Err(SelectError::Collision {
+                first: first.to_owned(),
+                second: variant.id.clone(),
+                path: path.to_string(),
+            });
         }
         placed.push(Chosen { index, variant, path });
     }
@@ -319,7 +341,10 @@ mod tests {
             license: None,
             sources: BTreeMap::new(),
             variants,
-            blobs: BTreeMap::from([(DIGEST, Blob { size: 1, blake3: Some(Blake3::from_bytes([0; 32])), segments: Vec::new() })]),
+            blobs: BTreeMap::from([(
+                DIGEST,
+                Blob { size: 1, blake3: Some(Blake3::from_bytes([0; 32])), segments: Vec::new() },
+            )]),
             other: serde_json::Map::new(),
         }
     }
@@ -359,10 +384,15 @@ mod tests {
 
     #[test]
     fn with_a_floor_the_highest_that_fits_under_its_name() {
-        for (floor, expected) in [(Target::Ios15, "ios15"), (Target::Ios17, "ios15"), (Target::Ios18, "ios18"), (Target::Ios27, "ios18")] {
+        for (floor, expected) in
+            [(Target::Ios15, "ios15"), (Target::Ios17, "ios15"), (Target::Ios18, "ios18"), (Target::Ios27, "ios18")]
+        {
             assert_eq!(
                 chosen(&variants(&["decoder-768-*", "tokenizer"], Some(floor))).unwrap(),
-                [format!("decoder-768-float16-{expected} > decoder-768-float16.mlpackage"), "tokenizer > tokenizer".to_owned()]
+                [
+                    format!("decoder-768-float16-{expected} > decoder-768-float16.mlpackage"),
+                    "tokenizer > tokenizer".to_owned()
+                ]
             );
         }
         assert_eq!(
@@ -441,7 +471,10 @@ mod tests {
         assert_eq!(chosen(&selection).unwrap()[1], "decoder-768-float16-ios18 > Decoder768.mlpackage");
         selection.rename.insert("Any".to_owned(), "decoder-*".parse().unwrap());
         let (text, hint) = error(&selection);
-        assert_eq!(text, "the new name `Any` is for `decoder-*`, which matches 2 of the chosen variants: expected exactly one");
+        assert_eq!(
+            text,
+            "the new name `Any` is for `decoder-*`, which matches 2 of the chosen variants: expected exactly one"
+        );
         assert_eq!(hint.unwrap(), "it matches `decoder-1024-float16-ios18`, `decoder-768-float16-ios18`");
         selection.rename = BTreeMap::from([("decoder-1024-FLOAT16".to_owned(), "decoder-768-*".parse().unwrap())]);
         assert_eq!(
@@ -453,7 +486,8 @@ mod tests {
             assert!(matches!(chosen(&selection), Err(SelectError::Name { .. })), "{bad}");
         }
         selection.rename = BTreeMap::from(
-            [("e\u{301}", "decoder-768-*"), ("\u{c9}", "decoder-1024-*")].map(|(name, glob)| (name.to_owned(), glob.parse().unwrap())),
+            [("e\u{301}", "decoder-768-*"), ("\u{c9}", "decoder-1024-*")]
+                .map(|(name, glob)| (name.to_owned(), glob.parse().unwrap())),
         );
         assert!(matches!(chosen(&selection), Err(SelectError::Collision { .. })), "one name on a Mac");
         selection.rename = BTreeMap::from(["A", "B"].map(|name| (name.to_owned(), "decoder-768-*".parse().unwrap())));

@@ -31,20 +31,32 @@ impl Component {
             }
         };
         match plans.iter().find(|plan| !plan.is_file_name()) {
-            Some(plan) => Err(self.error(Problem::Id { component: self.name.clone(), id: plan.id.chars().take(300).collect() })),
+            Some(plan) => {
+                Err(self.error(Problem::Id { component: self.name.clone(), id: plan.id.chars().take(300).collect() }))
+            }
             None => Ok(plans),
         }
     }
 
     fn converted(&self, conversion: &Conversion) -> Result<Vec<VariantPlan>, ManifestError> {
         let all = self.combinations(conversion)?;
-        if let Some(unused) = conversion.exclude.iter().find(|exclusion| !all.iter().any(|axes| exclusion.matches(axes))) {
+        if let Some(unused) =
+            conversion.exclude.iter().find(|exclusion| !all.iter().any(|axes| exclusion.matches(axes)))
+        {
             let entry = error::entry(unused.axes.iter().map(|(axis, values)| (*axis, values.as_slice())));
-            return Err(self.error_at(Some(unused.place), Problem::ExcludesNothing { component: self.name.clone(), entry }));
+            return Err(
+                self.error_at(Some(unused.place), Problem::ExcludesNothing { component: self.name.clone(), entry })
+            );
         }
-        let kept: Vec<Axes> = all.into_iter().filter(|axes| !conversion.exclude.iter().any(|exclusion| exclusion.matches(axes))).collect();
+        let kept: Vec<Axes> = all
+            .into_iter()
+            .filter(|axes| !conversion.exclude.iter().any(|exclusion| exclusion.matches(axes)))
+            .collect();
         if kept.is_empty() {
-            return Err(self.error_at(conversion.places.get("exclude").copied(), Problem::NothingLeft { component: self.name.clone() }));
+            return Err(self.error_at(
+                conversion.places.get("exclude").copied(),
+                Problem::NothingLeft { component: self.name.clone() },
+            ));
         }
         if let Some(conflict) = kept.iter().find_map(|axes| Conflict::of(conversion, axes)) {
             return Err(self.impossible(conversion, conflict));
@@ -83,7 +95,9 @@ impl Exclusion {
 fn join_shapes(combinations: Vec<Axes>) -> Vec<Axes> {
     let mut joined: Vec<Axes> = Vec::new();
     for axes in combinations {
-        let same = |other: &&mut Axes| Axes { shapes: Vec::new(), ..(**other).clone() } == Axes { shapes: Vec::new(), ..axes.clone() };
+        let same = |other: &&mut Axes| {
+            Axes { shapes: Vec::new(), ..(**other).clone() } == Axes { shapes: Vec::new(), ..axes.clone() }
+        };
         match joined.iter_mut().find(same) {
             Some(other) => other.shapes.extend(axes.shapes),
             None => joined.push(axes),
@@ -121,7 +135,11 @@ mod tests {
     fn ids_follow_the_contract() {
         for (start, keys, expected) in [
             (DECODER, "size = 768\ntarget = \"iOS18\"", &["decoder-768-float16-ios18"][..]),
-            (DECODER, "size = [[768, 1024]]\nlayout = \"nhwc\"\ntarget = \"iOS15\"", &["decoder-768x1024-nhwc-float16-ios15"]),
+            (
+                DECODER,
+                "size = [[768, 1024]]\nlayout = \"nhwc\"\ntarget = \"iOS15\"",
+                &["decoder-768x1024-nhwc-float16-ios15"],
+            ),
             (DECODER, "size = [[768, 768]]\ntarget = \"iOS18\"", &["decoder-768-float16-ios18"]),
             (DECODER, "size = 768\ntarget = \"iOS18\"\nformat = \"mlmodelc\"", &["decoder-768-float16-ios18-mlmodelc"]),
             (
@@ -138,12 +156,21 @@ mod tests {
             (
                 LM,
                 "sequence = 1\ncontext = 8\ncache = [\"none\", \"state\", \"inputs\"]\nlogits = \"last\"\ntarget = \"iOS18\"",
-                &["lm-s1-c8-last-float16-ios18", "lm-s1-c8-state-last-float16-ios18", "lm-s1-c8-inputs-last-float16-ios18"],
+                &[
+                    "lm-s1-c8-last-float16-ios18",
+                    "lm-s1-c8-state-last-float16-ios18",
+                    "lm-s1-c8-inputs-last-float16-ios18",
+                ],
             ),
             (
                 DECODER,
                 "io-precision = [\"float32\", \"float16\"]\nprecision = [\"float16\", \"float32\"]\ntarget = \"iOS16\"",
-                &["decoder-iofloat32-float16-ios16", "decoder-float32-ios16", "decoder-float16-ios16", "decoder-iofloat16-float32-ios16"],
+                &[
+                    "decoder-iofloat32-float16-ios16",
+                    "decoder-float32-ios16",
+                    "decoder-float16-ios16",
+                    "decoder-iofloat16-float32-ios16",
+                ],
             ),
             (
                 DECODER,
@@ -158,7 +185,12 @@ mod tests {
             (
                 DECODER,
                 "size = [7, 8]\ntarget = [\"iOS15\", \"iOS18\"]",
-                &["decoder-7-float16-ios15", "decoder-7-float16-ios18", "decoder-8-float16-ios15", "decoder-8-float16-ios18"],
+                &[
+                    "decoder-7-float16-ios15",
+                    "decoder-7-float16-ios18",
+                    "decoder-8-float16-ios15",
+                    "decoder-8-float16-ios18",
+                ],
             ),
             ("name = \"tokenizer\"\nfiles = \"tokenizer.json\"\n", "", &["tokenizer"]),
         ] {
@@ -168,7 +200,8 @@ mod tests {
 
     #[test]
     fn the_name_is_the_id_without_its_target() {
-        let keys = format!("{DECODER}size = 768\ntarget = [\"iOS15\", \"iOS18\"]\nformat = [\"mlpackage\", \"mlmodelc\"]");
+        let keys =
+            format!("{DECODER}size = 768\ntarget = [\"iOS15\", \"iOS18\"]\nformat = [\"mlpackage\", \"mlmodelc\"]");
         let names: Vec<String> = component(&keys).variants().unwrap().into_iter().map(|plan| plan.name).collect();
         assert_eq!(names, ["decoder-768-float16", "decoder-768-float16-mlmodelc"].repeat(2));
     }
@@ -185,13 +218,18 @@ mod tests {
 
     #[test]
     fn multifunction_bundles_join_their_shapes() {
-        let keys = format!("{LM}sequence = [64, 1]\ncontext = 8\ncache = \"state\"\nmultifunction = true\ntarget = [\"iOS18\", \"iOS26\"]");
+        let keys = format!(
+            "{LM}sequence = [64, 1]\ncontext = 8\ncache = \"state\"\nmultifunction = true\ntarget = [\"iOS18\", \"iOS26\"]"
+        );
         let plans = component(&keys).variants().unwrap();
         let ids: Vec<&str> = plans.iter().map(|plan| plan.id.as_str()).collect();
         assert_eq!(ids, ["lm-s64-c8+s1-c8-state-float16-ios18", "lm-s64-c8+s1-c8-state-float16-ios26"]);
         assert_eq!(plans[0].axes_map()["sequence"], "64+1");
         let error = error(&format!("{DECODER}size = [7, 8]\nmultifunction = true\ntarget = [\"iOS15\", \"iOS18\"]"));
-        assert_eq!(error.0, "x.toml:9:10: component `decoder`: `target = \"iOS15\"` cannot be built: `multifunction` bundles need iOS18");
+        assert_eq!(
+            error.0,
+            "x.toml:9:10: component `decoder`: `target = \"iOS15\"` cannot be built: `multifunction` bundles need iOS18"
+        );
         assert_eq!(error.1.unwrap(), "`exclude = [{ target = \"iOS15\" }]` leaves it out; `target = \"iOS18\"` has it");
     }
 
@@ -280,13 +318,17 @@ mod tests {
             error(&with("[{ size = 7 }, { size = [[8, 7]], target = [\"iOS18\", \"iOS17\"] }]")).0,
             "x.toml:10:26: component `decoder`: `exclude` has { size = [[8, 7]], target = [\"iOS18\", \"iOS17\"] }, which matches no combination"
         );
-        assert_eq!(error(&with("[{ target = \"iOS18\" }]")).0, "x.toml:10:11: component `decoder`: `exclude` leaves no combination");
+        assert_eq!(
+            error(&with("[{ target = \"iOS18\" }]")).0,
+            "x.toml:10:11: component `decoder`: `exclude` leaves no combination"
+        );
     }
 
     #[test]
     fn too_many_and_too_long() {
         let list = |count: usize| (1..=count).map(|n| n.to_string()).collect::<Vec<_>>().join(", ");
-        let keys = format!("{LM}sequence = [{}]\ncontext = [{}]\ncache = \"inputs\"\ntarget = \"iOS18\"", list(200), list(51));
+        let keys =
+            format!("{LM}sequence = [{}]\ncontext = [{}]\ncache = \"inputs\"\ntarget = \"iOS18\"", list(200), list(51));
         assert_eq!(error(&keys).0, "x.toml:4:1: component `lm` has 10200 combinations: expected at most 10000");
         let keys = format!("{LM}sequence = [{}]\ntarget = \"iOS18\"\nmultifunction = true", list(100));
         assert!(error(&keys).0.ends_with("cannot be a file name"), "{}", error(&keys).0);

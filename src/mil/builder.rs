@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::{
-    Binding, Block, Call, Constant, DataType, Domain, Function, InferError, OpVersion, Operation, Parameter, Presence, Registry, Scope,
-    TensorType, Value, ValueId, ValueInfo, ValueType,
+    Binding, Block, Call, Constant, DataType, Domain, Function, InferError, OpVersion, Operation, Parameter, Presence,
+    Registry, Scope, TensorType, Value, ValueId, ValueInfo, ValueType,
 };
 use crate::base::{Blake3, Target};
 
@@ -216,7 +216,11 @@ impl Builder {
     ///
     /// # Errors
     /// Those of `body`.
-    pub fn scope<T, E>(&mut self, module: impl Into<String>, body: impl FnOnce(&mut Self) -> Result<T, E>) -> Result<T, E> {
+    pub fn scope<T, E>(
+        &mut self,
+        module: impl Into<String>,
+        body: impl FnOnce(&mut Self) -> Result<T, E>,
+    ) -> Result<T, E> {
         self.modules.push(module.into());
         let result = body(self);
         self.modules.pop();
@@ -300,9 +304,9 @@ impl Builder {
         let definition = (self.registry)(kind).ok_or_else(|| BuildError::UnknownOp(kind.to_owned()))?;
         let full = if self.modules.is_empty() { name.to_owned() } else { format!("{}_{name}", self.modules.join("_")) };
         let error = |source| BuildError::Arguments { op: kind.to_owned(), name: full.clone(), source };
-        let version = definition
-            .at(self.target)
-            .ok_or_else(|| error(InferError::Target { op: definition.name, since: definition.since(), target: self.target }))?;
+        let version = definition.at(self.target).ok_or_else(|| {
+            error(InferError::Target { op: definition.name, since: definition.since(), target: self.target })
+        })?;
         let (inputs, attributes) = if kind.starts_with("constexpr_") {
             self.constexpr_arguments(version, arguments).map_err(error)?
         } else {
@@ -364,9 +368,14 @@ impl Builder {
         Ok(inputs)
     }
 
-    /// Arguments of a `constexpr_*` operation: constants stand in the operation itself, as attributes in the forms older than iOS18, which
-    /// have no inputs, and as inputs from then on, which may also be results of other `constexpr_*` operations.
-    fn constexpr_arguments(&self, version: &OpVersion, arguments: &[(&str, Argument)]) -> Result<ConstexprArguments, InferError> {
+    /// Arguments of a `constexpr_*` operation: constants stand in the operation itself, as attributes in the forms
+    /// older than iOS18, which have no inputs, and as inputs from then on, which may also be results of other
+    /// `constexpr_*` operations.
+    fn constexpr_arguments(
+        &self,
+        version: &OpVersion,
+        arguments: &[(&str, Argument)],
+    ) -> Result<ConstexprArguments, InferError> {
         let (mut inputs, mut attributes) = (BTreeMap::new(), BTreeMap::new());
         for (name, argument) in arguments {
             let value = match argument {
@@ -403,13 +412,22 @@ impl Builder {
         Ok(outputs[0])
     }
 
-    fn bind(&mut self, version: &OpVersion, op: &str, parameter: &str, argument: &Argument, all: &[(&str, Argument)]) -> Vec<Var> {
+    fn bind(
+        &mut self,
+        version: &OpVersion,
+        op: &str,
+        parameter: &str,
+        argument: &Argument,
+        all: &[(&str, Argument)],
+    ) -> Vec<Var> {
         match argument {
             Argument::Var(var) => vec![*var],
             Argument::Vars(vars) => vars.clone(),
             Argument::Value(value) => vec![self.constant(&constant_name(op, parameter, value), value.clone())],
             Argument::Float(number) => {
-                let dtype = version.parameter(parameter).map_or(DataType::Float32, |declared| self.float_type(version, declared, all));
+                let dtype = version
+                    .parameter(parameter)
+                    .map_or(DataType::Float32, |declared| self.float_type(version, declared, all));
                 vec![self.constant(&format!("{op}_{parameter}"), Value::float(dtype, *number))]
             }
         }
@@ -418,7 +436,8 @@ impl Builder {
     /// The width that a float given for `declared` must have.
     fn float_type(&self, version: &OpVersion, declared: &Parameter, all: &[(&str, Argument)]) -> DataType {
         let Domain::Var(letter) = declared.domain else { return DataType::Float32 };
-        let same = |name: &str| version.parameter(name).is_some_and(|p| matches!(p.domain, Domain::Var(l) if l == letter));
+        let same =
+            |name: &str| version.parameter(name).is_some_and(|p| matches!(p.domain, Domain::Var(l) if l == letter));
         let dtype = |argument: &Argument| match argument {
             Argument::Var(var) => Some(self.ty(*var).dtype),
             Argument::Vars(vars) => vars.first().map(|var| self.ty(*var).dtype),
@@ -438,8 +457,12 @@ impl Builder {
         for (parameter, bindings) in inputs {
             for binding in bindings {
                 match binding {
-                    Binding::Value(id) if self.fixed.contains(id) => call.push_fixed(parameter, self.values[id.0 as usize].ty.clone()),
-                    Binding::Value(id) => call.push(parameter, self.values[id.0 as usize].ty.clone(), self.constants.get(id).cloned()),
+                    Binding::Value(id) if self.fixed.contains(id) => {
+                        call.push_fixed(parameter, self.values[id.0 as usize].ty.clone())
+                    }
+                    Binding::Value(id) => {
+                        call.push(parameter, self.values[id.0 as usize].ty.clone(), self.constants.get(id).cloned())
+                    }
                     Binding::Literal(value) => call.push(parameter, value.value_type(), Some(value.clone())),
                 }
             }
@@ -450,7 +473,8 @@ impl Builder {
         Ok(call)
     }
 
-    /// Ends the function; its results get the given names. A result that is an input, a constant or named already goes through `identity`.
+    /// Ends the function; its results get the given names. A result that is an input, a constant or named already goes
+    /// through `identity`.
     ///
     /// # Errors
     /// Only where `identity` cannot be built.
@@ -478,7 +502,10 @@ impl Builder {
         if self.names.contains(name) {
             let moved = self.unique(&format!("{name}_value"));
             let other = self.values.iter().position(|value| value.name == name);
-            debug_assert!(!self.inputs.iter().any(|input| Some(input.0 as usize) == other), "`{name}` is the name of an input");
+            debug_assert!(
+                !self.inputs.iter().any(|input| Some(input.0 as usize) == other),
+                "`{name}` is the name of an input"
+            );
             if let Some(other) = other {
                 self.rename_to(ValueId(u32::try_from(other).expect("fewer than 2^32 values")), &moved);
             }

@@ -69,8 +69,8 @@ impl Value {
         Self::vector(DataType::Bool, values.len(), Literal::Bools(values.to_vec()))
     }
 
-    /// A float scalar of `dtype` (float16 or float32). A nonzero value below float16's range becomes its smallest number instead of 0,
-    /// as coremltools does for epsilons.
+    /// A float scalar of `dtype` (float16 or float32). A nonzero value below float16's range becomes its smallest
+    /// number instead of 0, as coremltools does for epsilons.
     pub fn float(dtype: DataType, value: f32) -> Self {
         if dtype == DataType::Float16 {
             let mut half = f16::from_f32(value);
@@ -87,10 +87,13 @@ impl Value {
         match self {
             Self::Tensor(recipe) => TensorType::new(recipe.dtype(), recipe.shape()).into(),
             Self::Tuple(values) => ValueType::Tuple(values.iter().map(Value::value_type).collect()),
-            Self::List { element, values } => {
-                ValueType::List { element: Box::new(element.clone()), length: super::Dimension::Known(values.len() as u64) }
+            Self::List { element, values } => ValueType::List {
+                element: Box::new(element.clone()),
+                length: super::Dimension::Known(values.len() as u64),
+            },
+            Self::Dictionary { key, value, .. } => {
+                ValueType::Dictionary { key: Box::new(key.clone()), value: Box::new(value.clone()) }
             }
-            Self::Dictionary { key, value, .. } => ValueType::Dictionary { key: Box::new(key.clone()), value: Box::new(value.clone()) },
         }
     }
 

@@ -1,7 +1,7 @@
 //! Which deployment targets take an operation as it stands: the contracts of its operator, tried one after another.
 //!
-//! Judges parameters, element types, constants and shapes as the operator's declaration states them. Where a target computes something else
-//! with the same arguments, as some do with negative indices, nothing is seen.
+//! Judges parameters, element types, constants and shapes as the operator's declaration states them. Where a target
+//! computes something else with the same arguments, as some do with negative indices, nothing is seen.
 
 use super::{Function, InferError, Known, Operation, Registry};
 use crate::base::Target;
@@ -21,9 +21,19 @@ pub enum Refusal {
 }
 
 /// Why `target` does not take `operation`; `None` where it does, and for constants and operators that nobody declared.
-pub fn refusal(function: &Function, known: &Known<'_>, operation: &Operation, target: Target, registry: Registry) -> Option<Refusal> {
+pub fn refusal(
+    function: &Function,
+    known: &Known<'_>,
+    operation: &Operation,
+    target: Target,
+    registry: Registry,
+) -> Option<Refusal> {
     let definition = registry(&operation.kind)?;
-    if operation.is_constexpr() && target < Target::Ios18 && !operation.inputs.is_empty() && definition.since() <= target {
+    if operation.is_constexpr()
+        && target < Target::Ios18
+        && !operation.inputs.is_empty()
+        && definition.since() <= target
+    {
         return Some(Refusal::Inputs);
     }
     let inferred = known.call(function, operation, definition, target).and_then(|call| call.infer());
@@ -31,7 +41,8 @@ pub fn refusal(function: &Function, known: &Known<'_>, operation: &Operation, ta
         Err(error) => Some(Refusal::Arguments(error)),
         Ok(types) => {
             let declared = operation.outputs.iter().map(|&id| &function.value(id).ty);
-            let same = types.len() == operation.outputs.len() && declared.zip(&types).all(|(declared, ty)| declared.agrees(ty));
+            let same = types.len() == operation.outputs.len()
+                && declared.zip(&types).all(|(declared, ty)| declared.agrees(ty));
             (!same).then_some(Refusal::Results)
         }
     }

@@ -1,7 +1,8 @@
-//! What is known of a function's values before it runs: its constants, and which values are fixed though their numbers are not known here.
+//! What is known of a function's values before it runs: its constants, and which values are fixed though their numbers
+//! are not known here.
 //!
-//! Serves everybody who looks at an operation with the eyes of its declaration: the verifier, the search for the lowest target, the
-//! inference of shapes.
+//! Serves everybody who looks at an operation with the eyes of its declaration: the verifier, the search for the lowest
+//! target, the inference of shapes.
 
 use std::collections::{HashMap, HashSet};
 

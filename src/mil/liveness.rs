@@ -1,7 +1,8 @@
 //! How long values live, and where the results of operations take the most memory at once.
 //!
-//! A value lives from its operation to its last use; what a nested block uses is used by the operation that holds the block. The peak is what
-//! a program needs that is run operation by operation: nothing is fused, computed in place or seen through a view, so devices may need less.
+//! A value lives from its operation to its last use; what a nested block uses is used by the operation that holds the
+//! block. The peak is what a program needs that is run operation by operation: nothing is fused, computed in place or
+//! seen through a view, so devices may need less.
 
 use std::collections::HashMap;
 
@@ -25,7 +26,8 @@ impl Operation {
 }
 
 impl Block {
-    /// By value, the index of the last operation that uses it; results of the block are used after the last one (`usize::MAX`).
+    /// By value, the index of the last operation that uses it; results of the block are used after the last one
+    /// (`usize::MAX`).
     pub fn last_uses(&self) -> HashMap<ValueId, usize> {
         let mut last = HashMap::new();
         for (index, operation) in self.operations.iter().enumerate() {
@@ -44,8 +46,8 @@ impl TensorType {
 }
 
 impl ValueType {
-    /// Bytes of a tensor, a state or a list of tensors; texts and dictionaries, which only classifiers have, count as nothing. `None` for
-    /// lengths that are not fixed, and on overflow.
+    /// Bytes of a tensor, a state or a list of tensors; texts and dictionaries, which only classifiers have, count as
+    /// nothing. `None` for lengths that are not fixed, and on overflow.
     pub fn byte_length(&self) -> Option<u64> {
         match self {
             Self::Tensor(tensor) if tensor.dtype == DataType::String => Some(0),
@@ -60,7 +62,8 @@ impl ValueType {
 /// Where a function's activations take the most memory.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Peak<'a> {
-    /// Bytes of the values that live at once: results of operations, outputs among them; neither inputs and states nor constants.
+    /// Bytes of the values that live at once: results of operations, outputs among them; neither inputs and states nor
+    /// constants.
     pub bytes: u64,
     /// The first operation during which they do; `None` where no result has a known size.
     pub operation: Option<&'a Operation>,
@@ -191,7 +194,11 @@ mod tests {
             0 => TensorType { dtype: DataType::Int8, shape: vec![crate::mil::Dimension::Unknown { variadic: false }] },
             size => TensorType::new(DataType::Int8, &[size]),
         };
-        let values = sizes.iter().enumerate().map(|(i, &size)| ValueInfo { name: format!("v{i}"), ty: ty(size).into() }).collect();
+        let values = sizes
+            .iter()
+            .enumerate()
+            .map(|(i, &size)| ValueInfo { name: format!("v{i}"), ty: ty(size).into() })
+            .collect();
         Function { opset: Target::Ios17, values, inputs: vec![ValueId(0)], block, attributes: BTreeMap::new() }
     }
 
@@ -200,8 +207,10 @@ mod tests {
         let narrow = block(&[], vec![operation("relu", "narrow", &[1], &[2], vec![])], &[2]);
         let wide = vec![operation("relu", "wide", &[0], &[3], vec![]), operation("relu", "slim", &[3], &[4], vec![])];
         let choice = operation("cond", "choice", &[0], &[5], vec![narrow, block(&[], wide, &[4])]);
-        let operations = vec![operation("relu", "first", &[0], &[1], vec![]), choice, operation("relu", "last", &[5], &[6], vec![])];
-        // `first` (10) lives until the choice, since a block of it uses it; `wide` (100) and `slim` (7) live together inside.
+        let operations =
+            vec![operation("relu", "first", &[0], &[1], vec![]), choice, operation("relu", "last", &[5], &[6], vec![])];
+        // `first` (10) lives until the choice, since a block of it uses it; `wide` (100) and `slim` (7) live together
+        // inside.
         let function = function(&[50, 10, 7, 100, 7, 7, 7], block(&[], operations, &[6]));
         assert_eq!(found(&function), (117, Some("slim"), 0));
     }
@@ -217,7 +226,8 @@ mod tests {
 
     #[test]
     fn open_lengths_are_counted_apart() {
-        let operations = vec![operation("relu", "open", &[0], &[1], vec![]), operation("relu", "closed", &[1], &[2], vec![])];
+        let operations =
+            vec![operation("relu", "open", &[0], &[1], vec![]), operation("relu", "closed", &[1], &[2], vec![])];
         assert_eq!(found(&function(&[4, 0, 4], block(&[], operations, &[2]))), (4, Some("closed"), 1));
         assert_eq!(found(&function(&[4], block(&[], vec![], &[0]))), (0, None, 0));
     }

@@ -1,4 +1,5 @@
-//! How an operator is declared: its parameters, their types, what changed at which target, and how its results' types follow.
+//! How an operator is declared: its parameters, their types, what changed at which target, and how its results' types
+//! follow.
 
 use std::collections::BTreeMap;
 
@@ -70,7 +71,8 @@ pub enum Presence {
     Required,
     /// Yes, and leaving it out means that it is not there.
     Optional,
-    /// Yes, and leaving it out means this value. Writers always write it, since Core ML's own parser has refused programs without.
+    /// Yes, and leaving it out means this value. Writers always write it, since Core ML's own parser has refused
+    /// programs without.
     Default(Default),
 }
 
@@ -197,7 +199,8 @@ struct Operand {
     fixed: bool,
 }
 
-/// A use of an operator: its arguments' types and the constants among them. Accessors fall back to the operator's defaults.
+/// A use of an operator: its arguments' types and the constants among them. Accessors fall back to the operator's
+/// defaults.
 #[derive(Debug)]
 pub struct Call<'a> {
     definition: &'static OpDef,
@@ -233,7 +236,8 @@ impl<'a> Call<'a> {
         self.arguments.entry(parameter).or_default().push(Operand { ty, constant, fixed });
     }
 
-    /// Adds a value that is fixed before the program runs, though it is not known here: a result of a `constexpr_*` operator.
+    /// Adds a value that is fixed before the program runs, though it is not known here: a result of a `constexpr_*`
+    /// operator.
     pub fn push_fixed(&mut self, parameter: &'a str, ty: ValueType) {
         self.arguments.entry(parameter).or_default().push(Operand { ty, constant: None, fixed: true });
     }
@@ -295,27 +299,46 @@ impl<'a> Call<'a> {
         let mut bound: BTreeMap<char, DataType> = BTreeMap::new();
         for parameter in self.version.parameters {
             match self.arguments.get(parameter.name) {
-                Some(operands) => operands.iter().try_for_each(|operand| self.check_type(parameter, &operand.ty, &mut bound))?,
-                None if matches!(parameter.presence, Presence::Required) => return Err(InferError::Missing(parameter.name.to_owned())),
+                Some(operands) => {
+                    operands.iter().try_for_each(|operand| self.check_type(parameter, &operand.ty, &mut bound))?
+                }
+                None if matches!(parameter.presence, Presence::Required) => {
+                    return Err(InferError::Missing(parameter.name.to_owned()));
+                }
                 None => {}
             }
         }
         Ok(())
     }
 
-    fn check_type(&self, parameter: &Parameter, ty: &ValueType, bound: &mut BTreeMap<char, DataType>) -> Result<(), InferError> {
-        let error = |expected: String| InferError::Type { parameter: parameter.name.to_owned(), expected, found: ty.to_string() };
+    fn check_type(
+        &self,
+        parameter: &Parameter,
+        ty: &ValueType,
+        bound: &mut BTreeMap<char, DataType>,
+    ) -> Result<(), InferError> {
+        let error = |expected: String| InferError::Type {
+            parameter: parameter.name.to_owned(),
+            expected,
+            found: ty.to_string(),
+        };
         let list = |allowed: &[DataType]| {
             let names: Vec<_> = allowed.iter().map(|dtype| dtype.name()).collect();
             format!("a tensor of {}", names.join(", "))
         };
         let allowed = match parameter.domain {
             Domain::Any => return Ok(()),
-            Domain::State => return if matches!(ty, ValueType::State(_)) { Ok(()) } else { Err(error("a state".to_owned())) },
+            Domain::State => {
+                return if matches!(ty, ValueType::State(_)) { Ok(()) } else { Err(error("a state".to_owned())) };
+            }
             Domain::Of(allowed) => allowed,
             Domain::Var(letter) => self.version.domain(letter),
         };
-        let dtype = ty.tensor().map(|tensor| tensor.dtype).filter(|dtype| allowed.contains(dtype)).ok_or_else(|| error(list(allowed)))?;
+        let dtype = ty
+            .tensor()
+            .map(|tensor| tensor.dtype)
+            .filter(|dtype| allowed.contains(dtype))
+            .ok_or_else(|| error(list(allowed)))?;
         if let Domain::Var(letter) = parameter.domain {
             let first = *bound.entry(letter).or_insert(dtype);
             if first != dtype {
@@ -348,7 +371,11 @@ impl<'a> Call<'a> {
     /// When it was not given or is no tensor.
     pub fn tensor(&self, name: &str) -> Result<&TensorType, InferError> {
         let ty = self.value_type(name)?;
-        ty.tensor().ok_or_else(|| InferError::Type { parameter: name.to_owned(), expected: "a tensor".to_owned(), found: ty.to_string() })
+        ty.tensor().ok_or_else(|| InferError::Type {
+            parameter: name.to_owned(),
+            expected: "a tensor".to_owned(),
+            found: ty.to_string(),
+        })
     }
 
     /// The tensor types of a variadic argument.
@@ -357,8 +384,11 @@ impl<'a> Call<'a> {
     /// When it was not given or one is no tensor.
     pub fn tensors(&self, name: &str) -> Result<Vec<&TensorType>, InferError> {
         let operands = self.arguments.get(name).ok_or_else(|| InferError::Missing(name.to_owned()))?;
-        let found =
-            |ty: &ValueType| InferError::Type { parameter: name.to_owned(), expected: "a tensor".to_owned(), found: ty.to_string() };
+        let found = |ty: &ValueType| InferError::Type {
+            parameter: name.to_owned(),
+            expected: "a tensor".to_owned(),
+            found: ty.to_string(),
+        };
         operands.iter().map(|operand| operand.ty.tensor().ok_or_else(|| found(&operand.ty))).collect()
     }
 
@@ -392,7 +422,11 @@ impl<'a> Call<'a> {
     }
 
     fn unexpected(&self, name: &str, expected: &str, found: &Value) -> InferError {
-        InferError::Type { parameter: name.to_owned(), expected: expected.to_owned(), found: found.value_type().to_string() }
+        InferError::Type {
+            parameter: name.to_owned(),
+            expected: expected.to_owned(),
+            found: found.value_type().to_string(),
+        }
     }
 
     /// The integers of a constant argument, scalar or vector.
@@ -414,7 +448,11 @@ impl<'a> Call<'a> {
     pub fn int(&self, name: &str) -> Result<i64, InferError> {
         match self.ints(name)?.as_slice() {
             [value] => Ok(*value),
-            _ => Err(InferError::Type { parameter: name.to_owned(), expected: "one integer".to_owned(), found: "several".to_owned() }),
+            _ => Err(InferError::Type {
+                parameter: name.to_owned(),
+                expected: "one integer".to_owned(),
+                found: "several".to_owned(),
+            }),
         }
     }
 
@@ -437,7 +475,11 @@ impl<'a> Call<'a> {
     pub fn bool(&self, name: &str) -> Result<bool, InferError> {
         match self.bools(name)?.as_slice() {
             [value] => Ok(*value),
-            _ => Err(InferError::Type { parameter: name.to_owned(), expected: "one boolean".to_owned(), found: "several".to_owned() }),
+            _ => Err(InferError::Type {
+                parameter: name.to_owned(),
+                expected: "one boolean".to_owned(),
+                found: "several".to_owned(),
+            }),
         }
     }
 
@@ -482,11 +524,16 @@ impl<'a> Call<'a> {
     /// # Errors
     /// When they are no constant integers in `-rank..rank`, or repeat.
     pub fn axes(&self, name: &'static str, rank: usize) -> Result<Vec<usize>, InferError> {
-        let axes = self.ints(name)?.into_iter().map(|axis| normalize_axis(name, axis, rank)).collect::<Result<Vec<_>, _>>()?;
+        let axes =
+            self.ints(name)?.into_iter().map(|axis| normalize_axis(name, axis, rank)).collect::<Result<Vec<_>, _>>()?;
         let mut sorted = axes.clone();
         sorted.sort_unstable();
         sorted.dedup();
-        if sorted.len() == axes.len() { Ok(axes) } else { Err(InferError::rule(name, format!("axes repeat: {axes:?}"))) }
+        if sorted.len() == axes.len() {
+            Ok(axes)
+        } else {
+            Err(InferError::rule(name, format!("axes repeat: {axes:?}")))
+        }
     }
 }
 
@@ -513,17 +560,18 @@ impl OpVersion {
     }
 }
 
-/// The shape of an elementwise result, as numpy broadcasts: aligned at the last dimension, 1 stretches. `None` where shapes do not fit.
-/// An unknown length against a known one other than 1 takes the known one. A symbol fits itself, 1 and an unknown length.
+/// The shape of an elementwise result, as numpy broadcasts: aligned at the last dimension, 1 stretches. `None` where
+/// shapes do not fit. An unknown length against a known one other than 1 takes the known one. A symbol fits itself, 1
+/// and an unknown length.
 pub fn broadcast(a: &[Dimension], b: &[Dimension]) -> Option<Vec<Dimension>> {
     let rank = a.len().max(b.len());
-    let at = |shape: &[Dimension], i: usize| (i + shape.len()).checked_sub(rank).map_or(Dimension::Known(1), |i| shape[i]);
+    let at =
+        |shape: &[Dimension], i: usize| (i + shape.len()).checked_sub(rank).map_or(Dimension::Known(1), |i| shape[i]);
     (0..rank)
         .map(|i| match (at(a, i), at(b, i)) {
             (Dimension::Known(1), other) | (other, Dimension::Known(1)) => Some(other),
-            (unknown @ Dimension::Unknown { .. }, Dimension::Symbol(_)) | (Dimension::Symbol(_), unknown @ Dimension::Unknown { .. }) => {
-                Some(unknown)
-            }
+            (unknown @ Dimension::Unknown { .. }, Dimension::Symbol(_))
+            | (Dimension::Symbol(_), unknown @ Dimension::Unknown { .. }) => Some(unknown),
             (one, other) if !one.agrees(other) => None,
             (Dimension::Known(x), _) | (_, Dimension::Known(x)) => Some(Dimension::Known(x)),
             (same, _) => Some(same),

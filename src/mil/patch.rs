@@ -18,7 +18,12 @@ pub struct Patch<'f> {
 impl<'f> Patch<'f> {
     /// A change that does nothing yet.
     pub fn new(function: &'f Function, registry: Registry) -> Self {
-        Self { function, builder: Builder::extending(function, registry), inserted: BTreeMap::new(), replaced: BTreeMap::new() }
+        Self {
+            function,
+            builder: Builder::extending(function, registry),
+            inserted: BTreeMap::new(),
+            replaced: BTreeMap::new(),
+        }
     }
 
     /// The function without the change.
@@ -26,11 +31,16 @@ impl<'f> Patch<'f> {
         self.function
     }
 
-    /// Adds the operations that `build` makes before the operation `index` of the function's block. They may use what is defined before it.
+    /// Adds the operations that `build` makes before the operation `index` of the function's block. They may use what
+    /// is defined before it.
     ///
     /// # Errors
     /// Those of `build`; nothing is added then.
-    pub fn insert<T>(&mut self, index: usize, build: impl FnOnce(&mut Builder) -> Result<T, BuildError>) -> Result<T, BuildError> {
+    pub fn insert<T>(
+        &mut self,
+        index: usize,
+        build: impl FnOnce(&mut Builder) -> Result<T, BuildError>,
+    ) -> Result<T, BuildError> {
         let result = build(&mut self.builder);
         let operations = self.builder.take_operations();
         if result.is_ok() {
@@ -39,8 +49,8 @@ impl<'f> Patch<'f> {
         result
     }
 
-    /// Lets every operation and result of the function use `with` instead of `value`, under the name of `value`; new operations keep what they
-    /// use. What nothing uses any more is removed.
+    /// Lets every operation and result of the function use `with` instead of `value`, under the name of `value`; new
+    /// operations keep what they use. What nothing uses any more is removed.
     pub fn replace(&mut self, value: ValueId, with: Var) {
         self.replaced.insert(value, with.id());
     }
@@ -173,7 +183,8 @@ mod tests {
         let mut patch = Patch::new(&function, ops::find);
         assert!(patch.is_empty());
         let x = function.inputs[0];
-        let new = patch.insert(at, |builder| builder.op1("abs", "absolute", &[("x", builder.existing(x).into())])).unwrap();
+        let new =
+            patch.insert(at, |builder| builder.op1("abs", "absolute", &[("x", builder.existing(x).into())])).unwrap();
         patch.replace(sum, new);
         let text = text(patch.apply());
         assert!(text.contains("sum = abs(x = x)") && text.contains("y = relu(x = sum)"), "{text}");
@@ -186,7 +197,8 @@ mod tests {
         let (_, y) = index(&function, "y");
         let mut patch = Patch::new(&function, ops::find);
         let end = function.block.operations.len();
-        let new = patch.insert(end, |builder| builder.op1("abs", "absolute", &[("x", builder.existing(y).into())])).unwrap();
+        let new =
+            patch.insert(end, |builder| builder.op1("abs", "absolute", &[("x", builder.existing(y).into())])).unwrap();
         patch.replace(y, new);
         let text = text(patch.apply());
         assert!(text.contains("absolute = relu(x = sum)") && text.contains("y = abs(x = absolute)"), "{text}");

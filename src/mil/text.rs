@@ -1,4 +1,5 @@
-//! Prints programs in the style of Core ML's MIL text, for tests, `inspect` and reviewers. Weights show as the recipe that makes them.
+//! Prints programs in the style of Core ML's MIL text, for tests, `inspect` and reviewers. Weights show as the recipe
+//! that makes them.
 
 use std::fmt::Write;
 
@@ -14,7 +15,8 @@ pub fn print(program: &Program) -> String {
 }
 
 fn print_function(out: &mut String, name: &str, function: &Function) {
-    let inputs: Vec<String> = function.inputs.iter().map(|&id| function.value(id)).map(|v| format!("{} {}", v.ty, v.name)).collect();
+    let inputs: Vec<String> =
+        function.inputs.iter().map(|&id| function.value(id)).map(|v| format!("{} {}", v.ty, v.name)).collect();
     let _ = writeln!(out, "func {name}<{}>({}) {{", function.opset.id(), inputs.join(", "));
     print_block(out, function, &function.block, 1);
     let _ = writeln!(out, "}} -> ({});", names(function, &function.block.outputs));
@@ -32,7 +34,8 @@ fn print_block(out: &mut String, function: &Function, block: &Block, depth: usiz
 
 fn print_operation(out: &mut String, function: &Function, operation: &Operation, depth: usize) {
     let indent = "    ".repeat(depth);
-    let results: Vec<String> = operation.outputs.iter().map(|&id| function.value(id)).map(|v| format!("{} {}", v.ty, v.name)).collect();
+    let results: Vec<String> =
+        operation.outputs.iter().map(|&id| function.value(id)).map(|v| format!("{} {}", v.ty, v.name)).collect();
     let _ = write!(out, "{indent}");
     if !results.is_empty() {
         let _ = write!(out, "{} = ", results.join(", "));
@@ -41,8 +44,11 @@ fn print_operation(out: &mut String, function: &Function, operation: &Operation,
         let _ = writeln!(out, "const({});", print_value(value));
         return;
     }
-    let mut arguments: Vec<String> =
-        operation.inputs.iter().map(|(name, bindings)| format!("{name} = {}", print_bindings(function, bindings))).collect();
+    let mut arguments: Vec<String> = operation
+        .inputs
+        .iter()
+        .map(|(name, bindings)| format!("{name} = {}", print_bindings(function, bindings)))
+        .collect();
     arguments.extend(operation.attributes.iter().map(|(name, value)| format!("{name} = {}", print_value(value))));
     let _ = write!(out, "{}({})", operation.kind, arguments.join(", "));
     for block in &operation.blocks {
@@ -67,9 +73,12 @@ fn print_bindings(function: &Function, bindings: &[Binding]) -> String {
 fn print_value(value: &Value) -> String {
     match value {
         Value::Tensor(recipe) => recipe.to_string(),
-        Value::Tuple(values) | Value::List { values, .. } => format!("({})", values.iter().map(print_value).collect::<Vec<_>>().join(", ")),
+        Value::Tuple(values) | Value::List { values, .. } => {
+            format!("({})", values.iter().map(print_value).collect::<Vec<_>>().join(", "))
+        }
         Value::Dictionary { entries, .. } => {
-            let entries: Vec<String> = entries.iter().map(|(k, v)| format!("{{{}, {}}}", print_value(k), print_value(v))).collect();
+            let entries: Vec<String> =
+                entries.iter().map(|(k, v)| format!("{{{}, {}}}", print_value(k), print_value(v))).collect();
             format!("{{{}}}", entries.join(", "))
         }
     }

@@ -128,8 +128,8 @@ pub enum VerifyError {
 
 /// Words that coremltools renames because MIL's text form reserves them.
 const RESERVED: [&str; 26] = [
-    "any", "bool", "program", "func", "tensor", "list", "dict", "tuple", "true", "false", "string", "bf16", "fp16", "fp32", "fp64", "int8",
-    "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "state", "int4", "uint4",
+    "any", "bool", "program", "func", "tensor", "list", "dict", "tuple", "true", "false", "string", "bf16", "fp16",
+    "fp32", "fp64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "state", "int4", "uint4",
 ];
 
 /// Whether Core ML takes `name` for a value, operation or function: `[A-Za-z_][A-Za-z0-9_@]*`, and not a reserved word.
@@ -141,7 +141,8 @@ pub fn is_identifier(name: &str) -> bool {
 
 /// The nearest legal name: other characters become `_`.
 pub(super) fn identifier(wanted: &str) -> String {
-    let mut name: String = wanted.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' }).collect();
+    let mut name: String =
+        wanted.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' }).collect();
     if !is_identifier(&name) {
         name.insert(0, '_');
     }
@@ -219,7 +220,9 @@ impl<'a> Verifier<'a> {
     fn input(&self, id: ValueId) -> Result<(), VerifyError> {
         let value = self.function.value(id);
         match &value.ty {
-            ValueType::State(ty) if self.target < Target::Ios18 || ty.dtype != DataType::Float16 || ty.elements().is_none() => {
+            ValueType::State(ty)
+                if self.target < Target::Ios18 || ty.dtype != DataType::Float16 || ty.elements().is_none() =>
+            {
                 Err(VerifyError::State { function: self.name.to_owned(), name: value.name.clone(), ty: ty.to_string() })
             }
             _ => self.feature("input", id),
@@ -296,7 +299,8 @@ impl<'a> Verifier<'a> {
 
     fn infer(&self, index: usize, operation: &Operation) -> Result<Vec<ValueType>, VerifyError> {
         let (function, name, op) = (self.name.to_owned(), operation.name.clone(), operation.kind.clone());
-        let definition = (self.registry)(&operation.kind).ok_or(VerifyError::UnknownOp { function, index, name, op })?;
+        let definition =
+            (self.registry)(&operation.kind).ok_or(VerifyError::UnknownOp { function, index, name, op })?;
         let error = |source: InferError| VerifyError::Arguments {
             function: self.name.to_owned(),
             index,
@@ -330,7 +334,11 @@ impl<'a> Verifier<'a> {
         {
             Some(&id) => {
                 let value = self.function.value(id);
-                Err(VerifyError::Rank { function: self.name.to_owned(), name: value.name.clone(), ty: value.ty.to_string() })
+                Err(VerifyError::Rank {
+                    function: self.name.to_owned(),
+                    name: value.name.clone(),
+                    ty: value.ty.to_string(),
+                })
             }
             None => Ok(()),
         }

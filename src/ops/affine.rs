@@ -1,7 +1,9 @@
-//! `affine`: pictures moved, turned and scaled: place (x, y) of the result takes what stands at (a0 x + a1 y + a2, b0 x + b1 y + b2).
+//! `affine`: pictures moved, turned and scaled: place (x, y) of the result takes what stands at (a0 x + a1 y + a2, b0 x
+//! + b1 y + b2).
 //!
-//! `x` [n, c, h, w], float16 or float32; `transform_matrix` [n or 1, 6] of a0 a1 a2 b0 b1 b2 in its type. Coordinates run from -1 to 1 between
-//! the centres of the outermost pixels, outside are zeros, between pixels it is linear: nothing else is defined. The same at every target.
+//! `x` [n, c, h, w], float16 or float32; `transform_matrix` [n or 1, 6] of a0 a1 a2 b0 b1 b2 in its type. Coordinates
+//! run from -1 to 1 between the centres of the outermost pixels, outside are zeros, between pixels it is linear:
+//! nothing else is defined. The same at every target.
 
 use candle_core::{Device, Tensor};
 

@@ -1,6 +1,7 @@
 //! `argsort`: the indices that sort `x` along `axis`, descending unless `ascending`.
 //!
-//! `x`: float16, float32 or int32; the result is int32 of its shape. Equal elements keep their order here. The same at every target.
+//! `x`: float16, float32 or int32; the result is int32 of its shape. Equal elements keep their order here. The same at
+//! every target.
 
 use super::{
     Op,

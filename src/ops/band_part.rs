@@ -1,5 +1,5 @@
-//! `band_part`: the last two dimensions as matrices, of which only a band stays: `lower` diagonals below the main one and `upper` above; a negative
-//! number keeps all. Everything else is 0.
+//! `band_part`: the last two dimensions as matrices, of which only a band stays: `lower` diagonals below the main one
+//! and `upper` above; a negative number keeps all. Everything else is 0.
 //!
 //! Any element type of iOS15, rank 2 or more. The same at every target.
 

@@ -1,7 +1,7 @@
 //! `cast`: the same numbers in another element type.
 //!
-//! `x`: float16, float32, int32, bool; `dtype`: the new type's MIL name. Floats become integers by cutting off the fraction; bool is whether a
-//! number is not 0. iOS17: int8, uint8, int16, uint16 too. Never int64.
+//! `x`: float16, float32, int32, bool; `dtype`: the new type's MIL name. Floats become integers by cutting off the
+//! fraction; bool is whether a number is not 0. iOS17: int8, uint8, int16, uint16 too. Never int64.
 
 use candle_core::{DType, Tensor};
 

@@ -1,7 +1,8 @@
 //! `classify`: what a classifier tells: the most likely class, and how likely each is.
 //!
-//! `probabilities`: float32, one for each of `classes`, a list of strings or int64. Results: the class, and a dictionary of all; evaluated, the
-//! class is its number where it is an integer and its place in `classes` where it is a string, the dictionary is the row of its values.
+//! `probabilities`: float32, one for each of `classes`, a list of strings or int64. Results: the class, and a
+//! dictionary of all; evaluated, the class is its number where it is an integer and its place in `classes` where it is
+//! a string, the dictionary is the row of its values.
 
 use candle_core::{Device, Tensor};
 

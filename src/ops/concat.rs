@@ -1,7 +1,7 @@
 //! `concat`: tensors one behind the other along `axis`; with `interleave` their slices take turns.
 //!
-//! `values`: several tensors of one element type whose other dimensions agree; scalars make a vector, whatever `axis` is.
-//! iOS17: 8 and 16 bit integers too.
+//! `values`: several tensors of one element type whose other dimensions agree; scalars make a vector, whatever `axis`
+//! is. iOS17: 8 and 16 bit integers too.
 
 use candle_core::Tensor;
 

@@ -1,6 +1,7 @@
 //! `cond`: the results of one of two nested blocks, the first where `pred` is true.
 //!
-//! `pred`: a boolean scalar; both blocks give values of the same types. The interpreter runs the block that the evaluation chooses.
+//! `pred`: a boolean scalar; both blocks give values of the same types. The interpreter runs the block that the
+//! evaluation chooses.
 
 use super::Op;
 use crate::{

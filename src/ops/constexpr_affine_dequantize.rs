@@ -1,7 +1,7 @@
 //! `constexpr_affine_dequantize` (iOS16): a weight of 8 bits made wide: `scale * (quantized_data - zero_point)`.
 //!
-//! `quantized_data`: int8 or uint8; `scale` (float16, float32) and `zero_point` are scalars or hold one number per index of `axis`; the result
-//! has the type of `scale`. Its parameters are attributes, at every target.
+//! `quantized_data`: int8 or uint8; `scale` (float16, float32) and `zero_point` are scalars or hold one number per
+//! index of `axis`; the result has the type of `scale`. Its parameters are attributes, at every target.
 
 use super::{
     Op,

@@ -1,7 +1,9 @@
-//! `constexpr_blockwise_shift_scale` (iOS18): a weight made wide with one scale and offset per block: `scale * (data - offset)`.
+//! `constexpr_blockwise_shift_scale` (iOS18): a weight made wide with one scale and offset per block: `scale * (data -
+//! offset)`.
 //!
-//! `data`: 4 or 8 bit integers or floats; `scale` (float16, float32) has as many dimensions, each of which divides that of `data`; `offset` has
-//! the shape of `scale` and is float or of the type of `data`. The result has the element type of `scale`.
+//! `data`: 4 or 8 bit integers or floats; `scale` (float16, float32) has as many dimensions, each of which divides that
+//! of `data`; `offset` has the shape of `scale` and is float or of the type of `data`. The result has the element type
+//! of `scale`.
 
 use super::{
     Op,

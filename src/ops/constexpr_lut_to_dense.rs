@@ -1,8 +1,9 @@
 //! `constexpr_lut_to_dense`: a weight made from indices into a table of numbers.
 //!
-//! iOS16 (parameters are attributes): `indices` uint8 [m] holds indices of 1, 2, 4, 6 or 8 bits for `shape`, low bits first, into `lut` [2^bits].
-//! iOS18: `indices` uint1 .. uint8 [shape], `lut` [blocks.., 2^bits, vector] holds one table per block; vectors of more than one number lie along
-//! `vector_axis`, which they lengthen. The result has the element type of `lut`.
+//! iOS16 (parameters are attributes): `indices` uint8 [m] holds indices of 1, 2, 4, 6 or 8 bits for `shape`, low bits
+//! first, into `lut` [2^bits]. iOS18: `indices` uint1 .. uint8 [shape], `lut` [blocks.., 2^bits, vector] holds one
+//! table per block; vectors of more than one number lie along `vector_axis`, which they lengthen. The result has the
+//! element type of `lut`.
 
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;

@@ -1,7 +1,9 @@
-//! `constexpr_lut_to_sparse` (iOS18): a sparse weight whose numbers are indices into tables: the mask, and the numbers looked up.
+//! `constexpr_lut_to_sparse` (iOS18): a sparse weight whose numbers are indices into tables: the mask, and the numbers
+//! looked up.
 //!
-//! `indices_mask` uint1 [shape], `indices_nonzero_data` uint1 .. uint8 [n], `lut` [blocks.., 2^bits, vector] and `vector_axis` as in
-//! `constexpr_lut_to_dense`. Two results: the mask (lengthened by vectors) and [n * vector] numbers of the element type of `lut`.
+//! `indices_mask` uint1 [shape], `indices_nonzero_data` uint1 .. uint8 [n], `lut` [blocks.., 2^bits, vector] and
+//! `vector_axis` as in `constexpr_lut_to_dense`. Two results: the mask (lengthened by vectors) and [n * vector] numbers
+//! of the element type of `lut`.
 
 use super::{
     Op,

@@ -1,7 +1,7 @@
 //! `constexpr_sparse_blockwise_shift_scale` (iOS18): a sparse weight whose numbers are made wide block by block.
 //!
-//! `data_mask` uint1 [shape], `nonzero_data` [n], `scale` and `offset` as in `constexpr_blockwise_shift_scale`, cut along the mask.
-//! Two results: the mask, and [n] numbers of the element type of `scale`.
+//! `data_mask` uint1 [shape], `nonzero_data` [n], `scale` and `offset` as in `constexpr_blockwise_shift_scale`, cut
+//! along the mask. Two results: the mask, and [n] numbers of the element type of `scale`.
 
 use super::{
     Op,

@@ -1,7 +1,8 @@
 //! `constexpr_sparse_to_dense`: a weight made from its numbers other than 0 and a bit for every place.
 //!
-//! iOS16 (parameters are attributes): `mask` uint8 [m] holds the bits of `shape`, low bits first. iOS18: `mask` uint1 [shape]; 4 bit numbers too.
-//! `nonzero_data` [n] holds as many numbers as bits are set; the result has its element type.
+//! iOS16 (parameters are attributes): `mask` uint8 [m] holds the bits of `shape`, low bits first. iOS18: `mask` uint1
+//! [shape]; 4 bit numbers too. `nonzero_data` [n] holds as many numbers as bits are set; the result has its element
+//! type.
 
 use super::{
     Op,

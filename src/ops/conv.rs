@@ -1,8 +1,8 @@
 //! `conv`: convolution over 1 to 3 spatial dimensions (cross-correlation, as in PyTorch).
 //!
-//! `x` [n, c_in, spatial..], `weight` [c_out, c_in / groups, kernel..], `bias` [c_out]; result [n, c_out, places..] of the type of `x`.
-//! `pad` (two per dimension: before, after) counts only with `pad_type` `custom`.
-//! iOS16: `pad_type` `same_lower`. iOS17: `weight` and `bias` may have another float type than `x`, and `bias` may be computed.
+//! `x` [n, c_in, spatial..], `weight` [c_out, c_in / groups, kernel..], `bias` [c_out]; result [n, c_out, places..] of
+//! the type of `x`. `pad` (two per dimension: before, after) counts only with `pad_type` `custom`. iOS16: `pad_type`
+//! `same_lower`. iOS17: `weight` and `bias` may have another float type than `x`, and `bias` may be computed.
 
 use candle_core::{Device, Tensor};
 

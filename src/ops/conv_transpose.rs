@@ -1,8 +1,10 @@
-//! `conv_transpose`: transposed convolution over 1 to 3 spatial dimensions: every element of `x` adds `weight`, scaled by it, to the result.
+//! `conv_transpose`: transposed convolution over 1 to 3 spatial dimensions: every element of `x` adds `weight`, scaled
+//! by it, to the result.
 //!
-//! `x` [n, c_in, spatial..], `weight` [c_in, c_out / groups, kernel..], `bias` [c_out]; result [n, c_out, places..] of the type of `x`.
-//! `pad` (two per dimension: before, after) is cut off, with `pad_type` `custom` only; `same` leaves `length * stride` places, unless
-//! `output_shape` says otherwise. iOS17: `weight` and `bias` may have another float type than `x`, and may be computed.
+//! `x` [n, c_in, spatial..], `weight` [c_in, c_out / groups, kernel..], `bias` [c_out]; result [n, c_out, places..] of
+//! the type of `x`. `pad` (two per dimension: before, after) is cut off, with `pad_type` `custom` only; `same` leaves
+//! `length * stride` places, unless `output_shape` says otherwise. iOS17: `weight` and `bias` may have another float
+//! type than `x`, and may be computed.
 
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;

@@ -1,7 +1,7 @@
 //! `crop`: rows and columns taken off the borders of pictures.
 //!
-//! `x` [.., height, width] of rank 3 to 5, float16 or float32; `crop_height` and `crop_width` say how many (before, after).
-//! The same at every target.
+//! `x` [.., height, width] of rank 3 to 5, float16 or float32; `crop_height` and `crop_width` say how many (before,
+//! after). The same at every target.
 
 use super::{
     Op,

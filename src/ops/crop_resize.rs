@@ -1,9 +1,10 @@
 //! `crop_resize`: boxes of pictures, each brought to one size by linear interpolation.
 //!
-//! Before iOS17: `roi` [n, 1, 4, 1, 1] takes n boxes out of every picture of `x` [b, c, h, w], the result is [n, b, c, height, width];
-//! `roi` [n, 1, 5, 1, 1] has the number of the picture in front, the result is [n, 1, c, height, width]. iOS16: `pad_value` stands outside of
-//! the picture (before: 0). iOS17: `boxes` [n, 4] and `box_indices` [n], the result is [n, c, height, width].
-//! The grid of `sampling_mode` is laid over a box of `end - start + 1` pixels, as Core ML's specification of the older layer has it.
+//! Before iOS17: `roi` [n, 1, 4, 1, 1] takes n boxes out of every picture of `x` [b, c, h, w], the result is [n, b, c,
+//! height, width]; `roi` [n, 1, 5, 1, 1] has the number of the picture in front, the result is [n, 1, c, height,
+//! width]. iOS16: `pad_value` stands outside of the picture (before: 0). iOS17: `boxes` [n, 4] and `box_indices` [n],
+//! the result is [n, c, height, width]. The grid of `sampling_mode` is laid over a box of `end - start + 1` pixels, as
+//! Core ML's specification of the older layer has it.
 
 use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;

@@ -1,4 +1,5 @@
-//! `cumsum`: running sums along `axis`; `exclusive` leaves each element out of its own sum, `reverse` runs from the end.
+//! `cumsum`: running sums along `axis`; `exclusive` leaves each element out of its own sum, `reverse` runs from the
+//! end.
 //!
 //! `x`: float16, float32 or int32; the result has its type. The same at every target.
 

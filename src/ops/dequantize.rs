@@ -1,7 +1,7 @@
 //! `dequantize` (iOS17): `scale * (input - zero_point)`.
 //!
-//! `input`: int8 or uint8; `zero_point` of its type (0 without) and `scale` (float16, float32) are scalars, or vectors along `axis`. The result has
-//! the element type of `scale`.
+//! `input`: int8 or uint8; `zero_point` of its type (0 without) and `scale` (float16, float32) are scalars, or vectors
+//! along `axis`. The result has the element type of `scale`.
 
 use super::{
     Op,

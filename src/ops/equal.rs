@@ -1,6 +1,7 @@
 //! `equal`: whether `x == y`.
 //!
-//! `x`, `y`: one element type of float16, float32, int32, shapes broadcast as in numpy; the result is boolean. The same at every target.
+//! `x`, `y`: one element type of float16, float32, int32, shapes broadcast as in numpy; the result is boolean. The same
+//! at every target.
 
 use super::{
     Op,

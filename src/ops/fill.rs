@@ -1,6 +1,7 @@
 //! `fill`: a tensor of `shape` with one `value` everywhere.
 //!
-//! `value`: float16, float32 (0 by default), int32 or bool, which the result is of; `shape` may be computed. The same at every target.
+//! `value`: float16, float32 (0 by default), int32 or bool, which the result is of; `shape` may be computed. The same
+//! at every target.
 
 use candle_core::{DType, Device, Tensor};
 

@@ -1,8 +1,8 @@
 //! `gather`: slices of `x` along `axis`, picked by `indices`: the embedding lookup.
 //!
-//! The result is `x[:axis] + indices[batch_dims:] + x[axis + 1:]`. Negative indices count from the end, as iOS15 and iOS16 define; from iOS17
-//! on a device need not, so programs avoid them. iOS16: `batch_dims` leading dimensions go along; int16 and uint16 indices. iOS17: 8 bit ones, and
-//! 8 and 16 bit elements; `validate_indices`.
+//! The result is `x[:axis] + indices[batch_dims:] + x[axis + 1:]`. Negative indices count from the end, as iOS15 and
+//! iOS16 define; from iOS17 on a device need not, so programs avoid them. iOS16: `batch_dims` leading dimensions go
+//! along; int16 and uint16 indices. iOS17: 8 bit ones, and 8 and 16 bit elements; `validate_indices`.
 
 use candle_core::{Device, Tensor};
 

@@ -1,6 +1,7 @@
 //! `gather_along_axis`: elements of `x` picked along `axis` by `indices` of its rank, as numpy's `take_along_axis`.
 //!
-//! Other dimensions are equal. iOS16: int16 and uint16 indices. iOS17: 8 bit ones, 8 and 16 bit elements, `validate_indices`.
+//! Other dimensions are equal. iOS16: int16 and uint16 indices. iOS17: 8 bit ones, 8 and 16 bit elements,
+//! `validate_indices`.
 
 use candle_core::{Device, Tensor};
 

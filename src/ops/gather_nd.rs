@@ -1,7 +1,7 @@
 //! `gather_nd`: slices of `x` at the places that the last dimension of `indices` names.
 //!
-//! iOS16: `batch_dims` leading dimensions, equal in `x` and `indices`, are walked together; int16 and uint16 indices. iOS17: 8 bit ones,
-//! 8 and 16 bit elements, `validate_indices`.
+//! iOS16: `batch_dims` leading dimensions, equal in `x` and `indices`, are walked together; int16 and uint16 indices.
+//! iOS17: 8 bit ones, 8 and 16 bit elements, `validate_indices`.
 
 use candle_core::Tensor;
 

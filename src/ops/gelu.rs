@@ -1,7 +1,8 @@
-//! `gelu`: the Gaussian error linear unit, exactly (`x * (1 + erf(x / sqrt(2))) / 2`) or approximated by tanh or sigmoid.
+//! `gelu`: the Gaussian error linear unit, exactly (`x * (1 + erf(x / sqrt(2))) / 2`) or approximated by tanh or
+//! sigmoid.
 //!
-//! `x`: float16 or float32 of any shape; `mode`: `EXACT`, `TANH_APPROXIMATION` (`gelu_new`, `gelu_pytorch_tanh` of Hugging Face) or
-//! `SIGMOID_APPROXIMATION`. The same at every target.
+//! `x`: float16 or float32 of any shape; `mode`: `EXACT`, `TANH_APPROXIMATION` (`gelu_new`, `gelu_pytorch_tanh` of
+//! Hugging Face) or `SIGMOID_APPROXIMATION`. The same at every target.
 
 use std::f32::consts::{FRAC_1_SQRT_2, PI};
 

@@ -1,10 +1,11 @@
 //! `gru`: gated recurrent units. With the gates r, o and z stacked in this order in weights and biases:
 //!
-//! `r = act_r(W_r x + R_r h + b_r)`, `z = act_r(W_z x + R_z h + b_z)`, `o = act(W_o x + R_o (r h) + b_o)`, `h = (1 - z) o + z h`.
+//! `r = act_r(W_r x + R_r h + b_r)`, `z = act_r(W_z x + R_z h + b_z)`, `o = act(W_o x + R_o (r h) + b_o)`, `h = (1 - z)
+//! o + z h`.
 //!
-//! `x` [steps, batch, inputs], `initial_h` [batch, h], weights [3h, inputs] and [3h, h], `bias` [3h]. Results, directions and types as in `rnn`.
-//! iOS18: `input_bias` is added to the input's product (`bias` belongs to the state's then), and with `reset_after` r scales the product
-//! `R_o h + b_o`, as PyTorch's layer does.
+//! `x` [steps, batch, inputs], `initial_h` [batch, h], weights [3h, inputs] and [3h, h], `bias` [3h]. Results,
+//! directions and types as in `rnn`. iOS18: `input_bias` is added to the input's product (`bias` belongs to the state's
+//! then), and with `reset_after` r scales the product `R_o h + b_o`, as PyTorch's layer does.
 
 use candle_core::{DType, Device, Tensor};
 

@@ -1,7 +1,8 @@
-//! `instance_norm`: every channel of every image normalized over its pixels, then scaled by `gamma` and shifted by `beta`.
+//! `instance_norm`: every channel of every image normalized over its pixels, then scaled by `gamma` and shifted by
+//! `beta`.
 //!
-//! `x` [n, c, spatial..] of rank 3 to 5 (pixels, or voxels), float16 or float32; `gamma`, `beta` [c]. Group norm is this over a reshaped `x`.
-//! iOS17: `gamma`, `beta` and `epsilon` may have another float type than `x`.
+//! `x` [n, c, spatial..] of rank 3 to 5 (pixels, or voxels), float16 or float32; `gamma`, `beta` [c]. Group norm is
+//! this over a reshaped `x`. iOS17: `gamma`, `beta` and `epsilon` may have another float type than `x`.
 
 use candle_core::Tensor;
 

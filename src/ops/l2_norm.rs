@@ -1,4 +1,5 @@
-//! `l2_norm`: the last three dimensions divided by the root of the sum of their squares and `epsilon`; dimensions before them are batches.
+//! `l2_norm`: the last three dimensions divided by the root of the sum of their squares and `epsilon`; dimensions
+//! before them are batches.
 //!
 //! `x`: float16 or float32 of rank 3 to 5; the result has its type. iOS17: `epsilon` may have another float type.
 

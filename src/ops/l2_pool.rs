@@ -1,7 +1,7 @@
 //! `l2_pool`: the root of the sum of squares of every window.
 //!
-//! `x` [n, c, spatial..] with 1 to 2 spatial dimensions, float16 or float32. `pad` counts only with `pad_type` `custom`; `ceil_mode` lets the last
-//! window stand over the end. iOS16: `pad_type` `same_lower`.
+//! `x` [n, c, spatial..] with 1 to 2 spatial dimensions, float16 or float32. `pad` counts only with `pad_type`
+//! `custom`; `ceil_mode` lets the last window stand over the end. iOS16: `pad_type` `same_lower`.
 
 use super::{
     Op,

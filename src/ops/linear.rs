@@ -1,7 +1,7 @@
 //! `linear`: `x` times the transposed `weight`, plus `bias`.
 //!
-//! `x` [.., in], `weight` [out, in] and `bias` [out] of float16, float32 or int32, both known at compile time; without a bias it is zero, and
-//! written as such. iOS17: `weight` and `bias` may have another element type than `x`.
+//! `x` [.., in], `weight` [out, in] and `bias` [out] of float16, float32 or int32, both known at compile time; without
+//! a bias it is zero, and written as such. iOS17: `weight` and `bias` may have another element type than `x`.
 
 use candle_core::Tensor;
 

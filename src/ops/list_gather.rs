@@ -1,5 +1,5 @@
-//! `list_gather`: the elements `indices` of a list, one behind the other along a new first dimension. Elements that have no numbers yet are an
-//! error.
+//! `list_gather`: the elements `indices` of a list, one behind the other along a new first dimension. Elements that
+//! have no numbers yet are an error.
 //!
 //! `indices`: an int32 vector. The same at every target.
 

@@ -1,4 +1,5 @@
-//! `list_scatter`: the list with the rows of `value` as its elements `indices`; a list grows where an index is behind its end.
+//! `list_scatter`: the list with the rows of `value` as its elements `indices`; a list grows where an index is behind
+//! its end.
 //!
 //! `indices`: an int32 vector, one for each row. The same at every target.
 

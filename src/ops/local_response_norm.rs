@@ -1,7 +1,8 @@
-//! `local_response_norm`: `x / (k + alpha / size * sum)^beta`, where the sum is over the squares of `size` neighbouring channels, of which
-//! `size / 2` (rounded down) lie before the channel itself.
+//! `local_response_norm`: `x / (k + alpha / size * sum)^beta`, where the sum is over the squares of `size` neighbouring
+//! channels, of which `size / 2` (rounded down) lie before the channel itself.
 //!
-//! `x` [n, c, spatial..] of rank 3 or 4, float16 or float32. iOS17: `alpha`, `beta` and `k` may have another float type.
+//! `x` [n, c, spatial..] of rank 3 or 4, float16 or float32. iOS17: `alpha`, `beta` and `k` may have another float
+//! type.
 
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;

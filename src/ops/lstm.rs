@@ -1,11 +1,12 @@
 //! `lstm`: long short-term memory. With the gates i, f, o and z stacked in this order in weights and biases:
 //!
-//! `i, f = act_r(W x + R h + b + p c)`, `z = act_c(W x + R h + b)`, `c = clip(f c + i z)`, `o = act_r(W x + R h + b + p c)`, `h = o act(c)`.
+//! `i, f = act_r(W x + R h + b + p c)`, `z = act_c(W x + R h + b)`, `c = clip(f c + i z)`, `o = act_r(W x + R h + b + p
+//! c)`, `h = o act(c)`.
 //!
-//! `x` [steps, batch, inputs], `initial_h` and `initial_c` [batch, d * h], weights [4h, inputs] and [4h, h], `bias` [4h], `peephole` [3h] of
-//! i, f, o. Results: all states or the last one, the last one, the last memory. `bidirectional` (d = 2) has weights `.._back` for the walk from
-//! the last step to the first, whose states stand behind the others at their own step; `reverse` has its results in the order of its walk.
-//! float32; iOS17: float16.
+//! `x` [steps, batch, inputs], `initial_h` and `initial_c` [batch, d * h], weights [4h, inputs] and [4h, h], `bias`
+//! [4h], `peephole` [3h] of i, f, o. Results: all states or the last one, the last one, the last memory.
+//! `bidirectional` (d = 2) has weights `.._back` for the walk from the last step to the first, whose states stand
+//! behind the others at their own step; `reverse` has its results in the order of its walk. float32; iOS17: float16.
 
 use candle_core::{DType, Device, Tensor};
 

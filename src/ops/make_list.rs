@@ -1,7 +1,7 @@
 //! `make_list`: a list of `init_length` tensors of shape `elem_shape` and element type `dtype`, not written yet.
 //!
-//! Lengths in `elem_shape` are int32, or strings for lengths that stay open until the first element is written. Elements of a fixed shape are
-//! zeros. The same at every target.
+//! Lengths in `elem_shape` are int32, or strings for lengths that stay open until the first element is written.
+//! Elements of a fixed shape are zeros. The same at every target.
 
 use candle_core::{Device, Tensor};
 

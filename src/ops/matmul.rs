@@ -1,7 +1,8 @@
 //! `matmul`: batched matrix product; batch dimensions broadcast as in numpy.
 //!
-//! `x` [.., m, k] (a vector counts as one row, which the result has not), `y` [.., k, n] of float16, float32 or int32; `transpose_x`,
-//! `transpose_y` swap the last two dimensions first. The result has the element type of `x`. iOS17: `y` may have another element type.
+//! `x` [.., m, k] (a vector counts as one row, which the result has not), `y` [.., k, n] of float16, float32 or int32;
+//! `transpose_x`, `transpose_y` swap the last two dimensions first. The result has the element type of `x`. iOS17: `y`
+//! may have another element type.
 
 use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
@@ -107,8 +108,8 @@ pub(super) fn product(x: &Tensor, y: &Tensor) -> Result<Tensor, KernelError> {
     }
 }
 
-/// The product of few rows with a matrix that lies as it is multiplied or transposed, or with one for each batch: what a model does with
-/// weights, keys and values for one token.
+/// The product of few rows with a matrix that lies as it is multiplied or transposed, or with one for each batch: what
+/// a model does with weights, keys and values for one token.
 fn few_rows(x: &Tensor, y: &Tensor) -> Result<Option<Tensor>, KernelError> {
     let (outer, transposed) = (&x.dims()[..x.rank() - 1], y.t()?);
     let (length, columns) = (x.dims()[x.rank() - 1], y.dims()[y.rank() - 1]);

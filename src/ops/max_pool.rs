@@ -1,7 +1,7 @@
 //! `max_pool`: the largest element of every window.
 //!
-//! `x` [n, c, spatial..] with 1 to 3 spatial dimensions, float16 or float32. `pad` counts only with `pad_type` `custom`; `ceil_mode` lets the last
-//! window stand over the end. iOS16: `pad_type` `same_lower`.
+//! `x` [n, c, spatial..] with 1 to 3 spatial dimensions, float16 or float32. `pad` counts only with `pad_type`
+//! `custom`; `ceil_mode` lets the last window stand over the end. iOS16: `pad_type` `same_lower`.
 
 use super::{
     Op,

@@ -1,7 +1,8 @@
 //! Every operator, one file each: declaration per target, type inference, evaluation.
 //!
-//! The list below is the only registration: [`find`] serves the builder and the verifier, [`OPERATORS`] the interpreter. Contracts (names,
-//! element types, what is constant, defaults) are those of coremltools 9.0's operator registry. Helpers of whole families are in `support`.
+//! The list below is the only registration: [`find`] serves the builder and the verifier, [`OPERATORS`] the
+//! interpreter. Contracts (names, element types, what is constant, defaults) are those of coremltools 9.0's operator
+//! registry. Helpers of whole families are in `support`.
 
 mod support;
 
@@ -78,7 +79,8 @@ mod tests {
         mil::{Domain, OpVersion, Presence},
     };
 
-    /// Name, constant, optional, element types (none: anything), as `fixtures/ops/contracts.json` has them from coremltools' registry.
+    /// Name, constant, optional, element types (none: anything), as `fixtures/ops/contracts.json` has them from
+    /// coremltools' registry.
     type Contract = Vec<(String, bool, bool, BTreeSet<String>)>;
 
     /// Not in the registry: coremltools makes it of its own `coreml_update_state` when it writes a program.
@@ -106,7 +108,8 @@ mod tests {
             for target in [Target::Ios15, Target::Ios16, Target::Ios17, Target::Ios18, Target::Ios26] {
                 let Some((_, expected)) = theirs.range(..=target).next_back() else { continue };
                 // Blocks are parameters of coremltools' Python functions, not of operations.
-                let expected: &Contract = &expected.iter().filter(|parameter| !parameter.0.starts_with('_')).cloned().collect();
+                let expected: &Contract =
+                    &expected.iter().filter(|parameter| !parameter.0.starts_with('_')).cloned().collect();
                 let mut found = contract(op.def.at(target).expect("not older than its first target"));
                 // Tuples of tensors and values of any type have no element types in the registry.
                 for (mine, theirs) in found.iter_mut().zip(expected.iter()).filter(|(_, theirs)| theirs.3.is_empty()) {

@@ -1,9 +1,11 @@
-//! `non_maximum_suppression`: boxes in the order of their best score, without those that overlap an earlier one by more than `iou_threshold`
-//! (intersection over union), at most `max_boxes`; with `per_class_suppression` only boxes of one best class suppress each other.
+//! `non_maximum_suppression`: boxes in the order of their best score, without those that overlap an earlier one by more
+//! than `iou_threshold` (intersection over union), at most `max_boxes`; with `per_class_suppression` only boxes of one
+//! best class suppress each other.
 //!
-//! Before iOS17: `boxes` [n, b, 4] of (x, y, width, height), x and y being the centre, `scores` [n, b, k]; boxes whose score is not above
-//! `score_threshold` are out; results: boxes, scores, indices, number of boxes. iOS17: `boxes` [n, 4, b], `scores` [n, k, b]; no score threshold,
-//! no number. Where nothing is left the best box is; places that stay free hold zeros and index -1.
+//! Before iOS17: `boxes` [n, b, 4] of (x, y, width, height), x and y being the centre, `scores` [n, b, k]; boxes whose
+//! score is not above `score_threshold` are out; results: boxes, scores, indices, number of boxes. iOS17: `boxes` [n,
+//! 4, b], `scores` [n, k, b]; no score threshold, no number. Where nothing is left the best box is; places that stay
+//! free hold zeros and index -1.
 
 use candle_core::{Device, Tensor};
 

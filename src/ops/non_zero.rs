@@ -1,6 +1,7 @@
 //! `non_zero`: where `x` is not 0, one row of indices for each such element, in row-major order.
 //!
-//! `x`: any element type of iOS15; the result is int32 [n, rank of x], n being known when it runs. The same at every target.
+//! `x`: any element type of iOS15; the result is int32 [n, rank of x], n being known when it runs. The same at every
+//! target.
 
 use candle_core::{DType, Device, Tensor};
 

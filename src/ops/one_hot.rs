@@ -1,7 +1,8 @@
-//! `one_hot`: for every index a vector with `on_value` at that place and `off_value` elsewhere, along a new dimension `axis`.
+//! `one_hot`: for every index a vector with `on_value` at that place and `off_value` elsewhere, along a new dimension
+//! `axis`.
 //!
-//! `indices`: int32; the vectors are `one_hot_vector_size` long and of the type of `on_value` (int32 1 by default). An index outside gives
-//! `off_value` everywhere. The same at every target.
+//! `indices`: int32; the vectors are `one_hot_vector_size` long and of the type of `on_value` (int32 1 by default). An
+//! index outside gives `off_value` everywhere. The same at every target.
 
 use candle_core::{Device, Tensor};
 

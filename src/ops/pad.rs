@@ -1,7 +1,8 @@
-//! `pad`: elements added before and after the last dimensions: a constant, a mirror image without the edge, or the edge repeated.
+//! `pad`: elements added before and after the last dimensions: a constant, a mirror image without the edge, or the edge
+//! repeated.
 //!
-//! `x`: float16 or float32; `pad` [2k] holds (before, after) of the last k dimensions and may be computed; `constant_val` has the element type
-//! of `x`. The same at every target.
+//! `x`: float16 or float32; `pad` [2k] holds (before, after) of the last k dimensions and may be computed;
+//! `constant_val` has the element type of `x`. The same at every target.
 
 use candle_core::{Device, Tensor};
 

@@ -1,4 +1,5 @@
-//! `pixel_unshuffle` (iOS16): pixels become channels, as PyTorch's `PixelUnshuffle`: [n, c, h * f, w * f] -> [n, c * f * f, h, w].
+//! `pixel_unshuffle` (iOS16): pixels become channels, as PyTorch's `PixelUnshuffle`: [n, c, h * f, w * f] -> [n, c * f
+//! * f, h, w].
 //!
 //! `x`: float16 or float32 of rank 4; f is `downscale_factor`. The factor is uint32.
 

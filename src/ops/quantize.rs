@@ -1,7 +1,8 @@
-//! `quantize` (iOS17): `round(input / scale) + zero_point`, brought into the range of `output_dtype`; halves go to the even number.
+//! `quantize` (iOS17): `round(input / scale) + zero_point`, brought into the range of `output_dtype`; halves go to the
+//! even number.
 //!
-//! `input`: float16 or float32; `scale` of its type and `zero_point` of the result's (0 without) are scalars, or vectors along `axis`.
-//! `output_dtype`: `int8` or `uint8`.
+//! `input`: float16 or float32; `scale` of its type and `zero_point` of the result's (0 without) are scalars, or
+//! vectors along `axis`. `output_dtype`: `int8` or `uint8`.
 
 use candle_core::{Device, Tensor};
 

@@ -1,6 +1,7 @@
 //! `random_categorical`: indices drawn with the probabilities (or their logarithms) in the last dimension of `x`.
 //!
-//! `x`: float16 or float32; the result has its type, and `size` draws as the last dimension. The same at every target; not evaluated.
+//! `x`: float16 or float32; the result has its type, and `size` draws as the last dimension. The same at every target;
+//! not evaluated.
 
 use super::{
     Op,

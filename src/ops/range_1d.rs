@@ -1,6 +1,7 @@
 //! `range_1d`: the numbers from `start` on in steps of `step`, `end` excluded.
 //!
-//! Three scalars of one type of float16, float32, int32, which may be computed (the length is unknown then). The same at every target.
+//! Three scalars of one type of float16, float32, int32, which may be computed (the length is unknown then). The same
+//! at every target.
 
 use candle_core::{Device, Tensor};
 

@@ -1,4 +1,5 @@
-//! `reduce_l1_norm`: the sum of absolute values along `axes` (all dimensions without), which stay as length 1 with `keep_dims`.
+//! `reduce_l1_norm`: the sum of absolute values along `axes` (all dimensions without), which stay as length 1 with
+//! `keep_dims`.
 //!
 //! `x`: float16, float32 or int32; the result has its element type. The same at every target.
 

@@ -1,4 +1,5 @@
-//! `reduce_log_sum_exp`: the logarithm of the sum of exponentials, without overflow along `axes` (all dimensions without), which stay as length 1 with `keep_dims`.
+//! `reduce_log_sum_exp`: the logarithm of the sum of exponentials, without overflow along `axes` (all dimensions
+//! without), which stay as length 1 with `keep_dims`.
 //!
 //! `x`: float16, float32 or int32; the result has its element type. The same at every target.
 

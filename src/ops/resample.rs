@@ -1,7 +1,8 @@
 //! `resample`: pictures sampled at `coordinates`, between pixels linearly or by the nearest one.
 //!
-//! `x` [n, c, h, w], float16 or float32; `coordinates` [n, rows, columns, 2] of (x, y): float32 or int32, iOS16: float16, iOS17: 8 and 16 bit
-//! integers. `padding_mode` says what stands outside: `constant` (`padding_value`), `border`, `reflection`, `symmetric`.
+//! `x` [n, c, h, w], float16 or float32; `coordinates` [n, rows, columns, 2] of (x, y): float32 or int32, iOS16:
+//! float16, iOS17: 8 and 16 bit integers. `padding_mode` says what stands outside: `constant` (`padding_value`),
+//! `border`, `reflection`, `symmetric`.
 
 use candle_core::{DType, Tensor};
 

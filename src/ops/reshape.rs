@@ -1,7 +1,8 @@
 //! `reshape`: the same elements in another shape.
 //!
-//! `shape` may hold -1 once (the rest) and 0 (the length of `x` there: counted from the left, which needs equal ranks, before iOS17, from the
-//! right from then on). Unknown lengths stay unknown; the rest of a product with symbols is a symbol where it can be. iOS17: 8 and 16 bit elements and shapes.
+//! `shape` may hold -1 once (the rest) and 0 (the length of `x` there: counted from the left, which needs equal ranks,
+//! before iOS17, from the right from then on). Unknown lengths stay unknown; the rest of a product with symbols is a
+//! symbol where it can be. iOS17: 8 and 16 bit elements and shapes.
 
 use super::{
     Op,
@@ -111,8 +112,8 @@ impl Elements {
         Some(product)
     }
 
-    /// The dimension that makes these elements out of `others`: a length, a symbol, or an unknown one where it is a product with symbols.
-    /// `None` where there is none.
+    /// The dimension that makes these elements out of `others`: a length, a symbol, or an unknown one where it is a
+    /// product with symbols. `None` where there is none.
     fn divided_by(mut self, others: &Self) -> Option<Dimension> {
         for symbol in &others.symbols {
             let index = self.symbols.iter().position(|own| own == symbol)?;

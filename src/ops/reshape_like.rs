@@ -1,5 +1,5 @@
-//! `reshape_like` (iOS16): the same elements in a shape put together of lengths of other tensors: of each of `ref_tensors` the dimensions
-//! `begins..ends`, or all from `begins` on where `end_masks` is set.
+//! `reshape_like` (iOS16): the same elements in a shape put together of lengths of other tensors: of each of
+//! `ref_tensors` the dimensions `begins..ends`, or all from `begins` on where `end_masks` is set.
 //!
 //! `x`: any element type of iOS15; iOS17: 8 and 16 bit integers too. The reference tensors may be of any type.
 

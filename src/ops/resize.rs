@@ -1,7 +1,8 @@
-//! `resize` (iOS17): the last `resized_dims` dimensions get the lengths at the end of `shape`, interpolated linearly or by the nearest element.
+//! `resize` (iOS17): the last `resized_dims` dimensions get the lengths at the end of `shape`, interpolated linearly or
+//! by the nearest element.
 //!
-//! `x`: float16, float32 or int32 (whose interpolated values are rounded); `shape` may be computed, and 0 in it keeps the length of `x`.
-//! `sampling_mode` says where the places of the result lie among the elements.
+//! `x`: float16, float32 or int32 (whose interpolated values are rounded); `shape` may be computed, and 0 in it keeps
+//! the length of `x`. `sampling_mode` says where the places of the result lie among the elements.
 
 use candle_core::{DType, Tensor};
 

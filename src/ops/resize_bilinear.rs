@@ -1,7 +1,7 @@
 //! `resize_bilinear`: pictures of another size, interpolated linearly in both directions.
 //!
-//! `x` [.., height, width] of rank 3 to 5, float16 or float32; `sampling_mode` says where the places of the result lie among the pixels.
-//! The same at every target.
+//! `x` [.., height, width] of rank 3 to 5, float16 or float32; `sampling_mode` says where the places of the result lie
+//! among the pixels. The same at every target.
 
 use super::{
     Op, resize_nearest_neighbor,

@@ -1,4 +1,5 @@
-//! `resize_nearest_neighbor`: pictures of another size; place i of the result takes pixel `floor(i * length / result length)`.
+//! `resize_nearest_neighbor`: pictures of another size; place i of the result takes pixel `floor(i * length / result
+//! length)`.
 //!
 //! `x` [.., height, width] of rank 3 to 5, float16 or float32. The same at every target.
 

@@ -1,7 +1,8 @@
 //! `rnn`: a recurrent layer: `h = activation(W_ih x + W_hh h + b)`, step by step.
 //!
-//! `x` [steps, batch, inputs], `initial_h` [batch, h], weights [h, inputs] and [h, h], `bias` [h]. Results: all states (`output_sequence`) or the
-//! last one, and the last one again; `reverse` walks from the last step to the first, and the results stand in that order. float32; iOS17: float16.
+//! `x` [steps, batch, inputs], `initial_h` [batch, h], weights [h, inputs] and [h, h], `bias` [h]. Results: all states
+//! (`output_sequence`) or the last one, and the last one again; `reverse` walks from the last step to the first, and
+//! the results stand in that order. float32; iOS17: float16.
 
 use candle_core::{DType, Tensor};
 

@@ -1,7 +1,8 @@
 //! `scaled_dot_product_attention` (iOS18): `softmax(query key^T / sqrt(e) + mask) value`.
 //!
-//! `query` [batch.., l, e], `key` [batch.., s, e], `value` [batch.., s, v] of one float type and equal batch dimensions (grouped heads are
-//! repeated by the caller); `attn_mask`, boolean (false hides) or float (added), broadcasts to [batch.., l, s]. The scale is fixed.
+//! `query` [batch.., l, e], `key` [batch.., s, e], `value` [batch.., s, v] of one float type and equal batch dimensions
+//! (grouped heads are repeated by the caller); `attn_mask`, boolean (false hides) or float (added), broadcasts to
+//! [batch.., l, s]. The scale is fixed.
 
 use candle_core::{DType, Tensor};
 

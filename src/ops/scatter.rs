@@ -1,7 +1,7 @@
 //! `scatter`: slices of `updates` put into `data` at `indices` along `axis`.
 //!
-//! `data`, `updates`: float16, float32 or int32; `indices`: int32. `mode`: `add` (the default), `sub`, `mul`, `div`, `max`, `min` or `update`;
-//! updates of one place come one after the other. iOS17: `validate_indices`.
+//! `data`, `updates`: float16, float32 or int32; `indices`: int32. `mode`: `add` (the default), `sub`, `mul`, `div`,
+//! `max`, `min` or `update`; updates of one place come one after the other. iOS17: `validate_indices`.
 
 use candle_core::Tensor;
 

@@ -1,7 +1,8 @@
 //! `slice_by_index`: elements `begin..end` of every dimension in steps of `stride`, as Python slices.
 //!
-//! `begin_mask` and `end_mask` stand for an open begin or end; `squeeze_mask` takes the one element at `begin` and drops the dimension.
-//! `begin` and `end` may be computed, and nothing may be left between them. iOS17: 8 and 16 bit elements and indices.
+//! `begin_mask` and `end_mask` stand for an open begin or end; `squeeze_mask` takes the one element at `begin` and
+//! drops the dimension. `begin` and `end` may be computed, and nothing may be left between them. iOS17: 8 and 16 bit
+//! elements and indices.
 
 use candle_core::{Device, Tensor};
 

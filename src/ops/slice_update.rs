@@ -1,6 +1,7 @@
 //! `slice_update` (iOS18): `x` with `update` in the place of the elements that `slice_by_index` would take.
 //!
-//! `begin`, `end`, `stride` and the masks are those of `slice_by_index`; `update` has the shape of that slice and is no scalar.
+//! `begin`, `end`, `stride` and the masks are those of `slice_by_index`; `update` has the shape of that slice and is no
+//! scalar.
 
 use candle_core::{CpuStorage, InplaceOp1, Layout, Tensor, WithDType};
 
@@ -144,7 +145,8 @@ mod tests {
         testing::refuses("slice_update", Target::Ios18, &arguments, why);
     }
 
-    /// A program that puts its input [1] into the state [3] at place 1; `body` makes more results of the state before, and after.
+    /// A program that puts its input [1] into the state [3] at place 1; `body` makes more results of the state before,
+    /// and after.
     fn program(body: impl FnOnce(&mut Builder, Var, Var) -> Vec<(&'static str, Var)>) -> Program {
         let mut builder = Builder::new(ops::find, Target::Ios18);
         let x = builder.input("x", TensorType::new(DataType::Float16, &[1]));

@@ -1,4 +1,5 @@
-//! `sliding_windows`: all windows of `size` elements along `axis`, `stride` apart; a new dimension behind `axis` holds them.
+//! `sliding_windows`: all windows of `size` elements along `axis`, `stride` apart; a new dimension behind `axis` holds
+//! them.
 //!
 //! `x`: float16, float32 or int32; iOS17: 8 and 16 bit integers and booleans too.
 

@@ -1,7 +1,7 @@
 //! `space_to_batch`: padded pictures cut into blocks; pixels of one place in their blocks make a picture of their own.
 //!
-//! `x` [n, c, height, width], float16 or float32; the picture of place (i, j) of picture b is number `(i * block_width + j) * n + b`.
-//! The same at every target.
+//! `x` [n, c, height, width], float16 or float32; the picture of place (i, j) of picture b is number `(i * block_width
+//! + j) * n + b`. The same at every target.
 
 use candle_core::Tensor;
 

@@ -1,6 +1,7 @@
 //! `tile`: `x` repeated `reps` times along every dimension.
 //!
-//! Any element type of iOS15; `reps` may be computed, and none of what was counted is an empty result. The same at every target.
+//! Any element type of iOS15; `reps` may be computed, and none of what was counted is an empty result. The same at
+//! every target.
 
 use candle_core::Tensor;
 

@@ -1,7 +1,8 @@
 //! `topk`: the `k` largest elements along `axis` (smallest with `ascending`), sorted, and their int32 indices.
 //!
-//! iOS16: `sort` (an unsorted order is up to the device; here it is sorted) and `return_indices` (without it, one result). iOS17: 8 and 16 bit
-//! elements and `k`; `output_indices_dtype` `int32` or `uint16`, which has no meaning without indices.
+//! iOS16: `sort` (an unsorted order is up to the device; here it is sorted) and `return_indices` (without it, one
+//! result). iOS17: 8 and 16 bit elements and `k`; `output_indices_dtype` `int32` or `uint16`, which has no meaning
+//! without indices.
 
 use candle_core::Tensor;
 

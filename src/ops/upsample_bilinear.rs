@@ -1,7 +1,8 @@
 //! `upsample_bilinear`: pictures enlarged by a factor, interpolated linearly in both directions.
 //!
-//! `x` [.., height, width] of rank 3 to 5, float16 or float32; factors are float32 or int32; lengths become `floor(length * factor)`, and
-//! places are laid over the pixels by lengths, not by factors. iOS16: `half_pixel_centers`, the opposite of `align_corners` unless given.
+//! `x` [.., height, width] of rank 3 to 5, float16 or float32; factors are float32 or int32; lengths become
+//! `floor(length * factor)`, and places are laid over the pixels by lengths, not by factors. iOS16:
+//! `half_pixel_centers`, the opposite of `align_corners` unless given.
 
 use super::{
     Op,

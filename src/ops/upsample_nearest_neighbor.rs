@@ -1,8 +1,9 @@
 //! `upsample_nearest_neighbor`: every pixel repeated; a place of the result takes pixel `floor(place / factor)`.
 //!
-//! `x` [.., height, width] of rank 3 or more, float16 or float32; factors are float32 or int32; lengths become `floor(length * factor)`. Where
-//! a factor was made from a length, as coremltools does (`(length + 0.0001) / length before`), it is taken for the exact quotient, since
-//! places would fall into the pixel before theirs. The same at every target.
+//! `x` [.., height, width] of rank 3 or more, float16 or float32; factors are float32 or int32; lengths become
+//! `floor(length * factor)`. Where a factor was made from a length, as coremltools does (`(length + 0.0001) / length
+//! before`), it is taken for the exact quotient, since places would fall into the pixel before theirs. The same at
+//! every target.
 
 use candle_core::{DType, Tensor};
 use rayon::prelude::*;

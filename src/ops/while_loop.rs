@@ -1,8 +1,8 @@
 //! `while_loop`: variables that a nested block changes again and again, as long as another gives true for them.
 //!
-//! `loop_vars`: the variables at first, tensors or lists. The first block takes them and gives one boolean, the second takes them and gives
-//! their next values, of the same types. The interpreter walks the blocks, from the variables that the evaluation gives: a tensor each, two for a
-//! list.
+//! `loop_vars`: the variables at first, tensors or lists. The first block takes them and gives one boolean, the second
+//! takes them and gives their next values, of the same types. The interpreter walks the blocks, from the variables that
+//! the evaluation gives: a tensor each, two for a list.
 
 use super::Op;
 use crate::{

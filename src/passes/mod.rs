@@ -1,8 +1,9 @@
 //! Passes over programs: how constants are stored, and which operators stand for a pattern of others.
 //!
-//! A [`Pass`] replaces a constant by another one or by an operator that makes it, or rewrites a function by a [`Patch`]. [`Passes`] are an
-//! ordered list. The weight plan asks them which constants there are ([`Passes::stored`]) and the program is changed by them ([`Passes::run`]),
-//! so that both always agree. A new pass is a file with an implementation of [`Pass`], and a word where the list is made.
+//! A [`Pass`] replaces a constant by another one or by an operator that makes it, or rewrites a function by a
+//! [`Patch`]. [`Passes`] are an ordered list. The weight plan asks them which constants there are ([`Passes::stored`])
+//! and the program is changed by them ([`Passes::run`]), so that both always agree. A new pass is a file with an
+//! implementation of [`Pass`], and a word where the list is made.
 
 mod integer_tables;
 #[cfg(test)]
@@ -14,7 +15,9 @@ pub use integer_tables::IntegerTables;
 
 use crate::{
     base::Target,
-    mil::{Argument, Binding, Block, BuildError, Constant, Operation, Patch, Program, Registry, Value, VerifyError, verify},
+    mil::{
+        Argument, Binding, Block, BuildError, Constant, Operation, Patch, Program, Registry, Value, VerifyError, verify,
+    },
 };
 
 /// A change to constants or programs.
@@ -22,7 +25,8 @@ pub trait Pass: fmt::Debug + Send + Sync {
     /// Its name, for messages: `integer-tables`.
     fn name(&self) -> &'static str;
 
-    /// What takes the place of a constant in programs for `target`; `None` where it stays. The same constant always gets the same replacement.
+    /// What takes the place of a constant in programs for `target`; `None` where it stays. The same constant always
+    /// gets the same replacement.
     fn replacement(&self, _constant: &Constant, _target: Target) -> Option<Replacement> {
         None
     }
@@ -41,7 +45,8 @@ pub trait Pass: fmt::Debug + Send + Sync {
 pub enum Replacement {
     /// Another constant of the same type.
     Constant(Constant),
-    /// An operator that makes a tensor of the same type from other constants before the program runs, such as `constexpr_lut_to_dense`.
+    /// An operator that makes a tensor of the same type from other constants before the program runs, such as
+    /// `constexpr_lut_to_dense`.
     Operator {
         /// The operator.
         kind: &'static str,
@@ -104,7 +109,8 @@ impl Passes {
     pub fn run(&self, mut program: Program, registry: Registry) -> Result<Program, PassError> {
         for pass in &self.0 {
             apply(pass.as_ref(), &mut program, registry)?;
-            verify(&program, registry).map_err(|source| PassError::Unsound { pass: pass.name(), source: Box::new(source) })?;
+            verify(&program, registry)
+                .map_err(|source| PassError::Unsound { pass: pass.name(), source: Box::new(source) })?;
         }
         Ok(program)
     }
@@ -118,7 +124,8 @@ fn stored(pass: &dyn Pass, constant: Constant, target: Target) -> Vec<Constant> 
     }
 }
 
-/// Puts other constants in the place of constants, wherever they stand. Nothing is verified: programs that were made elsewhere need not be sound.
+/// Puts other constants in the place of constants, wherever they stand. Nothing is verified: programs that were made
+/// elsewhere need not be sound.
 pub fn replace_constants(pass: &dyn Pass, program: &mut Program) {
     let target = program.target;
     for function in program.functions.values_mut() {
@@ -167,7 +174,8 @@ fn insert_operators(pass: &dyn Pass, patch: &mut Patch<'_>, target: Target) -> R
     for (index, operation) in patch.function().block.operations.iter().enumerate() {
         let Some(constant) = operation.constant().and_then(Value::tensor) else { continue };
         let Some(Replacement::Operator { kind, arguments }) = pass.replacement(constant, target) else { continue };
-        let arguments: Vec<(&str, Argument)> = arguments.iter().map(|(name, constant)| (*name, constant.into())).collect();
+        let arguments: Vec<(&str, Argument)> =
+            arguments.iter().map(|(name, constant)| (*name, constant.into())).collect();
         let made = patch.insert(index, |builder| builder.op1(kind, &operation.name, &arguments))?;
         patch.replace(operation.outputs[0], made);
     }

@@ -24,7 +24,8 @@ impl Pass for TwoValued {
     }
 
     fn replacement(&self, constant: &Constant, _target: Target) -> Option<Replacement> {
-        let is_weight = constant.dtype() == DataType::Float32 && constant.shape().len() == 2 && !constant.sources().is_empty();
+        let is_weight =
+            constant.dtype() == DataType::Float32 && constant.shape().len() == 2 && !constant.sources().is_empty();
         is_weight.then(|| {
             let (table, indices) = constant.two_valued();
             let arguments = vec![("indices", indices), ("lut", table.reshape(&[1, 1, 2, 1]).unwrap())];

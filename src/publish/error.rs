@@ -125,11 +125,15 @@ impl PublishError {
             Self::Store(error) => error.hint(),
             Self::Remote(error) => error.hint(),
             Self::Quality(error) => error.hint(),
-            Self::UnusedOption { option, .. } => Some(format!("publish to a repository with `--hf ORG/REPO`, or without `{option}`")),
+            Self::UnusedOption { option, .. } => {
+                Some(format!("publish to a repository with `--hf ORG/REPO`, or without `{option}`"))
+            }
             Self::Release { source, .. } => source.hint(),
             Self::NoRelease { nearest: Some(nearest), .. } => Some(format!("did you mean `{nearest}`?")),
             Self::NoRelease { .. } => Some("`mlreg build` makes one; `mlreg list` shows what is there".to_owned()),
-            Self::SeveralBuilds { package, versions, .. } => Some(format!("name the build: `{package}@{}`", versions.first()?)),
+            Self::SeveralBuilds { package, versions, .. } => {
+                Some(format!("name the build: `{package}@{}`", versions.first()?))
+            }
             Self::Breaking { needs, .. } => {
                 Some(format!("raise the version to {needs}, or publish it nevertheless with `--allow-breaking`"))
             }

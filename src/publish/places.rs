@@ -27,7 +27,8 @@ pub fn places(release: &Release, digest: Digest, layout: Layout) -> Result<Place
         return Ok(Places { blobs: default_places(release), documents: BTreeMap::new() });
     }
     let names: Vec<String> = release.variants.iter().map(|variant| variant.kind.file_name(&variant.id)).collect();
-    let named: Vec<Named<'_>> = names.iter().zip(&release.variants).map(|(name, variant)| Named { name, variant }).collect();
+    let named: Vec<Named<'_>> =
+        names.iter().zip(&release.variants).map(|(name, variant)| Named { name, variant }).collect();
     let proof = Proof::new(release, digest, None, layout, &named)?;
     let mut places = Places::default();
     let below = |path: &str| format!("{}/{path}", release.package).parse::<RelativePath>();

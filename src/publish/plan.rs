@@ -30,7 +30,8 @@ pub struct PublishPlan {
 }
 
 impl PublishPlan {
-    /// The plan for a release of which the remote lacks the blobs `missing`; blobs that the release does not name are ignored.
+    /// The plan for a release of which the remote lacks the blobs `missing`; blobs that the release does not name are
+    /// ignored.
     pub fn new(release: &Release, bytes: &[u8], is_there: bool, missing: &[Digest]) -> Self {
         let missing: BTreeSet<_> = missing.iter().filter(|_| !is_there).collect();
         let sizes = release.blobs.iter().map(|(digest, blob)| (*digest, blob.size));
@@ -58,9 +59,9 @@ mod tests {
 
     fn release() -> Release {
         let blob = |size: u64| serde_json::json!({ "size": size, "blake3": Digest::of(b"") });
-        let blobs = serde_json::json!({ Digest::of(b"a").to_string(): blob(10), Digest::of(b"b").to_string(): blob(200) });
-        let release =
-            serde_json::json!({ "schema": "mlreg/release/1", "package": "p", "version": "1.0.0", "variants": [], "blobs": blobs });
+        let blobs =
+            serde_json::json!({ Digest::of(b"a").to_string(): blob(10), Digest::of(b"b").to_string(): blob(200) });
+        let release = serde_json::json!({ "schema": "mlreg/release/1", "package": "p", "version": "1.0.0", "variants": [], "blobs": blobs });
         serde_json::from_value(release).unwrap()
     }
 

@@ -1,4 +1,5 @@
-//! Carries out a publication: blobs are sent side by side and hashed on their way; then the release becomes visible in one step.
+//! Carries out a publication: blobs are sent side by side and hashed on their way; then the release becomes visible in
+//! one step.
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 
@@ -38,8 +39,8 @@ pub async fn upload(
     remote.commit(publication).await
 }
 
-/// The error of a publication. A blob whose bytes were not those of its name is hashed again and removed from the store, so that it is built
-/// or fetched again.
+/// The error of a publication. A blob whose bytes were not those of its name is hashed again and removed from the
+/// store, so that it is built or fetched again.
 pub fn damage(store: &Store, plan: &PublishPlan, error: RemoteError) -> PublishError {
     let RemoteError::WrongContent { expected, .. } = error else { return error.into() };
     match store.blob_verified(&expected) {

@@ -17,8 +17,8 @@ pub(super) struct Blob {
 }
 
 impl Recipe {
-    /// The data of a record of an existing weight file. `file` is the file as the program names it, e.g. `@model_path/weights/weight.bin`;
-    /// `offset` is that of the record's metadata, not of its data.
+    /// The data of a record of an existing weight file. `file` is the file as the program names it, e.g.
+    /// `@model_path/weights/weight.bin`; `offset` is that of the record's metadata, not of its data.
     pub fn blob(file: &str, offset: u64, dtype: DataType, shape: &[u64]) -> Arc<Self> {
         Self::new(dtype, shape, Blob { file: file.to_owned(), offset })
     }

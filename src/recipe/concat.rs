@@ -17,7 +17,8 @@ pub(super) struct Concat {
 }
 
 impl Recipe {
-    /// Inputs one behind the other along `axis`; `None` where their types or other dimensions differ, or there are none.
+    /// Inputs one behind the other along `axis`; `None` where their types or other dimensions differ, or there are
+    /// none.
     pub fn concat(inputs: &[Arc<Self>], axis: usize) -> Option<Arc<Self>> {
         let first = inputs.first()?;
         let mut shape = first.shape.clone();

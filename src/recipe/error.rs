@@ -59,7 +59,9 @@ impl ConvertError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Checkpoint(error) => error.hint(),
-            Self::Overflow { dtype: DataType::Float16, .. } => Some("use precision = \"float32\" for this component".to_owned()),
+            Self::Overflow { dtype: DataType::Float16, .. } => {
+                Some("use precision = \"float32\" for this component".to_owned())
+            }
             Self::NotFinite { .. } => Some("the checkpoint is damaged, or training diverged".to_owned()),
             _ => None,
         }

@@ -1,4 +1,5 @@
-//! Evaluates recipes: from a checkpoint's tensors to the bytes of a weight file, streamed in pieces, several pieces at a time in parallel.
+//! Evaluates recipes: from a checkpoint's tensors to the bytes of a weight file, streamed in pieces, several pieces at
+//! a time in parallel.
 
 use std::{io, sync::Arc};
 
@@ -16,9 +17,10 @@ const KEPT_BYTES: u64 = 32 << 20;
 
 /// Makes the bytes of recipes from the tensors of one checkpoint.
 ///
-/// A recipe of mapped tensors takes a few pieces of memory, whatever its size. A step that needs all elements of its input at once takes them as
-/// one intermediate result; results are kept within a bound, so that recipes which share one compute it once. Rounding is to nearest even. A
-/// finite number that becomes infinite is an error, and so is a stored number that is not finite, since it would spoil every result of the model.
+/// A recipe of mapped tensors takes a few pieces of memory, whatever its size. A step that needs all elements of its
+/// input at once takes them as one intermediate result; results are kept within a bound, so that recipes which share
+/// one compute it once. Rounding is to nearest even. A finite number that becomes infinite is an error, and so is a
+/// stored number that is not finite, since it would spoil every result of the model.
 #[derive(Debug)]
 pub struct Evaluator<'w> {
     weights: &'w dyn Weights,
@@ -31,16 +33,18 @@ impl<'w> Evaluator<'w> {
         Self::keeping(weights, KEPT_BYTES)
     }
 
-    /// Evaluates with `bytes` of intermediate results at most; a larger result is made again for each recipe that needs it.
+    /// Evaluates with `bytes` of intermediate results at most; a larger result is made again for each recipe that needs
+    /// it.
     pub fn keeping(weights: &'w dyn Weights, bytes: u64) -> Self {
         Self { weights, memory: Memory::new(bytes) }
     }
 
-    /// Writes the recipe's bytes to `out`, in order: little-endian, row-major, elements of less than a byte as one bit stream, low bits first.
+    /// Writes the recipe's bytes to `out`, in order: little-endian, row-major, elements of less than a byte as one bit
+    /// stream, low bits first.
     ///
     /// # Errors
-    /// When a tensor is missing or differs from what the recipe expects, a number does not fit, or `out` fails. Some bytes may have been written
-    /// by then.
+    /// When a tensor is missing or differs from what the recipe expects, a number does not fit, or `out` fails. Some
+    /// bytes may have been written by then.
     pub fn write(&self, recipe: &Recipe, out: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> Result<(), ConvertError> {
         let reader = self.open(recipe)?;
         let elements = recipe.elements().unwrap_or(0);
@@ -48,7 +52,8 @@ impl<'w> Evaluator<'w> {
         while begin < elements {
             let end = elements.min(begin + PIECE * AT_ONCE);
             let starts: Vec<u64> = (begin..end).step_by(PIECE as usize).collect();
-            let pieces: Vec<_> = starts.into_par_iter().map(|start| reader.read(start..end.min(start + PIECE))).collect();
+            let pieces: Vec<_> =
+                starts.into_par_iter().map(|start| reader.read(start..end.min(start + PIECE))).collect();
             // In order, so that of several errors it is always the first that is reported.
             for piece in pieces {
                 out(&piece?).map_err(ConvertError::Write)?;
@@ -89,7 +94,8 @@ impl<'w> Evaluator<'w> {
         self.remember(recipe, || self.bytes(recipe))
     }
 
-    /// The bytes of a recipe that can only be made as a whole, such as a fit: kept under the recipe's key for the recipes that take parts of it.
+    /// The bytes of a recipe that can only be made as a whole, such as a fit: kept under the recipe's key for the
+    /// recipes that take parts of it.
     pub(super) fn remember(
         &self,
         recipe: &Recipe,

@@ -2,7 +2,8 @@
 
 use crate::{base::Blake3, recipe::Recipe};
 
-/// Hashes the steps of a recipe. Every text and list begins with its length, so that no two different steps feed the same bytes.
+/// Hashes the steps of a recipe. Every text and list begins with its length, so that no two different steps feed the
+/// same bytes.
 #[derive(Default)]
 pub(super) struct KeyHasher(blake3::Hasher);
 

@@ -55,7 +55,9 @@ impl Kept {
 
     fn keep(&mut self, key: Blake3, result: &Arc<Vec<u8>>, bound: u64) {
         while self.bytes + result.len() as u64 > bound {
-            let Some(oldest) = self.results.iter().min_by_key(|(_, (_, last))| *last).map(|(key, _)| *key) else { break };
+            let Some(oldest) = self.results.iter().min_by_key(|(_, (_, last))| *last).map(|(key, _)| *key) else {
+                break;
+            };
             self.drop_result(&oldest);
         }
         self.drop_result(&key);

@@ -1,10 +1,11 @@
 //! Recipes: how a constant is made from the tensors of a checkpoint, as values.
 //!
-//! A [`Recipe`] names its sources and its steps. Its element type, shape and length in a weight file are known before a byte was read. Equal
-//! recipes have equal [keys](Recipe::key), by which a weight file stores each constant once. An [`Evaluator`] makes the bytes, streamed.
+//! A [`Recipe`] names its sources and its steps. Its element type, shape and length in a weight file are known before a
+//! byte was read. Equal recipes have equal [keys](Recipe::key), by which a weight file stores each constant once. An
+//! [`Evaluator`] makes the bytes, streamed.
 //!
-//! Each step is one file, which holds its shape rule (the constructor on [`Recipe`]), its key, its reading and its text. A new step is a file
-//! with a [`Step`] and a word in `steps!`.
+//! Each step is one file, which holds its shape rule (the constructor on [`Recipe`]), its key, its reading and its
+//! text. A new step is a file with a [`Step`] and a word in `steps!`.
 
 mod constants;
 mod error;
@@ -110,19 +111,22 @@ impl Recipe {
         self.step.get().sources()
     }
 
-    /// Identifies the bytes that the recipe makes: equal for equal steps. Shapes that do not change the bytes do not count.
+    /// Identifies the bytes that the recipe makes: equal for equal steps. Shapes that do not change the bytes do not
+    /// count.
     pub fn key(&self) -> Blake3 {
         let mut hasher = KeyHasher::default();
         hasher.recipe(self);
         hasher.finish()
     }
 
-    /// The place from which the element `index` comes, and its index there. Steps that mix elements name the one at the same place.
+    /// The place from which the element `index` comes, and its index there. Steps that mix elements name the one at the
+    /// same place.
     fn origin(&self, index: u64) -> (Origin, u64) {
         self.step.get().origin(self, index)
     }
 
-    /// Number of elements of one index of the dimensions before `axis`; 0 on overflow, which only shapes without elements can cause.
+    /// Number of elements of one index of the dimensions before `axis`; 0 on overflow, which only shapes without
+    /// elements can cause.
     fn row_length(&self, axis: usize) -> u64 {
         product(&self.shape[axis..]).unwrap_or(0)
     }

@@ -21,8 +21,12 @@ impl From<ConvertError> for Bad {
 /// Casts a piece. The common ways to float16 and float32 are vectorized, everything else goes element by element.
 pub(super) fn cast(data: &[u8], from: DataType, to: DataType) -> Result<Vec<u8>, Bad> {
     match (from, to) {
-        (DataType::Float32 | DataType::BFloat16 | DataType::Float16, DataType::Float16) => to_halves(&to_f32(data, from)),
-        (DataType::BFloat16 | DataType::Float16, DataType::Float32) => Ok(bytes_of(&to_f32(data, from), f32::to_le_bytes)),
+        (DataType::Float32 | DataType::BFloat16 | DataType::Float16, DataType::Float16) => {
+            to_halves(&to_f32(data, from))
+        }
+        (DataType::BFloat16 | DataType::Float16, DataType::Float32) => {
+            Ok(bytes_of(&to_f32(data, from), f32::to_le_bytes))
+        }
         _ => map(data, from, to, |number| number),
     }
 }
@@ -73,7 +77,8 @@ fn scale_floats(data: &[u8], factor: f64) -> Result<Vec<u8>, Bad> {
     let scaled = |bytes: [u8; 4]| f64::from(f32::from_le_bytes(bytes)) * factor;
     let (numbers, _) = data.as_chunks();
     let out = bytes_of(numbers, |bytes| (scaled(bytes) as f32).to_le_bytes());
-    let overflow = |(result, bytes): (&[u8; 4], &[u8; 4])| !f32::from_le_bytes(*result).is_finite() && scaled(*bytes).is_finite();
+    let overflow =
+        |(result, bytes): (&[u8; 4], &[u8; 4])| !f32::from_le_bytes(*result).is_finite() && scaled(*bytes).is_finite();
     match not_finite(&out, DataType::Float32).and_then(|_| out.as_chunks().0.iter().zip(numbers).position(overflow)) {
         Some(index) => Err(Bad::Value { index: index as u64, value: scaled(numbers[index]) }),
         None => Ok(out),
@@ -108,7 +113,8 @@ pub(super) fn not_finite(data: &[u8], dtype: DataType) -> Option<(u64, f64)> {
 /// The first element for which `test` holds. Whole blocks are tested without a branch first.
 fn find<const N: usize>(data: &[u8], test: impl Fn([u8; N]) -> bool) -> Option<usize> {
     let (elements, _) = data.as_chunks::<N>();
-    let block = elements.chunks(1024).position(|block| block.iter().fold(false, |any, &element| any | test(element)))?;
+    let block =
+        elements.chunks(1024).position(|block| block.iter().fold(false, |any, &element| any | test(element)))?;
     elements[block * 1024..].iter().position(|&element| test(element)).map(|index| block * 1024 + index)
 }
 
@@ -167,8 +173,9 @@ impl Number {
         }
     }
 
-    /// As float32, but rounded such that rounding it again to a shorter type gives what rounding once would have given: an inexact result
-    /// gets an odd last bit, which breaks no ties. (`half` rounds float64 twice, and on some processors otherwise than on others.)
+    /// As float32, but rounded such that rounding it again to a shorter type gives what rounding once would have given:
+    /// an inexact result gets an odd last bit, which breaks no ties. (`half` rounds float64 twice, and on some
+    /// processors otherwise than on others.)
     fn as_odd_f32(self) -> f32 {
         let value = self.as_f64();
         let near = value as f32;
@@ -219,7 +226,8 @@ fn numbers(data: &[u8], dtype: DataType) -> Result<Box<dyn Iterator<Item = Numbe
     })
 }
 
-/// Appends a number; `Ok(false)` says that it does not fit: beyond the largest, or not whole where only whole numbers are.
+/// Appends a number; `Ok(false)` says that it does not fit: beyond the largest, or not whole where only whole numbers
+/// are.
 fn push(out: &mut Vec<u8>, number: Number, dtype: DataType) -> Result<bool, ConvertError> {
     macro_rules! float {
         ($value:expr) => {{

@@ -17,8 +17,8 @@ pub(super) struct Reinterpret {
 }
 
 impl Recipe {
-    /// These bytes as elements of `dtype`, as in a weight file: little-endian, elements of less than a byte as one bit stream, low bits first.
-    /// `None` where the recipe is not of uint8, or has not as many bytes as the result needs.
+    /// These bytes as elements of `dtype`, as in a weight file: little-endian, elements of less than a byte as one bit
+    /// stream, low bits first. `None` where the recipe is not of uint8, or has not as many bytes as the result needs.
     pub fn reinterpret(self: &Arc<Self>, dtype: DataType, shape: &[u64]) -> Option<Arc<Self>> {
         let bytes = product(shape)?.checked_mul(dtype.bits()?)?.div_ceil(8);
         (self.dtype == DataType::UInt8 && self.elements()? == bytes).then(|| Self::new(dtype, shape, Reinterpret { input: self.clone() }))

@@ -21,8 +21,8 @@ pub(super) struct ScaleBlocks {
 }
 
 impl Recipe {
-    /// Every element of a matrix times the scale of its block of `block` rows and columns; `None` where something else than a matrix of float32
-    /// is scaled, or the scales are not one of float32 for each block.
+    /// Every element of a matrix times the scale of its block of `block` rows and columns; `None` where something else
+    /// than a matrix of float32 is scaled, or the scales are not one of float32 for each block.
     pub fn scale_blocks(self: &Arc<Self>, scales: &Arc<Self>, block: [u64; 2]) -> Option<Arc<Self>> {
         let [rows, columns] = <[u64; 2]>::try_from(self.shape.as_slice()).ok()?;
         let blocks = [

@@ -19,11 +19,16 @@ pub(super) trait Step: fmt::Debug + Send + Sync {
     /// Prints the step and its inputs.
     fn print(&self, recipe: &Recipe, f: &mut fmt::Formatter<'_>) -> fmt::Result;
 
-    /// Makes the elements readable. A step that needs all elements of an input at once takes them from [`Evaluator::whole`].
+    /// Makes the elements readable. A step that needs all elements of an input at once takes them from
+    /// [`Evaluator::whole`].
     ///
     /// # Errors
     /// When a tensor is missing or of another type, or the step is not defined for the element type.
-    fn open<'a>(&'a self, recipe: &'a Recipe, evaluator: &'a Evaluator<'_>) -> Result<Box<dyn Reader + 'a>, ConvertError>;
+    fn open<'a>(
+        &'a self,
+        recipe: &'a Recipe,
+        evaluator: &'a Evaluator<'_>,
+    ) -> Result<Box<dyn Reader + 'a>, ConvertError>;
 
     /// The names of the checkpoint tensors that the step and its inputs read.
     fn sources(&self) -> Vec<&str> {
@@ -39,7 +44,8 @@ pub(super) trait Reader: Send + Sync {
     /// When a number does not fit or is not finite.
     fn read(&self, range: Range<u64>) -> Result<Cow<'_, [u8]>, ConvertError>;
 
-    /// Gives memory back that was mapped to read these elements, as far as nothing else is read from it; `None`: all elements.
+    /// Gives memory back that was mapped to read these elements, as far as nothing else is read from it; `None`: all
+    /// elements.
     fn release(&self, range: Option<Range<u64>>);
 
     /// All bytes, where they lie in memory already. They were not looked at: a stored number may be infinite.
@@ -50,7 +56,11 @@ pub(super) trait Reader: Send + Sync {
 
 /// Bytes of an element, where an element has bytes of its own.
 pub(super) fn width(dtype: DataType, step: &'static str) -> Result<usize, ConvertError> {
-    dtype.bits().filter(|bits| bits % 8 == 0).map(|bits| bits as usize / 8).ok_or(ConvertError::Unsupported { dtype, step })
+    dtype
+        .bits()
+        .filter(|bits| bits % 8 == 0)
+        .map(|bits| bits as usize / 8)
+        .ok_or(ConvertError::Unsupported { dtype, step })
 }
 
 /// The bytes of a range of elements of `bits` each, of which the first begins at a whole byte.
@@ -60,7 +70,9 @@ pub(super) fn part<'b>(data: &'b [u8], bits: u64, range: &Range<u64>) -> &'b [u8
 }
 
 /// Pieces one behind the other; a single one stays borrowed.
-pub(super) fn join<'b>(pieces: impl Iterator<Item = Result<Cow<'b, [u8]>, ConvertError>>) -> Result<Cow<'b, [u8]>, ConvertError> {
+pub(super) fn join<'b>(
+    pieces: impl Iterator<Item = Result<Cow<'b, [u8]>, ConvertError>>,
+) -> Result<Cow<'b, [u8]>, ConvertError> {
     let mut joined: Cow<'b, [u8]> = Cow::Borrowed(&[]);
     for piece in pieces {
         let piece = piece?;

@@ -36,8 +36,14 @@ fn steps_give_what_numpy_gives() {
     assert_eq!(floats(&m.slice(1, 1, 2).unwrap(), &weights), [1.0, 2.0, 4.0, 5.0]);
     assert_eq!(floats(&m.slice(0, 1, 1).unwrap(), &weights), [3.0, 4.0, 5.0]);
     let column = m.slice(1, 0, 1).unwrap();
-    assert_eq!(floats(&Recipe::concat(&[m.clone(), column], 1).unwrap(), &weights), [0.0, 1.0, 2.0, 0.0, 3.0, 4.0, 5.0, 3.0]);
-    assert_eq!(floats(&Recipe::concat(&[m.clone(), m.clone()], 0).unwrap(), &weights)[6..], [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
+    assert_eq!(
+        floats(&Recipe::concat(&[m.clone(), column], 1).unwrap(), &weights),
+        [0.0, 1.0, 2.0, 0.0, 3.0, 4.0, 5.0, 3.0]
+    );
+    assert_eq!(
+        floats(&Recipe::concat(&[m.clone(), m.clone()], 0).unwrap(), &weights)[6..],
+        [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
+    );
     assert_eq!(floats(&m.scale(0.5).cast(DataType::Float16), &weights), [0.0, 0.5, 1.0, 1.5, 2.0, 2.5]);
 }
 
@@ -87,7 +93,11 @@ fn stored_numbers_must_be_finite_even_where_nothing_is_cast() {
         let mut weights = MemoryWeights::default();
         weights.insert("bad", dtype, &[2], data.to_vec());
         let source = Recipe::source("bad", dtype.into(), &[2]);
-        for recipe in [source.clone(), source.cast(DataType::Float32), source.reshape(&[1, 2]).unwrap().transpose(&[1, 0]).unwrap()] {
+        for recipe in [
+            source.clone(),
+            source.cast(DataType::Float32),
+            source.reshape(&[1, 2]).unwrap().transpose(&[1, 0]).unwrap(),
+        ] {
             let error = evaluate_to_vec(&recipe, &weights).unwrap_err();
             assert_eq!(error.to_string(), format!("tensor `bad` holds {value} at index 1, expected finite numbers"));
         }
@@ -116,9 +126,15 @@ fn float64_is_rounded_once() {
         (0.1, 0x2E66),
     ];
     let mut weights = MemoryWeights::default();
-    weights.insert("f64", CheckpointDtype::F64, &[9], cases.iter().flat_map(|(value, _)| value.to_le_bytes()).collect());
+    weights.insert(
+        "f64",
+        CheckpointDtype::F64,
+        &[9],
+        cases.iter().flat_map(|(value, _)| value.to_le_bytes()).collect(),
+    );
     let recipe = Recipe::source("f64", DataType::Float64, &[9]).cast(DataType::Float16);
-    let found: Vec<u16> = evaluate_to_vec(&recipe, &weights).unwrap().as_chunks().0.iter().map(|&b| u16::from_le_bytes(b)).collect();
+    let found: Vec<u16> =
+        evaluate_to_vec(&recipe, &weights).unwrap().as_chunks().0.iter().map(|&b| u16::from_le_bytes(b)).collect();
     assert_eq!(found, cases.map(|(_, half)| half));
 }
 
@@ -127,7 +143,12 @@ fn no_way_to_a_float_overflows_silently() {
     let mut weights = MemoryWeights::default();
     weights.insert("f64", CheckpointDtype::F64, &[2], [1.0f64, -1e39].iter().flat_map(|v| v.to_le_bytes()).collect());
     weights.insert("i32", CheckpointDtype::I32, &[2], [1i32, 65_520].iter().flat_map(|v| v.to_le_bytes()).collect());
-    weights.insert("f16", CheckpointDtype::F16, &[2], [1.0f32, 40_000.0].map(|v| f16::from_f32(v).to_le_bytes()).concat());
+    weights.insert(
+        "f16",
+        CheckpointDtype::F16,
+        &[2],
+        [1.0f32, 40_000.0].map(|v| f16::from_f32(v).to_le_bytes()).concat(),
+    );
     weights.insert_f32("f32", &[2], &[1.0, -(2f32.powi(127))]);
     let source = |name: &str, dtype| Recipe::source(name, dtype, &[2]);
     let cases = [
@@ -138,17 +159,27 @@ fn no_way_to_a_float_overflows_silently() {
     ];
     for (recipe, value, dtype) in cases {
         let error = evaluate_to_vec(&recipe, &weights).unwrap_err().to_string();
-        assert!(error.replace('-', "").ends_with(&format!("gives {value} at index 1, which {dtype} cannot hold")), "{error}");
+        assert!(
+            error.replace('-', "").ends_with(&format!("gives {value} at index 1, which {dtype} cannot hold")),
+            "{error}"
+        );
     }
 }
 
 #[test]
 fn a_tensor_must_have_the_type_that_the_recipe_expects() {
     let weights = weights();
-    let of = |dtype, shape: &[u64]| evaluate_to_vec(&Recipe::source("m", dtype, shape), &weights).unwrap_err().to_string();
+    let of =
+        |dtype, shape: &[u64]| evaluate_to_vec(&Recipe::source("m", dtype, shape), &weights).unwrap_err().to_string();
     // As many bytes, but other numbers.
-    assert_eq!(of(DataType::Int32, &[2, 3]), "tensor `m` is tensor<fp32, [2, 3]>, the recipe expects tensor<int32, [2, 3]>");
-    assert_eq!(of(DataType::Float32, &[3, 2]), "tensor `m` is tensor<fp32, [2, 3]>, the recipe expects tensor<fp32, [3, 2]>");
+    assert_eq!(
+        of(DataType::Int32, &[2, 3]),
+        "tensor `m` is tensor<fp32, [2, 3]>, the recipe expects tensor<int32, [2, 3]>"
+    );
+    assert_eq!(
+        of(DataType::Float32, &[3, 2]),
+        "tensor `m` is tensor<fp32, [2, 3]>, the recipe expects tensor<fp32, [3, 2]>"
+    );
     let missing = evaluate_to_vec(&Recipe::source("n", DataType::Float32, &[1]), &weights).unwrap_err();
     assert_eq!(missing.to_string(), "there is no tensor `n`");
 }
@@ -179,7 +210,10 @@ fn elements_that_share_bytes_are_cut_at_whole_bytes_only() {
         packed.cast(DataType::Float16),
     ];
     for recipe in steps {
-        assert!(matches!(evaluate_to_vec(&recipe, &none), Err(ConvertError::Unsupported { dtype: DataType::UInt4, .. })));
+        assert!(matches!(
+            evaluate_to_vec(&recipe, &none),
+            Err(ConvertError::Unsupported { dtype: DataType::UInt4, .. })
+        ));
     }
 }
 
@@ -210,7 +244,12 @@ fn a_failing_writer_ends_the_work() {
 fn every_stored_type_becomes_a_float() {
     let mut weights = MemoryWeights::default();
     weights.insert("f64", CheckpointDtype::F64, &[2], [0.1f64, -2.0].iter().flat_map(|v| v.to_le_bytes()).collect());
-    weights.insert("bf16", CheckpointDtype::BF16, &[2], [0x3F80u16, 0xC000].iter().flat_map(|v| v.to_le_bytes()).collect());
+    weights.insert(
+        "bf16",
+        CheckpointDtype::BF16,
+        &[2],
+        [0x3F80u16, 0xC000].iter().flat_map(|v| v.to_le_bytes()).collect(),
+    );
     weights.insert("i64", CheckpointDtype::I64, &[2], [7i64, -1].iter().flat_map(|v| v.to_le_bytes()).collect());
     let as_f32 = |name: &str, dtype| floats(&Recipe::source(name, dtype, &[2]).cast(DataType::Float32), &weights);
     assert_eq!(as_f32("f64", DataType::Float64), [0.1, -2.0]);
@@ -228,7 +267,10 @@ fn floats_of_8_bits_are_cast() {
     weights.insert("nan", CheckpointDtype::F8E4M3, &[2], vec![0x38, 0xff]);
     weights.insert("inf", CheckpointDtype::F8E5M2, &[2], vec![0x38, 0x7c]);
     let source = |name: &str, dtype, length| Recipe::source(name, dtype, &[length]).cast(DataType::Float32);
-    assert_eq!(floats(&source("e4m3", DataType::Float8E4M3FN, 6), &weights), [1.0, 448.0, 0.015625, 0.001953125, -1.5, 0.0]);
+    assert_eq!(
+        floats(&source("e4m3", DataType::Float8E4M3FN, 6), &weights),
+        [1.0, 448.0, 0.015625, 0.001953125, -1.5, 0.0]
+    );
     assert_eq!(floats(&source("e5m2", DataType::Float8E5M2, 3), &weights), [1.0, 57344.0, -(2f32.powi(-16))]);
     for (name, dtype) in [("nan", DataType::Float8E4M3FN), ("inf", DataType::Float8E5M2)] {
         let error = evaluate_to_vec(&source(name, dtype, 2), &weights).unwrap_err();
@@ -241,7 +283,8 @@ fn blocks_have_a_scale_each() {
     let mut weights = MemoryWeights::default();
     weights.insert_f32("m", &[3, 5], &(1..=15u8).map(f32::from).collect::<Vec<_>>());
     weights.insert_f32("s", &[2, 3], &[1.0, 10.0, 100.0, 2.0, 20.0, 200.0]);
-    let [matrix, scales] = [("m", [3, 5]), ("s", [2, 3])].map(|(name, shape)| Recipe::source(name, DataType::Float32, &shape));
+    let [matrix, scales] =
+        [("m", [3, 5]), ("s", [2, 3])].map(|(name, shape)| Recipe::source(name, DataType::Float32, &shape));
     let scaled = matrix.scale_blocks(&scales, [2, 2]).unwrap();
     let expected = [1., 2., 30., 40., 500., 6., 7., 80., 90., 1000., 22., 24., 260., 280., 3000.];
     assert_eq!(floats(&scaled, &weights), expected);
@@ -353,8 +396,13 @@ fn bytes_of_a_checkpoint_are_read_as_elements_of_less_than_a_byte() {
     assert_eq!(of(&twice).unwrap(), [0x10, 0x10, 0x32, 0x54, 0x76, 0x98, 0x98, 0xba, 0xdc, 0xfe]);
     let halves = bytes.reinterpret(DataType::UInt16, &[4]).unwrap();
     assert_eq!(of(&halves.transpose(&[0]).unwrap()).unwrap(), of(&bytes).unwrap());
-    assert!(matches!(of(&nibbles.slice(1, 1, 2).unwrap()), Err(ConvertError::Unsupported { dtype: DataType::UInt4, .. })));
-    assert!(bytes.reinterpret(DataType::UInt4, &[17]).is_none() && nibbles.reinterpret(DataType::UInt8, &[8]).is_none());
+    assert!(matches!(
+        of(&nibbles.slice(1, 1, 2).unwrap()),
+        Err(ConvertError::Unsupported { dtype: DataType::UInt4, .. })
+    ));
+    assert!(
+        bytes.reinterpret(DataType::UInt4, &[17]).is_none() && nibbles.reinterpret(DataType::UInt8, &[8]).is_none()
+    );
 }
 
 proptest! {

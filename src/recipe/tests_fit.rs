@@ -1,4 +1,5 @@
-//! A step as compression has them: it looks at all elements first, and makes several tensors as one run of bytes. For tests.
+//! A step as compression has them: it looks at all elements first, and makes several tensors as one run of bytes. For
+//! tests.
 
 use std::{borrow::Cow, fmt, ops::Range, sync::Arc};
 

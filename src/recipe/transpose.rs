@@ -17,7 +17,8 @@ pub(super) struct Transpose {
 }
 
 impl Recipe {
-    /// Dimension `i` of the result is this recipe's dimension `perm[i]`; `None` where `perm` is not a permutation of the dimensions.
+    /// Dimension `i` of the result is this recipe's dimension `perm[i]`; `None` where `perm` is not a permutation of
+    /// the dimensions.
     pub fn transpose(self: &Arc<Self>, perm: &[usize]) -> Option<Arc<Self>> {
         let mut sorted = perm.to_vec();
         sorted.sort_unstable();

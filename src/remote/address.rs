@@ -71,7 +71,8 @@ impl RemoteUrl {
         self.0.open(options, access)
     }
 
-    /// The same remote at a revision, if it keeps a history and the address names no revision; else the address as it is.
+    /// The same remote at a revision, if it keeps a history and the address names no revision; else the address as it
+    /// is.
     #[must_use]
     pub fn at(&self, revision: &str) -> Self {
         self.0.at(revision).unwrap_or_else(|| self.clone())
@@ -99,7 +100,8 @@ pub fn writable_forms() -> String {
 }
 
 fn forms(is_listed: impl Fn(&super::Scheme) -> bool) -> String {
-    let forms: Vec<&str> = SCHEMES.iter().copied().filter(|scheme| is_listed(scheme)).flat_map(|scheme| scheme.forms).copied().collect();
+    let forms: Vec<&str> =
+        SCHEMES.iter().copied().filter(|scheme| is_listed(scheme)).flat_map(|scheme| scheme.forms).copied().collect();
     match forms.split_last() {
         Some((last, [])) => (*last).to_owned(),
         Some((last, rest)) => format!("{} or {last}", rest.join(", ")),

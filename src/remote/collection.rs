@@ -44,7 +44,8 @@ pub struct CollectedFile {
 }
 
 impl Collection {
-    /// The bundles among `files`; those with names that some file system does not hold are left out. `name` becomes the package's name as far as the rules for names allow; `commit` identifies the tree.
+    /// The bundles among `files`; those with names that some file system does not hold are left out. `name` becomes the
+    /// package's name as far as the rules for names allow; `commit` identifies the tree.
     pub fn new(name: &str, commit: &str, files: &BTreeMap<String, CollectedFile>) -> Self {
         let mut found: BTreeMap<RelativePath, CollectedBundle> = BTreeMap::new();
         let mut unfit: BTreeSet<RelativePath> = BTreeSet::new();
@@ -148,7 +149,8 @@ impl CollectedBundle {
     }
 }
 
-/// The outermost bundle that contains a file, and the file's path in it. The inner path is `None` where it is no valid path.
+/// The outermost bundle that contains a file, and the file's path in it. The inner path is `None` where it is no valid
+/// path.
 fn inside_bundle(path: &str) -> Option<(RelativePath, BundleKind, Option<RelativePath>)> {
     let mut ends = path.match_indices('/').map(|(at, _)| at);
     let end = ends.find(|end| is_folder_kind(kind_of(&path[..*end])))?;
@@ -167,7 +169,8 @@ fn is_folder_kind(kind: BundleKind) -> bool {
 /// The valid package name closest to `text`.
 fn package_name(text: &str) -> PackageName {
     let lower = text.to_lowercase();
-    let mut name: String = lower.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '_' | '.') { c } else { '-' }).collect();
+    let mut name: String =
+        lower.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '_' | '.') { c } else { '-' }).collect();
     while name.contains("..") {
         name = name.replace("..", ".");
     }
@@ -181,7 +184,10 @@ mod tests {
 
     fn collection(files: &[&str]) -> Collection {
         let file = |path: &&str| {
-            ((*path).to_owned(), CollectedFile { size: 1, sha256: Some(Digest::of(path.as_bytes())), id: (*path).to_owned() })
+            (
+                (*path).to_owned(),
+                CollectedFile { size: 1, sha256: Some(Digest::of(path.as_bytes())), id: (*path).to_owned() },
+            )
         };
         Collection::new("WhisperKit_CoreML", &"ab".repeat(20), &files.iter().map(file).collect())
     }
@@ -198,7 +204,10 @@ mod tests {
         ]);
         assert_eq!(found.bundles.keys().collect::<Vec<_>>(), ["Decoder", "base-Encoder", "tiny-Encoder"]);
         assert_eq!(found.bundles["tiny-Encoder"].files.len(), 2);
-        assert_eq!((found.package.as_str(), found.version.to_string()), ("whisperkit_coreml", "0.0.0+abababababab".to_owned()));
+        assert_eq!(
+            (found.package.as_str(), found.version.to_string()),
+            ("whisperkit_coreml", "0.0.0+abababababab".to_owned())
+        );
     }
 
     #[test]

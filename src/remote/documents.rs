@@ -1,7 +1,7 @@
 //! The derived documents of a registry: the catalogue of packages and a package's index of versions.
 //!
-//! Both are JSON with sorted keys and a `schema` field that is checked first. They hold no information of their own and can be rebuilt from
-//! the release manifests.
+//! Both are JSON with sorted keys and a `schema` field that is checked first. They hold no information of their own and
+//! can be rebuilt from the release manifests.
 
 use std::collections::BTreeMap;
 
@@ -121,7 +121,9 @@ impl DocumentError {
     /// Whether the schema is the expected one with a higher number.
     pub fn is_newer(&self) -> bool {
         let Self::Schema { expected, found } = self else { return false };
-        let split = |text: &str| text.rsplit_once('/').and_then(|(kind, number)| Some((kind.to_owned(), number.parse::<u32>().ok()?)));
+        let split = |text: &str| {
+            text.rsplit_once('/').and_then(|(kind, number)| Some((kind.to_owned(), number.parse::<u32>().ok()?)))
+        };
         matches!((split(expected), split(found)), (Some((kind, known)), Some((same, number))) if kind == same && number > known)
     }
 }
@@ -169,7 +171,9 @@ mod tests {
     fn index(versions: &[&str]) -> PackageIndex {
         let mut index = PackageIndex::empty("tae".parse().unwrap());
         for version in versions {
-            index.versions.insert(version.parse().unwrap(), IndexEntry { release: Digest::of(version.as_bytes()), size: 7 });
+            index
+                .versions
+                .insert(version.parse().unwrap(), IndexEntry { release: Digest::of(version.as_bytes()), size: 7 });
         }
         index
     }
@@ -178,10 +182,11 @@ mod tests {
     fn bytes_are_sorted_and_compact() {
         let mut catalogue = Catalogue::empty();
         for name in ["zeta", "alpha"] {
-            catalogue.packages.insert(name.parse().unwrap(), CatalogueEntry { latest: Version::new(1, 0, 0), versions: 3 });
+            catalogue
+                .packages
+                .insert(name.parse().unwrap(), CatalogueEntry { latest: Version::new(1, 0, 0), versions: 3 });
         }
-        let expected =
-            r#"{"packages":{"alpha":{"latest":"1.0.0","versions":3},"zeta":{"latest":"1.0.0","versions":3}},"schema":"mlreg/catalogue/1"}"#;
+        let expected = r#"{"packages":{"alpha":{"latest":"1.0.0","versions":3},"zeta":{"latest":"1.0.0","versions":3}},"schema":"mlreg/catalogue/1"}"#;
         assert_eq!(String::from_utf8(to_bytes(&catalogue)).unwrap(), expected);
         assert_eq!(parse_catalogue(expected.as_bytes()).unwrap(), catalogue);
     }

@@ -289,7 +289,9 @@ impl RemoteError {
     pub fn retry(&self) -> Retry {
         match self {
             Self::Unreachable { source, .. } if is_tls(source) => Retry::Never,
-            Self::Unreachable { .. } | Self::Stalled { .. } | Self::Truncated { .. } | Self::Changed { .. } => Retry::Later,
+            Self::Unreachable { .. } | Self::Stalled { .. } | Self::Truncated { .. } | Self::Changed { .. } => {
+                Retry::Later
+            }
             Self::Status { status: 408 | 425 | 429 | 500 | 502 | 503 | 504, .. } => Retry::Later,
             Self::Damaged { .. } | Self::WrongDigest { .. } => Retry::Once,
             Self::Hub(error) => error.retry(),
@@ -321,7 +323,9 @@ impl RemoteError {
             Self::Status { status: 429, .. } => "use fewer `--jobs`, or try again later",
             Self::Encoded { .. } => "turn compression off for the registry's files at the server",
             Self::UnsafeRedirect { .. } => "redirects lead from http to http or https, and from https to https alone",
-            Self::HtmlPage { .. } => "check the address; a login page or a single-page app may stand in front of the files",
+            Self::HtmlPage { .. } => {
+                "check the address; a login page or a single-page app may stand in front of the files"
+            }
             Self::Newer { .. } => "update mlreg",
             Self::VersionExists { .. } => "versions never change: raise the version of the package",
             Self::WrongSize { .. } | Self::WrongDigest { .. } => {
@@ -346,7 +350,8 @@ pub fn is_of_the_client(error: &(dyn Error + 'static)) -> bool {
     error.is::<reqwest::Error>()
 }
 
-/// Whether TLS refused the server, as with an unknown issuer or a wrong name. An `io::Error` hides what it wraps from `source`.
+/// Whether TLS refused the server, as with an unknown issuer or a wrong name. An `io::Error` hides what it wraps from
+/// `source`.
 fn is_tls(error: &(dyn Error + 'static)) -> bool {
     let inside = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
     error.is::<rustls::Error>() || inside.is_some_and(|inner| is_tls(inner)) || error.source().is_some_and(is_tls)

@@ -1,5 +1,5 @@
-//! Files on this machine: ranges read step by step for async code, and copies that are hashed on their way. Memory is bounded, and work
-//! ends when its receiver is gone.
+//! Files on this machine: ranges read step by step for async code, and copies that are hashed on their way. Memory is
+//! bounded, and work ends when its receiver is gone.
 
 use std::{
     fs::File,
@@ -26,7 +26,12 @@ pub(super) fn failed(action: &'static str, path: &Path, source: io::Error) -> Re
 }
 
 /// Sends a blob's range step by step, until the receiver is gone.
-pub(super) fn send_range(path: &Path, size: u64, range: ByteRange, sender: &mpsc::Sender<Vec<u8>>) -> Result<(), RemoteError> {
+pub(super) fn send_range(
+    path: &Path,
+    size: u64,
+    range: ByteRange,
+    sender: &mpsc::Sender<Vec<u8>>,
+) -> Result<(), RemoteError> {
     let read_failed = |source| failed("read", path, source);
     let mut file = File::open(path).map_err(|source| match source.kind() {
         io::ErrorKind::NotFound => RemoteError::NotFound { url: path.display().to_string() },
@@ -50,8 +55,8 @@ pub(super) fn send_range(path: &Path, size: u64, range: ByteRange, sender: &mpsc
     Ok(())
 }
 
-/// Reads the file `source`, gives its bytes to `step` in order, and checks that they are those of a blob. A `step` that returns `false` ends
-/// the reading, and the result is `false`.
+/// Reads the file `source`, gives its bytes to `step` in order, and checks that they are those of a blob. A `step` that
+/// returns `false` ends the reading, and the result is `false`.
 ///
 /// # Errors
 /// [`RemoteError::WrongContent`], [`RemoteError::WrongManifest`], and what `step` and the file system say.

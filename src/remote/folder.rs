@@ -1,7 +1,8 @@
 //! Folders as storages: written and read by many processes at once, and served as they are by any web server.
 //!
-//! Disk work runs on tokio's blocking threads; bytes cross over in bounded steps, so that dropping a future ends its copy and leaves nothing
-//! behind. A version is the sha256 of the bytes. A replacement compares and renames under the folder's lock.
+//! Disk work runs on tokio's blocking threads; bytes cross over in bounded steps, so that dropping a future ends its
+//! copy and leaves nothing behind. A version is the sha256 of the bytes. A replacement compares and renames under the
+//! folder's lock.
 
 use std::{
     collections::BTreeSet,

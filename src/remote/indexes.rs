@@ -1,4 +1,5 @@
-//! The indexes that a remote has read, so that `resolve` after `versions` needs no request. Versions are immutable, so an entry stays right.
+//! The indexes that a remote has read, so that `resolve` after `versions` needs no request. Versions are immutable, so
+//! an entry stays right.
 
 use std::{
     collections::{BTreeSet, HashMap},

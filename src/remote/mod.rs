@@ -1,9 +1,10 @@
 //! Remotes: where releases are published to and fetched from. One trait, [`Remote`], and a room for every scheme.
 //!
-//! Folders and web servers are [`Storage`]s, over which [`RegistryRemote`] reads and writes the layout of registries; the Hub has a layout of
-//! its own. To publish: [`missing`](Remote::missing) blobs, [`put`](Remote::put) them, [`commit`](Remote::commit). Versions and blobs
-//! are immutable and put if absent; index and catalogue are derived. Retries and the limit on requests are layers around the trait.
-//! A new kind of place is one file with a [`Scheme`] and one word in `schemes!`, which makes [`SCHEMES`]. Tokens and the environment are read elsewhere.
+//! Folders and web servers are [`Storage`]s, over which [`RegistryRemote`] reads and writes the layout of registries;
+//! the Hub has a layout of its own. To publish: [`missing`](Remote::missing) blobs, [`put`](Remote::put) them,
+//! [`commit`](Remote::commit). Versions and blobs are immutable and put if absent; index and catalogue are derived.
+//! Retries and the limit on requests are layers around the trait. A new kind of place is one file with a [`Scheme`] and
+//! one word in `schemes!`, which makes [`SCHEMES`]. Tokens and the environment are read elsewhere.
 
 mod address;
 mod collection;
@@ -24,7 +25,9 @@ use semver::Version;
 
 pub use address::{Address, RemoteUrl, readable_forms, writable_forms};
 pub use collection::{CollectedBundle, CollectedFile, Collection};
-pub use documents::{CATALOGUE_SCHEMA, Catalogue, CatalogueEntry, DocumentError, INDEX_SCHEMA, IndexEntry, PackageIndex};
+pub use documents::{
+    CATALOGUE_SCHEMA, Catalogue, CatalogueEntry, DocumentError, INDEX_SCHEMA, IndexEntry, PackageIndex,
+};
 pub use error::{RemoteError, Retry, is_of_the_client};
 pub use folder::{FolderRemote, FolderStorage, is_registry};
 pub use http::HttpStorage;
@@ -55,7 +58,8 @@ pub const RELEASE_LIMIT: u64 = limits::RELEASE_BYTES;
 /// The longest index or catalogue that is read.
 pub const INDEX_LIMIT: u64 = limits::INDEX_BYTES;
 
-/// A source or destination of releases. Futures may be dropped at any time; an unfinished operation leaves nothing visible.
+/// A source or destination of releases. Futures may be dropped at any time; an unfinished operation leaves nothing
+/// visible.
 pub trait Remote: Debug + Send + Sync {
     /// Its address.
     fn url(&self) -> &RemoteUrl;
@@ -66,8 +70,8 @@ pub trait Remote: Debug + Send + Sync {
     /// The versions of a package; `None` without such a package.
     fn versions<'a>(&'a self, package: &'a PackageName) -> Answer<'a, Option<BTreeSet<Version>>>;
 
-    /// The digest and length of the release manifest of one version; `None` without such a version. After [`versions`](Self::versions) it is
-    /// answered from the same listing, where that has digests.
+    /// The digest and length of the release manifest of one version; `None` without such a version. After
+    /// [`versions`](Self::versions) it is answered from the same listing, where that has digests.
     fn resolve<'a>(&'a self, package: &'a PackageName, version: &'a Version) -> Answer<'a, Option<IndexEntry>>;
 
     /// The commit that the remote was at when it first answered; `None` without a history, or before the first answer.
@@ -75,13 +79,14 @@ pub trait Remote: Debug + Send + Sync {
         None
     }
 
-    /// The bundles of a remote that has no releases; `None` everywhere else. It has one version, whose digest is that of
-    /// the listing, and [`release`](Self::release) makes a release of all bundles.
+    /// The bundles of a remote that has no releases; `None` everywhere else. It has one version, whose digest is that
+    /// of the listing, and [`release`](Self::release) makes a release of all bundles.
     fn collection(&self) -> Answer<'_, Option<Arc<Collection>>> {
         Box::pin(async { Ok(None) })
     }
 
-    /// The canonical manifest of a release with these bundles of the [`collection`](Self::collection), named by their ids.
+    /// The canonical manifest of a release with these bundles of the [`collection`](Self::collection), named by their
+    /// ids.
     fn release_of<'a>(&'a self, _bundles: &'a BTreeSet<String>) -> Answer<'a, Vec<u8>> {
         let url = self.url().to_string();
         Box::pin(async move { Err(RemoteError::NotARegistry { url }) })
@@ -101,16 +106,26 @@ pub trait Remote: Debug + Send + Sync {
     }
 
     /// The bytes of a release manifest, whose sha256 is `digest`; at most [`RELEASE_LIMIT`].
-    fn release<'a>(&'a self, package: &'a PackageName, version: &'a Version, digest: &'a Digest) -> Answer<'a, Vec<u8>>;
+    fn release<'a>(&'a self, package: &'a PackageName, version: &'a Version, digest: &'a Digest)
+    -> Answer<'a, Vec<u8>>;
 
-    /// Gives exactly `range.length()` bytes of a blob to `sink`, in order, or fails. The bytes are not checked against a digest.
+    /// Gives exactly `range.length()` bytes of a blob to `sink`, in order, or fails. The bytes are not checked against
+    /// a digest.
     ///
     /// After [`RemoteError::Changed`] the caller discards the bytes that `sink` got before it reads the range again.
     fn read<'a>(&'a self, release: &'a Release, blob: &'a Digest, range: ByteRange, sink: Sink<'a>) -> Answer<'a, ()>;
 
-    /// Like [`read`](Self::read). Where the answer is the whole blob although a range was asked for, the bytes from the range's end to `until`
-    /// (at most the blob's length) follow, which saves another request for them. They may end early without an error.
-    fn read_on<'a>(&'a self, release: &'a Release, blob: &'a Digest, range: ByteRange, _until: u64, sink: Sink<'a>) -> Answer<'a, ()> {
+    /// Like [`read`](Self::read). Where the answer is the whole blob although a range was asked for, the bytes from the
+    /// range's end to `until` (at most the blob's length) follow, which saves another request for them. They may end
+    /// early without an error.
+    fn read_on<'a>(
+        &'a self,
+        release: &'a Release,
+        blob: &'a Digest,
+        range: ByteRange,
+        _until: u64,
+        sink: Sink<'a>,
+    ) -> Answer<'a, ()> {
         self.read(release, blob, range, sink)
     }
 
@@ -127,13 +142,19 @@ pub trait Remote: Debug + Send + Sync {
     /// Puts a side document: a new one, or in the place of the version `replaced`. Putting equal bytes again succeeds.
     ///
     /// # Errors
-    /// [`RemoteError::DocumentChanged`] where there is another document, or none, than `replaced`; [`RemoteError::ImmutableDocument`],
-    /// [`RemoteError::TooLarge`], [`RemoteError::ReadOnly`].
-    fn put_document<'a>(&'a self, _key: &'a DocumentKey, _bytes: &'a [u8], _replaced: Option<&'a ObjectVersion>) -> Answer<'a, ()> {
+    /// [`RemoteError::DocumentChanged`] where there is another document, or none, than `replaced`;
+    /// [`RemoteError::ImmutableDocument`], [`RemoteError::TooLarge`], [`RemoteError::ReadOnly`].
+    fn put_document<'a>(
+        &'a self,
+        _key: &'a DocumentKey,
+        _bytes: &'a [u8],
+        _replaced: Option<&'a ObjectVersion>,
+    ) -> Answer<'a, ()> {
         read_only(self.url())
     }
 
-    /// What this remote uses of a publication apart from the release and its blobs. The caller refuses the rest by name.
+    /// What this remote uses of a publication apart from the release and its blobs. The caller refuses the rest by
+    /// name.
     fn publication_parts(&self) -> PublicationParts {
         PublicationParts::NONE
     }
@@ -143,7 +164,8 @@ pub trait Remote: Debug + Send + Sync {
         read_only(self.url())
     }
 
-    /// Copies a blob from the publication's files and checks its digests before it becomes visible. An existing blob stays as it is.
+    /// Copies a blob from the publication's files and checks its digests before it becomes visible. An existing blob
+    /// stays as it is.
     ///
     /// On success the numbers given to `sent` add up to the blob's length; a retry never counts a byte twice.
     ///

@@ -76,9 +76,19 @@ impl Publication {
     /// # Errors
     /// [`RemoteError::InvalidRelease`].
     pub fn new(manifest: Vec<u8>, blobs: Arc<dyn BlobFiles>) -> Result<Self, RemoteError> {
-        let release: Release = documents::parse(&manifest, SCHEMA).map_err(|source| RemoteError::InvalidRelease { source })?;
+        let release: Release =
+            documents::parse(&manifest, SCHEMA).map_err(|source| RemoteError::InvalidRelease { source })?;
         let places = default_places(&release);
-        Ok(Self { release, manifest, blobs, message: None, public: false, places, documents: BTreeMap::new(), card: None })
+        Ok(Self {
+            release,
+            manifest,
+            blobs,
+            message: None,
+            public: false,
+            places,
+            documents: BTreeMap::new(),
+            card: None,
+        })
     }
 
     /// The release.

@@ -115,7 +115,8 @@ mod tests {
 
     #[test]
     fn waits_grow_and_are_bounded() {
-        let policy = RetryPolicy { retries: 5, backoff: Duration::from_millis(100), longest_wait: Duration::from_secs(1) };
+        let policy =
+            RetryPolicy { retries: 5, backoff: Duration::from_millis(100), longest_wait: Duration::from_secs(1) };
         let milliseconds = |failures, asked, jitter| policy.wait(failures, asked, jitter).as_millis();
         assert_eq!(milliseconds(1, None, 1.0), 100);
         assert_eq!(milliseconds(3, None, 1.0), 400);

@@ -1,4 +1,5 @@
-//! Side documents: what is keyed by a release and is no part of its digest, e.g. where its blobs lie. A new kind is one word in `kinds!`.
+//! Side documents: what is keyed by a release and is no part of its digest, e.g. where its blobs lie. A new kind is one
+//! word in `kinds!`.
 
 use semver::Version;
 
@@ -101,7 +102,12 @@ impl DocumentKey {
     ///
     /// # Errors
     /// [`RemoteError::TooLarge`], [`RemoteError::ImmutableDocument`].
-    pub(super) fn check_put(&self, url: &str, bytes: &[u8], replaced: Option<&ObjectVersion>) -> Result<(), RemoteError> {
+    pub(super) fn check_put(
+        &self,
+        url: &str,
+        bytes: &[u8],
+        replaced: Option<&ObjectVersion>,
+    ) -> Result<(), RemoteError> {
         if bytes.len() as u64 > self.kind.limit() {
             return Err(RemoteError::TooLarge { url: url.to_owned(), limit: self.kind.limit() });
         }

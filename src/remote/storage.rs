@@ -1,4 +1,5 @@
-//! Storages: named objects in a folder, behind a web server, later in a bucket. A registry's layout is written over any of them.
+//! Storages: named objects in a folder, behind a web server, later in a bucket. A registry's layout is written over any
+//! of them.
 //!
 //! Paths are relative and `/`-separated. Objects appear whole or not at all.
 
@@ -52,8 +53,9 @@ pub trait Storage: Debug + Send + Sync {
     /// [`RemoteError::NotFound`], [`RemoteError::TooLarge`], and what the storage says.
     fn get<'a>(&'a self, path: &'a str, limit: u64, freshness: Freshness) -> Answer<'a, Object>;
 
-    /// Gives exactly `range.length()` bytes of an object of `size` bytes to `sink`, in order, or fails. Where the storage answers with the
-    /// whole object although a range was asked for, the bytes from the range's end to `until` may follow.
+    /// Gives exactly `range.length()` bytes of an object of `size` bytes to `sink`, in order, or fails. Where the
+    /// storage answers with the whole object although a range was asked for, the bytes from the range's end to `until`
+    /// may follow.
     ///
     /// # Errors
     /// [`RemoteError::NotFound`], [`RemoteError::WrongSize`], and what the storage says.
@@ -67,7 +69,8 @@ pub trait Storage: Debug + Send + Sync {
     /// The length of an object in bytes; `None` where there is none.
     fn head<'a>(&'a self, path: &'a str) -> Answer<'a, Option<u64>>;
 
-    /// The names directly below a folder (empty: the root) that do not begin with a dot. `None` where the storage cannot list.
+    /// The names directly below a folder (empty: the root) that do not begin with a dot. `None` where the storage
+    /// cannot list.
     fn list<'a>(&'a self, _folder: &'a str) -> Answer<'a, Option<BTreeSet<String>>> {
         Box::pin(async { Ok(None) })
     }
@@ -85,12 +88,20 @@ pub trait Storage: Debug + Send + Sync {
         read_only(self.shown(""))
     }
 
-    /// Copies the file `source`, whose content is `blob`, unless an object of that length exists. Both digests are checked on the way.
-    /// On success the numbers given to `sent` add up to the length.
+    /// Copies the file `source`, whose content is `blob`, unless an object of that length exists. Both digests are
+    /// checked on the way. On success the numbers given to `sent` add up to the length.
     ///
     /// # Errors
-    /// [`RemoteError::WrongContent`], [`RemoteError::WrongManifest`], [`RemoteError::ReadOnly`], and what the storage says.
-    fn put_file<'a>(&'a self, _path: &'a str, _source: &'a Path, _blob: &'a Digest, _known: &'a Blob, _sent: Sent<'a>) -> Answer<'a, ()> {
+    /// [`RemoteError::WrongContent`], [`RemoteError::WrongManifest`], [`RemoteError::ReadOnly`], and what the storage
+    /// says.
+    fn put_file<'a>(
+        &'a self,
+        _path: &'a str,
+        _source: &'a Path,
+        _blob: &'a Digest,
+        _known: &'a Blob,
+        _sent: Sent<'a>,
+    ) -> Answer<'a, ()> {
         read_only(self.shown(""))
     }
 }

@@ -1,7 +1,7 @@
 //! BLEU (Papineni et al., 2002): precisions of 1- to 4-grams against references, and a penalty for brevity.
 //!
-//! A corpus score is computed from counts that are summed over all lines; it is not the mean of the line scores. The smoothing methods are
-//! those that Chen and Cherry (2014) compare; names and defaults are sacrebleu's.
+//! A corpus score is computed from counts that are summed over all lines; it is not the mean of the line scores. The
+//! smoothing methods are those that Chen and Cherry (2014) compare; names and defaults are sacrebleu's.
 
 use std::{fmt, ops::Add, str::FromStr};
 
@@ -75,7 +75,11 @@ impl FromStr for Smoothing {
 
     fn from_str(name: &str) -> Result<Self, ScoreError> {
         let known = Self::ALL.into_iter().find(|method| method.name() == name);
-        known.ok_or_else(|| ScoreError::Name { what: "smoothing", found: name.into(), expected: Self::ALL.map(Self::name).join(", ") })
+        known.ok_or_else(|| ScoreError::Name {
+            what: "smoothing",
+            found: name.into(),
+            expected: Self::ALL.map(Self::name).join(", "),
+        })
     }
 }
 
@@ -88,7 +92,8 @@ pub struct BleuOptions {
     pub lowercase: bool,
     /// The smoothing method.
     pub smoothing: Smoothing,
-    /// Whether n-gram orders longer than the text are skipped instead of making the score 0. For scores of single sentences.
+    /// Whether n-gram orders longer than the text are skipped instead of making the score 0. For scores of single
+    /// sentences.
     pub effective_order: bool,
 }
 
@@ -132,7 +137,9 @@ pub fn bleu(hypotheses: &[String], references: &[Vec<String>], options: &BleuOpt
     check(hypotheses, references)?;
     options.smoothing.check()?;
     let lines = hypotheses.par_iter().zip(references);
-    let tally = lines.map(|(hypothesis, references)| Tally::of(hypothesis, references, options)).reduce(Tally::default, Add::add);
+    let tally = lines
+        .map(|(hypothesis, references)| Tally::of(hypothesis, references, options))
+        .reduce(Tally::default, Add::add);
     Ok(tally.score(options, bleu_signature(references, options)))
 }
 
@@ -140,7 +147,11 @@ pub fn bleu(hypotheses: &[String], references: &[Vec<String>], options: &BleuOpt
 ///
 /// # Errors
 /// As [`bleu`].
-pub fn sentence_bleu(hypotheses: &[String], references: &[Vec<String>], options: &BleuOptions) -> Result<Vec<Bleu>, ScoreError> {
+pub fn sentence_bleu(
+    hypotheses: &[String],
+    references: &[Vec<String>],
+    options: &BleuOptions,
+) -> Result<Vec<Bleu>, ScoreError> {
     check(hypotheses, references)?;
     options.smoothing.check()?;
     let lines = hypotheses.par_iter().zip(references);
@@ -153,8 +164,12 @@ pub fn sentence_bleu(hypotheses: &[String], references: &[Vec<String>], options:
 
 fn bleu_signature(references: &[Vec<String>], options: &BleuOptions) -> String {
     let BleuOptions { tokenizer, lowercase, smoothing, effective_order } = options;
-    let fields =
-        [case_field(*lowercase), ("eff", yes_no(*effective_order)), ("tok", tokenizer.to_string()), ("smooth", smoothing.to_string())];
+    let fields = [
+        case_field(*lowercase),
+        ("eff", yes_no(*effective_order)),
+        ("tok", tokenizer.to_string()),
+        ("smooth", smoothing.to_string()),
+    ];
     signature(references, &fields)
 }
 
@@ -211,7 +226,17 @@ impl Tally {
         let mean = precisions[..order].iter().map(logarithm).sum::<f64>() / order as f64;
         let score = if self.nothing_matches() { 0.0 } else { brevity_penalty * mean.exp() };
         let ratio = if reference_length == 0 { 0.0 } else { hypothesis_length as f64 / reference_length as f64 };
-        Bleu { score, precisions, brevity_penalty, ratio, hypothesis_length, reference_length, matches, totals, signature }
+        Bleu {
+            score,
+            precisions,
+            brevity_penalty,
+            ratio,
+            hypothesis_length,
+            reference_length,
+            matches,
+            totals,
+            signature,
+        }
     }
 
     fn nothing_matches(&self) -> bool {

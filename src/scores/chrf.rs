@@ -1,6 +1,7 @@
 //! chrF (Popović, 2015) and chrF++ (2017): F-score of character n-grams, and with `++` of words and pairs of words.
 //!
-//! With several references, each line is scored against the one that gives the best score. Options, defaults and names are sacrebleu's.
+//! With several references, each line is scored against the one that gives the best score. Options, defaults and names
+//! are sacrebleu's.
 
 use std::fmt;
 
@@ -79,7 +80,11 @@ pub fn chrf(hypotheses: &[String], references: &[Vec<String>], options: &ChrfOpt
 ///
 /// # Errors
 /// As [`chrf`].
-pub fn sentence_chrf(hypotheses: &[String], references: &[Vec<String>], options: &ChrfOptions) -> Result<Vec<Chrf>, ScoreError> {
+pub fn sentence_chrf(
+    hypotheses: &[String],
+    references: &[Vec<String>],
+    options: &ChrfOptions,
+) -> Result<Vec<Chrf>, ScoreError> {
     check(hypotheses, references)?;
     options.check()?;
     let lines = hypotheses.par_iter().zip(references);
@@ -133,7 +138,8 @@ fn best(hypothesis: &str, references: &[String], options: &ChrfOptions) -> Vec<T
     let own = hypothesis.ngrams(options);
     let tallies = references.iter().map(|reference| {
         let reference = Segment::new(reference, options);
-        let tallies: Vec<Tally> = own.iter().zip(&reference.ngrams(options)).map(|(own, reference)| compare(own, reference)).collect();
+        let tallies: Vec<Tally> =
+            own.iter().zip(&reference.ngrams(options)).map(|(own, reference)| compare(own, reference)).collect();
         (f_score(&tallies, options), tallies)
     });
     let best = tallies.reduce(|best, next| if next.0 > best.0 { next } else { best });
@@ -159,7 +165,8 @@ fn f_score(tallies: &[Tally], options: &ChrfOptions) -> f64 {
         });
         return 100.0 * scores.sum::<f64>() / tallies.len() as f64;
     }
-    let counted: Vec<_> = tallies.iter().filter(|tally| tally.hypothesis > 0 && tally.reference > 0).map(rates).collect();
+    let counted: Vec<_> =
+        tallies.iter().filter(|tally| tally.hypothesis > 0 && tally.reference > 0).map(rates).collect();
     let mean = |side: fn(&(f64, f64)) -> f64| counted.iter().map(side).sum::<f64>() / counted.len() as f64;
     let (precision, recall) = (mean(|rates| rates.0), mean(|rates| rates.1));
     if precision + recall > 0.0 { 100.0 * f(precision, recall) } else { 0.0 }
@@ -177,8 +184,11 @@ struct Segment {
 impl Segment {
     fn new(text: &str, options: &ChrfOptions) -> Self {
         let text = if options.lowercase { text.to_lowercase() } else { text.to_owned() };
-        let words =
-            if options.word_order == 0 { Vec::new() } else { words(&text).flat_map(punctuation_apart).map(str::to_owned).collect() };
+        let words = if options.word_order == 0 {
+            Vec::new()
+        } else {
+            words(&text).flat_map(punctuation_apart).map(str::to_owned).collect()
+        };
         let text = if options.whitespace { text } else { text.replace(is_space, "") };
         let starts = text.char_indices().map(|(start, _)| start).chain([text.len()]).collect();
         Self { text, starts, words }

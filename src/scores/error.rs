@@ -47,7 +47,9 @@ impl ScoreError {
             Self::Lines { .. } | Self::ReferenceFile { .. } => {
                 Some("line N of every file belongs to line N of the others; empty lines count".into())
             }
-            Self::NoReference { .. } => Some("an empty text is a reference too; leave lines without any out on both sides".into()),
+            Self::NoReference { .. } => {
+                Some("an empty text is a reference too; leave lines without any out on both sides".into())
+            }
             _ => None,
         }
     }

@@ -1,10 +1,11 @@
 //! Scores texts: [`bleu()`] and [`chrf()`] compare them with references, [`quality()`] needs none.
 //!
-//! BLEU and chrF follow sacrebleu [2.6.0](SACREBLEU): the same tokenizers, options, defaults, signatures and, to 1e-9, numbers. Tokenizers that
-//! need a model or a dictionary (`spm`, `flores200`, `ja-mecab`, `ko-mecab`), significance tests and TER are not implemented. Character classes are
-//! those of Unicode 16, lower case is that of Rust's standard library. Python uses the Unicode version of its installation, so results may differ
-//! for characters that only one of the versions has.
-//! `references[n]` holds all references of `hypotheses[n]`, one or more; [`by_line`] builds this from one file per reference.
+//! BLEU and chrF follow sacrebleu [2.6.0](SACREBLEU): the same tokenizers, options, defaults, signatures and, to 1e-9,
+//! numbers. Tokenizers that need a model or a dictionary (`spm`, `flores200`, `ja-mecab`, `ko-mecab`), significance
+//! tests and TER are not implemented. Character classes are those of Unicode 16, lower case is that of Rust's standard
+//! library. Python uses the Unicode version of its installation, so results may differ for characters that only one of
+//! the versions has. `references[n]` holds all references of `hypotheses[n]`, one or more; [`by_line`] builds this from
+//! one file per reference.
 
 mod bleu;
 mod chrf;
@@ -26,7 +27,8 @@ pub use tokenizers::Tokenizer;
 /// The version of sacrebleu whose numbers are reproduced, as signatures name it.
 pub const SACREBLEU: &str = "2.6.0";
 
-/// Splits a file into lines as sacrebleu's command line does: only `\n` ends a line, and trailing white space is removed.
+/// Splits a file into lines as sacrebleu's command line does: only `\n` ends a line, and trailing white space is
+/// removed.
 pub fn lines(text: &str) -> Vec<String> {
     text.split_terminator('\n').map(|line| line.trim_end_matches(is_space).to_owned()).collect()
 }

@@ -1,7 +1,8 @@
-//! Signs of a broken text model that need no reference: outputs that do not depend on the input, outputs that repeat themselves endlessly,
-//! letters of a script in which the expected language is not written.
+//! Signs of a broken text model that need no reference: outputs that do not depend on the input, outputs that repeat
+//! themselves endlessly, letters of a script in which the expected language is not written.
 //!
-//! Each sign is the share of lines that show it, and their numbers. No sign is a proof: `Thanks.` and `Thank you.` may have the same translation.
+//! Each sign is the share of lines that show it, and their numbers. No sign is a proof: `Thanks.` and `Thank you.` may
+//! have the same translation.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -87,26 +88,35 @@ pub struct Quality {
     pub scripts: Option<ScriptReport>,
 }
 
-/// Finds the signs in `outputs[n]`, which a model made of `sources[n]`. `expected` holds any texts in the language of the outputs, such as the
-/// references; without it, scripts are not judged.
+/// Finds the signs in `outputs[n]`, which a model made of `sources[n]`. `expected` holds any texts in the language of
+/// the outputs, such as the references; without it, scripts are not judged.
 ///
 /// # Errors
 /// No lines, sides of different lengths.
-pub fn quality(sources: &[String], outputs: &[String], expected: &[String], options: &QualityOptions) -> Result<Quality, ScoreError> {
+pub fn quality(
+    sources: &[String],
+    outputs: &[String],
+    expected: &[String],
+    options: &QualityOptions,
+) -> Result<Quality, ScoreError> {
     if outputs.is_empty() {
         return Err(ScoreError::Empty);
     }
     if sources.len() != outputs.len() {
         return Err(ScoreError::Lines { what: "sources", expected: outputs.len(), found: sources.len() });
     }
-    let pairs: Vec<(&str, &str)> = sources.iter().zip(outputs).map(|(source, output)| (trimmed(source), trimmed(output))).collect();
+    let pairs: Vec<(&str, &str)> =
+        sources.iter().zip(outputs).map(|(source, output)| (trimmed(source), trimmed(output))).collect();
     let loops = loops(&pairs, options.repeats.max(2));
     Ok(Quality {
         lines: pairs.len(),
         empty: indicator(&pairs, |(source, output)| output.is_empty() && !source.is_empty()),
         copied: indicator(&pairs, |(source, output)| source == output && source.chars().any(char::is_alphabetic)),
         same_output: same_output(&pairs),
-        looping: Indicator { share: loops.len() as f64 / pairs.len() as f64, lines: loops.iter().map(|found| found.line).collect() },
+        looping: Indicator {
+            share: loops.len() as f64 / pairs.len() as f64,
+            lines: loops.iter().map(|found| found.line).collect(),
+        },
         loops,
         scripts: (!expected.is_empty()).then(|| script_report(&pairs, expected, options.foreign)),
     })
@@ -157,7 +167,8 @@ struct Run {
     period: usize,
 }
 
-/// The longest stretch of at least `repeats` periods and `shortest` items. Ties go to the shortest period, then to the first stretch.
+/// The longest stretch of at least `repeats` periods and `shortest` items. Ties go to the shortest period, then to the
+/// first stretch.
 fn longest_run<T: PartialEq>(items: &[T], repeats: usize, shortest: usize) -> Option<Run> {
     let mut longest: Option<Run> = None;
     for period in 1..=(items.len() / repeats).min(LONGEST_UNIT) {
@@ -182,10 +193,12 @@ fn script_report(pairs: &[(&str, &str)], expected: &[String], allowed: f64) -> S
     let expected = script_shares(expected.iter().map(String::as_str));
     let share = |shares: &BTreeMap<Script, f64>, script| shares.get(&script).copied().unwrap_or(0.0);
     let scripts: BTreeSet<Script> = found.keys().chain(expected.keys()).copied().collect();
-    let distance = scripts.iter().map(|&script| (share(&found, script) - share(&expected, script)).abs()).sum::<f64>() / 2.0;
+    let distance =
+        scripts.iter().map(|&script| (share(&found, script) - share(&expected, script)).abs()).sum::<f64>() / 2.0;
     let foreign = indicator(pairs, |(_, output)| {
         let letters = count_letters(output);
-        let strange: u64 = letters.iter().filter(|(script, _)| share(&expected, **script) < RARE).map(|(_, count)| count).sum();
+        let strange: u64 =
+            letters.iter().filter(|(script, _)| share(&expected, **script) < RARE).map(|(_, count)| count).sum();
         strange as f64 > allowed * letters.values().sum::<u64>() as f64
     });
     ScriptReport { found, expected, distance, foreign }

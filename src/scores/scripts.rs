@@ -45,7 +45,8 @@ pub(super) fn count_letters(text: &str) -> BTreeMap<Script, u64> {
     counts
 }
 
-/// The share of each script in the letters of all texts. The shares add up to 1; the map is empty where there are no letters.
+/// The share of each script in the letters of all texts. The shares add up to 1; the map is empty where there are no
+/// letters.
 pub fn script_shares<'a>(texts: impl IntoIterator<Item = &'a str>) -> BTreeMap<Script, f64> {
     let mut counts = BTreeMap::new();
     for (script, count) in texts.into_iter().flat_map(count_letters) {

@@ -104,7 +104,11 @@ fn chrf_is_that_of_sacrebleu() {
         let found = chrf(&hypotheses, &references, &options).unwrap();
         let what = described(case);
         near(&what, found.score, &case["score"]);
-        assert_eq!((found.to_string().into(), Value::from(found.signature)), (case["text"].clone(), case["signature"].clone()), "{what}");
+        assert_eq!(
+            (found.to_string().into(), Value::from(found.signature)),
+            (case["text"].clone(), case["signature"].clone()),
+            "{what}"
+        );
     }
 }
 
@@ -116,8 +120,12 @@ fn every_line_is_scored_as_sacrebleu_does() {
         let options = BleuOptions { tokenizer, effective_order: true, ..BleuOptions::default() };
         sentence_bleu(&hypotheses, &references, &options).unwrap()
     });
-    let chrfs = [ChrfOptions::default(), ChrfOptions::plus_plus(), ChrfOptions { eps_smoothing: true, ..ChrfOptions::plus_plus() }]
-        .map(|options| sentence_chrf(&hypotheses, &references, &options).unwrap());
+    let chrfs = [
+        ChrfOptions::default(),
+        ChrfOptions::plus_plus(),
+        ChrfOptions { eps_smoothing: true, ..ChrfOptions::plus_plus() },
+    ]
+    .map(|options| sentence_chrf(&hypotheses, &references, &options).unwrap());
     for (index, expected) in golden["sentences"].as_array().unwrap().iter().enumerate() {
         let scores = bleus.iter().map(|lines| lines[index].score).chain(chrfs.iter().map(|lines| lines[index].score));
         for (metric, score) in scores.enumerate() {
@@ -158,9 +166,14 @@ fn references_come_from_files_of_equal_length() {
 #[test]
 fn what_cannot_be_scored_is_said() {
     let (one, two) = (texts(&["a"]), texts(&["a", "b"]));
-    let of = |hypotheses: &[String], references: &[Vec<String>]| bleu(hypotheses, references, &BleuOptions::default()).unwrap_err();
+    let of = |hypotheses: &[String], references: &[Vec<String>]| {
+        bleu(hypotheses, references, &BleuOptions::default()).unwrap_err()
+    };
     assert_eq!(of(&[], &[]).to_string(), "there are no lines to score");
-    assert_eq!(of(&two, std::slice::from_ref(&one)).to_string(), "expected 2 lines of references, one for each output, found 1");
+    assert_eq!(
+        of(&two, std::slice::from_ref(&one)).to_string(),
+        "expected 2 lines of references, one for each output, found 1"
+    );
     let missing = of(&two, &[one.clone(), vec![]]);
     assert_eq!(missing.to_string(), "line 2 has no reference");
     assert!(missing.hint().is_some());

@@ -1,7 +1,7 @@
 //! Splits lines into tokens for BLEU: sacrebleu's rule-based tokenizers.
 //!
-//! `13a` follows mteval-v13a.pl, `intl` mteval-v14.pl with international tokenization. Rules are substitutions in a fixed order that put spaces
-//! around tokens; the order and that matches do not overlap are part of the result.
+//! `13a` follows mteval-v13a.pl, `intl` mteval-v14.pl with international tokenization. Rules are substitutions in a
+//! fixed order that put spaces around tokens; the order and that matches do not overlap are part of the result.
 
 use std::{borrow::Cow, fmt, str::FromStr, sync::LazyLock};
 
@@ -69,7 +69,11 @@ impl FromStr for Tokenizer {
 
     fn from_str(name: &str) -> Result<Self, ScoreError> {
         let known = Self::ALL.into_iter().find(|tokenizer| tokenizer.name() == name);
-        known.ok_or_else(|| ScoreError::Name { what: "tokenizer", found: name.into(), expected: Self::ALL.map(Self::name).join(", ") })
+        known.ok_or_else(|| ScoreError::Name {
+            what: "tokenizer",
+            found: name.into(),
+            expected: Self::ALL.map(Self::name).join(", "),
+        })
     }
 }
 
@@ -81,10 +85,13 @@ fn rule(pattern: &str, replacement: &'static str) -> (Regex, &'static str) {
 }
 
 fn substitute<const N: usize>(rules: &Rules<N>, line: &str) -> String {
-    rules.iter().fold(line.to_owned(), |line, (pattern, replacement)| pattern.replace_all(&line, *replacement).into_owned())
+    rules
+        .iter()
+        .fold(line.to_owned(), |line, (pattern, replacement)| pattern.replace_all(&line, *replacement).into_owned())
 }
 
-/// ASCII punctuation but full stop, comma, dash and apostrophe; those where no digit stands before, or after; the dash after a digit.
+/// ASCII punctuation but full stop, comma, dash and apostrophe; those where no digit stands before, or after; the dash
+/// after a digit.
 static WESTERN: Rules<4> = LazyLock::new(|| {
     [
         rule(r"([ -&(-+/:-@\[-`{-~])", " $1 "),
@@ -94,7 +101,8 @@ static WESTERN: Rules<4> = LazyLock::new(|| {
     ]
 });
 
-/// Punctuation where no number stands before, or after; symbols. Without white space at the ends, so that a number keeps the last full stop.
+/// Punctuation where no number stands before, or after; symbols. Without white space at the ends, so that a number
+/// keeps the last full stop.
 static INTERNATIONAL: Rules<3> =
     LazyLock::new(|| [rule(r"(\P{N})(\p{P})", "$1 $2 "), rule(r"(\p{P})(\P{N})", " $1 $2"), rule(r"(\p{S})", " $1 ")]);
 
@@ -106,7 +114,9 @@ fn western(line: &str) -> String {
 fn decoded(line: &str) -> String {
     const STEPS: [(&str, &str); 7] =
         [("<skipped>", ""), ("-\n", ""), ("\n", " "), ("&quot;", "\""), ("&amp;", "&"), ("&lt;", "<"), ("&gt;", ">")];
-    STEPS.iter().fold(line.to_owned(), |line, (from, to)| if line.contains(from) { line.replace(from, to) } else { line })
+    STEPS
+        .iter()
+        .fold(line.to_owned(), |line, (from, to)| if line.contains(from) { line.replace(from, to) } else { line })
 }
 
 fn chinese_apart(line: &str) -> String {
@@ -121,8 +131,9 @@ fn chinese_apart(line: &str) -> String {
     apart
 }
 
-/// What sacrebleu takes for Chinese. Its ranges beyond the basic plane are written with four digits, so that they name U+2000 followed by `0`
-/// and so on: what compares between those is U+2001 to U+2A6D, which covers general punctuation, arrows and symbols, and no ideograph.
+/// What sacrebleu takes for Chinese. Its ranges beyond the basic plane are written with four digits, so that they name
+/// U+2000 followed by `0` and so on: what compares between those is U+2001 to U+2A6D, which covers general punctuation,
+/// arrows and symbols, and no ideograph.
 fn is_chinese(c: char) -> bool {
     matches!(c,
         '\u{2001}'..='\u{2a6d}' | '\u{2e80}'..='\u{2fdf}' | '\u{2ff0}'..='\u{303f}' | '\u{3100}'..='\u{312f}' | '\u{31a0}'..='\u{31bf}'

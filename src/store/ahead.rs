@@ -1,8 +1,8 @@
-//! Hashes a download from its beginning on, while the rest still arrives: when the last byte is there, little is left to hash, or to put on
-//! disk.
+//! Hashes a download from its beginning on, while the rest still arrives: when the last byte is there, little is left
+//! to hash, or to put on disk.
 //!
-//! A long file has a thread of its own for that, which is busy from the first megabytes on. Only bytes without a hole before them are
-//! hashed. Whoever changes bytes says so afterwards; if they may have been hashed, it begins anew.
+//! A long file has a thread of its own for that, which is busy from the first megabytes on. Only bytes without a hole
+//! before them are hashed. Whoever changes bytes says so afterwards; if they may have been hashed, it begins anew.
 
 use std::{
     fs::File,
@@ -60,7 +60,8 @@ struct Piece {
 }
 
 impl HashAhead {
-    /// `arrived` bytes are there without a hole. Starts the thread where there is something to do; `job` calls [`run`](Self::run).
+    /// `arrived` bytes are there without a hole. Starts the thread where there is something to do; `job` calls
+    /// [`run`](Self::run).
     pub(super) fn arrived(&self, arrived: u64, job: impl FnOnce() + Send + 'static) {
         let mut progress = self.progress();
         progress.arrived = arrived;
@@ -115,7 +116,8 @@ impl HashAhead {
         Some(Piece { at: progress.hashed, round: progress.round, hasher, is_close })
     }
 
-    /// Bytes at `offset` were changed or are not to be trusted; apart from them, `arrived` bytes are there without a hole.
+    /// Bytes at `offset` were changed or are not to be trusted; apart from them, `arrived` bytes are there without a
+    /// hole.
     pub(super) fn changed(&self, offset: u64, arrived: u64) {
         let mut progress = self.progress();
         progress.arrived = arrived;

@@ -35,11 +35,12 @@ impl Store {
         self.blob_size(digest) == Some(blob.size)
     }
 
-    /// Whether the blob is here with the right bytes. They are hashed only if its file was touched since they were last known to be right; a
-    /// damaged blob is removed.
+    /// Whether the blob is here with the right bytes. They are hashed only if its file was touched since they were last
+    /// known to be right; a damaged blob is removed.
     ///
     /// # Errors
-    /// `WrongDescription` where the right bytes are here, and `blob` says another length or BLAKE3; what the file system says.
+    /// `WrongDescription` where the right bytes are here, and `blob` says another length or BLAKE3; what the file
+    /// system says.
     pub fn has_blob(&self, digest: &Digest, blob: &Blob) -> Result<bool, StoreError> {
         match self.untouched(digest) {
             Some(hashed) => check_description(blob, &hashed).map(|()| true),
@@ -94,8 +95,9 @@ impl Store {
         if found == *digest { Ok(bytes) } else { Err(StoreError::DamagedBlob { path, expected: *digest, found }) }
     }
 
-    /// The path of the blob after hashing all its bytes: for repairs, where a name is not proof enough, because blobs share their bytes
-    /// with hard links in folders of users. A damaged blob is removed, so that it is fetched or built again.
+    /// The path of the blob after hashing all its bytes: for repairs, where a name is not proof enough, because blobs
+    /// share their bytes with hard links in folders of users. A damaged blob is removed, so that it is fetched or built
+    /// again.
     ///
     /// # Errors
     /// `MissingBlob`, `DamagedBlob`.
@@ -124,7 +126,8 @@ impl Store {
         }
     }
 
-    /// Gives the finished file `from` its name in the store; `false` where an intact blob was there already, and `from` stays.
+    /// Gives the finished file `from` its name in the store; `false` where an intact blob was there already, and `from`
+    /// stays.
     ///
     /// The caller has hashed `file`, which is `from`, and holds a write guard.
     pub(super) fn settle(&self, file: &File, from: &Path, hashed: &HashedBytes) -> Result<bool, StoreError> {
@@ -142,8 +145,8 @@ impl Store {
         Ok(true)
     }
 
-    /// Whether the blob is here with the bytes of the file `twin`, which was hashed. Its bytes are compared only if it was touched since it was
-    /// written.
+    /// Whether the blob is here with the bytes of the file `twin`, which was hashed. Its bytes are compared only if it
+    /// was touched since it was written.
     pub(super) fn has_intact(&self, hashed: &HashedBytes, twin: &Path) -> Result<bool, StoreError> {
         let digest = &hashed.sha256;
         if self.is_untouched(digest, hashed.size) {
@@ -161,8 +164,8 @@ impl Store {
         Ok(same)
     }
 
-    /// Held while a blob gets or loses its name. Nothing is hashed meanwhile: the threads that hash may be asked for a lock of names by other
-    /// work.
+    /// Held while a blob gets or loses its name. Nothing is hashed meanwhile: the threads that hash may be asked for a
+    /// lock of names by other work.
     fn naming(&self) -> Result<ExclusiveGuard, StoreError> {
         lock::exclusive(&self.layout().blobs_lock())
     }

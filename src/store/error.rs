@@ -1,4 +1,5 @@
-//! What can go wrong in the store. Rules: every variant says what and where; what was expected and found are values, not text.
+//! What can go wrong in the store. Rules: every variant says what and where; what was expected and found are values,
+//! not text.
 
 use std::{
     io,

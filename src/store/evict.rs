@@ -1,5 +1,5 @@
-//! What goes when the store is larger than its budget: of the variants that nobody holds, the one of the lowest priority goes first, among
-//! equals the one that was used least recently. Pure.
+//! What goes when the store is larger than its budget: of the variants that nobody holds, the one of the lowest
+//! priority goes first, among equals the one that was used least recently. Pure.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -19,8 +19,14 @@ pub(super) struct Unit<K> {
     pub(super) blobs: BTreeSet<Digest>,
 }
 
-/// The units that go, in order, until the blobs that anything still needs (`base` among them) fit the budget. Equal ones go by key.
-pub(super) fn evict<K: Ord + Clone>(units: &[Unit<K>], base: &BTreeSet<Digest>, sizes: &HashMap<Digest, u64>, budget: u64) -> Vec<K> {
+/// The units that go, in order, until the blobs that anything still needs (`base` among them) fit the budget. Equal
+/// ones go by key.
+pub(super) fn evict<K: Ord + Clone>(
+    units: &[Unit<K>],
+    base: &BTreeSet<Digest>,
+    sizes: &HashMap<Digest, u64>,
+    budget: u64,
+) -> Vec<K> {
     let size = |digest: &Digest| sizes.get(digest).copied().unwrap_or(0);
     let mut wanted: BTreeMap<Digest, u64> = base.iter().map(|digest| (*digest, 1)).collect();
     units.iter().flat_map(|unit| &unit.blobs).for_each(|digest| *wanted.entry(*digest).or_default() += 1);
@@ -60,7 +66,12 @@ mod tests {
 
     #[test]
     fn lowest_priority_then_least_recently_used() {
-        let units = [unit(1, false, 0.5, 9, &[1]), unit(2, false, 0.5, 3, &[2]), unit(3, false, 0.1, 8, &[3]), unit(4, true, 0.0, 0, &[4])];
+        let units = [
+            unit(1, false, 0.5, 9, &[1]),
+            unit(2, false, 0.5, 3, &[2]),
+            unit(3, false, 0.1, 8, &[3]),
+            unit(4, true, 0.0, 0, &[4]),
+        ];
         assert_eq!(go(&units, 40), [0; 0]);
         assert_eq!(go(&units, 39), [3]);
         assert_eq!(go(&units, 20), [3, 2]);

@@ -1,8 +1,8 @@
 //! Collecting what nobody needs: first a plan that can be shown, then its execution under the exclusive lock.
 //!
-//! Roots are the releases that were built here, and the fetched ones that an existing placement names or a pin holds. With a budget the
-//! rest stays as a cache, variant by variant, as far as the budget allows. A manifest or placement that cannot be read stops the plan,
-//! because what it needs is not known.
+//! Roots are the releases that were built here, and the fetched ones that an existing placement names or a pin holds.
+//! With a budget the rest stays as a cache, variant by variant, as far as the budget allows. A manifest or placement
+//! that cannot be read stops the plan, because what it needs is not known.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -74,7 +74,8 @@ pub struct GcPlan {
     pub placements: BTreeSet<PathBuf>,
     /// Blobs that no root needs.
     pub blobs: BTreeSet<GcBlob>,
-    /// Temporary files and folders of commands that ended, and downloads that nothing needs, with their lengths on disk.
+    /// Temporary files and folders of commands that ended, and downloads that nothing needs, with their lengths on
+    /// disk.
     pub files: BTreeMap<PathBuf, u64>,
     /// Number of blobs that stay.
     pub kept_blobs: u64,
@@ -102,7 +103,8 @@ pub struct GcReport {
 impl GcPlan {
     /// Bytes that the disk gets back.
     pub fn freed_bytes(&self) -> u64 {
-        self.blobs.iter().filter(|blob| !blob.linked).map(|blob| blob.size).sum::<u64>() + self.files.values().sum::<u64>()
+        self.blobs.iter().filter(|blob| !blob.linked).map(|blob| blob.size).sum::<u64>()
+            + self.files.values().sum::<u64>()
     }
 
     /// Bytes of blobs that hard links elsewhere keep on the disk.
@@ -184,8 +186,11 @@ impl Store {
         needed: &mut BTreeSet<Digest>,
         plan: &mut GcPlan,
     ) -> Result<(), StoreError> {
-        let sizes: HashMap<Digest, u64> =
-            self.all_blobs()?.into_iter().filter_map(|(digest, path)| Some((digest, fs::metadata(path).ok()?.len()))).collect();
+        let sizes: HashMap<Digest, u64> = self
+            .all_blobs()?
+            .into_iter()
+            .filter_map(|(digest, path)| Some((digest, fs::metadata(path).ok()?.len())))
+            .collect();
         needed.extend(roots.held.iter().copied());
         let units = units(fetched, roots, pins, &self.uses()?, &sizes);
         let evicted = evict(&units, needed, &sizes, budget);
@@ -194,7 +199,9 @@ impl Store {
             needed.extend(&unit.blobs);
             kept.insert((&unit.key.package, &unit.key.version));
         }
-        let is_gone = |release: &&Fetched| !kept.contains(&(&release.package, &release.version)) && !roots.placed.contains(&release.digest);
+        let is_gone = |release: &&Fetched| {
+            !kept.contains(&(&release.package, &release.version)) && !roots.placed.contains(&release.digest)
+        };
         plan.releases = fetched.iter().filter(is_gone).map(Fetched::entry).collect();
         plan.evicted = evicted;
         Ok(())
@@ -315,7 +322,8 @@ impl Store {
         Ok(blobs)
     }
 
-    /// Temporary files and folders. Whoever makes one holds the store's lock meanwhile, so that none is under way where nobody has it.
+    /// Temporary files and folders. Whoever makes one holds the store's lock meanwhile, so that none is under way where
+    /// nobody has it.
     fn temporaries(&self, now: SystemTime, is_idle: bool) -> Result<BTreeMap<PathBuf, u64>, StoreError> {
         let age = if is_idle { Duration::ZERO } else { TEMPORARY_AGE };
         let mut stale = BTreeMap::new();
@@ -330,13 +338,16 @@ impl Store {
         for package in self.packages()? {
             let versions: HashSet<_> = self.releases(&package)?.into_iter().collect();
             // An origin is written before its manifest: alone, it is what an interruption left.
-            let orphan = |name: &OsStr| name.to_str().and_then(origin_version).is_some_and(|version| !versions.contains(&version));
+            let orphan = |name: &OsStr| {
+                name.to_str().and_then(origin_version).is_some_and(|version| !versions.contains(&version))
+            };
             collect(self.layout().package(&package), &|name| is_atomic_temporary(name) || orphan(name))?;
         }
         Ok(stale)
     }
 
-    /// Parts of downloads of blobs that no release needs which stays. A budget leaves them for the next try, for some days.
+    /// Parts of downloads of blobs that no release needs which stays. A budget leaves them for the next try, for some
+    /// days.
     fn given_up_downloads(
         &self,
         options: &GcOptions,
@@ -439,7 +450,9 @@ mod tests {
     fn place(home: &Home, name: &str, releases: Vec<Digest>) -> PathBuf {
         let folder = home.folder.path().join(name);
         fs::create_dir_all(&folder).unwrap();
-        home.store.put_placement(&Placement { folder: folder.clone(), releases, held: None, body: serde_json::Value::Null }).unwrap();
+        home.store
+            .put_placement(&Placement { folder: folder.clone(), releases, held: None, body: serde_json::Value::Null })
+            .unwrap();
         folder
     }
 
@@ -461,7 +474,9 @@ mod tests {
         assert_eq!(plan.placements, BTreeSet::from([gone]));
         let report = home.store.gc_run(&plan).unwrap();
         assert_eq!(report, GcReport { releases: 1, placements: 1, blobs: 1, freed_bytes: 1000, ..GcReport::default() });
-        let present: Vec<_> = [in_built, in_placed, in_loose, shared, nowhere].map(|it| home.store.blob_size(&it.digest).is_some()).into();
+        let present: Vec<_> = [in_built, in_placed, in_loose, shared, nowhere]
+            .map(|it| home.store.blob_size(&it.digest).is_some())
+            .into();
         assert_eq!(present, [true, true, false, true, false]);
         assert_eq!(home.store.packages().unwrap().len(), 2);
 
@@ -524,7 +539,11 @@ mod tests {
             fs::write(path, [0; 100]).unwrap();
         }
         let writer = home.other().writing().unwrap();
-        assert_eq!(home.store.gc_plan(&days_from_now(0)).unwrap().files.len(), 0, "they may belong to the one who writes");
+        assert_eq!(
+            home.store.gc_plan(&days_from_now(0)).unwrap().files.len(),
+            0,
+            "they may belong to the one who writes"
+        );
         drop(writer);
         assert_eq!(collect(&home, 0).files, 6);
         assert!(left.iter().all(|path| !path.exists()));
@@ -582,7 +601,9 @@ mod tests {
     #[test]
     fn nothing_behind_a_link_is_removed() {
         use std::os::unix::fs::symlink;
-        for name in ["tmp", "partial", "placements", "releases", "blobs", "blobs/sha256", "blobs/sha256/ab", "releases/p"] {
+        for name in
+            ["tmp", "partial", "placements", "releases", "blobs", "blobs/sha256", "blobs/sha256/ab", "releases/p"]
+        {
             let home = home();
             let outside = home.folder.path().join("outside");
             fs::create_dir_all(&outside).unwrap();
@@ -592,7 +613,10 @@ mod tests {
             fs::create_dir_all(link.parent().unwrap()).unwrap();
             symlink(&outside, &link).unwrap();
             let error = home.store.gc_plan(&days_from_now(30)).unwrap_err();
-            assert!(matches!(&error, StoreError::Folder(FolderError::Link { path }) if *path == link), "{name}: {error}");
+            assert!(
+                matches!(&error, StoreError::Folder(FolderError::Link { path }) if *path == link),
+                "{name}: {error}"
+            );
             assert!(precious.exists());
         }
     }

@@ -1,7 +1,7 @@
 //! The index: everything that the files could tell too, but not fast enough. SQLite in WAL mode.
 //!
-//! Nothing here can fail what the user asked for. A damaged database is deleted and made again; while it cannot be used (a full disk, a
-//! read-only home), the store goes without.
+//! Nothing here can fail what the user asked for. A damaged database is deleted and made again; while it cannot be used
+//! (a full disk, a read-only home), the store goes without.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -34,7 +34,8 @@ const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS complete (part TEXT PRIMARY KEY) WITHOUT ROWID;
 ";
 const BUSY: Duration = Duration::from_secs(10);
-/// A file that was modified this shortly before it was looked at may change again without its time changing (as in git's racy index).
+/// A file that was modified this shortly before it was looked at may change again without its time changing (as in
+/// git's racy index).
 const RACY: Duration = Duration::from_secs(2);
 
 /// Where a segment's bytes lie on this machine.
@@ -83,7 +84,8 @@ impl Index {
 
     /// Opens the database; one that is damaged, of another schema, or no longer wanted is made again.
     fn connect(&self, anew: bool) -> Option<Connection> {
-        // Creating, switching to WAL and replacing are not safe against each other; the lock is held for some milliseconds.
+        // Creating, switching to WAL and replacing are not safe against each other; the lock is held for some
+        // milliseconds.
         let _lock = lock::exclusive(&self.layout.index_lock()).ok()?;
         let path = self.layout.index();
         if !anew {
@@ -121,7 +123,13 @@ impl Index {
                 "INSERT INTO blobs (sha256, size, modified, inode, blake3) VALUES (?1, ?2, ?3, ?4, ?5)
                  ON CONFLICT (sha256) DO UPDATE SET size = ?2, modified = ?3, inode = ?4, blake3 = ?5",
             )?;
-            insert.execute(params![digest.as_bytes(), stat.size as i64, stat.modified, stat.inode as i64, blake3.as_bytes()])
+            insert.execute(params![
+                digest.as_bytes(),
+                stat.size as i64,
+                stat.modified,
+                stat.inode as i64,
+                blake3.as_bytes()
+            ])
         });
     }
 
@@ -148,7 +156,9 @@ impl Index {
                 transaction
                     .prepare_cached("DELETE FROM segments WHERE blob = (SELECT id FROM blobs WHERE sha256 = ?)")?
                     .execute(params![digest.as_bytes()])?;
-                transaction.prepare_cached("DELETE FROM blobs WHERE sha256 = ?")?.execute(params![digest.as_bytes()])?;
+                transaction
+                    .prepare_cached("DELETE FROM blobs WHERE sha256 = ?")?
+                    .execute(params![digest.as_bytes()])?;
             }
             transaction.commit()
         });
@@ -183,7 +193,8 @@ impl Index {
 
     fn file_digest(&self, path: &Path, stat: FileStat) -> Option<Digest> {
         let found = self.with(|connection| {
-            let mut query = connection.prepare_cached("SELECT size, modified, inode, sha256 FROM files WHERE path = ?")?;
+            let mut query =
+                connection.prepare_cached("SELECT size, modified, inode, sha256 FROM files WHERE path = ?")?;
             let key = path.as_os_str().as_encoded_bytes();
             query.query_row(params![key], |row| Ok((stat_of(row, 0)?, row.get(3)?))).optional()
         });
@@ -231,9 +242,13 @@ fn remove_database(path: &Path) -> io::Result<()> {
 /// Whether the database itself is broken, and not only busy or out of space.
 fn is_damage(error: &rusqlite::Error) -> bool {
     match error {
-        rusqlite::Error::SqliteFailure(failure, _) => matches!(failure.code, ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase),
+        rusqlite::Error::SqliteFailure(failure, _) => {
+            matches!(failure.code, ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
+        }
         // `InvalidQuery` is the database of another schema.
-        rusqlite::Error::InvalidQuery | rusqlite::Error::InvalidColumnType(..) | rusqlite::Error::FromSqlConversionFailure(..) => true,
+        rusqlite::Error::InvalidQuery
+        | rusqlite::Error::InvalidColumnType(..)
+        | rusqlite::Error::FromSqlConversionFailure(..) => true,
         _ => false,
     }
 }
@@ -264,8 +279,8 @@ fn insert_segments(transaction: &Transaction<'_>, digest: &Digest, blob: &Blob) 
 }
 
 impl Store {
-    /// Remembers where the blob's segments lie, for [`find_segments`](Self::find_segments). Descriptions that contradict themselves are
-    /// ignored. Blobs that are written here are indexed when they are finished.
+    /// Remembers where the blob's segments lie, for [`find_segments`](Self::find_segments). Descriptions that
+    /// contradict themselves are ignored. Blobs that are written here are indexed when they are finished.
     pub fn index_segments(&self, digest: &Digest, blob: &Blob) {
         if !blob.segments.is_empty() && segments::check(blob).is_ok() {
             self.index().put_segments(std::iter::once((digest, blob)));
@@ -291,7 +306,8 @@ impl Store {
         found.into_iter().filter_map(|(key, places)| Some((key, places.into_iter().find(&mut present)?))).collect()
     }
 
-    /// Makes the index again from the files. Small derived values and digests of outside files are forgotten; they cost time alone.
+    /// Makes the index again from the files. Small derived values and digests of outside files are forgotten; they cost
+    /// time alone.
     pub fn rebuild_index(&self) {
         self.index().clear();
         self.index_releases();
@@ -334,18 +350,20 @@ impl Store {
     /// What the file system says.
     pub fn remembered_digest(&self, path: &Path) -> Result<(Option<Digest>, u64), StoreError> {
         let path = std::path::absolute(path).map_err(StoreError::io("resolve", path))?;
-        let stat = fs::metadata(&path).map(|metadata| FileStat::of(&metadata)).map_err(StoreError::io("stat", &path))?;
+        let stat =
+            fs::metadata(&path).map(|metadata| FileStat::of(&metadata)).map_err(StoreError::io("stat", &path))?;
         Ok((self.index().file_digest(&path, stat), stat.size))
     }
 
-    /// The sha256 and length of a file outside the store. Remembered by path, length, time and inode; never for a file that was
-    /// modified less than two seconds before it was looked at.
+    /// The sha256 and length of a file outside the store. Remembered by path, length, time and inode; never for a file
+    /// that was modified less than two seconds before it was looked at.
     ///
     /// # Errors
     /// What the file system says.
     pub fn file_digest(&self, path: &Path) -> Result<(Digest, u64), StoreError> {
         let path = std::path::absolute(path).map_err(StoreError::io("resolve", path))?;
-        let look = || fs::metadata(&path).map(|metadata| FileStat::of(&metadata)).map_err(StoreError::io("stat", &path));
+        let look =
+            || fs::metadata(&path).map(|metadata| FileStat::of(&metadata)).map_err(StoreError::io("stat", &path));
         let before = look()?;
         if let Some(digest) = self.index().file_digest(&path, before) {
             return Ok((digest, before.size));
@@ -387,7 +405,10 @@ mod tests {
         assert_eq!(home.store.cache_get("recipe", &KEY), None);
         home.store.cache_put("recipe", &KEY, b"one");
         home.store.cache_put("recipe", &KEY, b"two");
-        assert_eq!((home.other().cache_get("recipe", &KEY), home.other().cache_get("other", &KEY)), (Some(b"two".to_vec()), None));
+        assert_eq!(
+            (home.other().cache_get("recipe", &KEY), home.other().cache_get("other", &KEY)),
+            (Some(b"two".to_vec()), None)
+        );
     }
 
     #[test]
@@ -412,7 +433,11 @@ mod tests {
             let store = home.other();
             assert_eq!(store.find_segments(&keys(&stored.blob)).len(), stored.blob.segments.len(), "breakage {index}");
             store.cache_put("recipe", &KEY, b"value");
-            assert_eq!(home.other().cache_get("recipe", &KEY).as_deref(), Some(b"value".as_slice()), "breakage {index}");
+            assert_eq!(
+                home.other().cache_get("recipe", &KEY).as_deref(),
+                Some(b"value".as_slice()),
+                "breakage {index}"
+            );
         }
     }
 
@@ -424,7 +449,10 @@ mod tests {
         let again = home.store.put(&noise(2, 600_000), Segmentation::ContentDefined).unwrap();
         assert_eq!((&again.blob, stored.is_new, again.is_new), (&stored.blob, true, false));
         home.store.cache_put("recipe", &KEY, b"value");
-        assert_eq!((home.store.cache_get("recipe", &KEY), home.store.find_segments(&keys(&stored.blob)).len()), (None, 0));
+        assert_eq!(
+            (home.store.cache_get("recipe", &KEY), home.store.find_segments(&keys(&stored.blob)).len()),
+            (None, 0)
+        );
     }
 
     #[test]
@@ -434,7 +462,10 @@ mod tests {
         let keys = keys(&stored.blob);
         let found = home.store.find_segments(&keys);
         for (segment, key) in stored.blob.segments.iter().zip(&keys) {
-            assert_eq!(found[key], Location { digest: stored.digest, range: ByteRange::new(segment.offset, segment.length).unwrap() });
+            assert_eq!(
+                found[key],
+                Location { digest: stored.digest, range: ByteRange::new(segment.offset, segment.length).unwrap() }
+            );
         }
         fs::remove_file(home.store.blob_path(&stored.digest)).unwrap();
         assert!(home.store.find_segments(&keys).is_empty());
@@ -446,12 +477,21 @@ mod tests {
         let path = home.folder.path().join("checkpoint");
         let write = |bytes: &[u8], seconds: u64| {
             fs::write(&path, bytes).unwrap();
-            File::options().write(true).open(&path).unwrap().set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)).unwrap();
+            File::options()
+                .write(true)
+                .open(&path)
+                .unwrap()
+                .set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
+                .unwrap();
         };
         write(b"first", 1000);
         assert_eq!(home.store.file_digest(&path).unwrap(), (Digest::of(b"first"), 5));
         write(b"other", 1000);
-        assert_eq!(home.other().file_digest(&path).unwrap().0, Digest::of(b"first"), "same length, time and inode: not hashed again");
+        assert_eq!(
+            home.other().file_digest(&path).unwrap().0,
+            Digest::of(b"first"),
+            "same length, time and inode: not hashed again"
+        );
         write(b"other", 1001);
         assert_eq!(home.store.file_digest(&path).unwrap().0, Digest::of(b"other"));
         // A time that has not come yet is as good as one that has just passed, and needs no quick test.
@@ -459,6 +499,10 @@ mod tests {
         write(b"young", soon);
         assert_eq!(home.store.file_digest(&path).unwrap().0, Digest::of(b"young"));
         write(b"racey", soon);
-        assert_eq!(home.store.file_digest(&path).unwrap().0, Digest::of(b"racey"), "a file that was just modified is hashed again");
+        assert_eq!(
+            home.store.file_digest(&path).unwrap().0,
+            Digest::of(b"racey"),
+            "a file that was just modified is hashed again"
+        );
     }
 }

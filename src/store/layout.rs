@@ -139,7 +139,8 @@ mod tests {
         for text in ["1.0.0", "1.0.0-a.origin", "1.0.0-x.json", "1.0.0-origin", "2.1.0+build.json"] {
             let version = semver::Version::parse(text).unwrap();
             let name = |path: PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
-            let (manifest, origin) = (name(layout.manifest(&package, &version)), name(layout.origin(&package, &version)));
+            let (manifest, origin) =
+                (name(layout.manifest(&package, &version)), name(layout.origin(&package, &version)));
             assert_eq!((manifest_version(&manifest), origin_version(&manifest)), (Some(version.clone()), None));
             assert_eq!((manifest_version(&origin), origin_version(&origin)), (None, Some(version)));
         }

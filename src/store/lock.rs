@@ -66,7 +66,9 @@ pub(super) fn exclusive(path: &Path) -> Result<ExclusiveGuard, StoreError> {
 fn open_lock(path: &Path) -> Result<File, StoreError> {
     let open = || File::options().read(true).write(true).create(true).truncate(false).open(path);
     let opened = open().or_else(|error| match path.parent() {
-        Some(parent) if error.kind() == std::io::ErrorKind::NotFound => fs::create_dir_all(parent).and_then(|()| open()),
+        Some(parent) if error.kind() == std::io::ErrorKind::NotFound => {
+            fs::create_dir_all(parent).and_then(|()| open())
+        }
         _ => Err(error),
     });
     opened.map_err(StoreError::io("open", path))

@@ -15,11 +15,12 @@
 //!   index.lock                               held while a damaged index is replaced
 //!   lock                                     shared by everybody who writes, exclusive for gc
 //! ```
-//! Blocking; safe from many threads and processes at once. What a fetch wants and where bytes come from is decided elsewhere.
+//! Blocking; safe from many threads and processes at once. What a fetch wants and where bytes come from is decided
+//! elsewhere.
 //!
-//! Durability: a blob's bytes are synced before it gets its name, so no power loss shows a name without its content. The folder is
-//! not synced for each blob: a name that is lost costs only that the next run writes it again. A release syncs its folder, which on
-//! journaling file systems carries the earlier renames with it.
+//! Durability: a blob's bytes are synced before it gets its name, so no power loss shows a name without its content.
+//! The folder is not synced for each blob: a name that is lost costs only that the next run writes it again. A release
+//! syncs its folder, which on journaling file systems carries the earlier renames with it.
 
 mod ahead;
 mod blobs;
@@ -84,7 +85,9 @@ impl Store {
     pub fn open(home: &Path) -> Result<Self, StoreError> {
         let home = std::path::absolute(home).map_err(StoreError::io("resolve", home))?;
         let layout = Layout::new(home);
-        Ok(Self { inner: Arc::new(Inner { lock: StoreLock::new(layout.lock()), index: Index::new(layout.clone()), layout }) })
+        Ok(Self {
+            inner: Arc::new(Inner { lock: StoreLock::new(layout.lock()), index: Index::new(layout.clone()), layout }),
+        })
     }
 
     /// The folder of the store, absolute.
@@ -92,8 +95,8 @@ impl Store {
         self.inner.layout.home()
     }
 
-    /// Keeps `gc` away until the guard is dropped. Every writing call takes one for its own duration; whoever writes blobs first and
-    /// the release that names them later holds one over both.
+    /// Keeps `gc` away until the guard is dropped. Every writing call takes one for its own duration; whoever writes
+    /// blobs first and the release that names them later holds one over both.
     ///
     /// # Errors
     /// When the lock file cannot be made or locked.

@@ -1,8 +1,10 @@
-//! Downloads under way: a sparse file and a journal of what arrived, so that a kill costs only what was not yet journaled.
+//! Downloads under way: a sparse file and a journal of what arrived, so that a kill costs only what was not yet
+//! journaled.
 //!
-//! The journal is a row of records of two little-endian 64-bit words, offset and length; the length's highest bit says that the range is
-//! forgotten. A record is appended after its bytes were written; a torn last record is ignored. After a power loss the journal may claim
-//! bytes that never reached the disk, so nothing gets its final name before the whole file was hashed.
+//! The journal is a row of records of two little-endian 64-bit words, offset and length; the length's highest bit says
+//! that the range is forgotten. A record is appended after its bytes were written; a torn last record is ignored. After
+//! a power loss the journal may claim bytes that never reached the disk, so nothing gets its final name before the
+//! whole file was hashed.
 
 use std::{
     fs::{self, File},
@@ -71,8 +73,8 @@ struct Journal {
 }
 
 impl Store {
-    /// Opens the download of the blob that `blob` describes, waiting while somebody else has it. Not for rayon's threads: one that waits
-    /// inside a task may wait for a task beneath it.
+    /// Opens the download of the blob that `blob` describes, waiting while somebody else has it. Not for rayon's
+    /// threads: one that waits inside a task may wait for a task beneath it.
     ///
     /// # Errors
     /// What the file system says.
@@ -95,12 +97,14 @@ impl Store {
         }
     }
 
-    /// What has arrived of a blob that is or was being downloaded, in order: a fact for plans, which may be out of date when it is given.
-    /// Takes no lock and makes no file. The bytes are not checked.
+    /// What has arrived of a blob that is or was being downloaded, in order: a fact for plans, which may be out of date
+    /// when it is given. Takes no lock and makes no file. The bytes are not checked.
     pub fn arrived(&self, digest: &Digest, size: u64) -> Vec<ByteRange> {
         let whole = fs::metadata(self.layout().partial(digest)).is_ok_and(|metadata| metadata.len() == size);
         let journal = File::open(self.layout().journal(digest)).ok().filter(|_| whole);
-        journal.and_then(|file| Journal::load(file, size).ok()).map_or_else(Vec::new, |journal| journal.present.iter().collect())
+        journal
+            .and_then(|file| Journal::load(file, size).ok())
+            .map_or_else(Vec::new, |journal| journal.present.iter().collect())
     }
 
     fn resume(&self, digest: Digest, blob: &Blob, file: File, guard: WriteGuard) -> Result<PartialBlob, StoreError> {
@@ -159,7 +163,9 @@ impl Journal {
             end += RECORD as u64;
             let word = |at: usize| u64::from_le_bytes(std::array::from_fn(|index| record[at + index]));
             let (offset, length) = (word(0), word(8));
-            let Some(range) = ByteRange::new(offset, length & !FORGOTTEN).filter(|range| range.end() <= size) else { continue };
+            let Some(range) = ByteRange::new(offset, length & !FORGOTTEN).filter(|range| range.end() <= size) else {
+                continue;
+            };
             if length & FORGOTTEN == 0 {
                 present.insert(range)
             } else {
@@ -223,7 +229,8 @@ impl PartialBlob {
     /// `OutOfBounds`, or what the file system says.
     pub fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
         let Some(range) = self.range(offset, bytes.len() as u64)? else { return Ok(()) };
-        write_at(&self.content.file, bytes, offset).map_err(StoreError::io("write", &self.store.layout().partial(&self.digest)))?;
+        write_at(&self.content.file, bytes, offset)
+            .map_err(StoreError::io("write", &self.store.layout().partial(&self.digest)))?;
         let content = &self.content;
         let mut journal = content.journal();
         let before = journal.beginning();
@@ -244,7 +251,9 @@ impl PartialBlob {
     pub fn forget(&self, range: ByteRange) -> Result<(), StoreError> {
         self.range(range.offset(), range.length())?;
         let mut journal = self.content.journal();
-        journal.append(range, FORGOTTEN).map_err(StoreError::io("write", &self.store.layout().journal(&self.digest)))?;
+        journal
+            .append(range, FORGOTTEN)
+            .map_err(StoreError::io("write", &self.store.layout().journal(&self.digest)))?;
         journal.present.remove(range);
         self.content.ahead.changed(range.offset(), journal.beginning());
         Ok(())
@@ -284,25 +293,28 @@ impl PartialBlob {
         self.write_at(offset, &bytes)
     }
 
-    /// Makes the download a blob, if every byte arrived and all of them together are what the address and `blob` say: both hashes are
-    /// computed. Wrong bytes are discarded: whoever has segments checks those first and calls [`forget`](Self::forget) for the wrong ones
-    /// alone. Right bytes under a wrong description stay.
+    /// Makes the download a blob, if every byte arrived and all of them together are what the address and `blob` say:
+    /// both hashes are computed. Wrong bytes are discarded: whoever has segments checks those first and calls
+    /// [`forget`](Self::forget) for the wrong ones alone. Right bytes under a wrong description stay.
     ///
     /// # Errors
     /// `Incomplete`, `WrongBytes`, `WrongDescription`, `Segments`, or what the file system says.
     pub fn finish(self, blob: &Blob) -> Result<(), StoreError> {
-        super::segments::check(blob).map_err(|source| StoreError::Segments { what: self.digest.to_string(), source })?;
+        super::segments::check(blob)
+            .map_err(|source| StoreError::Segments { what: self.digest.to_string(), source })?;
         let missing = self.size - self.content.journal().present.total();
         if missing > 0 {
             return Err(StoreError::Incomplete { digest: self.digest, missing, size: self.size });
         }
         let path = self.store.layout().partial(&self.digest);
         let hashed = thread::scope(|scope| {
-            // A disk takes long for what it has not seen yet, and this needs no processor. Whoever gives the file its name does it again.
+            // A disk takes long for what it has not seen yet, and this needs no processor. Whoever gives the file its
+            // name does it again.
             let sync = || self.content.file.sync_data();
             let syncing = if self.size >= LONG { thread::Builder::new().spawn_scoped(scope, sync).ok() } else { None };
             let hashed = self.content.ahead.finish(&self.content.file, self.size);
-            let synced = syncing.map_or(Ok(()), |thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+            let synced =
+                syncing.map_or(Ok(()), |thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
             synced.and(hashed)
         });
         let hashed = hashed.map_err(StoreError::io("read", &path))?;
@@ -405,7 +417,8 @@ mod tests {
         assert!(matches!(home.store.partial(&digest, &blob).unwrap(), Download::Present));
     }
 
-    /// The state on disk is copied at every step, as a kill would leave it; the journal's last record is torn at every length.
+    /// The state on disk is copied at every step, as a kill would leave it; the journal's last record is torn at every
+    /// length.
     #[test]
     fn a_kill_costs_only_what_was_not_journaled() {
         let home = home();
@@ -417,8 +430,12 @@ mod tests {
         drop(partial);
         let journal = fs::read(home.store.layout().journal(&digest)).unwrap();
         assert_eq!(journal.len(), 3 * RECORD);
-        let expected =
-            [vec![], vec![range(0, 100)], vec![range(0, 100), range(200, 100)], vec![range(0, 50), range(70, 30), range(200, 100)]];
+        let expected = [
+            vec![],
+            vec![range(0, 100)],
+            vec![range(0, 100), range(200, 100)],
+            vec![range(0, 50), range(70, 30), range(200, 100)],
+        ];
         for length in 0..=journal.len() {
             fs::write(home.store.layout().journal(&digest), &journal[..length]).unwrap();
             let partial = begin(&home.other(), &digest, blob.size);
@@ -487,7 +504,9 @@ mod tests {
                 partial.write_at(0, bytes)?;
                 partial.finish(blob)
             };
-            assert!(matches!(download(&other, &described(&other)), Err(StoreError::WrongBytes { expected, .. }) if expected == digest));
+            assert!(
+                matches!(download(&other, &described(&other)), Err(StoreError::WrongBytes { expected, .. }) if expected == digest)
+            );
             assert_eq!(home.store.arrived(&digest, length as u64), []);
             assert!(matches!(download(&bytes, &described(&other)), Err(StoreError::WrongDescription { .. })));
             assert_eq!(home.store.blob_size(&digest), None);
@@ -495,11 +514,16 @@ mod tests {
             // What is here is known, and nobody is told otherwise, also by another instance.
             let (truth, lie, shorter) = (described(&bytes), described(&other), Blob::of_size(length as u64 - 1));
             assert!(
-                home.other().has_blob(&digest, &truth).unwrap() && home.other().has_blob(&digest, &Blob::of_size(length as u64)).unwrap()
+                home.other().has_blob(&digest, &truth).unwrap()
+                    && home.other().has_blob(&digest, &Blob::of_size(length as u64)).unwrap()
             );
             for wrong in [lie, shorter] {
-                let refused = |result: Result<bool, StoreError>| matches!(result, Err(StoreError::WrongDescription { .. }));
-                assert!(refused(home.store.has_blob(&digest, &wrong)) && refused(home.store.has_blob_hashed(&digest, &wrong)));
+                let refused =
+                    |result: Result<bool, StoreError>| matches!(result, Err(StoreError::WrongDescription { .. }));
+                assert!(
+                    refused(home.store.has_blob(&digest, &wrong))
+                        && refused(home.store.has_blob_hashed(&digest, &wrong))
+                );
                 assert!(matches!(home.store.partial(&digest, &wrong), Err(StoreError::WrongDescription { .. })));
                 assert!(home.store.check_descriptions(&[(digest, wrong)].into()).is_err());
             }
@@ -515,8 +539,9 @@ mod tests {
         let partial = begin(&home.store, &digest, 1000);
         let (sender, receiver) = mpsc::channel();
         let other = home.other();
-        let waiting =
-            thread::spawn(move || sender.send(matches!(other.partial(&digest, &Blob::of_size(1000)).unwrap(), Download::Present)));
+        let waiting = thread::spawn(move || {
+            sender.send(matches!(other.partial(&digest, &Blob::of_size(1000)).unwrap(), Download::Present))
+        });
         assert!(receiver.recv_timeout(Duration::from_millis(50)).is_err(), "a second holder of one download");
         partial.write_at(0, &bytes).unwrap();
         partial.finish(&blob).unwrap();
@@ -533,8 +558,12 @@ mod tests {
         let scratch = crate::store::tests::home();
         let new = scratch.store.put(&new_bytes, Segmentation::ContentDefined).unwrap();
         let partial = begin(&home.store, &new.digest, new.blob.size);
-        let keys: Vec<_> =
-            new.blob.segments.iter().filter_map(|it| if let SegmentContent::Blake3(key) = it.content { Some(key) } else { None }).collect();
+        let keys: Vec<_> = new
+            .blob
+            .segments
+            .iter()
+            .filter_map(|it| if let SegmentContent::Blake3(key) = it.content { Some(key) } else { None })
+            .collect();
         let found = home.store.find_segments(&keys);
         for (segment, key) in new.blob.segments.iter().zip(&keys) {
             match found.get(key) {

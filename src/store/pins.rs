@@ -1,6 +1,8 @@
-//! Who holds what: begin and end of access to tags, counted per holder, and preservation priorities, as On-Demand Resources have them.
+//! Who holds what: begin and end of access to tags, counted per holder, and preservation priorities, as On-Demand
+//! Resources have them.
 //!
-//! A pin holds the variants that it meant when it began, so that a later release of the same tag does not change what is held.
+//! A pin holds the variants that it meant when it began, so that a later release of the same tag does not change what
+//! is held.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -98,7 +100,8 @@ impl Pins {
 
     /// The highest priority that was given to something that means the variant, else the default.
     pub fn priority(&self, package: &PackageName, tags: &BTreeSet<Tag>) -> Priority {
-        let given = self.priorities.iter().filter(|(subject, _)| subject.means(package, tags)).map(|(_, priority)| *priority);
+        let given =
+            self.priorities.iter().filter(|(subject, _)| subject.means(package, tags)).map(|(_, priority)| *priority);
         given.max().unwrap_or_default()
     }
 
@@ -218,10 +221,13 @@ mod tests {
         let home = home();
         let package: PackageName = "tae".parse().unwrap();
         home.store.set_priority(&tag("a"), Priority::new(0.2).unwrap()).unwrap();
-        home.store.set_priority(&Subject { package: Some(package.clone()), tag: None }, Priority::new(0.3).unwrap()).unwrap();
+        home.store
+            .set_priority(&Subject { package: Some(package.clone()), tag: None }, Priority::new(0.3).unwrap())
+            .unwrap();
         let pins = home.store.pins().unwrap();
-        let of =
-            |package: &str, tags: &[&str]| pins.priority(&package.parse().unwrap(), &tags.iter().map(|tag| tag.parse().unwrap()).collect());
+        let of = |package: &str, tags: &[&str]| {
+            pins.priority(&package.parse().unwrap(), &tags.iter().map(|tag| tag.parse().unwrap()).collect())
+        };
         assert_eq!([of("tae", &["a"]), of("x", &["a"]), of("x", &[])].map(Priority::value), [0.3, 0.2, 0.5]);
         home.store.set_priority(&tag("a"), Priority::default()).unwrap();
         assert_eq!(home.store.pins().unwrap().priorities.len(), 1);

@@ -1,4 +1,5 @@
-//! Folders that were placed by `fetch` and `build`: what keeps fetched releases alive, and what "nothing changed" is checked against.
+//! Folders that were placed by `fetch` and `build`: what keeps fetched releases alive, and what "nothing changed" is
+//! checked against.
 
 use std::path::{Path, PathBuf};
 
@@ -56,7 +57,11 @@ impl Store {
     ///
     /// # Errors
     /// As there.
-    pub fn put_placement_with_glance<B: Serialize, G: Serialize>(&self, placement: &Placement<B>, glance: &G) -> Result<(), StoreError> {
+    pub fn put_placement_with_glance<B: Serialize, G: Serialize>(
+        &self,
+        placement: &Placement<B>,
+        glance: &G,
+    ) -> Result<(), StoreError> {
         let path = self.placement_path(&placement.folder)?;
         let _guard = self.writing()?;
         record::write_with_glance(&path, placement, &Glance { folder: placement.folder.as_path(), glance })
@@ -97,7 +102,8 @@ impl Store {
 
     fn placement_path(&self, folder: &Path) -> Result<PathBuf, StoreError> {
         let text = folder.to_str().filter(|_| folder.is_absolute());
-        text.map(|text| self.layout().placement(text)).ok_or_else(|| StoreError::PlacementPath { path: folder.to_owned() })
+        text.map(|text| self.layout().placement(text))
+            .ok_or_else(|| StoreError::PlacementPath { path: folder.to_owned() })
     }
 }
 
@@ -134,6 +140,9 @@ mod tests {
         assert_eq!(home.store.placement_glance::<String>(&one).unwrap(), None);
         assert!(home.store.remove_placement(&one).unwrap() && !home.store.remove_placement(&one).unwrap());
         assert!(home.store.placement::<f64>(&one).unwrap().is_none());
-        assert!(matches!(home.store.put_placement(&place(Path::new("relative"), 0.0)), Err(StoreError::PlacementPath { .. })));
+        assert!(matches!(
+            home.store.put_placement(&place(Path::new("relative"), 0.0)),
+            Err(StoreError::PlacementPath { .. })
+        ));
     }
 }

@@ -21,7 +21,9 @@ impl RangeSet {
     }
 
     pub(super) fn remove(&mut self, range: ByteRange) {
-        while let Some((&first, &last)) = self.ranges.range(..range.end()).next_back().filter(|(_, last)| **last > range.offset()) {
+        while let Some((&first, &last)) =
+            self.ranges.range(..range.end()).next_back().filter(|(_, last)| **last > range.offset())
+        {
             self.ranges.remove(&first);
             if first < range.offset() {
                 self.ranges.insert(first, range.offset());

@@ -1,8 +1,10 @@
 //! Small JSON files with a checksum: `{"blake3":"<of the body's text>","body":...}` and a line feed.
 //!
-//! A record may have a glance: a line before it of the same form, with the little that is read often. Glances are believed alone.
+//! A record may have a glance: a line before it of the same form, with the little that is read often. Glances are
+//! believed alone.
 //!
-//! They say where releases came from and went, which no digest elsewhere covers; so a flipped bit must not pass for a fact.
+//! They say where releases came from and went, which no digest elsewhere covers; so a flipped bit must not pass for a
+//! fact.
 
 use std::{fs, io, path::Path};
 
@@ -22,7 +24,11 @@ pub(super) fn write<T: Serialize>(path: &Path, body: &T) -> Result<(), StoreErro
 }
 
 /// Writes a record with its glance, whole or not at all.
-pub(super) fn write_with_glance<T: Serialize, G: Serialize>(path: &Path, body: &T, glance: &G) -> Result<(), StoreError> {
+pub(super) fn write_with_glance<T: Serialize, G: Serialize>(
+    path: &Path,
+    body: &T,
+    glance: &G,
+) -> Result<(), StoreError> {
     write_text(path, line(path, glance)? + &line(path, body)?)
 }
 

@@ -1,7 +1,8 @@
 //! Release manifests, byte for byte, and where they came from.
 //!
-//! The origin file maps the manifest's digest to its origin. It is written before the manifest, and keeps the entry of the manifest that
-//! is replaced until the new one is there: at every moment the manifest on disk is one that its origin file knows.
+//! The origin file maps the manifest's digest to its origin. It is written before the manifest, and keeps the entry of
+//! the manifest that is replaced until the new one is there: at every moment the manifest on disk is one that its
+//! origin file knows.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -132,7 +133,8 @@ enum Step {
     Manifest,
 }
 
-/// The writes that put the release `digest`, in an order that may stop anywhere. `others` are the origins of what it replaces.
+/// The writes that put the release `digest`, in an order that may stop anywhere. `others` are the origins of what it
+/// replaces.
 fn steps(others: Origins, existing: Option<Digest>, digest: Digest, entry: Entry) -> Vec<Step> {
     let settled = Origins::from([(digest, entry)]);
     if existing == Some(digest) {
@@ -155,18 +157,21 @@ pub(super) struct StoredRelease {
 }
 
 impl Store {
-    /// Stores a release manifest under the name that it carries and gives its digest. Storing the same again merges the origins. A
-    /// build that was never published may be replaced by another build, and what was fetched by what is fetched.
+    /// Stores a release manifest under the name that it carries and gives its digest. Storing the same again merges the
+    /// origins. A build that was never published may be replaced by another build, and what was fetched by what is
+    /// fetched.
     ///
     /// # Errors
     /// `InvalidRelease`; `ReleaseConflict` where a published version has other content; what the file system says.
     pub fn put_release(&self, bytes: &[u8], origin: Origin) -> Result<Digest, StoreError> {
-        let Name { package, version } = serde_json::from_slice(bytes).map_err(|source| StoreError::InvalidRelease { source })?;
+        let Name { package, version } =
+            serde_json::from_slice(bytes).map_err(|source| StoreError::InvalidRelease { source })?;
         let digest = Digest::of(bytes);
         let _guard = self.writing()?;
         let _lock = self.lock_releases()?;
         self.check_version(&package, &version)?;
-        let (manifest, origin_path) = (self.layout().manifest(&package, &version), self.layout().origin(&package, &version));
+        let (manifest, origin_path) =
+            (self.layout().manifest(&package, &version), self.layout().origin(&package, &version));
         let (existing, mut origins) = self.standing(&package, &version, digest, &origin)?;
         let merged = match origins.remove(&digest) {
             Some(known) => Entry { origin: known.origin.merge(origin), ..known },
@@ -189,7 +194,12 @@ impl Store {
         match self.releases(package)?.into_iter().find(same) {
             Some(existing) => {
                 let (why, existing) = (ClashKind::Case, Box::new(existing));
-                Err(StoreError::VersionClash { package: package.clone(), existing, version: Box::new(version.clone()), why })
+                Err(StoreError::VersionClash {
+                    package: package.clone(),
+                    existing,
+                    version: Box::new(version.clone()),
+                    why,
+                })
             }
             None => Ok(()),
         }
@@ -200,7 +210,8 @@ impl Store {
     /// # Errors
     /// As [`put_release`](Self::put_release).
     pub fn check_release(&self, bytes: &[u8], origin: &Origin) -> Result<(), StoreError> {
-        let Name { package, version } = serde_json::from_slice(bytes).map_err(|source| StoreError::InvalidRelease { source })?;
+        let Name { package, version } =
+            serde_json::from_slice(bytes).map_err(|source| StoreError::InvalidRelease { source })?;
         self.check_version(&package, &version)?;
         self.standing(&package, &version, Digest::of(bytes), origin).map(drop)
     }
@@ -217,9 +228,12 @@ impl Store {
         let origins = record::read::<Origins>(&self.layout().origin(package, version))?;
         let origins = origins.unwrap_or_else(|| existing.map(|it| (it, Entry::unknown())).into_iter().collect());
         match origins.iter().find(|(known, standing)| **known != new && !standing.origin.may_become(origin)) {
-            Some((other, _)) => {
-                Err(StoreError::ReleaseConflict { package: package.clone(), version: Box::new(version.clone()), existing: *other, new })
-            }
+            Some((other, _)) => Err(StoreError::ReleaseConflict {
+                package: package.clone(),
+                version: Box::new(version.clone()),
+                existing: *other,
+                new,
+            }),
             None => Ok((existing, origins)),
         }
     }
@@ -305,7 +319,11 @@ impl Store {
         Some(serde_json::from_slice::<Blobs>(&bytes).ok()?.blobs)
     }
 
-    pub(super) fn stored_release(&self, package: &PackageName, version: &Version) -> Result<Option<StoredRelease>, StoreError> {
+    pub(super) fn stored_release(
+        &self,
+        package: &PackageName,
+        version: &Version,
+    ) -> Result<Option<StoredRelease>, StoreError> {
         match self.read_release(package, version) {
             // Perhaps it was replaced between the reading of its two files.
             Err(StoreError::DamagedRecord { .. }) => {
@@ -356,7 +374,9 @@ pub(super) fn remove_optional(path: &Path) -> Result<bool, StoreError> {
 pub(super) fn list(folder: &Path) -> Result<Vec<OsString>, StoreError> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(Vec::new()),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(Vec::new());
+        }
         Err(error) => return Err(StoreError::io("list", folder)(error)),
     };
     let names: io::Result<Vec<_>> = entries.map(|entry| Ok(entry?.file_name())).collect();
@@ -438,7 +458,10 @@ mod tests {
             home.store.put_release(&content("x"), origin).unwrap();
         }
         let origin = home.store.release_origin(&package(), &version("1.0.0")).unwrap().unwrap();
-        assert_eq!(origin, Origin::Built { published_to: ["file:///remote".to_owned(), "https://host/".to_owned()].into() });
+        assert_eq!(
+            origin,
+            Origin::Built { published_to: ["file:///remote".to_owned(), "https://host/".to_owned()].into() }
+        );
     }
 
     #[test]
@@ -476,7 +499,9 @@ mod tests {
             let two = home.store.put_release(&content("two"), second.clone());
             match &two {
                 Ok(_) => {}
-                Err(StoreError::ReleaseConflict { existing, new, .. }) => assert_eq!((*existing, *new), (one, Digest::of(&content("two")))),
+                Err(StoreError::ReleaseConflict { existing, new, .. }) => {
+                    assert_eq!((*existing, *new), (one, Digest::of(&content("two"))))
+                }
                 Err(other) => panic!("{other}"),
             }
             assert_eq!(two.is_ok(), replaced, "{first:?} then {second:?}");
@@ -496,9 +521,15 @@ mod tests {
             home.store.put_release(&content("one"), built()).unwrap();
             for step in plan().into_iter().take(stop) {
                 match step {
-                    Step::Origins(origins) => record::write(&home.store.layout().origin(&package(), &version("1.0.0")), &origins).unwrap(),
+                    Step::Origins(origins) => {
+                        record::write(&home.store.layout().origin(&package(), &version("1.0.0")), &origins).unwrap()
+                    }
                     Step::Manifest => {
-                        AtomicFile::write(&home.store.layout().manifest(&package(), &version("1.0.0")), &content("two")).unwrap();
+                        AtomicFile::write(
+                            &home.store.layout().manifest(&package(), &version("1.0.0")),
+                            &content("two"),
+                        )
+                        .unwrap();
                     }
                 }
             }
@@ -535,9 +566,12 @@ mod tests {
                 });
             }
             let store = home.other();
-            scope.spawn(move || (0..100).for_each(|_| assert!(store.release(&package(), &version("1.0.0")).unwrap().is_some())));
+            scope.spawn(move || {
+                (0..100).for_each(|_| assert!(store.release(&package(), &version("1.0.0")).unwrap().is_some()))
+            });
         });
-        let origins = record::read::<Origins>(&home.store.layout().origin(&package(), &version("1.0.0"))).unwrap().unwrap();
+        let origins =
+            record::read::<Origins>(&home.store.layout().origin(&package(), &version("1.0.0"))).unwrap().unwrap();
         assert_eq!(origins.len(), 1);
     }
 }

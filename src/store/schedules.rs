@@ -1,5 +1,5 @@
-//! A model of the store under a budget, checked against the store over random schedules: what is held never goes, what goes first is of the
-//! lowest priority and then least recently used, and nothing goes while everything fits.
+//! A model of the store under a budget, checked against the store over random schedules: what is held never goes, what
+//! goes first is of the lowest priority and then least recently used, and nothing goes while everything fits.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -84,8 +84,12 @@ impl Model {
     }
 
     fn bytes(&self, gone: &BTreeSet<(usize, usize)>) -> u64 {
-        let here: Vec<_> =
-            self.variants.iter().filter(|(unit, known)| known.is_here && !gone.contains(unit)).map(|(unit, _)| unit).collect();
+        let here: Vec<_> = self
+            .variants
+            .iter()
+            .filter(|(unit, known)| known.is_here && !gone.contains(unit))
+            .map(|(unit, _)| unit)
+            .collect();
         let packages: BTreeSet<usize> = here.iter().map(|(package, _)| *package).collect();
         1000 * here.len() as u64 + 500 * packages.len() as u64
     }
@@ -94,7 +98,10 @@ impl Model {
     fn evicted(&self, budget: u64) -> BTreeSet<(usize, usize)> {
         let mut gone = BTreeSet::new();
         while self.bytes(&gone) > budget {
-            let loose = self.variants.iter().filter(|(unit, known)| known.is_here && !gone.contains(*unit) && !self.holds(**unit));
+            let loose = self
+                .variants
+                .iter()
+                .filter(|(unit, known)| known.is_here && !gone.contains(*unit) && !self.holds(**unit));
             let rank = |unit: &(usize, usize)| self.ranks.get(&(unit.1 % 2)).copied().unwrap_or(500);
             let Some((first, _)) = loose.min_by_key(|(unit, known)| (rank(unit), known.used, **unit)) else { break };
             gone.insert(*first);
@@ -123,7 +130,9 @@ impl World {
     fn bring(&mut self, unit: (usize, usize)) {
         // A collection may have taken the manifest.
         release(&self.home, unit.0);
-        contents(unit.0, unit.1).iter().for_each(|bytes| drop(self.home.store.put(bytes, Segmentation::Whole).unwrap()));
+        contents(unit.0, unit.1)
+            .iter()
+            .for_each(|bytes| drop(self.home.store.put(bytes, Segmentation::Whole).unwrap()));
         self.use_now([unit].into());
         self.model.variants.get_mut(&unit).unwrap().is_here = true;
     }
@@ -158,7 +167,10 @@ impl World {
         let folder = self.home.folder.path().join(name(package).as_str());
         fs::create_dir_all(&folder).unwrap();
         let held = Some(contents(package, variant).iter().map(|bytes| Digest::of(bytes)).collect());
-        self.home.store.put_placement(&Placement { folder, releases: vec![self.releases[package]], held, body: 0 }).unwrap();
+        self.home
+            .store
+            .put_placement(&Placement { folder, releases: vec![self.releases[package]], held, body: 0 })
+            .unwrap();
         self.model.placed.insert(package, variant);
     }
 
@@ -193,13 +205,15 @@ impl World {
         for unit in expected {
             *self.model.variants.get_mut(&unit).unwrap() = Known::default();
         }
-        let bytes: u64 = self.home.store.all_blobs().unwrap().iter().map(|(_, path)| fs::metadata(path).unwrap().len()).sum();
+        let bytes: u64 =
+            self.home.store.all_blobs().unwrap().iter().map(|(_, path)| fs::metadata(path).unwrap().len()).sum();
         assert_eq!(bytes, self.model.bytes(&BTreeSet::new()));
     }
 
     fn check(&self) {
         for (unit, known) in &self.model.variants {
-            let here = contents(unit.0, unit.1).iter().all(|bytes| self.home.store.blob_size(&Digest::of(bytes)).is_some());
+            let here =
+                contents(unit.0, unit.1).iter().all(|bytes| self.home.store.blob_size(&Digest::of(bytes)).is_some());
             assert!(here || !known.is_here, "{unit:?} is gone");
         }
     }
@@ -215,9 +229,9 @@ fn release(home: &Home, package: usize) -> Digest {
     let variants: Vec<_> = (0..VARIANTS)
         .map(|variant| json!({ "id": id(package, variant), "tags": [TAGS[variant % 2]], "files": contents(package, variant).iter().map(file).collect::<Vec<_>>() }))
         .collect();
-    let blobs: serde_json::Map<_, _> = (0..VARIANTS).flat_map(|variant| contents(package, variant)).map(|bytes| blob(&bytes)).collect();
-    let manifest =
-        json!({ "schema": "mlreg/release/1", "package": name(package), "version": "1.0.0", "variants": variants, "blobs": blobs });
+    let blobs: serde_json::Map<_, _> =
+        (0..VARIANTS).flat_map(|variant| contents(package, variant)).map(|bytes| blob(&bytes)).collect();
+    let manifest = json!({ "schema": "mlreg/release/1", "package": name(package), "version": "1.0.0", "variants": variants, "blobs": blobs });
     home.store.put_release(&serde_json::to_vec(&manifest).unwrap(), fetched()).unwrap()
 }
 

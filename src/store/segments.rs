@@ -1,7 +1,7 @@
 //! Segments: ranges of a blob that are addressed by themselves, so that a fetch can check and reuse parts of a file.
 //!
-//! How bytes are cut is part of the release's identity: the constants here never change for a schema version. Chunks follow FastCDC
-//! 2020 (normalization level 1, no seed); weight files are cut where their tensors lie.
+//! How bytes are cut is part of the release's identity: the constants here never change for a schema version. Chunks
+//! follow FastCDC 2020 (normalization level 1, no seed); weight files are cut where their tensors lie.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use fastcdc::v2020::FastCDC;
@@ -30,7 +30,8 @@ pub enum Segmentation {
     Whole,
     /// Chunks whose boundaries follow the content; blobs under 256 KiB get none.
     ContentDefined,
-    /// The data ranges of a weight file's tensors, in order and without overlap; the bytes between them become segments, too.
+    /// The data ranges of a weight file's tensors, in order and without overlap; the bytes between them become
+    /// segments, too.
     Cuts(Vec<Cut>),
 }
 
@@ -102,7 +103,8 @@ pub enum SegmentError {
     },
 }
 
-/// Checks that the segments of a blob, if it has any, are consecutive, cover every byte exactly, and that inline bytes have their length.
+/// Checks that the segments of a blob, if it has any, are consecutive, cover every byte exactly, and that inline bytes
+/// have their length.
 ///
 /// # Errors
 /// The first thing that is wrong.
@@ -210,7 +212,8 @@ impl Segmenter {
         let starts: Vec<usize> = lengths.scan(0, |end, length| Some(std::mem::replace(end, *end + length))).collect();
         let used: usize = parts.iter().map(|part| part.length).sum();
         let (pending, offset) = (&self.pending, self.offset);
-        let segment = |(part, start): (Part, usize)| part.segment(offset + start as u64, &pending[start..start + part.length]);
+        let segment =
+            |(part, start): (Part, usize)| part.segment(offset + start as u64, &pending[start..start + part.length]);
         let segments: Vec<_> = parts.into_par_iter().zip(starts).map(segment).collect();
         self.segments.extend(segments);
         self.pending.drain(..used);
@@ -220,7 +223,11 @@ impl Segmenter {
 
 impl Part {
     fn segment(&self, offset: u64, bytes: &[u8]) -> Segment {
-        let content = if self.inline { SegmentContent::Data(BASE64.encode(bytes)) } else { SegmentContent::Blake3(Blake3::of(bytes)) };
+        let content = if self.inline {
+            SegmentContent::Data(BASE64.encode(bytes))
+        } else {
+            SegmentContent::Blake3(Blake3::of(bytes))
+        };
         Segment { offset, length: bytes.len() as u64, content, tensor: self.label.clone() }
     }
 }
@@ -272,7 +279,8 @@ impl CutSplitter {
                 break;
             }
             let length = length.min(end - position);
-            let whole_gap = position == region.0 && (position + length == region_end || last && position + length == end);
+            let whole_gap =
+                position == region.0 && (position + length == region_end || last && position + length == end);
             let inline = label.is_none() && whole_gap && length <= INLINE;
             parts.push(Part { length: length as usize, label: label.flatten(), inline });
             position += length;
@@ -287,7 +295,9 @@ impl CutSplitter {
         }
         let before = self.next.checked_sub(1).map_or(0, |index| self.cuts[index].range.end());
         match self.cuts.get(self.next) {
-            Some(cut) if cut.range.offset() <= position => ((cut.range.offset(), Some(cut.range.end())), Some(cut.label.clone())),
+            Some(cut) if cut.range.offset() <= position => {
+                ((cut.range.offset(), Some(cut.range.end())), Some(cut.label.clone()))
+            }
             Some(cut) => ((before, Some(cut.range.offset())), None),
             None => ((before, None), None),
         }
@@ -355,7 +365,9 @@ mod tests {
 
     #[test]
     fn short_blobs_get_no_chunks() {
-        assert!(segment(&noise(3, (256 << 10) - 1), Segmentation::ContentDefined, 1 << 16).unwrap().segments.is_empty());
+        assert!(
+            segment(&noise(3, (256 << 10) - 1), Segmentation::ContentDefined, 1 << 16).unwrap().segments.is_empty()
+        );
         assert!(!segment(&noise(3, 256 << 10), Segmentation::ContentDefined, 1 << 16).unwrap().segments.is_empty());
         assert!(segment(&[], Segmentation::Cuts(Vec::new()), 1).unwrap().segments.is_empty());
     }
@@ -371,7 +383,13 @@ mod tests {
         let shape: Vec<_> = blob
             .segments
             .iter()
-            .map(|it| (it.length, it.tensor.as_ref().map(|label| label.name.as_str()), matches!(it.content, SegmentContent::Data(_))))
+            .map(|it| {
+                (
+                    it.length,
+                    it.tensor.as_ref().map(|label| label.name.as_str()),
+                    matches!(it.content, SegmentContent::Data(_)),
+                )
+            })
             .collect();
         let names: Vec<_> = ["t64", "t8389796", "t8390871"].into_iter().map(Some).collect();
         let expected = [
@@ -410,8 +428,14 @@ mod tests {
         assert_eq!(broken(&|it| it.segments[2].length = u64::MAX), SegmentError::Length { index: 2, length: u64::MAX });
         assert_eq!(broken(&|it| it.size = 2001), SegmentError::Coverage { expected: 2001, found: 2000 });
         let data = |text: &str| SegmentContent::Data(text.to_owned());
-        assert_eq!(broken(&|it| it.segments[0].content = data("AAAA")), SegmentError::Data { index: 0, expected: 100, found: Some(3) });
-        assert_eq!(broken(&|it| it.segments[0].content = data("*")), SegmentError::Data { index: 0, expected: 100, found: None });
+        assert_eq!(
+            broken(&|it| it.segments[0].content = data("AAAA")),
+            SegmentError::Data { index: 0, expected: 100, found: Some(3) }
+        );
+        assert_eq!(
+            broken(&|it| it.segments[0].content = data("*")),
+            SegmentError::Data { index: 0, expected: 100, found: None }
+        );
     }
 
     proptest! {

@@ -33,9 +33,9 @@ pub(super) fn noise(seed: u64, length: usize) -> Vec<u8> {
 
 /// A release manifest that names these blobs.
 pub(super) fn manifest(package: &str, version: &str, blobs: &[&StoredBlob]) -> Vec<u8> {
-    let blobs: serde_json::Map<_, _> = blobs.iter().map(|it| (it.digest.to_string(), serde_json::to_value(&it.blob).unwrap())).collect();
-    let manifest =
-        serde_json::json!({ "schema": "mlreg/release/1", "package": package, "version": version, "variants": [], "blobs": blobs });
+    let blobs: serde_json::Map<_, _> =
+        blobs.iter().map(|it| (it.digest.to_string(), serde_json::to_value(&it.blob).unwrap())).collect();
+    let manifest = serde_json::json!({ "schema": "mlreg/release/1", "package": package, "version": version, "variants": [], "blobs": blobs });
     serde_json::to_vec(&manifest).unwrap()
 }
 
@@ -83,7 +83,10 @@ fn written_put_and_ingested_bytes_are_the_same_blob() {
     assert_eq!(written.digest, Digest::of(&bytes));
     segments::check(&written.blob).unwrap();
     assert_eq!(home.store.read_blob(&written.digest, 5_000_000).unwrap(), bytes);
-    assert!(matches!(home.store.read_blob(&written.digest, 4_999_999), Err(StoreError::TooLarge { size: 5_000_000, .. })));
+    assert!(matches!(
+        home.store.read_blob(&written.digest, 4_999_999),
+        Err(StoreError::TooLarge { size: 5_000_000, .. })
+    ));
     assert!(matches!(home.store.read_blob(&Digest::of(b"other"), 1), Err(StoreError::MissingBlob { .. })));
     assert_eq!(temporary_files(&home.store), 0);
 }
@@ -160,7 +163,9 @@ fn a_damaged_blob_is_removed_before_it_repairs_anything() {
     let stored = home.store.put(b"some bytes", Segmentation::Whole).unwrap();
     let path = home.store.blob_verified(&stored.digest).unwrap();
     damage(&path, |bytes| bytes[0] ^= 1);
-    assert!(matches!(home.store.blob_verified(&stored.digest), Err(StoreError::DamagedBlob { expected, .. }) if expected == stored.digest));
+    assert!(
+        matches!(home.store.blob_verified(&stored.digest), Err(StoreError::DamagedBlob { expected, .. }) if expected == stored.digest)
+    );
     assert!(matches!(home.store.blob_verified(&stored.digest), Err(StoreError::MissingBlob { .. })));
 }
 
@@ -170,12 +175,17 @@ fn many_threads_and_instances_write_at_once() {
     let stores: Vec<Store> = (0..4).map(|_| home.other()).collect();
     let results: Vec<Vec<StoredBlob>> = thread::scope(|scope| {
         let write = |store: &Store| -> Vec<StoredBlob> {
-            (0..12).map(|seed| store.put(&noise(seed % 6, 300_000 + seed as usize % 6), Segmentation::ContentDefined).unwrap()).collect()
+            (0..12)
+                .map(|seed| {
+                    store.put(&noise(seed % 6, 300_000 + seed as usize % 6), Segmentation::ContentDefined).unwrap()
+                })
+                .collect()
         };
         let threads: Vec<_> = stores.iter().map(|store| scope.spawn(move || write(store))).collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
-    let blobs = |results: &[StoredBlob]| results.iter().map(|stored| (stored.digest, stored.blob.clone())).collect::<Vec<_>>();
+    let blobs =
+        |results: &[StoredBlob]| results.iter().map(|stored| (stored.digest, stored.blob.clone())).collect::<Vec<_>>();
     assert!(results.windows(2).all(|pair| blobs(&pair[0]) == blobs(&pair[1])));
     let report = home.store.verify(&|_, _| ()).unwrap();
     assert_eq!((report.blobs, report.findings, temporary_files(&home.store)), (6, vec![], 0));
@@ -194,7 +204,10 @@ fn a_file_as_long_as_a_blob_is_told_from_it() {
         Some(noise(2, 3_000_000))
     );
     fs::write(&path, noise(3, 3_000_000)).unwrap();
-    assert!(home.store.copy_file(&path, &stored.blob.blake3.unwrap()).unwrap().is_none(), "the file changed after it was hashed");
+    assert!(
+        home.store.copy_file(&path, &stored.blob.blake3.unwrap()).unwrap().is_none(),
+        "the file changed after it was hashed"
+    );
 }
 
 #[test]
@@ -204,7 +217,8 @@ fn files_are_ingested_in_order() {
     for (index, path) in paths.iter().enumerate() {
         fs::write(path, noise(index as u64 / 2, 100_000 * (6 - index))).unwrap();
     }
-    let stored = home.store.ingest_files(paths.iter().map(|path| (path.clone(), Segmentation::Whole)).collect()).unwrap();
+    let stored =
+        home.store.ingest_files(paths.iter().map(|path| (path.clone(), Segmentation::Whole)).collect()).unwrap();
     for (path, stored) in paths.iter().zip(&stored) {
         assert_eq!(stored.digest, Digest::of(&fs::read(path).unwrap()));
     }

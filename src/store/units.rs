@@ -63,16 +63,29 @@ impl Named {
     }
 }
 
-/// The variants of fetched releases that are here, and those that are held: by a pin, or because all of their bytes lie in placed folders.
-pub(super) fn units(fetched: &[Fetched], roots: &Roots, pins: &Pins, uses: &Uses, sizes: &HashMap<Digest, u64>) -> Vec<Unit<Evicted>> {
+/// The variants of fetched releases that are here, and those that are held: by a pin, or because all of their bytes lie
+/// in placed folders.
+pub(super) fn units(
+    fetched: &[Fetched],
+    roots: &Roots,
+    pins: &Pins,
+    uses: &Uses,
+    sizes: &HashMap<Digest, u64>,
+) -> Vec<Unit<Evicted>> {
     let held = pins.held();
     let unit = |release: &Fetched, variant: &NamedVariant| {
-        let blobs: BTreeSet<Digest> = variant.files.iter().map(|file| file.sha256).filter(|digest| sizes.contains_key(digest)).collect();
+        let blobs: BTreeSet<Digest> =
+            variant.files.iter().map(|file| file.sha256).filter(|digest| sizes.contains_key(digest)).collect();
         let is_placed = roots.whole.contains(&release.digest)
-            || (roots.placed.contains(&release.digest) && variant.files.iter().all(|file| roots.held.contains(&file.sha256)));
+            || (roots.placed.contains(&release.digest)
+                && variant.files.iter().all(|file| roots.held.contains(&file.sha256)));
         let is_whole = variant.files.iter().all(|file| sizes.contains_key(&file.sha256));
         let unit = Unit {
-            key: Evicted { package: release.package.clone(), version: release.version.clone(), variant: variant.id.clone() },
+            key: Evicted {
+                package: release.package.clone(),
+                version: release.version.clone(),
+                variant: variant.id.clone(),
+            },
             is_held: is_placed || release.is_held(variant, &held),
             priority: pins.priority(&release.package, &variant.tags),
             used: uses.last(&release.digest, &variant.id),
@@ -80,6 +93,7 @@ pub(super) fn units(fetched: &[Fetched], roots: &Roots, pins: &Pins, uses: &Uses
         };
         (unit, is_whole)
     };
-    let all = fetched.iter().flat_map(|release| release.named.variants.iter().map(move |variant| unit(release, variant)));
+    let all =
+        fetched.iter().flat_map(|release| release.named.variants.iter().map(move |variant| unit(release, variant)));
     all.filter(|(unit, is_whole)| unit.is_held || *is_whole).map(|(unit, _)| unit).collect()
 }

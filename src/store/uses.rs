@@ -1,4 +1,5 @@
-//! In which order variants were last used: placed, pinned or unpinned. A running number, no clock, so that order is all there is.
+//! In which order variants were last used: placed, pinned or unpinned. A running number, no clock, so that order is all
+//! there is.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,5 @@
-//! Checking every byte of the store against its digest, and every manifest against the blobs. Only looks; repairs are made by fetching.
+//! Checking every byte of the store against its digest, and every manifest against the blobs. Only looks; repairs are
+//! made by fetching.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -88,7 +89,12 @@ struct Claims {
 
 impl VerifyReport {
     fn add(&mut self, path: &Path, problem: Problem, expected: impl ToString, found: impl ToString) {
-        self.findings.push(Finding { path: path.to_owned(), problem, expected: expected.to_string(), found: found.to_string() });
+        self.findings.push(Finding {
+            path: path.to_owned(),
+            problem,
+            expected: expected.to_string(),
+            found: found.to_string(),
+        });
     }
 
     fn add_error(&mut self, error: &StoreError, path: &Path) {
@@ -105,8 +111,8 @@ impl VerifyReport {
 }
 
 impl Store {
-    /// Hashes every blob, several at once, and reads every manifest, origin and placement. `progress` is called from several threads
-    /// with the bytes of blobs done and in total.
+    /// Hashes every blob, several at once, and reads every manifest, origin and placement. `progress` is called from
+    /// several threads with the bytes of blobs done and in total.
     ///
     /// # Errors
     /// What the file system says about folders; files that cannot be read are findings.
@@ -120,7 +126,12 @@ impl Store {
         let blobs = self.all_blobs()?;
         for (digest, manifest) in &claims.built {
             if self.blob_size(digest).is_none() {
-                report.add(&self.blob_path(digest), Problem::MissingBlob, format!("a blob of `{}`", manifest.display()), "no file");
+                report.add(
+                    &self.blob_path(digest),
+                    Problem::MissingBlob,
+                    format!("a blob of `{}`", manifest.display()),
+                    "no file",
+                );
             }
         }
         self.verify_blobs(&blobs, &claims, &mut report, progress);
@@ -128,7 +139,13 @@ impl Store {
         Ok(report)
     }
 
-    fn verify_blobs(&self, blobs: &[(Digest, PathBuf)], claims: &Claims, report: &mut VerifyReport, progress: &(dyn Fn(u64, u64) + Sync)) {
+    fn verify_blobs(
+        &self,
+        blobs: &[(Digest, PathBuf)],
+        claims: &Claims,
+        report: &mut VerifyReport,
+        progress: &(dyn Fn(u64, u64) + Sync),
+    ) {
         let sizes = blobs.iter().filter_map(|(_, path)| Some(fs::metadata(path).ok()?.len()));
         let (done, total) = (AtomicU64::new(0), sizes.sum());
         let seen = |bytes: u64| progress(done.fetch_add(bytes, Ordering::Relaxed) + bytes, total);
@@ -197,17 +214,23 @@ impl Store {
             }
             Ok(())
         };
-        let is_shard = |name: &str| name.len() == 2 && name.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
+        let is_shard =
+            |name: &str| name.len() == 2 && name.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
         strays(self.layout().blobs(), "a folder named by two hexadecimal digits", &is_shard)?;
-        for shard in list(&self.layout().blobs())?.iter().filter_map(|name| name.to_str()).filter(|name| is_shard(name)) {
+        for shard in list(&self.layout().blobs())?.iter().filter_map(|name| name.to_str()).filter(|name| is_shard(name))
+        {
             let belongs = |name: &str| name.parse::<Digest>().is_ok() && name.starts_with(shard);
             strays(self.layout().blobs().join(shard), "a file named by its sha256", &belongs)?;
         }
-        strays(self.layout().releases(), "a folder named by a package", &|name| name == ".lock" || name.parse::<PackageName>().is_ok())?;
+        strays(self.layout().releases(), "a folder named by a package", &|name| {
+            name == ".lock" || name.parse::<PackageName>().is_ok()
+        })?;
         for package in self.packages()? {
             let versions: BTreeSet<_> = self.releases(&package)?.into_iter().collect();
-            let known =
-                |name: &str| manifest_version(name).is_some() || origin_version(name).is_some_and(|version| versions.contains(&version));
+            let known = |name: &str| {
+                manifest_version(name).is_some()
+                    || origin_version(name).is_some_and(|version| versions.contains(&version))
+            };
             strays(self.layout().package(&package), "manifests and their origins", &known)?;
         }
         let is_partial = |name: &str| Path::new(name).extension().is_some_and(|it| it == "part" || it == "ranges");
@@ -235,8 +258,18 @@ fn verify_release(release: &Release, name: (&PackageName, &semver::Version), pat
     for file in release.variants.iter().flat_map(|variant| &variant.files) {
         match release.blobs.get(&file.sha256) {
             Some(blob) if blob.size == file.size => {}
-            Some(blob) => report.add(path, Problem::WrongDescription, format!("`{}` of {} bytes", file.path, blob.size), file.size),
-            None => report.add(path, Problem::UnlistedBlob, format!("blob {} of `{}`", file.sha256, file.path), "no such blob"),
+            Some(blob) => report.add(
+                path,
+                Problem::WrongDescription,
+                format!("`{}` of {} bytes", file.path, blob.size),
+                file.size,
+            ),
+            None => report.add(
+                path,
+                Problem::UnlistedBlob,
+                format!("blob {} of `{}`", file.sha256, file.path),
+                "no such blob",
+            ),
         }
     }
     for (digest, blob) in &release.blobs {
@@ -246,7 +279,13 @@ fn verify_release(release: &Release, name: (&PackageName, &semver::Version), pat
     }
 }
 
-fn verify_blob(digest: &Digest, path: &Path, described: &[(PathBuf, Blob)], report: &mut VerifyReport, seen: &(dyn Fn(u64) + Sync)) {
+fn verify_blob(
+    digest: &Digest,
+    path: &Path,
+    described: &[(PathBuf, Blob)],
+    report: &mut VerifyReport,
+    seen: &(dyn Fn(u64) + Sync),
+) {
     let hashed = match hash_file(path, seen) {
         Ok(hashed) => hashed,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return,
@@ -263,7 +302,12 @@ fn verify_blob(digest: &Digest, path: &Path, described: &[(PathBuf, Blob)], repo
         if !blob.describes(&hashed) {
             let expected = format!("blob {digest} of {} bytes with BLAKE3 {}", hashed.size, hashed.blake3);
             let blake3 = blob.blake3.unwrap_or(hashed.blake3);
-            report.add(manifest, Problem::WrongDescription, expected, format!("{} bytes with BLAKE3 {blake3}", blob.size));
+            report.add(
+                manifest,
+                Problem::WrongDescription,
+                expected,
+                format!("{} bytes with BLAKE3 {blake3}", blob.size),
+            );
         }
     }
 }
@@ -277,7 +321,13 @@ mod tests {
     };
 
     fn findings(home: &Home) -> Vec<(Problem, PathBuf)> {
-        home.other().verify(&|_, _| ()).unwrap().findings.into_iter().map(|finding| (finding.problem, finding.path)).collect()
+        home.other()
+            .verify(&|_, _| ())
+            .unwrap()
+            .findings
+            .into_iter()
+            .map(|finding| (finding.problem, finding.path))
+            .collect()
     }
 
     /// A store with two releases, three blobs and a placement.
@@ -289,8 +339,12 @@ mod tests {
         let empty = home.store.put(b"", Segmentation::Whole).unwrap();
         home.store.put_release(&manifest("a", "1.0.0", &[&weights, &program, &empty]), built()).unwrap();
         let digest = home.store.put_release(&manifest("b", "2.0.0", &[&program]), fetched()).unwrap();
-        let placement =
-            Placement { folder: home.folder.path().to_owned(), releases: vec![digest], held: None, body: serde_json::json!({ "n": 1 }) };
+        let placement = Placement {
+            folder: home.folder.path().to_owned(),
+            releases: vec![digest],
+            held: None,
+            body: serde_json::json!({ "n": 1 }),
+        };
         home.store.put_placement(&placement).unwrap();
         home
     }
@@ -317,7 +371,10 @@ mod tests {
             assert_eq!(total, 370);
         };
         let report = home.store.verify(&progress).unwrap();
-        assert_eq!((report.blobs, report.bytes, report.releases, report.placements, report.findings), (3, 370, 2, 1, vec![]));
+        assert_eq!(
+            (report.blobs, report.bytes, report.releases, report.placements, report.findings),
+            (3, 370, 2, 1, vec![])
+        );
         assert_eq!(last.into_inner(), 370);
     }
 
@@ -349,7 +406,11 @@ mod tests {
         let home = filled();
         for path in truth(&home) {
             for length in (0..fs::metadata(&path).unwrap().len() as usize).step_by(11) {
-                assert!(found_after(&home, &path, |bytes| bytes.truncate(length)), "{} cut to {length} bytes", path.display());
+                assert!(
+                    found_after(&home, &path, |bytes| bytes.truncate(length)),
+                    "{} cut to {length} bytes",
+                    path.display()
+                );
             }
         }
     }
@@ -371,8 +432,12 @@ mod tests {
         fs::rename(package.join("2.0.0.json"), package.join("2.0.1.json")).unwrap();
         fs::rename(package.join("2.0.0~origin.json"), package.join("2.0.1~origin.json")).unwrap();
         let shard = home.store.all_blobs().unwrap()[0].1.parent().unwrap().to_owned();
-        let strays =
-            [home.store.layout().blobs().join("x"), shard.join("ab"), package.join("notes.txt"), home.store.layout().partials().join("x")];
+        let strays = [
+            home.store.layout().blobs().join("x"),
+            shard.join("ab"),
+            package.join("notes.txt"),
+            home.store.layout().partials().join("x"),
+        ];
         for stray in &strays {
             fs::create_dir_all(stray.parent().unwrap()).unwrap();
             fs::write(stray, "?").unwrap();

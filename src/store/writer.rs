@@ -1,4 +1,5 @@
-//! Writing blobs: bytes are hashed and cut in one pass while they are written, and get their name only when all of them are there.
+//! Writing blobs: bytes are hashed and cut in one pass while they are written, and get their name only when all of them
+//! are there.
 
 use std::{
     fs::File,
@@ -72,15 +73,18 @@ pub struct BlobWriter {
 }
 
 impl BlobWriter {
-    /// Makes everything written a blob. Where it is in the store already, nothing changes, unless that file is damaged: then it is
-    /// replaced.
+    /// Makes everything written a blob. Where it is in the store already, nothing changes, unless that file is damaged:
+    /// then it is replaced.
     ///
     /// # Errors
     /// What the file system says; `Segments` where a cut reaches beyond the last byte.
     pub fn finish(mut self) -> Result<StoredBlob, StoreError> {
         let path = self.temporary.path().to_owned();
         self.absorb_buffer().map_err(StoreError::io("write", &path))?;
-        let digested = self.digestion.finish().map_err(|source| StoreError::Segments { what: path.display().to_string(), source })?;
+        let digested = self
+            .digestion
+            .finish()
+            .map_err(|source| StoreError::Segments { what: path.display().to_string(), source })?;
         self.store.settle_temporary(self.temporary, digested)
     }
 
@@ -153,9 +157,9 @@ impl Store {
         self.settle_temporary(temporary, digested)
     }
 
-    /// Stores the file `path`. It is cloned where the file system can; else copied while it is hashed, unless a blob of its length is
-    /// here: then it is hashed first, so that what is here is not written again; what is new is then copied under its BLAKE3, which
-    /// costs far less than a second sha256.
+    /// Stores the file `path`. It is cloned where the file system can; else copied while it is hashed, unless a blob of
+    /// its length is here: then it is hashed first, so that what is here is not written again; what is new is then
+    /// copied under its BLAKE3, which costs far less than a second sha256.
     ///
     /// # Errors
     /// As [`writer`](Self::writer) and [`BlobWriter::finish`].
@@ -164,7 +168,8 @@ impl Store {
         let mut source = File::open(path).map_err(StoreError::io("open", path))?;
         let size = source.metadata().map_err(StoreError::io("stat", path))?.len();
         if let Some(clone) = self.clone_file(&source)? {
-            let digested = digest_file(&mut File::open(clone.path()).map_err(StoreError::io("open", path))?, path, segmentation)?;
+            let digested =
+                digest_file(&mut File::open(clone.path()).map_err(StoreError::io("open", path))?, path, segmentation)?;
             return self.settle_temporary(clone, digested);
         }
         if self.index().has_blob_of_size(size) {
@@ -190,7 +195,8 @@ impl Store {
     /// The error of the first file, in order, that has one.
     pub fn ingest_files(&self, files: Vec<(PathBuf, Segmentation)>) -> Result<Vec<StoredBlob>, StoreError> {
         let _guard = self.writing()?;
-        let results: Vec<_> = files.into_par_iter().map(|(path, segmentation)| self.ingest_file(&path, segmentation)).collect();
+        let results: Vec<_> =
+            files.into_par_iter().map(|(path, segmentation)| self.ingest_file(&path, segmentation)).collect();
         results.into_iter().collect()
     }
 
@@ -220,7 +226,11 @@ impl Store {
         Ok((hasher.finalize().as_bytes() == expected.as_bytes()).then_some(copy))
     }
 
-    fn settle_temporary(&self, temporary: NamedTempFile, Digested { hashed, stored }: Digested) -> Result<StoredBlob, StoreError> {
+    fn settle_temporary(
+        &self,
+        temporary: NamedTempFile,
+        Digested { hashed, stored }: Digested,
+    ) -> Result<StoredBlob, StoreError> {
         let (file, path) = temporary.into_parts();
         let is_new = self.settle(&file, &path, &hashed)?;
         if is_new {

@@ -86,13 +86,17 @@ impl From<ElementProblem> for Failure {
 /// The tensor of exactly as many bytes as type and shape need.
 pub(super) fn tensor(dtype: DataType, shape: &[u64], bytes: &[u8]) -> Result<Tensor, ElementProblem> {
     // Strides are products of dimensions too, also where another dimension is 0.
-    let fits = shape.iter().try_fold(8u64, |product, &n| product.checked_mul(n.max(1))).is_some_and(|n| i64::try_from(n).is_ok());
+    let fits = shape
+        .iter()
+        .try_fold(8u64, |product, &n| product.checked_mul(n.max(1)))
+        .is_some_and(|n| i64::try_from(n).is_ok());
     if !fits {
         return Err(ElementProblem::Shape { shape: shape.to_vec() });
     }
     let eight = |read: fn(u8) -> f32| {
         let shape: Vec<usize> = shape.iter().map(|&n| n as usize).collect();
-        Tensor::from_vec(bytes.iter().map(|&b| read(b)).collect::<Vec<f32>>(), shape, &Device::Cpu).map_err(ElementProblem::from)
+        Tensor::from_vec(bytes.iter().map(|&b| read(b)).collect::<Vec<f32>>(), shape, &Device::Cpu)
+            .map_err(ElementProblem::from)
     };
     match dtype {
         DataType::Float8E4M3FN => return eight(float8_e4m3fn),
@@ -114,7 +118,9 @@ pub(super) fn whole_bytes(dtype: DataType) -> Option<DataType> {
     match dtype {
         DataType::String | DataType::Float8E4M3FN | DataType::Float8E5M2 => None,
         DataType::Int4 => Some(DataType::Int8),
-        DataType::UInt1 | DataType::UInt2 | DataType::UInt3 | DataType::UInt4 | DataType::UInt6 => Some(DataType::UInt8),
+        DataType::UInt1 | DataType::UInt2 | DataType::UInt3 | DataType::UInt4 | DataType::UInt6 => {
+            Some(DataType::UInt8)
+        }
         other => Some(other),
     }
 }
@@ -125,12 +131,19 @@ pub(super) fn write(tensor: &Tensor, dtype: DataType, out: &mut dyn Write) -> Re
         DType::F32 => view(tensor, |values: &[f32]| write_all(values, Number::Float, dtype, out)),
         DType::I64 => view(tensor, |values: &[i64]| write_all(values, Number::Int, dtype, out)),
         DType::U8 => view(tensor, |values: &[u8]| write_all(values, |v| Number::Int(i64::from(v)), dtype, out)),
-        _ => tensor.to_dtype(DType::F32).and_then(|t| view(&t, |values: &[f32]| write_all(values, Number::Float, dtype, out))),
+        _ => tensor
+            .to_dtype(DType::F32)
+            .and_then(|t| view(&t, |values: &[f32]| write_all(values, Number::Float, dtype, out))),
     };
     written.map_err(ElementProblem::from)?
 }
 
-fn write_all<T: Copy>(values: &[T], number: impl Fn(T) -> Number, dtype: DataType, out: &mut dyn Write) -> Result<(), Failure> {
+fn write_all<T: Copy>(
+    values: &[T],
+    number: impl Fn(T) -> Number,
+    dtype: DataType,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
     let mut bytes = Vec::with_capacity(values.len().min(BLOCK) * 8);
     for (block, elements) in values.chunks(BLOCK).enumerate() {
         bytes.clear();
@@ -162,11 +175,14 @@ impl std::fmt::Display for Number {
 }
 
 impl Number {
-    /// Appends its bytes; `None` where the type cannot hold it. Floats are rounded to shorter ones, everything else must be exact.
+    /// Appends its bytes; `None` where the type cannot hold it. Floats are rounded to shorter ones, everything else
+    /// must be exact.
     fn push(self, dtype: DataType, out: &mut Vec<u8>) -> Option<()> {
         match dtype {
             DataType::Float16 => self.short_float(f16::from_f32, f16::is_finite).map(|v| out.extend(v.to_le_bytes())),
-            DataType::BFloat16 => self.short_float(bf16::from_f32, bf16::is_finite).map(|v| out.extend(v.to_le_bytes())),
+            DataType::BFloat16 => {
+                self.short_float(bf16::from_f32, bf16::is_finite).map(|v| out.extend(v.to_le_bytes()))
+            }
             DataType::Float32 => self.float().map(|v| out.extend(v.to_le_bytes())),
             DataType::Float64 => self.float64().map(|v| out.extend(v.to_le_bytes())),
             DataType::Int8 => self.int::<i8>().map(|v| out.extend(v.to_le_bytes())),
@@ -207,7 +223,9 @@ impl Number {
         let value = match self {
             Self::Int(value) => value,
             // 2^63 is the first float past i64.
-            Self::Float(value) if value.fract() == 0.0 && (-9.223_372e18..9.223_372e18).contains(&value) => value as i64,
+            Self::Float(value) if value.fract() == 0.0 && (-9.223_372e18..9.223_372e18).contains(&value) => {
+                value as i64
+            }
             Self::Float(_) => return None,
         };
         T::try_from(value).ok()

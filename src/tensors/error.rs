@@ -101,7 +101,9 @@ impl TensorFileError {
             Self::Tensor { problem, .. } => problem.hint(),
             Self::Npy { problem, .. } | Self::Npz { problem, .. } => problem.hint(),
             Self::Picture { problem, .. } => problem.hint(),
-            Self::Count { path, .. } => Some(format!("several tensors fit in `{}`", path.with_extension("safetensors").display())),
+            Self::Count { path, .. } => {
+                Some(format!("several tensors fit in `{}`", path.with_extension("safetensors").display()))
+            }
             _ => None,
         }
     }

@@ -1,8 +1,9 @@
 //! Reads and writes named tensors in `.safetensors`, `.npy`, `.npz` and `.png` files; reads `.jpg` files.
 //!
-//! Tensors are held as [`eval`](crate::eval) holds them: every float as `f32`, every integer as `i64`, every boolean as `u8` of 0 or 1; the caller
-//! chooses the element type that is written. Files are untrusted: claimed lengths are checked against the bytes of the file, and against the largest
-//! ratio of deflate, before anything is allocated. Written files appear whole or not at all, and equal tensors make equal bytes.
+//! Tensors are held as [`eval`](crate::eval) holds them: every float as `f32`, every integer as `i64`, every boolean as
+//! `u8` of 0 or 1; the caller chooses the element type that is written. Files are untrusted: claimed lengths are
+//! checked against the bytes of the file, and against the largest ratio of deflate, before anything is allocated.
+//! Written files appear whole or not at all, and equal tensors make equal bytes.
 
 mod elements;
 mod error;
@@ -150,7 +151,9 @@ pub fn read(path: &Path, options: &ReadOptions) -> Result<BTreeMap<String, Tenso
     let (file, length) = open(path).map_err(|source| TensorFileError::Io { path: path.to_owned(), source })?;
     match format {
         Format::Npz => npz::read(path, file, length),
-        _ => npy::read(file, length).map(single).map_err(|problem| TensorFileError::Npy { path: path.to_owned(), problem }),
+        _ => npy::read(file, length)
+            .map(single)
+            .map_err(|problem| TensorFileError::Npy { path: path.to_owned(), problem }),
     }
 }
 
@@ -176,14 +179,20 @@ fn open(path: &Path) -> io::Result<(BufReader<File>, u64)> {
     Ok((BufReader::new(file), length))
 }
 
-/// Writes tensors, each in the element type beside it. The extension determines the format; an existing file is replaced.
+/// Writes tensors, each in the element type beside it. The extension determines the format; an existing file is
+/// replaced.
 ///
-/// Types that the format does not have are widened: integers of fewer than eight bits to eight, bfloat16 in numpy's formats to float32. Numbers that
-/// do not fit their type are an error; pictures alone are clamped.
+/// Types that the format does not have are widened: integers of fewer than eight bits to eight, bfloat16 in numpy's
+/// formats to float32. Numbers that do not fit their type are an error; pictures alone are clamped.
 ///
 /// # Errors
-/// When the format cannot hold the tensors (npy and png hold exactly one, none holds two of one name), a number does not fit, or the file system says no.
-pub fn write(path: &Path, tensors: &[(&str, &Tensor, DataType)], options: &WriteOptions) -> Result<(), TensorFileError> {
+/// When the format cannot hold the tensors (npy and png hold exactly one, none holds two of one name), a number does
+/// not fit, or the file system says no.
+pub fn write(
+    path: &Path,
+    tensors: &[(&str, &Tensor, DataType)],
+    options: &WriteOptions,
+) -> Result<(), TensorFileError> {
     let format = Format::of_output(path)?;
     check_names(path, format, tensors)?;
     let io = |source| TensorFileError::Io { path: path.to_owned(), source };

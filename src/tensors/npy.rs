@@ -1,6 +1,8 @@
-//! `.npy`: one array of numpy. Format: <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>, versions 1 to 3.
+//! `.npy`: one array of numpy. Format: <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>,
+//! versions 1 to 3.
 //!
-//! Booleans, integers and floats of either byte order, in C or Fortran order. Structured types and pickled objects are refused.
+//! Booleans, integers and floats of either byte order, in C or Fortran order. Structured types and pickled objects are
+//! refused.
 
 use std::io::{self, Read, Write};
 
@@ -163,7 +165,8 @@ fn header(stored: DataType, shape: &[usize]) -> Vec<u8> {
     let order = if name.ends_with('1') { '|' } else { '<' };
     let dimensions: Vec<String> = shape.iter().map(usize::to_string).collect();
     let comma = if shape.len() == 1 { "," } else { "" };
-    let dictionary = format!("{{'descr': '{order}{name}', 'fortran_order': False, 'shape': ({}{comma}), }}", dimensions.join(", "));
+    let dictionary =
+        format!("{{'descr': '{order}{name}', 'fortran_order': False, 'shape': ({}{comma}), }}", dimensions.join(", "));
     let padded = (10 + dictionary.len() + 1).next_multiple_of(64);
     let mut out = [MAGIC.as_slice(), &[1, 0], &((padded - 10) as u16).to_le_bytes(), dictionary.as_bytes()].concat();
     out.resize(padded - 1, b' ');

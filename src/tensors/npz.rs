@@ -18,7 +18,11 @@ pub(super) const DEFLATE_RATIO: u64 = 1032;
 const LARGEST: u64 = 8 << 30;
 const ENDING: &str = ".npy";
 
-pub(super) fn read(path: &Path, file: impl Read + Seek, length: u64) -> Result<BTreeMap<String, Tensor>, TensorFileError> {
+pub(super) fn read(
+    path: &Path,
+    file: impl Read + Seek,
+    length: u64,
+) -> Result<BTreeMap<String, Tensor>, TensorFileError> {
     let archive_error = |source| TensorFileError::Archive { path: path.to_owned(), source };
     let mut archive = ZipArchive::new(file).map_err(archive_error)?;
     if archive.has_duplicate_names() {
@@ -39,7 +43,8 @@ pub(super) fn read(path: &Path, file: impl Read + Seek, length: u64) -> Result<B
         }
         budget -= claimed;
         let tensor = npy::read(entry, claimed);
-        let tensor = tensor.map_err(|problem| TensorFileError::Npz { path: path.to_owned(), entry: file_name, problem })?;
+        let tensor =
+            tensor.map_err(|problem| TensorFileError::Npz { path: path.to_owned(), entry: file_name, problem })?;
         tensors.insert(name, tensor);
     }
     Ok(tensors)
@@ -50,7 +55,11 @@ fn possible(compressed: u64, length: u64) -> u64 {
     compressed.min(length).saturating_mul(DEFLATE_RATIO)
 }
 
-pub(super) fn write(path: &Path, file: &mut (impl Write + Seek), tensors: &[(&str, &Tensor, DataType)]) -> Result<(), TensorFileError> {
+pub(super) fn write(
+    path: &Path,
+    file: &mut (impl Write + Seek),
+    tensors: &[(&str, &Tensor, DataType)],
+) -> Result<(), TensorFileError> {
     let archive_error = |source| TensorFileError::Archive { path: path.to_owned(), source };
     let mut sorted = tensors.to_vec();
     sorted.sort_by_key(|(name, ..)| *name);
@@ -58,7 +67,9 @@ pub(super) fn write(path: &Path, file: &mut (impl Write + Seek), tensors: &[(&st
     for (name, tensor, dtype) in sorted {
         // Archives with a date differ from day to day; `u32::MAX` bytes and more need the long form of lengths.
         let large = npy::length(tensor, dtype).is_some_and(|length| length >= u64::from(u32::MAX));
-        let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored).last_modified_time(DateTime::default());
+        let options = SimpleFileOptions::default()
+            .compression_method(CompressionMethod::Stored)
+            .last_modified_time(DateTime::default());
         let options = options.system(System::Unix).unix_permissions(0o644).large_file(large);
         archive.start_file(format!("{name}{ENDING}"), options).map_err(archive_error)?;
         npy::write(&mut archive, tensor, dtype).map_err(|failure| failure.at(path, name))?;

@@ -1,5 +1,6 @@
-//! `.safetensors`: read as checkpoints are, written with tensors in the order of the reference library: widest elements first, then by name, so that
-//! every tensor is aligned to its elements. Format: <https://huggingface.co/docs/safetensors>.
+//! `.safetensors`: read as checkpoints are, written with tensors in the order of the reference library: widest elements
+//! first, then by name, so that every tensor is aligned to its elements. Format:
+//! <https://huggingface.co/docs/safetensors>.
 
 use std::{collections::BTreeMap, io::Write, path::Path};
 
@@ -40,17 +41,29 @@ pub(super) fn read(path: &Path) -> Result<BTreeMap<String, Tensor>, TensorFileEr
     for name in weights.names() {
         let info = weights.info(name).ok_or_else(|| CheckpointError::NoTensor { name: name.to_owned() })?;
         let tensor = elements::tensor(info.dtype.into(), &info.shape, &weights.data(name)?);
-        let tensor = tensor.map_err(|problem| TensorFileError::Tensor { path: path.to_owned(), name: name.to_owned(), problem })?;
+        let tensor = tensor.map_err(|problem| TensorFileError::Tensor {
+            path: path.to_owned(),
+            name: name.to_owned(),
+            problem,
+        })?;
         tensors.insert(name.to_owned(), tensor);
     }
     Ok(tensors)
 }
 
-pub(super) fn write(path: &Path, file: &mut dyn Write, tensors: &[(&str, &Tensor, DataType)]) -> Result<(), TensorFileError> {
+pub(super) fn write(
+    path: &Path,
+    file: &mut dyn Write,
+    tensors: &[(&str, &Tensor, DataType)],
+) -> Result<(), TensorFileError> {
     let mut typed = Vec::with_capacity(tensors.len());
     for &(name, tensor, dtype) in tensors {
         let stored = stored(dtype).ok_or(ElementProblem::DataType { dtype });
-        let stored = stored.map_err(|problem| TensorFileError::Tensor { path: path.to_owned(), name: name.to_owned(), problem })?;
+        let stored = stored.map_err(|problem| TensorFileError::Tensor {
+            path: path.to_owned(),
+            name: name.to_owned(),
+            problem,
+        })?;
         typed.push((name, tensor, stored));
     }
     typed.sort_by_key(|&(name, _, dtype)| (std::cmp::Reverse(dtype.size()), name));
@@ -76,7 +89,10 @@ fn header(tensors: &[(&str, &Tensor, CheckpointDtype)]) -> Vec<u8> {
     let mut begin = 0u64;
     for &(name, tensor, dtype) in tensors {
         let end = begin + tensor.elem_count() as u64 * dtype.size();
-        entries.insert(name.to_owned(), json!({ "dtype": dtype.name(), "shape": tensor.dims(), "data_offsets": [begin, end] }));
+        entries.insert(
+            name.to_owned(),
+            json!({ "dtype": dtype.name(), "shape": tensor.dims(), "data_offsets": [begin, end] }),
+        );
         begin = end;
     }
     let mut header = serde_json::Value::Object(entries).to_string().into_bytes();

@@ -99,7 +99,12 @@ fn arrays_are_written_as_numpy_writes_them() {
         ("b1", DataType::Bool),
     ];
     let types = types.map(|(name, dtype)| (format!("{name}_little_C"), dtype));
-    let others = [("scalar", DataType::Float32), ("vector", DataType::Int32), ("empty", DataType::Float32), ("special", DataType::Float32)];
+    let others = [
+        ("scalar", DataType::Float32),
+        ("vector", DataType::Int32),
+        ("empty", DataType::Float32),
+        ("special", DataType::Float32),
+    ];
     for (name, dtype) in types.into_iter().chain(others.map(|(name, dtype)| (name.to_owned(), dtype))) {
         let mut by_numpy = Vec::new();
         archive.by_name(&format!("{name}.npy")).unwrap().read_to_end(&mut by_numpy).unwrap();
@@ -136,7 +141,8 @@ fn every_kind_of_picture_is_read() {
         let tensor = &load(&path)[name.as_str()];
         assert_eq!(tensor.dims(), [1, sources.len(), height, width], "{name}");
         near(&floats(tensor), sources.iter().flat_map(|&c| units(picture, found, c)), name);
-        let picture_options = PictureOptions { layout: Some(Layout::Nhwc), range: ValueRange::Signed, channels: Some(3) };
+        let picture_options =
+            PictureOptions { layout: Some(Layout::Nhwc), range: ValueRange::Signed, channels: Some(3) };
         let options = ReadOptions { picture: picture_options, ..ReadOptions::default() };
         let tensor = &read(&path, &options).unwrap()[name.as_str()];
         assert_eq!(tensor.dims(), [1, height, width, 3], "{name}");
@@ -180,9 +186,12 @@ fn pictures_are_rounded_and_clamped_as_is_usual() {
 fn channels_say_what_a_picture_is() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a/b.png");
-    for (dims, layout, found) in
-        [([1, 1, 2, 5], None, 1), ([1, 2, 5, 4], None, 4), ([1, 3, 2, 3], None, 3), ([1, 3, 2, 1], Some(Layout::Nhwc), 1)]
-    {
+    for (dims, layout, found) in [
+        ([1, 1, 2, 5], None, 1),
+        ([1, 2, 5, 4], None, 4),
+        ([1, 3, 2, 3], None, 3),
+        ([1, 3, 2, 1], Some(Layout::Nhwc), 1),
+    ] {
         let tensor = Tensor::zeros(&dims, DType::F32, &Device::Cpu).unwrap();
         let picture = PictureOptions { layout, ..PictureOptions::default() };
         write(&path, &[("x", &tensor, DataType::Float32)], &WriteOptions { picture }).unwrap();
@@ -191,18 +200,27 @@ fn channels_say_what_a_picture_is() {
     for dims in [vec![3, 4, 4], vec![2, 3, 4, 4], vec![1, 2, 4, 5], vec![1, 3, 0, 4]] {
         let tensor = Tensor::zeros(dims.as_slice(), DType::F32, &Device::Cpu).unwrap();
         let error = write(&path, &[("x", &tensor, DataType::Float32)], &WriteOptions::default()).unwrap_err();
-        assert!(matches!(error, TensorFileError::Picture { problem: PictureProblem::Shape { .. }, .. }), "{dims:?}: {error:?}");
+        assert!(
+            matches!(error, TensorFileError::Picture { problem: PictureProblem::Shape { .. }, .. }),
+            "{dims:?}: {error:?}"
+        );
     }
     let broken = Tensor::from_vec(vec![0.0, f32::NAN, f32::INFINITY, f32::NAN], (1, 1, 2, 2), &Device::Cpu).unwrap();
     let error = write(&path, &[("x", &broken, DataType::Float32)], &WriteOptions::default()).unwrap_err();
-    assert!(matches!(error, TensorFileError::Picture { problem: PictureProblem::NotANumber { count: 2, first: 1 }, .. }), "{error:?}");
+    assert!(
+        matches!(error, TensorFileError::Picture { problem: PictureProblem::NotANumber { count: 2, first: 1 }, .. }),
+        "{error:?}"
+    );
     let of = |channels| ReadOptions {
         picture: PictureOptions { channels: Some(channels), ..PictureOptions::default() },
         ..ReadOptions::default()
     };
     assert_eq!(read(&fixture("rgb8.png"), &of(1)).unwrap()["rgb8"].dims()[1], 1);
     let error = read(&fixture("rgb8.png"), &of(2)).unwrap_err();
-    assert!(matches!(error, TensorFileError::Picture { problem: PictureProblem::Channels { expected: 2 }, .. }), "{error:?}");
+    assert!(
+        matches!(error, TensorFileError::Picture { problem: PictureProblem::Channels { expected: 2 }, .. }),
+        "{error:?}"
+    );
 }
 
 /// Tensors of each kind, whose numbers every type can hold.
@@ -213,8 +231,10 @@ fn samples() -> Vec<(&'static str, Tensor, DataType)> {
     let bools = Tensor::from_vec(vec![1u8, 0, 1], 3, device).unwrap();
     let float = [DataType::Float16, DataType::Float32, DataType::Float64].map(|dtype| ("float", floats.clone(), dtype));
     let int = DataType::ALL.into_iter().filter(|d| d.is_integer() && !matches!(d, DataType::UInt1 | DataType::UInt2));
-    let mut all =
-        vec![("bool", bools, DataType::Bool), ("scalar", Tensor::from_vec(vec![2.0f32], (), device).unwrap(), DataType::BFloat16)];
+    let mut all = vec![
+        ("bool", bools, DataType::Bool),
+        ("scalar", Tensor::from_vec(vec![2.0f32], (), device).unwrap(), DataType::BFloat16),
+    ];
     all.extend(float.into_iter().chain(int.map(|dtype| ("int", ints.clone(), dtype))));
     all
 }
@@ -228,8 +248,9 @@ fn what_is_written_is_read_back() {
             write(&path, &[(name, &tensor, dtype)], &WriteOptions::default()).unwrap();
             let found = load(&path).remove(name).unwrap();
             assert_eq!((found.dims(), found.dtype()), (tensor.dims(), tensor.dtype()), "{dtype} in {ending}");
-            let text =
-                |tensor: &Tensor| format!("{:?}", tensor.flatten_all().unwrap().to_dtype(DType::F64).unwrap().to_vec1::<f64>().unwrap());
+            let text = |tensor: &Tensor| {
+                format!("{:?}", tensor.flatten_all().unwrap().to_dtype(DType::F64).unwrap().to_vec1::<f64>().unwrap())
+            };
             assert_eq!(text(&found), text(&tensor), "{dtype} in {ending}");
         }
     }
@@ -248,7 +269,10 @@ fn other_readers_of_safetensors_agree_and_bytes_are_stable() {
     assert_eq!(fs::read(&one).unwrap(), fs::read(&two).unwrap());
     let candle = candle_core::safetensors::load(&one, &Device::Cpu).unwrap();
     assert_eq!(candle["b"].dtype(), DType::F16);
-    assert_eq!(candle["b"].to_dtype(DType::F32).unwrap().to_vec2::<f32>().unwrap(), [[0.0, 3.0], [1.0, 4.0], [2.0, 5.0]]);
+    assert_eq!(
+        candle["b"].to_dtype(DType::F32).unwrap().to_vec2::<f32>().unwrap(),
+        [[0.0, 3.0], [1.0, 4.0], [2.0, 5.0]]
+    );
     assert_eq!(floats(&candle["a"]), floats(&x));
     for name in ["1.npz", "2.npz"] {
         write(&folder.path().join(name), &tensors, &WriteOptions::default()).unwrap();
@@ -260,9 +284,15 @@ fn other_readers_of_safetensors_agree_and_bytes_are_stable() {
 fn eight_bit_floats_are_read() {
     let held = |dtype, bytes: &[u8]| floats(&elements::tensor(dtype, &[bytes.len() as u64], bytes).unwrap());
     // Table of the OCP specification: one, largest, least normal, least, and their negatives' sign bit.
-    assert_eq!(held(DataType::Float8E4M3FN, &[0x38, 0x7e, 0x08, 0x01, 0xbc, 0x00]), [1.0, 448.0, 0.015625, 0.001953125, -1.5, 0.0]);
+    assert_eq!(
+        held(DataType::Float8E4M3FN, &[0x38, 0x7e, 0x08, 0x01, 0xbc, 0x00]),
+        [1.0, 448.0, 0.015625, 0.001953125, -1.5, 0.0]
+    );
     assert!(held(DataType::Float8E4M3FN, &[0x7f, 0xff]).iter().all(|v| v.is_nan()));
-    assert_eq!(held(DataType::Float8E5M2, &[0x3c, 0x7b, 0x01, 0xfc]), [1.0, 57344.0, 2f32.powi(-16), f32::NEG_INFINITY]);
+    assert_eq!(
+        held(DataType::Float8E5M2, &[0x3c, 0x7b, 0x01, 0xfc]),
+        [1.0, 57344.0, 2f32.powi(-16), f32::NEG_INFINITY]
+    );
 }
 
 #[test]
@@ -316,7 +346,8 @@ fn names_and_numbers_of_tensors_must_fit_the_format() {
 
 /// A version 1 array with this dictionary and so many bytes of data.
 fn array(dictionary: &str, data: usize) -> Vec<u8> {
-    let mut bytes = [b"\x93NUMPY\x01\x00", &(dictionary.len() as u16).to_le_bytes()[..], dictionary.as_bytes()].concat();
+    let mut bytes =
+        [b"\x93NUMPY\x01\x00", &(dictionary.len() as u16).to_le_bytes()[..], dictionary.as_bytes()].concat();
     bytes.resize(bytes.len() + data, 0);
     bytes
 }
@@ -358,7 +389,9 @@ fn hostile_arrays_are_refused_with_the_reason() {
 /// An archive of one deflated entry of zeros.
 fn archive(name: &str, data: &[u8]) -> Vec<u8> {
     let mut writer = zip::ZipWriter::new(Cursor::new(Vec::new()));
-    writer.start_file(name, zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Deflated)).unwrap();
+    writer
+        .start_file(name, zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Deflated))
+        .unwrap();
     writer.write_all(data).unwrap();
     writer.finish().unwrap().into_inner()
 }
@@ -451,8 +484,12 @@ fn foreign(name: &str) -> PathBuf {
 
 #[test]
 fn jpeg_files_are_the_pictures_that_pillow_sees() {
-    for (name, dims) in [("photo", [3, 8, 12]), ("photo_progressive", [3, 8, 12]), ("photo_grey", [1, 8, 12]), ("photo_turned", [3, 12, 8])]
-    {
+    for (name, dims) in [
+        ("photo", [3, 8, 12]),
+        ("photo_progressive", [3, 8, 12]),
+        ("photo_grey", [1, 8, 12]),
+        ("photo_turned", [3, 12, 8]),
+    ] {
         let picture = PictureOptions { range: ValueRange::Byte, ..PictureOptions::default() };
         let options = ReadOptions { name: Some("x".to_owned()), picture };
         let found = read(&foreign(&format!("{name}.jpg")), &options).unwrap().remove("x").unwrap();
@@ -470,19 +507,25 @@ fn jpeg_files_are_the_pictures_that_pillow_sees() {
 #[test]
 fn pictures_are_seen_as_the_camera_was_held() {
     let pixels = |name: &str| {
-        let tensor = Image::parse(&fs::read(foreign(name)).unwrap()).unwrap().tensor(&PictureOptions::default()).unwrap();
+        let tensor =
+            Image::parse(&fs::read(foreign(name)).unwrap()).unwrap().tensor(&PictureOptions::default()).unwrap();
         tensor.squeeze(0).unwrap()
     };
     let (upright, turned) = (pixels("photo.jpg"), pixels("photo_turned.jpg"));
-    // Orientation 6: the stored picture is turned clockwise, so that its first column becomes the first row, from the bottom up.
-    let column: Vec<f32> = (0..8).rev().map(|y| upright.get(0).unwrap().get(y).unwrap().get(0).unwrap().to_scalar().unwrap()).collect();
+    // Orientation 6: the stored picture is turned clockwise, so that its first column becomes the first row, from the
+    // bottom up.
+    let column: Vec<f32> =
+        (0..8).rev().map(|y| upright.get(0).unwrap().get(y).unwrap().get(0).unwrap().to_scalar().unwrap()).collect();
     assert_eq!(turned.get(0).unwrap().get(0).unwrap().to_vec1::<f32>().unwrap(), column);
 }
 
 #[test]
 fn colors_become_the_grey_of_pillow() {
     let picture = PictureOptions { range: ValueRange::Byte, channels: Some(1), ..PictureOptions::default() };
-    let found = read(&foreign("pixels.png"), &ReadOptions { picture, ..ReadOptions::default() }).unwrap().remove("pixels").unwrap();
+    let found = read(&foreign("pixels.png"), &ReadOptions { picture, ..ReadOptions::default() })
+        .unwrap()
+        .remove("pixels")
+        .unwrap();
     let rounded: Vec<f32> = floats(&found).iter().map(|value| value.round()).collect();
     let expected = load(&foreign("pixels_grey.npy")).remove("pixels_grey").unwrap();
     assert_eq!(rounded, ints(&expected).iter().map(|&value| value as f32).collect::<Vec<_>>());
@@ -503,7 +546,10 @@ fn jpeg_files_that_are_no_pictures_say_why() {
     let frame = bytes.windows(2).position(|marker| marker == [0xff, 0xc0]).unwrap();
     let mut large = bytes.clone();
     large[frame + 5..frame + 9].fill(0xff);
-    assert!(matches!(parse(&large), PictureProblem::Size { width: 65535, height: 65535, .. } | PictureProblem::Jpeg(_)));
+    assert!(matches!(
+        parse(&large),
+        PictureProblem::Size { width: 65535, height: 65535, .. } | PictureProblem::Jpeg(_)
+    ));
     assert!(matches!(parse(b"GIF89a"), PictureProblem::Kind));
     assert!(matches!(parse(b""), PictureProblem::Kind));
     // What a file is called does not matter.

@@ -5,7 +5,8 @@ use std::{io, path::PathBuf};
 use super::Refusal;
 
 /// The files that a tokenizer may be.
-pub(crate) const FORMS: &str = "`tokenizer.json`, a sentencepiece model (`*.model`), `vocab.txt`, or `vocab.json` with `merges.txt`";
+pub(crate) const FORMS: &str =
+    "`tokenizer.json`, a sentencepiece model (`*.model`), `vocab.txt`, or `vocab.json` with `merges.txt`";
 
 fn templates(names: &[String]) -> String {
     match names {
@@ -67,7 +68,9 @@ impl TextError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Template(_) => Some("without --chat the model goes on with the text as it stands".to_owned()),
-            Self::Templates { .. } => Some("add the template that is meant as `chat_template.jinja` to the package's files".to_owned()),
+            Self::Templates { .. } => {
+                Some("add the template that is meant as `chat_template.jinja` to the package's files".to_owned())
+            }
             Self::Refused { source, .. } => source.hint(),
             Self::NotTokenizer { .. } => Some(format!("expected {FORMS}")),
             _ => None,

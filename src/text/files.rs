@@ -1,4 +1,5 @@
-//! The files of one tokenizer by name: plain files of a package, files of a placed folder, or what lies beside a file that the user names.
+//! The files of one tokenizer by name: plain files of a package, files of a placed folder, or what lies beside a file
+//! that the user names.
 
 use std::{
     collections::BTreeMap,
@@ -20,7 +21,8 @@ struct Located {
     shown: PathBuf,
 }
 
-/// Files that belong to one tokenizer, by their path relative to the tokenizer's folder. Nothing is read before it is asked for.
+/// Files that belong to one tokenizer, by their path relative to the tokenizer's folder. Nothing is read before it is
+/// asked for.
 #[derive(Debug, Clone, Default)]
 pub struct TokenizerFiles {
     files: BTreeMap<String, Located>,
@@ -34,7 +36,8 @@ impl TokenizerFiles {
         Self { files: files.into_iter().map(located).collect(), named: None }
     }
 
-    /// The files of a folder, or a file and what lies beside it. A file that is named is the tokenizer, whatever else there is.
+    /// The files of a folder, or a file and what lies beside it. A file that is named is the tokenizer, whatever else
+    /// there is.
     ///
     /// # Errors
     /// When it cannot be read.
@@ -74,7 +77,8 @@ impl TokenizerFiles {
 
     /// Names of the templates in the folder for them, with the file of each.
     pub(super) fn templates(&self) -> impl Iterator<Item = (&str, &str)> {
-        let name = |file: &'_ str| file.strip_prefix(TEMPLATES)?.strip_prefix('/')?.strip_suffix(".jinja").map(str::len);
+        let name =
+            |file: &'_ str| file.strip_prefix(TEMPLATES)?.strip_prefix('/')?.strip_suffix(".jinja").map(str::len);
         self.names().filter_map(move |file| name(file).map(|length| (&file[TEMPLATES.len() + 1..][..length], file)))
     }
 

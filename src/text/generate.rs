@@ -1,7 +1,9 @@
-//! The search for the tokens that follow: the best one each time, one by chance, or the best of several beginnings at once (beam search).
+//! The search for the tokens that follow: the best one each time, one by chance, or the best of several beginnings at
+//! once (beam search).
 //!
-//! Beams are scored as transformers does with a length penalty of 1: the sum of log probabilities divided by the number of tokens. The search
-//! ends when as many ends were found as there are beams and no beginning can be better than the worst of them.
+//! Beams are scored as transformers does with a length penalty of 1: the sum of log probabilities divided by the number
+//! of tokens. The search ends when as many ends were found as there are beams and no beginning can be better than the
+//! worst of them.
 
 use std::ops::ControlFlow;
 
@@ -55,7 +57,8 @@ pub struct Generated {
     pub ended: bool,
 }
 
-/// Generates a text. `watch` sees every token as soon as it is certain, with beams at the end, and may say that it is enough.
+/// Generates a text. `watch` sees every token as soon as it is certain, with beams at the end, and may say that it is
+/// enough.
 ///
 /// # Errors
 /// Those of the model.
@@ -73,7 +76,8 @@ pub fn generate<M: NextToken>(
         }
         return Ok(found);
     }
-    let mut random = fastrand::Rng::with_seed(if let Strategy::Sample(sampling) = strategy { sampling.seed } else { 0 });
+    let mut random =
+        fastrand::Rng::with_seed(if let Strategy::Sample(sampling) = strategy { sampling.seed } else { 0 });
     let (mut memory, mut token) = (model.start(), limits.start);
     let mut ids = Vec::new();
     while ids.len() < limits.most {
@@ -150,7 +154,8 @@ mod tests {
 
     use super::*;
 
-    /// Four tokens: 0 starts, 1 ends. After 0, token 2 is a bit likelier than 3; after 2 everything is even, after 3 the end is certain.
+    /// Four tokens: 0 starts, 1 ends. After 0, token 2 is a bit likelier than 3; after 2 everything is even, after 3
+    /// the end is certain.
     struct Fork;
 
     impl NextToken for Fork {
@@ -172,7 +177,8 @@ mod tests {
     }
 
     fn found(strategy: Strategy, most: usize) -> Generated {
-        generate(&Fork, &Limits { start: 0, ends: vec![1], most }, strategy, &mut |_| ControlFlow::Continue(())).unwrap()
+        generate(&Fork, &Limits { start: 0, ends: vec![1], most }, strategy, &mut |_| ControlFlow::Continue(()))
+            .unwrap()
     }
 
     #[test]

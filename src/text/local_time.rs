@@ -1,5 +1,6 @@
-//! A point in time as a clock on the wall shows it, and `strftime` as Python's `datetime` has it on glibc in the C locale: flags, widths and
-//! composed directives; `%z` and `%Z` are empty, since such a time knows no zone; an unknown directive stands for itself.
+//! A point in time as a clock on the wall shows it, and `strftime` as Python's `datetime` has it on glibc in the C
+//! locale: flags, widths and composed directives; `%z` and `%Z` are empty, since such a time knows no zone; an unknown
+//! directive stands for itself.
 
 use chrono::{DateTime, Datelike, Local, NaiveDateTime, Timelike};
 
@@ -94,8 +95,20 @@ impl LocalTime {
 }
 
 const WEEKDAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
-const MONTHS: [&str; 12] =
-    ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"];
+const MONTHS: [&str; 12] = [
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+];
 
 /// The widest field that a template may ask for.
 const WIDEST: usize = 1024;

@@ -1,5 +1,5 @@
-//! Text and tokens: tokenizers in the formats that checkpoints have, and the search for the next tokens. Knows no model: whoever has one gives
-//! scores ([`NextToken`]).
+//! Text and tokens: tokenizers in the formats that checkpoints have, and the search for the next tokens. Knows no
+//! model: whoever has one gives scores ([`NextToken`]).
 
 mod chat;
 mod error;

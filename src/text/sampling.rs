@@ -1,5 +1,5 @@
-//! Choosing a token by chance: scores are divided by the temperature, then only the best `top_k`, then only the most likely ones that together have
-//! the probability `top_p` stay. The same seed chooses the same tokens on every system.
+//! Choosing a token by chance: scores are divided by the temperature, then only the best `top_k`, then only the most
+//! likely ones that together have the probability `top_p` stay. The same seed chooses the same tokens on every system.
 
 /// How chance is led.
 #[derive(Debug, Clone, Copy, PartialEq)]

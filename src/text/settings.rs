@@ -1,5 +1,6 @@
-//! What stands beside a vocabulary: `tokenizer_config.json`, `special_tokens_map.json` and `added_tokens.json`, read as transformers 4.57
-//! reads them. `special_tokens_map.json` and `added_tokens.json` count only where the config has no `added_tokens_decoder`.
+//! What stands beside a vocabulary: `tokenizer_config.json`, `special_tokens_map.json` and `added_tokens.json`, read as
+//! transformers 4.57 reads them. `special_tokens_map.json` and `added_tokens.json` count only where the config has no
+//! `added_tokens_decoder`.
 
 use std::collections::BTreeMap;
 
@@ -29,7 +30,14 @@ pub(super) struct AddedToken {
 
 impl AddedToken {
     pub(super) fn special(content: &str) -> Self {
-        Self { content: content.to_owned(), special: true, single_word: false, lstrip: false, rstrip: false, normalized: false }
+        Self {
+            content: content.to_owned(),
+            special: true,
+            single_word: false,
+            lstrip: false,
+            rstrip: false,
+            normalized: false,
+        }
     }
 
     fn read(value: &Json, special: bool) -> Option<Self> {
@@ -82,13 +90,19 @@ const GREEDY_MASKS: [&str; 10] = [
 /// The special tokens of a class where its config is silent. An unknown class has none.
 fn defaults(class: &str) -> &'static [(&'static str, &'static str)] {
     match class {
-        "LlamaTokenizer" | "CodeLlamaTokenizer" => &[("unk_token", "<unk>"), ("bos_token", "<s>"), ("eos_token", "</s>")],
-        "GemmaTokenizer" => &[("unk_token", "<unk>"), ("bos_token", "<bos>"), ("eos_token", "<eos>"), ("pad_token", "<pad>")],
+        "LlamaTokenizer" | "CodeLlamaTokenizer" => {
+            &[("unk_token", "<unk>"), ("bos_token", "<s>"), ("eos_token", "</s>")]
+        }
+        "GemmaTokenizer" => {
+            &[("unk_token", "<unk>"), ("bos_token", "<bos>"), ("eos_token", "<eos>"), ("pad_token", "<pad>")]
+        }
         "T5Tokenizer" => &[("eos_token", "</s>"), ("unk_token", "<unk>"), ("pad_token", "<pad>")],
         "GPT2Tokenizer" | "CodeGenTokenizer" => {
             &[("unk_token", "<|endoftext|>"), ("bos_token", "<|endoftext|>"), ("eos_token", "<|endoftext|>")]
         }
-        "Qwen2Tokenizer" => &[("unk_token", "<|endoftext|>"), ("eos_token", "<|endoftext|>"), ("pad_token", "<|endoftext|>")],
+        "Qwen2Tokenizer" => {
+            &[("unk_token", "<|endoftext|>"), ("eos_token", "<|endoftext|>"), ("pad_token", "<|endoftext|>")]
+        }
         "CLIPTokenizer" => &[
             ("unk_token", "<|endoftext|>"),
             ("bos_token", "<|startoftext|>"),
@@ -128,9 +142,13 @@ fn defaults(class: &str) -> &'static [(&'static str, &'static str)] {
             ("pad_token", "[PAD]"),
             ("mask_token", "[MASK]"),
         ],
-        _ if super::tokenizer::BERT_CLASSES.contains(&class) => {
-            &[("unk_token", "[UNK]"), ("sep_token", "[SEP]"), ("pad_token", "[PAD]"), ("cls_token", "[CLS]"), ("mask_token", "[MASK]")]
-        }
+        _ if super::tokenizer::BERT_CLASSES.contains(&class) => &[
+            ("unk_token", "[UNK]"),
+            ("sep_token", "[SEP]"),
+            ("pad_token", "[PAD]"),
+            ("cls_token", "[CLS]"),
+            ("mask_token", "[MASK]"),
+        ],
         _ => &[],
     }
 }
@@ -153,14 +171,17 @@ impl TokenizerSettings {
             let entries = decoder.as_object().ok_or_else(|| wrong("expected an object of ids and tokens"))?;
             for (id, token) in entries {
                 let id = id.parse().map_err(|_| wrong(&format!("`{id}` is no id")))?;
-                let token = AddedToken::read(token, false).ok_or_else(|| wrong(&format!("the token of id {id} has no `content`")))?;
+                let token = AddedToken::read(token, false)
+                    .ok_or_else(|| wrong(&format!("the token of id {id} has no `content`")))?;
                 added.insert(id, token);
             }
             return Ok(Self { config, added });
         }
         for (key, value) in object(SPECIAL)?.unwrap_or_default() {
             let merged = match (key.as_str(), config.get(&key).and_then(Json::as_array), value.as_array()) {
-                (MORE, Some(own), Some(more)) => own.iter().chain(more.iter().filter(|it| !own.contains(it))).cloned().collect(),
+                (MORE, Some(own), Some(more)) => {
+                    own.iter().chain(more.iter().filter(|it| !own.contains(it))).cloned().collect()
+                }
                 _ => value,
             };
             config.insert(key, merged);
@@ -274,8 +295,11 @@ mod tests {
 
     #[test]
     fn the_decoder_of_added_tokens_outranks_older_files() {
-        let config = json!({ "added_tokens_decoder": { "7": { "content": "<a>", "special": true } }, "pad_token": "<p>" });
-        let settings = settings(&[(CONFIG, config), (SPECIAL, json!({ "pad_token": "<q>" })), (ADDED, json!({ "<z>": 9 }))]).unwrap();
+        let config =
+            json!({ "added_tokens_decoder": { "7": { "content": "<a>", "special": true } }, "pad_token": "<p>" });
+        let settings =
+            settings(&[(CONFIG, config), (SPECIAL, json!({ "pad_token": "<q>" })), (ADDED, json!({ "<z>": 9 }))])
+                .unwrap();
         assert_eq!(settings.role("pad_token").unwrap().content, "<p>");
         assert_eq!(settings.added.keys().collect::<Vec<_>>(), [&7]);
         assert!(settings.added[&7].special && !settings.added[&7].normalized);

@@ -118,7 +118,10 @@ impl DataType {
 
     /// Whether elements are floating point numbers.
     pub fn is_float(self) -> bool {
-        matches!(self, Self::Float16 | Self::Float32 | Self::Float64 | Self::BFloat16 | Self::Float8E4M3FN | Self::Float8E5M2)
+        matches!(
+            self,
+            Self::Float16 | Self::Float32 | Self::Float64 | Self::BFloat16 | Self::Float8E4M3FN | Self::Float8E5M2
+        )
     }
 
     /// Whether elements are integers (not booleans).
@@ -214,7 +217,9 @@ impl TensorType {
         let variadic = |ty: &Self| ty.shape.iter().any(|d| matches!(d, Dimension::Unknown { variadic: true }));
         let fits = |(a, b): (&Dimension, &Dimension)| a.agrees(*b);
         self.dtype == other.dtype
-            && (variadic(self) || variadic(other) || self.rank() == other.rank() && self.shape.iter().zip(&other.shape).all(fits))
+            && (variadic(self)
+                || variadic(other)
+                || self.rank() == other.rank() && self.shape.iter().zip(&other.shape).all(fits))
     }
 
     /// The first symbol among the dimensions.

@@ -74,7 +74,9 @@ impl CodegenWriteError {
             Self::Codegen(CodegenError::TypeName { .. }) => {
                 Some("choose letters, digits and `_`, a letter first, and no name of Swift's own".to_owned())
             }
-            Self::Taken { .. } => Some("give the enum another name with `--name`, or write to another folder with `--out`".to_owned()),
+            Self::Taken { .. } => {
+                Some("give the enum another name with `--name`, or write to another folder with `--out`".to_owned())
+            }
             _ => None,
         }
     }
@@ -89,7 +91,8 @@ impl CodegenWriteError {
 pub fn swift(context: &Context, options: &CodegenOptions) -> Result<CodegenReport, Error> {
     let release = releases::find(context, &options.request)?.release;
     let (ends, warnings) = end_tokens(context, &release);
-    let sources = codegen::swift(&release, &SwiftOptions { name: options.name.clone(), ends }).map_err(CodegenWriteError::from)?;
+    let sources = codegen::swift(&release, &SwiftOptions { name: options.name.clone(), ends })
+        .map_err(CodegenWriteError::from)?;
     let folder = context.directory().join(&options.out);
     let name = options.name.clone().unwrap_or_else(|| codegen::type_name(&release.package));
     for name in sources.iter().map(|source| source.name.clone()).chain(codegen::file_names(&name)) {
@@ -100,7 +103,8 @@ pub fn swift(context: &Context, options: &CodegenOptions) -> Result<CodegenRepor
     let mut files = BTreeMap::new();
     for source in sources {
         let path = folder.join(&source.name);
-        let changed = write(&path, &source.text, 0o644).map_err(|source| CodegenWriteError::Write { path: path.clone(), source })?;
+        let changed = write(&path, &source.text, 0o644)
+            .map_err(|source| CodegenWriteError::Write { path: path.clone(), source })?;
         old.retain(|old| *old != path);
         files.insert(path, changed);
     }
@@ -122,7 +126,13 @@ fn own_files(folder: &Path, name: &str, package: &PackageName) -> Result<Vec<Pat
         let text = String::from_utf8_lossy(&bytes);
         match codegen::generated_for(&text) {
             Some(found) if found == package.as_str() => own.push(path),
-            found => return Err(CodegenWriteError::Taken { found: found.map(str::to_owned), path, package: package.clone() }),
+            found => {
+                return Err(CodegenWriteError::Taken {
+                    found: found.map(str::to_owned),
+                    path,
+                    package: package.clone(),
+                });
+            }
         }
     }
     Ok(own)
@@ -134,7 +144,10 @@ fn end_tokens(context: &Context, release: &Release) -> (Vec<u32>, Vec<String>) {
     if ids.is_empty() {
         return (Vec::new(), Vec::new());
     }
-    let variants = release.variants.iter().filter(|variant| variant.kind == BundleKind::MlPackage && ids.contains(&variant.id.as_str()));
+    let variants = release
+        .variants
+        .iter()
+        .filter(|variant| variant.kind == BundleKind::MlPackage && ids.contains(&variant.id.as_str()));
     let opened = variants.filter_map(|variant| bundles::Found::Variant(Box::new(variant.clone())).open(context).ok());
     let note = opened.into_iter().find_map(|bundle| bundle.notes().get::<EndTokens>());
     let ends = note.map(|tokens| tokens.ids()).unwrap_or_default();

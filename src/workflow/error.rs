@@ -1,5 +1,5 @@
-//! What can go wrong in a verb, sorted by who can do something about it. Rules: a verb's own mistakes are a variant or an enum of
-//! their own; errors of the rooms below pass through unchanged, with their sources and hints.
+//! What can go wrong in a verb, sorted by who can do something about it. Rules: a verb's own mistakes are a variant or
+//! an enum of their own; errors of the rooms below pass through unchanged, with their sources and hints.
 
 use std::{collections::BTreeSet, io, path::PathBuf};
 
@@ -18,8 +18,8 @@ use super::{
     verify::VerifyError,
 };
 use crate::{
-    base::PackageName, codegen::CodegenError, fetch::FetchError, manifest::ManifestError, publish::PublishError, remote::RemoteError,
-    store::StoreError,
+    base::PackageName, codegen::CodegenError, fetch::FetchError, manifest::ManifestError, publish::PublishError,
+    remote::RemoteError, store::StoreError,
 };
 
 /// Why a verb failed.
@@ -160,7 +160,9 @@ impl Error {
             | Self::Verify(_) => ErrorKind::Input,
             Self::Store(error) => ErrorKind::of_store(error),
             Self::Remote(error) => ErrorKind::of_remote(error),
-            Self::Sources { failures, .. } => failures.iter().map(|(_, error)| error.kind()).max().unwrap_or(ErrorKind::Remote),
+            Self::Sources { failures, .. } => {
+                failures.iter().map(|(_, error)| error.kind()).max().unwrap_or(ErrorKind::Remote)
+            }
             Self::At { source, .. } => source.kind(),
             Self::Runtime { .. } => ErrorKind::Input,
         }
@@ -187,7 +189,12 @@ impl Error {
             Self::Store(error) => error.hint(),
             Self::Remote(error) => error.hint(),
             Self::Sources { failures, .. } => {
-                return failures.iter().flat_map(|(_, error)| error.hints()).collect::<BTreeSet<_>>().into_iter().collect();
+                return failures
+                    .iter()
+                    .flat_map(|(_, error)| error.hints())
+                    .collect::<BTreeSet<_>>()
+                    .into_iter()
+                    .collect();
             }
             Self::At { source, .. } => return source.hints(),
             Self::Runtime { .. } => None,
@@ -199,7 +206,9 @@ impl Error {
     pub fn place(&self) -> Option<Place> {
         match self {
             Self::At { place, .. } => Some(place.clone()),
-            Self::App(AppError::Package { file, line, column, .. }) => Some(Place { path: file.clone(), line: *line, column: *column }),
+            Self::App(AppError::Package { file, line, column, .. }) => {
+                Some(Place { path: file.clone(), line: *line, column: *column })
+            }
             Self::App(AppError::Manifest(ManifestError { file, line, column, .. }))
             | Self::Build(BuildError::Manifest(ManifestError { file, line, column, .. })) => {
                 Some(Place { path: file.into(), line: *line, column: *column })
@@ -251,7 +260,9 @@ impl ErrorKind {
         match error {
             PublishError::Store(error) => Self::of_store(error),
             PublishError::Remote(error) => Self::of_remote(error),
-            PublishError::Damaged { .. } | PublishError::Previous { .. } | PublishError::Release { .. } => Self::Verification,
+            PublishError::Damaged { .. } | PublishError::Previous { .. } | PublishError::Release { .. } => {
+                Self::Verification
+            }
             _ => Self::Input,
         }
     }
@@ -268,7 +279,9 @@ impl ErrorKind {
             | E::Sink { .. } => Self::Input,
             E::Hub(error) if error.is_input() => Self::Input,
             E::Hub(error) if error.is_damage() => Self::Verification,
-            E::WrongContent { .. } | E::WrongDigest { .. } | E::WrongManifest { .. } | E::WrongSize { .. } => Self::Verification,
+            E::WrongContent { .. } | E::WrongDigest { .. } | E::WrongManifest { .. } | E::WrongSize { .. } => {
+                Self::Verification
+            }
             E::OutsideBlob { .. } | E::UnknownBlob { .. } => Self::Internal,
             _ => Self::Remote,
         }

@@ -76,7 +76,11 @@ pub struct CollectedRelease {
 impl GcReport {
     /// Whether there was nothing to remove.
     pub fn is_empty(&self) -> bool {
-        self.releases.is_empty() && self.evicted.is_empty() && self.blobs == 0 && self.files == 0 && self.placements == 0
+        self.releases.is_empty()
+            && self.evicted.is_empty()
+            && self.blobs == 0
+            && self.files == 0
+            && self.placements == 0
     }
 }
 
@@ -110,7 +114,11 @@ pub fn gc(context: &Context, options: &GcOptions) -> Result<GcReport, Error> {
 }
 
 fn evicted(evicted: &store::Evicted) -> EvictedVariant {
-    EvictedVariant { package: evicted.package.clone(), version: evicted.version.clone(), variant: evicted.variant.clone() }
+    EvictedVariant {
+        package: evicted.package.clone(),
+        version: evicted.version.clone(),
+        variant: evicted.variant.clone(),
+    }
 }
 
 fn expected(plan: &store::GcPlan) -> store::GcReport {

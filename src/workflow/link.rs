@@ -1,7 +1,9 @@
-//! `link`: makes the bundles of a folder in the layout `shared` complete, by hard links to the weight files beside them.
+//! `link`: makes the bundles of a folder in the layout `shared` complete, by hard links to the weight files beside
+//! them.
 //!
-//! Frameworks load complete bundles alone. Where the file system has no hard links, a file is copied. Folders come from strangers, too, so
-//! no symbolic link below the folder is followed, and nothing changes before everything was looked at.
+//! Frameworks load complete bundles alone. Where the file system has no hard links, a file is copied. Folders come from
+//! strangers, too, so no symbolic link below the folder is followed, and nothing changes before everything was looked
+//! at.
 
 use std::{
     fs::{self, File},
@@ -119,7 +121,8 @@ impl LinkError {
 /// What [`LinkError`] lists, before anything is changed; every weight file is hashed before it is linked.
 pub fn link(context: &Context, folder: &Path) -> Result<LinkReport, Error> {
     let folders = layouts(&context.directory().join(folder))?;
-    let plans: Vec<LinkPlan> = folders.iter().map(|folder| LinkPlan::look(context, folder)).collect::<Result<_, Error>>()?;
+    let plans: Vec<LinkPlan> =
+        folders.iter().map(|folder| LinkPlan::look(context, folder)).collect::<Result<_, Error>>()?;
     let mut report = LinkReport { folders, ..LinkReport::default() };
     for plan in &plans {
         plan.carry_out(&mut report)?;
@@ -244,12 +247,15 @@ fn read(folder: &Folder) -> Result<LayoutDocument, LinkError> {
     }
     let (mut tree, bundles) = (PathTree::default(), document.bundles.keys().map(|name| (name, false)));
     let all = bundles.chain(document.files.keys().map(|name| (name, true)));
-    all.into_iter().try_for_each(|(name, is_file)| tree.add(name, is_file)).map_err(|clash| wrong(clash.to_string()))?;
+    all.into_iter()
+        .try_for_each(|(name, is_file)| tree.add(name, is_file))
+        .map_err(|clash| wrong(clash.to_string()))?;
     for wanted in document.bundles.values() {
         let mut tree = PathTree::default();
         wanted.keys().try_for_each(|path| tree.add(path.as_str(), true)).map_err(|clash| wrong(clash.to_string()))?;
     }
-    let unlisted = document.bundles.values().flat_map(|wanted| wanted.values()).find(|name| !document.files.contains_key(*name));
+    let unlisted =
+        document.bundles.values().flat_map(|wanted| wanted.values()).find(|name| !document.files.contains_key(*name));
     match unlisted {
         Some(name) => Err(wrong(format!("it does not describe `{name}`"))),
         None => Ok(document),
@@ -366,7 +372,11 @@ mod tests {
         assert_eq!(scene.link("models").unwrap().linked, 1);
         assert_eq!(fs::read(scene.path(bundle)).unwrap(), b"new bytes");
         assert_eq!(fs::read(scene.path("outside/weights/weight.bin")).unwrap(), b"precious");
-        assert_eq!(fs::read_dir(scene.path("models/x.mlmodelc/weights")).unwrap().count(), 1, "no unfinished file stays");
+        assert_eq!(
+            fs::read_dir(scene.path("models/x.mlmodelc/weights")).unwrap().count(),
+            1,
+            "no unfinished file stays"
+        );
         // Archives leave out folders without files.
         fs::remove_dir_all(scene.path("models/x.mlmodelc/weights")).unwrap();
         assert_eq!(scene.link("models").unwrap().linked, 1);
@@ -413,7 +423,9 @@ mod tests {
         assert!(!scene.path("models/y.mlmodelc").exists());
         scene.layout(&scene.document("x.mlmodelc", "weights"));
         assert!(scene.refusal().ends_with("x.mlmodelc/weights` is a folder, expected a file"));
-        for (bundle, path) in [("../outside", "weights/weight.bin"), ("x.mlmodelc", "../outside/weights/weight.bin"), ("weight.bin", "x")] {
+        for (bundle, path) in
+            [("../outside", "weights/weight.bin"), ("x.mlmodelc", "../outside/weights/weight.bin"), ("weight.bin", "x")]
+        {
             scene.layout(&scene.document(bundle, path));
             assert!(scene.refusal().contains("layout.json` is not a `layout.json` of mlreg"), "{bundle} {path}");
         }

@@ -77,12 +77,14 @@ pub fn list(context: &Context, options: &ListOptions) -> Result<ListReport, Erro
     let (source, known, packages) = match &options.from {
         None => {
             let known = context.store().packages()?;
-            let packages = asked(&known, options).map(|package| stored(context, package)).collect::<Result<Vec<_>, _>>()?;
+            let packages =
+                asked(&known, options).map(|package| stored(context, package)).collect::<Result<Vec<_>, _>>()?;
             (context.store().home().display().to_string(), known, packages)
         }
         Some(url) => {
             let remote = context.remote(url)?;
-            let (known, packages) = context.block_on(at_remote(remote.as_ref(), options, context.remote_options().jobs))??;
+            let (known, packages) =
+                context.block_on(at_remote(remote.as_ref(), options, context.remote_options().jobs))??;
             (url.to_string(), known, packages)
         }
     };
@@ -115,7 +117,11 @@ fn size(manifest: &[u8]) -> Option<u64> {
 }
 
 /// Every package of the remote, and what was asked for. Release manifests are read for packages that were named.
-async fn at_remote(remote: &dyn Remote, options: &ListOptions, jobs: usize) -> Result<(Vec<PackageName>, Vec<ListedPackage>), RemoteError> {
+async fn at_remote(
+    remote: &dyn Remote,
+    options: &ListOptions,
+    jobs: usize,
+) -> Result<(Vec<PackageName>, Vec<ListedPackage>), RemoteError> {
     let is_detailed = !options.packages.is_empty();
     let version = |package: PackageName, version: Version| async move {
         let release = resolve(remote, &package, &version).await?.release;

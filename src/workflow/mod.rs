@@ -1,8 +1,8 @@
 //! One verb each: typed options in, typed report out.
 //!
-//! Verbs share a [`Context`] (store, remotes, progress, a runtime that starts when the network is first needed), name packages by
-//! [`PackageRequest`] and fail with [`Error`], which knows the [`ErrorKind`] that an exit code is made from. Reports serialize to the
-//! documents that `--json` prints. Nothing here prints or reads the environment.
+//! Verbs share a [`Context`] (store, remotes, progress, a runtime that starts when the network is first needed), name
+//! packages by [`PackageRequest`] and fail with [`Error`], which knows the [`ErrorKind`] that an exit code is made
+//! from. Reports serialize to the documents that `--json` prints. Nothing here prints or reads the environment.
 
 pub mod app;
 pub mod build;

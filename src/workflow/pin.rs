@@ -1,6 +1,7 @@
 //! `pin` and `unpin`: begin and end of access to tags. What is pinned stays in the store, whatever the budget.
 //!
-//! In an app, tags are those of the releases that its lock names; elsewhere those of the highest version of every package in the store.
+//! In an app, tags are those of the releases that its lock names; elsewhere those of the highest version of every
+//! package in the store.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -78,16 +79,21 @@ impl PinError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Unknown { subject, known } => {
-                let asked = subject.tag.as_ref().map(Tag::as_str).or(subject.package.as_ref().map(PackageName::as_str)).unwrap_or_default();
+                let asked = subject
+                    .tag
+                    .as_ref()
+                    .map(Tag::as_str)
+                    .or(subject.package.as_ref().map(PackageName::as_str))
+                    .unwrap_or_default();
                 let near = nearest(asked, known.iter().map(String::as_str), 1);
-                Some(
-                    near.first().map_or_else(
-                        || "fetch it first, e.g. `mlreg fetch --tag TAG`".to_owned(),
-                        |near| format!("did you mean `{near}`?"),
-                    ),
-                )
+                Some(near.first().map_or_else(
+                    || "fetch it first, e.g. `mlreg fetch --tag TAG`".to_owned(),
+                    |near| format!("did you mean `{near}`?"),
+                ))
             }
-            Self::NotPinned { .. } => Some("`mlreg pin` lists what is pinned, and by whom; `--holder` names another".to_owned()),
+            Self::NotPinned { .. } => {
+                Some("`mlreg pin` lists what is pinned, and by whom; `--holder` names another".to_owned())
+            }
         }
     }
 }
@@ -151,7 +157,8 @@ pub fn pins(context: &Context) -> Result<PinReport, Error> {
     let releases = releases(context)?;
     let pins = context.store().pins()?;
     let all = pins.holders.iter().flat_map(|(holder, pins)| pins.iter().map(move |pin| (holder, pin)));
-    let pins = all.map(|(holder, pin)| described(context, &releases, holder, &pin.subject, pin.count, &pin.held)).collect();
+    let pins =
+        all.map(|(holder, pin)| described(context, &releases, holder, &pin.subject, pin.count, &pin.held)).collect();
     Ok(PinReport { holder: holder(context, &PinOptions::default()), pins })
 }
 
@@ -159,8 +166,12 @@ pub fn pins(context: &Context) -> Result<PinReport, Error> {
 fn subjects(options: &PinOptions) -> Vec<Subject> {
     let some = |packages: &[PackageName]| packages.iter().cloned().map(Some).collect::<Vec<_>>();
     let packages = if options.packages.is_empty() { vec![None] } else { some(&options.packages) };
-    let tags: Vec<Option<Tag>> = if options.tags.is_empty() { vec![None] } else { options.tags.iter().cloned().map(Some).collect() };
-    packages.iter().flat_map(|package| tags.iter().map(|tag| Subject { package: package.clone(), tag: tag.clone() })).collect()
+    let tags: Vec<Option<Tag>> =
+        if options.tags.is_empty() { vec![None] } else { options.tags.iter().cloned().map(Some).collect() };
+    packages
+        .iter()
+        .flat_map(|package| tags.iter().map(|tag| Subject { package: package.clone(), tag: tag.clone() }))
+        .collect()
 }
 
 fn holder(context: &Context, options: &PinOptions) -> String {
@@ -199,7 +210,8 @@ fn meant(subject: &Subject, releases: &BTreeMap<Digest, Release>) -> BTreeSet<Va
 
 fn known(releases: &BTreeMap<Digest, Release>) -> Vec<String> {
     let names = releases.values().map(|release| release.package.to_string());
-    let tags = releases.values().flat_map(|release| &release.variants).flat_map(|variant| &variant.tags).map(Tag::to_string);
+    let tags =
+        releases.values().flat_map(|release| &release.variants).flat_map(|variant| &variant.tags).map(Tag::to_string);
     names.chain(tags).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
@@ -212,12 +224,23 @@ fn described(
     held: &BTreeSet<VariantKey>,
 ) -> PinnedSubject {
     let variant = |key: &VariantKey| releases.get(&key.release).and_then(|release| release.variant(&key.variant));
-    let blobs: BTreeMap<Digest, u64> =
-        held.iter().filter_map(variant).flat_map(|variant| &variant.files).map(|file| (file.sha256, file.size)).collect();
+    let blobs: BTreeMap<Digest, u64> = held
+        .iter()
+        .filter_map(variant)
+        .flat_map(|variant| &variant.files)
+        .map(|file| (file.sha256, file.size))
+        .collect();
     let (mut bytes, mut missing_bytes) = (0u64, 0u64);
     for (digest, size) in blobs {
         let sum = if context.store().blob_size(&digest).is_some() { &mut bytes } else { &mut missing_bytes };
         *sum = sum.saturating_add(size);
     }
-    PinnedSubject { holder: holder.to_owned(), subject: subject.to_string(), count, variants: held.len() as u64, bytes, missing_bytes }
+    PinnedSubject {
+        holder: holder.to_owned(),
+        subject: subject.to_string(),
+        count,
+        variants: held.len() as u64,
+        bytes,
+        missing_bytes,
+    }
 }

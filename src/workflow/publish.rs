@@ -1,4 +1,5 @@
-//! `publish`: copies a release from the store to a remote. Blobs come first, then the version, so that no reader sees half a release.
+//! `publish`: copies a release from the store to a remote. Blobs come first, then the version, so that no reader sees
+//! half a release.
 
 use std::{
     collections::BTreeSet,
@@ -18,7 +19,9 @@ use crate::{
     base::{Digest, PackageName, RelativePath},
     fetch::Layout,
     manifest::{breaking_changes, may_break, release::Release},
-    publish::{ModelCard, Places, PublishError, PublishPlan, Quality, QualityError, check_present, damage, places, upload},
+    publish::{
+        ModelCard, Places, PublishError, PublishPlan, Quality, QualityError, check_present, damage, places, upload,
+    },
     remote::{BlobFiles, Commit, Publication, PublicationParts, Remote, RemoteError, RemoteUrl},
     store::{Origin, Store},
 };
@@ -106,8 +109,8 @@ pub struct PublishedFile {
 /// Publishes a release.
 ///
 /// # Errors
-/// When there is no such release, when its blobs are missing or damaged (before anything is sent), when the remote has the version with
-/// other content, and what the remote says.
+/// When there is no such release, when its blobs are missing or damaged (before anything is sent), when the remote has
+/// the version with other content, and what the remote says.
 pub fn publish(context: &Context, options: &PublishOptions) -> Result<PublishReport, Error> {
     let request = match &options.subject {
         PublishSubject::Package(request) => request.clone(),
@@ -134,7 +137,12 @@ pub fn publish(context: &Context, options: &PublishOptions) -> Result<PublishRep
 }
 
 /// Sends the blobs of a plan, and commits the release.
-fn send(context: &Context, remote: &dyn Remote, publication: &Publication, plan: &PublishPlan) -> Result<Commit, Error> {
+fn send(
+    context: &Context,
+    remote: &dyn Remote,
+    publication: &Publication,
+    plan: &PublishPlan,
+) -> Result<Commit, Error> {
     let _guard = context.store().writing()?;
     check_present(context.store(), plan)?;
     let title = format!("publishing {}@{}", plan.package, plan.version);
@@ -147,7 +155,12 @@ fn send(context: &Context, remote: &dyn Remote, publication: &Publication, plan:
 }
 
 /// How the release is published, as far as the remote takes part in it.
-fn publication(context: &Context, options: &PublishOptions, parts: PublicationParts, stored: StoredRelease) -> Result<Publication, Error> {
+fn publication(
+    context: &Context,
+    options: &PublishOptions,
+    parts: PublicationParts,
+    stored: StoredRelease,
+) -> Result<Publication, Error> {
     check_options(options, parts)?;
     let StoredRelease { manifest, release } = stored;
     let digest = Digest::of(&manifest);
@@ -192,8 +205,13 @@ fn read_quality(context: &Context, options: &PublishOptions, release: Digest) ->
 
 /// Builds a manifest and names the release that it became.
 fn built(context: &Context, path: &Path) -> Result<PackageRequest, Error> {
-    let options =
-        BuildOptions { manifests: vec![path.to_owned()], variants: Vec::new(), out: None, layout: Layout::default(), force: false };
+    let options = BuildOptions {
+        manifests: vec![path.to_owned()],
+        variants: Vec::new(),
+        out: None,
+        layout: Layout::default(),
+        force: false,
+    };
     let report = build(context, &options)?;
     // One manifest is one package.
     let package = report.packages.into_iter().next().expect("a build reports every manifest");
@@ -201,7 +219,12 @@ fn built(context: &Context, path: &Path) -> Result<PackageRequest, Error> {
 }
 
 /// What apps of the previous release would notice; an error where the version promises that there is nothing.
-fn gate(context: &Context, options: &PublishOptions, remote: &dyn Remote, release: &Release) -> Result<Vec<String>, Error> {
+fn gate(
+    context: &Context,
+    options: &PublishOptions,
+    remote: &dyn Remote,
+    release: &Release,
+) -> Result<Vec<String>, Error> {
     let Some((version, bytes)) = context.block_on(previous(context, remote, release))?? else { return Ok(Vec::new()) };
     let name = |version: &Version| format!("{}@{version}", release.package);
     let before = Release::parse(&bytes).map_err(|source| PublishError::Previous { release: name(&version), source })?;
@@ -209,12 +232,17 @@ fn gate(context: &Context, options: &PublishOptions, remote: &dyn Remote, releas
     if changes.is_empty() || options.allow_breaking || may_break(&version, &release.version) {
         return Ok(changes.iter().map(ToString::to_string).collect());
     }
-    let needs = if version.major > 0 { Version::new(version.major + 1, 0, 0) } else { Version::new(0, version.minor + 1, 0) };
+    let needs =
+        if version.major > 0 { Version::new(version.major + 1, 0, 0) } else { Version::new(0, version.minor + 1, 0) };
     Err(PublishError::Breaking { release: name(&release.version), previous: version, changes, needs }.into())
 }
 
 /// The highest version of the remote below this one, pre-releases aside, and its manifest.
-async fn previous(context: &Context, remote: &dyn Remote, release: &Release) -> Result<Option<(Version, Vec<u8>)>, RemoteError> {
+async fn previous(
+    context: &Context,
+    remote: &dyn Remote,
+    release: &Release,
+) -> Result<Option<(Version, Vec<u8>)>, RemoteError> {
     let package = &release.package;
     let Some(versions) = remote.versions(package).await? else { return Ok(None) };
     let mut before = versions.into_iter().rev().filter(|version| *version < release.version && version.pre.is_empty());
@@ -258,7 +286,8 @@ async fn is_announced(remote: &dyn Remote, release: &Release) -> Result<bool, Re
     let named = index.as_ref().is_none_or(|index| index.versions.contains_key(&release.version));
     let listed = index.zip(catalogue).is_none_or(|(index, catalogue)| {
         let entry = catalogue.packages.get(&release.package);
-        entry.is_some_and(|entry| Some(&entry.latest) == index.latest() && entry.versions == index.versions.len() as u64)
+        entry
+            .is_some_and(|entry| Some(&entry.latest) == index.latest() && entry.versions == index.versions.len() as u64)
     });
     Ok(named && listed)
 }
@@ -285,7 +314,8 @@ fn remember(context: &Context, options: &PublishOptions, publication: &Publicati
 /// The files of a publication. Bytes that several files have are sent once.
 fn files(publication: &Publication, plan: &PublishPlan) -> Vec<PublishedFile> {
     let mut missing = plan.missing.clone();
-    let bytes = |digest: &Digest| plan.missing.get(digest).or_else(|| plan.present.get(digest)).copied().unwrap_or_default();
+    let bytes =
+        |digest: &Digest| plan.missing.get(digest).or_else(|| plan.present.get(digest)).copied().unwrap_or_default();
     let file = |(path, digest): (&RelativePath, &Digest)| PublishedFile {
         path: path.to_string(),
         bytes: bytes(digest),

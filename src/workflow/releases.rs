@@ -28,7 +28,9 @@ pub(super) fn find(context: &Context, request: &PackageRequest) -> Result<Stored
     let versions = store.releases(&request.package)?;
     let known = if versions.is_empty() { store.packages()? } else { Vec::new() };
     let none = || {
-        let nearest = nearest(request.package.as_str(), known.iter().map(PackageName::as_str), 1).first().map(|&name| name.to_owned());
+        let nearest = nearest(request.package.as_str(), known.iter().map(PackageName::as_str), 1)
+            .first()
+            .map(|&name| name.to_owned());
         PublishError::NoRelease { package: request.package.clone(), requirement: request.requirement.clone(), nearest }
     };
     let version = request.highest(&versions).ok_or_else(none)?;
@@ -56,7 +58,11 @@ pub(super) fn find_build(context: &Context, request: &PackageRequest) -> Result<
 ///
 /// # Errors
 /// [`RemoteError::NotFound`] where it is gone, and what the remote says.
-pub(super) async fn resolve(remote: &dyn Remote, package: &PackageName, version: &Version) -> Result<IndexEntry, RemoteError> {
+pub(super) async fn resolve(
+    remote: &dyn Remote,
+    package: &PackageName,
+    version: &Version,
+) -> Result<IndexEntry, RemoteError> {
     let gone = || RemoteError::NotFound { url: format!("{}: {package}@{version}", remote.url()) };
     remote.resolve(package, version).await?.ok_or_else(gone)
 }

@@ -125,7 +125,10 @@ impl RmError {
         match self {
             Self::NoPackage { package, known } => {
                 let near = nearest(package.as_str(), known.iter().map(String::as_str), 1);
-                Some(near.first().map_or_else(|| "`mlreg list` shows what there is".to_owned(), |near| format!("did you mean `{near}`?")))
+                Some(near.first().map_or_else(
+                    || "`mlreg list` shows what there is".to_owned(),
+                    |near| format!("did you mean `{near}`?"),
+                ))
             }
             Self::NoVersion { .. } => None,
             Self::Several { package, known } => {
@@ -133,8 +136,12 @@ impl RmError {
                 Some(format!("name one, e.g. `mlreg rm {package}@{last}`, or delete all of them with `--all`"))
             }
             Self::Held { holders, .. } => holders.first().map(|holder| match holder {
-                Holder::Folder(folder) => format!("delete the folder `{folder}` first, or `mlreg remove` the package from its app"),
-                Holder::Pin { holder, .. } => format!("end the pin first: `mlreg unpin ... --holder {holder}`; `mlreg pin` lists all pins"),
+                Holder::Folder(folder) => {
+                    format!("delete the folder `{folder}` first, or `mlreg remove` the package from its app")
+                }
+                Holder::Pin { holder, .. } => {
+                    format!("end the pin first: `mlreg unpin ... --holder {holder}`; `mlreg pin` lists all pins")
+                }
             }),
         }
     }
@@ -184,7 +191,8 @@ fn versions(store: &Store, subject: &RmSubject, all: bool) -> Result<Vec<Version
 }
 
 fn look(store: &Store, package: &PackageName, version: &Version) -> Result<RemovedRelease, Error> {
-    let gone = || RmError::NoVersion { package: package.clone(), version: Box::new(version.clone()), known: Vec::new() };
+    let gone =
+        || RmError::NoVersion { package: package.clone(), version: Box::new(version.clone()), known: Vec::new() };
     let (release, _) = store.release(package, version)?.ok_or_else(gone)?;
     let origin = store.release_origin(package, version)?.ok_or_else(gone)?;
     let (package, version, remotes) = (package.clone(), version.clone(), origin.remotes().clone());
@@ -194,8 +202,10 @@ fn look(store: &Store, package: &PackageName, version: &Version) -> Result<Remov
 /// Checks that no folder and no pin holds the release.
 fn free(store: &Store, release: &RemovedRelease) -> Result<(), Error> {
     let placements = store.placements()?.into_iter();
-    let placed = placements.filter(|placement| placement.releases.contains(&release.release) && placement.folder.is_dir());
-    let mut holders: Vec<Holder> = placed.map(|placement| Holder::Folder(placement.folder.display().to_string())).collect();
+    let placed =
+        placements.filter(|placement| placement.releases.contains(&release.release) && placement.folder.is_dir());
+    let mut holders: Vec<Holder> =
+        placed.map(|placement| Holder::Folder(placement.folder.display().to_string())).collect();
     for (holder, pins) in store.pins()?.holders {
         let own = pins.iter().filter(|pin| pin.held.iter().any(|key| key.release == release.release));
         holders.extend(own.map(|pin| Holder::Pin { holder: holder.clone(), subject: pin.subject.to_string() }));
@@ -265,8 +275,12 @@ mod tests {
 
     impl Home {
         fn rm(&self, subject: &str, all: bool, dry_run: bool) -> Result<RmReport, Error> {
-            let (package, version) = subject.split_once('@').map_or((subject, None), |(package, version)| (package, Some(version)));
-            let subject = RmSubject { package: package.parse().unwrap(), version: version.map(|version| version.parse().unwrap()) };
+            let (package, version) =
+                subject.split_once('@').map_or((subject, None), |(package, version)| (package, Some(version)));
+            let subject = RmSubject {
+                package: package.parse().unwrap(),
+                version: version.map(|version| version.parse().unwrap()),
+            };
             rm(&self.context, &RmOptions { subjects: vec![subject], all, dry_run })
         }
 
@@ -283,12 +297,19 @@ mod tests {
     fn a_release_goes_and_its_own_bytes_with_the_next_collection() {
         let home = home();
         let report = home.rm("tae@1.0.0", false, true).unwrap();
-        assert_eq!((report.unneeded_bytes, report.releases[0].built, report.releases[0].remotes.len()), (1000, true, 0));
+        assert_eq!(
+            (report.unneeded_bytes, report.releases[0].built, report.releases[0].remotes.len()),
+            (1000, true, 0)
+        );
         assert_eq!(home.versions(), 2);
         home.rm("tae@1.0.0", false, false).unwrap();
         assert_eq!(home.versions(), 1);
         let options = super::super::gc::GcOptions { dry_run: false, budget: None, now: std::time::SystemTime::now() };
-        assert_eq!(super::super::gc::gc(&home.context, &options).unwrap().freed_bytes, 1000 + 50, "and the fetched one");
+        assert_eq!(
+            super::super::gc::gc(&home.context, &options).unwrap().freed_bytes,
+            1000 + 50,
+            "and the fetched one"
+        );
         assert_eq!(home.rm("tae", false, false).unwrap().unneeded_bytes, 2100, "the only version");
     }
 
@@ -313,7 +334,10 @@ mod tests {
         let subject = Subject { package: Some("tae".parse().unwrap()), tag: None };
         store.pin("ci", &subject, [VariantKey { release: digest, variant: "a".to_owned() }].into()).unwrap();
         let error = home.rm("tae", true, false).unwrap_err();
-        let expected = format!("`tae@1.0.0` is in use: the folder `{}` holds bundles of it; `ci` has pinned `tae`", folder.display());
+        let expected = format!(
+            "`tae@1.0.0` is in use: the folder `{}` holds bundles of it; `ci` has pinned `tae`",
+            folder.display()
+        );
         assert_eq!((error.to_string(), home.versions()), (expected, 2), "all or none");
         store.unpin("ci", &subject).unwrap();
         std::fs::remove_dir_all(&folder).unwrap();
@@ -324,7 +348,10 @@ mod tests {
     fn what_is_not_there_has_near_names() {
         let home = home();
         let error = home.rm("tea", false, false).unwrap_err();
-        assert_eq!((error.to_string().as_str(), error.hints()), ("the store has no package `tea`", vec!["did you mean `tae`?".to_owned()]));
+        assert_eq!(
+            (error.to_string().as_str(), error.hints()),
+            ("the store has no package `tea`", vec!["did you mean `tae`?".to_owned()])
+        );
         let error = home.rm("tae@2.0.0", true, false).unwrap_err();
         assert_eq!(error.to_string(), "the store has no `tae@2.0.0`: there is 1.0.0, 1.1.0");
     }

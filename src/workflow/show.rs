@@ -1,4 +1,5 @@
-//! `show`: one release of a package, from the store or a remote: its variants with what they are for and what they weigh.
+//! `show`: one release of a package, from the store or a remote: its variants with what they are for and what they
+//! weigh.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -128,7 +129,8 @@ fn join(versions: &[Version]) -> String {
 impl ShowError {
     /// A package that is not among the `known` ones.
     pub(super) fn no_package(package: &PackageName, source: &str, known: &[PackageName]) -> Self {
-        let nearest = nearest(package.as_str(), known.iter().map(PackageName::as_str), 1).first().map(|&name| name.to_owned());
+        let nearest =
+            nearest(package.as_str(), known.iter().map(PackageName::as_str), 1).first().map(|&name| name.to_owned());
         Self::NoPackage { package: package.clone(), source_name: source.to_owned(), nearest }
     }
 
@@ -144,9 +146,9 @@ impl ShowError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::NoPackage { nearest: Some(nearest), .. } => Some(format!("did you mean `{nearest}`?")),
-            Self::NoPackage { .. } => {
-                Some("`mlreg list` shows the packages of the store, `mlreg list --from URL` those of a remote".to_owned())
-            }
+            Self::NoPackage { .. } => Some(
+                "`mlreg list` shows the packages of the store, `mlreg list --from URL` those of a remote".to_owned(),
+            ),
             Self::NoVersion { request, versions, .. } => {
                 let version = versions.iter().max().filter(|version| !version.pre.is_empty())?;
                 Some(format!("pre-releases are taken where they are asked for: `{}@{version}`", request.package))
@@ -166,8 +168,13 @@ pub fn show(context: &Context, options: &ShowOptions) -> Result<ShowReport, Erro
         Some(url) => context.block_on(find_at_remote(context, url, &options.request))??,
     };
     let (package, version) = (options.request.package.clone(), found.version.clone());
-    let release = Release::parse(&found.bytes).map_err(|source| ShowError::Manifest { package, version: Box::new(version), source })?;
-    let (expected, named) = (format!("{}@{}", options.request.package, found.version), format!("{}@{}", release.package, release.version));
+    let release = Release::parse(&found.bytes).map_err(|source| ShowError::Manifest {
+        package,
+        version: Box::new(version),
+        source,
+    })?;
+    let (expected, named) =
+        (format!("{}@{}", options.request.package, found.version), format!("{}@{}", release.package, release.version));
     if named != expected {
         return Err(FetchError::WrongRelease { origin: found.source, expected, found: named }.into());
     }
@@ -212,7 +219,11 @@ async fn find_at_remote(context: &Context, url: &RemoteUrl, request: &PackageReq
 }
 
 fn choose(request: &PackageRequest, source: &str, versions: &[Version]) -> Result<Version, ShowError> {
-    let none = || ShowError::NoVersion { request: request.clone(), source_name: source.to_owned(), versions: versions.to_vec() };
+    let none = || ShowError::NoVersion {
+        request: request.clone(),
+        source_name: source.to_owned(),
+        versions: versions.to_vec(),
+    };
     request.highest(versions).cloned().ok_or_else(none)
 }
 
@@ -267,8 +278,8 @@ fn shown(variant: Variant, users: &BTreeMap<Digest, usize>) -> ShownVariant {
     }
 }
 
-/// The axes that mean something. Releases have the length of the encoder's side for every text model, also for one that takes nothing from
-/// an encoder.
+/// The axes that mean something. Releases have the length of the encoder's side for every text model, also for one that
+/// takes nothing from an encoder.
 fn shown_axes(mut axes: BTreeMap<String, String>, interface: Option<&Interface>) -> BTreeMap<String, String> {
     let is_alone = interface.is_some_and(|interface| !interface.attends_to_encoder());
     if is_alone && axes.contains_key(Axis::Context.label()) {
@@ -288,10 +299,16 @@ mod tests {
         let variant = |id: &str, files: &[serde_json::Value]| serde_json::json!({ "id": id, "name": id, "component": "decoder", "kind": "mlpackage", "delivery": "on-demand", "files": files });
         let variants = [
             variant("a", &[file("model", "model a", 10), file("weights", "weights", 100)]),
-            variant("b", &[file("copy", "weights", 100), file("model", "model b", 20), file("weights", "weights", 100)]),
+            variant(
+                "b",
+                &[file("copy", "weights", 100), file("model", "model b", 20), file("weights", "weights", 100)],
+            ),
         ];
-        let blob = |name: &str, size: u64| (digest(name).to_string(), serde_json::json!({ "size": size, "blake3": digest("") }));
-        let blobs: serde_json::Map<_, _> = [blob("model a", 10), blob("model b", 20), blob("weights", 100)].into_iter().collect();
+        let blob = |name: &str, size: u64| {
+            (digest(name).to_string(), serde_json::json!({ "size": size, "blake3": digest("") }))
+        };
+        let blobs: serde_json::Map<_, _> =
+            [blob("model a", 10), blob("model b", 20), blob("weights", 100)].into_iter().collect();
         let release = serde_json::json!({
             "schema": "mlreg/release/1", "package": "tae", "version": version, "variants": variants, "blobs": blobs,
         });
@@ -317,7 +334,8 @@ mod tests {
         assert_eq!(report.version.to_string(), "1.1.0");
         assert_eq!(report.release, Digest::of(&manifest("1.1.0")));
         assert_eq!((report.bytes, report.stored_bytes, report.blobs), (330, 130, 3));
-        let sizes: Vec<_> = report.variants.iter().map(|v| (v.files, v.bytes, v.shared_bytes, v.unique_bytes)).collect();
+        let sizes: Vec<_> =
+            report.variants.iter().map(|v| (v.files, v.bytes, v.shared_bytes, v.unique_bytes)).collect();
         assert_eq!(sizes, [(2, 110, 100, 10), (3, 220, 100, 20)]);
     }
 
@@ -325,12 +343,15 @@ mod tests {
     fn only_who_listens_to_an_encoder_has_its_length() {
         let axes = || {
             BTreeMap::from(
-                [("context", "512"), ("sequence", "1"), ("encoder-sequence", "1")].map(|(key, value)| (key.to_owned(), value.to_owned())),
+                [("context", "512"), ("sequence", "1"), ("encoder-sequence", "1")]
+                    .map(|(key, value)| (key.to_owned(), value.to_owned())),
             )
         };
         let interface = |input: &str| -> Interface {
-            serde_json::from_value(serde_json::json!({ "inputs": [{ "name": input, "dtype": "int32", "shape": [1, 1] }], "outputs": [] }))
-                .unwrap()
+            serde_json::from_value(
+                serde_json::json!({ "inputs": [{ "name": input, "dtype": "int32", "shape": [1, 1] }], "outputs": [] }),
+            )
+            .unwrap()
         };
         assert!(!shown_axes(axes(), Some(&interface("input_ids"))).contains_key("encoder-sequence"));
         for kept in [Some(&interface("cross_key_cache")), Some(&interface("encoder_attention_mask")), None] {
@@ -353,7 +374,8 @@ mod tests {
     #[test]
     fn a_list_has_the_highest_version_first() {
         let folder = tempfile::tempdir().unwrap();
-        let report = super::super::list::list(&context(folder.path()), &super::super::list::ListOptions::default()).unwrap();
+        let report =
+            super::super::list::list(&context(folder.path()), &super::super::list::ListOptions::default()).unwrap();
         let versions: Vec<_> = report.packages[0].versions.iter().map(|v| v.version.to_string()).collect();
         assert_eq!(versions, ["2.0.0-rc.1", "1.1.0", "1.0.0"]);
         assert_eq!(report.packages[0].versions[1].release, Digest::of(&manifest("1.1.0")));

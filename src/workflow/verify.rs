@@ -1,5 +1,6 @@
-//! `verify`: every byte of the store, a release in it, a placed folder or a remote against its digest. Nothing is repaired; of a placed
-//! folder that is damaged, the record is forgotten by which the next fetch would believe its times.
+//! `verify`: every byte of the store, a release in it, a placed folder or a remote against its digest. Nothing is
+//! repaired; of a placed folder that is damaged, the record is forgotten by which the next fetch would believe its
+//! times.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -116,7 +117,11 @@ pub fn verify(context: &Context, options: &VerifyOptions) -> Result<VerifyReport
         VerifySubject::Package(request) => verify_package(context, request)?,
         VerifySubject::Folder(path) => {
             let path = context.directory().join(path);
-            if is_registry(&path) { verify_remote(context, &RemoteUrl::folder(path))? } else { verify_folder(context, &path)? }
+            if is_registry(&path) {
+                verify_remote(context, &RemoteUrl::folder(path))?
+            } else {
+                verify_folder(context, &path)?
+            }
         }
         VerifySubject::Remote(url) => verify_remote(context, url)?,
     };
@@ -187,7 +192,8 @@ fn verify_store(context: &Context) -> Result<VerifyReport, Error> {
     if let Some(task) = task.into_inner() {
         task.finish(&format!("verified {} blobs and {} releases", found.blobs, found.releases));
     }
-    let mut report = VerifyReport { files: found.blobs, bytes: found.bytes, ..VerifyReport::new(store.home().display()) };
+    let mut report =
+        VerifyReport { files: found.blobs, bytes: found.bytes, ..VerifyReport::new(store.home().display()) };
     for finding in &found.findings {
         report.add(finding.path.display(), kebab(&finding.problem), &finding.expected, &finding.found);
     }
@@ -210,7 +216,9 @@ fn verify_package(context: &Context, request: &PackageRequest) -> Result<VerifyR
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 report.add(store.blob_path(digest).display(), "missing", format!("sha256:{digest}"), "nothing");
             }
-            Err(error) => report.add(store.blob_path(digest).display(), "unreadable", format!("sha256:{digest}"), error),
+            Err(error) => {
+                report.add(store.blob_path(digest).display(), "unreadable", format!("sha256:{digest}"), error)
+            }
         }
     }
     task.finish(&format!("verified {} blobs", report.files));
@@ -228,7 +236,12 @@ fn verify_folder(context: &Context, path: &Path) -> Result<VerifyReport, Error> 
         report.files += found.files;
         report.bytes += found.bytes;
         for finding in &found.findings {
-            report.add(folder.join(&finding.path).display(), kebab(&finding.problem), &finding.expected, &finding.found);
+            report.add(
+                folder.join(&finding.path).display(),
+                kebab(&finding.problem),
+                &finding.expected,
+                &finding.found,
+            );
         }
         task.finish(&format!("verified {} files", found.files));
     }
@@ -244,7 +257,9 @@ fn placed_folders(path: &Path) -> Result<BTreeSet<PathBuf>, VerifyError> {
     let entries = fs::read_dir(path).map_err(failed)?;
     let paths = entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>().map_err(failed)?;
     let folders: BTreeSet<_> = paths.into_iter().filter(|path| is_placed(path)).collect();
-    if let Some(link) = folders.iter().find(|path| fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink())) {
+    if let Some(link) =
+        folders.iter().find(|path| fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink()))
+    {
         return Err(FolderError::Link { path: link.clone() }.into());
     }
     if folders.is_empty() { Err(VerifyError::NotPlaced { path: path.to_owned() }) } else { Ok(folders) }
@@ -282,7 +297,11 @@ struct Listed {
 }
 
 /// Every release that can be read; what cannot is a finding.
-async fn read_releases(remote: &dyn Remote, jobs: usize, report: &mut VerifyReport) -> Result<Vec<Release>, RemoteError> {
+async fn read_releases(
+    remote: &dyn Remote,
+    jobs: usize,
+    report: &mut VerifyReport,
+) -> Result<Vec<Release>, RemoteError> {
     let listed = read_documents(remote, report).await?;
     let answers = stream::iter(&listed).map(|listed| read_release(remote, listed)).buffered(jobs);
     let answers: Vec<Result<Release, VerifyFinding>> = answers.try_collect().await?;
@@ -296,7 +315,8 @@ async fn read_releases(remote: &dyn Remote, jobs: usize, report: &mut VerifyRepo
     Ok(releases)
 }
 
-/// Every version that the indexes list. Catalogue and indexes that are damaged, missing or do not fit each other are findings.
+/// Every version that the indexes list. Catalogue and indexes that are damaged, missing or do not fit each other are
+/// findings.
 async fn read_documents(remote: &dyn Remote, report: &mut VerifyReport) -> Result<Vec<Listed>, RemoteError> {
     let catalogue = report.sound(remote.written_catalogue().await)?;
     let Some(packages) = report.sound(remote.packages().await)? else { return Ok(Vec::new()) };
@@ -312,12 +332,22 @@ async fn read_documents(remote: &dyn Remote, report: &mut VerifyReport) -> Resul
             let expected = CatalogueEntry { latest: latest.clone(), versions: index.versions.len() as u64 };
             let found = catalogue.packages.get(&package);
             if found != Some(&expected) {
-                let shown =
-                    |entry: Option<&CatalogueEntry>| entry.map_or("nothing".to_owned(), |it| format!("{} of {}", it.latest, it.versions));
-                report.add(format!("{package} in the catalogue"), "wrong-document", shown(Some(&expected)), shown(found));
+                let shown = |entry: Option<&CatalogueEntry>| {
+                    entry.map_or("nothing".to_owned(), |it| format!("{} of {}", it.latest, it.versions))
+                };
+                report.add(
+                    format!("{package} in the catalogue"),
+                    "wrong-document",
+                    shown(Some(&expected)),
+                    shown(found),
+                );
             }
         }
-        listed.extend(index.versions.into_iter().map(|(version, entry)| Listed { package: package.clone(), version, entry }));
+        listed.extend(index.versions.into_iter().map(|(version, entry)| Listed {
+            package: package.clone(),
+            version,
+            entry,
+        }));
     }
     Ok(listed)
 }
@@ -341,12 +371,18 @@ async fn read_release(remote: &dyn Remote, listed: &Listed) -> Result<Result<Rel
     let digest = || format!("sha256:{}", entry.release);
     let bytes = match remote.release(package, version, &entry.release).await {
         Ok(bytes) => bytes,
-        Err(RemoteError::WrongDigest { found, .. }) => return wrong("wrong-content", digest(), format!("sha256:{found}")),
+        Err(RemoteError::WrongDigest { found, .. }) => {
+            return wrong("wrong-content", digest(), format!("sha256:{found}"));
+        }
         Err(error @ RemoteError::NotFound { .. }) => return wrong("missing", digest(), error.to_string()),
         Err(error) => return Err(error),
     };
     if entry.size != 0 && bytes.len() as u64 != entry.size {
-        return wrong("wrong-document", format!("a manifest of {} bytes in the index", bytes.len()), format!("{} bytes", entry.size));
+        return wrong(
+            "wrong-document",
+            format!("a manifest of {} bytes in the index", bytes.len()),
+            format!("{} bytes", entry.size),
+        );
     }
     match Release::parse(&bytes) {
         Ok(release) if (&release.package, &release.version) == (package, version) => Ok(Ok(release)),

@@ -1,7 +1,7 @@
 //! Tiny autoencoders through packages on disk, against pictures that the reference implementations made.
 //!
-//! Tolerances: in float32 the only differences are the orders of sums, 1e-4 is some hundred times what they make. With float16 weights and
-//! float16 results of every operation pictures must agree to 45 dB, about 1.5 levels of 255.
+//! Tolerances: in float32 the only differences are the orders of sums, 1e-4 is some hundred times what they make. With
+//! float16 weights and float16 results of every operation pictures must agree to 45 dB, about 1.5 levels of 255.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -24,12 +24,15 @@ use super::{
 /// Builds one part of a fixture in every form, and compares every golden case that fits.
 fn check(fixture: &str, part: &str, targets: &[&str]) {
     let project = Project::new();
-    let (case, input, output) = if part == "decoder" { ("decode", "latent", "image") } else { ("encode", "image", "latent") };
+    let (case, input, output) =
+        if part == "decoder" { ("decode", "latent", "image") } else { ("encode", "image", "latent") };
     let keys = format!(
         "part = \"{part}\"\nsize = [64, [80, 48]]\nlayout = [\"nchw\", \"nhwc\"]\nprecision = [\"float32\", \"float16\"]\n\
          target = {targets:?}"
     );
-    project.build_with(&decoder(fixture, &keys).replacen("decoder", part, 1), |options| options.out = Some("out".into())).unwrap();
+    project
+        .build_with(&decoder(fixture, &keys).replacen("decoder", part, 1), |options| options.out = Some("out".into()))
+        .unwrap();
     let golden = tensors(&fixtures().join(fixture).join("golden.safetensors"));
     let mut count = 0;
     for variant in project.release().1.variants {
@@ -81,7 +84,11 @@ fn sizes_are_functions_of_one_bundle() {
         assert!(decode(&joined, Some(&function)) == decode(&open(&format!("decoder-{size}-float32-ios18")), None));
     }
     let release = project.release().1;
-    let weights = release.variants.iter().flat_map(|variant| &variant.files).filter(|file| file.path.as_str().ends_with("weight.bin"));
+    let weights = release
+        .variants
+        .iter()
+        .flat_map(|variant| &variant.files)
+        .filter(|file| file.path.as_str().ends_with("weight.bin"));
     assert_eq!(weights.map(|file| file.sha256).collect::<std::collections::BTreeSet<_>>().len(), 1);
 }
 
@@ -148,7 +155,8 @@ fn pictures_can_be_signed_and_clamped() {
         let package = project.path("out/p/decoder-64-float32-ios16.mlpackage");
         let golden = tensors(&fixtures().join("taef1/golden.safetensors"));
         let latent = (golden["decode0.in.latent"].clone() * 3.0).unwrap();
-        let result = run(&package, BTreeMap::from([("latent".to_owned(), latent)]), Mode::Float32).remove("image").unwrap();
+        let result =
+            run(&package, BTreeMap::from([("latent".to_owned(), latent)]), Mode::Float32).remove("image").unwrap();
         result.flatten_all().unwrap().to_vec1::<f32>().unwrap()
     };
     let plain = picture("");
@@ -164,7 +172,15 @@ fn pictures_can_be_signed_and_clamped() {
 #[test]
 fn unusual_forms_convert() {
     let project = Project::new();
-    let forms = [("bfloat16", 8), ("two_levels", 2), ("no_blocks", 2), ("silu", 4), ("gelu", 2), ("five_levels", 16), ("four_channels", 4)];
+    let forms = [
+        ("bfloat16", 8),
+        ("two_levels", 2),
+        ("no_blocks", 2),
+        ("silu", 4),
+        ("gelu", 2),
+        ("five_levels", 16),
+        ("four_channels", 4),
+    ];
     let component = |(form, scale): &(&str, u32), part: &str| {
         let checkpoint = toml_path(&fixtures().join("autoencoder_forms").join(form));
         format!(
@@ -174,11 +190,14 @@ fn unusual_forms_convert() {
             2 * scale
         )
     };
-    let components: String = forms.iter().flat_map(|form| [component(form, "decoder"), component(form, "encoder")]).collect();
+    let components: String =
+        forms.iter().flat_map(|form| [component(form, "decoder"), component(form, "encoder")]).collect();
     project.build_with(&components, |options| options.out = Some("out".into())).unwrap();
     for (form, scale) in forms {
         let golden = tensors(&fixtures().join("autoencoder_forms").join(form).join("golden.safetensors"));
-        for (part, case, input, output) in [("decoder", "decode0", "latent", "image"), ("encoder", "encode0", "image", "latent")] {
+        for (part, case, input, output) in
+            [("decoder", "decode0", "latent", "image"), ("encoder", "encode0", "image", "latent")]
+        {
             let id = format!("{form}-{part}-{}x{}-float32-ios17", 3 * scale, 2 * scale);
             let package = project.path("out/p").join(format!("{id}.mlpackage"));
             let given = golden[&format!("{case}.in.{input}")].clone();

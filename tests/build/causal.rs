@@ -1,5 +1,5 @@
-//! Causal language models through packages on disk, against what transformers gives: whole texts, and prefill and decoding through every form of
-//! cache. Tolerances are those of the other text models.
+//! Causal language models through packages on disk, against what transformers gives: whole texts, and prefill and
+//! decoding through every form of cache. Tolerances are those of the other text models.
 
 use std::collections::BTreeMap;
 
@@ -76,7 +76,12 @@ struct Runner<'a> {
 impl<'a> Runner<'a> {
     fn new(calls: &'a BTreeMap<usize, Vec<Part<'a>>>, mode: Mode) -> Self {
         let chunks = calls.values().next().unwrap().len();
-        Self { calls, states: (0..chunks).map(|_| States::default()).collect(), caches: vec![BTreeMap::new(); chunks], mode }
+        Self {
+            calls,
+            states: (0..chunks).map(|_| States::default()).collect(),
+            caches: vec![BTreeMap::new(); chunks],
+            mode,
+        }
     }
 
     /// Logits of tokens that stand behind `position` others.
@@ -90,8 +95,10 @@ impl<'a> Runner<'a> {
                 ("position".to_owned(), Tensor::from_vec(vec![position as i64], 1, &Device::Cpu).unwrap()),
             ]);
             for feature in interface.inputs.iter().filter(|feature| feature.name.ends_with("_cache")) {
-                let zeros = || Tensor::zeros(shape(&interface.inputs, &feature.name), DType::F32, &Device::Cpu).unwrap();
-                inputs.insert(feature.name.clone(), self.caches[index].get(&feature.name).cloned().unwrap_or_else(zeros));
+                let zeros =
+                    || Tensor::zeros(shape(&interface.inputs, &feature.name), DType::F32, &Device::Cpu).unwrap();
+                inputs
+                    .insert(feature.name.clone(), self.caches[index].get(&feature.name).cloned().unwrap_or_else(zeros));
             }
             let results = interpreter.run_with_states(function, inputs, &mut self.states[index], self.mode).unwrap();
             for (name, tensor) in results {
@@ -170,10 +177,16 @@ fn whole_texts_have_the_reference_logits() {
                 let (tokens, expected) = whole(&case);
                 let mask = Tensor::from_vec(vec![1i64; tokens.len()], (1, tokens.len()), &Device::Cpu).unwrap();
                 let mask = mask.pad_with_zeros(1, 0, 20 - tokens.len()).unwrap();
-                let inputs = BTreeMap::from([("input_ids".to_owned(), row(&tokens, 20)), ("attention_mask".to_owned(), mask)]);
+                let inputs =
+                    BTreeMap::from([("input_ids".to_owned(), row(&tokens, 20)), ("attention_mask".to_owned(), mask)]);
                 let results = package.interpreter(ops::OPERATORS).run(None, inputs, Mode::Declared).unwrap();
                 let found = results["logits"].narrow(1, 0, tokens.len()).unwrap();
-                assert_close(&format!("{fixture} {} of {}: logits", case.name, variant.id), &variant.axes["precision"], &expected, &found);
+                assert_close(
+                    &format!("{fixture} {} of {}: logits", case.name, variant.id),
+                    &variant.axes["precision"],
+                    &expected,
+                    &found,
+                );
             }
         }
     }
@@ -191,7 +204,10 @@ fn caches_give_what_whole_texts_give() {
                 HYBRID => "precision = [\"float32\", \"float16\"]\nlinear = [\"linear\", \"conv\"]",
                 _ => "precision = \"float32\"",
             };
-            check_release(fixture, &format!("sequence = [{PREFILL}, 1]\ncontext = {CONTEXT}\ncache = \"{cache}\"\n{forms}\n{targets}"));
+            check_release(
+                fixture,
+                &format!("sequence = [{PREFILL}, 1]\ncontext = {CONTEXT}\ncache = \"{cache}\"\n{forms}\n{targets}"),
+            );
         }
     }
 }
@@ -206,15 +222,18 @@ fn check_release(fixture: &str, keys: &str) {
         groups.entry((format!("{axes:?}"), variant.target)).or_default().push(variant);
     }
     for variants in groups.values() {
-        let packages: Vec<(usize, Package)> =
-            variants.iter().map(|variant| (variant.axes["sequence"].parse().unwrap(), open(&project, variant))).collect();
+        let packages: Vec<(usize, Package)> = variants
+            .iter()
+            .map(|variant| (variant.axes["sequence"].parse().unwrap(), open(&project, variant)))
+            .collect();
         assert_eq!(packages.len(), 2);
         let precision = variants[0].axes["precision"].as_str();
         // States hold float16 whatever the program computes in; without that rounding it must be exact.
         let mode = if precision == "float32" { Mode::Float32 } else { Mode::Declared };
         let interpreters: Vec<_> = packages.iter().map(|(_, package)| package.interpreter(ops::OPERATORS)).collect();
         let parts = packages.iter().zip(&interpreters);
-        let calls = parts.map(|((length, package), interpreter)| (*length, vec![(package, interpreter, None)])).collect();
+        let calls =
+            parts.map(|((length, package), interpreter)| (*length, vec![(package, interpreter, None)])).collect();
         check(&|| Runner::new(&calls, mode), fixture, &variants[0].id, precision);
     }
 }
@@ -225,27 +244,34 @@ fn heads_may_be_written_one_by_one() {
         for (cache, targets) in FORMS {
             let forms = "precision = [\"float32\", \"float16\"]\nlinear = \"conv\"\nattention = \"split\"";
             let window = if fixture == HYBRID { "window-cache = true\n" } else { "" };
-            let keys = format!("sequence = [{PREFILL}, 1]\ncontext = {CONTEXT}\ncache = \"{cache}\"\n{window}{forms}\n{targets}");
+            let keys = format!(
+                "sequence = [{PREFILL}, 1]\ncontext = {CONTEXT}\ncache = \"{cache}\"\n{window}{forms}\n{targets}"
+            );
             check_release(fixture, &keys);
         }
     }
     let project = built(&lm(HYBRID, "sequence = 20\nlinear = \"conv\"\nattention = \"split\"\ntarget = \"iOS18\""));
     let package = open(&project, &project.release().1.variants[0]);
-    let operations = package.program().main().unwrap().1.block.operations.iter().filter(|operation| operation.kind == "einsum");
-    let config: serde_json::Value =
-        serde_json::from_slice(&std::fs::read(format!("{}/fixtures/causal/{HYBRID}/config.json", env!("CARGO_MANIFEST_DIR"))).unwrap())
-            .unwrap();
+    let operations =
+        package.program().main().unwrap().1.block.operations.iter().filter(|operation| operation.kind == "einsum");
+    let config: serde_json::Value = serde_json::from_slice(
+        &std::fs::read(format!("{}/fixtures/causal/{HYBRID}/config.json", env!("CARGO_MANIFEST_DIR"))).unwrap(),
+    )
+    .unwrap();
     let number = |key: &str| config[key].as_u64().unwrap() as usize;
     assert_eq!(operations.count(), 2 * number("num_attention_heads") * number("num_hidden_layers"));
 }
 
 #[test]
 fn windows_may_be_all_that_is_kept() {
-    for (fixture, forms) in
-        [("mistral_sliding_f32", "precision = \"float32\""), (HYBRID, "precision = [\"float32\", \"float16\"]\nlinear = \"conv\"")]
-    {
+    for (fixture, forms) in [
+        ("mistral_sliding_f32", "precision = \"float32\""),
+        (HYBRID, "precision = [\"float32\", \"float16\"]\nlinear = \"conv\""),
+    ] {
         for (cache, targets) in FORMS {
-            let keys = format!("sequence = [{PREFILL}, 1]\ncontext = 64\ncache = \"{cache}\"\nwindow-cache = true\n{forms}\n{targets}");
+            let keys = format!(
+                "sequence = [{PREFILL}, 1]\ncontext = 64\ncache = \"{cache}\"\nwindow-cache = true\n{forms}\n{targets}"
+            );
             check_release(fixture, &keys);
         }
     }
@@ -269,17 +295,26 @@ fn chunk(variant: &Variant) -> usize {
 fn chunks_are_the_whole_model_bit_for_bit() {
     for (fixture, count) in [(HYBRID, 3), ("qwen2_bias_tied_bf16", 2)] {
         for (cache, targets) in FORMS.iter().chain(&[("none", "target = [\"iOS15\", \"iOS18\"]")]) {
-            let lengths = if *cache == "none" { "20".to_owned() } else { format!("[{PREFILL}, 1]\ncontext = {CONTEXT}") };
+            let lengths =
+                if *cache == "none" { "20".to_owned() } else { format!("[{PREFILL}, 1]\ncontext = {CONTEXT}") };
             let keys = format!(
                 "sequence = {lengths}\ncache = \"{cache}\"\nwindow-cache = {}\nprecision = \"float32\"\n{targets}",
                 *cache != "none" && fixture == HYBRID
             );
             let project = built(
-                &[lm(fixture, &keys), component("split", &format!("causal/{fixture}"), &format!("{keys}\nchunks = {count}"))].concat(),
+                &[
+                    lm(fixture, &keys),
+                    component("split", &format!("causal/{fixture}"), &format!("{keys}\nchunks = {count}")),
+                ]
+                .concat(),
             );
             let release = project.release().1;
-            let components: std::collections::BTreeSet<&str> = release.variants.iter().map(|variant| variant.component.as_str()).collect();
-            assert_eq!(components.into_iter().collect::<Vec<_>>(), [&["chunk-1", "chunk-2", "chunk-3"][..count], &["lm"]].concat());
+            let components: std::collections::BTreeSet<&str> =
+                release.variants.iter().map(|variant| variant.component.as_str()).collect();
+            assert_eq!(
+                components.into_iter().collect::<Vec<_>>(),
+                [&["chunk-1", "chunk-2", "chunk-3"][..count], &["lm"]].concat()
+            );
             check_chunks(&project, &release.variants, fixture, cache, count);
         }
     }
@@ -288,21 +323,25 @@ fn chunks_are_the_whole_model_bit_for_bit() {
 fn check_chunks(project: &Project, variants: &[Variant], fixture: &str, cache: &str, count: usize) {
     let targets: std::collections::BTreeSet<_> = variants.iter().map(|variant| variant.target).collect();
     for target in targets {
-        let packages: Vec<(&Variant, Package)> =
-            variants.iter().filter(|variant| variant.target == target).map(|variant| (variant, open(project, variant))).collect();
+        let packages: Vec<(&Variant, Package)> = variants
+            .iter()
+            .filter(|variant| variant.target == target)
+            .map(|variant| (variant, open(project, variant)))
+            .collect();
         let interpreters: Vec<_> = packages.iter().map(|(_, package)| package.interpreter(ops::OPERATORS)).collect();
         let mut chains: [BTreeMap<usize, Vec<Part<'_>>>; 2] = Default::default();
         let mut files = std::collections::BTreeSet::new();
         // By id, so that chunks come in their order.
         for ((variant, package), interpreter) in packages.iter().zip(&interpreters) {
-            let chain = chains[usize::from(chunk(variant) > 0)].entry(variant.axes["sequence"].parse().unwrap()).or_default();
+            let chain =
+                chains[usize::from(chunk(variant) > 0)].entry(variant.axes["sequence"].parse().unwrap()).or_default();
             chain.push((package, interpreter, None));
             assert_eq!(chain.len(), chunk(variant).max(1));
             files.insert(variant.files.iter().find(|file| file.path.as_str().ends_with("weight.bin")).unwrap().sha256);
         }
         assert_eq!(files.len(), count + 1, "each chunk has its own weight file, whatever its length");
-        let [whole, split] =
-            chains.map(|calls| if cache == "none" { whole_texts(fixture, &calls[&20]) } else { logits_of(fixture, &calls) });
+        let [whole, split] = chains
+            .map(|calls| if cache == "none" { whole_texts(fixture, &calls[&20]) } else { logits_of(fixture, &calls) });
         assert!(whole == split, "{fixture} {cache} {target:?}");
     }
 }
@@ -330,10 +369,15 @@ fn whole_texts(fixture: &str, chain: &[Part<'_>]) -> Vec<Vec<f32>> {
 
 #[test]
 fn forms_of_attention_that_cannot_be_are_refused() {
-    for (linear, attention, way_out) in [("linear", "split", "linear = \"conv\""), ("conv", "fused", "linear = \"linear\"")] {
+    for (linear, attention, way_out) in
+        [("linear", "split", "linear = \"conv\""), ("conv", "fused", "linear = \"linear\"")]
+    {
         let keys = format!("sequence = 8\ntarget = \"iOS18\"\nlinear = \"{linear}\"\nattention = \"{attention}\"");
         let error = super::told(&Project::new().build(&lm("llama_tied_f16", &keys)).unwrap_err());
-        assert!(error.contains(&format!("{attention} with linear = \"{linear}\"")) && error.contains(way_out), "{error}");
+        assert!(
+            error.contains(&format!("{attention} with linear = \"{linear}\"")) && error.contains(way_out),
+            "{error}"
+        );
     }
 }
 
@@ -342,7 +386,10 @@ fn chunks_that_cannot_be_are_refused() {
     let refused = |components: &str| super::told(&Project::new().build(components).unwrap_err());
     let keys = "sequence = 8\ntarget = \"iOS18\"\nchunks = 9";
     let error = refused(&lm("llama_tied_f16", keys));
-    assert!(error.contains("component `chunk-1`") && error.contains("chunks 9 does not fit: this model has 3 layers"), "{error}");
+    assert!(
+        error.contains("component `chunk-1`") && error.contains("chunks 9 does not fit: this model has 3 layers"),
+        "{error}"
+    );
     let error = refused(&component("encoder", "bert/minilm", keys));
     assert!(error.contains("`chunks` has no meaning for part `encoder` of `bert`"), "{error}");
 }
@@ -353,11 +400,19 @@ fn functions_are_the_separate_bundles_bit_for_bit() {
         let keys = format!(
             "sequence = [{PREFILL}, 1]\ncontext = 32\ncache = \"{cache}\"\nlinear = \"{linear}\"\nwindow-cache = {window}\nprecision = \"float32\"\ntarget = \"iOS18\""
         );
-        let project =
-            built(&[lm(HYBRID, &keys), component("both", &format!("causal/{HYBRID}"), &format!("{keys}\nmultifunction = true"))].concat());
+        let project = built(
+            &[
+                lm(HYBRID, &keys),
+                component("both", &format!("causal/{HYBRID}"), &format!("{keys}\nmultifunction = true")),
+            ]
+            .concat(),
+        );
         let release = project.release().1;
-        let (joined, alone): (Vec<&Variant>, Vec<&Variant>) = release.variants.iter().partition(|variant| variant.component == "both");
-        let weights = |variant: &Variant| variant.files.iter().find(|file| file.path.as_str().ends_with("weight.bin")).unwrap().sha256;
+        let (joined, alone): (Vec<&Variant>, Vec<&Variant>) =
+            release.variants.iter().partition(|variant| variant.component == "both");
+        let weights = |variant: &Variant| {
+            variant.files.iter().find(|file| file.path.as_str().ends_with("weight.bin")).unwrap().sha256
+        };
         assert!(alone.iter().all(|variant| weights(variant) == weights(joined[0])));
         let interface = joined[0].interface.as_ref().unwrap();
         let names: Vec<&str> = interface.functions.keys().map(String::as_str).collect();
@@ -375,7 +430,9 @@ fn functions_are_the_separate_bundles_bit_for_bit() {
             .map(|((length, package), interpreter)| (*length, vec![(package, interpreter, None)]))
             .collect();
         let interpreter = both.interpreter(ops::OPERATORS);
-        let functions = [(1, "s1_c32"), (PREFILL, "s8_c32")].map(|(length, name)| (length, vec![(&both, &interpreter, Some(name))])).into();
+        let functions = [(1, "s1_c32"), (PREFILL, "s8_c32")]
+            .map(|(length, name)| (length, vec![(&both, &interpreter, Some(name))]))
+            .into();
         assert!(logits_of(HYBRID, &functions) == logits_of(HYBRID, &separate), "{cache} {linear}");
         check(&|| Runner::new(&functions, Mode::Float32), HYBRID, "functions", "float32");
     }
@@ -392,7 +449,9 @@ fn chunks_have_functions_too() {
     assert_eq!(ids, ["chunk-1-s8-c18+s1-c18-state-float32-ios18", "chunk-2-s8-c18+s1-c18-state-float32-ios18"]);
     let packages: Vec<Package> = release.variants.iter().map(|variant| open(&project, variant)).collect();
     let interpreters: Vec<_> = packages.iter().map(|package| package.interpreter(ops::OPERATORS)).collect();
-    let chain = |name| packages.iter().zip(&interpreters).map(|(package, interpreter)| (package, interpreter, Some(name))).collect();
+    let chain = |name| {
+        packages.iter().zip(&interpreters).map(|(package, interpreter)| (package, interpreter, Some(name))).collect()
+    };
     let calls = BTreeMap::from([(1, chain("s1_c18")), (PREFILL, chain("s8_c18"))]);
     check(&|| Runner::new(&calls, Mode::Float32), HYBRID, "chunks with functions", "float32");
 }

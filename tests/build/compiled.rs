@@ -41,7 +41,8 @@ fn twelve_compiled_bundles_share_one_weight_file_with_their_packages() {
     for variant in compiled(&release) {
         let twin = release.variants.iter().find(|other| format!("{}-mlmodelc", other.id) == variant.id).unwrap();
         assert_eq!((&variant.interface, variant.target), (&twin.interface, twin.target), "{}", variant.id);
-        let expected = Compiled { compiler: "mlmodelc-export".to_owned(), run_on_device: false, other: Default::default() };
+        let expected =
+            Compiled { compiler: "mlmodelc-export".to_owned(), run_on_device: false, other: Default::default() };
         assert_eq!((&variant.compiled, &twin.compiled), (&Some(expected), &None), "{}", variant.id);
     }
 }
@@ -61,14 +62,17 @@ fn compiled_bundles_alone_convert_their_weights() {
     let project = Project::new();
     let keys = "part = \"decoder\"\nsize = 64\nprecision = \"float32\"\ntarget = \"iOS16\"\nformat = \"mlmodelc\"";
     let place = |layout: Layout| {
-        project.build_with(&decoder("taef1", keys), |options| (options.out, options.layout) = (Some("out".into()), layout)).unwrap();
+        project
+            .build_with(&decoder("taef1", keys), |options| (options.out, options.layout) = (Some("out".into()), layout))
+            .unwrap();
         project.path("out/p/decoder-64-float32-ios16.mlmodelc")
     };
     let bundle = place(Layout::Linked);
     let complete = fs::read(bundle.join("weights/weight.bin")).unwrap();
-    let Ok(InspectReport::Bundle(report)) =
-        inspect(&project.context, &InspectOptions { subject: BundleSubject::Folder(bundle.clone()), variant: None, program: false })
-    else {
+    let Ok(InspectReport::Bundle(report)) = inspect(
+        &project.context,
+        &InspectOptions { subject: BundleSubject::Folder(bundle.clone()), variant: None, program: false },
+    ) else {
         panic!()
     };
     assert_eq!((report.kind, report.target.unwrap().name(), report.problems.len()), (BundleKind::MlModelC, "iOS16", 0));
@@ -77,7 +81,10 @@ fn compiled_bundles_alone_convert_their_weights() {
     assert_eq!(feature(&report.interface.outputs), "image float32[1,3,64,64]");
     // What the program refers to is there.
     let text = fs::read_to_string(bundle.join("model.mil")).unwrap();
-    let offsets = text.split("offset = tensor<uint64, []>(").skip(1).map(|rest| rest[..rest.find(')').unwrap()].parse::<usize>().unwrap());
+    let offsets = text
+        .split("offset = tensor<uint64, []>(")
+        .skip(1)
+        .map(|rest| rest[..rest.find(')').unwrap()].parse::<usize>().unwrap());
     let offsets: Vec<usize> = offsets.collect();
     assert!(offsets.len() > 20);
     for offset in offsets {
@@ -105,8 +112,16 @@ fn what_cannot_be_compiled_says_where_and_what_next() {
     }
     let text = told(&project.build(&keys).unwrap_err());
     let id = "decoder-s1-e16-c16-state-float16-ios18-mlmodelc";
-    assert!(text.starts_with(&format!("variant `{id}` cannot be compiled to a .mlmodelc here; function `main`, `key_cache")), "{text}");
-    assert!(text.contains(": a state cannot be compiled without Apple's tools | build it on a Mac with Xcode"), "{text}");
+    assert!(
+        text.starts_with(&format!(
+            "variant `{id}` cannot be compiled to a .mlmodelc here; function `main`, `key_cache"
+        )),
+        "{text}"
+    );
+    assert!(
+        text.contains(": a state cannot be compiled without Apple's tools | build it on a Mac with Xcode"),
+        "{text}"
+    );
     assert!(text.contains("leave \"mlmodelc\" out of the formats of `decoder`"), "{text}");
     assert!(project.context.store().release(&"p".parse().unwrap(), &"1.0.0".parse().unwrap()).unwrap().is_none());
 }
@@ -126,8 +141,9 @@ fn packages_made_elsewhere_can_be_compiled() {
     for name in ["attention_ios15", "int4_blocks_ios18"] {
         copy(&fixtures().join(format!("models/{name}.mlpackage")), &project.path(&format!("in/{name}.mlpackage")));
     }
-    let import =
-        |name: &str| format!("[[component]]\nname = \"v\"\nimport = \"in/{name}.mlpackage\"\nformat = [\"mlpackage\", \"mlmodelc\"]");
+    let import = |name: &str| {
+        format!("[[component]]\nname = \"v\"\nimport = \"in/{name}.mlpackage\"\nformat = [\"mlpackage\", \"mlmodelc\"]")
+    };
     project.build(&import("attention_ios15")).unwrap();
     let (_, release) = project.release();
     let [package, model] = &release.variants[..] else { panic!("{:?}", release.variants) };
@@ -136,7 +152,11 @@ fn packages_made_elsewhere_can_be_compiled() {
     assert_eq!(weights(model).len(), 1);
     if !cfg!(target_os = "macos") {
         let text = told(&project.build(&import("int4_blocks_ios18")).unwrap_err());
-        assert!(text.contains("variant `int4-blocks-ios18-mlmodelc` cannot be compiled") && text.contains("a tensor of int4"), "{text}");
+        assert!(
+            text.contains("variant `int4-blocks-ios18-mlmodelc` cannot be compiled")
+                && text.contains("a tensor of int4"),
+            "{text}"
+        );
     }
     // A package whose program names a weight file that is not there.
     fs::remove_file(project.path("in/attention_ios15.mlpackage/Data/com.apple.CoreML/weights/weight.bin")).unwrap();

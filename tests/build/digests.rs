@@ -1,7 +1,9 @@
-//! Emitted bytes stay as they are: the digests of every package of `manifests/`, and of packages that have each family in each of its forms.
+//! Emitted bytes stay as they are: the digests of every package of `manifests/`, and of packages that have each family
+//! in each of its forms.
 //!
-//! A release digest covers the release manifest and so every blob; a variant's digest covers the paths and digests of its files. What changes them
-//! belongs under *Artifacts affected* in CHANGELOG.md; `BLESS=1 cargo test --test build digests` then writes `digests.json` again.
+//! A release digest covers the release manifest and so every blob; a variant's digest covers the paths and digests of
+//! its files. What changes them belongs under *Artifacts affected* in CHANGELOG.md; `BLESS=1 cargo test --test build
+//! digests` then writes `digests.json` again.
 
 use std::{collections::BTreeMap, env, fs, path::PathBuf};
 
@@ -18,8 +20,7 @@ use super::{Project, package::fixtures, toml_path};
 const CACHES: &str = "sequence = [1, 4]\ncontext = 16\ncache = [\"state\", \"inputs\"]\nprecision = [\"float16\", \"float32\"]\n\
                       target = [\"iOS15\", \"iOS18\"]\nexclude = [{ cache = \"state\", target = \"iOS15\" }]";
 const WHOLE: &str = "sequence = 8\nprecision = [\"float16\", \"float32\"]\ntarget = [\"iOS15\", \"iOS18\"]";
-const PICTURES: &str =
-    "size = [64, 96]\nlayout = [\"nchw\", \"nhwc\"]\nprecision = [\"float16\", \"float32\"]\ntarget = [\"iOS15\", \"iOS18\"]";
+const PICTURES: &str = "size = [64, 96]\nlayout = [\"nchw\", \"nhwc\"]\nprecision = [\"float16\", \"float32\"]\ntarget = [\"iOS15\", \"iOS18\"]";
 const HYBRID: &str = "exaone4_hybrid_LLLG_untied_f32";
 
 /// What a release and its variants are known by.
@@ -69,12 +70,13 @@ fn families() -> Vec<(&'static str, String)> {
     let hybrid = |name: &str, keys: &str| component(name, &format!("causal/{HYBRID}"), keys);
     let split = format!("{CACHES}\nchunks = 2");
     let functions = "sequence = [1, 4]\ncontext = 16\ncache = \"state\"\nmultifunction = true\nprecision = \"float16\"\ntarget = \"iOS18\"";
-    let encoders = ["minilm", "classifier", "dense", "gamma_and_beta", "modules", "question_answering", "token_classifier"];
+    let encoders =
+        ["minilm", "classifier", "dense", "gamma_and_beta", "modules", "question_answering", "token_classifier"];
     let generator = "part = \"decoder\"\nsequence = 1\nencoder-sequence = 8\ncontext = 16\ncache = [\"state\", \"inputs\"]\n\
                      precision = [\"float16\", \"float32\"]\ntarget = [\"iOS15\", \"iOS18\"]\n\
                      exclude = [{ cache = \"state\", target = \"iOS15\" }]";
-    let translators =
-        [("t5", "t5/v10_tied"), ("mt5", "t5/mt5"), ("umt5", "t5/umt5"), ("lingolite", "lingolite/tied")].map(|(name, folder)| {
+    let translators = [("t5", "t5/v10_tied"), ("mt5", "t5/mt5"), ("umt5", "t5/umt5"), ("lingolite", "lingolite/tied")]
+        .map(|(name, folder)| {
             let parts = [("encoder", WHOLE), ("decoder", WHOLE), ("generator", generator)];
             parts.map(|(part, keys)| {
                 let named = if part == "generator" { String::new() } else { format!("part = \"{part}\"\n") };
@@ -82,7 +84,8 @@ fn families() -> Vec<(&'static str, String)> {
             })
         });
     let forms = ["bfloat16", "five_levels", "four_channels", "gelu", "no_blocks", "silu", "two_levels"];
-    let autoencoder = |name: &str, folder: &str, part: &str| component(name, folder, &format!("part = \"{part}\"\n{PICTURES}"));
+    let autoencoder =
+        |name: &str, folder: &str, part: &str| component(name, folder, &format!("part = \"{part}\"\n{PICTURES}"));
     vec![
         ("causal-caches", causal(CACHES)),
         ("causal-whole", causal(WHOLE)),
@@ -106,13 +109,19 @@ fn families() -> Vec<(&'static str, String)> {
                 autoencoder("taef1-encoder", "taef1", "encoder"),
                 autoencoder("taef2-decoder", "taef2", "decoder"),
                 autoencoder("taef2-encoder", "taef2", "encoder"),
-                component("compiled", "taef1", "part = \"decoder\"\nsize = 64\nformat = \"mlmodelc\"\ntarget = \"iOS18\""),
+                component(
+                    "compiled",
+                    "taef1",
+                    "part = \"decoder\"\nsize = 64\nformat = \"mlmodelc\"\ntarget = \"iOS18\"",
+                ),
             ]
             .concat(),
         ),
         (
             "autoencoder-forms",
-            forms.map(|form| autoencoder(&form.replace('_', "-"), &format!("autoencoder_forms/{form}"), "decoder")).concat(),
+            forms
+                .map(|form| autoencoder(&form.replace('_', "-"), &format!("autoencoder_forms/{form}"), "decoder"))
+                .concat(),
         ),
     ]
 }
@@ -147,7 +156,8 @@ fn packages_have_the_digests_that_they_had() {
     let expected: BTreeMap<String, Digests> = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
     for (package, expected) in &expected {
         let found = found.get(package).unwrap_or_else(|| panic!("{package} is not built"));
-        let changed: Vec<_> = expected.variants.iter().filter(|(id, digest)| found.variants.get(*id) != Some(digest)).collect();
+        let changed: Vec<_> =
+            expected.variants.iter().filter(|(id, digest)| found.variants.get(*id) != Some(digest)).collect();
         assert!(changed.is_empty(), "{package}: other bytes in {changed:?}");
         assert_eq!(found, expected, "{package}");
     }

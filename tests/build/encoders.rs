@@ -1,4 +1,5 @@
-//! Encoders of texts through packages on disk: heads, modules of sentence-transformers, names of other times, files of other times.
+//! Encoders of texts through packages on disk: heads, modules of sentence-transformers, names of other times, files of
+//! other times.
 
 use std::{fs, path::Path};
 
@@ -12,14 +13,17 @@ use super::{
     told,
 };
 
-/// Builds a fixture in every form, and compares it with its `golden.safetensors`: so many outputs of all cases together in each form.
+/// Builds a fixture in every form, and compares it with its `golden.safetensors`: so many outputs of all cases together
+/// in each form.
 fn agrees(name: &str, fixture: &str, outputs: usize) -> Project {
     agrees_with(name, fixture, fixture, outputs)
 }
 
 /// Like [`agrees`], of a checkpoint that is not the folder of its golden file.
 fn agrees_with(name: &str, checkpoint: &str, fixture: &str, outputs: usize) -> Project {
-    let keys = format!("sequence = [16, 19]\nprecision = [\"float32\", \"float16\"]\nlinear = [\"linear\", \"conv\"]\n{BOTH_FORMS}");
+    let keys = format!(
+        "sequence = [16, 19]\nprecision = [\"float32\", \"float16\"]\nlinear = [\"linear\", \"conv\"]\n{BOTH_FORMS}"
+    );
     let project = Project::new();
     project.build_with(&component(name, checkpoint, &keys), |options| options.out = Some("out".into())).unwrap();
     assert_eq!(compare(&project, &golden(fixture, &[])), 2 * 2 * 2 * 2 * outputs);
@@ -85,7 +89,8 @@ fn a_part_of_a_classifier_can_be_chosen() {
     let project = copied("bert/classifier");
     edit(&project, "config.json", |config| {
         config["problem_type"] = json!("regression");
-        config["sentence_transformers"] = json!({ "activation_fn": "torch.nn.modules.activation.Sigmoid", "version": "5.0" });
+        config["sentence_transformers"] =
+            json!({ "activation_fn": "torch.nn.modules.activation.Sigmoid", "version": "5.0" });
     });
     project.build_with(&of_copy("ranker", ""), |options| options.out = Some("out".into())).unwrap();
     assert_eq!(note(&project, "problem-type"), "regression");
@@ -93,7 +98,10 @@ fn a_part_of_a_classifier_can_be_chosen() {
     let encoder = copied("bert/classifier");
     encoder.build_with(&of_copy("ranker", "part = \"encoder\""), |options| options.out = Some("out".into())).unwrap();
     assert_eq!(note(&encoder, "pooling"), "mean, in float32");
-    assert!(refusal(&project, "ranker", "part = \"decoder\"").contains("has the parts encoder, classifier, token-classifier"));
+    assert!(
+        refusal(&project, "ranker", "part = \"decoder\"")
+            .contains("has the parts encoder, classifier, token-classifier")
+    );
 }
 
 #[test]
@@ -101,14 +109,16 @@ fn heads_are_never_left_out_in_silence() {
     let project = copied("bert/token_classifier");
     edit(&project, "config.json", |config| config["architectures"] = json!(["BertModel"]));
     let text = refusal(&project, "ner", "");
-    let expected =
-        "holds a head that part `encoder` of `bert` does not have: classifier.bias, classifier.weight | add part = \"classifier\"";
+    let expected = "holds a head that part `encoder` of `bert` does not have: classifier.bias, classifier.weight | add part = \"classifier\"";
     assert!(text.contains(expected), "{text}");
     project.build(&of_copy("ner", "part = \"token-classifier\"")).unwrap();
     for class in ["BertForMultipleChoice", "BertForNextSentencePrediction", "BertLMHeadModel", "JinaBertForMaskedLM"] {
         edit(&project, "config.json", |config| config["architectures"] = json!([class]));
         let text = refusal(&project, "ner", "architecture = \"bert\"");
-        assert!(text.contains(&format!("`architectures` is [\"{class}\"], expected BertModel, BertForMaskedLM")), "{text}");
+        assert!(
+            text.contains(&format!("`architectures` is [\"{class}\"], expected BertModel, BertForMaskedLM")),
+            "{text}"
+        );
     }
     edit(&project, "config.json", |config| {
         config["architectures"] = json!(["BertForTokenClassification"]);
@@ -145,7 +155,8 @@ fn norms_may_have_their_old_names() {
     let (old, new) = ("\"bert.pooler.dense.bias\"", "\"bert.embeddings.LayerNorm.weight\"");
     let with_both = text.trim_end().replace(old, new);
     assert_ne!(with_both.len(), text.trim_end().len(), "{text}");
-    fs::write(&path, [&(with_both.len() as u64).to_le_bytes()[..], with_both.as_bytes(), &bytes[header..]].concat()).unwrap();
+    fs::write(&path, [&(with_both.len() as u64).to_le_bytes()[..], with_both.as_bytes(), &bytes[header..]].concat())
+        .unwrap();
     let text = refusal(&project, "encoder", "");
     let expected = "holds `bert.embeddings.LayerNorm.gamma` and `bert.embeddings.LayerNorm.weight`, which are two names of one tensor";
     assert!(text.contains(expected), "{text}");
@@ -238,7 +249,8 @@ fn cached_umt5_decoders_agree_with_the_reference() {
 fn t5_encoders_with_modules_give_sentences() {
     let project = agrees("encoder", "t5/sentence", 2 * 2);
     assert_eq!(note(&project, "pooling"), "mean, in float32, Dense to 10 channels with Identity, length 1");
-    let text = told(&project.build(&component("decoder", "t5/sentence", "sequence = 16\ntarget = \"iOS16\"")).unwrap_err());
+    let text =
+        told(&project.build(&component("decoder", "t5/sentence", "sequence = 16\ntarget = \"iOS16\"")).unwrap_err());
     assert!(text.contains("`architectures` is [\"T5EncoderModel\"], expected a class that has a decoder"), "{text}");
 }
 
@@ -250,12 +262,17 @@ fn configs_of_t5_are_honoured_or_refused() {
         project.build(&of_copy("decoder", "")).map_err(|error| told(&error))
     };
     let refused = |key: &str, value: Value| with(&|config| config[key] = value.clone()).unwrap_err();
-    assert!(refused("architectures", json!(["MT5ForTokenClassification"])).contains("expected T5ForConditionalGeneration"));
+    assert!(
+        refused("architectures", json!(["MT5ForTokenClassification"])).contains("expected T5ForConditionalGeneration")
+    );
     assert!(refused("dense_act_fn", json!("laplace")).contains("`dense_act_fn` is \"laplace\""));
-    assert!(refused("is_gated_act", json!(false)).contains("no tensor `decoder.block.0.layer.2.DenseReluDense.wi.weight`"));
+    assert!(
+        refused("is_gated_act", json!(false)).contains("no tensor `decoder.block.0.layer.2.DenseReluDense.wi.weight`")
+    );
     assert!(refused("head_dim", json!(4)).contains("`head_dim` is 4, expected 8"));
     assert!(
-        refused("model_type", json!("umt5")).contains("no tensor `decoder.block.1.layer.0.SelfAttention.relative_attention_bias.weight`")
+        refused("model_type", json!("umt5"))
+            .contains("no tensor `decoder.block.1.layer.0.SelfAttention.relative_attention_bias.weight`")
     );
     // Without the key mT5 is untied and gated, as its class in transformers says.
     let release = |change: &dyn Fn(&mut Value)| with(change).unwrap().packages.remove(0);
@@ -271,7 +288,11 @@ fn causal_models_are_sentence_encoders_by_their_last_token() {
     let keys = "sequence = 16\ntarget = \"iOS18\"\npart = \"encoder\"";
     for key in ["cache", "chunks"] {
         let value = if key == "cache" { "\"state\"\ncontext = 32" } else { "2" };
-        let text = told(&project.build(&component("lm", "causal/qwen3_embedding", &format!("{keys}\n{key} = {value}"))).unwrap_err());
+        let text = told(
+            &project
+                .build(&component("lm", "causal/qwen3_embedding", &format!("{keys}\n{key} = {value}")))
+                .unwrap_err(),
+        );
         assert!(text.contains(&format!("`{key}` has no meaning for part `encoder` of `qwen3`")), "{text}");
     }
 }

@@ -26,23 +26,35 @@ fn manifests_are_refused_with_place_and_next_step() {
     assert_eq!((place.path.to_str(), place.line), (Some("m.toml"), 9));
     assert!(told(&error).ends_with("| did you mean `size`?"), "{}", told(&error));
     let text = refused(&project, &decoder("taef1", &format!("{KEYS}\ncompress = \"linear:int8\"")));
-    assert!(text.contains("component `decoder`: `compress = \"linear:int8\"` is not built by this version of mlreg"), "{text}");
+    assert!(
+        text.contains("component `decoder`: `compress = \"linear:int8\"` is not built by this version of mlreg"),
+        "{text}"
+    );
     let text = refused(&project, &decoder("taef1", "part = \"decoder\"\nsequence = 64\ntarget = \"iOS18\""));
-    assert!(text.contains("component `decoder`: `sequence` has no meaning for part `decoder` of `autoencoder-tiny`"), "{text}");
+    assert!(
+        text.contains("component `decoder`: `sequence` has no meaning for part `decoder` of `autoencoder-tiny`"),
+        "{text}"
+    );
     let bert = "[[component]]\nname = \"encoder\"\ncheckpoint = ";
     let bert = format!("{bert}\"{}\"\ntarget = \"iOS17\"", super::toml_path(&fixtures().join("bert/minilm")));
     let text = refused(&project, &bert);
     assert!(text.contains("component `encoder`: `bert` needs `sequence` | add the number of tokens"), "{text}");
     let text = refused(&project, &format!("{bert}\nsequence = 128"));
     assert!(
-        text.contains("`encoder-s128-float16-ios17` cannot be built; sequence 128 does not fit: this model has 64 positions"),
+        text.contains(
+            "`encoder-s128-float16-ios17` cannot be built; sequence 128 does not fit: this model has 64 positions"
+        ),
         "{text}"
     );
     let text = refused(&project, &decoder("taef1", "part = \"decoder\"\ntarget = \"iOS18\""));
-    assert!(text.contains("component `decoder`: `autoencoder-tiny` needs `size`") && text.contains("| add the size"), "{text}");
+    assert!(
+        text.contains("component `decoder`: `autoencoder-tiny` needs `size`") && text.contains("| add the size"),
+        "{text}"
+    );
     let text = refused(&project, &decoder("taef1", "part = \"decoder\"\nsize = 100\ntarget = \"iOS18\""));
     assert!(
-        text.contains("variant `decoder-100-float16-ios18` cannot be built; size 100 does not fit") && text.contains("multiples of 8"),
+        text.contains("variant `decoder-100-float16-ios18` cannot be built; size 100 does not fit")
+            && text.contains("multiples of 8"),
         "{text}"
     );
     let text = refused(&project, &decoder("taef1", "part = \"unet\"\nsize = 64\ntarget = \"iOS18\""));
@@ -65,16 +77,32 @@ fn keys_without_a_meaning_are_refused_where_they_stand() {
             "sequence = 8\ncontext = 8\ncache = \"state\"",
             "m.toml:9:11: component `c`: `context` has no meaning for part `encoder` of `bert`",
         ),
-        (bert, "sequence = 8\nlogits = \"last\"", "m.toml:9:10: component `c`: `logits` has no meaning for part `encoder` of `bert`"),
+        (
+            bert,
+            "sequence = 8\nlogits = \"last\"",
+            "m.toml:9:10: component `c`: `logits` has no meaning for part `encoder` of `bert`",
+        ),
         (bert, "size = 8", "m.toml:8:8: component `c`: `size` has no meaning for part `encoder` of `bert`"),
-        (bert, "sequence = 8\nrange = \"signed\"", "m.toml:9:9: component `c`: `range` has no meaning for part `encoder` of `bert`"),
-        (lm, "sequence = 8\nlayout = \"nhwc\"", "m.toml:9:10: component `c`: `layout` has no meaning for part `decoder` of `llama`"),
+        (
+            bert,
+            "sequence = 8\nrange = \"signed\"",
+            "m.toml:9:9: component `c`: `range` has no meaning for part `encoder` of `bert`",
+        ),
+        (
+            lm,
+            "sequence = 8\nlayout = \"nhwc\"",
+            "m.toml:9:10: component `c`: `layout` has no meaning for part `decoder` of `llama`",
+        ),
         (
             lm,
             "sequence = 8\nencoder-sequence = 8",
             "m.toml:9:20: component `c`: `encoder-sequence` has no meaning for part `decoder` of `llama`",
         ),
-        (lm, "sequence = 8\nclamp = true", "m.toml:9:9: component `c`: `clamp` has no meaning for part `decoder` of `llama`"),
+        (
+            lm,
+            "sequence = 8\nclamp = true",
+            "m.toml:9:9: component `c`: `clamp` has no meaning for part `decoder` of `llama`",
+        ),
         (
             t5,
             "part = \"encoder\"\nsequence = 8\nlogits = \"last\"",
@@ -91,7 +119,11 @@ fn keys_without_a_meaning_are_refused_where_they_stand() {
             "part = \"decoder\"\nsize = 64\nlinear = \"conv\"",
             "m.toml:10:10: component `c`: `linear` has no meaning for part `decoder`",
         ),
-        (tae, "part = \"encoder\"\nsize = 64\nclamp = true", "m.toml:10:9: component `c`: `clamp` has no meaning for part `encoder`"),
+        (
+            tae,
+            "part = \"encoder\"\nsize = 64\nclamp = true",
+            "m.toml:10:9: component `c`: `clamp` has no meaning for part `encoder`",
+        ),
     ] {
         let text = refused(&project, &component(fixture, keys));
         assert!(text.starts_with(expected) && text.contains("| leave it out; `"), "{keys}: {text}");
@@ -101,7 +133,10 @@ fn keys_without_a_meaning_are_refused_where_they_stand() {
     let text = refused(&project, &component(lm, "sequence = 8\ncontext = 64\ncache = \"state\"\nwindow-cache = true"));
     assert!(text.contains("window-cache true does not fit: no layer of this model has a window"), "{text}");
     let text = refused(&project, &component(lm, "sequence = 64\ncontext = 32\ncache = \"state\""));
-    assert!(text.contains("sequence 64 does not fit: the tokens of a call are written to the cache, whose `context` is 32"), "{text}");
+    assert!(
+        text.contains("sequence 64 does not fit: the tokens of a call are written to the cache, whose `context` is 32"),
+        "{text}"
+    );
     project.build(&component(lm, "part = \"decoder\"\nsequence = 8")).unwrap();
 }
 
@@ -114,7 +149,9 @@ fn keys_of_a_config_are_honoured_refused_or_ignored_by_name() {
     }
     let config = fs::read_to_string(fixture.join("config.json")).unwrap();
     let with = |keys: &str| project.write("c/config.json", config.replacen('{', &format!("{{{keys}"), 1));
-    let component = |keys: &str| format!("[[component]]\nname = \"lm\"\ncheckpoint = \"c\"\nsequence = 8\ntarget = \"iOS18\"\n{keys}");
+    let component = |keys: &str| {
+        format!("[[component]]\nname = \"lm\"\ncheckpoint = \"c\"\nsequence = 8\ntarget = \"iOS18\"\n{keys}")
+    };
     with("\"logit_scale\": 0.5,");
     let text = refused(&project, &component(""));
     let expected = "config.json: `logit_scale` is 0.5, which mlreg does not know how to honour for `llama` | if it changes no number of the model, add \
@@ -125,7 +162,8 @@ fn keys_of_a_config_are_honoured_refused_or_ignored_by_name() {
     with("\"quantization_config\": {\"quant_method\": \"gptq\", \"bits\": 4},");
     let text = refused(&project, &component(""));
     assert!(
-        text.contains("the checkpoint is quantized (gptq, 4 bits)") && text.ends_with("| convert its original (unquantized) checkpoint"),
+        text.contains("the checkpoint is quantized (gptq, 4 bits)")
+            && text.ends_with("| convert its original (unquantized) checkpoint"),
         "{text}"
     );
     with("\"logit_scale\": 0.5,");
@@ -137,9 +175,13 @@ fn keys_of_a_config_are_honoured_refused_or_ignored_by_name() {
 #[test]
 fn globs_must_match() {
     let project = Project::new();
-    let error =
-        project.build_with(&decoder("taef1", KEYS), |options| options.variants = vec!["decoder-64-float16-ios17".to_owned()]).unwrap_err();
-    assert_eq!(told(&error), "`decoder-64-float16-ios17` matches no variant of `p` | did you mean `decoder-64-float16-ios18`?");
+    let error = project
+        .build_with(&decoder("taef1", KEYS), |options| options.variants = vec!["decoder-64-float16-ios17".to_owned()])
+        .unwrap_err();
+    assert_eq!(
+        told(&error),
+        "`decoder-64-float16-ios17` matches no variant of `p` | did you mean `decoder-64-float16-ios18`?"
+    );
 }
 
 #[test]
@@ -153,14 +195,19 @@ fn tensors_that_do_not_fit_are_named() {
         assert!(text.contains(from), "{text}");
         [&bytes[..8], text.replacen(from, to, 1).as_bytes(), &bytes[header..]].concat()
     };
-    let component = format!("[[component]]\nname = \"decoder\"\ncheckpoint = \"c\"\narchitecture = \"autoencoder-tiny\"\n{KEYS}");
+    let component =
+        format!("[[component]]\nname = \"decoder\"\ncheckpoint = \"c\"\narchitecture = \"autoencoder-tiny\"\n{KEYS}");
     for (from, to, message) in [
         (
             "\"decoder.layers.0.bias\"",
             "\"decoder.layers.0.biaz\"",
             "holds tensors that `autoencoder-tiny` does not have: decoder.layers.0.biaz",
         ),
-        ("\"decoder.layers.0.weight\"", "\"decoder.layers.0.weighs\"", "the checkpoint has no tensor `decoder.layers.0.weight`"),
+        (
+            "\"decoder.layers.0.weight\"",
+            "\"decoder.layers.0.weighs\"",
+            "the checkpoint has no tensor `decoder.layers.0.weight`",
+        ),
     ] {
         project.write("c/model.safetensors", renamed(from, to));
         let text = refused(&project, &component);
@@ -177,7 +224,8 @@ fn tensors_that_do_not_fit_are_named() {
 #[test]
 fn an_unknown_config_says_what_it_found() {
     let project = Project::new();
-    project.write("c/model.safetensors", fs::read(fixtures().join("taef1/diffusion_pytorch_model.safetensors")).unwrap());
+    project
+        .write("c/model.safetensors", fs::read(fixtures().join("taef1/diffusion_pytorch_model.safetensors")).unwrap());
     let component = format!("[[component]]\nname = \"decoder\"\ncheckpoint = \"c\"\n{KEYS}");
     let text = refused(&project, &component);
     assert!(text.contains("has no config.json") && text.contains("| name it in the component: architecture"), "{text}");
@@ -192,7 +240,8 @@ fn several_weight_files_are_told_apart_by_their_tensors() {
     let weights = fs::read(fixtures().join("taef2/taef2.safetensors")).unwrap();
     project.write("c/some.safetensors", &weights);
     project.write("c/golden.safetensors", fs::read(fixtures().join("taef2/golden.safetensors")).unwrap());
-    let component = format!("[[component]]\nname = \"decoder\"\ncheckpoint = \"c\"\narchitecture = \"autoencoder-tiny\"\n{KEYS}");
+    let component =
+        format!("[[component]]\nname = \"decoder\"\ncheckpoint = \"c\"\narchitecture = \"autoencoder-tiny\"\n{KEYS}");
     project.build(&component).unwrap();
     let (_, release) = project.release();
     assert_eq!(release.sources["decoder"].files.keys().collect::<Vec<_>>(), ["some.safetensors"]);
@@ -201,7 +250,8 @@ fn several_weight_files_are_told_apart_by_their_tensors() {
     project.write("c/other.safetensors", &weights);
     let text = refused(&project, &component);
     assert!(
-        text.contains("holds several weight files: other.safetensors, some.safetensors") && text.contains("| name one of them"),
+        text.contains("holds several weight files: other.safetensors, some.safetensors")
+            && text.contains("| name one of them"),
         "{text}"
     );
 }
@@ -224,7 +274,10 @@ fn imports_that_match_nothing_or_each_other_are_refused() {
     project.write("b/a b.aimodel/x", "1");
     project.write("b/a-b.aimodel/x", "1");
     let text = refused(&project, "[[component]]\nname = \"v\"\nimport = \"b/*.aimodel\"\ntarget = \"iOS26\"");
-    assert!(text.contains("`b/a b.aimodel`") && text.contains("`b/a-b.aimodel`") && text.contains("`a-b-ios26-aimodel`"), "{text}");
+    assert!(
+        text.contains("`b/a b.aimodel`") && text.contains("`b/a-b.aimodel`") && text.contains("`a-b-ios26-aimodel`"),
+        "{text}"
+    );
 }
 
 #[cfg(unix)]
@@ -235,7 +288,10 @@ fn links_out_of_a_bundle_are_refused() {
     project.write("secret", "2");
     let link = project.path("b/x.aimodel/link");
     std::os::unix::fs::symlink(project.path("secret"), &link).unwrap();
-    let component = format!("[[component]]\nname = \"v\"\nimport = \"{}/*.aimodel\"\ntarget = \"iOS26\"", toml_path(&project.path("b")));
+    let component = format!(
+        "[[component]]\nname = \"v\"\nimport = \"{}/*.aimodel\"\ntarget = \"iOS26\"",
+        toml_path(&project.path("b"))
+    );
     let text = refused(&project, &component);
     assert!(text.contains("link") && text.contains("outside its bundle"), "{text}");
     fs::remove_file(&link).unwrap();

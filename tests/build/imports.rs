@@ -16,20 +16,27 @@ fn packages() -> String {
 #[test]
 fn packages_say_what_they_are() {
     let project = Project::new();
-    let keys = format!("[[component]]\nname = \"vendor\"\nimport = \"{}/{{conv,state}}_ios1[58].mlpackage\"", packages());
+    let keys =
+        format!("[[component]]\nname = \"vendor\"\nimport = \"{}/{{conv,state}}_ios1[58].mlpackage\"", packages());
     project.build(&keys).unwrap();
     let (_, release) = project.release();
     let ids: Vec<&str> = release.variants.iter().map(|variant| variant.id.as_str()).collect();
     assert_eq!(ids, ["conv-ios15", "state-ios18"]);
     let [conv, state] = &release.variants[..] else { panic!("two variants") };
-    assert_eq!((conv.kind, conv.target, state.target), (BundleKind::MlPackage, Some(Target::Ios15), Some(Target::Ios18)));
+    assert_eq!(
+        (conv.kind, conv.target, state.target),
+        (BundleKind::MlPackage, Some(Target::Ios15), Some(Target::Ios18))
+    );
     assert!(!conv.interface.as_ref().unwrap().inputs.is_empty());
     assert!(!state.interface.as_ref().unwrap().states.is_empty());
     // Weight files are cut where their tensors lie, and the program gives the names.
     let weights = conv.files.iter().find(|file| file.path.file_name() == "weight.bin").unwrap();
     let segments = &release.blobs[&weights.sha256].segments;
     let tensors: Vec<_> = segments.iter().filter_map(|segment| segment.tensor.as_ref()).collect();
-    assert!(!tensors.is_empty() && tensors.iter().all(|tensor| !tensor.name.is_empty() && !tensor.shape.is_empty()), "{segments:?}");
+    assert!(
+        !tensors.is_empty() && tensors.iter().all(|tensor| !tensor.name.is_empty() && !tensor.shape.is_empty()),
+        "{segments:?}"
+    );
     assert!(segments.iter().any(|segment| matches!(segment.content, SegmentContent::Data(_))));
 }
 
@@ -37,17 +44,27 @@ fn packages_say_what_they_are() {
 fn pipelines_have_an_interface_and_named_tensors() {
     let project = Project::new();
     let foreign = toml_path(&fixtures().join("foreign"));
-    project.build(&format!("[[component]]\nname = \"vendor\"\nimport = \"{foreign}/{{two,old_records,bgr}}.mlpackage\"")).unwrap();
+    project
+        .build(&format!("[[component]]\nname = \"vendor\"\nimport = \"{foreign}/{{two,old_records,bgr}}.mlpackage\""))
+        .unwrap();
     let (_, release) = project.release();
     let variant = |name: &str| release.variants.iter().find(|variant| variant.id.starts_with(name)).unwrap();
     let two = variant("two");
     let interface = two.interface.as_ref().unwrap();
-    assert_eq!([&interface.inputs[0], &interface.outputs[0]].map(ToString::to_string), ["x float32[1,16]", "y float32[1,8]"]);
+    assert_eq!(
+        [&interface.inputs[0], &interface.outputs[0]].map(ToString::to_string),
+        ["x float32[1,16]", "y float32[1,8]"]
+    );
     assert_eq!(variant("bgr").interface.as_ref().unwrap().inputs[0].color.as_deref(), Some("BGR"));
     for variant in [two, variant("old-records")] {
         for file in variant.files.iter().filter(|file| file.path.as_str().contains("/weights/")) {
-            let tensors: Vec<_> = release.blobs[&file.sha256].segments.iter().filter_map(|segment| segment.tensor.as_ref()).collect();
-            assert!(!tensors.is_empty() && tensors.iter().all(|tensor| !tensor.name.is_empty()), "{}: {tensors:?}", file.path);
+            let tensors: Vec<_> =
+                release.blobs[&file.sha256].segments.iter().filter_map(|segment| segment.tensor.as_ref()).collect();
+            assert!(
+                !tensors.is_empty() && tensors.iter().all(|tensor| !tensor.name.is_empty()),
+                "{}: {tensors:?}",
+                file.path
+            );
         }
     }
 }
@@ -56,7 +73,9 @@ fn pipelines_have_an_interface_and_named_tensors() {
 fn only_programs_are_compiled() {
     let foreign = toml_path(&fixtures().join("foreign"));
     let compiled = |name: &str| {
-        let keys = format!("[[component]]\nname = \"vendor\"\nimport = \"{foreign}/{name}.mlpackage\"\nformat = [\"mlmodelc\"]");
+        let keys = format!(
+            "[[component]]\nname = \"vendor\"\nimport = \"{foreign}/{name}.mlpackage\"\nformat = [\"mlmodelc\"]"
+        );
         Project::new().build(&keys)
     };
     compiled("old_records").unwrap();
@@ -68,7 +87,10 @@ fn only_programs_are_compiled() {
 fn bundles_come_back_as_they_were() {
     let project = Project::new();
     project.write("in/a_512/m.mlmodelc/weights/weight.bin", vec![7; 5000]);
-    project.write("in/a_512/m.mlmodelc/metadata.json", r#"[{"specificationVersion":7,"inputSchema":[],"outputSchema":[]}]"#);
+    project.write(
+        "in/a_512/m.mlmodelc/metadata.json",
+        r#"[{"specificationVersion":7,"inputSchema":[],"outputSchema":[]}]"#,
+    );
     project.write("in/a_768/m.mlmodelc/weights/weight.bin", vec![7; 5000]);
     fs::create_dir_all(project.path("in/a_768/m.mlmodelc/analytics")).unwrap();
     #[cfg(unix)]
@@ -100,7 +122,10 @@ fn bundles_come_back_as_they_were() {
 #[test]
 fn a_bundle_that_needs_a_later_system_than_stated_is_refused() {
     let project = Project::new();
-    let keys = format!("[[component]]\nname = \"vendor\"\nimport = \"{}/state_ios18.mlpackage\"\ntarget = \"iOS16\"", packages());
+    let keys = format!(
+        "[[component]]\nname = \"vendor\"\nimport = \"{}/state_ios18.mlpackage\"\ntarget = \"iOS16\"",
+        packages()
+    );
     let text = project.build(&keys).unwrap_err().to_string();
     assert!(text.contains("state_ios18.mlpackage") && text.contains("iOS18") && text.contains("iOS16"), "{text}");
 }
@@ -121,7 +146,9 @@ impl Project {
 
 #[test]
 fn names_that_are_one_on_some_file_system_are_not_built() {
-    for (one, two) in [("model.mil", "Model.mil"), ("\u{e9}", "e\u{301}"), ("s", "\u{17f}"), ("\u{1e9e}", "\u{df}"), ("a/K", "A/k")] {
+    for (one, two) in
+        [("model.mil", "Model.mil"), ("\u{e9}", "e\u{301}"), ("s", "\u{17f}"), ("\u{1e9e}", "\u{df}"), ("a/K", "A/k")]
+    {
         let project = Project::new();
         project.write(&format!("in/a.mlmodelc/{one}"), "one");
         if project.path(&format!("in/a.mlmodelc/{two}")).exists() {
@@ -129,7 +156,10 @@ fn names_that_are_one_on_some_file_system_are_not_built() {
         }
         project.write(&format!("in/a.mlmodelc/{two}"), "two");
         let said = project.refused(EVERYTHING);
-        assert!(said.contains("in/a.mlmodelc` cannot be released: `") && said.ends_with("rename one of the two"), "{said}");
+        assert!(
+            said.contains("in/a.mlmodelc` cannot be released: `") && said.ends_with("rename one of the two"),
+            "{said}"
+        );
         let files = format!("[[component]]\nname = \"v\"\nfiles = [\"in/a.mlmodelc/{one}\", \"in/a.mlmodelc/{two}\"]");
         let said = project.refused(&files);
         assert!(said.contains("twice"), "{said}");
@@ -156,7 +186,8 @@ fn placed_names_say_target_and_format_once() {
     let (_, release) = project.release();
     let ids: Vec<&str> = release.variants.iter().map(|variant| variant.id.as_str()).collect();
     assert_eq!(ids, ["a-ios18-mlmodelc", "b-ios18-mlmodelc", "c-ios18-mlmodelc"]);
-    let mut placed: Vec<_> = fs::read_dir(project.path("out/p")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let mut placed: Vec<_> =
+        fs::read_dir(project.path("out/p")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     placed.sort();
     assert_eq!(placed, [".mlreg.json", "a-ios18.mlmodelc", "b-ios18.mlmodelc", "c-ios18.mlmodelc"]);
     assert_eq!(release.variants[0].target, Some(Target::Ios18));
@@ -177,7 +208,10 @@ fn what_a_search_finds_does_not_lead_out_of_it() {
     project.write("in/a.mlmodelc/model.mil", "a");
     symlink("../elsewhere/x.mlmodelc", project.path("in/x.mlmodelc")).unwrap();
     let said = project.refused(EVERYTHING);
-    assert!(said.contains("in/x.mlmodelc` is a link to `") && said.contains("outside of the folder that `import` searches"), "{said}");
+    assert!(
+        said.contains("in/x.mlmodelc` is a link to `") && said.contains("outside of the folder that `import` searches"),
+        "{said}"
+    );
     fs::remove_file(project.path("in/x.mlmodelc")).unwrap();
     symlink("../elsewhere", project.path("in/deep")).unwrap();
     let deep = "[[component]]\nname = \"v\"\nimport = \"in/*/x.mlmodelc\"";

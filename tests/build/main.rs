@@ -57,17 +57,27 @@ impl Project {
         self.build_with(components, |_| ())
     }
 
-    pub(crate) fn build_with(&self, components: &str, change: impl FnOnce(&mut BuildOptions)) -> Result<BuildReport, Error> {
+    pub(crate) fn build_with(
+        &self,
+        components: &str,
+        change: impl FnOnce(&mut BuildOptions),
+    ) -> Result<BuildReport, Error> {
         self.write("m.toml", format!("[package]\nname = \"p\"\nversion = \"1.0.0\"\n{components}"));
-        let mut options =
-            BuildOptions { manifests: vec!["m.toml".into()], variants: Vec::new(), out: None, layout: Layout::Linked, force: false };
+        let mut options = BuildOptions {
+            manifests: vec!["m.toml".into()],
+            variants: Vec::new(),
+            out: None,
+            layout: Layout::Linked,
+            force: false,
+        };
         change(&mut options);
         build(&self.context, &options)
     }
 
     /// The release `p@1.0.0`.
     pub(crate) fn release(&self) -> (Digest, Release) {
-        let (digest, bytes) = self.context.store().release(&"p".parse().unwrap(), &"1.0.0".parse().unwrap()).unwrap().unwrap();
+        let (digest, bytes) =
+            self.context.store().release(&"p".parse().unwrap(), &"1.0.0".parse().unwrap()).unwrap().unwrap();
         (digest, Release::parse(&bytes).unwrap())
     }
 }
@@ -90,7 +100,10 @@ pub(crate) fn told(error: &Error) -> String {
 /// A component that converts a fixture.
 pub(crate) fn decoder(fixture: &str, keys: &str) -> String {
     let checkpoint = package::fixtures().join(fixture);
-    format!("[[component]]\nname = \"decoder\"\ncheckpoint = \"{}\"\narchitecture = \"autoencoder-tiny\"\n{keys}\n", toml_path(&checkpoint))
+    format!(
+        "[[component]]\nname = \"decoder\"\ncheckpoint = \"{}\"\narchitecture = \"autoencoder-tiny\"\n{keys}\n",
+        toml_path(&checkpoint)
+    )
 }
 
 pub(crate) fn toml_path(path: &Path) -> String {

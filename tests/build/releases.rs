@@ -9,8 +9,7 @@ use mlreg::{
 
 use super::{Project, decoder, package::fixtures, told};
 
-const SIX: &str =
-    "part = \"decoder\"\nsize = [64, 128, 192, 256, 320, 384]\nlayout = \"nhwc\"\nprecision = \"float16\"\ntarget = [\"iOS15\", \"iOS18\"]";
+const SIX: &str = "part = \"decoder\"\nsize = [64, 128, 192, 256, 320, 384]\nlayout = \"nhwc\"\nprecision = \"float16\"\ntarget = [\"iOS15\", \"iOS18\"]";
 
 #[test]
 fn six_sizes_and_two_targets_cost_one_weight_file() {
@@ -84,7 +83,8 @@ fn a_published_version_cannot_change() {
     let project = Project::new();
     project.build(&decoder("taef1", SIX)).unwrap();
     let (digest, _) = project.release();
-    let (_, bytes) = project.context.store().release(&"p".parse().unwrap(), &"1.0.0".parse().unwrap()).unwrap().unwrap();
+    let (_, bytes) =
+        project.context.store().release(&"p".parse().unwrap(), &"1.0.0".parse().unwrap()).unwrap().unwrap();
     let origin = Origin::Built { published_to: BTreeSet::from(["file:///registry".to_owned()]) };
     project.context.store().put_release(&bytes, origin).unwrap();
     let error = project.build(&decoder("taef2", SIX)).unwrap_err();

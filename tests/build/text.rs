@@ -1,8 +1,8 @@
 //! Text models through packages on disk, against what the reference implementations give.
 //!
-//! Tolerances: in float32 the only differences are the orders of sums, 1e-4 of the largest expected number is some hundred times what they make.
-//! With float16 weights and float16 results of every operation, results must point the same way (cosine of 0.9995), and logits must name
-//! the same token in 99 of 100 rows.
+//! Tolerances: in float32 the only differences are the orders of sums, 1e-4 of the largest expected number is some
+//! hundred times what they make. With float16 weights and float16 results of every operation, results must point the
+//! same way (cosine of 0.9995), and logits must name the same token in 99 of 100 rows.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -68,7 +68,9 @@ pub(crate) fn assert_close(what: &str, precision: &str, expected: &Tensor, found
         let rows = expected.len() / width;
         // Scores that lie closer together than float16 can tell are one.
         let step = |row: &[f32]| row.iter().fold(0.0f32, |most, x| most.max(x.abs())) / 512.0;
-        let names_it = |a: &[f32], b: &[f32]| largest(a).zip(largest(b)).is_some_and(|(best, named)| a[best] - a[named] <= step(a));
+        let names_it = |a: &[f32], b: &[f32]| {
+            largest(a).zip(largest(b)).is_some_and(|(best, named)| a[best] - a[named] <= step(a))
+        };
         let equal = expected.chunks(width).zip(found.chunks(width)).filter(|(a, b)| names_it(a, b)).count();
         assert!(equal as f64 >= 0.99 * rows as f64, "{what}: {equal} of {rows} rows name the same token");
     }
@@ -110,7 +112,9 @@ pub(crate) fn weight_files(project: &Project) -> BTreeMap<String, std::collectio
 
 #[test]
 fn sentence_encoders_give_the_reference_embeddings() {
-    let keys = format!("sequence = [24, 40]\nprecision = [\"float32\", \"float16\"]\nlinear = [\"linear\", \"conv\"]\n{EVERY_TARGET}");
+    let keys = format!(
+        "sequence = [24, 40]\nprecision = [\"float32\", \"float16\"]\nlinear = [\"linear\", \"conv\"]\n{EVERY_TARGET}"
+    );
     let project = built(&component("encoder", "bert/minilm", &keys));
     let compared = compare(&project, &golden("bert/minilm", &[]));
     assert_eq!(compared, 2 * 2 * 2 * 4 * 2 * 2);
@@ -133,16 +137,22 @@ pub(crate) fn translator(fixture: &str, encoder: &[&str], decoder: &[&str]) {
 
 pub(crate) const T5_ENCODER: &[&str] = &["encoder_hidden_states=hidden_states"];
 pub(crate) const T5_DECODER: &[&str] = &["attention_mask=encoder_attention_mask"];
-const LINGOLITE_ENCODER: &[&str] = &["src_input_ids=input_ids", "src_attention_mask=attention_mask", "encoder_output=hidden_states"];
-const LINGOLITE_DECODER: &[&str] =
-    &["src_attention_mask=encoder_attention_mask", "tgt_input_ids=decoder_input_ids", "encoder_output=encoder_hidden_states"];
+const LINGOLITE_ENCODER: &[&str] =
+    &["src_input_ids=input_ids", "src_attention_mask=attention_mask", "encoder_output=hidden_states"];
+const LINGOLITE_DECODER: &[&str] = &[
+    "src_attention_mask=encoder_attention_mask",
+    "tgt_input_ids=decoder_input_ids",
+    "encoder_output=encoder_hidden_states",
+];
 
 #[test]
 fn heads_one_by_one_give_the_same() {
     let keys = "precision = [\"float32\", \"float16\"]\nlinear = \"conv\"\nattention = \"split\"\ntarget = \"iOS15\"";
     let project = built(&component("encoder", "bert/minilm", &format!("sequence = 40\n{keys}")));
     assert!(compare(&project, &golden("bert/minilm", &[])) > 0);
-    for (fixture, encoder, decoder) in [("t5/v10_tied", T5_ENCODER, T5_DECODER), ("lingolite/tied", LINGOLITE_ENCODER, LINGOLITE_DECODER)] {
+    for (fixture, encoder, decoder) in
+        [("t5/v10_tied", T5_ENCODER, T5_DECODER), ("lingolite/tied", LINGOLITE_ENCODER, LINGOLITE_DECODER)]
+    {
         let project = built(&component("encoder", fixture, &format!("sequence = 48\n{keys}")));
         assert_eq!(compare(&project, &golden(fixture, encoder)), 2 * golden(fixture, encoder).len());
         let project = built(&component("decoder", fixture, &format!("sequence = 40\nencoder-sequence = 48\n{keys}")));
@@ -185,7 +195,8 @@ impl<'a> Generation<'a> {
         };
         let length = shape("encoder_attention_mask")[1];
         let pad = |tensor: &Tensor| tensor.pad_with_zeros(1, 0, length - tensor.dims()[1]).unwrap();
-        let encoded = BTreeMap::from([("encoder_hidden_states".to_owned(), pad(&case.outputs["encoder_hidden_states"]))]);
+        let encoded =
+            BTreeMap::from([("encoder_hidden_states".to_owned(), pad(&case.outputs["encoder_hidden_states"]))]);
         let mut inputs = match cross {
             Some(cross) => cross.interpreter(ops::OPERATORS).run(None, encoded, mode).unwrap(),
             None => decoder.interpreter(ops::OPERATORS).run(Some("cross"), encoded, mode).unwrap(),
@@ -193,10 +204,20 @@ impl<'a> Generation<'a> {
         inputs.insert("encoder_attention_mask".to_owned(), pad(&case.inputs["encoder_attention_mask"]));
         if interface.states.is_empty() {
             for name in ["key_cache", "value_cache"] {
-                inputs.insert(name.to_owned(), Tensor::zeros(shape(name), candle_core::DType::F32, &candle_core::Device::Cpu).unwrap());
+                inputs.insert(
+                    name.to_owned(),
+                    Tensor::zeros(shape(name), candle_core::DType::F32, &candle_core::Device::Cpu).unwrap(),
+                );
             }
         }
-        Self { decoder, interpreter: decoder.interpreter(ops::OPERATORS), cross, states: States::default(), inputs, mode }
+        Self {
+            decoder,
+            interpreter: decoder.interpreter(ops::OPERATORS),
+            cross,
+            states: States::default(),
+            inputs,
+            mode,
+        }
     }
 
     /// The rows of logits of these tokens, which are padded to what the decoder takes.
@@ -223,8 +244,7 @@ impl<'a> Generation<'a> {
 /// Cached decoders of a fixture: forced tokens give the reference's logits, and greedy ones are the reference's.
 pub(crate) fn cached(fixture: &str, decoder: &[&str]) {
     // The longest case has 40 forced tokens; the last step of 6 reaches behind the end of the context.
-    let keys =
-        "precision = [\"float32\", \"float16\"]\nlinear = [\"linear\", \"conv\"]\nsequence = [1, 6]\nencoder-sequence = 48\ncontext = 41\n";
+    let keys = "precision = [\"float32\", \"float16\"]\nlinear = [\"linear\", \"conv\"]\nsequence = [1, 6]\nencoder-sequence = 48\ncontext = 41\n";
     let decoders = format!(
         "{keys}cache = [\"state\", \"inputs\"]\ntarget = [\"iOS15\", \"iOS18\"]\nexclude = [{{ cache = \"state\", target = \"iOS15\" }}, \
          {{ linear = \"conv\", precision = \"float16\" }}]"
@@ -232,7 +252,12 @@ pub(crate) fn cached(fixture: &str, decoder: &[&str]) {
     let none = "precision = [\"float32\", \"float16\"]\nsequence = 40\nencoder-sequence = 48\ntarget = \"iOS18\"\npart = \"decoder\"";
     let cross = "precision = [\"float32\", \"float16\"]\nsequence = 48\ntarget = \"iOS15\"";
     let project = built(
-        &[component("decoder", fixture, &decoders), component("uncached", fixture, none), component("cross", fixture, cross)].concat(),
+        &[
+            component("decoder", fixture, &decoders),
+            component("uncached", fixture, none),
+            component("cross", fixture, cross),
+        ]
+        .concat(),
     );
     let release = project.release().1;
     let open = |id: &str| Package::open(&bundle(&project, release.variant(id).unwrap())).unwrap();
@@ -304,7 +329,8 @@ fn cached_decoders_have_two_functions_for_each_length() {
     let names: Vec<&str> = joined.interface.as_ref().unwrap().functions.keys().map(String::as_str).collect();
     assert_eq!(names, ["s1_e48_c41", "s1_e48_c41_cross", "s6_e48_c41", "s6_e48_c41_cross"]);
     let package = Package::open(&bundle(&project, joined)).unwrap();
-    let alone = Package::open(&bundle(&project, release.variant("decoder-s1-e48-c41-state-float32-ios18").unwrap())).unwrap();
+    let alone =
+        Package::open(&bundle(&project, release.variant("decoder-s1-e48-c41-state-float32-ios18").unwrap())).unwrap();
     for (name, own) in [("s1_e48_c41", "main"), ("s1_e48_c41_cross", "cross")] {
         let program = |package: &Package, name: &str| format!("{:?}", package.program().functions[name]);
         assert_eq!(program(&package, name), program(&alone, own));
@@ -327,10 +353,13 @@ fn records(package: &Package, file: &str) -> std::collections::BTreeSet<u64> {
 
 #[test]
 fn components_share_a_weight_file_where_they_ask_for_it() {
-    let keys = "sequence = [8, 16]\nprecision = [\"float32\", \"float16\"]\ntarget = [\"iOS15\", \"iOS18\"]\nshared = true";
+    let keys =
+        "sequence = [8, 16]\nprecision = [\"float32\", \"float16\"]\ntarget = [\"iOS15\", \"iOS18\"]\nshared = true";
     for (fixture, names) in [("t5/overflow", T5_DECODER), ("lingolite/tied", LINGOLITE_DECODER)] {
-        let both =
-            [component("encoder", fixture, keys), component("decoder", fixture, &keys.replace("[8, 16]", "16\nencoder-sequence = 20"))];
+        let both = [
+            component("encoder", fixture, keys),
+            component("decoder", fixture, &keys.replace("[8, 16]", "16\nencoder-sequence = 20")),
+        ];
         let project = built(&both.concat());
         let release = project.release().1;
         let mut shared: BTreeMap<&str, std::collections::BTreeSet<_>> = BTreeMap::new();
@@ -349,7 +378,8 @@ fn components_share_a_weight_file_where_they_ask_for_it() {
         assert!(shared.len() == 2 && shared.values().all(|files| files.len() == 1), "{shared:?}");
         let decoder = release.variants.iter().find(|variant| variant.id == "decoder-s16-e20-float32-ios18").unwrap();
         let package = Package::open(&bundle(&project, decoder)).unwrap();
-        let cases = fit_all(&golden(fixture, names), package.interface(None).unwrap(), FitOptions::default()).unwrap().fitted;
+        let cases =
+            fit_all(&golden(fixture, names), package.interface(None).unwrap(), FitOptions::default()).unwrap().fitted;
         let results = package.interpreter(ops::OPERATORS).run(None, cases[0].inputs.clone(), Mode::Declared).unwrap();
         let found = cases[0].valid_part("logits", &results["logits"]).unwrap();
         assert_close("logits", "float32", &cases[0].outputs["logits"], &found);
@@ -359,12 +389,16 @@ fn components_share_a_weight_file_where_they_ask_for_it() {
 #[test]
 fn components_without_a_shared_file_still_have_equal_segments() {
     let keys = "sequence = 8\nprecision = \"float16\"\ntarget = \"iOS17\"";
-    let project = built(&[component("encoder", "t5/overflow", keys), component("decoder", "t5/overflow", keys)].concat());
+    let project =
+        built(&[component("encoder", "t5/overflow", keys), component("decoder", "t5/overflow", keys)].concat());
     let release = project.release().1;
     let table = |id: &str| {
         let weights = weights_of(release.variant(id).unwrap());
         let segments = &release.blobs[&weights["weight.bin"]].segments;
-        let table = segments.iter().find(|segment| segment.tensor.as_ref().is_some_and(|label| label.name == "shared.weight")).unwrap();
+        let table = segments
+            .iter()
+            .find(|segment| segment.tensor.as_ref().is_some_and(|label| label.name == "shared.weight"))
+            .unwrap();
         format!("{:?}", table.content)
     };
     assert_eq!(table("encoder-s8-float16-ios17"), table("decoder-s8-float16-ios17"));

@@ -26,7 +26,9 @@ fn registry(publisher: &Sandbox) -> String {
 /// An app that has added `tae` from the registry of its publisher.
 fn app(versions: &[&str], more: &[&str]) -> (Sandbox, Sandbox) {
     let (publisher, app) = published(versions);
-    app.succeed(&[&["add", "tae", "--from", &registry(&publisher), "--target", "iOS17", "--out", "Models"], more].concat());
+    app.succeed(
+        &[&["add", "tae", "--from", &registry(&publisher), "--target", "iOS17", "--out", "Models"], more].concat(),
+    );
     (publisher, app)
 }
 
@@ -48,12 +50,17 @@ fn add_writes_both_files_and_fetch_follows_them() {
     let server = HttpServer::start(&publisher.path("registry"));
     let run = app.succeed(&["add", "tae@1", "--from", &server.url(), "--target", "iOS17", "--out", "Models"]);
     assert_eq!((run.stdout.as_str(), run.stderr.as_str()), ("", "added tae@1.1.0 in `[DIR]/mlreg.toml`\n"));
-    let expected = format!("[packages]\ntae = {{ version = \"1\", from = \"{}\", target = \"iOS17\", out = \"Models\" }}\n", server.url());
+    let expected = format!(
+        "[packages]\ntae = {{ version = \"1\", from = \"{}\", target = \"iOS17\", out = \"Models\" }}\n",
+        server.url()
+    );
     assert_eq!(read(&app, "mlreg.toml"), expected);
     let lock = read(&app, "mlreg.lock");
     assert!(lock.contains("[package.tae]\nversion = \"1.1.0\"\nrelease = \"sha256:"), "{lock}");
     assert!(
-        lock.contains("iOS15 = [\n    \"decoder-768-float16-ios15\",\n]\niOS18 = [\n    \"decoder-768-float16-ios18\",\n]\n"),
+        lock.contains(
+            "iOS15 = [\n    \"decoder-768-float16-ios15\",\n]\niOS18 = [\n    \"decoder-768-float16-ios18\",\n]\n"
+        ),
         "{lock}"
     );
     let run = app.succeed(&["fetch"]);
@@ -62,7 +69,11 @@ fn add_writes_both_files_and_fetch_follows_them() {
     // From here on nobody is asked.
     drop(server);
     for flags in [&["fetch"][..], &["fetch", "--locked", "--offline"], &["fetch", "--verify"], &["fetch", "tae"]] {
-        assert_eq!(app.succeed(flags).stderr, "tae@1.1.0 is up to date: 1 variant in `[DIR]/Models/tae`\n", "{flags:?}");
+        assert_eq!(
+            app.succeed(flags).stderr,
+            "tae@1.1.0 is up to date: 1 variant in `[DIR]/Models/tae`\n",
+            "{flags:?}"
+        );
     }
     fs::remove_dir_all(app.path("Models")).unwrap();
     let run = app.succeed(&["fetch", "--locked"]);
@@ -102,15 +113,25 @@ fn update_moves_within_the_requirement() {
     let lock = read(&app, "mlreg.lock");
     assert!(app.succeed(&["fetch"]).stderr.starts_with("tae@1.0.0 is up to date"));
     let run = app.succeed(&["update", "--dry-run"]);
-    assert_eq!((run.stdout.as_str(), run.stderr.as_str()), ("tae\t1.0.0\t1.2.0\n", "would update 1 package in `mlreg.lock`\n"));
+    assert_eq!(
+        (run.stdout.as_str(), run.stderr.as_str()),
+        ("tae\t1.0.0\t1.2.0\n", "would update 1 package in `mlreg.lock`\n")
+    );
     assert_eq!(read(&app, "mlreg.lock"), lock);
     assert_eq!(app.succeed(&["update", "tae"]).stdout, "tae\t1.0.0\t1.2.0\n");
     assert_eq!(app.succeed(&["update"]).stderr, "`mlreg.lock` has the highest versions that `mlreg.toml` allows\n");
     assert!(app.succeed(&["fetch", "--locked"]).stderr.starts_with("fetched tae@1.2.0"));
     write(&app, "mlreg.toml", "\"1.0.0\"", "\"2\"");
-    assert!(app.succeed(&["fetch"]).stderr.contains("fetched tae@2.0.0") && read(&app, "mlreg.lock").contains("\"2.0.0\""));
+    assert!(
+        app.succeed(&["fetch"]).stderr.contains("fetched tae@2.0.0") && read(&app, "mlreg.lock").contains("\"2.0.0\"")
+    );
     let run = app.run(&["update", "tea"]);
-    assert!(run.code == Some(1) && run.stderr.contains("has no package `tea`") && run.stderr.contains("did you mean `tae`?"), "{run:?}");
+    assert!(
+        run.code == Some(1)
+            && run.stderr.contains("has no package `tea`")
+            && run.stderr.contains("did you mean `tae`?"),
+        "{run:?}"
+    );
     drop(publisher);
 }
 
@@ -151,8 +172,11 @@ fn a_frozen_lock_that_does_not_fit_says_how() {
 fn a_build_phase_never_writes_the_lock() {
     let (_publisher, app) = app(&["1.0.0"], &[]);
     fs::remove_file(app.path("mlreg.lock")).unwrap();
-    let app =
-        app.with("ACTION", "build").with("SRCROOT", "/x").with("PLATFORM_NAME", "iphoneos").with("IPHONEOS_DEPLOYMENT_TARGET", "16.4");
+    let app = app
+        .with("ACTION", "build")
+        .with("SRCROOT", "/x")
+        .with("PLATFORM_NAME", "iphoneos")
+        .with("IPHONEOS_DEPLOYMENT_TARGET", "16.4");
     let run = app.run(&["fetch"]);
     assert_eq!(run.code, Some(1), "{run:?}");
     assert!(run.stderr.starts_with("error: `[DIR]/mlreg.lock` is out of date: it does not exist\n"), "{run:?}");
@@ -165,7 +189,9 @@ fn builds_that_cannot_load_what_is_placed_are_warned() {
     let app = app.with("PLATFORM_NAME", "iphoneos").with("IPHONEOS_DEPLOYMENT_TARGET", "16.4");
     let run = app.succeed(&["fetch"]);
     assert!(
-        run.stderr.starts_with("warning: `tae` is placed for iOS17, but this build is for iOS16.4, which cannot load all of it\n"),
+        run.stderr.starts_with(
+            "warning: `tae` is placed for iOS17, but this build is for iOS16.4, which cannot load all of it\n"
+        ),
         "{run:?}"
     );
 }
@@ -192,18 +218,28 @@ fn floors_come_from_the_manifest_and_the_build() {
     assert!(read(&app, "mlreg.lock").contains("\nall = [\n"));
     let chosen = |app: &Sandbox, more: &[&str]| -> Vec<String> {
         let document = app.run(&[&["fetch", "--dry-run", "--json"], more].concat()).json("mlreg/cli/fetch/1");
-        let ids = document["packages"][0]["variants"].as_array().unwrap().iter().map(|variant| variant["id"].as_str().unwrap().to_owned());
+        let ids = document["packages"][0]["variants"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|variant| variant["id"].as_str().unwrap().to_owned());
         ids.collect()
     };
     assert_eq!(chosen(&app, &[]), ["decoder-768-float16-ios15", "decoder-768-float16-ios18"]);
     assert_eq!(chosen(&app, &["--target", "tvOS18"]), ["decoder-768-float16-ios18"]);
-    let app = app.with("PLATFORM_NAME", "macosx").with("MACOSX_DEPLOYMENT_TARGET", "14.0").with("IPHONEOS_DEPLOYMENT_TARGET", "18.0");
+    let app = app
+        .with("PLATFORM_NAME", "macosx")
+        .with("MACOSX_DEPLOYMENT_TARGET", "14.0")
+        .with("IPHONEOS_DEPLOYMENT_TARGET", "18.0");
     assert_eq!(chosen(&app, &[]), ["decoder-768-float16-ios15"]);
     let app = app.with("EFFECTIVE_PLATFORM_NAME", "-maccatalyst");
     assert_eq!(chosen(&app, &[]), ["decoder-768-float16-ios18"]);
     fs::write(app.path("mlreg.toml"), read(&app, "mlreg.toml").replace("{ ", "{ target = \"iOS14\", ")).unwrap();
     let run = app.run(&["fetch"]);
-    assert!(run.stderr.contains("`tae@1.0.0` has nothing for iOS14: `decoder-768-float16` is there for iOS15, iOS18"), "{run:?}");
+    assert!(
+        run.stderr.contains("`tae@1.0.0` has nothing for iOS14: `decoder-768-float16` is there for iOS15, iOS18"),
+        "{run:?}"
+    );
     assert!(run.stderr.contains("hint: the floor iOS15 fits; or select other variants"), "{run:?}");
 }
 
@@ -240,7 +276,11 @@ fn the_folder_becomes_what_the_manifest_says() {
     assert!(!app.path("Models/tae/Tiny.mlpackage").exists() && app.path("Models/tae/ours.txt").exists());
     let run = app.succeed(&["remove", "tae"]);
     assert_eq!(run.stderr, "removed tae from `[DIR]/mlreg.toml`, and 1 folder\n");
-    assert!(!app.path("Elsewhere/tae").exists() && !read(&app, "mlreg.toml").contains("tae") && !read(&app, "mlreg.lock").contains("tae"));
+    assert!(
+        !app.path("Elsewhere/tae").exists()
+            && !read(&app, "mlreg.toml").contains("tae")
+            && !read(&app, "mlreg.lock").contains("tae")
+    );
 }
 
 #[test]
@@ -324,7 +364,10 @@ fn mirrors_are_tried_in_order_and_trusted_for_bytes_alone() {
     fs::remove_dir_all(app.path("Models")).unwrap();
     fs::remove_dir_all(app.home()).unwrap();
     let run = app.run(&["fetch"]);
-    assert!(run.code == Some(4) && run.stderr.starts_with("error: none of the 2 sources of `tae` could be used:"), "{run:?}");
+    assert!(
+        run.code == Some(4) && run.stderr.starts_with("error: none of the 2 sources of `tae` could be used:"),
+        "{run:?}"
+    );
     drop(liar);
 }
 
@@ -337,7 +380,11 @@ fn flags_narrow_and_then_nothing_is_removed() {
     let names = || fs::read_dir(app.path("Models/tae")).unwrap().count();
     assert_eq!(names(), 3);
     let run = app.run(&["fetch", "--delivery", "prefetch"]);
-    assert!(run.code == Some(1) && run.stderr.contains("no package of `[DIR]/mlreg.toml` has a variant that the flags select"), "{run:?}");
+    assert!(
+        run.code == Some(1)
+            && run.stderr.contains("no package of `[DIR]/mlreg.toml` has a variant that the flags select"),
+        "{run:?}"
+    );
     assert!(app.succeed(&["fetch"]).stderr.contains("up to date"));
 }
 
@@ -345,7 +392,8 @@ fn flags_narrow_and_then_nothing_is_removed() {
 fn dry_runs_cost_nothing_and_say_what_tags_would() {
     let publisher = Sandbox::new().with_registry("registry", "1.0.0");
     let app = Sandbox::new();
-    let toml = format!("[packages]\ntae = {{ version = \"1\", from = \"{}\", target = \"iOS18\" }}\n", registry(&publisher));
+    let toml =
+        format!("[packages]\ntae = {{ version = \"1\", from = \"{}\", target = \"iOS18\" }}\n", registry(&publisher));
     fs::write(app.path("mlreg.toml"), toml).unwrap();
     let run = app.succeed(&["fetch", "--dry-run"]);
     assert_eq!(
@@ -363,14 +411,20 @@ fn dry_runs_cost_nothing_and_say_what_tags_would() {
     );
     assert!(!app.home().exists() && !app.path("mlreg.lock").exists());
     let document = app.run(&["fetch", "--dry-run", "--json"]).json("mlreg/cli/fetch/1");
-    assert_eq!((&document["packages"][0]["costs"][2]["tag"], &document["lock"]), (&Value::from("preview"), &Value::from("written")));
+    assert_eq!(
+        (&document["packages"][0]["costs"][2]["tag"], &document["lock"]),
+        (&Value::from("preview"), &Value::from("written"))
+    );
 }
 
 #[test]
 fn without_a_manifest_there_is_a_way_out() {
     let app = Sandbox::new();
     let run = app.run(&["fetch"]);
-    assert!(run.code == Some(1) && run.stderr.starts_with("error: there is no `mlreg.toml` in `[DIR]` or above it"), "{run:?}");
+    assert!(
+        run.code == Some(1) && run.stderr.starts_with("error: there is no `mlreg.toml` in `[DIR]` or above it"),
+        "{run:?}"
+    );
     assert_eq!(app.run(&["fetch", "--from", "registry"]).code, Some(2));
     assert_eq!(app.run(&["fetch", "tae", "--from", "registry", "--locked"]).code, Some(2));
     assert_eq!(app.run(&["add"]).code, Some(2));
@@ -391,7 +445,8 @@ fn builds_at_once_share_a_store_and_a_destination() {
         let phase = |number: u32| {
             let mut command = app.command(&["fetch"]);
             // Xcode's phases build in the store's home, others beside the bundles.
-            if number.is_multiple_of(2) { command.env("XCODE_VERSION_ACTUAL", "1700") } else { &mut command }.stderr(Stdio::piped());
+            if number.is_multiple_of(2) { command.env("XCODE_VERSION_ACTUAL", "1700") } else { &mut command }
+                .stderr(Stdio::piped());
             command.spawn().unwrap()
         };
         let mut children: Vec<_> = (0..6).map(phase).collect();
@@ -419,8 +474,12 @@ fn what_the_store_has_is_asked_of_nobody() {
     app.succeed(&["fetch"]);
     let asked = server.requests("");
     assert!(asked > 0);
-    for flags in [&["fetch", "--locked"][..], &["fetch"], &["fetch", "--locked", "--offline"], &["fetch", "--locked", "--layout", "shared"]]
-    {
+    for flags in [
+        &["fetch", "--locked"][..],
+        &["fetch"],
+        &["fetch", "--locked", "--offline"],
+        &["fetch", "--locked", "--layout", "shared"],
+    ] {
         fs::remove_dir_all(app.path("Models")).unwrap();
         app.succeed(flags);
         assert_eq!(server.requests(""), asked, "{flags:?}");

@@ -23,7 +23,8 @@ fn drop_folders(app: &Sandbox) {
 /// How many bytes `gc` keeps, and what it evicts.
 fn collect(app: &Sandbox, budget: &str) -> (u64, Vec<String>) {
     let report = app.run(&["gc", "--budget", budget, "--json"]).json("mlreg/cli/gc/1");
-    let evicted = report["evicted"].as_array().unwrap().iter().map(|it| it["variant"].as_str().unwrap().to_owned()).collect();
+    let evicted =
+        report["evicted"].as_array().unwrap().iter().map(|it| it["variant"].as_str().unwrap().to_owned()).collect();
     (report["kept_bytes"].as_u64().unwrap(), evicted)
 }
 
@@ -34,7 +35,10 @@ fn a_budget_spares_what_is_placed_and_pinned() {
     fs::remove_dir_all(app.path("large")).unwrap();
     assert_eq!(collect(&app, "1GB"), (7000, vec![]), "a cache as long as it fits");
     assert_eq!(app.succeed(&["pin", "large"]).stderr, "`large` is pinned once by `user`: 1 variant, 5.0 kB\n");
-    assert_eq!(app.succeed(&["pin", "large", "--holder", "ci"]).stderr, "`large` is pinned once by `ci`: 1 variant, 5.0 kB\n");
+    assert_eq!(
+        app.succeed(&["pin", "large", "--holder", "ci"]).stderr,
+        "`large` is pinned once by `ci`: 1 variant, 5.0 kB\n"
+    );
     let run = app.succeed(&["gc", "--budget", "3kB"]);
     assert!(run.stderr.contains("warning: the store is 4.0 kB over the budget"), "{run:?}");
     app.succeed(&["unpin", "large"]);
@@ -69,7 +73,10 @@ fn the_lowest_priority_and_then_the_least_recently_used_goes_first() {
 fn what_cannot_be_pinned_says_why() {
     let (_publisher, app) = fetched();
     let run = app.run(&["pin", "lage"]);
-    assert!(run.code == Some(1) && run.stderr.contains("no release of the store has `lage`\n\nhint: did you mean `large`?"), "{run:?}");
+    assert!(
+        run.code == Some(1) && run.stderr.contains("no release of the store has `lage`\n\nhint: did you mean `large`?"),
+        "{run:?}"
+    );
     let run = app.run(&["unpin", "large"]);
     assert!(run.code == Some(1) && run.stderr.starts_with("error: `large` is not pinned by `user`"), "{run:?}");
     assert_eq!(app.run(&["unpin"]).code, Some(2));
@@ -88,7 +95,9 @@ fn a_publication_that_breaks_apps_says_so_in_its_version() {
     assert_eq!((run.code, run.stderr.as_str()), (Some(1), expected));
     assert_eq!(publisher.run(&["publish", "tae@1.1.0", "--to", "registry", "--dry-run"]).code, Some(1));
     publisher.succeed(&["publish", "tae@2.0.0", "--to", "registry"]);
-    let document = publisher.run(&["publish", "tae@1.1.0", "--to", "registry", "--allow-breaking", "--json"]).json("mlreg/cli/publish/1");
+    let document = publisher
+        .run(&["publish", "tae@1.1.0", "--to", "registry", "--allow-breaking", "--json"])
+        .json("mlreg/cli/publish/1");
     assert_eq!(document["breaking"].as_array().unwrap().len(), 4);
     assert_eq!(publisher.run(&["publish", "tae@2.0.1", "--to", "registry"]).code, Some(1));
 }

@@ -19,7 +19,8 @@ fn fixture(name: &str) -> String {
 
 /// A package `lm` whose chat template is this.
 fn build(sandbox: &Sandbox, template: &str, precision: &str) {
-    let files = ["tokenizer.json", "tokenizer_config.json"].map(|file| format!("'{}'", fixture(&format!("{MODEL}/{file}"))));
+    let files =
+        ["tokenizer.json", "tokenizer_config.json"].map(|file| format!("'{}'", fixture(&format!("{MODEL}/{file}"))));
     fs::write(sandbox.path("chat_template.jinja"), template).unwrap();
     let manifest = format!(
         "[package]\nname = \"lm\"\nversion = \"1.0.0\"\n[[component]]\nname = \"lm\"\npart = \"decoder\"\ncheckpoint = '{}'\n\
@@ -48,12 +49,16 @@ fn templates_see_what_transformers_gives_them() {
     let template = "{% if tools is none %}{{ strftime_now('%d %b %Y') }} {% endif %}{{ none }} {{ '%s!' % messages[0].content }}\
                     {% generation %} {{ true }}{% endgeneration %}";
     build(&sandbox, template, "\"float32\"");
-    let document = sandbox.succeed(&["run", "lm", "--chat", "--text", "Hi", "--max-tokens", "2", "--json"]).json("mlreg/cli/run/1");
+    let document = sandbox
+        .succeed(&["run", "lm", "--chat", "--text", "Hi", "--max-tokens", "2", "--json"])
+        .json("mlreg/cli/run/1");
     let text = &document["texts"][0];
     assert_eq!(text["prompt"], "05 Mar 2026 None Hi! True");
     assert!(text["prompt_ids"].as_array().unwrap().len() > 5 && text["ids"].as_array().unwrap().len() <= 2, "{text}");
     let plain = sandbox.succeed(&["run", "lm", "--text", "Hi", "--max-tokens", "2", "--json"]).json("mlreg/cli/run/1");
-    assert!(plain["texts"][0].get("prompt").is_none() && !plain["texts"][0]["prompt_ids"].as_array().unwrap().is_empty());
+    assert!(
+        plain["texts"][0].get("prompt").is_none() && !plain["texts"][0]["prompt_ids"].as_array().unwrap().is_empty()
+    );
     let wrong = Sandbox::new().with("SOURCE_DATE_EPOCH", "today");
     build(&wrong, TALK, "\"float32\"");
     let run = wrong.run(&["run", "lm", "--chat", "--text", "Hi"]);
@@ -78,9 +83,14 @@ fn without_a_terminal_the_message_comes_from_standard_input() {
     assert!(none.stderr.contains("'0' for '--max-tokens <N>': expected a number of at least 1"), "{none:?}");
 }
 
-/// What a terminal gets of a command, and its exit code. `type_in` is called until the command ends, with what it has got so far.
+/// What a terminal gets of a command, and its exit code. `type_in` is called until the command ends, with what it has
+/// got so far.
 #[cfg(target_os = "linux")]
-fn on_a_terminal(sandbox: &Sandbox, arguments: &[&str], mut type_in: impl FnMut(&str) -> Option<&'static str>) -> (String, Option<i32>) {
+fn on_a_terminal(
+    sandbox: &Sandbox,
+    arguments: &[&str],
+    mut type_in: impl FnMut(&str) -> Option<&'static str>,
+) -> (String, Option<i32>) {
     let own = sandbox.command(arguments);
     let quoted = |text: &std::ffi::OsStr| format!("'{}'", text.to_string_lossy().replace('\'', "'\\''"));
     let words: Vec<String> = [own.get_program()].into_iter().chain(own.get_args()).map(quoted).collect();
@@ -89,7 +99,12 @@ fn on_a_terminal(sandbox: &Sandbox, arguments: &[&str], mut type_in: impl FnMut(
     let _ = fs::remove_file(&screen);
     let mut command = Command::new("script");
     command.args(["-q", "-e", "-f", "-c", &words.join(" ")]).arg(&screen);
-    command.env_clear().env("PATH", "/usr/bin:/bin").env("SHELL", "/bin/sh").env("TERM", "xterm").env("MLREG_HOME", sandbox.home());
+    command
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .env("SHELL", "/bin/sh")
+        .env("TERM", "xterm")
+        .env("MLREG_HOME", sandbox.home());
     command.current_dir(sandbox.folder.path()).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
     let mut child = command.spawn().unwrap();
     let mut keyboard = child.stdin.take();

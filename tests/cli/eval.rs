@@ -15,7 +15,8 @@ fn fixture(name: &str) -> String {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name).display().to_string()
 }
 
-/// A sandbox whose store and folder `out` have encoders and decoders of 64 pixels in both precisions, and a decoder of 32.
+/// A sandbox whose store and folder `out` have encoders and decoders of 64 pixels in both precisions, and a decoder of
+/// 32.
 fn built() -> Sandbox {
     let sandbox = Sandbox::new();
     let checkpoint = fixture("taef1");
@@ -25,8 +26,11 @@ fn built() -> Sandbox {
              precision = [\"float16\", \"float32\"]\ntarget = \"iOS17\"\n"
         )
     };
-    let manifest =
-        format!("[package]\nname = \"tae\"\nversion = \"1.0.0\"\n{}{}", component("encoder", "64"), component("decoder", "[64, 32]"));
+    let manifest = format!(
+        "[package]\nname = \"tae\"\nversion = \"1.0.0\"\n{}{}",
+        component("encoder", "64"),
+        component("decoder", "[64, 32]")
+    );
     fs::write(sandbox.path("tae.toml"), manifest).unwrap();
     sandbox.succeed(&["build", "tae.toml", "--out", "out"]);
     sandbox
@@ -37,14 +41,16 @@ fn bundle(id: &str) -> String {
 }
 
 fn write(sandbox: &Sandbox, name: &str, tensors: &[(&str, &Tensor)]) {
-    let tensors: Vec<_> = tensors.iter().map(|(name, tensor)| (*name, *tensor, tensors::default_data_type(tensor))).collect();
+    let tensors: Vec<_> =
+        tensors.iter().map(|(name, tensor)| (*name, *tensor, tensors::default_data_type(tensor))).collect();
     tensors::write(&sandbox.path(name), &tensors, &WriteOptions::default()).unwrap();
 }
 
 /// A picture with slopes and edges.
 fn picture(width: usize, height: usize) -> Tensor {
     let value = |channel: usize, y: usize, x: usize| ((x * (channel + 1) + y * 2) % 97) as f32 / 96.0;
-    let values: Vec<f32> = (0..3).flat_map(|c| (0..height).flat_map(move |y| (0..width).map(move |x| value(c, y, x)))).collect();
+    let values: Vec<f32> =
+        (0..3).flat_map(|c| (0..height).flat_map(move |y| (0..width).map(move |x| value(c, y, x)))).collect();
     Tensor::from_vec(values, (1, 3, height, width), &Device::Cpu).unwrap()
 }
 
@@ -69,12 +75,15 @@ fn every_variant_is_compared_with_recorded_tensors() {
         assert!(id.contains("float16") || output["max_abs"].as_f64().unwrap() < 1e-4, "{id}: {output}");
     }
     // What the file has nothing for is said, and no error while there is something else.
-    let skipped: Vec<&str> = document["skipped"].as_array().unwrap().iter().map(|it| it["name"].as_str().unwrap()).collect();
+    let skipped: Vec<&str> =
+        document["skipped"].as_array().unwrap().iter().map(|it| it["name"].as_str().unwrap()).collect();
     assert_eq!(skipped, ["decoder-32-nhwc-float16-ios17", "decoder-32-nhwc-float32-ios17"]);
     let asked = sandbox.run(&["eval", "tae", "--variant", "decoder-32-*", "--golden", &golden]);
     assert_eq!(asked.code, Some(1), "{asked:?}");
     assert!(
-        asked.stderr.contains("case `decode0`: input `latent` has the shape [1, 16, 8, 8], expected float16 [1, 4, 4, 16]"),
+        asked
+            .stderr
+            .contains("case `decode0`: input `latent` has the shape [1, 16, 8, 8], expected float16 [1, 4, 4, 16]"),
         "{asked:?}"
     );
 }
@@ -109,9 +118,15 @@ fn a_bundle_is_compared_with_another_down_to_the_operation() {
         assert_eq!(case["operations"]["unmatched"], 0, "{case}");
         let distances = case["operations"]["distances"].as_array().unwrap();
         assert!(distances.len() > 20 && distances[0]["inherited"] == 0.0, "{case}");
-        assert_eq!(case["operations"]["first_difference"], distances.iter().find(|it| it["max_abs"] != 0.0).unwrap()["name"]);
+        assert_eq!(
+            case["operations"]["first_difference"],
+            distances.iter().find(|it| it["max_abs"] != 0.0).unwrap()["name"]
+        );
     }
-    assert_eq!(sandbox.succeed(&arguments).json("mlreg/cli/eval/1")["bundles"][0]["cases"][0]["outputs"], cases[0]["outputs"]);
+    assert_eq!(
+        sandbox.succeed(&arguments).json("mlreg/cli/eval/1")["bundles"][0]["cases"][0]["outputs"],
+        cases[0]["outputs"]
+    );
     let same = sandbox.succeed(&["eval", &single, "--against", &single, "--per-op"]);
     assert!(same.stderr.contains(&format!("no operation of `{single}` differs")), "{same:?}");
 }
@@ -123,7 +138,8 @@ fn bundles_that_share_a_reference_are_compared_as_each_alone() {
     let outputs = |bundles: &[&str]| -> Vec<Value> {
         let arguments = [&["eval"], bundles, &["--against", &single, "--samples", "2", "--json"]].concat();
         let document = sandbox.succeed(&arguments).json("mlreg/cli/eval/1");
-        let cases = document["bundles"].as_array().unwrap().iter().flat_map(|bundle| bundle["cases"].as_array().unwrap());
+        let cases =
+            document["bundles"].as_array().unwrap().iter().flat_map(|bundle| bundle["cases"].as_array().unwrap());
         cases.map(|case| case["outputs"].clone()).collect()
     };
     let together = outputs(&[&half, &single]);
@@ -135,7 +151,8 @@ fn bundles_that_share_a_reference_are_compared_as_each_alone() {
 fn language_models_are_compared_by_what_a_sampler_would_notice() {
     let sandbox = Sandbox::new();
     let (packed, plain) = (fixture("models/language_int4_ios18.mlpackage"), fixture("models/language_ios18.mlpackage"));
-    let document = sandbox.succeed(&["eval", &packed, "--against", &plain, "--samples", "4", "--json"]).json("mlreg/cli/eval/1");
+    let document =
+        sandbox.succeed(&["eval", &packed, "--against", &plain, "--samples", "4", "--json"]).json("mlreg/cli/eval/1");
     for case in document["bundles"][0]["cases"].as_array().unwrap() {
         let logits = &case["outputs"][0]["logits"];
         assert_eq!(logits["rows"], 1, "the length is flexible, and 1 where nothing else is asked for: {case}");
@@ -154,8 +171,8 @@ fn variants_of_a_package_are_compared_with_the_most_precise_one() {
         .iter()
         .map(|it| (it["bundle"].as_str().unwrap(), it["reference"].as_str().unwrap()))
         .collect();
-    let expected =
-        ["decoder-32-nhwc", "decoder-64-nhwc", "encoder-64-nhwc"].map(|id| (format!("{id}-float16-ios17"), format!("{id}-float32-ios17")));
+    let expected = ["decoder-32-nhwc", "decoder-64-nhwc", "encoder-64-nhwc"]
+        .map(|id| (format!("{id}-float16-ios17"), format!("{id}-float32-ios17")));
     assert_eq!(references, expected.iter().map(|(bundle, reference)| (bundle.as_str(), reference.as_str())).collect());
 }
 
@@ -163,7 +180,8 @@ fn variants_of_a_package_are_compared_with_the_most_precise_one() {
 fn a_picture_comes_back_from_encoder_and_decoder() {
     let sandbox = built();
     write(&sandbox, "photo.png", &[("photo", &picture(96, 80))]);
-    let arguments = ["eval", "tae", "--roundtrip", "photo.png", "--pictures", "pictures", "--report", "page/report.html", "--json"];
+    let arguments =
+        ["eval", "tae", "--roundtrip", "photo.png", "--pictures", "pictures", "--report", "page/report.html", "--json"];
     let document = sandbox.succeed(&arguments).json("mlreg/cli/eval/1");
     let bundles = document["bundles"].as_array().unwrap();
     assert_eq!(bundles.len(), 2, "{document}");
@@ -181,7 +199,13 @@ fn a_picture_comes_back_from_encoder_and_decoder() {
     let page = fs::read_to_string(sandbox.path("page/report.html")).unwrap();
     // What was expected is shown once, then what came out and the difference of each precision.
     assert_eq!(page.matches("<img alt=").count(), 1 + 2 * 2, "{page}");
-    for told in ["class=\"verdict measured\"", "tae 1.0.0", "Release digest", "float16 is within", "All differences have one scale"] {
+    for told in [
+        "class=\"verdict measured\"",
+        "tae 1.0.0",
+        "Release digest",
+        "float16 is within",
+        "All differences have one scale",
+    ] {
         assert!(page.contains(told), "{told}: {page}");
     }
     assert!(page.contains("decoder-64-nhwc-float16-ios17") && page.contains("width=device-width"), "{page}");
@@ -201,9 +225,13 @@ fn pictures_and_arrays_are_goldens_too() {
     let (latent, image) = (golden.remove("decode0.in.latent").unwrap(), golden.remove("decode0.out.image").unwrap());
     write(&sandbox, "latent.npy", &[("latent", &latent)]);
     write(&sandbox, "expected.npy", &[("expected", &image)]);
-    tensors::write(&sandbox.path("seen.png"), &[("seen", &image, DataType::Float32)], &WriteOptions::default()).unwrap();
-    let compare =
-        |file: &str| sandbox.succeed(&["eval", &bundle, "--input", "latent.npy", "--expect", file, "--json"]).json("mlreg/cli/eval/1");
+    tensors::write(&sandbox.path("seen.png"), &[("seen", &image, DataType::Float32)], &WriteOptions::default())
+        .unwrap();
+    let compare = |file: &str| {
+        sandbox
+            .succeed(&["eval", &bundle, "--input", "latent.npy", "--expect", file, "--json"])
+            .json("mlreg/cli/eval/1")
+    };
     let exact = compare("expected.npy");
     assert!(exact["bundles"][0]["cases"][0]["outputs"][0]["max_abs"].as_f64().unwrap() < 1e-4, "{exact}");
     // Eight bits, and nothing below black or above white.
@@ -242,13 +270,24 @@ fn what_cannot_be_compared_is_explained() {
         &[&single[..], &["--against-variant", "*-float32-*"]].concat(),
         "nothing to compare: every chosen variant of `tae` is float32",
     );
-    refused(1, &single, "hint: add float16 to `precision` and build again, or name another package or bundle with --against");
-    refused(1, &[&decoder, "--golden", &golden, "--function", "other"], "has no function `other`: expected one of main");
+    refused(
+        1,
+        &single,
+        "hint: add float16 to `precision` and build again, or name another package or bundle with --against",
+    );
+    refused(
+        1,
+        &[&decoder, "--golden", &golden, "--function", "other"],
+        "has no function `other`: expected one of main",
+    );
     refused(1, &[&decoder, "--golden", &golden, "--map", "latents=latent"], "`latents` is mapped, but no case has it");
     write(
         &sandbox,
         "other.safetensors",
-        &[("in.z", &Tensor::zeros((1, 16, 8, 8), candle_core::DType::F32, &Device::Cpu).unwrap()), ("out.image", &picture(64, 64))],
+        &[
+            ("in.z", &Tensor::zeros((1, 16, 8, 8), candle_core::DType::F32, &Device::Cpu).unwrap()),
+            ("out.image", &picture(64, 64)),
+        ],
     );
     refused(1, &[&decoder, "--golden", "other.safetensors"], "hint: `--map z=latent` if that is what it is");
 }

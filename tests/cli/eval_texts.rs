@@ -1,4 +1,5 @@
-//! `eval --source --reference`: translations of packages and files, scored. Expected numbers are those of sacrebleu 2.6.0.
+//! `eval --source --reference`: translations of packages and files, scored. Expected numbers are those of sacrebleu
+//! 2.6.0.
 
 use std::{fs, path::Path};
 
@@ -6,14 +7,19 @@ use serde_json::Value;
 
 use super::Sandbox;
 
-const HYPOTHESES: &str = "The weather is nice today.\nHe said: \"hello\" to 3.5 people\nthe cat the cat the cat the cat\n";
+const HYPOTHESES: &str =
+    "The weather is nice today.\nHe said: \"hello\" to 3.5 people\nthe cat the cat the cat the cat\n";
 const REFERENCES: [&str; 2] = [
     "The weather is very nice today.\nHe said \"hello\" to 3.5 people.\nThere is a cat.\n",
     "Today the weather is nice.\nHe greeted people\nA cat is there.\n",
 ];
 /// By tokenizer.
-const EXPECTED_BLEU: [(&str, f64); 4] =
-    [("13a", 42.17859534734084), ("intl", 42.17859534734084), ("char", 67.09923691102496), ("none", 19.314632018230064)];
+const EXPECTED_BLEU: [(&str, f64); 4] = [
+    ("13a", 42.17859534734084),
+    ("intl", 42.17859534734084),
+    ("char", 67.09923691102496),
+    ("none", 19.314632018230064),
+];
 /// chrF, chrF++.
 const EXPECTED_CHRF: [f64; 2] = [65.93199614677268, 64.49510044492695];
 
@@ -39,7 +45,9 @@ fn near(value: &Value, expected: f64) {
 fn translations_that_are_there_are_scored_as_sacrebleu_does() {
     let sandbox = files();
     let base = ["eval", "--hypothesis", "out.de", "--reference", "one.de", "--reference", "two.de"];
-    let scored = |tokenizer: &str| sandbox.succeed(&[&base[..], &["--tokenize", tokenizer, "--json"]].concat()).json("mlreg/cli/eval/1");
+    let scored = |tokenizer: &str| {
+        sandbox.succeed(&[&base[..], &["--tokenize", tokenizer, "--json"]].concat()).json("mlreg/cli/eval/1")
+    };
     for (tokenizer, expected) in EXPECTED_BLEU {
         let bleu = &scored(tokenizer)["systems"][0]["bleu"];
         near(&bleu["score"], expected);
@@ -60,7 +68,18 @@ fn translations_that_are_there_are_scored_as_sacrebleu_does() {
 fn signs_of_a_broken_model_show_where_sources_are_known() {
     let sandbox = files();
     write(&sandbox, "test.en", "a\nb\nc\n");
-    let arguments = ["eval", "--hypothesis", "out.de", "--hypothesis", "one.de", "--source", "test.en", "--reference", "one.de", "--json"];
+    let arguments = [
+        "eval",
+        "--hypothesis",
+        "out.de",
+        "--hypothesis",
+        "one.de",
+        "--source",
+        "test.en",
+        "--reference",
+        "one.de",
+        "--json",
+    ];
     let document = sandbox.succeed(&arguments).json("mlreg/cli/eval/1");
     let [out, one] = [0, 1].map(|index| &document["systems"][index]);
     assert_eq!(out["quality"]["looping"]["lines"], serde_json::json!([3]));
@@ -72,11 +91,15 @@ fn signs_of_a_broken_model_show_where_sources_are_known() {
 #[test]
 fn scores_that_are_too_low_end_in_3() {
     let sandbox = files();
-    let run = |least: &str| sandbox.run(&["eval", "--hypothesis", "out.de", "--reference", "one.de", "--min-bleu", least]);
+    let run =
+        |least: &str| sandbox.run(&["eval", "--hypothesis", "out.de", "--reference", "one.de", "--min-bleu", least]);
     assert_eq!(run("1").code, Some(0));
     let failed = run("99.5");
     assert_eq!(failed.code, Some(3), "{failed:?}");
-    assert!(failed.stderr.contains("`out.de`: BLEU is") && failed.stderr.contains("at least 99.5 is asked for"), "{failed:?}");
+    assert!(
+        failed.stderr.contains("`out.de`: BLEU is") && failed.stderr.contains("at least 99.5 is asked for"),
+        "{failed:?}"
+    );
 }
 
 #[test]
@@ -141,13 +164,19 @@ fn translator() -> Sandbox {
 fn every_precision_of_a_package_is_scored_beside_float32() {
     let sandbox = translator();
     write(&sandbox, "test.en", "the weather\nis nice today\nhello world\n");
-    let lines = sandbox.succeed(&["run", "t5", "--text-file", "test.en", "--max-tokens", "8", "--variant", "*-float32-*"]).stdout;
+    let lines = sandbox
+        .succeed(&["run", "t5", "--text-file", "test.en", "--max-tokens", "8", "--variant", "*-float32-*"])
+        .stdout;
     write(&sandbox, "test.de", &lines);
-    let arguments = ["eval", "t5", "--source", "test.en", "--reference", "test.de", "--max-tokens", "8", "--report", "page.html"];
+    let arguments =
+        ["eval", "t5", "--source", "test.en", "--reference", "test.de", "--max-tokens", "8", "--report", "page.html"];
     let document = sandbox.succeed(&[&arguments[..], &["--json"]].concat()).json("mlreg/cli/eval/1");
     let [exact, half] = [0, 1].map(|index| &document["systems"][index]);
     assert_eq!([&exact["name"], &half["name"]], ["t5 float32", "t5 float16"]);
-    assert_eq!(exact["bundles"], serde_json::json!(["encoder-s16-float32-ios18", "decoder-s1-e16-c24-state-float32-ios18"]));
+    assert_eq!(
+        exact["bundles"],
+        serde_json::json!(["encoder-s16-float32-ios18", "decoder-s1-e16-c24-state-float32-ios18"])
+    );
     assert_eq!(half["bundles"][1], "decoder-s1-e16-c24-state-float16-ios18");
     // What float32 says is the reference here.
     near(&exact["bleu"]["score"], 100.0);
@@ -165,8 +194,9 @@ fn every_precision_of_a_package_is_scored_beside_float32() {
     let differing = ((1.0 - difference["same_lines"].as_f64().unwrap()) * 3.0).round() as usize;
     assert_eq!(page.matches("<article").count(), 3 + differing, "{page}");
     assert!(differing > 0 || page.contains("t5 float16 gives the same lines as t5 float32: 100 %"), "{page}");
-    let one =
-        sandbox.succeed(&[&arguments[..8], &["--variant", "*-float16-*", "--beams", "2", "--json"]].concat()).json("mlreg/cli/eval/1");
+    let one = sandbox
+        .succeed(&[&arguments[..8], &["--variant", "*-float16-*", "--beams", "2", "--json"]].concat())
+        .json("mlreg/cli/eval/1");
     assert_eq!(one["systems"].as_array().unwrap().len(), 1);
 }
 

@@ -28,8 +28,7 @@ fn from_nothing_to_up_to_date() {
         run.stdout,
         "tae\t1.0.0\tdecoder-768-float16-ios15\tdecoder-768-float16.mlpackage\t2.0 kB\t2.0 kB\n\ntae\tdelivery\tinitial\t1\t2.0 kB\t2.0 kB\n"
     );
-    let said =
-        "would fetch tae@1.0.0: 1 variant in `[DIR]/Models/tae`, 2.0 kB wanted: 2.0 kB to download in 2 requests, 0 B reused, 0 B here\n";
+    let said = "would fetch tae@1.0.0: 1 variant in `[DIR]/Models/tae`, 2.0 kB wanted: 2.0 kB to download in 2 requests, 0 B reused, 0 B here\n";
     assert_eq!(run.stderr, said);
     assert!(!app.path("Models").exists() && !app.home().exists(), "a dry run leaves nothing");
     let run = fetch(&app, &server.url(), &["--target", "iOS17"]);
@@ -37,7 +36,10 @@ fn from_nothing_to_up_to_date() {
     assert_eq!(run.stderr, "fetched tae@1.0.0: 1 variant in `[DIR]/Models/tae`, 2.0 kB downloaded, 0 B reused\n");
     drop(server);
     let run = fetch(&app, "http://127.0.0.1:9/", &["--target", "iOS17", "--offline"]);
-    assert_eq!((run.code, run.stderr.as_str()), (Some(0), "tae@1.0.0 is up to date: 1 variant in `[DIR]/Models/tae`\n"));
+    assert_eq!(
+        (run.code, run.stderr.as_str()),
+        (Some(0), "tae@1.0.0 is up to date: 1 variant in `[DIR]/Models/tae`\n")
+    );
 }
 
 #[test]
@@ -83,7 +85,10 @@ fn failures_have_their_codes() {
     assert_eq!(code(&["--offline", "--upgrade"]), Some(2));
     let run = fetch(&app, &server.url(), &["--variant", "encoder-*"]);
     assert_eq!(run.code, Some(1), "{run:?}");
-    assert!(run.stderr.contains("`encoder-*` matches no variant of the release: there are `decoder-768-float16-ios15`, "), "{run:?}");
+    assert!(
+        run.stderr.contains("`encoder-*` matches no variant of the release: there are `decoder-768-float16-ios15`, "),
+        "{run:?}"
+    );
     server.fault("blobs/", .., Fault::Corrupt);
     let run = fetch(&app, &server.url(), &[]);
     assert_eq!(run.code, Some(3), "{run:?}");

@@ -33,14 +33,25 @@ fn optional_inputs_may_be_left_out() {
     assert!(sandbox.succeed(&["inspect", &gain]).stdout.contains("\nmain\tinput\tgain? float32[1,4] = 0.5\n"));
     let document = sandbox.succeed(&["inspect", &gain, "--json"]).json("mlreg/cli/inspect/1");
     assert_eq!(document["interface"]["inputs"][1]["default"], "0.5");
-    sandbox.succeed(&["eval", &gain, "--input", &foreign("gain_x.npz"), "--expect", &foreign("gain_y.npy"), "--atol", "1e-6"]);
+    sandbox.succeed(&[
+        "eval",
+        &gain,
+        "--input",
+        &foreign("gain_x.npz"),
+        "--expect",
+        &foreign("gain_y.npy"),
+        "--atol",
+        "1e-6",
+    ]);
     let x = foreign("defaults_x.npy");
     sandbox.succeed(&["run", &foreign("defaults.mlpackage"), "--input", &x, "--output", "y.npy"]);
     let run = sandbox.run(&["run", &foreign("no_default.mlpackage"), "--input", &x, "--map", "defaults_x=x"]);
     assert_eq!(run.code, Some(1), "{run:?}");
     assert!(run.stderr.contains("input `half` (float16 [2, 3]) is missing"), "{run:?}");
     assert!(
-        run.stderr.contains("`--input half.npy`; zeros to begin with come from `python3 -c \"import numpy; numpy.save('half.npy'"),
+        run.stderr.contains(
+            "`--input half.npy`; zeros to begin with come from `python3 -c \"import numpy; numpy.save('half.npy'"
+        ),
         "{run:?}"
     );
 }
@@ -52,10 +63,15 @@ fn pictures_are_pixels_for_images() {
     for colors in ["rgb", "bgr"] {
         let (package, expected) = (foreign(&format!("{colors}.mlpackage")), foreign(&format!("{colors}_expected.npy")));
         sandbox.succeed(&["eval", &package, "--input", &picture, "--expect", &expected, "--atol", "1e-3"]);
-        sandbox.succeed(&["eval", &package, "--input", &picture, "--range", "byte", "--expect", &expected, "--atol", "1e-3"]);
+        sandbox.succeed(&[
+            "eval", &package, "--input", &picture, "--range", "byte", "--expect", &expected, "--atol", "1e-3",
+        ]);
         let run = sandbox.run(&["eval", &package, "--input", &picture, "--range", "signed", "--expect", &expected]);
         assert_eq!(run.code, Some(1), "{run:?}");
-        let said = format!("`--range signed` does not fit `picture`, an image ({}): its pixels are 0 to 255", colors.to_uppercase());
+        let said = format!(
+            "`--range signed` does not fit `picture`, an image ({}): its pixels are 0 to 255",
+            colors.to_uppercase()
+        );
         assert!(run.stderr.contains(&said), "{run:?}");
         let shown = sandbox.succeed(&["inspect", &package]).stdout;
         assert!(shown.contains(&format!("\nmain\tinput\tpicture image[12,20] {}\n", colors.to_uppercase())), "{shown}");
@@ -75,9 +91,14 @@ fn images_that_come_out_are_written_as_a_device_gives_them() {
     // Halves of odd numbers are rounded in pixels, and stay in tensors.
     let grey = foreign("grey.mlpackage");
     let pixels = foreign("photo_grey.jpg");
-    sandbox.succeed(&["run", &grey, "--input", &pixels, "--fit", "crop", "--output", "half.png", "--output", "half.npy"]);
-    let (picture, tensor) = (read(&sandbox.path("half.png")).to_vec3_flat(), read(&sandbox.path("half.npy")).to_vec3_flat());
-    assert!(picture.iter().zip(&tensor).all(|(pixel, number)| (pixel * 255.0 - number.round()).abs() < 1e-3), "{picture:?} {tensor:?}");
+    sandbox
+        .succeed(&["run", &grey, "--input", &pixels, "--fit", "crop", "--output", "half.png", "--output", "half.npy"]);
+    let (picture, tensor) =
+        (read(&sandbox.path("half.png")).to_vec3_flat(), read(&sandbox.path("half.npy")).to_vec3_flat());
+    assert!(
+        picture.iter().zip(&tensor).all(|(pixel, number)| (pixel * 255.0 - number.round()).abs() < 1e-3),
+        "{picture:?} {tensor:?}"
+    );
 }
 
 trait Flat {
@@ -116,19 +137,33 @@ fn pipelines_are_inspected_run_and_compared() {
     let sandbox = Sandbox::new();
     let two = foreign("two.mlpackage");
     let run = sandbox.succeed(&["inspect", &two]);
-    for line in ["\npart     1", "\npart     2", "weights/0-weight.bin\n", "weights/1-weight.bin\n", "\nmemory   weights "] {
+    for line in
+        ["\npart     1", "\npart     2", "weights/0-weight.bin\n", "weights/1-weight.bin\n", "\nmemory   weights "]
+    {
         assert!(run.stdout.contains(line), "{line:?}: {run:?}");
     }
     let document = sandbox.succeed(&["inspect", &two, "--json"]).json("mlreg/cli/inspect/1");
     let parts = document["parts"].as_array().unwrap();
     assert_eq!(parts.len(), 2);
-    assert!(parts.iter().all(|part| part["model_type"] == "mlProgram" && part["operations"][0]["operators"].is_object()), "{document}");
+    assert!(
+        parts.iter().all(|part| part["model_type"] == "mlProgram" && part["operations"][0]["operators"].is_object()),
+        "{document}"
+    );
     let program = sandbox.succeed(&["inspect", &two, "--program"]).stdout;
     assert_eq!((program.matches("// part ").count(), program.matches("program(iOS16)\n").count()), (2, 2), "{program}");
     sandbox.succeed(&["eval", &two, "--golden", &foreign("two.safetensors"), "--atol", "1e-5"]);
     sandbox.succeed(&["eval", &two, "--against", &two, "--per-op", "--atol", "0"]);
     let nested = foreign("nested.mlpackage");
-    sandbox.succeed(&["eval", &nested, "--input", &foreign("nested_x.npy"), "--expect", &foreign("nested_y.npy"), "--atol", "1e-5"]);
+    sandbox.succeed(&[
+        "eval",
+        &nested,
+        "--input",
+        &foreign("nested_x.npy"),
+        "--expect",
+        &foreign("nested_y.npy"),
+        "--atol",
+        "1e-5",
+    ]);
     let run = sandbox.run(&["run", &two, "--function", "other"]);
     assert!(run.stderr.contains("has no function `other`: expected one of main"), "{run:?}");
 }

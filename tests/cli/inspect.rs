@@ -8,7 +8,10 @@ use mlreg::{
         FileSource,
         coreml::{BlobLayout, BlobPiece, ModelMetadata, Unchecked, encode, package_files, weight_reference},
     },
-    mil::{Binding, Block, DataType, Function, Operation, Program, Recipe, Scope, TensorType, Value, ValueId, ValueInfo, ValueType},
+    mil::{
+        Binding, Block, DataType, Function, Operation, Program, Recipe, Scope, TensorType, Value, ValueId, ValueInfo,
+        ValueType,
+    },
 };
 
 use super::Sandbox;
@@ -105,8 +108,14 @@ fn the_document_has_the_same() {
     assert_eq!(memory["weights"], serde_json::json!({ "records": 1, "bytes": 128, "expanded": 0 }));
     let peak = serde_json::json!({ "function": "main", "name": "add_2", "operator": "add" });
     assert_eq!(memory["activations"], serde_json::json!({ "bytes": 128, "unknown": 0, "peak": peak }));
-    assert_eq!((document["needs"]["floor"].as_str(), document["needs"]["declared"].as_str()), (Some("iOS16"), Some("iOS18")));
-    assert_eq!(document["needs"]["reasons"][0], serde_json::json!({ "what": "float16 inputs", "target": "iOS16", "operations": [] }));
+    assert_eq!(
+        (document["needs"]["floor"].as_str(), document["needs"]["declared"].as_str()),
+        (Some("iOS16"), Some("iOS18"))
+    );
+    assert_eq!(
+        document["needs"]["reasons"][0],
+        serde_json::json!({ "what": "float16 inputs", "target": "iOS16", "operations": [] })
+    );
     assert_eq!(document["warnings"], serde_json::json!([]));
     assert!(document.get("program").is_none());
 }
@@ -120,8 +129,7 @@ fn made_elsewhere(name: &str) -> String {
 fn what_a_package_needs_is_said_with_its_reasons() {
     let (sandbox, path) = (Sandbox::new(), made_elsewhere("language_int4_ios18"));
     let run = sandbox.run(&["inspect", &path]);
-    let reasons =
-        "states, int4 weights (constexpr_blockwise_shift_scale), read_state, scaled_dot_product_attention, slice_update, write_state";
+    let reasons = "states, int4 weights (constexpr_blockwise_shift_scale), read_state, scaled_dot_product_attention, slice_update, write_state";
     assert!(run.stdout.contains(&format!("\nneeds   iOS18: {reasons}\n")), "{run:?}");
     let attention = "\tiOS18\tscaled_dot_product_attention\n";
     assert!(!run.stdout.contains(attention), "{run:?}");
@@ -140,7 +148,8 @@ fn warnings_come_last_and_have_names() {
     assert!(run.code == Some(0) && run.stderr.ends_with(states), "{run:?}");
     assert_eq!(sandbox.run(&["inspect", &path, "-q"]).stderr, "");
     let document = sandbox.run(&["inspect", &path, "--json"]).json("mlreg/cli/inspect/1");
-    let rules: Vec<_> = document["warnings"].as_array().unwrap().iter().map(|warning| (&warning["rule"], &warning["names"])).collect();
+    let rules: Vec<_> =
+        document["warnings"].as_array().unwrap().iter().map(|warning| (&warning["rule"], &warning["names"])).collect();
     let [flexible, states] = [serde_json::json!(["ids", "mask"]), serde_json::json!(["keys", "values"])];
     assert_eq!(rules, [(&"flexible-shapes".into(), &flexible), (&"state-alignment".into(), &states)]);
 }
@@ -154,7 +163,11 @@ fn functions_have_a_line_of_memory_each() {
             "memory  {function}: weights 160 B, inputs {input} B, outputs {output} B, activations {output} B at {name} (linear); estimated "
         )
     };
-    for line in [line("decode", 8, 32, "result"), line("prefill", 64, 256, "result"), "\nneeds   iOS18: several functions\n".to_owned()] {
+    for line in [
+        line("decode", 8, 32, "result"),
+        line("prefill", 64, 256, "result"),
+        "\nneeds   iOS18: several functions\n".to_owned(),
+    ] {
         assert!(run.stdout.contains(&line), "{line:?} is not in\n{}", run.stdout);
     }
 }
@@ -173,7 +186,10 @@ fn a_missing_weight_file_is_a_problem_and_not_the_end() {
     let run = sandbox.run(&["inspect", "tae.mlpackage"]);
     assert_eq!(run.code, Some(0));
     assert!(run.stdout.contains("\nmain\tinput\tx float16[1,64]\n"), "{run:?}");
-    assert!(run.stderr.starts_with("warning: the program cannot be read: ") && run.stderr.contains("weight.bin"), "{run:?}");
+    assert!(
+        run.stderr.starts_with("warning: the program cannot be read: ") && run.stderr.contains("weight.bin"),
+        "{run:?}"
+    );
     assert_eq!(sandbox.run(&["inspect", "tae.mlpackage", "--program"]).code, Some(1));
 }
 
@@ -198,7 +214,10 @@ fn safetensors(tensors: &[(&str, u64)]) -> Vec<u8> {
     let (mut header, mut begin) = (serde_json::Map::new(), 0);
     for (name, length) in tensors {
         let end = begin + 4 * length;
-        header.insert((*name).to_owned(), serde_json::json!({ "dtype": "F32", "shape": [length], "data_offsets": [begin, end] }));
+        header.insert(
+            (*name).to_owned(),
+            serde_json::json!({ "dtype": "F32", "shape": [length], "data_offsets": [begin, end] }),
+        );
         begin = end;
     }
     let header = serde_json::to_vec(&header).unwrap();
@@ -218,8 +237,11 @@ fn a_checkpoint_shows_its_tensors() {
     assert!(sandbox.run(&["inspect", "tiny", "-v"]).stdout.ends_with("\na\tF32\t[3]\nb\tF32\t[4]\n"));
     let document = sandbox.run(&["inspect", "tiny/model.safetensors", "--json"]).json("mlreg/cli/inspect/1");
     assert_eq!((document["subject"].as_str(), document["parameters"].as_u64()), (Some("checkpoint"), Some(7)));
-    fs::write(folder.join("config.json"), r#"{ "model_type": "llama", "quantization_config": { "quant_method": "gptq", "bits": 4 } }"#)
-        .unwrap();
+    fs::write(
+        folder.join("config.json"),
+        r#"{ "model_type": "llama", "quantization_config": { "quant_method": "gptq", "bits": 4 } }"#,
+    )
+    .unwrap();
     let run = sandbox.run(&["inspect", "tiny"]);
     assert!(run.stdout.contains("\nmodel       llama\nquantized   gptq, 4 bits\n"), "{run:?}");
     let program = sandbox.run(&["inspect", "tiny", "--program"]);
@@ -241,5 +263,8 @@ fn what_is_no_bundle_says_what_one_is() {
     fs::create_dir(sandbox.path("x.mlpackage")).unwrap();
     fs::write(sandbox.path("x.mlpackage/Manifest.json"), "{}").unwrap();
     let run = sandbox.run(&["inspect", "x.mlpackage"]);
-    assert!(run.stderr.starts_with("error: cannot read the model `[DIR]/x.mlpackage/Manifest.json`\n  caused by: "), "{run:?}");
+    assert!(
+        run.stderr.starts_with("error: cannot read the model `[DIR]/x.mlpackage/Manifest.json`\n  caused by: "),
+        "{run:?}"
+    );
 }

@@ -39,8 +39,18 @@ fn a_checkpoint_lands_in_an_app_folder() {
     assert_eq!((published["uploaded_blobs"].as_u64(), &published["release"]), (Some(14), &package["digest"]));
     let server = HttpServer::start(&sandbox.path("registry"));
     let app = Sandbox::new();
-    let arguments =
-        ["fetch", "flux-1-tae", "--from", &server.url(), "--target", "iOS17", "--variant", "decoder-1024-*", "--out", "App/Models"];
+    let arguments = [
+        "fetch",
+        "flux-1-tae",
+        "--from",
+        &server.url(),
+        "--target",
+        "iOS17",
+        "--variant",
+        "decoder-1024-*",
+        "--out",
+        "App/Models",
+    ];
     let run = app.run(&arguments);
     assert_eq!(run.code, Some(0), "{run:?}");
     let bundle = "flux-1-tae/decoder-1024-nhwc-float16.mlpackage";
@@ -70,7 +80,8 @@ fn the_layout_of_the_hand_off_has_one_weight_file() {
     assert_eq!(run.stdout.lines().count(), 12, "{run:?}");
     assert!(run.stderr.contains("built flux-1-tae@1.0.0: 12 variants"), "{run:?}");
     let found = files(&sandbox.path("Models/flux-1-tae"));
-    let weights: Vec<_> = found.iter().filter(|path| path.extension().is_some_and(|extension| extension == "bin")).collect();
+    let weights: Vec<_> =
+        found.iter().filter(|path| path.extension().is_some_and(|extension| extension == "bin")).collect();
     assert_eq!(weights, [Path::new("weight.bin")]);
     assert!(found.contains(Path::new("layout.json")));
     assert_eq!(found.iter().filter(|path| path.ends_with("model.mlmodel")).count(), 12);
@@ -112,10 +123,15 @@ fn a_build_tells_once_what_its_reader_should_know() {
         (1, 1),
         "{run:?}"
     );
-    assert_eq!((told("`encoder` has no trained weights, its results mean nothing: random weights"), warnings.len()), (1, 3), "{run:?}");
+    assert_eq!(
+        (told("`encoder` has no trained weights, its results mean nothing: random weights"), warnings.len()),
+        (1, 3),
+        "{run:?}"
+    );
     // What is up to date says again that its numbers mean nothing, and so does whoever runs it.
     let again = sandbox.succeed(&["build", &manifest, "--json"]).json("mlreg/cli/build/1");
-    let rules: Vec<&str> = again["packages"][0]["warnings"].as_array().unwrap().iter().map(|it| it["rule"].as_str().unwrap()).collect();
+    let rules: Vec<&str> =
+        again["packages"][0]["warnings"].as_array().unwrap().iter().map(|it| it["rule"].as_str().unwrap()).collect();
     assert_eq!((again["packages"][0]["status"].as_str(), rules), (Some("unchanged"), vec!["stand-in"]));
     let run = sandbox.succeed(&["run", "minilm", "--text", "hello"]);
     assert!(run.stderr.contains("warning: `encoder` has no trained weights"), "{run:?}");
@@ -136,7 +152,10 @@ fn lengths_beyond_training_are_told() {
     let beyond = warnings.iter().find(|it| it["rule"] == "beyond-training").unwrap();
     assert_eq!(beyond["component"], "lm");
     let text = beyond["text"].as_str().unwrap();
-    assert!(text.starts_with("context = 513 is longer than the 512 positions that the model was trained for"), "{text}");
+    assert!(
+        text.starts_with("context = 513 is longer than the 512 positions that the model was trained for"),
+        "{text}"
+    );
 }
 
 #[test]

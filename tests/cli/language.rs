@@ -20,12 +20,21 @@ fn fails(sandbox: &Sandbox, arguments: &[&str], code: i32) -> Run {
 fn build(sandbox: &Sandbox, name: &str, components: &[(&str, &str)]) {
     let mut manifest = format!("[package]\nname = \"{name}\"\nversion = \"1.0.0\"\n");
     for (component, keys) in components {
-        manifest += &format!("[[component]]\nname = \"{component}\"\npart = \"decoder\"\ncheckpoint = '{}'\n{keys}\n", fixture(MODEL));
+        manifest += &format!(
+            "[[component]]\nname = \"{component}\"\npart = \"decoder\"\ncheckpoint = '{}'\n{keys}\n",
+            fixture(MODEL)
+        );
     }
-    let files = ["tokenizer.json", "tokenizer_config.json"].map(|file| format!("'{}'", fixture(&format!("{MODEL}/{file}"))));
+    let files =
+        ["tokenizer.json", "tokenizer_config.json"].map(|file| format!("'{}'", fixture(&format!("{MODEL}/{file}"))));
     let template = sandbox.path("chat_template.jinja");
-    fs::write(&template, "{% for message in messages %}[{{ message.role }}] {{ message.content }}\n{% endfor %}[assistant]").unwrap();
-    manifest += &format!("[[component]]\nname = \"tokenizer\"\nfiles = [{}, '{}']\n", files.join(", "), template.display());
+    fs::write(
+        &template,
+        "{% for message in messages %}[{{ message.role }}] {{ message.content }}\n{% endfor %}[assistant]",
+    )
+    .unwrap();
+    manifest +=
+        &format!("[[component]]\nname = \"tokenizer\"\nfiles = [{}, '{}']\n", files.join(", "), template.display());
     fs::write(sandbox.path(&format!("{name}.toml")), manifest).unwrap();
     sandbox.succeed(&["build", &format!("{name}.toml")]);
 }
@@ -55,7 +64,9 @@ fn every_form_goes_on_with_a_text_alike() {
     };
     let (expected, _) = run("forms", "whole-*");
     assert!(expected.as_array().is_some_and(|ids| !ids.is_empty()), "{expected}");
-    for (package, glob, bundles) in [("forms", "state-*", 2), ("forms", "inputs-*", 2), ("forms", "functions-*", 1), ("chunks", "*", 6)] {
+    for (package, glob, bundles) in
+        [("forms", "state-*", 2), ("forms", "inputs-*", 2), ("forms", "functions-*", 1), ("chunks", "*", 6)]
+    {
         assert_eq!(run(package, glob), (expected.clone(), bundles), "{package} {glob}");
     }
     assert_eq!(run("forms", "state-s1-*"), (expected, 1), "token by token");
@@ -108,7 +119,10 @@ fn perplexity_is_that_of_the_reference_and_precisions_are_compared() {
     assert!((perplexity(0) / perplexity(1) - 1.0).abs() < 0.01, "{document}");
     assert!(models[0]["against_first"].is_null());
     let difference = &models[1]["against_first"];
-    assert!(difference["kl"].as_f64().unwrap().abs() < 1e-3 && difference["agreement"].as_f64().unwrap() > 0.9, "{document}");
+    assert!(
+        difference["kl"].as_f64().unwrap().abs() < 1e-3 && difference["agreement"].as_f64().unwrap() > 0.9,
+        "{document}"
+    );
     let output = fails(&sandbox, &["eval", "lm", "--text-file", "text.txt", "--max-perplexity", "1.5"], 3);
     assert!(output.stderr.contains("at most 1.5 is asked for"), "{}", output.stderr);
     fs::write(sandbox.path("empty.txt"), "").unwrap();
@@ -118,11 +132,19 @@ fn perplexity_is_that_of_the_reference_and_precisions_are_compared() {
     let kl = |position: &serde_json::Value| position["kl"].as_f64().unwrap();
     assert!(positions.len() > 1 && positions.windows(2).all(|pair| kl(&pair[0]) >= kl(&pair[1])), "{document}");
     assert_eq!(document["provenance"]["releases"][0]["package"], "lm", "{document}");
-    let output = sandbox.succeed(&["eval", "lm", "--text-file", "text.txt", "--max-kl", "0.01", "--report", "page.html"]);
+    let output =
+        sandbox.succeed(&["eval", "lm", "--text-file", "text.txt", "--max-kl", "0.01", "--report", "page.html"]);
     assert!(output.stderr.contains("wrote `"), "{}", output.stderr);
     let page = fs::read_to_string(sandbox.path("page.html")).unwrap();
     let digest = document["provenance"]["releases"][0]["digest"].as_str().unwrap();
-    for told in ["class=\"verdict passed\"", "lm float16 names the same next token", "lm 1.0.0", digest, "KL at most 0.01", "<mark>"] {
+    for told in [
+        "class=\"verdict passed\"",
+        "lm float16 names the same next token",
+        "lm 1.0.0",
+        digest,
+        "KL at most 0.01",
+        "<mark>",
+    ] {
         assert!(page.contains(told), "{told}: {page}");
     }
 }

@@ -9,7 +9,10 @@ fn rows_have_tabs_where_no_person_reads() {
     let versions: Vec<&str> = stdout.lines().map(|line| line.split('\t').nth(1).unwrap()).collect();
     assert_eq!(versions, ["1.10.0", "1.2.0", "1.0.0"]);
     assert!(stdout.lines().all(|line| line.starts_with("tae\t") && line.ends_with("\tbuilt here")), "{stdout}");
-    assert!(stdout.lines().all(|line| line.split('\t').nth(3) == Some("2.4 MB") && line.split('\t').count() == 6), "{stdout}");
+    assert!(
+        stdout.lines().all(|line| line.split('\t').nth(3) == Some("2.4 MB") && line.split('\t').count() == 6),
+        "{stdout}"
+    );
 }
 
 #[test]
@@ -42,7 +45,11 @@ fn a_store_and_a_registry_list_alike() {
     let of_store = &store["packages"][0]["versions"][0];
     assert_eq!((of_store["bytes"].as_u64(), of_store["origin"]["kind"].as_str()), (Some(2_401_792), Some("built")));
     assert!(of_store["added"].as_str().unwrap().ends_with('Z'), "{of_store}");
-    assert_eq!(remote["packages"][0]["versions"][0]["bytes"], serde_json::Value::Null, "that would be a request for every version");
+    assert_eq!(
+        remote["packages"][0]["versions"][0]["bytes"],
+        serde_json::Value::Null,
+        "that would be a request for every version"
+    );
     let named = sandbox.run(&["list", "tae", "--json", "--from", "registry"]).json("mlreg/cli/list/1");
     assert_eq!(named["packages"][0]["versions"][0]["bytes"], 2_401_792);
     assert_eq!(remote["packages"][0]["versions"][0]["version"], "1.0.0");
@@ -53,7 +60,10 @@ fn a_store_and_a_registry_list_alike() {
 fn a_folder_that_is_no_registry_says_what_one_is() {
     let run = Sandbox::new().run(&["list", "--from", "nothing"]);
     assert_eq!(run.code, Some(1));
-    assert!(run.stderr.contains("\n\nhint: the address of a registry is the folder that has `mlreg.json` in it\n"), "{run:?}");
+    assert!(
+        run.stderr.contains("\n\nhint: the address of a registry is the folder that has `mlreg.json` in it\n"),
+        "{run:?}"
+    );
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! The real binary: help, exit codes, what goes to which stream, documents of `--json`. A few cases per command prove the wiring; what
-//! verbs do is tested in their rooms. Every test has its own home and an empty environment.
+//! The real binary: help, exit codes, what goes to which stream, documents of `--json`. A few cases per command prove
+//! the wiring; what verbs do is tested in their rooms. Every test has its own home and an empty environment.
 
 mod app;
 mod budget;
@@ -74,7 +74,10 @@ impl Sandbox {
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mlreg"));
-        command.env_clear().env("MLREG_HOME", self.home()).envs(self.environment.iter().map(|(key, value)| (key, value)));
+        command
+            .env_clear()
+            .env("MLREG_HOME", self.home())
+            .envs(self.environment.iter().map(|(key, value)| (key, value)));
         command.current_dir(self.folder.path()).stdin(Stdio::null()).args(arguments);
         command
     }
@@ -99,7 +102,8 @@ impl Sandbox {
         self
     }
 
-    /// Puts a release of `tae` with all its bytes into the home: decoders for iOS15 and iOS18 that share 2000 bytes of weights.
+    /// Puts a release of `tae` with all its bytes into the home: decoders for iOS15 and iOS18 that share 2000 bytes of
+    /// weights.
     fn with_bytes(self, version: &str) -> Self {
         let store = Store::open(&self.home()).unwrap();
         let mut blobs = serde_json::Map::new();
@@ -111,18 +115,24 @@ impl Sandbox {
         let mut variants = Vec::new();
         for target in ["iOS15", "iOS18"] {
             let id = format!("decoder-768-float16-{}", target.to_lowercase());
-            let files = [file("model.mlmodel", format!("{id} {version}").into_bytes()), file("weights/weight.bin", vec![7; 2000])];
+            let files = [
+                file("model.mlmodel", format!("{id} {version}").into_bytes()),
+                file("weights/weight.bin", vec![7; 2000]),
+            ];
             variants.push(json!({
                 "id": id, "name": "decoder-768-float16", "component": "decoder", "target": target, "kind": "mlpackage",
                 "delivery": "initial", "files": files,
             }));
         }
         let release = json!({ "schema": "mlreg/release/1", "package": "tae", "version": version, "variants": variants, "blobs": blobs });
-        store.put_release(&serde_json::to_vec(&release).unwrap(), Origin::Built { published_to: BTreeSet::new() }).unwrap();
+        store
+            .put_release(&serde_json::to_vec(&release).unwrap(), Origin::Built { published_to: BTreeSet::new() })
+            .unwrap();
         self
     }
 
-    /// Puts a release of `tae` with all its bytes into the home: a variant of 2000 bytes with the tag `small`, one of 5000 with `large`.
+    /// Puts a release of `tae` with all its bytes into the home: a variant of 2000 bytes with the tag `small`, one of
+    /// 5000 with `large`.
     fn with_tags(self, version: &str) -> Self {
         let store = Store::open(&self.home()).unwrap();
         let mut blobs = serde_json::Map::new();
@@ -140,7 +150,9 @@ impl Sandbox {
         let mut variants = variants;
         variants.sort_by_key(|variant| variant["id"].as_str().unwrap().to_owned());
         let release = json!({ "schema": "mlreg/release/1", "package": "tae", "version": version, "variants": variants, "blobs": blobs });
-        store.put_release(&serde_json::to_vec(&release).unwrap(), Origin::Built { published_to: BTreeSet::new() }).unwrap();
+        store
+            .put_release(&serde_json::to_vec(&release).unwrap(), Origin::Built { published_to: BTreeSet::new() })
+            .unwrap();
         self
     }
 
@@ -170,7 +182,8 @@ impl Sandbox {
         let entry = json!({ "release": Digest::of(&bytes), "size": bytes.len() });
         let index = json!({ "package": "tae", "schema": "mlreg/index/1", "versions": { version: entry } });
         write_json(&packages.join("index.json"), &index);
-        let catalogue = json!({ "packages": { "tae": { "latest": version, "versions": 1 } }, "schema": "mlreg/catalogue/1" });
+        let catalogue =
+            json!({ "packages": { "tae": { "latest": version, "versions": 1 } }, "schema": "mlreg/catalogue/1" });
         write_json(&self.path(name).join("mlreg.json"), &catalogue);
         self
     }
@@ -206,8 +219,11 @@ fn manifest(version: &str) -> Vec<u8> {
             "interface": interface, "files": [file("model", &id, size), file("weights", "weights", 2_400_000)],
         })
     };
-    let blob = |name: &str, size: u64| (digest(name).to_string(), json!({ "size": size, "blake3": Blake3::of(name.as_bytes()) }));
-    let blobs = [blob("decoder-768-float16-ios18", 768), blob("decoder-1024-float16-ios18", 1024), blob("weights", 2_400_000)];
+    let blob = |name: &str, size: u64| {
+        (digest(name).to_string(), json!({ "size": size, "blake3": Blake3::of(name.as_bytes()) }))
+    };
+    let blobs =
+        [blob("decoder-768-float16-ios18", 768), blob("decoder-1024-float16-ios18", 1024), blob("weights", 2_400_000)];
     let release = json!({
         "schema": "mlreg/release/1", "package": "tae", "version": version, "license": "MIT",
         "variants": [variant(1024, "initial"), variant(768, "on-demand")],

@@ -23,8 +23,14 @@ fn a_mistake_in_a_manifest_is_underlined() {
     let expected = "error: unknown key `chekpoint` in `[[component]]`\n  --> [DIR]/a.toml:7:1\n   |\n 7 | chekpoint = \"x\"  # here\n   | ^^^^^^^^^\n\n\
         hint: did you mean `checkpoint`?\n";
     assert_eq!(build(&sandbox, &format!("{HEAD}chekpoint = \"x\"  # here\n")), expected);
-    let said = build(&sandbox, &format!("{HEAD}checkpoint = \"x\"\nprecision = [\"float16\", \"flaot32\"]\ntarget = \"iOS18\"\n"));
-    assert!(said.contains("\n 8 | precision = [\"float16\", \"flaot32\"]\n   |                         ^^^^^^^^^\n"), "{said}");
+    let said = build(
+        &sandbox,
+        &format!("{HEAD}checkpoint = \"x\"\nprecision = [\"float16\", \"flaot32\"]\ntarget = \"iOS18\"\n"),
+    );
+    assert!(
+        said.contains("\n 8 | precision = [\"float16\", \"flaot32\"]\n   |                         ^^^^^^^^^\n"),
+        "{said}"
+    );
     let said = build(&sandbox, "[package]\nname = \"a\"\nversion = \"1.0.0\"\n[component]\nname = \"x\"\n");
     assert!(said.starts_with("error: `[component]` is a single table, expected `[[component]]`\n"), "{said}");
     let xcode = sandbox.command(&["build", "a.toml"]).env("XCODE_VERSION_ACTUAL", "1700").output().unwrap();
@@ -38,11 +44,15 @@ fn what_only_the_checkpoint_shows_has_its_line_too() {
     std::os::unix::fs::symlink(fixture("taef1"), sandbox.path("taef1")).unwrap();
     let component = |lines: &str| format!("{HEAD}{lines}\ntarget = \"iOS15\"\n");
     let said = build(&sandbox, &component("checkpoint = \"taef2\"\nsize = 256"));
-    assert!(said.contains("\n  --> [DIR]/a.toml:7:14\n   |\n 7 | checkpoint = \"taef2\"\n   |              ^^^^^^^\n"), "{said}");
+    assert!(
+        said.contains("\n  --> [DIR]/a.toml:7:14\n   |\n 7 | checkpoint = \"taef2\"\n   |              ^^^^^^^\n"),
+        "{said}"
+    );
     assert!(said.ends_with("\nhint: did you mean `[DIR]/taef1`?\n"), "{said}");
     let said = build(&sandbox, &component("checkpoint = \"taef1\"\narchitecture = \"lama\"\nsequence = 1"));
     assert!(
-        said.contains("\n 8 | architecture = \"lama\"\n   |                ^^^^^^\n") && said.contains("did you mean `llama`?"),
+        said.contains("\n 8 | architecture = \"lama\"\n   |                ^^^^^^\n")
+            && said.contains("did you mean `llama`?"),
         "{said}"
     );
     let said = build(&sandbox, &component("checkpoint = \"taef1\"\nsize = 250"));
@@ -60,30 +70,53 @@ fn what_is_no_manifest_gets_one() {
     fs::create_dir(sandbox.path("empty")).unwrap();
     let run = sandbox.run(&["build", "minilm"]);
     assert_eq!(run.code, Some(1));
-    assert!(run.stderr.starts_with("error: `minilm` is a checkpoint's folder, expected a package manifest (TOML)\n\nhint: "), "{run:?}");
     assert!(
-        run.stderr.contains("\n  checkpoint = \"minilm\"\n") && run.stderr.contains("\n  files = [\"minilm/tokenizer.json\"]\n"),
+        run.stderr
+            .starts_with("error: `minilm` is a checkpoint's folder, expected a package manifest (TOML)\n\nhint: "),
+        "{run:?}"
+    );
+    assert!(
+        run.stderr.contains("\n  checkpoint = \"minilm\"\n")
+            && run.stderr.contains("\n  files = [\"minilm/tokenizer.json\"]\n"),
         "{run:?}"
     );
     // What it says can be built.
-    let manifest: String = run.stderr.lines().skip_while(|line| *line != "  [package]").map(|line| line.trim().to_owned() + "\n").collect();
+    let manifest: String = run
+        .stderr
+        .lines()
+        .skip_while(|line| *line != "  [package]")
+        .map(|line| line.trim().to_owned() + "\n")
+        .collect();
     fs::write(sandbox.path("model.toml"), manifest.replace("sequence = 128", "sequence = 32")).unwrap();
     sandbox.succeed(&["build", "model.toml"]);
-    for (path, what) in [("hf://acme/model", "an address of the Hub"), ("w.safetensors", "a file of weights"), ("empty", "a folder")] {
+    for (path, what) in
+        [("hf://acme/model", "an address of the Hub"), ("w.safetensors", "a file of weights"), ("empty", "a folder")]
+    {
         let run = sandbox.run(&["build", path]);
-        assert!(run.code == Some(1) && run.stderr.starts_with(&format!("error: `{path}` is {what}, expected")), "{run:?}");
+        assert!(
+            run.code == Some(1) && run.stderr.starts_with(&format!("error: `{path}` is {what}, expected")),
+            "{run:?}"
+        );
     }
 }
 
 #[test]
 fn commands_of_other_tools_lead_to_those_of_this_one() {
     let sandbox = Sandbox::new();
-    for (word, hint) in
-        [("init", "mlreg add"), ("pull", "mlreg fetch"), ("yank", "never change"), ("diff", "--against"), ("ls", "mlreg list")]
-    {
+    for (word, hint) in [
+        ("init", "mlreg add"),
+        ("pull", "mlreg fetch"),
+        ("yank", "never change"),
+        ("diff", "--against"),
+        ("ls", "mlreg list"),
+    ] {
         let run = sandbox.run(&[word, "x"]);
         assert_eq!((run.code, run.stdout.as_str()), (Some(2), ""));
-        assert!(run.stderr.starts_with(&format!("error: there is no command `{word}`\n\nhint: ")) && run.stderr.contains(hint), "{run:?}");
+        assert!(
+            run.stderr.starts_with(&format!("error: there is no command `{word}`\n\nhint: "))
+                && run.stderr.contains(hint),
+            "{run:?}"
+        );
     }
     assert!(sandbox.run(&["buidl"]).stderr.contains("'build'"));
     assert!(sandbox.succeed(&["help", "build"]).stdout.contains("Usage: mlreg build"));
@@ -117,7 +150,9 @@ fn a_package_without_a_source_names_the_flag() {
     let run = sandbox.run(&["add", "tae"]);
     assert_eq!(run.code, Some(1));
     assert!(
-        run.stderr.starts_with("error: `mlreg.toml` does not say where `tae` comes from\n\nhint: say it: `mlreg add tae --from URL`"),
+        run.stderr.starts_with(
+            "error: `mlreg.toml` does not say where `tae` comes from\n\nhint: say it: `mlreg add tae --from URL`"
+        ),
         "{run:?}"
     );
     assert!(!run.stderr.contains("-->") && !sandbox.path("mlreg.toml").exists(), "{run:?}");
@@ -129,7 +164,10 @@ fn what_was_decided_for_the_user_is_said_once() {
     sandbox.succeed(&["publish", "tae", "--to", "registry"]);
     let run = sandbox.succeed(&["fetch", "tae", "--from", "registry"]);
     assert!(run.stderr.contains("\nnote: placed in `tae/` since no folder was said: use `--out DIR`"), "{run:?}");
-    assert!(run.stderr.contains("\nnote: placed bundles for every deployment target (iOS15, iOS18) since none was said"), "{run:?}");
+    assert!(
+        run.stderr.contains("\nnote: placed bundles for every deployment target (iOS15, iOS18) since none was said"),
+        "{run:?}"
+    );
     assert!(!sandbox.succeed(&["fetch", "tae", "--from", "registry"]).stderr.contains("note:"));
     let run = sandbox.succeed(&["fetch", "tae", "--from", "registry", "--out", "Models", "--target", "iOS17"]);
     assert!(!run.stderr.contains("note:"), "{run:?}");

@@ -43,7 +43,10 @@ fn build_metadata_that_is_named_means_that_build() {
     }
     sandbox.succeed(&["verify", "ver@1.0.0+a.b"]);
     let run = sandbox.run(&["publish", "ver@1.0.0", "--to", "other"]);
-    assert!(run.code == Some(1) && run.stderr.contains("the store has 2 builds of `ver@=1.0.0`: 1.0.0+a.b, 1.0.0+build"), "{run:?}");
+    assert!(
+        run.code == Some(1) && run.stderr.contains("the store has 2 builds of `ver@=1.0.0`: 1.0.0+a.b, 1.0.0+build"),
+        "{run:?}"
+    );
     assert!(run.stderr.contains("name the build: `ver@1.0.0+a.b`"), "{run:?}");
     let run = sandbox.run(&["show", "ver@^1.0.0+a.b"]);
     assert!(run.code == Some(2) && run.stderr.contains("build metadata names one build of one version"), "{run:?}");
@@ -62,7 +65,10 @@ fn apps_pin_a_build_or_take_what_is_compatible() {
     assert_eq!(fs::read_to_string(sandbox.path("Models/ver/m.mlmodelc/model.mil")).unwrap(), "a.b");
     sandbox.succeed(&["update"]);
     assert!(fs::read_to_string(sandbox.path("mlreg.lock")).unwrap().contains("version = \"1.0.0+a.b\""));
-    assert_eq!(sandbox.succeed(&["fetch", "--locked"]).stderr, "ver@1.0.0+a.b is up to date: 1 variant in `[DIR]/Models/ver`\n");
+    assert_eq!(
+        sandbox.succeed(&["fetch", "--locked"]).stderr,
+        "ver@1.0.0+a.b is up to date: 1 variant in `[DIR]/Models/ver`\n"
+    );
     sandbox.succeed(&["remove", "ver"]);
     sandbox.succeed(&["add", "ver", "--from", "registry", "--out", "Models"]);
     assert!(manifest().contains("version = \"1.0.0\""), "{}", manifest());
@@ -131,10 +137,16 @@ mod links {
         run(&["add", "tae", "--from", "../registry", "--out", "Models", "--target", "iOS18"]);
         run(&["fetch"]);
         run(&["update"]);
-        assert_eq!((is_link("mlreg.toml"), is_link("mlreg.lock"), has("mlreg.toml"), has("mlreg.lock")), (true, true, true, true));
+        assert_eq!(
+            (is_link("mlreg.toml"), is_link("mlreg.lock"), has("mlreg.toml"), has("mlreg.lock")),
+            (true, true, true, true)
+        );
         assert_eq!(fs::metadata(&real).unwrap().permissions().mode() & 0o777, 0o600);
         run(&["remove", "tae"]);
-        assert_eq!((is_link("mlreg.toml"), is_link("mlreg.lock"), has("mlreg.toml"), has("mlreg.lock")), (true, true, false, false));
+        assert_eq!(
+            (is_link("mlreg.toml"), is_link("mlreg.lock"), has("mlreg.toml"), has("mlreg.lock")),
+            (true, true, false, false)
+        );
     }
 
     #[test]
@@ -199,7 +211,10 @@ mod links {
         });
         fs::write(sandbox.path("models/layout.json"), layout.to_string()).unwrap();
         let run = sandbox.run(&["link", "models"]);
-        assert!(run.code == Some(1) && run.stderr.contains("models/x.mlmodelc` is a symbolic link to `../outside`"), "{run:?}");
+        assert!(
+            run.code == Some(1) && run.stderr.contains("models/x.mlmodelc` is a symbolic link to `../outside`"),
+            "{run:?}"
+        );
         assert_eq!(fs::read_dir(sandbox.path("outside")).unwrap().count(), 0);
     }
 }

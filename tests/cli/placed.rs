@@ -40,22 +40,34 @@ fn placed_folders_run_as_their_package_does() {
     for layout in ["linked", "shared", "copied"] {
         sandbox.succeed(&["fetch", "mini", "--from", "registry", "--out", layout, "--layout", layout]);
         assert_eq!(run(&format!("{layout}/mini")), expected, "{layout}");
-        let report = sandbox.succeed(&["inspect", &format!("{layout}/mini"), "--variant", "*s8*", "--json"]).json("mlreg/cli/inspect/1");
+        let report = sandbox
+            .succeed(&["inspect", &format!("{layout}/mini"), "--variant", "*s8*", "--json"])
+            .json("mlreg/cli/inspect/1");
         assert_eq!(report["interface"]["inputs"][0]["shape"], serde_json::json!([1, 8]), "{layout}");
         let several = sandbox.succeed(&["inspect", &format!("{layout}/mini")]);
         assert_eq!(several.stdout.lines().filter(|line| line.contains(".mlpackage")).count(), 2, "{several:?}");
         let hint = format!("`{layout}/mini` has 2 bundles: inspect one with --variant '");
-        let named = several.stderr.split_once(&hint).and_then(|(_, rest)| rest.split_once('\'')).unwrap_or_else(|| panic!("{several:?}")).0;
+        let named = several
+            .stderr
+            .split_once(&hint)
+            .and_then(|(_, rest)| rest.split_once('\''))
+            .unwrap_or_else(|| panic!("{several:?}"))
+            .0;
         sandbox.succeed(&["inspect", &format!("{layout}/mini"), "--variant", named]);
     }
     // A bundle alone finds the tokenizer beside it, and weights that lie there.
     for layout in ["linked", "shared"] {
-        let names = fs::read_dir(sandbox.path(layout).join("mini")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let names = fs::read_dir(sandbox.path(layout).join("mini"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap());
         let name = names.into_iter().find(|name| name.contains("s32") && name.ends_with(".mlpackage")).unwrap();
         let bundle = format!("{layout}/mini/{name}");
         assert_eq!(run(&bundle), expected, "{bundle}");
         let report = sandbox.succeed(&["inspect", &bundle, "--json"]).json("mlreg/cli/inspect/1");
-        assert!(report["problems"].as_array().unwrap().is_empty() && !report["weights"].as_array().unwrap().is_empty(), "{report}");
+        assert!(
+            report["problems"].as_array().unwrap().is_empty() && !report["weights"].as_array().unwrap().is_empty(),
+            "{report}"
+        );
     }
 }
 
@@ -86,15 +98,27 @@ fn a_folder_does_not_hide_a_package() {
     fs::create_dir(sandbox.path("mini")).unwrap();
     let both = sandbox.succeed(&[&["run", "mini"], &TEXTS[..]].concat());
     assert_eq!(both.stdout, plain.stdout);
-    assert!(both.stderr.starts_with("note: `mini` is the package of the store; the folder of that name is `./mini`\n"), "{both:?}");
-    assert!(fails(&sandbox, &["run", "minu"]).stderr.ends_with("error: the store has no package `minu`\n\nhint: did you mean `mini`?\n"));
+    assert!(
+        both.stderr.starts_with("note: `mini` is the package of the store; the folder of that name is `./mini`\n"),
+        "{both:?}"
+    );
+    assert!(
+        fails(&sandbox, &["run", "minu"])
+            .stderr
+            .ends_with("error: the store has no package `minu`\n\nhint: did you mean `mini`?\n")
+    );
     fs::create_dir(sandbox.path("other")).unwrap();
     assert!(fails(&sandbox, &["run", "other"]).stderr.ends_with("hint: the folder is meant by its path, `./other`\n"));
     assert!(fails(&sandbox, &["eval", "minu", "--against", "mini"]).stderr.contains("did you mean `mini`?"));
     assert!(fails(&sandbox, &["inspect", "minu"]).stderr.contains("did you mean `mini`?"));
     let compiled = fails(&sandbox, &["run", "x.mlmodelc"]);
-    assert!(compiled.stderr.starts_with("error: `x.mlmodelc` is compiled, and only .mlpackage bundles can be run\n"), "{compiled:?}");
-    let report = sandbox.succeed(&["inspect", "mini", "--variant", "encoder-s32-float32-ios17", "--json"]).json("mlreg/cli/inspect/1");
+    assert!(
+        compiled.stderr.starts_with("error: `x.mlmodelc` is compiled, and only .mlpackage bundles can be run\n"),
+        "{compiled:?}"
+    );
+    let report = sandbox
+        .succeed(&["inspect", "mini", "--variant", "encoder-s32-float32-ios17", "--json"])
+        .json("mlreg/cli/inspect/1");
     assert_eq!(report["path"], "encoder-s32-float32-ios17");
     assert!(!report["weights"].as_array().unwrap().is_empty());
 }

@@ -22,7 +22,11 @@ fn what_was_sent_is_said_and_the_same_again_is_fine() {
     let sandbox = sandbox.with_bytes("1.1.0");
     let document = sandbox.succeed(&[&TO[..], &["--json"]].concat()).json("mlreg/cli/publish/1");
     assert_eq!((document["version"].as_str(), document["status"].as_str()), (Some("1.1.0"), Some("new")));
-    assert_eq!((document["blobs"].as_u64(), document["uploaded_blobs"].as_u64()), (Some(3), Some(2)), "the weights are there");
+    assert_eq!(
+        (document["blobs"].as_u64(), document["uploaded_blobs"].as_u64()),
+        (Some(3), Some(2)),
+        "the weights are there"
+    );
     assert_eq!(document["url"], "[DIR]/registry");
 }
 
@@ -39,7 +43,10 @@ fn published_versions_never_change() {
 fn mistakes_and_damage_have_their_codes() {
     let sandbox = Sandbox::new().with_bytes("1.0.0");
     let run = sandbox.run(&["publish", "other", "--to", "registry"]);
-    assert_eq!((run.code, run.stderr.lines().next()), (Some(1), Some("error: the store has no release of `other` that matches `*`")));
+    assert_eq!(
+        (run.code, run.stderr.lines().next()),
+        (Some(1), Some("error: the store has no release of `other` that matches `*`"))
+    );
     assert_eq!(sandbox.run(&["publish", "tae"]).code, Some(2), "nowhere to publish to");
     let server = HttpServer::start(&sandbox.path("served"));
     let run = sandbox.run(&["publish", "tae", "--to", &server.url()]);
@@ -54,5 +61,8 @@ fn mistakes_and_damage_have_their_codes() {
     let run = sandbox.run(&TO);
     assert_eq!(run.code, Some(3), "{run:?}");
     assert!(run.stderr.starts_with("error: `tae@1.0.0` has a damaged blob in the store: sha256:"), "{run:?}");
-    assert!(!sandbox.path("registry/mlreg.json").exists() && !sandbox.path("registry/packages").exists(), "nothing is visible");
+    assert!(
+        !sandbox.path("registry/mlreg.json").exists() && !sandbox.path("registry/packages").exists(),
+        "nothing is visible"
+    );
 }

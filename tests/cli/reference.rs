@@ -13,8 +13,11 @@ fn help(sandbox: &Sandbox, arguments: &[&str]) -> String {
 /// The help of a command without what every command has.
 fn without_global_options(help: &str) -> String {
     let Some((before, after)) = help.split_once("\nGlobal options:\n") else { return help.to_owned() };
-    let after: String =
-        after.lines().skip_while(|line| line.is_empty() || line.starts_with(' ')).map(|line| line.to_owned() + "\n").collect();
+    let after: String = after
+        .lines()
+        .skip_while(|line| line.is_empty() || line.starts_with(' '))
+        .map(|line| line.to_owned() + "\n")
+        .collect();
     format!("{before}\n{after}")
 }
 
@@ -43,7 +46,10 @@ fn the_reference_is_fresh() {
         std::fs::write(REFERENCE, &reference).unwrap();
     }
     let written = std::fs::read_to_string(REFERENCE).unwrap_or_default();
-    assert!(written == reference, "tests/cli/reference.md is stale: run `BLESS=1 cargo test --test cli` and review the difference");
+    assert!(
+        written == reference,
+        "tests/cli/reference.md is stale: run `BLESS=1 cargo test --test cli` and review the difference"
+    );
 }
 
 #[test]
@@ -63,7 +69,8 @@ fn every_long_help_has_examples_that_name_the_command() {
     let sandbox = Sandbox::new();
     for command in commands(&help(&sandbox, &["--help"])) {
         let text = help(&sandbox, &[&command, "--help"]);
-        let examples = text.split_once("\nExamples:\n").unwrap_or_else(|| panic!("`mlreg {command} --help` has no examples")).1;
+        let examples =
+            text.split_once("\nExamples:\n").unwrap_or_else(|| panic!("`mlreg {command} --help` has no examples")).1;
         assert!(examples.lines().all(|line| line.contains(&format!("mlreg {command}"))), "{examples}");
     }
 }

@@ -16,7 +16,10 @@ fn a_built_release_goes_with_a_yes_and_its_bytes_with_gc() {
     assert_eq!(run.stdout, "tae@1.0.0\n");
     assert_eq!(run.stderr, "would delete 1 release; `mlreg gc` then would free 2.1 kB\n");
     let document = sandbox.run(&["rm", "tae@1.0.0", "--yes", "--json"]).json("mlreg/cli/rm/1");
-    assert_eq!((document["unneeded_bytes"].as_u64(), document["releases"][0]["built"].as_bool()), (Some(2062), Some(true)));
+    assert_eq!(
+        (document["unneeded_bytes"].as_u64(), document["releases"][0]["built"].as_bool()),
+        (Some(2062), Some(true))
+    );
     assert_eq!(sandbox.succeed(&["list"]).stdout, "");
     let run = sandbox.succeed(&["gc"]);
     assert_eq!(run.stderr, "removed 0 releases, 3 blobs and 0 temporary files: 2.1 kB freed, 0 B kept\n");
@@ -31,7 +34,8 @@ fn what_a_remote_has_needs_no_yes_and_what_is_in_use_stays() {
     sandbox.succeed(&["fetch", "tae@=1.0.0", "--from", "registry", "--out", "Models"]);
     let run = sandbox.run(&["rm", "tae", "--all", "--yes"]);
     assert!(
-        run.code == Some(1) && run.stderr.contains("`tae@1.0.0` is in use: the folder `[DIR]/Models/tae` holds bundles of it"),
+        run.code == Some(1)
+            && run.stderr.contains("`tae@1.0.0` is in use: the folder `[DIR]/Models/tae` holds bundles of it"),
         "{run:?}"
     );
     fs::remove_dir_all(sandbox.path("Models")).unwrap();
@@ -52,7 +56,10 @@ fn what_a_remote_has_needs_no_yes_and_what_is_in_use_stays() {
 fn a_budget_has_a_unit() {
     let sandbox = Sandbox::new().with_bytes("1.0.0");
     let run = sandbox.run(&["gc", "--budget", "5"]);
-    assert!(run.code == Some(2) && run.stderr.contains("expected a size with its unit, such as 5GB, 5MB or 5B"), "{run:?}");
+    assert!(
+        run.code == Some(2) && run.stderr.contains("expected a size with its unit, such as 5GB, 5MB or 5B"),
+        "{run:?}"
+    );
     sandbox.succeed(&["gc", "--budget", "5B"]);
 }
 

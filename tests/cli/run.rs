@@ -46,14 +46,16 @@ fn a_latent_becomes_a_picture() {
     let input = fixture("golden.safetensors");
     let bundle = "out/tae/decoder-64-float32-ios17.mlpackage";
     let map = ["--input", &input, "--map", "decode0.in.latent=latent"];
-    let run = sandbox.run(&[&["run", bundle, "--output", "image.png", "--output", "image.safetensors"][..], &map].concat());
+    let run =
+        sandbox.run(&[&["run", bundle, "--output", "image.png", "--output", "image.safetensors"][..], &map].concat());
     assert_eq!(run.code, Some(0), "{run:?}");
     assert!(run.stdout.starts_with("image\tfloat32[1,3,64,64]\t"), "{run:?}");
     let found = read(&sandbox.path("image.safetensors"), &ReadOptions::default()).unwrap().remove("image").unwrap();
     assert_near(&found, &golden("decode0.out.image"));
     let picture = read(&sandbox.path("image.png"), &ReadOptions::default()).unwrap().remove("image").unwrap();
     let clamped = golden("decode0.out.image").clamp(0.0, 1.0).unwrap();
-    let levels = (((picture - clamped).unwrap().abs().unwrap().flatten_all().unwrap().max(0).unwrap()) * 255.0).unwrap();
+    let levels =
+        (((picture - clamped).unwrap().abs().unwrap().flatten_all().unwrap().max(0).unwrap()) * 255.0).unwrap();
     assert!(levels.to_scalar::<f32>().unwrap() <= 0.51, "{levels}");
     // A variant of the store runs without being placed, and takes its channels from where the file has them.
     let arguments = ["run", "tae", "--variant", "*-nhwc-*", "--output", "image.npy", "--json"];
@@ -76,14 +78,23 @@ fn what_is_missing_or_does_not_fit_is_named() {
     refused(&["tae"], "hint: name one: --variant 'decoder-64-float32-ios17'");
     refused(&["tae", "--variant", "encoder-*"], "`encoder-*` matches no variant of `tae`");
     refused(&[bundle], "input `latent` (float32 [1, 16, 8, 8]) is missing, found nothing");
-    refused(&[bundle, "--input", &fixture("golden.safetensors")], "hint: `--map decode0.in.latent=latent` if that is what it is");
+    refused(
+        &[bundle, "--input", &fixture("golden.safetensors")],
+        "hint: `--map decode0.in.latent=latent` if that is what it is",
+    );
     let input = fixture("golden.safetensors");
     let map = ["--input", &input, "--map", "decode1.in.latent=latent"];
-    refused(&[&[bundle][..], &map].concat(), "input `latent` has the shape [1, 16, 6, 10], expected float32 [1, 16, 8, 8]");
+    refused(
+        &[&[bundle][..], &map].concat(),
+        "input `latent` has the shape [1, 16, 6, 10], expected float32 [1, 16, 8, 8]",
+    );
     refused(&[bundle, "--function", "other"], "has no function `other`: expected one of main");
     refused(&["nothing.mlpackage"], "cannot open the bundle `nothing.mlpackage`");
     assert_eq!(sandbox.run(&["run", bundle, "--map", "x"]).code, Some(2));
-    refused(&[&[bundle, "--output", "image.gif"][..], &map].concat(), "image.gif is a picture in GIF, which is neither read nor written");
+    refused(
+        &[&[bundle, "--output", "image.gif"][..], &map].concat(),
+        "image.gif is a picture in GIF, which is neither read nor written",
+    );
 }
 
 #[test]
@@ -120,7 +131,14 @@ fn a_class_is_written_as_its_place() {
     let sandbox = Sandbox::new();
     let x = Tensor::new(&[[1f32, -1.0, 0.5, 2.0, 0.0]], &candle_core::Device::Cpu).unwrap();
     write(&sandbox.path("x.npy"), &[("x", &x, DataType::Float32)], &WriteOptions::default()).unwrap();
-    let run = sandbox.run(&["run", &foreign("models/classifier_ios15.mlpackage"), "--input", "x.npy", "--output", "classes.safetensors"]);
+    let run = sandbox.run(&[
+        "run",
+        &foreign("models/classifier_ios15.mlpackage"),
+        "--input",
+        "x.npy",
+        "--output",
+        "classes.safetensors",
+    ]);
     assert_eq!(run.code, Some(0), "{run:?}");
     let found = read(&sandbox.path("classes.safetensors"), &ReadOptions::default()).unwrap();
     let label = found["classLabel"].flatten_all().unwrap().to_vec1::<i64>().unwrap();

@@ -12,8 +12,10 @@ fn fixture(name: &str) -> String {
 fn build(sandbox: &Sandbox, name: &str, components: &[(&str, &str, &str)], files: &[&str]) {
     let mut manifest = format!("[package]\nname = \"{name}\"\nversion = \"1.0.0\"\n");
     for (component, checkpoint, keys) in components {
-        manifest +=
-            &format!("[[component]]\nname = \"{component}\"\ncheckpoint = '{}'\nprecision = \"float32\"\n{keys}\n", fixture(checkpoint));
+        manifest += &format!(
+            "[[component]]\nname = \"{component}\"\ncheckpoint = '{}'\nprecision = \"float32\"\n{keys}\n",
+            fixture(checkpoint)
+        );
     }
     if !files.is_empty() {
         let files: Vec<String> = files.iter().map(|file| format!("'{}'", fixture(file))).collect();
@@ -85,7 +87,8 @@ fn ending_with(sandbox: &Sandbox, checkpoint: &str, end: u32) -> String {
 
 fn beams_are_those_of_transformers(checkpoint: &str) {
     let sandbox = Sandbox::new();
-    let golden: Beams = serde_json::from_str(&fs::read_to_string(fixture(&format!("{checkpoint}/beams.json"))).unwrap()).unwrap();
+    let golden: Beams =
+        serde_json::from_str(&fs::read_to_string(fixture(&format!("{checkpoint}/beams.json"))).unwrap()).unwrap();
     let ends: std::collections::BTreeSet<u32> = golden.cases.iter().map(|case| case.end).collect();
     assert!(golden.cases.iter().any(|case| case.ended), "some of them end");
     let most = golden.most_tokens.to_string();
@@ -93,7 +96,12 @@ fn beams_are_those_of_transformers(checkpoint: &str) {
         let folder = ending_with(&sandbox, checkpoint, end);
         let cached = "part = \"decoder\"\nsequence = 1\nencoder-sequence = 32\ncontext = 16\ncache = \"state\"\ntarget = \"iOS18\"";
         let name = format!("t5-{end}");
-        build(&sandbox, &name, &[("encoder", &folder, "sequence = 32\ntarget = \"iOS18\""), ("decoder", &folder, cached)], &[]);
+        build(
+            &sandbox,
+            &name,
+            &[("encoder", &folder, "sequence = 32\ntarget = \"iOS18\""), ("decoder", &folder, cached)],
+            &[],
+        );
         let tokenizer = fixture(&format!("{checkpoint}/tokenizer.json"));
         let of_end = || golden.cases.iter().filter(|case| case.end == end);
         for beams in of_end().map(|case| case.beams).collect::<std::collections::BTreeSet<usize>>() {
@@ -101,9 +109,21 @@ fn beams_are_those_of_transformers(checkpoint: &str) {
             let texts: Vec<&str> = cases.iter().map(|case| case.text.as_str()).collect();
             fs::write(sandbox.path("texts.txt"), texts.join("\n")).unwrap();
             let beams = beams.to_string();
-            let arguments = ["run", &name, "--text-file", "texts.txt", "--beams", &beams, "--max-tokens", &most, "--tokenizer", &tokenizer];
+            let arguments = [
+                "run",
+                &name,
+                "--text-file",
+                "texts.txt",
+                "--beams",
+                &beams,
+                "--max-tokens",
+                &most,
+                "--tokenizer",
+                &tokenizer,
+            ];
             // States are float16; without that rounding the search is the reference's.
-            let document = sandbox.succeed(&[&arguments[..], &["--float32", "--json"]].concat()).json("mlreg/cli/run/1");
+            let document =
+                sandbox.succeed(&[&arguments[..], &["--float32", "--json"]].concat()).json("mlreg/cli/run/1");
             for (case, found) in cases.into_iter().zip(document["texts"].as_array().unwrap()) {
                 let ids: Vec<u32> = serde_json::from_value(found["ids"].clone()).unwrap();
                 assert_eq!((ids, found["ended"].as_bool().unwrap()), (case.ids.clone(), case.ended), "{case:?}");
@@ -148,20 +168,29 @@ fn a_long_text_is_cut_with_a_warning() {
     translator(&sandbox);
     let text = "the weather is nice today ".repeat(10);
     let run = sandbox.succeed(&["run", "t5", "--text", &text, "--max-tokens", "2"]);
-    assert!(run.stderr.contains("warning: 1 of 1 texts are longer than the longest encoder takes and were cut"), "{run:?}");
+    assert!(
+        run.stderr.contains("warning: 1 of 1 texts are longer than the longest encoder takes and were cut"),
+        "{run:?}"
+    );
 }
 
 #[test]
 fn languages_are_marked_where_the_tokenizer_has_marks() {
     let sandbox = Sandbox::new();
     let decoder = "sequence = 1\nencoder-sequence = 24\ncontext = 8\ncache = \"state\"\ntarget = \"iOS18\"";
-    let components = [("encoder", "lingolite/tied", "sequence = 24\ntarget = \"iOS18\""), ("decoder", "lingolite/tied", decoder)];
+    let components =
+        [("encoder", "lingolite/tied", "sequence = 24\ntarget = \"iOS18\""), ("decoder", "lingolite/tied", decoder)];
     build(&sandbox, "lite", &components, &["lingolite/tied/translation_tokenizer.model"]);
     let text = ["run", "lite", "--text", "Hello world!", "--max-tokens", "5"];
     let refused = sandbox.run(&text);
     assert_eq!(refused.code, Some(1), "{refused:?}");
-    assert!(refused.stderr.contains("the tokenizer marks languages") && refused.stderr.contains("--source-language"), "{refused:?}");
-    let with = |target: &str| sandbox.succeed(&[&text[..], &["--source-language", "en", "--target-language", target, "--json"]].concat());
+    assert!(
+        refused.stderr.contains("the tokenizer marks languages") && refused.stderr.contains("--source-language"),
+        "{refused:?}"
+    );
+    let with = |target: &str| {
+        sandbox.succeed(&[&text[..], &["--source-language", "en", "--target-language", target, "--json"]].concat())
+    };
     let document = with("es").json("mlreg/cli/run/1");
     assert_eq!(document["texts"][0]["cut"], 0);
     assert!(document["texts"][0]["ids"].as_array().unwrap().len() <= 5);
@@ -172,7 +201,12 @@ fn languages_are_marked_where_the_tokenizer_has_marks() {
 #[test]
 fn two_sentences_are_compared() {
     let sandbox = Sandbox::new();
-    build(&sandbox, "mini", &[("encoder", "bert/minilm", "sequence = [8, 32]\ntarget = \"iOS17\"")], &["bert/minilm/tokenizer.json"]);
+    build(
+        &sandbox,
+        "mini",
+        &[("encoder", "bert/minilm", "sequence = [8, 32]\ntarget = \"iOS17\"")],
+        &["bert/minilm/tokenizer.json"],
+    );
     let run = |texts: &[&str]| sandbox.succeed(&[&["run", "mini"], texts].concat()).stdout;
     assert_eq!(run(&["--text", "hello world", "--text", "hello world"]), "1.0000\n");
     let other: f64 = run(&["--text", "hello world", "--text", "the weather is nice"]).trim().parse().unwrap();
@@ -197,7 +231,12 @@ fn what_is_not_there_is_said() {
 #[test]
 fn classifiers_do_not_go_on_with_a_text() {
     let sandbox = Sandbox::new();
-    build(&sandbox, "ner", &[("tagger", "bert/token_classifier", "sequence = 16\ntarget = \"iOS17\"")], &["bert/minilm/tokenizer.json"]);
+    build(
+        &sandbox,
+        "ner",
+        &[("tagger", "bert/token_classifier", "sequence = 16\ntarget = \"iOS17\"")],
+        &["bert/minilm/tokenizer.json"],
+    );
     let run = sandbox.run(&["run", "ner", "--text", "hello"]);
     assert!(run.code == Some(1) && run.stderr.contains("`ner` has no encoder of text"), "{run:?}");
 }

@@ -24,8 +24,12 @@ fn registry(sandbox: &Sandbox) {
     fs::create_dir_all(&folder).unwrap();
     fs::write(folder.join("1.0.0.json"), &bytes).unwrap();
     let entry = json!({ "release": Digest::of(&bytes), "size": bytes.len() });
-    write_json(&folder.join("index.json"), &json!({ "package": "tae", "schema": "mlreg/index/1", "versions": { "1.0.0": entry } }));
-    let catalogue = json!({ "packages": { "tae": { "latest": "1.0.0", "versions": 1 } }, "schema": "mlreg/catalogue/1" });
+    write_json(
+        &folder.join("index.json"),
+        &json!({ "package": "tae", "schema": "mlreg/index/1", "versions": { "1.0.0": entry } }),
+    );
+    let catalogue =
+        json!({ "packages": { "tae": { "latest": "1.0.0", "versions": 1 } }, "schema": "mlreg/catalogue/1" });
     write_json(&sandbox.path("registry/mlreg.json"), &catalogue);
 }
 
@@ -42,7 +46,10 @@ fn nothing_in_a_release_reaches_the_terminal_as_it_is() {
     let run = sandbox.run(&["show", "tae", "--from", "registry"]);
     is_harmless(&run);
     assert!(run.stdout.contains("about    \\u{1b}[2J\\u{1b}]0;owned\\u{7}\\u{9b}31m\\u{202e}x\\r\\ny\n"), "{run:?}");
-    assert!(run.stdout.contains("\\u{1b}[2J\\u{1b}]0;owned\\u{7}\\u{9b}31m\\u{202e}x\\r\\ny float16[1,16,96,96]"), "{run:?}");
+    assert!(
+        run.stdout.contains("\\u{1b}[2J\\u{1b}]0;owned\\u{7}\\u{9b}31m\\u{202e}x\\r\\ny float16[1,16,96,96]"),
+        "{run:?}"
+    );
     for arguments in [&["list", "--from", "registry"][..], &["fetch", "tae", "--from", "registry", "--out", "out"]] {
         is_harmless(&sandbox.run(arguments));
     }
@@ -56,10 +63,15 @@ fn names_of_files_and_lines_of_manifests_are_shown_escaped() {
     let run = sandbox.run(&["build", "\u{1b}[2J.toml"]);
     is_harmless(&run);
     assert!(run.code == Some(1) && run.stderr.contains("`\\u{1b}[2J.toml`"), "{run:?}");
-    fs::write(sandbox.path("a.toml"), "[package]\nname = \"a\"\nversion = \"1.0.0\" # \u{202e}\u{7f}\nlicence = \"\u{2066}\"\n").unwrap();
+    fs::write(
+        sandbox.path("a.toml"),
+        "[package]\nname = \"a\"\nversion = \"1.0.0\" # \u{202e}\u{7f}\nlicence = \"\u{2066}\"\n",
+    )
+    .unwrap();
     let run = sandbox.run(&["build", "a.toml"]);
     is_harmless(&run);
-    fs::write(sandbox.path("a.toml"), "[package]\nname = \"a\"\nversion = \"1.0.0\"\n\"\\u001b[2J\" = \"\u{2066}\"\n").unwrap();
+    fs::write(sandbox.path("a.toml"), "[package]\nname = \"a\"\nversion = \"1.0.0\"\n\"\\u001b[2J\" = \"\u{2066}\"\n")
+        .unwrap();
     let run = sandbox.run(&["build", "a.toml"]);
     is_harmless(&run);
     assert!(run.stderr.starts_with("error: unknown key `\\u{1b}[2J` in `[package]`\n"), "{run:?}");

@@ -45,9 +45,13 @@ fn damage_ends_with_3() {
 fn a_server_that_is_not_there_ends_with_4() {
     // The port was free a moment ago, and nobody listens there.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let run = Sandbox::new().run(&["list", "--from", &format!("http://me:secret@127.0.0.1:{port}/registry?token=secret")]);
+    let run =
+        Sandbox::new().run(&["list", "--from", &format!("http://me:secret@127.0.0.1:{port}/registry?token=secret")]);
     assert_eq!(run.code, Some(4), "{run:?}");
-    assert!(run.stderr.starts_with("error: cannot reach `http://127.0.0.1:") && run.stderr.contains("\n  caused by: "), "{run:?}");
+    assert!(
+        run.stderr.starts_with("error: cannot reach `http://127.0.0.1:") && run.stderr.contains("\n  caused by: "),
+        "{run:?}"
+    );
     assert!(!run.stderr.contains("secret"), "{run:?}");
 }
 
@@ -100,7 +104,10 @@ fn a_reader_who_has_seen_enough_is_no_error() {
 fn a_full_disk_behind_standard_output_is_an_error() {
     let sandbox = Sandbox::new().with_releases(&["1.0.0"]);
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-    let output = sandbox.command(&["list"]).stdout(full).stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap();
+    let output =
+        sandbox.command(&["list"]).stdout(full).stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(1));
-    assert!(String::from_utf8(output.stderr).unwrap().starts_with("error: cannot write to standard output\n  caused by: "));
+    assert!(
+        String::from_utf8(output.stderr).unwrap().starts_with("error: cannot write to standard output\n  caused by: ")
+    );
 }

@@ -16,8 +16,11 @@ fn project() -> (Sandbox, Sandbox) {
     let app = Sandbox::new();
     let from = publisher.path("registry").display().to_string();
     fs::create_dir_all(app.path("App")).unwrap();
-    fs::write(app.path("App/mlreg.toml"), format!("[packages]\ntae = {{ version = \"1\", from = \"{from}\", out = \"My Models\" }}\n"))
-        .unwrap();
+    fs::write(
+        app.path("App/mlreg.toml"),
+        format!("[packages]\ntae = {{ version = \"1\", from = \"{from}\", out = \"My Models\" }}\n"),
+    )
+    .unwrap();
     (publisher, app)
 }
 
@@ -46,7 +49,10 @@ fn phase(app: &Sandbox) -> Command {
     let mut command = Command::new(app.path("App/Scripts/mlreg.sh"));
     command.env_clear().env("PATH", format!("{}:/usr/bin:/bin", tools.display())).env("MLREG_HOME", app.home());
     command.env("ACTION", "build").env("SRCROOT", app.path("App")).env("XCODE_VERSION_ACTUAL", "1640");
-    command.env("PLATFORM_NAME", "iphonesimulator").env("IPHONEOS_DEPLOYMENT_TARGET", "17.0").current_dir(app.path("App"));
+    command
+        .env("PLATFORM_NAME", "iphonesimulator")
+        .env("IPHONEOS_DEPLOYMENT_TARGET", "17.0")
+        .current_dir(app.path("App"));
     command
 }
 
@@ -65,8 +71,13 @@ fn below(folder: &Path) -> BTreeSet<PathBuf> {
 fn the_lists_have_every_path_and_stay_untouched() {
     let (_publisher, app) = project();
     let said = succeed(&app, &["xcode", "--out", "Scripts"]);
-    assert!(said.contains("\"${SRCROOT}/Scripts/mlreg.sh\"") && said.contains("$(SRCROOT)/Scripts/mlreg-outputs.xcfilelist"), "{said}");
-    let inputs: Vec<PathBuf> = ["Scripts/mlreg.sh", "mlreg.lock", "mlreg.toml"].iter().map(|name| app.path("App").join(name)).collect();
+    assert!(
+        said.contains("\"${SRCROOT}/Scripts/mlreg.sh\"")
+            && said.contains("$(SRCROOT)/Scripts/mlreg-outputs.xcfilelist"),
+        "{said}"
+    );
+    let inputs: Vec<PathBuf> =
+        ["Scripts/mlreg.sh", "mlreg.lock", "mlreg.toml"].iter().map(|name| app.path("App").join(name)).collect();
     assert_eq!(listed(&app, "mlreg-inputs.xcfilelist").into_iter().collect::<Vec<_>>(), inputs);
     let output = phase(&app).output().unwrap();
     assert!(output.status.success(), "{output:?}");
@@ -76,9 +87,16 @@ fn the_lists_have_every_path_and_stay_untouched() {
     expected.insert(app.path("App/My Models"));
     assert_eq!(listed(&app, "mlreg-outputs.xcfilelist"), expected);
     let dependencies = fs::read_to_string(app.path("App/Scripts/mlreg.d")).unwrap();
-    assert!(dependencies.starts_with("My\\ Models \\\n") && dependencies.ends_with(": mlreg.toml mlreg.lock\n"), "{dependencies}");
-    let times =
-        || below(&app.path("App")).into_iter().map(|path| (fs::metadata(&path).unwrap().modified().unwrap(), path)).collect::<Vec<_>>();
+    assert!(
+        dependencies.starts_with("My\\ Models \\\n") && dependencies.ends_with(": mlreg.toml mlreg.lock\n"),
+        "{dependencies}"
+    );
+    let times = || {
+        below(&app.path("App"))
+            .into_iter()
+            .map(|path| (fs::metadata(&path).unwrap().modified().unwrap(), path))
+            .collect::<Vec<_>>()
+    };
     let before = times();
     assert!(phase(&app).status().unwrap().success());
     succeed(&app, &["xcode", "--out", "Scripts"]);
@@ -122,7 +140,10 @@ fn diagnostics_are_xcodes() {
     assert_eq!(output.status.code(), Some(1));
     assert!(said.starts_with("[DIR]/App/mlreg.toml:2:9: error: unknown key `varsion` in package `tae`\n"), "{said}");
     let output = phase(&app).env("PATH", "/usr/bin:/bin").output().unwrap();
-    assert!(output.status.code() == Some(1) && output.stderr.starts_with(b"error: mlreg is not installed"), "{output:?}");
+    assert!(
+        output.status.code() == Some(1) && output.stderr.starts_with(b"error: mlreg is not installed"),
+        "{output:?}"
+    );
 }
 
 #[test]
@@ -137,8 +158,8 @@ fn files_that_depend_on_the_floor_need_one() {
     assert!(text.contains("$(SRCROOT)/App/My Models/tae/.mlreg.json\n"), "{text}");
 }
 
-/// The rules of user script sandboxing: below the project, only what is declared may be written, each path by itself. Xcode makes the
-/// folders that outputs lie in before the phase runs; the watch sees everything that happens in them.
+/// The rules of user script sandboxing: below the project, only what is declared may be written, each path by itself.
+/// Xcode makes the folders that outputs lie in before the phase runs; the watch sees everything that happens in them.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_sandboxed_phase_writes_only_what_it_declares() {

@@ -1,4 +1,5 @@
-//! What becomes of a placed folder in other hands: `verify` finds it, the next `fetch` mends what is broken and nothing else.
+//! What becomes of a placed folder in other hands: `verify` finds it, the next `fetch` mends what is broken and nothing
+//! else.
 
 use std::{fs, os::unix::fs::PermissionsExt, time::SystemTime};
 
@@ -62,7 +63,9 @@ fn every_kind_of_damage_is_found_and_mended() {
         ("a removed folder", "missing", |it| fs::remove_dir_all(it.client.file(&format!("{ONE}/Data"))).unwrap()),
         ("an added file", "extra", |it| fs::write(it.client.file(&format!("{ONE}/Data/new")), b"?").unwrap()),
         ("an added folder", "extra", |it| fs::create_dir(it.client.file(&format!("{ONE}/new"))).unwrap()),
-        ("a changed mode", "wrong-mode", |it| fs::set_permissions(it.weights(), fs::Permissions::from_mode(0o755)).unwrap()),
+        ("a changed mode", "wrong-mode", |it| {
+            fs::set_permissions(it.weights(), fs::Permissions::from_mode(0o755)).unwrap()
+        }),
     ];
     for layout in [Layout::Linked, Layout::Copied] {
         for (name, problem, damage) in &cases {
@@ -88,7 +91,10 @@ fn names_that_are_no_text_are_extra() {
     fs::create_dir(&folder).unwrap();
     fs::write(folder.join("file"), b"?").unwrap();
     let problems = placed.client.problems();
-    assert!(!problems.is_empty() && problems.iter().all(|found| found.starts_with(&format!("extra {ONE}/Data/"))), "{problems:?}");
+    assert!(
+        !problems.is_empty() && problems.iter().all(|found| found.starts_with(&format!("extra {ONE}/Data/"))),
+        "{problems:?}"
+    );
     placed.mend();
 }
 
@@ -149,7 +155,10 @@ fn foreign_files_stay_and_what_is_in_the_way_is_named() {
     let (_, text) = client.refusal(|_| ());
     assert_eq!(
         text,
-        format!("`{}` is in the way: it was not placed by mlreg and is not what would be placed there", client.file(ONE).display())
+        format!(
+            "`{}` is in the way: it was not placed by mlreg and is not what would be placed there",
+            client.file(ONE).display()
+        )
     );
     assert_eq!(fs::read(client.file(ONE)).unwrap(), b"mine");
     assert_eq!(scene.server.requests("blobs/"), 0, "and nothing was fetched in vain");

@@ -1,4 +1,5 @@
-//! Servers that lie, forget ranges, change their files or answer with pages: the right bytes, or an error and nothing placed.
+//! Servers that lie, forget ranges, change their files or answer with pages: the right bytes, or an error and nothing
+//! placed.
 
 use mlreg::{base::Target::Ios18, workflow::ErrorKind};
 
@@ -28,7 +29,8 @@ fn a_corrupted_range_alone_is_fetched_again() {
     // The first byte of the first request was wrong: it is one of the first tensor.
     assert_eq!(scene.server.bytes("blobs/"), payload + 400_000);
     let requests = scene.server.log();
-    let last = requests.iter().rfind(|request| request.path.contains(&weight_file(&bundle))).unwrap().headers["range"].clone();
+    let last =
+        requests.iter().rfind(|request| request.path.contains(&weight_file(&bundle))).unwrap().headers["range"].clone();
     assert!(last.ends_with("-400127"), "{last}");
 }
 
@@ -39,7 +41,10 @@ fn a_server_that_keeps_lying_ends_in_an_error_that_names_the_tensor() {
     scene.server.fault(&weight_file(&bundle), .., Fault::Corrupt);
     let (kind, text) = client.refusal(|_| ());
     assert_eq!(kind, ErrorKind::Verification);
-    assert!(text.starts_with("digest mismatch: tensor `tensor1` at 128 of blob ") && text.contains(&scene.server.url()), "{text}");
+    assert!(
+        text.starts_with("digest mismatch: tensor `tensor1` at 128 of blob ") && text.contains(&scene.server.url()),
+        "{text}"
+    );
     assert!(!client.folder().exists(), "{:?}", client.tree());
     scene.server.clear_faults();
     client.fetch(|_| ());
@@ -60,7 +65,10 @@ fn a_blob_without_segments_is_checked_as_a_whole() {
     let other = scene.client("two");
     let (kind, text) = other.refusal(|_| ());
     assert_eq!(kind, ErrorKind::Verification);
-    assert!(text.starts_with("digest mismatch: expected sha256:") && text.contains("(50000 bytes from `http://"), "{text}");
+    assert!(
+        text.starts_with("digest mismatch: expected sha256:") && text.contains("(50000 bytes from `http://"),
+        "{text}"
+    );
     assert!(!other.folder().exists());
 }
 
@@ -167,7 +175,12 @@ fn damaged_sources_on_this_machine_are_replaced_by_the_remote() {
     scene.release("1.1.0", std::slice::from_ref(&changed));
     // Two tensors of the new weight file lie in the old one, whose bytes nobody has looked at since.
     let old = scene.publisher.store().release(&"tae".parse().unwrap(), &"1.0.0".parse().unwrap()).unwrap().unwrap().1;
-    let (digest, _) = mlreg::manifest::release::Release::parse(&old).unwrap().blobs.into_iter().max_by_key(|(_, blob)| blob.size).unwrap();
+    let (digest, _) = mlreg::manifest::release::Release::parse(&old)
+        .unwrap()
+        .blobs
+        .into_iter()
+        .max_by_key(|(_, blob)| blob.size)
+        .unwrap();
     crate::change_secretly(&client.store().blob_path(&digest), |bytes| bytes.fill(7));
     scene.server.reset_counts();
     client.fetch(|options| options.upgrade = true);

@@ -1,4 +1,5 @@
-//! Interrupted at any point and run again: what arrived is not asked for again, and nothing half-written is ever visible.
+//! Interrupted at any point and run again: what arrived is not asked for again, and nothing half-written is ever
+//! visible.
 
 use std::{
     fs,
@@ -37,17 +38,25 @@ fn check_visible(client: &Client, bundles: &[Bundle; 2]) {
     seen.retain(|path, _| !path.starts_with('.'));
     for name in NAMES.iter().filter(|name| seen.contains_key(**name)) {
         let part = |tree: &crate::Tree| {
-            tree.iter().filter(|(path, _)| path.starts_with(name)).map(|(p, n)| (p.clone(), n.clone())).collect::<crate::Tree>()
+            tree.iter()
+                .filter(|(path, _)| path.starts_with(name))
+                .map(|(p, n)| (p.clone(), n.clone()))
+                .collect::<crate::Tree>()
         };
         assert_eq!(part(&seen), part(&whole), "{name} is visible and not complete");
     }
 }
 
 fn check_done(client: &Client, bundles: &[Bundle; 2]) {
-    assert_eq!(client.tree(), trees(&[(NAMES[0], &bundles[0]), (NAMES[1], &bundles[1])]), "and nothing else, no temporary folder");
+    assert_eq!(
+        client.tree(),
+        trees(&[(NAMES[0], &bundles[0]), (NAMES[1], &bundles[1])]),
+        "and nothing else, no temporary folder"
+    );
     assert_eq!(client.problems(), [""; 0]);
     // A journal without its file says nothing; `gc` removes it some day.
-    let left: Vec<_> = tree(&client.root.join("home/partial")).into_keys().filter(|path| !path.ends_with(".ranges")).collect();
+    let left: Vec<_> =
+        tree(&client.root.join("home/partial")).into_keys().filter(|path| !path.ends_with(".ranges")).collect();
     assert_eq!(left, [""; 0], "downloads that are finished leave nothing");
 }
 
@@ -70,7 +79,8 @@ fn connections_cut_at_any_byte_cost_nothing_twice() {
             assert!(runs < 40, "cut after {cut} bytes, it never ends");
         }
         check_done(&client, &bundles);
-        // A connection that ends takes along what was still on its way, and runs that fail drop what others were receiving.
+        // A connection that ends takes along what was still on its way, and runs that fail drop what others were
+        // receiving.
         let moved = scene.server.bytes("blobs/");
         assert!(moved - payload < runs * MIB / 2, "cut after {cut} bytes: {moved} bytes in {runs} runs for {payload}");
     }
@@ -92,7 +102,9 @@ fn retries_in_one_run_cost_nothing_twice() {
 /// Starts the binary as a fetch into the client's folders.
 fn spawn(client: &Client) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mlreg"));
-    command.args(["fetch", "tae", "--out", "Models", "--from", &client.url.to_string(), "--home"]).arg(client.root.join("home"));
+    command
+        .args(["fetch", "tae", "--out", "Models", "--from", &client.url.to_string(), "--home"])
+        .arg(client.root.join("home"));
     command.env_clear().current_dir(&client.root).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.spawn().unwrap()
 }

@@ -16,7 +16,10 @@ const TWO: &str = "decoder-1024-float16-ios18.mlpackage";
 fn bundles() -> [Bundle; 2] {
     let shared = weights(&[(1, 100_000)]);
     let script = b"#!/bin/sh\n".to_vec();
-    let one = Bundle::decoder(768, Ios18, &shared).file("bin/run.sh", script).executable().folder("Data/com.apple.CoreML/empty/inner");
+    let one = Bundle::decoder(768, Ios18, &shared)
+        .file("bin/run.sh", script)
+        .executable()
+        .folder("Data/com.apple.CoreML/empty/inner");
     [one, Bundle::decoder(1024, Ios18, &shared)]
 }
 
@@ -146,7 +149,8 @@ fn a_folder_can_change_its_layout() {
         assert_eq!(client.file("weight.bin").exists(), layout == Layout::Shared);
         #[cfg(unix)]
         if layout != Layout::Shared {
-            let linked = are_linked(&client.file(&format!("{ONE}/{WEIGHTS}")), &client.file(&format!("{TWO}/{WEIGHTS}")));
+            let linked =
+                are_linked(&client.file(&format!("{ONE}/{WEIGHTS}")), &client.file(&format!("{TWO}/{WEIGHTS}")));
             assert_eq!(linked, layout == Layout::Linked);
         }
     }

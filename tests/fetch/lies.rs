@@ -1,5 +1,5 @@
-//! Releases that contradict themselves: the sha256 of a blob is that of some bytes, its BLAKE3 that of others. Nobody gets such a release, whichever
-//! of the two is served, and nobody's store or folder is worse for having asked.
+//! Releases that contradict themselves: the sha256 of a blob is that of some bytes, its BLAKE3 that of others. Nobody
+//! gets such a release, whichever of the two is served, and nobody's store or folder is worse for having asked.
 
 use std::{fs, path::PathBuf};
 
@@ -104,7 +104,8 @@ fn a_release_that_contradicts_what_is_here_is_refused() {
         // Elsewhere on the same machine, too.
         let truth = client.root.clone();
         client.root = lie.scene.path("elsewhere");
-        let (kind, text) = client.refusal(|options| (options.out, options.upgrade) = (lie.scene.path("elsewhere/Models"), true));
+        let (kind, text) =
+            client.refusal(|options| (options.out, options.upgrade) = (lie.scene.path("elsewhere/Models"), true));
         assert_eq!(kind, ErrorKind::Verification, "{text}");
         assert!(!lie.scene.path("elsewhere/Models/tae").exists());
         client.root = truth;

@@ -1,5 +1,5 @@
-//! Fetch, publish and verify from end to end: releases made by hand, a registry behind a server on loopback, homes and folders of
-//! their own. What moves is counted at the server.
+//! Fetch, publish and verify from end to end: releases made by hand, a registry behind a server on loopback, homes and
+//! folders of their own. What moves is counted at the server.
 
 mod claims;
 #[cfg(unix)]
@@ -54,7 +54,8 @@ fn noise(seed: u64, length: usize) -> Vec<u8> {
     bytes
 }
 
-/// A file with the form of a weight file: a header, and for each tensor (seed, length) a record that says where it lies, and its data.
+/// A file with the form of a weight file: a header, and for each tensor (seed, length) a record that says where it
+/// lies, and its data.
 fn weights(tensors: &[(u64, usize)]) -> Content {
     let mut bytes = vec![1; 64];
     let mut cuts = Vec::new();
@@ -63,7 +64,8 @@ fn weights(tensors: &[(u64, usize)]) -> Content {
         bytes.extend([offset as u64, *length as u64].iter().flat_map(|word| word.to_le_bytes()));
         bytes.resize(offset, 0);
         bytes.extend(noise(*seed, *length));
-        let label = TensorLabel { name: format!("tensor{seed}"), dtype: "float16".to_owned(), shape: vec![*length as u64 / 2] };
+        let label =
+            TensorLabel { name: format!("tensor{seed}"), dtype: "float16".to_owned(), shape: vec![*length as u64 / 2] };
         cuts.push(Cut { range: ByteRange::new(offset as u64, *length as u64).unwrap(), label: Some(label) });
         bytes.resize(bytes.len().next_multiple_of(64), 0);
     }
@@ -162,7 +164,10 @@ impl Bundle {
         self.variant.files.iter().for_each(|file| add_parents(file.path.as_str()));
         self.variant.folders.iter().for_each(|folder| add_parents(&format!("{folder}/")));
         for (file, content) in self.variant.files.iter().zip(&self.contents) {
-            tree.insert(format!("{name}/{}", file.path), Node::File { bytes: content.bytes.clone(), executable: file.executable });
+            tree.insert(
+                format!("{name}/{}", file.path),
+                Node::File { bytes: content.bytes.clone(), executable: file.executable },
+            );
         }
         tree
     }
@@ -347,7 +352,11 @@ impl Client {
     fn problems(&self) -> Vec<String> {
         let prefix = format!("{}/", self.folder().display());
         let report = self.verify(VerifySubject::Folder(self.folder()));
-        report.findings.iter().map(|it| format!("{} {}", it.problem, it.path.strip_prefix(&prefix).unwrap_or(&it.path))).collect()
+        report
+            .findings
+            .iter()
+            .map(|it| format!("{} {}", it.problem, it.path.strip_prefix(&prefix).unwrap_or(&it.path)))
+            .collect()
     }
 
     /// The bundles and files in the placed folder, without what is mlreg's own.
@@ -379,7 +388,13 @@ impl std::fmt::Debug for Node {
         match self {
             Self::Folder => f.write_str("folder"),
             Self::File { bytes, executable } => {
-                write!(f, "{} bytes {}{}", bytes.len(), Digest::of(bytes).short(), if *executable { ", executable" } else { "" })
+                write!(
+                    f,
+                    "{} bytes {}{}",
+                    bytes.len(),
+                    Digest::of(bytes).short(),
+                    if *executable { ", executable" } else { "" }
+                )
             }
         }
     }

@@ -86,16 +86,22 @@ fn damage_in_the_store_never_becomes_visible() {
     let scene = Scene::new();
     let bundles = bundles();
     put_release(scene.publisher.store(), "1.0.0", &bundles);
-    change_secretly(&scene.publisher.store().blob_path(&Digest::of(&bundles[0].contents[2].bytes)), |bytes| bytes[77] ^= 1);
+    change_secretly(&scene.publisher.store().blob_path(&Digest::of(&bundles[0].contents[2].bytes)), |bytes| {
+        bytes[77] ^= 1
+    });
     let error = scene.publish("1.0.0").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Verification);
     assert!(
-        error.to_string().contains("has a damaged blob in the store") && error.to_string().ends_with("; the release was not published"),
+        error.to_string().contains("has a damaged blob in the store")
+            && error.to_string().ends_with("; the release was not published"),
         "{error}"
     );
     let files: Vec<String> = tree(&scene.registry()).into_keys().collect();
     assert!(files.iter().all(|path| path.starts_with("blobs")), "nothing is visible: {files:?}");
-    assert!(!files.iter().any(|path| path.ends_with(&Digest::of(&bundles[0].contents[2].bytes).to_string())), "{files:?}");
+    assert!(
+        !files.iter().any(|path| path.ends_with(&Digest::of(&bundles[0].contents[2].bytes).to_string())),
+        "{files:?}"
+    );
 }
 
 #[test]
@@ -103,8 +109,10 @@ fn a_release_in_part_cannot_be_published_elsewhere() {
     let scene = Scene::with(&bundles());
     let client = scene.client("one");
     client.fetch_variants(&["decoder-768-*"]);
-    let elsewhere =
-        mlreg::workflow::publish::PublishOptions { to: RemoteUrl::folder(scene.path("elsewhere")), ..scene.publish_options("1.0.0") };
+    let elsewhere = mlreg::workflow::publish::PublishOptions {
+        to: RemoteUrl::folder(scene.path("elsewhere")),
+        ..scene.publish_options("1.0.0")
+    };
     let error = publish(&client.context, &elsewhere).unwrap_err();
     assert!(error.to_string().contains("neither in the store nor at the remote"), "{error}");
     assert!(!scene.path("elsewhere").exists());
@@ -127,8 +135,13 @@ fn a_server_can_only_be_read() {
     let scene = Scene::with(&bundles());
     put_release(scene.publisher.store(), "1.1.0", &bundles());
     let to = RemoteUrl::parse(&scene.server.url(), &scene.path("")).unwrap();
-    let error = publish(&scene.publisher, &mlreg::workflow::publish::PublishOptions { to, ..scene.publish_options("1.1.0") }).unwrap_err();
-    assert_eq!((error.kind(), error.to_string()), (ErrorKind::Input, format!("`{}` can only be read", scene.server.url())));
+    let error =
+        publish(&scene.publisher, &mlreg::workflow::publish::PublishOptions { to, ..scene.publish_options("1.1.0") })
+            .unwrap_err();
+    assert_eq!(
+        (error.kind(), error.to_string()),
+        (ErrorKind::Input, format!("`{}` can only be read", scene.server.url()))
+    );
 }
 
 #[test]
@@ -139,7 +152,8 @@ fn what_is_not_there_is_named() {
     assert_eq!(error.hints(), ["`mlreg build` makes one; `mlreg list` shows what is there"]);
 }
 
-/// A publisher that was killed leaves blobs without a version, perhaps a temporary file; the next one goes on from there.
+/// A publisher that was killed leaves blobs without a version, perhaps a temporary file; the next one goes on from
+/// there.
 #[test]
 fn a_publication_that_broke_off_goes_on() {
     let scene = Scene::new();
@@ -167,7 +181,8 @@ fn killed_publishers_leave_nothing_visible_and_go_on() {
         time::Duration,
     };
     let scene = Scene::new();
-    let bundles: Vec<_> = (0..24).map(|index| Bundle::decoder(100 + index, Ios18, &weights(&[(index.into(), 1 << 20)]))).collect();
+    let bundles: Vec<_> =
+        (0..24).map(|index| Bundle::decoder(100 + index, Ios18, &weights(&[(index.into(), 1 << 20)]))).collect();
     let release = put_release(scene.publisher.store(), "1.0.0", &bundles);
     for wait in [5, 20, 40, 60, 100, 150, 250] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mlreg"));
@@ -186,5 +201,8 @@ fn killed_publishers_leave_nothing_visible_and_go_on() {
     let report = scene.publish("1.0.0").unwrap();
     assert_eq!(report.blobs, release.blobs.len() as u64);
     let client = scene.client("one");
-    assert_eq!(client.verify(mlreg::workflow::verify::VerifySubject::Remote(RemoteUrl::folder(scene.registry()))).findings, []);
+    assert_eq!(
+        client.verify(mlreg::workflow::verify::VerifySubject::Remote(RemoteUrl::folder(scene.registry()))).findings,
+        []
+    );
 }

@@ -1,5 +1,5 @@
-//! Random releases, random states of the machine: after a fetch the folder is exactly what the release says, and no more moved than was
-//! missing.
+//! Random releases, random states of the machine: after a fetch the folder is exactly what the release says, and no
+//! more moved than was missing.
 
 use std::{collections::BTreeSet, fs};
 
@@ -60,7 +60,10 @@ fn bundles(recipes: &[Recipe]) -> Vec<Bundle> {
 
 fn happen(client: &Client, event: &Event) {
     let nth = |tree: crate::Tree, number: usize| {
-        let files: Vec<_> = tree.into_iter().filter(|(_, node)| matches!(node, Node::File { bytes, .. } if !bytes.is_empty())).collect();
+        let files: Vec<_> = tree
+            .into_iter()
+            .filter(|(_, node)| matches!(node, Node::File { bytes, .. } if !bytes.is_empty()))
+            .collect();
         (!files.is_empty()).then(|| files[number % files.len()].0.clone())
     };
     let file = |number| nth(client.tree(), number).map(|path| client.file(&path));
@@ -88,7 +91,8 @@ fn expected(client: &Client, bundles: &[Bundle], layout: Layout) -> crate::Tree 
     let name = |bundle: &Bundle| format!("{}.mlpackage", bundle.variant.id);
     let mut whole: crate::Tree = bundles.iter().flat_map(|bundle| bundle.tree(&name(bundle))).collect();
     if layout == Layout::Shared {
-        let document: serde_json::Value = serde_json::from_slice(&fs::read(client.file("layout.json")).unwrap()).unwrap();
+        let document: serde_json::Value =
+            serde_json::from_slice(&fs::read(client.file("layout.json")).unwrap()).unwrap();
         for name in bundles.iter().map(name) {
             let beside = document["bundles"][&name][WEIGHTS].as_str().unwrap().to_owned();
             let lifted = whole.remove(&format!("{name}/{WEIGHTS}")).unwrap();

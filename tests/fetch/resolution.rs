@@ -25,7 +25,11 @@ fn names(client: &Client, change: impl FnOnce(&mut FetchOptions)) -> Vec<String>
         options.out = out.into();
         change(options);
     });
-    report.variants.into_iter().map(|variant| format!("{} = {}", variant.name.trim_end_matches(".mlpackage"), variant.id)).collect()
+    report
+        .variants
+        .into_iter()
+        .map(|variant| format!("{} = {}", variant.name.trim_end_matches(".mlpackage"), variant.id))
+        .collect()
 }
 
 fn floor(options: &mut FetchOptions, text: &str) {
@@ -55,7 +59,8 @@ fn the_floor_picks_the_highest_target_that_fits() {
 fn without_a_floor_there_are_all_targets_under_full_ids() {
     let scene = scene();
     let found = names(&scene.client("one"), |_| ());
-    let ids = ["decoder-1024-float16-ios17", "decoder-768-float16-ios15", "decoder-768-float16-ios18", "tokenizer-ios15"];
+    let ids =
+        ["decoder-1024-float16-ios17", "decoder-768-float16-ios15", "decoder-768-float16-ios18", "tokenizer-ios15"];
     assert_eq!(found, ids.map(|id| format!("{id} = {id}")));
 }
 
@@ -88,7 +93,9 @@ fn errors_list_what_there_is() {
         ("`decoder-9-*` matches no variant of the release: there are `decoder-1024-float16-ios17`, ", |it| {
             it.variants = vec!["decoder-9-*".to_owned()]
         }),
-        ("the release has no component `encoder`: there are `decoder`, `tokenizer`", |it| it.components = vec!["encoder".to_owned()]),
+        ("the release has no component `encoder`: there are `decoder`, `tokenizer`", |it| {
+            it.components = vec!["encoder".to_owned()]
+        }),
         ("the release has no tag `small`: there are `large`, `preview`", |it| it.tags = vec!["small".parse().unwrap()]),
         ("a variant has no bundle for iOS15: `decoder-1024-float16` is there for iOS17", |it| floor(it, "iOS15")),
         ("no version of `tae` in ", |it| it.requests = vec!["tae@7".parse().unwrap()]),

@@ -87,7 +87,10 @@ fn upgrade_asks_and_finds_nothing_new() {
     let before = tree(&client.folder());
     scene.server.reset_counts();
     let report = client.fetch(|options| options.upgrade = true);
-    assert_eq!((report.status, scene.server.requests("index.json"), scene.server.requests("")), (FetchStatus::UpToDate, 1, 1));
+    assert_eq!(
+        (report.status, scene.server.requests("index.json"), scene.server.requests("")),
+        (FetchStatus::UpToDate, 1, 1)
+    );
     assert_eq!(tree(&client.folder()), before);
 }
 

@@ -10,7 +10,11 @@ const MIB: usize = 1 << 20;
 fn one_variant_moves_its_own_bytes_alone() {
     let (shared, other) = (weights(&[(1, MIB), (2, MIB)]), weights(&[(3, 4 * MIB)]));
     let wanted = Bundle::decoder(768, Ios18, &shared);
-    let scene = Scene::with(&[wanted.clone(), Bundle::decoder(1024, Ios18, &shared), Bundle::new("encoder", Ios18).file("w", other)]);
+    let scene = Scene::with(&[
+        wanted.clone(),
+        Bundle::decoder(1024, Ios18, &shared),
+        Bundle::new("encoder", Ios18).file("w", other),
+    ]);
     let client = scene.client("one");
     let report = client.fetch_variants(&["decoder-768-*"]);
     let bytes: u64 = wanted.contents.iter().map(|content| content.bytes.len() as u64).sum();
@@ -45,13 +49,23 @@ fn another_folder_of_this_machine_moves_nothing() {
     scene.server.reset_counts();
     let second = client.fetch(|options| options.out = "Other".into());
     assert_eq!((scene.server.requests("blobs/"), second.downloaded_bytes), (0, 0));
-    assert_eq!(crate::tree(&first.folder), crate::tree(&second.folder), "proofs are equal too: nothing in them is of this machine");
+    assert_eq!(
+        crate::tree(&first.folder),
+        crate::tree(&second.folder),
+        "proofs are equal too: nothing in them is of this machine"
+    );
 }
 
 #[test]
 fn a_tensor_of_several_missing_files_moves_once() {
     let bundles: Vec<_> = (0..6)
-        .map(|own| Bundle::decoder(own, Ios18, &weights(&[(1, 200_000), (100 + u64::from(own), 1000), (2, 70_000), (1, 200_000)])))
+        .map(|own| {
+            Bundle::decoder(
+                own,
+                Ios18,
+                &weights(&[(1, 200_000), (100 + u64::from(own), 1000), (2, 70_000), (1, 200_000)]),
+            )
+        })
         .collect();
     let scene = Scene::with(&bundles);
     let client = scene.client("one");
@@ -61,7 +75,8 @@ fn a_tensor_of_several_missing_files_moves_once() {
     assert_eq!(client.tree(), trees(&pairs));
     let weights = |digest: &str| scene.server.bytes(digest);
     let moved: u64 = bundles.iter().map(|bundle| weights(&bundle.variant.files[2].sha256.to_string())).sum();
-    // The first file has its first tensor twice, and nothing yet that it could be taken from. Small gaps may be read along.
+    // The first file has its first tensor twice, and nothing yet that it could be taken from. Small gaps may be read
+    // along.
     let wanted = 2 * 200_000 + 70_000 + 6 * 1000;
     assert!((wanted..=wanted + wanted / 100).contains(&moved), "{moved} bytes for {wanted}");
 }

@@ -45,7 +45,8 @@ fn what_joins_leaves_the_rest_alone() {
 fn a_variant_that_was_asked_for_by_id_stays_when_others_join() {
     let shared = weights(&[(1, 1000)]);
     let old = Bundle::decoder(768, Ios15, &shared);
-    let scene = Scene::with(&[old.clone(), Bundle::decoder(768, Ios18, &shared), Bundle::decoder(1024, Ios18, &shared)]);
+    let scene =
+        Scene::with(&[old.clone(), Bundle::decoder(768, Ios18, &shared), Bundle::decoder(1024, Ios18, &shared)]);
     let client = scene.client("one");
     client.fetch(selected("decoder-768-float16-ios15"));
     client.fetch(selected("decoder-1024-*"));
@@ -64,14 +65,21 @@ fn a_second_floor_names_out() {
     let folder = client.folder().display().to_string();
     assert_eq!(
         error.to_string(),
-        format!("`{folder}` was placed for `iOS17`, and is now asked for `iOS18`: a destination has one deployment target")
+        format!(
+            "`{folder}` was placed for `iOS17`, and is now asked for `iOS18`: a destination has one deployment target"
+        )
     );
     assert_eq!(
         (error.kind(), error.hints()),
         (ErrorKind::Input, vec!["ask for `--target iOS17`, choose another `out`, or remove the folder".to_owned()])
     );
     let error = client.try_fetch(|_| ()).unwrap_err();
-    assert!(error.to_string().ends_with("is now asked for every deployment target: a destination has one deployment target"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .ends_with("is now asked for every deployment target: a destination has one deployment target"),
+        "{error}"
+    );
     assert_eq!(tree(&client.folder()), before);
     client.fetch(|options| (options.floor, options.out) = (Some("iOS18".parse().unwrap()), "Other".into()));
     client.fetch(floor("macOS14"));
@@ -101,7 +109,8 @@ fn an_upgrade_removes_what_the_old_release_placed_and_nothing_else() {
     assert_eq!(report.version.to_string(), "2.0.0");
     let mut found = client.tree();
     assert!(found.remove("notes.txt").is_some());
-    // The decoder of 768 came along with its best target; the one of 512 now needs a later system, and `old` is no more.
+    // The decoder of 768 came along with its best target; the one of 512 now needs a later system, and `old` is no
+    // more.
     assert_eq!(found, trees(&[(ONE, &one), (TWO, &two)]));
     assert_eq!(report.changes.removed, ["decoder-512-float16.mlpackage", "old.mlpackage"]);
     assert_eq!(client.problems(), [""; 0]);
@@ -114,14 +123,16 @@ fn another_requirement_changes_the_version() {
     scene.release("1.2.0", &[bundle(2)]);
     scene.release("2.0.0-beta.1", &[bundle(3)]);
     let client = scene.client("one");
-    let version = |request: &str| client.fetch(|options| options.requests = vec![request.parse().unwrap()]).version.to_string();
+    let version =
+        |request: &str| client.fetch(|options| options.requests = vec![request.parse().unwrap()]).version.to_string();
     assert_eq!(version("tae@~1.0"), "1.0.0");
     assert_eq!(version("tae@1"), "1.0.0", "what is in place will do");
     assert_eq!(version("tae@>=1.1"), "1.2.0");
     assert_eq!(version("tae@2.0.0-beta.1"), "2.0.0-beta.1");
     assert_eq!(version("tae@1.0.0"), "1.0.0", "and back");
     let error = client.try_fetch(|options| options.requests = vec!["tae@3".parse().unwrap()]).unwrap_err();
-    let expected = format!("no version of `tae` in `{}` matches `^3`: there is 1.0.0, 1.2.0, 2.0.0-beta.1", scene.server.url());
+    let expected =
+        format!("no version of `tae` in `{}` matches `^3`: there is 1.0.0, 1.2.0, 2.0.0-beta.1", scene.server.url());
     assert_eq!(error.to_string(), expected);
     assert_eq!(client.tree(), bundle(1).tree("decoder-768-float16-ios18.mlpackage"));
 }
@@ -174,7 +185,10 @@ fn a_floor_below_every_target_is_told_what_there_is() {
     let error = scene.client("one").try_fetch(floor("iOS14")).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Input);
     let text = error.to_string();
-    assert!(text.contains("@1.0.0` has nothing for iOS14: `decoder-768-") && text.ends_with("` is there for iOS16"), "{text}");
+    assert!(
+        text.contains("@1.0.0` has nothing for iOS14: `decoder-768-") && text.ends_with("` is there for iOS16"),
+        "{text}"
+    );
     assert_eq!(error.hints(), ["the floor iOS16 fits; or select other variants"]);
     let error = scene.client("two").try_fetch(floor("macOS11")).unwrap_err();
     assert_eq!(error.hints(), ["the floor macOS13 fits; or select other variants"]);

@@ -98,7 +98,8 @@ fn every_flipped_byte_of_a_registry_is_found() {
 #[test]
 fn lost_and_shortened_files_of_a_registry_are_found() {
     let (scene, client) = fetched();
-    for path in files(&scene.registry()).iter().filter(|path| !path.ends_with(".lock") && !path.ends_with("mlreg.json")) {
+    for path in files(&scene.registry()).iter().filter(|path| !path.ends_with(".lock") && !path.ends_with("mlreg.json"))
+    {
         let bytes = fs::read(path).unwrap();
         for length in [0, bytes.len() / 2] {
             replace(path, &bytes[..length]);
@@ -143,13 +144,18 @@ fn a_blob_of_a_release_is_found_damaged() {
     replace(&client.store().blob_path(&digest), &[0; 640]);
     for subject in [VerifySubject::Store, VerifySubject::Package("tae@1.1.0".parse().unwrap())] {
         let report = client.verify(subject);
-        assert!(report.findings.iter().any(|it| it.problem == "wrong-content" && it.path.ends_with(&digest.to_string())), "{report:?}");
+        assert!(
+            report.findings.iter().any(|it| it.problem == "wrong-content" && it.path.ends_with(&digest.to_string())),
+            "{report:?}"
+        );
     }
     fs::remove_file(client.store().blob_path(&digest)).unwrap();
     let package = VerifySubject::Package("tae".parse().unwrap());
     assert_eq!(client.verify(package.clone()).findings, [], "what was fetched in part is whole enough");
-    let publisher =
-        Client { context: mlreg::workflow::Context::new(&scene.path("publisher"), scene.path("")).unwrap(), ..scene.client("x") };
+    let publisher = Client {
+        context: mlreg::workflow::Context::new(&scene.path("publisher"), scene.path("")).unwrap(),
+        ..scene.client("x")
+    };
     fs::remove_file(publisher.store().blob_path(&digest)).unwrap();
     assert_eq!(
         publisher.verify(package).findings.iter().map(|it| it.problem.as_str()).collect::<Vec<_>>(),
@@ -172,5 +178,8 @@ fn what_cannot_be_verified_is_an_error() {
     drop(scene.server);
     let quick = mlreg::remote::RemoteOptions { retries: 0, ..crate::quick() };
     let context = mlreg::workflow::Context::new(&client.root, client.root.clone()).unwrap().with_remote_options(quick);
-    assert_eq!(verify(&context, &VerifyOptions { subject: VerifySubject::Remote(gone) }).unwrap_err().kind(), ErrorKind::Remote);
+    assert_eq!(
+        verify(&context, &VerifyOptions { subject: VerifySubject::Remote(gone) }).unwrap_err().kind(),
+        ErrorKind::Remote
+    );
 }

@@ -41,7 +41,10 @@ fn the_lock_has_the_commit_and_fetches_from_it() {
     let app = User { home: app.home.with_file_name("app"), ..app };
     add_package(&app, "tae", REPOSITORY, &[]);
     let lock = fs::read_to_string(app.home.join("mlreg.lock")).unwrap();
-    let revision = lock.lines().find_map(|line| line.strip_prefix("revision = \"")?.strip_suffix('"')).unwrap_or_else(|| panic!("{lock}"));
+    let revision = lock
+        .lines()
+        .find_map(|line| line.strip_prefix("revision = \"")?.strip_suffix('"'))
+        .unwrap_or_else(|| panic!("{lock}"));
     assert!(revision.len() == 40 && lock.contains(&format!("source = \"hf://{REPOSITORY}\"")), "{lock}");
     scene.publisher().release("1.1.0", &[decoder(768, &tensors(&[(2, 20_000)]))]);
     forget(&app);
@@ -51,7 +54,10 @@ fn the_lock_has_the_commit_and_fetches_from_it() {
         (report.packages[0].version.to_string(), app.placed()),
         ("1.0.0".to_owned(), decoder(768, &weights).tree("decoder-768-float16-ios18.mlpackage"))
     );
-    assert!(scene.server.hub.requests(&format!("/revision/{revision}")) > 0 && scene.server.hub.requests("/revision/main") == 0);
+    assert!(
+        scene.server.hub.requests(&format!("/revision/{revision}")) > 0
+            && scene.server.hub.requests("/revision/main") == 0
+    );
     scene.server.hub.reset_counts();
     fetch(&app).unwrap();
     assert_eq!(scene.server.hub.requests(""), 0);
@@ -76,6 +82,7 @@ fn bundles_of_strangers_are_locked_by_their_commit_and_digests() {
     let report = fetch(&app).unwrap_or_else(|error| panic!("{}", crate::message(&error)));
     assert_eq!(report.packages[0].variants.len(), 1);
     let placed = crate::read_folder(&app.home.join("Models/whisper_coreml"));
-    let weights: Vec<_> = placed.iter().filter(|(path, _)| path.ends_with("weight.bin")).map(|(_, bytes)| bytes == &old).collect();
+    let weights: Vec<_> =
+        placed.iter().filter(|(path, _)| path.ends_with("weight.bin")).map(|(_, bytes)| bytes == &old).collect();
     assert_eq!(weights, [true]);
 }

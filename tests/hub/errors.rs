@@ -2,7 +2,10 @@
 
 use mlreg::{remote::HubToken, workflow::ErrorKind};
 
-use crate::{REPOSITORY, Scene, TOKEN, User, decoder, http_server::Fault, hub_server::READ_TOKEN, hub_url, message, put_release, tensors};
+use crate::{
+    REPOSITORY, Scene, TOKEN, User, decoder, http_server::Fault, hub_server::READ_TOKEN, hub_url, message, put_release,
+    tensors,
+};
 
 fn failure(user: &User) -> String {
     message(&user.fetch("tae").unwrap_err())
@@ -24,7 +27,11 @@ fn what_cannot_be_read_says_why() {
     assert_eq!(failure(&stranger), "`hf://acme/tae` is gated, and there is no token");
     assert_eq!(failure(&reader), "`hf://acme/tae` is gated: the token's owner has no access to it");
     let wrong = scene.user("wrong", Some("hf_wrong"));
-    assert!(failure(&wrong).starts_with("the Hub does not accept the token: Invalid credentials"), "{}", failure(&wrong));
+    assert!(
+        failure(&wrong).starts_with("the Hub does not accept the token: Invalid credentials"),
+        "{}",
+        failure(&wrong)
+    );
     let publisher = scene.publisher();
     let revision = publisher.fetch_with("tae", |options| options.from = Some(hub_url("acme/tae@v9"))).unwrap_err();
     assert_eq!(revision.to_string(), "`hf://acme/tae` has no revision `v9`");
@@ -49,7 +56,10 @@ fn what_cannot_be_written_says_why() {
     assert!(none.to_string().contains("token"), "{none}");
     assert!(none.hints()[0].contains("HF_TOKEN"), "{:?}", none.hints());
     let reader = attempt("reader", Some(READ_TOKEN));
-    assert!(reader.to_string().ends_with("answered 403: Forbidden: you need the write role (request test-request)"), "{reader}");
+    assert!(
+        reader.to_string().ends_with("answered 403: Forbidden: you need the write role (request test-request)"),
+        "{reader}"
+    );
     assert!(scene.server.state().repositories.is_empty());
 }
 

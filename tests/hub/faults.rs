@@ -1,5 +1,5 @@
-//! Faults at every request of a fetch and of a publication: nothing wrong is ever placed or published, and it ends well, at the latest the
-//! next time.
+//! Faults at every request of a fetch and of a publication: nothing wrong is ever placed or published, and it ends
+//! well, at the latest the next time.
 
 use std::time::{Duration, Instant};
 
@@ -31,7 +31,15 @@ fn faults() -> Vec<Fault> {
 
 /// What may happen to a request of a publication.
 pub fn faults_of_uploads() -> [Fault; 7] {
-    [Fault::Hangup, Fault::LoseAnswer, Fault::status(503), Fault::status(429), Fault::status(403), Fault::HtmlPage, Fault::CloseAfter(5)]
+    [
+        Fault::Hangup,
+        Fault::LoseAnswer,
+        Fault::status(503),
+        Fault::status(429),
+        Fault::status(403),
+        Fault::HtmlPage,
+        Fault::CloseAfter(5),
+    ]
 }
 
 fn run_to_the_end<T>(what: &str, mut attempt: impl FnMut() -> Result<T, mlreg::workflow::Error>) -> T {
@@ -52,7 +60,9 @@ fn a_fetch_ends_well_whatever_happens_once() {
     let expected = bundle.tree("decoder-768-float16-ios18.mlpackage");
     for (number, fault) in faults().into_iter().enumerate() {
         for (place, part) in
-            ["/revision/", "/refs", "index.json", "1.0.0.json", "weight.bin", "model.mlmodel", "Manifest.json", "blob/"].iter().enumerate()
+            ["/revision/", "/refs", "index.json", "1.0.0.json", "weight.bin", "model.mlmodel", "Manifest.json", "blob/"]
+                .iter()
+                .enumerate()
         {
             let what = format!("{fault:?} at {part}");
             let reader = scene.user(&format!("reader-{number}-{place}"), Some(TOKEN));

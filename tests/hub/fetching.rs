@@ -64,7 +64,8 @@ fn older_versions_come_from_their_tags() {
     assert_eq!(tagged.version.to_string(), "1.0.0");
     let commit = scene.server.state().repositories[REPOSITORY].tags["tae-v1.0.0"].clone();
     let third = scene.user("third", None);
-    let pinned = third.fetch_with("tae", |options| options.from = Some(hub_url(&format!("acme/tae@{commit}")))).unwrap();
+    let pinned =
+        third.fetch_with("tae", |options| options.from = Some(hub_url(&format!("acme/tae@{commit}")))).unwrap();
     assert_eq!(pinned.version.to_string(), "1.0.0");
 }
 
@@ -77,7 +78,8 @@ fn what_a_repository_has_is_listed_shown_and_verified() {
     let report = list(&context, &ListOptions { from: Some(hub_url(REPOSITORY)), ..ListOptions::default() }).unwrap();
     let versions: Vec<_> = report.packages[0].versions.iter().map(|it| it.version.to_string()).collect();
     assert_eq!((report.packages[0].package.as_str(), versions), ("tae", vec!["1.1.0".to_owned(), "1.0.0".to_owned()]));
-    let shown = show(&context, &ShowOptions { request: "tae@1.0.0".parse().unwrap(), from: Some(hub_url(REPOSITORY)) }).unwrap();
+    let shown = show(&context, &ShowOptions { request: "tae@1.0.0".parse().unwrap(), from: Some(hub_url(REPOSITORY)) })
+        .unwrap();
     assert_eq!((shown.variants.len(), shown.variants[0].bytes), (2, 13_002));
     let subject = || VerifyOptions { subject: VerifySubject::Remote(hub_url(REPOSITORY)) };
     let report = verify(&context, &subject()).unwrap();
@@ -132,7 +134,8 @@ fn a_hub_that_is_switched_off_is_not_asked() {
     other.options.hub.offline = true;
     assert!(other.fetch("tae").is_err());
     assert!(scene.server.hub.log().is_empty());
-    let error = list(&other.context(), &ListOptions { from: Some(hub_url(REPOSITORY)), ..ListOptions::default() }).unwrap_err();
+    let error =
+        list(&other.context(), &ListOptions { from: Some(hub_url(REPOSITORY)), ..ListOptions::default() }).unwrap_err();
     assert!(error.to_string().contains("HF_HUB_OFFLINE"), "{error}");
 }
 

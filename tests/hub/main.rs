@@ -1,5 +1,5 @@
-//! The Hub from end to end: releases are published into a stand-in of it and fetched from there, with faults, rivals and strangers. What moves
-//! is counted at the server, and so is who got the token.
+//! The Hub from end to end: releases are published into a stand-in of it and fetched from there, with faults, rivals
+//! and strangers. What moves is counted at the server, and so is who got the token.
 
 mod apps;
 mod errors;
@@ -100,7 +100,12 @@ fn put_release(store: &Store, version: &str, bundles: &[Bundle]) -> Release {
         let mut files = Vec::new();
         for (path, bytes, segmentation) in &bundle.files {
             let stored = store.put(bytes, segmentation.clone()).unwrap();
-            files.push(FileEntry { path: path.parse().unwrap(), sha256: stored.digest, size: stored.blob.size, executable: false });
+            files.push(FileEntry {
+                path: path.parse().unwrap(),
+                sha256: stored.digest,
+                size: stored.blob.size,
+                executable: false,
+            });
             release.blobs.insert(stored.digest, stored.blob);
         }
         files.sort_by(|left, right| left.path.cmp(&right.path));
@@ -144,7 +149,11 @@ impl Scene {
             longest_wait: Duration::from_millis(20),
             stall_timeout: Duration::from_secs(5),
             system_proxy: false,
-            hub: HubOptions { endpoint: self.server.endpoint(), token: token.and_then(HubToken::new), ..HubOptions::default() },
+            hub: HubOptions {
+                endpoint: self.server.endpoint(),
+                token: token.and_then(HubToken::new),
+                ..HubOptions::default()
+            },
             ..RemoteOptions::default()
         };
         User::new(self.folder.path().join(name), options)
@@ -256,7 +265,10 @@ fn read_folder(folder: &Path) -> BTreeMap<String, Vec<u8>> {
             if path.is_dir() {
                 folders.push(path);
             } else {
-                found.insert(path.strip_prefix(folder).unwrap().to_string_lossy().replace('\\', "/"), fs::read(&path).unwrap());
+                found.insert(
+                    path.strip_prefix(folder).unwrap().to_string_lossy().replace('\\', "/"),
+                    fs::read(&path).unwrap(),
+                );
             }
         }
     }
@@ -271,9 +283,10 @@ fn digest(bytes: &[u8]) -> String {
     Digest::of(bytes).to_string()
 }
 
-/// The Hub for other clients, e.g. the Python one: `MLREG_TEST_HUB=FILE cargo test --test hub a_hub_for -- --ignored` writes its address into
-/// the file, with a public release in `acme/tae`, and ends when the file is gone. `MLREG_TEST_HUB_MEGABYTES` is what its weights weigh, 3 where
-/// nothing is said; with `MLREG_TEST_HUB_XET` they went up by Xet.
+/// The Hub for other clients, e.g. the Python one: `MLREG_TEST_HUB=FILE cargo test --test hub a_hub_for -- --ignored`
+/// writes its address into the file, with a public release in `acme/tae`, and ends when the file is gone.
+/// `MLREG_TEST_HUB_MEGABYTES` is what its weights weigh, 3 where nothing is said; with `MLREG_TEST_HUB_XET` they went
+/// up by Xet.
 #[test]
 #[ignore = "a server for other programs, which ends when its file is removed"]
 #[expect(clippy::disallowed_methods, reason = "whoever starts it names the file")]

@@ -1,4 +1,5 @@
-//! `publish` into a repository: what it then holds, in which commits, what is sent twice (nothing), and who may be faster.
+//! `publish` into a repository: what it then holds, in which commits, what is sent twice (nothing), and who may be
+//! faster.
 
 use std::time::{Duration, Instant};
 
@@ -47,7 +48,10 @@ fn a_repository_has_complete_bundles_and_says_what_they_are() {
     assert_eq!(index["versions"]["1.0.0"]["release"], report.release.to_string());
     assert_eq!(files[".gitattributes"], ATTRIBUTES.as_bytes());
     let card = String::from_utf8(files["README.md"].clone()).unwrap();
-    assert!(card.contains("library_name: coreml\nlicense: mit\n") && card.contains("decoder-768-float16-ios18.mlpackage"), "{card}");
+    assert!(
+        card.contains("library_name: coreml\nlicense: mit\n") && card.contains("decoder-768-float16-ios18.mlpackage"),
+        "{card}"
+    );
     let state = scene.server.state();
     let repository = &state.repositories[REPOSITORY];
     assert!(repository.private, "private unless said otherwise");
@@ -100,7 +104,10 @@ fn a_new_version_sends_what_is_new_and_drops_what_is_gone() {
 #[test]
 fn files_of_others_stay() {
     let scene = Scene::new();
-    scene.server.with_files(REPOSITORY, &[("README.md", b"---\ntags: [vae]\n---\n# Ours\n"), ("tae/notes.txt", b"mine"), ("x.bin", b"x")]);
+    scene.server.with_files(
+        REPOSITORY,
+        &[("README.md", b"---\ntags: [vae]\n---\n# Ours\n"), ("tae/notes.txt", b"mine"), ("x.bin", b"x")],
+    );
     let publisher = scene.publisher();
     publisher.release("1.0.0", &[decoder(768, &tensors(&[(1, 1000)]))]);
     publisher.release("2.0.0", &[decoder(1024, &tensors(&[(1, 1000)]))]);
@@ -179,7 +186,8 @@ fn lost_answers_do_not_make_a_second_commit() {
         scene.server.fault(part, 0..1, Fault::LoseAnswer);
     }
     assert_eq!(publisher.publish("1.0.0").unwrap().status, PublishStatus::New);
-    let published = scene.server.history(REPOSITORY).iter().filter(|commit| commit.title == "Publish tae 1.0.0").count();
+    let published =
+        scene.server.history(REPOSITORY).iter().filter(|commit| commit.title == "Publish tae 1.0.0").count();
     assert_eq!(published, 1);
     assert_eq!(scene.user("reader", Some(crate::TOKEN)).fetch("tae").unwrap().variants.len(), 1);
 }
@@ -211,7 +219,11 @@ fn a_dry_run_says_what_would_be_sent_and_sends_nothing() {
     put_release(publisher.context().store(), "1.1.0", &[decoder(768, &weights), decoder(1024, &weights)]);
     let before = scene.server.state().repositories.clone();
     let report = dry("1.1.0");
-    assert_eq!((report.files.len(), report.uploaded_bytes), (6, 3002), "a specification and a small file in the commit");
+    assert_eq!(
+        (report.files.len(), report.uploaded_bytes),
+        (6, 3002),
+        "a specification and a small file in the commit"
+    );
     assert_eq!(scene.server.state().repositories[REPOSITORY].branches, before[REPOSITORY].branches);
 }
 
@@ -251,6 +263,7 @@ fn a_branch_can_be_published_to_and_a_tag_cannot() {
     assert!(scene.server.files(REPOSITORY, "next/big").contains_key("mlreg/tae/2.0.0.json"));
     assert!(!scene.server.files(REPOSITORY, "main").contains_key("mlreg/tae/2.0.0.json"));
     put_release(publisher.context().store(), "3.0.0", &[decoder(512, &tensors(&[(1, 1000)]))]);
-    let error = publisher.publish_with("3.0.0", |options| options.to = crate::hub_url("acme/tae@tae-v1.0.0")).unwrap_err();
+    let error =
+        publisher.publish_with("3.0.0", |options| options.to = crate::hub_url("acme/tae@tae-v1.0.0")).unwrap_err();
     assert_eq!(error.to_string(), "`tae-v1.0.0` of `hf://acme/tae` is no branch");
 }

@@ -25,7 +25,8 @@ fn scene(folder: &str) -> Scene {
     let read = |name: &str| fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/taef1").join(name)).unwrap();
     let (config, weights, other) = (read("config.json"), read(WEIGHTS), noise(7, 500_000));
     let path = |name: &str| format!("{folder}{name}");
-    let files = [("config.json", &config), (WEIGHTS, &weights), ("other/model.safetensors", &other), ("unused.zip", &other)];
+    let files =
+        [("config.json", &config), (WEIGHTS, &weights), ("other/model.safetensors", &other), ("unused.zip", &other)];
     let files: Vec<(String, &Vec<u8>)> = files.iter().map(|(name, bytes)| (path(name), *bytes)).collect();
     let files: Vec<(&str, &[u8])> = files.iter().map(|(path, bytes)| (path.as_str(), bytes.as_slice())).collect();
     scene.server.with_files(MODEL, &files);
@@ -43,7 +44,10 @@ fn try_build(user: &User, text: &str) -> Result<BuildReport, mlreg::workflow::Er
     fs::create_dir_all(&user.home).unwrap();
     let path = user.home.join("tae.toml");
     fs::write(&path, text).unwrap();
-    build(&user.context(), &BuildOptions { manifests: vec![path], variants: Vec::new(), out: None, layout: Layout::Linked, force: false })
+    build(
+        &user.context(),
+        &BuildOptions { manifests: vec![path], variants: Vec::new(), out: None, layout: Layout::Linked, force: false },
+    )
 }
 
 #[track_caller]
@@ -82,7 +86,12 @@ fn a_file_that_does_not_come_is_the_networks_fault() {
     let text = manifest("hf://acme/taef1", "decoder", 256);
     scene.server.cdn.fault("blob/", 2.., Fault::status(500));
     let error = try_build(&user, &text).unwrap_err();
-    assert_eq!((error.kind(), error.to_string().contains("500")), (ErrorKind::Remote, true), "{}", crate::message(&error));
+    assert_eq!(
+        (error.kind(), error.to_string().contains("500")),
+        (ErrorKind::Remote, true),
+        "{}",
+        crate::message(&error)
+    );
     scene.server.cdn.clear_faults();
     scene.server.cdn.reset_counts();
     assert_eq!(built(&user, &text).packages[0].status, BuildStatus::Built);
@@ -167,7 +176,9 @@ fn bytes_of_an_earlier_download_that_are_wrong_are_not_used() {
     let weights_file = scene.server.files(MODEL, "main").remove(WEIGHTS).unwrap();
     let (user, right) = (scene.user("builder", None), scene.user("right", None));
     let digest = Digest::of(&weights_file);
-    let Download::Partial(partial) = user.context().store().partial(&digest, &Blob::of_size(LENGTH)).unwrap() else { panic!("it is here") };
+    let Download::Partial(partial) = user.context().store().partial(&digest, &Blob::of_size(LENGTH)).unwrap() else {
+        panic!("it is here")
+    };
     let mut wrong = weights_file.clone();
     wrong[300_000] ^= 0x10;
     partial.write_at(0, &wrong[..400_000]).unwrap();
@@ -203,7 +214,9 @@ fn files_of_a_checkpoint_are_chosen_by_their_headers_and_read_whole() {
         let header = format!("{{\"x\":{{\"dtype\":\"U8\",\"shape\":[{0}],\"data_offsets\":[0,{0}]}}}}", 3_000_000);
         [(header.len() as u64).to_le_bytes().as_slice(), header.as_bytes(), &noise(9, 3_000_000)].concat()
     };
-    scene.server.with_files(MODEL, &[("config.json", &config), ("one.safetensors", &weights), ("two.safetensors", &other)]);
+    scene
+        .server
+        .with_files(MODEL, &[("config.json", &config), ("one.safetensors", &weights), ("two.safetensors", &other)]);
     let user = scene.user("builder", None);
     built(&user, &manifest("hf://acme/taef1", "decoder", 256));
     let moved = scene.server.cdn.bytes("");
@@ -222,10 +235,13 @@ fn files_of_a_checkpoint_are_chosen_by_their_headers_and_read_whole() {
 fn folders_files_and_revisions_can_be_named() {
     let scene = scene("vae/");
     let commit = scene.server.state().repositories[MODEL].branches["main"].clone();
-    for (number, address) in
-        ["hf://acme/taef1/vae".to_owned(), format!("hf://acme/taef1@{commit}/vae/{WEIGHTS}"), "hf://acme/taef1@main/vae/".to_owned()]
-            .iter()
-            .enumerate()
+    for (number, address) in [
+        "hf://acme/taef1/vae".to_owned(),
+        format!("hf://acme/taef1@{commit}/vae/{WEIGHTS}"),
+        "hf://acme/taef1@main/vae/".to_owned(),
+    ]
+    .iter()
+    .enumerate()
     {
         let user = scene.user(&format!("builder{number}"), None);
         built(&user, &manifest(address, "decoder", 256));
@@ -233,9 +249,17 @@ fn folders_files_and_revisions_can_be_named() {
     }
     let user = scene.user("lost", None);
     assert!(
-        try_build(&user, &manifest("hf://acme/taef1@v9/vae", "decoder", 256)).unwrap_err().to_string().contains("has no revision `v9`")
+        try_build(&user, &manifest("hf://acme/taef1@v9/vae", "decoder", 256))
+            .unwrap_err()
+            .to_string()
+            .contains("has no revision `v9`")
     );
-    assert!(try_build(&user, &manifest("hf://acme/none", "decoder", 256)).unwrap_err().to_string().contains("does not exist"));
+    assert!(
+        try_build(&user, &manifest("hf://acme/none", "decoder", 256))
+            .unwrap_err()
+            .to_string()
+            .contains("does not exist")
+    );
     let error = try_build(&user, &manifest("hf://acme/taef1/nowhere", "decoder", 256)).unwrap_err();
     assert!(error.to_string().ends_with("has no `nowhere`"), "{error}");
     let error = try_build(&user, &manifest("hf://acme/taef1", "decoder", 256)).unwrap_err();
@@ -290,9 +314,16 @@ fn links_of_the_cache_of_other_clients_say_what_their_bytes_are() {
         fs::create_dir_all(root.join(folder)).unwrap();
     }
     fs::write(root.join("refs/main"), &commit).unwrap();
-    for (name, id) in [("config.json", git_id(&files["vae/config.json"])), (WEIGHTS, crate::digest(&files[&format!("vae/{WEIGHTS}")]))] {
+    for (name, id) in [
+        ("config.json", git_id(&files["vae/config.json"])),
+        (WEIGHTS, crate::digest(&files[&format!("vae/{WEIGHTS}")])),
+    ] {
         fs::write(root.join("blobs").join(&id), &files[&format!("vae/{name}")]).unwrap();
-        std::os::unix::fs::symlink(format!("../../../blobs/{id}"), root.join("snapshots").join(&commit).join("vae").join(name)).unwrap();
+        std::os::unix::fs::symlink(
+            format!("../../../blobs/{id}"),
+            root.join("snapshots").join(&commit).join("vae").join(name),
+        )
+        .unwrap();
     }
     let offline = |name: &str| {
         let mut user = scene.user(name, None);
@@ -303,7 +334,10 @@ fn links_of_the_cache_of_other_clients_say_what_their_bytes_are() {
     let user = offline("right");
     built(&user, &text);
     assert_eq!(shown(&user).sources["decoder"].files, local(&scene, "local", "decoder").sources["decoder"].files);
-    built(&offline("plain"), &plain_files("[\"hf://acme/taef1/vae/config.json\", \"hf://acme/taef1/vae/*.safetensors\"]"));
+    built(
+        &offline("plain"),
+        &plain_files("[\"hf://acme/taef1/vae/config.json\", \"hf://acme/taef1/vae/*.safetensors\"]"),
+    );
     for (number, name) in ["config.json", WEIGHTS].into_iter().enumerate() {
         let place = fs::canonicalize(root.join("snapshots").join(&commit).join("vae").join(name)).unwrap();
         let right = fs::read(&place).unwrap();
@@ -314,21 +348,29 @@ fn links_of_the_cache_of_other_clients_say_what_their_bytes_are() {
         let said = crate::message(&error);
         assert_eq!(error.kind(), ErrorKind::Verification, "{said}");
         assert!(
-            said.contains("in the cache of the Hub's client has the digest") && said.contains(place.file_name().unwrap().to_str().unwrap()),
+            said.contains("in the cache of the Hub's client has the digest")
+                && said.contains(place.file_name().unwrap().to_str().unwrap()),
             "{said}"
         );
         fs::write(&place, right).unwrap();
     }
     let error = try_build(&offline("lost"), &manifest("hf://acme/taef1/unet", "decoder", 256)).unwrap_err();
-    assert!(crate::message(&error).contains("has no `unet` in the cache of the Hub's client"), "{}", crate::message(&error));
+    assert!(
+        crate::message(&error).contains("has no `unet` in the cache of the Hub's client"),
+        "{}",
+        crate::message(&error)
+    );
 }
 
 #[test]
 fn imports_are_checked_and_empty_files_are_not_asked_for() {
     let scene = Scene::new();
     let (weights, program) = (noise(1, 200_000), noise(2, 900));
-    let files: [(&str, &[u8]); 3] =
-        [("a.mlmodelc/weights/weight.bin", &weights), ("a.mlmodelc/model.mil", &program), ("a.mlmodelc/notes.txt", b"")];
+    let files: [(&str, &[u8]); 3] = [
+        ("a.mlmodelc/weights/weight.bin", &weights),
+        ("a.mlmodelc/model.mil", &program),
+        ("a.mlmodelc/notes.txt", b""),
+    ];
     scene.server.with_files(REPOSITORY, &files);
     let text = "[package]\nname = \"tae\"\nversion = \"1.0.0\"\n\n[[component]]\nname = \"vendor\"\nimport = \"hf://acme/tae/*.mlmodelc\"\ntarget = \"iOS17\"\n";
     for (number, part) in ["blob/", "resolve-cache"].into_iter().enumerate() {
@@ -354,7 +396,12 @@ fn tokenizers() -> Scene {
     let large = noise(3, 300_000);
     scene.server.with_files(
         "acme/one",
-        &[("tokenizer.json", b"{\"one\":1}"), ("text/vocab.txt", b"a\nb\n"), ("text/empty.txt", b""), ("spiece.model.zip", &large)],
+        &[
+            ("tokenizer.json", b"{\"one\":1}"),
+            ("text/vocab.txt", b"a\nb\n"),
+            ("text/empty.txt", b""),
+            ("spiece.model.zip", &large),
+        ],
     );
     scene.server.with_files("acme/two", &[("config.json", b"{\"two\":2}"), ("Tokenizer.json", b"{}")]);
     scene
@@ -381,7 +428,10 @@ fn plain_files_come_from_repositories_too() {
     let source = &shown_now.sources["tokenizer"];
     let branch = |repository: &str| scene.server.state().repositories[repository].branches.get("main").cloned();
     assert_eq!((source.repository.as_deref(), source.revision.clone()), (Some("acme/one"), branch("acme/one")));
-    assert_eq!(source.files.keys().collect::<Vec<_>>(), ["spiece.model.zip", "text/empty.txt", "text/vocab.txt", "tokenizer.json"]);
+    assert_eq!(
+        source.files.keys().collect::<Vec<_>>(),
+        ["spiece.model.zip", "text/empty.txt", "text/vocab.txt", "tokenizer.json"]
+    );
     assert_eq!(source.files["tokenizer.json"], Digest::of(b"{\"one\":1}"));
     assert_eq!(
         (source.more.len(), source.more[0].repository.as_deref(), source.more[0].revision.clone()),
@@ -402,7 +452,9 @@ fn plain_files_come_from_repositories_too() {
 #[test]
 fn plain_files_of_repositories_are_checked() {
     let scene = tokenizers();
-    for (number, (part, file)) in [("blob/", "spiece.model.zip"), ("resolve-cache", "tokenizer.json")].into_iter().enumerate() {
+    for (number, (part, file)) in
+        [("blob/", "spiece.model.zip"), ("resolve-cache", "tokenizer.json")].into_iter().enumerate()
+    {
         let user = scene.user(&format!("builder{number}"), None);
         let text = plain_files(&format!("\"hf://acme/one/{file}\""));
         scene.server.fault(part, 0..1000, Fault::Corrupt);
@@ -448,9 +500,13 @@ fn bundles_that_people_host_become_a_release_where_they_lie() {
     let scene = Scene::new();
     let bundle = |seed: u64| -> BTreeMap<String, Vec<u8>> {
         let folder = format!("models/Model{seed}.mlmodelc");
-        [("weights/weight.bin", noise(seed, 200_000)), ("model.mil", noise(seed + 10, 900)), ("notes.txt", b"note".to_vec())]
-            .map(|(path, bytes)| (format!("{folder}/{path}"), bytes))
-            .into()
+        [
+            ("weights/weight.bin", noise(seed, 200_000)),
+            ("model.mil", noise(seed + 10, 900)),
+            ("notes.txt", b"note".to_vec()),
+        ]
+        .map(|(path, bytes)| (format!("{folder}/{path}"), bytes))
+        .into()
     };
     let files: BTreeMap<String, Vec<u8>> = bundle(1).into_iter().chain(bundle(2)).collect();
     let list: Vec<(&str, &[u8])> = files.iter().map(|(path, bytes)| (path.as_str(), bytes.as_slice())).collect();
@@ -469,8 +525,10 @@ fn bundles_that_people_host_become_a_release_where_they_lie() {
     assert!(now.contains_key("mlreg/tae/1.0.0.json") && now.contains_key("mlreg/tae/1.0.0.locations.json"));
     let reader = scene.user("reader", None);
     reader.fetch_with("tae", |options| options.variants = vec!["model2-*".to_owned()]).unwrap();
-    let expected: BTreeMap<String, Vec<u8>> =
-        bundle(2).into_iter().map(|(path, bytes)| (path.replace("models/Model2.mlmodelc", "model2-ios17.mlmodelc"), bytes)).collect();
+    let expected: BTreeMap<String, Vec<u8>> = bundle(2)
+        .into_iter()
+        .map(|(path, bytes)| (path.replace("models/Model2.mlmodelc", "model2-ios17.mlmodelc"), bytes))
+        .collect();
     assert_eq!(
         reader.placed().values().map(|bytes| git_id(bytes)).collect::<Vec<_>>(),
         expected.values().map(|bytes| git_id(bytes)).collect::<Vec<_>>()

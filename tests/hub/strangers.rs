@@ -13,8 +13,11 @@ use crate::{Scene, User, http_server::Fault, hub_url, message, noise};
 const STRANGER: &str = "acme/Whisper_CoreML";
 
 fn files() -> BTreeMap<String, Vec<u8>> {
-    let mut files = BTreeMap::from([("config.json".to_owned(), b"{}".to_vec()), ("README.md".to_owned(), b"# Whisper\n".to_vec())]);
-    for (number, bundle) in ["tiny/AudioEncoder.mlmodelc", "base/AudioEncoder.mlmodelc", "Decoder.mlpackage"].iter().enumerate() {
+    let mut files =
+        BTreeMap::from([("config.json".to_owned(), b"{}".to_vec()), ("README.md".to_owned(), b"# Whisper\n".to_vec())]);
+    for (number, bundle) in
+        ["tiny/AudioEncoder.mlmodelc", "base/AudioEncoder.mlmodelc", "Decoder.mlpackage"].iter().enumerate()
+    {
         let seed = number as u64;
         files.insert(format!("{bundle}/weights/weight.bin"), noise(seed, 100_000));
         files.insert(format!("{bundle}/model.mil"), format!("program({number})").into_bytes());
@@ -46,7 +49,8 @@ fn placed(user: &User) -> BTreeMap<String, Vec<u8>> {
 }
 
 fn bundle(path: &str, name: &str) -> BTreeMap<String, Vec<u8>> {
-    let inside = |(file, bytes): (String, Vec<u8>)| Some((format!("{name}/{}", file.strip_prefix(&format!("{path}/"))?), bytes));
+    let inside =
+        |(file, bytes): (String, Vec<u8>)| Some((format!("{name}/{}", file.strip_prefix(&format!("{path}/"))?), bytes));
     files().into_iter().filter_map(inside).collect()
 }
 
@@ -57,7 +61,9 @@ fn bundles_are_listed_as_variants() {
     let report = list(&context, &ListOptions { from: Some(hub_url(STRANGER)), ..ListOptions::default() }).unwrap();
     assert_eq!((report.packages.len(), report.packages[0].package.as_str()), (1, "whisper_coreml"));
     assert!(report.packages[0].versions[0].version.to_string().starts_with("0.0.0+"));
-    let shown = show(&context, &ShowOptions { request: "whisper_coreml".parse().unwrap(), from: Some(hub_url(STRANGER)) }).unwrap();
+    let shown =
+        show(&context, &ShowOptions { request: "whisper_coreml".parse().unwrap(), from: Some(hub_url(STRANGER)) })
+            .unwrap();
     let ids: Vec<_> = shown.variants.iter().map(|variant| variant.id.as_str()).collect();
     assert_eq!(ids, ["Decoder", "base-AudioEncoder", "tiny-AudioEncoder"]);
     assert!(shown.variants.iter().all(|variant| variant.bytes > 100_000));
@@ -96,7 +102,8 @@ fn wrong_bytes_are_refused() {
     assert!(placed(&reader).is_empty());
     scene.server.hub.clear_faults();
     fetch(&reader, "decoder").unwrap();
-    let report = verify(&reader.context(), &VerifyOptions { subject: VerifySubject::Remote(hub_url(STRANGER)) }).unwrap();
+    let report =
+        verify(&reader.context(), &VerifyOptions { subject: VerifySubject::Remote(hub_url(STRANGER)) }).unwrap();
     assert_eq!((report.findings.len(), report.files), (0, 7));
 }
 

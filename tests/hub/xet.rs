@@ -1,4 +1,5 @@
-//! `publish` where the Hub has Xet: what goes up, which way, who gets which token, and what comes of faults of the storage.
+//! `publish` where the Hub has Xet: what goes up, which way, who gets which token, and what comes of faults of the
+//! storage.
 
 use std::{
     process::{Command, Stdio},
@@ -81,13 +82,18 @@ fn what_the_hub_has_costs_nothing() {
     assert!(scene.server.storage.log().is_empty());
     scene.server.cdn.reset_counts();
     publisher.release("1.1.0", &[decoder(1024, &weights)]);
-    assert!(scene.server.uploaded_by_xet() < 4000, "the specification of the new size: {}", scene.server.uploaded_by_xet());
+    assert!(
+        scene.server.uploaded_by_xet() < 4000,
+        "the specification of the new size: {}",
+        scene.server.uploaded_by_xet()
+    );
 }
 
 #[test]
 fn of_a_changed_file_the_change_goes_up() {
     let scene = Scene::with_xet();
-    let seeds = |changed: u64| (0..10).map(|seed| (if seed == 6 { changed } else { seed }, 800_000)).collect::<Vec<_>>();
+    let seeds =
+        |changed: u64| (0..10).map(|seed| (if seed == 6 { changed } else { seed }, 800_000)).collect::<Vec<_>>();
     scene.publisher().release("1.0.0", &[decoder(768, &tensors(&seeds(6)))]);
     scene.server.cdn.reset_counts();
     let weights = tensors(&seeds(100));
@@ -132,7 +138,8 @@ fn whoever_switches_xet_off_gets_lfs() {
     publisher.options.hub.xet = false;
     publisher.release("1.0.0", &[decoder(768, &tensors(&[(1, 300_000)]))]);
     assert!(scene.requests_of_lfs() > 0 && scene.server.storage.log().is_empty());
-    let asked = scene.server.hub.log().into_iter().any(|request| String::from_utf8_lossy(&request.body).contains("xet"));
+    let asked =
+        scene.server.hub.log().into_iter().any(|request| String::from_utf8_lossy(&request.body).contains("xet"));
     assert!(!asked, "it is not even offered");
 }
 
@@ -194,7 +201,17 @@ fn a_storage_without_a_certificate_is_not_spoken_to() {
 #[test]
 fn a_publication_by_xet_ends_well_whatever_happens_once() {
     let bundle = decoder(768, &tensors(&[(1, 200_000), (2, 100_000)]));
-    let parts = ["xet-write-token", "v1/chunks", "xorb-grants", "pack/", "xorb-commits", "v2/shards", "v1/xorbs", "v1/shards", "/commit/"];
+    let parts = [
+        "xet-write-token",
+        "v1/chunks",
+        "xorb-grants",
+        "pack/",
+        "xorb-commits",
+        "v2/shards",
+        "v1/xorbs",
+        "v1/shards",
+        "/commit/",
+    ];
     for part in parts {
         for fault in &faults_of_uploads() {
             let what = format!("{fault:?} at {part}");
@@ -214,12 +231,17 @@ fn a_publication_by_xet_ends_well_whatever_happens_once() {
 
 #[test]
 fn a_storage_that_never_gives_in_ends_a_publication() {
-    let refusals =
-        [("xorb-grants", Fault::status(503)), ("v2/shards", Fault::status(500)), ("v2/shards", Fault::Hangup), ("", Fault::Silence)];
+    let refusals = [
+        ("xorb-grants", Fault::status(503)),
+        ("v2/shards", Fault::status(500)),
+        ("v2/shards", Fault::Hangup),
+        ("", Fault::Silence),
+    ];
     for (part, fault) in refusals {
         let scene = Scene::with_xet();
         let mut publisher = scene.publisher();
-        publisher.options = RemoteOptions { retries: 2, stall_timeout: Duration::from_millis(750), ..publisher.options };
+        publisher.options =
+            RemoteOptions { retries: 2, stall_timeout: Duration::from_millis(750), ..publisher.options };
         let weights = tensors(&[(1, 100_000)]);
         put_release(publisher.context().store(), "1.0.0", &[decoder(768, &weights)]);
         scene.server.storage.fault(part, .., fault.clone());
@@ -303,7 +325,8 @@ fn whoever_stops_waiting_is_not_held_up() {
     scene.server.fault("pack/", 0..100, Fault::Silence);
     let runtime = Builder::new_multi_thread().enable_all().build().unwrap();
     let limit = Duration::from_secs(2);
-    let waited = runtime.block_on(async { tokio::time::timeout(limit, remote.put(&publication, &blob, &|_| ())).await });
+    let waited =
+        runtime.block_on(async { tokio::time::timeout(limit, remote.put(&publication, &blob, &|_| ())).await });
     assert!(waited.is_err(), "the storage says nothing");
     let start = Instant::now();
     drop((remote, runtime));
@@ -330,7 +353,11 @@ fn published_by_command(scene: &Scene, user: &User, variables: &[(&str, &str)]) 
     let mut command = Command::new(env!("CARGO_BIN_EXE_mlreg"));
     command.args(["publish", "tae", "--hf", REPOSITORY]).env_clear().stdin(Stdio::null());
     command.env("HOME", &folders[0]).env("TMPDIR", &folders[1]).env("MLREG_HOME", user.home.join("store"));
-    command.env("HF_ENDPOINT", scene.server.endpoint()).env("HF_TOKEN", TOKEN).env("RUST_LOG", "trace").envs(variables.iter().copied());
+    command
+        .env("HF_ENDPOINT", scene.server.endpoint())
+        .env("HF_TOKEN", TOKEN)
+        .env("RUST_LOG", "trace")
+        .envs(variables.iter().copied());
     let output = command.output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{text}");

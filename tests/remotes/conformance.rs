@@ -12,8 +12,8 @@ use std::{
 use mlreg::{
     base::Digest,
     remote::{
-        Commit, DocumentKey, DocumentKind, FolderRemote, HubOptions, HubToken, IndexEntry, Publication, RegistryRemote, ReleaseId, Remote,
-        RemoteError, RemoteOptions, RemoteUrl, SCHEMES,
+        Commit, DocumentKey, DocumentKind, FolderRemote, HubOptions, HubToken, IndexEntry, Publication, RegistryRemote,
+        ReleaseId, Remote, RemoteError, RemoteOptions, RemoteUrl, SCHEMES,
     },
 };
 
@@ -45,7 +45,12 @@ impl Subject {
         let options = RemoteOptions { hub, ..quick() };
         let url = RemoteUrl::parse("hf://acme/models", Path::new("/")).unwrap();
         let writer = mlreg::remote::open_to_publish(&url, &options).unwrap();
-        Self { writer, reader: mlreg::remote::open(&url, &options).unwrap(), is_registry: false, _servers: (None, Some(server)) }
+        Self {
+            writer,
+            reader: mlreg::remote::open(&url, &options).unwrap(),
+            is_registry: false,
+            _servers: (None, Some(server)),
+        }
     }
 }
 
@@ -61,7 +66,9 @@ fn kinds() -> Vec<Kind> {
             let writer = Arc::new(FolderRemote::in_folder(path.to_owned()));
             Subject { writer, reader, is_registry: true, _servers: (Some(server), None) }
         }),
-        ("memory", |_| Subject::registry(Arc::new(RegistryRemote::new(RemoteUrl::folder("memory"), MemoryStorage::default())))),
+        ("memory", |_| {
+            Subject::registry(Arc::new(RegistryRemote::new(RemoteUrl::folder("memory"), MemoryStorage::default())))
+        }),
         ("repository of the Hub", |_| Subject::hub()),
     ]
 }
@@ -208,7 +215,9 @@ async fn ranges_are_exact(subject: &Subject) {
     let fixture = Fixture::new("tae", "1.0.0", &[&bytes]);
     fixture.publish(&*subject.writer).await.unwrap();
     let blob = Digest::of(&bytes);
-    for (offset, length) in [(0, 1), (0, 64), (1, 1 << 20), (1 << 20, 1 << 20), (2_499_999, 1), (7, 2_499_993), (0, 2_500_000)] {
+    for (offset, length) in
+        [(0, 1), (0, 64), (1, 1 << 20), (1 << 20, 1 << 20), (2_499_999, 1), (7, 2_499_993), (0, 2_500_000)]
+    {
         let part = fixture.read(&*subject.reader, &blob, (offset, length)).await;
         assert!(part == bytes[offset as usize..(offset + length) as usize], "{length} bytes from {offset}");
     }
@@ -237,7 +246,8 @@ async fn side_documents_follow_their_rules(subject: &Subject) {
     let (writer, reader) = (&*subject.writer, &*subject.reader);
     let fixture = Fixture::new("tae", "1.0.0-rc.1", &[b"blob"]);
     fixture.publish(writer).await.unwrap();
-    let release = ReleaseId { package: "tae".parse().unwrap(), version: "1.0.0-rc.1".parse().unwrap(), digest: fixture.digest() };
+    let release =
+        ReleaseId { package: "tae".parse().unwrap(), version: "1.0.0-rc.1".parse().unwrap(), digest: fixture.digest() };
     let fixed = DocumentKey::new(release.clone(), DocumentKind::Locations);
     let quality = DocumentKey::named(release.clone(), DocumentKind::Quality, "ios18".parse().unwrap()).unwrap();
     assert_eq!(DocumentKey::named(release.clone(), DocumentKind::Quality, "a/b".parse().unwrap()), None);
@@ -246,12 +256,21 @@ async fn side_documents_follow_their_rules(subject: &Subject) {
     writer.put_document(&fixed, b"here", None).await.unwrap();
     assert!(matches!(writer.put_document(&fixed, b"there", None).await, Err(RemoteError::DocumentChanged { .. })));
     let version = writer.document(&fixed).await.unwrap().unwrap().version;
-    assert!(matches!(writer.put_document(&fixed, b"there", Some(&version)).await, Err(RemoteError::ImmutableDocument { .. })));
-    assert!(matches!(writer.put_document(&quality, &vec![b' '; 5 << 20], None).await, Err(RemoteError::TooLarge { .. })));
+    assert!(matches!(
+        writer.put_document(&fixed, b"there", Some(&version)).await,
+        Err(RemoteError::ImmutableDocument { .. })
+    ));
+    assert!(matches!(
+        writer.put_document(&quality, &vec![b' '; 5 << 20], None).await,
+        Err(RemoteError::TooLarge { .. })
+    ));
     writer.put_document(&quality, b"1", None).await.unwrap();
     let first = writer.document(&quality).await.unwrap().unwrap();
     writer.put_document(&quality, b"2", Some(&first.version)).await.unwrap();
-    assert!(matches!(writer.put_document(&quality, b"3", Some(&first.version)).await, Err(RemoteError::DocumentChanged { .. })));
+    assert!(matches!(
+        writer.put_document(&quality, b"3", Some(&first.version)).await,
+        Err(RemoteError::DocumentChanged { .. })
+    ));
     assert_eq!(reader.document(&quality).await.unwrap().unwrap().bytes, b"2");
     assert_eq!(reader.document(&fixed).await.unwrap().unwrap().bytes, b"here");
     let other = ReleaseId { digest: Digest::of(b"another release"), ..release };
@@ -260,13 +279,16 @@ async fn side_documents_follow_their_rules(subject: &Subject) {
     assert_eq!(index(writer, &fixture.release.package).await.unwrap().unwrap().len(), 1);
 }
 
-/// A writer that is cut off between two steps leaves documents that do not fit each other; rivals of it must not lose a version.
+/// A writer that is cut off between two steps leaves documents that do not fit each other; rivals of it must not lose a
+/// version.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn publishers_of_a_storage_lose_nothing() {
     let storage = MemoryStorage::default();
     let publish = |number: u32| {
         let remote = RegistryRemote::new(RemoteUrl::folder("memory"), storage.clone());
-        tokio::spawn(async move { Fixture::new("tae", &format!("{number}.0.0"), &[b"blob"]).publish(&remote).await.unwrap() })
+        tokio::spawn(async move {
+            Fixture::new("tae", &format!("{number}.0.0"), &[b"blob"]).publish(&remote).await.unwrap()
+        })
     };
     for task in (0..16).map(publish).collect::<Vec<_>>() {
         assert_eq!(task.await.unwrap(), Commit::New);

@@ -294,7 +294,8 @@ async fn answers_without_a_length_are_counted() {
     scene.read(&*remote, 10, 1000).await.unwrap();
     assert_eq!(scene.index(&*remote).await.unwrap(), 1);
     scene.server.fault(BLOBS, .., Fault::CloseAfter(100));
-    let error = scene.read(&*open(&scene.server.url(), &RemoteOptions { retries: 1, ..quick() }), 10, 1000).await.unwrap_err();
+    let error =
+        scene.read(&*open(&scene.server.url(), &RemoteOptions { retries: 1, ..quick() }), 10, 1000).await.unwrap_err();
     assert!(matches!(error, RemoteError::Truncated { source: None, .. }), "{error:?}");
 }
 
@@ -316,7 +317,11 @@ async fn damaged_documents_get_one_more_try() {
     let error = remote.release(package, version, &scene.fixture.digest()).await.unwrap_err();
     assert!(matches!(error, RemoteError::WrongDigest { .. }), "{error}");
     assert_eq!(scene.server.requests(""), 4);
-    assert!(scene.server.log().iter().any(|request| request.target == "/packages/tae/1.0.0%2Ba.json"), "{:?}", scene.server.log());
+    assert!(
+        scene.server.log().iter().any(|request| request.target == "/packages/tae/1.0.0%2Ba.json"),
+        "{:?}",
+        scene.server.log()
+    );
 }
 
 #[tokio::test]
@@ -386,14 +391,25 @@ async fn credentials_stay_with_their_host() {
     let remote = open(&url, &quick());
     assert_eq!(scene.index(&*remote).await.unwrap(), 1);
     let asked = &scene.server.log()[0];
-    assert_eq!((asked.headers["authorization"].as_str(), asked.query.as_deref()), ("Basic bWU6c2VjcmV0", Some("signature=secret")));
+    assert_eq!(
+        (asked.headers["authorization"].as_str(), asked.query.as_deref()),
+        ("Basic bWU6c2VjcmV0", Some("signature=secret"))
+    );
     let forwarded = &elsewhere.log()[0];
-    assert!(!format!("{forwarded:?}").contains("secret") && !forwarded.headers.contains_key("authorization"), "{forwarded:?}");
+    assert!(
+        !format!("{forwarded:?}").contains("secret") && !forwarded.headers.contains_key("authorization"),
+        "{forwarded:?}"
+    );
     // A blob's range goes along with the redirect.
     scene.server.fault(
         BLOBS,
         ..,
-        Fault::redirect(format!("{}blobs/sha256/{}/{}?token=secret", elsewhere.url(), &scene.blob.to_string()[..2], scene.blob)),
+        Fault::redirect(format!(
+            "{}blobs/sha256/{}/{}?token=secret",
+            elsewhere.url(),
+            &scene.blob.to_string()[..2],
+            scene.blob
+        )),
     );
     scene.read(&*remote, 1000, 2000).await.unwrap();
     assert_eq!(elsewhere.bytes(BLOBS), 2000);

@@ -1,4 +1,5 @@
-//! Remotes: one list of behaviours for every kind that can be written, a server that misbehaves, publishers at the same time.
+//! Remotes: one list of behaviours for every kind that can be written, a server that misbehaves, publishers at the same
+//! time.
 
 mod conformance;
 mod hostile;
@@ -53,7 +54,9 @@ impl Fixture {
             fs::write(folder.path().join(hashed.sha256.to_string()), bytes).unwrap();
             let path = format!("{number}.bin").parse().unwrap();
             files.push(FileEntry { path, sha256: hashed.sha256, size: hashed.size, executable: false });
-            release.blobs.insert(hashed.sha256, Blob { size: hashed.size, blake3: Some(hashed.blake3), segments: Vec::new() });
+            release
+                .blobs
+                .insert(hashed.sha256, Blob { size: hashed.size, blake3: Some(hashed.blake3), segments: Vec::new() });
         }
         if !files.is_empty() {
             release.variants.push(variant(files));
@@ -90,7 +93,12 @@ impl Fixture {
     }
 
     /// What a range of a blob delivers, with or without an error at its end.
-    async fn try_read(&self, remote: &dyn Remote, blob: &Digest, range: (u64, u64)) -> (Vec<u8>, Result<(), RemoteError>) {
+    async fn try_read(
+        &self,
+        remote: &dyn Remote,
+        blob: &Digest,
+        range: (u64, u64),
+    ) -> (Vec<u8>, Result<(), RemoteError>) {
         let mut bytes = Vec::new();
         let mut sink = |step: &[u8]| {
             bytes.extend_from_slice(step);
@@ -127,7 +135,10 @@ fn variant(files: Vec<FileEntry>) -> Variant {
 }
 
 /// The versions of a package with their entries; `None` without such a package.
-async fn index(remote: &dyn Remote, package: &PackageName) -> Result<Option<BTreeMap<Version, IndexEntry>>, RemoteError> {
+async fn index(
+    remote: &dyn Remote,
+    package: &PackageName,
+) -> Result<Option<BTreeMap<Version, IndexEntry>>, RemoteError> {
     let Some(versions) = remote.versions(package).await? else { return Ok(None) };
     let mut entries = BTreeMap::new();
     for version in versions {

@@ -34,7 +34,11 @@ impl MemoryStorage {
             })?;
             let found = BlobHasher::hash(&bytes);
             if found.sha256 != *blob {
-                return Err(RemoteError::WrongContent { path: source.to_owned(), expected: *blob, found: found.sha256 });
+                return Err(RemoteError::WrongContent {
+                    path: source.to_owned(),
+                    expected: *blob,
+                    found: found.sha256,
+                });
             }
             if !known.describes(&found) {
                 return Err(RemoteError::WrongManifest { blob: *blob });
@@ -71,7 +75,8 @@ impl Storage for MemoryStorage {
             if bytes.len() as u64 != size {
                 return Err(RemoteError::WrongSize { url, expected: size, found: Some(bytes.len() as u64) });
             }
-            sink(&bytes[range.offset() as usize..range.end() as usize]).map_err(|source| RemoteError::Sink { url, source })
+            sink(&bytes[range.offset() as usize..range.end() as usize])
+                .map_err(|source| RemoteError::Sink { url, source })
         })
     }
 
@@ -82,7 +87,11 @@ impl Storage for MemoryStorage {
     fn list<'a>(&'a self, folder: &'a str) -> Answer<'a, Option<BTreeSet<String>>> {
         let prefix = if folder.is_empty() { String::new() } else { format!("{folder}/") };
         let objects = self.0.lock().unwrap();
-        let names = objects.keys().filter_map(|path| path.strip_prefix(&prefix)?.split('/').next()).map(str::to_owned).collect();
+        let names = objects
+            .keys()
+            .filter_map(|path| path.strip_prefix(&prefix)?.split('/').next())
+            .map(str::to_owned)
+            .collect();
         Box::pin(async { Ok(Some(names)) })
     }
 
@@ -103,7 +112,14 @@ impl Storage for MemoryStorage {
         Box::pin(async move { Ok(holds) })
     }
 
-    fn put_file<'a>(&'a self, path: &'a str, source: &'a Path, blob: &'a Digest, known: &'a Blob, sent: Sent<'a>) -> Answer<'a, ()> {
+    fn put_file<'a>(
+        &'a self,
+        path: &'a str,
+        source: &'a Path,
+        blob: &'a Digest,
+        known: &'a Blob,
+        sent: Sent<'a>,
+    ) -> Answer<'a, ()> {
         Box::pin(async move { self.file(path, source, blob, known, sent) })
     }
 }

@@ -75,7 +75,12 @@ async fn two_processes_lose_nothing() {
     });
     for child in children {
         let output = child.wait_with_output().unwrap();
-        assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
     check_nothing_lost(folder.path()).await;
 }
@@ -129,7 +134,10 @@ async fn missing_and_damaged_documents_heal() {
                 fs::write(&index, r#"{"package":"tae","schema":"mlreg/index/1","versions":{}}"#).unwrap(),
             ],
             _ => [&catalogue, &index].map(|path| {
-                let text = fs::read_to_string(path).unwrap().replace(r#""1.0.0":"#, r#""0.9.0":"#).replace(r#""other":"#, r#""gone":"#);
+                let text = fs::read_to_string(path)
+                    .unwrap()
+                    .replace(r#""1.0.0":"#, r#""0.9.0":"#)
+                    .replace(r#""other":"#, r#""gone":"#);
                 fs::write(path, text).unwrap();
             }),
         };
@@ -188,7 +196,10 @@ async fn other_folders_are_left_alone() {
 
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("thesis.tex"), "...").unwrap();
-    let error = Fixture::new("tae", "1.0.0", &[b"a"]).publish(&FolderRemote::in_folder(folder.path().to_owned())).await.unwrap_err();
+    let error = Fixture::new("tae", "1.0.0", &[b"a"])
+        .publish(&FolderRemote::in_folder(folder.path().to_owned()))
+        .await
+        .unwrap_err();
     assert!(matches!(&error, RemoteError::ForeignFolder { entry, .. } if entry == "thesis.tex"), "{error}");
     assert!(matches!(rebuild_index(folder.path()).await, Err(RemoteError::ForeignFolder { .. })));
     assert_eq!(files(folder.path()), ["thesis.tex"]);
@@ -196,7 +207,10 @@ async fn other_folders_are_left_alone() {
     assert!(matches!(error, RemoteError::NotARegistry { .. }), "{error}");
 
     fs::write(folder.path().join("mlreg.json"), r#"{"packages":{},"schema":"mlreg/catalogue/2"}"#).unwrap();
-    let error = Fixture::new("tae", "1.0.0", &[b"a"]).publish(&FolderRemote::in_folder(folder.path().to_owned())).await.unwrap_err();
+    let error = Fixture::new("tae", "1.0.0", &[b"a"])
+        .publish(&FolderRemote::in_folder(folder.path().to_owned()))
+        .await
+        .unwrap_err();
     assert!(matches!(error, RemoteError::Newer { .. }), "{error}");
 }
 

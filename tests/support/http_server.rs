@@ -1,7 +1,8 @@
-//! A static HTTP/1.1 server on loopback for tests: serves a folder with ranges, counts what it sends, and misbehaves on request.
+//! A static HTTP/1.1 server on loopback for tests: serves a folder with ranges, counts what it sends, and misbehaves on
+//! request.
 //!
-//! Threads and `std::net` alone, so that nothing of the client's stack hides its own faults. Faults are rules on paths and request
-//! numbers; all rules that match a request apply to its answer together.
+//! Threads and `std::net` alone, so that nothing of the client's stack hides its own faults. Faults are rules on paths
+//! and request numbers; all rules that match a request apply to its answer together.
 //!
 //! ```ignore
 //! let server = HttpServer::start(folder.path());
@@ -172,7 +173,8 @@ impl HttpServer {
         self.address
     }
 
-    /// Answers requests whose path contains `part` with a fault, where their number (of those that the rule saw, from 0) is in `requests`.
+    /// Answers requests whose path contains `part` with a fault, where their number (of those that the rule saw, from
+    /// 0) is in `requests`.
     pub fn fault(&self, part: &str, requests: impl RangeBounds<usize>, fault: Fault) {
         let requests = (requests.start_bound().cloned(), requests.end_bound().cloned());
         self.shared.rules.lock().unwrap().push(Rule { part: part.to_owned(), requests, fault, seen: 0 });
@@ -188,7 +190,8 @@ impl HttpServer {
         self.shared.throttle.store(bytes_per_second.unwrap_or(0), Ordering::Relaxed);
     }
 
-    /// Calls `hook` with the path and the total of body bytes, before every step of at most 16 KiB is written; the total has it in it.
+    /// Calls `hook` with the path and the total of body bytes, before every step of at most 16 KiB is written; the
+    /// total has it in it.
     pub fn on_bytes(&self, hook: impl Fn(&str, u64) + Send + Sync + 'static) {
         *self.shared.hook.lock().unwrap() = Some(Arc::new(hook));
     }
@@ -298,7 +301,8 @@ fn read_request(reader: &mut impl BufRead) -> io::Result<Option<Request>> {
         headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
     }
     let body = read_body(reader, &headers)?;
-    let (path, query) = target.split_once('?').map_or((target.as_str(), None), |(path, query)| (path, Some(query.to_owned())));
+    let (path, query) =
+        target.split_once('?').map_or((target.as_str(), None), |(path, query)| (path, Some(query.to_owned())));
     Ok(Some(Request { method, path: decode(path.trim_start_matches('/')), query, target, headers, body }))
 }
 
@@ -506,7 +510,9 @@ impl Connection<'_> {
 /// The answer of an honest server, or the one that a fault puts in its place.
 fn planned(shared: &Shared, request: &Request, faults: &[Fault]) -> io::Result<Answer> {
     let replaced = faults.iter().find_map(|fault| match fault {
-        Fault::Status(code, headers) => Some(Answer { headers: headers.iter().cloned().collect(), ..Answer::of_bytes(*code, Vec::new()) }),
+        Fault::Status(code, headers) => {
+            Some(Answer { headers: headers.iter().cloned().collect(), ..Answer::of_bytes(*code, Vec::new()) })
+        }
         Fault::HtmlPage => {
             let mut page = Answer::of_bytes(200, b"<!doctype html><title>Sign in</title>".to_vec());
             page.headers.insert("content-type".to_owned(), "text/html; charset=utf-8".to_owned());
@@ -531,7 +537,8 @@ fn planned(shared: &Shared, request: &Request, faults: &[Fault]) -> io::Result<A
 fn file_answer(root: &Path, request: &Request, faults: &[Fault]) -> io::Result<Answer> {
     let safe = request.path.split('/').all(|part| !matches!(part, "" | "." | ".."));
     let path = root.join(&request.path);
-    let Ok(mut file) = (if safe && path.is_file() { File::open(&path) } else { Err(io::ErrorKind::NotFound.into()) }) else {
+    let Ok(mut file) = (if safe && path.is_file() { File::open(&path) } else { Err(io::ErrorKind::NotFound.into()) })
+    else {
         return Ok(Answer::of_bytes(404, b"not found".to_vec()));
     };
     let size = file.metadata()?.len();
@@ -564,7 +571,8 @@ fn file_answer(root: &Path, request: &Request, faults: &[Fault]) -> io::Result<A
     Ok(Answer { status, headers, body: Box::new(file.take(length)), length })
 }
 
-/// One range, last byte inclusive and inside the file where the first one is; several ranges are ignored, as servers may.
+/// One range, last byte inclusive and inside the file where the first one is; several ranges are ignored, as servers
+/// may.
 pub fn parse_range(value: &str, size: u64) -> Option<(u64, u64)> {
     let (first, last) = value.strip_prefix("bytes=")?.split_once('-')?;
     match (first, last) {

@@ -1,7 +1,9 @@
-//! A stand-in of the Hugging Face Hub on loopback for tests: repositories with commits, tags and parents, Git LFS with parts, signed addresses
-//! on another host, rate limits, gates, and Xet where a test asks for it. It keeps everything in memory and says what the Hub says.
+//! A stand-in of the Hugging Face Hub on loopback for tests: repositories with commits, tags and parents, Git LFS with
+//! parts, signed addresses on another host, rate limits, gates, and Xet where a test asks for it. It keeps everything
+//! in memory and says what the Hub says.
 //!
-//! `hub`, `cdn` and `storage` are three servers, so that a token that goes to the wrong one shows in its log; all misbehave on request.
+//! `hub`, `cdn` and `storage` are three servers, so that a token that goes to the wrong one shows in its log; all
+//! misbehave on request.
 
 #![allow(dead_code, reason = "every test binary uses a part of it")]
 
@@ -146,12 +148,14 @@ impl HubServer {
         let (for_hub, for_cdn, for_storage) = (state.clone(), state.clone(), state.clone());
         let hub = HttpServer::answering(Arc::new(move |request| answer_hub(&mut for_hub.lock().unwrap(), request)));
         let cdn = HttpServer::answering(Arc::new(move |request| answer_cdn(&mut for_cdn.lock().unwrap(), request)));
-        let storage = HttpServer::answering(Arc::new(move |request| answer_storage(&mut for_storage.lock().unwrap(), request)));
+        let storage =
+            HttpServer::answering(Arc::new(move |request| answer_storage(&mut for_storage.lock().unwrap(), request)));
         {
             let mut state = state.lock().unwrap();
             // Another name of the same machine, so that the host differs and not the port alone.
             let elsewhere = |server: &HttpServer| format!("http://localhost:{}", server.address().port());
-            (state.hub, state.cdn, state.storage) = (format!("http://{}", hub.address()), elsewhere(&cdn), elsewhere(&storage));
+            (state.hub, state.cdn, state.storage) =
+                (format!("http://{}", hub.address()), elsewhere(&cdn), elsewhere(&storage));
         }
         Self { hub, cdn, storage, state }
     }
@@ -223,7 +227,9 @@ impl HubServer {
     /// Every request with a token that another server than its own got.
     pub fn leaks(&self) -> Vec<Request> {
         let with = |server: &HttpServer, part: &str| {
-            let has = |request: &Request| format!("{request:?}").contains(part) || String::from_utf8_lossy(&request.body).contains(part);
+            let has = |request: &Request| {
+                format!("{request:?}").contains(part) || String::from_utf8_lossy(&request.body).contains(part)
+            };
             server.log().into_iter().filter(has).collect::<Vec<_>>()
         };
         let to_cdn = self.cdn.log().into_iter().filter(|request| request.headers.contains_key("authorization"));
@@ -288,7 +294,9 @@ fn routed(state: &mut State, request: &Request) -> Answer {
     }
     let call = |id: String, rest: &[String]| Call { request, id, rest: rest.to_vec() };
     match words[..] {
-        ["api", "whoami-v2"] if token_of(request).is_some() => json_answer(200, &json!({ "name": "acme", "type": "user", "orgs": [] })),
+        ["api", "whoami-v2"] if token_of(request).is_some() => {
+            json_answer(200, &json!({ "name": "acme", "type": "user", "orgs": [] }))
+        }
         ["api", "whoami-v2"] => refusal(401, "", "Unauthorized"),
         ["api", "validate-yaml"] => json_answer(200, &json!({ "errors": [], "warnings": [] })),
         ["api", "repos", "create"] => create(state, request),
@@ -399,9 +407,15 @@ fn model(state: &State, call: &Call<'_>, revision: &str) -> Answer {
 fn refs(state: &State, call: &Call<'_>) -> Answer {
     let repository = &state.repositories[&call.id];
     let list = |names: &BTreeMap<String, String>, kind: &str| -> Vec<Value> {
-        names.iter().map(|(name, id)| json!({ "name": name, "ref": format!("refs/{kind}/{name}"), "targetCommit": id })).collect()
+        names
+            .iter()
+            .map(|(name, id)| json!({ "name": name, "ref": format!("refs/{kind}/{name}"), "targetCommit": id }))
+            .collect()
     };
-    json_answer(200, &json!({ "branches": list(&repository.branches, "heads"), "tags": list(&repository.tags, "tags"), "converts": [] }))
+    json_answer(
+        200,
+        &json!({ "branches": list(&repository.branches, "heads"), "tags": list(&repository.tags, "tags"), "converts": [] }),
+    )
 }
 
 fn commits(state: &State, call: &Call<'_>, revision: &str) -> Answer {
@@ -459,7 +473,8 @@ fn tree(state: &State, call: &Call<'_>, revision: &str, folder: &str) -> Answer 
     let mut answer = json_answer(200, &json!(shown));
     if start + page < entries.len() {
         let path = call.request.target.split('?').next().unwrap_or("");
-        let link = format!("<{}{path}?recursive={recursive}&expand=false&cursor={}>; rel=\"next\"", state.hub, start + page);
+        let link =
+            format!("<{}{path}?recursive={recursive}&expand=false&cursor={}>; rel=\"next\"", state.hub, start + page);
         answer.headers.insert("link".to_owned(), link);
     }
     answer
@@ -468,9 +483,12 @@ fn tree(state: &State, call: &Call<'_>, revision: &str, folder: &str) -> Answer 
 fn paths_info(state: &State, call: &Call<'_>, revision: &str) -> Answer {
     let Some(commit) = state.repositories[&call.id].resolve(revision) else { return no_revision(revision) };
     let body = String::from_utf8_lossy(&call.request.body).into_owned();
-    let form = body.split('&').filter_map(|pair| pair.strip_prefix("paths=")).map(|path| decode(&path.replace('+', " ")));
+    let form =
+        body.split('&').filter_map(|pair| pair.strip_prefix("paths=")).map(|path| decode(&path.replace('+', " ")));
     let json: Option<Value> = serde_json::from_str(&body).ok();
-    let listed = json.and_then(|json| Some(json["paths"].as_array()?.iter().filter_map(|path| path.as_str().map(str::to_owned)).collect()));
+    let listed = json.and_then(|json| {
+        Some(json["paths"].as_array()?.iter().filter_map(|path| path.as_str().map(str::to_owned)).collect())
+    });
     let paths: Vec<String> = listed.unwrap_or_else(|| form.collect());
     let entries: Vec<Value> = paths.iter().filter_map(|path| Some(entry(path, commit.tree.get(path)?))).collect();
     json_answer(200, &Value::Array(entries))
@@ -493,7 +511,9 @@ fn preupload(state: &State, call: &Call<'_>, revision: &str) -> Answer {
     }
     let mut answers = Vec::new();
     for file in &files {
-        let (Some(path), Some(size), Some(sample)) = (file["path"].as_str(), file["size"].as_u64(), file["sample"].as_str()) else {
+        let (Some(path), Some(size), Some(sample)) =
+            (file["path"].as_str(), file["size"].as_u64(), file["sample"].as_str())
+        else {
             return refusal(400, "", "path, size and sample are needed");
         };
         let Ok(sample) = STANDARD.decode(sample) else { return refusal(400, "", "sample is no base64") };
@@ -501,7 +521,8 @@ fn preupload(state: &State, call: &Call<'_>, revision: &str) -> Answer {
             return refusal(400, "", "the sample is the first 512 bytes");
         }
         let binary = sample.contains(&0);
-        let mode = if is_lfs(path, size as usize, &attributes) || (binary && size > 1 << 20) { "lfs" } else { "regular" };
+        let mode =
+            if is_lfs(path, size as usize, &attributes) || (binary && size > 1 << 20) { "lfs" } else { "regular" };
         answers.push(json!({ "path": path, "uploadMode": mode, "shouldIgnore": false }));
     }
     json_answer(200, &json!({ "files": answers }))
@@ -518,8 +539,13 @@ fn commit(state: &mut State, call: &Call<'_>, branch: &str) -> Answer {
     if call.request.headers.get("content-type").map(String::as_str) != Some("application/x-ndjson") {
         return refusal(400, "", "expected application/x-ndjson");
     }
-    let lines: Result<Vec<Value>, _> =
-        call.request.body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(serde_json::from_slice).collect();
+    let lines: Result<Vec<Value>, _> = call
+        .request
+        .body
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+        .map(serde_json::from_slice)
+        .collect();
     let Ok(lines) = lines else { return refusal(400, "", "a line is no JSON") };
     let Some((header, operations)) = lines.split_first().filter(|(header, _)| header["key"] == "header") else {
         return refusal(400, "", "the first line is the header");
@@ -540,15 +566,24 @@ fn commit(state: &mut State, call: &Call<'_>, branch: &str) -> Answer {
     let title = header["value"]["summary"].as_str().unwrap_or_default().to_owned();
     let repository = state.repositories.get_mut(&call.id).unwrap();
     let id = repository.add(branch, &title, tree, operations.len());
-    json_answer(200, &json!({ "success": true, "commitOid": id, "commitUrl": format!("{}/{}/commit/{id}", state.hub, call.id) }))
+    json_answer(
+        200,
+        &json!({ "success": true, "commitOid": id, "commitUrl": format!("{}/{}/commit/{id}", state.hub, call.id) }),
+    )
 }
 
-fn apply(tree: &mut Tree, objects: &BTreeMap<String, Vec<u8>>, attributes: &str, operation: &Value) -> Result<(), Answer> {
+fn apply(
+    tree: &mut Tree,
+    objects: &BTreeMap<String, Vec<u8>>,
+    attributes: &str,
+    operation: &Value,
+) -> Result<(), Answer> {
     let value = &operation["value"];
     let path = value["path"].as_str().ok_or_else(|| refusal(400, "", "a path is needed"))?.to_owned();
     match operation["key"].as_str() {
         Some("file") => {
-            let content = STANDARD.decode(value["content"].as_str().unwrap_or("!")).map_err(|_| refusal(400, "", "no base64"))?;
+            let content =
+                STANDARD.decode(value["content"].as_str().unwrap_or("!")).map_err(|_| refusal(400, "", "no base64"))?;
             if content.len() > INLINE_LIMIT {
                 return Err(refusal(400, "", "contains files larger than 10 MiB"));
             }
@@ -558,7 +593,8 @@ fn apply(tree: &mut Tree, objects: &BTreeMap<String, Vec<u8>>, attributes: &str,
             tree.insert(path, Stored::Git(content));
         }
         Some("lfsFile") => {
-            let (oid, size) = (value["oid"].as_str().unwrap_or_default().to_owned(), value["size"].as_u64().unwrap_or(u64::MAX));
+            let (oid, size) =
+                (value["oid"].as_str().unwrap_or_default().to_owned(), value["size"].as_u64().unwrap_or(u64::MAX));
             if value["algo"] != "sha256" || objects.get(&oid).is_none_or(|bytes| bytes.len() as u64 != size) {
                 return Err(refusal(400, "", &format!("LFS object {oid} was not uploaded")));
             }
@@ -608,7 +644,13 @@ fn resolve(state: &mut State, call: &Call<'_>) -> Answer {
         Some(Stored::Git(bytes)) => {
             let mut answer = Answer::of_bytes(307, b"Temporary Redirect".to_vec());
             let encoded: Vec<String> = path.split('/').map(percent).collect();
-            let location = format!("/api/resolve-cache/models/{}/{}/{}?etag={}", call.id, commit.id, encoded.join("/"), git_id(bytes));
+            let location = format!(
+                "/api/resolve-cache/models/{}/{}/{}?etag={}",
+                call.id,
+                commit.id,
+                encoded.join("/"),
+                git_id(bytes)
+            );
             answer.headers.insert("location".to_owned(), location);
             answer.headers.insert("x-linked-etag".to_owned(), format!("\"{}\"", git_id(bytes)));
             answer.headers.insert("x-linked-size".to_owned(), bytes.len().to_string());
@@ -674,12 +716,20 @@ fn batch(state: &mut State, call: &Call<'_>) -> Answer {
     }
     let objects = body["objects"].as_array().cloned().unwrap_or_default();
     if state.xet.is_some() && offers.contains(&"xet") {
-        let href = format!("{}/api/models/{}/xet-write-token/{}", state.hub, call.id, body["ref"]["name"].as_str().unwrap_or("main"));
+        let href = format!(
+            "{}/api/models/{}/xet-write-token/{}",
+            state.hub,
+            call.id,
+            body["ref"]["name"].as_str().unwrap_or("main")
+        );
         let answer = |object: &Value| match state.objects.contains_key(object["oid"].as_str().unwrap_or_default()) {
             true => object.clone(),
             false => json!({ "oid": object["oid"], "size": object["size"], "actions": { "upload": { "href": href } } }),
         };
-        return json_answer(200, &json!({ "transfer": "xet", "objects": objects.iter().map(answer).collect::<Vec<_>>() }));
+        return json_answer(
+            200,
+            &json!({ "transfer": "xet", "objects": objects.iter().map(answer).collect::<Vec<_>>() }),
+        );
     }
     let answers: Vec<Value> = objects.iter().map(|object| batched(state, object)).collect();
     json_answer(200, &json!({ "transfer": "basic", "objects": answers }))
@@ -694,7 +744,9 @@ fn storage_token(state: &mut State, call: &Call<'_>, revision: &str) -> Answer {
         (Some(TOKEN), Some(xet)) => {
             let token = xet.issue(&state.storage);
             let mut answer = json_answer(200, &token);
-            for (name, key) in [("x-xet-access-token", "accessToken"), ("x-xet-token-expiration", "exp"), ("x-xet-cas-url", "casUrl")] {
+            for (name, key) in
+                [("x-xet-access-token", "accessToken"), ("x-xet-token-expiration", "exp"), ("x-xet-cas-url", "casUrl")]
+            {
                 answer.headers.insert(name.to_owned(), token[key].to_string().trim_matches('"').to_owned());
             }
             answer
@@ -719,7 +771,8 @@ fn answer_storage(state: &mut State, request: &Request) -> Answer {
 }
 
 fn batched(state: &mut State, object: &Value) -> Value {
-    let (oid, size) = (object["oid"].as_str().unwrap_or_default().to_owned(), object["size"].as_u64().unwrap_or_default());
+    let (oid, size) =
+        (object["oid"].as_str().unwrap_or_default().to_owned(), object["size"].as_u64().unwrap_or_default());
     if state.objects.contains_key(&oid) {
         return json!({ "oid": oid, "size": size });
     }
@@ -740,7 +793,11 @@ fn batched(state: &mut State, object: &Value) -> Value {
 fn verify(state: &State, request: &Request) -> Answer {
     let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
     let found = body["oid"].as_str().and_then(|oid| state.objects.get(oid)).map(|bytes| bytes.len() as u64);
-    if found.is_some() && found == body["size"].as_u64() { json_answer(200, &json!({})) } else { refusal(404, "", "Object not found") }
+    if found.is_some() && found == body["size"].as_u64() {
+        json_answer(200, &json!({}))
+    } else {
+        refusal(404, "", "Object not found")
+    }
 }
 
 fn answer_cdn(state: &mut State, request: &Request) -> Answer {
@@ -769,7 +826,9 @@ fn answer_cdn(state: &mut State, request: &Request) -> Answer {
             Some(xet) => xet.receive(number, &request.body),
             None => refused(404, "NoSuchKey"),
         },
-        ("PUT", ["upload", oid]) => stored(state, oid, request.body.clone()).unwrap_or_else(|| refused(400, "BadDigest")),
+        ("PUT", ["upload", oid]) => {
+            stored(state, oid, request.body.clone()).unwrap_or_else(|| refused(400, "BadDigest"))
+        }
         ("PUT", ["part", oid, number]) => {
             let etag = format!("\"part-{number}-{}\"", &sha256(&request.body)[..8]);
             state.parts.insert(((*oid).to_owned(), number.parse().unwrap_or(0)), request.body.clone());

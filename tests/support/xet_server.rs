@@ -1,5 +1,5 @@
-//! The Hub's storage for Xet, in memory: takes packs of pieces with and without an upload grant, and shards, from which it puts every file
-//! together before it knows it. What does not fit its hashes is refused.
+//! The Hub's storage for Xet, in memory: takes packs of pieces with and without an upload grant, and shards, from which
+//! it puts every file together before it knows it. What does not fit its hashes is refused.
 
 #![allow(dead_code, reason = "every test binary uses a part of it")]
 
@@ -90,7 +90,8 @@ impl XetStorage {
 
     /// Answers a request of the storage itself.
     pub fn answer(&mut self, request: &Request) -> Outcome {
-        let token = request.headers.get("authorization").and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
+        let token =
+            request.headers.get("authorization").and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
         let number = token.strip_prefix(TOKEN_PREFIX).and_then(|number| number.parse::<usize>().ok());
         if token == TOKEN || !number.is_some_and(|number| (1..=self.tokens).contains(&number)) {
             return Outcome::Answer(plain(401, "unauthorized"));
@@ -110,12 +111,16 @@ impl XetStorage {
                     return Outcome::Grant(number);
                 }
             }
-            ("POST", ["v1", "xorb-commits", _, hash, "grant", number]) => match self.uploads.get(*number).cloned().flatten() {
-                Some(bytes) => self.store(hash, &bytes),
-                None => plain(404, "nothing was uploaded"),
-            },
+            ("POST", ["v1", "xorb-commits", _, hash, "grant", number]) => {
+                match self.uploads.get(*number).cloned().flatten() {
+                    Some(bytes) => self.store(hash, &bytes),
+                    None => plain(404, "nothing was uploaded"),
+                }
+            }
             ("POST", ["v1", "xorbs", _, hash]) => self.store(hash, &request.body),
-            ("POST", ["v2", "shards"]) if self.has_steps => return self.register(&request.body, "{\"type\":\"result\"}\n"),
+            ("POST", ["v2", "shards"]) if self.has_steps => {
+                return self.register(&request.body, "{\"type\":\"result\"}\n");
+            }
             ("POST", ["v1", "shards"]) => return self.register(&request.body, "{\"result\":1}"),
             _ => plain(404, "not found"),
         };
@@ -165,7 +170,8 @@ impl XetStorage {
         let mut pieces: Vec<Vec<u8>> = Vec::new();
         for segment in &info.segments {
             let range = segment.chunk_index_start as usize..segment.chunk_index_end as usize;
-            let part = self.packs.get(&segment.xorb_hash.hex()).and_then(|pack| pack.get(range)).ok_or("a pack is missing")?;
+            let part =
+                self.packs.get(&segment.xorb_hash.hex()).and_then(|pack| pack.get(range)).ok_or("a pack is missing")?;
             if part.iter().map(Vec::len).sum::<usize>() != segment.unpacked_segment_bytes as usize {
                 return Err("a segment has another length");
             }

@@ -173,8 +173,11 @@ impl Stage for Head {
                 let scores = output.build(builder, x, form)?;
                 let scores = from_layout(builder, "scores", scores, form)?;
                 for (index, name) in [(0, START), (1, END)] {
-                    let column =
-                        builder.slice_by_index(&format!("{name}_column"), scores, &[(0, None), (0, None), (index, Some(index + 1))])?;
+                    let column = builder.slice_by_index(
+                        &format!("{name}_column"),
+                        scores,
+                        &[(0, None), (0, None), (index, Some(index + 1))],
+                    )?;
                     flow.put(name, builder.squeeze(&format!("{name}_row"), column, &[2])?);
                 }
             }

@@ -1,9 +1,10 @@
-//! BERT and RoBERTa: encoders, sentence encoders, and the heads that classify (Devlin et al. 2018, arXiv 1810.04805; Liu et al. 2019,
-//! arXiv 1907.11692; transformers `modeling_bert.py`, `modeling_roberta.py`).
+//! BERT and RoBERTa: encoders, sentence encoders, and the heads that classify (Devlin et al. 2018, arXiv 1810.04805;
+//! Liu et al. 2019, arXiv 1907.11692; transformers `modeling_bert.py`, `modeling_roberta.py`).
 //!
-//! Embeddings of words, positions and types, then layers that normalize behind each sum. The part `encoder` gives the vectors of the tokens, and the
-//! vector that the modules of sentence-transformers make of them; the other parts give the logits of a head, which the class in the config
-//! names. Heads of pretraining are left out, and so is the pooler where no head needs it. A head that the part does not have is an error.
+//! Embeddings of words, positions and types, then layers that normalize behind each sum. The part `encoder` gives the
+//! vectors of the tokens, and the vector that the modules of sentence-transformers make of them; the other parts give
+//! the logits of a head, which the class in the config names. Heads of pretraining are left out, and so is the pooler
+//! where no head needs it. A head that the part does not have is an error.
 
 mod heads;
 mod sizes;
@@ -19,8 +20,8 @@ use self::{
     stages::{Entry, Layer},
 };
 use super::{
-    ArchError, Architecture, Config, ConfigKey, Documents, Feature, Form, Interface, LoadOptions, Network, Stage, Tables, Tensors,
-    TextShape,
+    ArchError, Architecture, Config, ConfigKey, Documents, Feature, Form, Interface, LoadOptions, Network, Stage,
+    Tables, Tensors, TextShape,
     blocks::SentenceModules,
     keys::{irrelevant, only, read},
 };
@@ -60,8 +61,11 @@ const KEYS: &[ConfigKey] = &[
     read("sbert_ce_default_activation_function"),
     irrelevant("tie_word_embeddings", "concerns the head of pretraining, which is left out"),
 ];
-const OF_BERT: &[ConfigKey] =
-    &[only("model_type", &["\"bert\""]), irrelevant("directionality", FIRST_RELEASE), irrelevant("pooler_*", FIRST_RELEASE)];
+const OF_BERT: &[ConfigKey] = &[
+    only("model_type", &["\"bert\""]),
+    irrelevant("directionality", FIRST_RELEASE),
+    irrelevant("pooler_*", FIRST_RELEASE),
+];
 
 /// A family of encoders.
 #[derive(Debug)]
@@ -84,11 +88,14 @@ const ROBERTAS: &[&str] = &["Roberta", "XLMRoberta", "Camembert"];
 pub(super) static BERT: Family =
     Family { name: "bert", stems: &["Bert"], prefix: "bert.", counts_from_padding: false, keys: &[OF_BERT, KEYS] };
 /// RoBERTa.
-pub(super) static ROBERTA: Family = roberta("roberta", &[&[only("model_type", &["\"roberta\""]), read("pad_token_id")], KEYS]);
+pub(super) static ROBERTA: Family =
+    roberta("roberta", &[&[only("model_type", &["\"roberta\""]), read("pad_token_id")], KEYS]);
 /// XLM-RoBERTa.
-pub(super) static XLM_ROBERTA: Family = roberta("xlm-roberta", &[&[only("model_type", &["\"xlm-roberta\""]), read("pad_token_id")], KEYS]);
+pub(super) static XLM_ROBERTA: Family =
+    roberta("xlm-roberta", &[&[only("model_type", &["\"xlm-roberta\""]), read("pad_token_id")], KEYS]);
 /// CamemBERT.
-pub(super) static CAMEMBERT: Family = roberta("camembert", &[&[only("model_type", &["\"camembert\""]), read("pad_token_id")], KEYS]);
+pub(super) static CAMEMBERT: Family =
+    roberta("camembert", &[&[only("model_type", &["\"camembert\""]), read("pad_token_id")], KEYS]);
 
 const fn roberta(name: &'static str, keys: Tables) -> Family {
     Family { name, stems: ROBERTAS, prefix: "roberta.", counts_from_padding: true, keys }
@@ -139,7 +146,13 @@ impl Family {
             Some(class) => {
                 let refuse = || {
                     let stem = self.stems[0];
-                    let kinds = ["Model", "ForMaskedLM", "ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering"];
+                    let kinds = [
+                        "Model",
+                        "ForMaskedLM",
+                        "ForSequenceClassification",
+                        "ForTokenClassification",
+                        "ForQuestionAnswering",
+                    ];
                     config.refuse("architectures", kinds.map(|kind| format!("{stem}{kind}")).join(", "))
                 };
                 Some(self.part_of_class(class).ok_or_else(refuse)?)
@@ -177,7 +190,9 @@ impl Architecture for Family {
         match config.get("model_type").and_then(Json::as_str) {
             Some(kind) => kind == self.name,
             // The first configs had no kind.
-            None => class(config).and_then(|class| class.strip_prefix(self.stems[0])).is_some_and(|kind| Part::of_class(kind).is_some()),
+            None => class(config)
+                .and_then(|class| class.strip_prefix(self.stems[0]))
+                .is_some_and(|kind| Part::of_class(kind).is_some()),
         }
     }
 
@@ -201,7 +216,12 @@ impl Architecture for Family {
         weights.names().any(|name| name.ends_with("embeddings.word_embeddings.weight"))
     }
 
-    fn load(&self, documents: &Documents, weights: &Arc<dyn Weights>, options: &LoadOptions) -> Result<Network, ArchError> {
+    fn load(
+        &self,
+        documents: &Documents,
+        weights: &Arc<dyn Weights>,
+        options: &LoadOptions,
+    ) -> Result<Network, ArchError> {
         let config = Config::of(documents, self)?;
         self.refuse_kin(documents)?;
         let (part, described) = self.part(options, config)?;
@@ -223,7 +243,11 @@ impl Architecture for Family {
             }
             part => {
                 let labels = Labels::read(config)?;
-                let pooler = if self.counts_from_padding { "classifier.dense".to_owned() } else { format!("{prefix}pooler.dense") };
+                let pooler = if self.counts_from_padding {
+                    "classifier.dense".to_owned()
+                } else {
+                    format!("{prefix}pooler.dense")
+                };
                 stages.push(Box::new(Head::read(&tensors, part, &pooler, sizes.width, config, &labels)?));
                 (Outputs::Head { part, labels: labels.count() }, labels.notes(part))
             }
@@ -234,11 +258,13 @@ impl Architecture for Family {
 }
 
 impl Family {
-    /// Refuses a config that names no family and has the numbers of RoBERTa's, whose tensors are called the same and whose positions are not.
+    /// Refuses a config that names no family and has the numbers of RoBERTa's, whose tensors are called the same and
+    /// whose positions are not.
     fn refuse_kin(&self, documents: &Documents) -> Result<(), ArchError> {
         let Some(config) = documents.config.as_ref().filter(|_| !self.counts_from_padding) else { return Ok(()) };
         let number = |key: &str| config.get(key).and_then(Json::as_u64);
-        let is_named = ["model_type", "architectures"].iter().any(|key| config.get(key).is_some_and(|value| !value.is_null()));
+        let is_named =
+            ["model_type", "architectures"].iter().any(|key| config.get(key).is_some_and(|value| !value.is_null()));
         if is_named || (number("type_vocab_size") != Some(1) && number("pad_token_id") != Some(1)) {
             return Ok(());
         }
@@ -250,7 +276,13 @@ impl Family {
     }
 
     /// Checks that every tensor was read, or is left out for a reason.
-    fn account(&self, tensors: &Tensors<'_>, part: Part, described: Option<Part>, prefix: &str) -> Result<(), ArchError> {
+    fn account(
+        &self,
+        tensors: &Tensors<'_>,
+        part: Part,
+        described: Option<Part>,
+        prefix: &str,
+    ) -> Result<(), ArchError> {
         let starts = |name: &str, starts: &[&str]| starts.iter().any(|start| name.starts_with(start));
         let own = |name: &str| name.strip_prefix(prefix).unwrap_or(name).to_owned();
         tensors.skip(|name| BUFFERS.contains(&own(name).as_str()) || starts(name, &PRETRAINING));
@@ -261,9 +293,15 @@ impl Family {
         if part == Part::Encoder && described.is_some_and(|described| described != part) {
             tensors.skip(|name| starts(name, &HEADS));
         }
-        let heads: Vec<String> = tensors.unused().filter(|name| starts(name, &HEADS)).map(str::to_owned).take(5).collect();
+        let heads: Vec<String> =
+            tensors.unused().filter(|name| starts(name, &HEADS)).map(str::to_owned).take(5).collect();
         if !heads.is_empty() {
-            return Err(ArchError::Head { architecture: self.name, part: part.name(), names: heads, parts: &PARTS[1..] });
+            return Err(ArchError::Head {
+                architecture: self.name,
+                part: part.name(),
+                names: heads,
+                parts: &PARTS[1..],
+            });
         }
         tensors.all_used(self.name)
     }
@@ -294,8 +332,12 @@ impl Outputs {
     fn description(self) -> &'static str {
         match self {
             Self::Sentence { .. } => "Sentence encoder: makes a vector from a text",
-            Self::Head { part: Part::TokenClassifier, .. } => "Token classifier: scores the labels of every token of a text",
-            Self::Head { part: Part::QuestionAnswering, .. } => "Question answering: scores where the answer begins and ends",
+            Self::Head { part: Part::TokenClassifier, .. } => {
+                "Token classifier: scores the labels of every token of a text"
+            }
+            Self::Head { part: Part::QuestionAnswering, .. } => {
+                "Question answering: scores where the answer begins and ends"
+            }
             Self::Head { .. } => "Classifier: scores the labels of a text",
         }
     }
@@ -310,7 +352,11 @@ impl Outputs {
                 vec![Feature::float(features::LOGITS, "scores of every label, for every token", &[1, sequence, labels])]
             }
             Self::Head { part: Part::QuestionAnswering, .. } => vec![
-                Feature::float(heads::START, "for every token, the score of the answer beginning there", &[1, sequence]),
+                Feature::float(
+                    heads::START,
+                    "for every token, the score of the answer beginning there",
+                    &[1, sequence],
+                ),
                 Feature::float(heads::END, "for every token, the score of the answer ending there", &[1, sequence]),
             ],
             Self::Head { labels, .. } => vec![Feature::float(features::LOGITS, "scores of every label", &[1, labels])],
@@ -318,7 +364,13 @@ impl Outputs {
     }
 }
 
-fn network(sizes: &Sizes, outputs: Outputs, notes: Notes, stages: Vec<Box<dyn Stage>>, options: &LoadOptions) -> Network {
+fn network(
+    sizes: &Sizes,
+    outputs: Outputs,
+    notes: Notes,
+    stages: Vec<Box<dyn Stage>>,
+    options: &LoadOptions,
+) -> Network {
     let (count, longest, has_types) = (stages.len(), sizes.longest(), sizes.takes_types());
     let interfaces = move |form: &Form| {
         let TextShape { sequence, .. } = form.text()?;
@@ -331,11 +383,21 @@ fn network(sizes: &Sizes, outputs: Outputs, notes: Notes, stages: Vec<Box<dyn St
             Feature::int32(features::ATTENTION_MASK, "1 for tokens of the text, 0 for padding", &[1, sequence]),
         ];
         if has_types {
-            inputs.push(Feature::int32(features::TOKEN_TYPE_IDS, "0 for the first sentence, 1 for the second", &[1, sequence]));
+            inputs.push(Feature::int32(
+                features::TOKEN_TYPE_IDS,
+                "0 for the first sentence, 1 for the second",
+                &[1, sequence],
+            ));
         }
         Ok(vec![Interface::main(inputs, outputs.features(sequence), count)])
     };
-    Network { description: outputs.description().to_owned(), interfaces: Box::new(interfaces), stages, compute: options.compute, notes }
+    Network {
+        description: outputs.description().to_owned(),
+        interfaces: Box::new(interfaces),
+        stages,
+        compute: options.compute,
+        notes,
+    }
 }
 
 #[cfg(test)]
@@ -369,9 +431,10 @@ mod tests {
             let config = json!({ "model_type": kind, "architectures": [class] });
             assert_eq!(detected(&config), (name.to_owned(), part), "{config}");
         }
-        for config in
-            [json!({ "model_type": "electra", "architectures": ["ElectraModel"] }), json!({ "architectures": ["BertGenerationEncoder"] })]
-        {
+        for config in [
+            json!({ "model_type": "electra", "architectures": ["ElectraModel"] }),
+            json!({ "architectures": ["BertGenerationEncoder"] }),
+        ] {
             assert!(detected(&config).0.contains("which mlreg does not convert"), "{config}");
         }
     }
@@ -384,6 +447,9 @@ mod tests {
         one_name_per_norm(&weights).unwrap();
         weights.insert_f32("a.LayerNorm.beta", &[1], &[1.0]);
         let error = one_name_per_norm(&weights).unwrap_err().to_string();
-        assert_eq!(error, "the checkpoint holds `a.LayerNorm.beta` and `a.LayerNorm.bias`, which are two names of one tensor");
+        assert_eq!(
+            error,
+            "the checkpoint holds `a.LayerNorm.beta` and `a.LayerNorm.bias`, which are two names of one tensor"
+        );
     }
 }

@@ -4,7 +4,10 @@ use super::Sizes;
 use crate::{
     arch::{
         ArchError, Flow, Form, Stage, Tensors,
-        blocks::{Attention, Embedding, FeedForward, Heads, LayerNorm, Linear, Scale, layer::HIDDEN, padding_bias, to_layout, turned_bias},
+        blocks::{
+            Attention, Embedding, FeedForward, Heads, LayerNorm, Linear, Scale, layer::HIDDEN, padding_bias, to_layout,
+            turned_bias,
+        },
     },
     contract::features,
     mil::{Builder, Constant, DataType, Value, Var},
@@ -26,7 +29,9 @@ pub(super) struct Entry {
 impl Entry {
     pub(super) fn read(tensors: &Tensors<'_>, prefix: &str, sizes: &Sizes) -> Result<Self, ArchError> {
         let stage = format!("{prefix}embeddings");
-        let table = |name: &str, rows: u64| Embedding::read(tensors, &format!("{stage}.{name}_embeddings"), rows, sizes.width, 1.0);
+        let table = |name: &str, rows: u64| {
+            Embedding::read(tensors, &format!("{stage}.{name}_embeddings"), rows, sizes.width, 1.0)
+        };
         let words = table("word", sizes.vocabulary)?;
         Ok(Self {
             positions: table("position", sizes.positions)?.table().clone(),
@@ -146,7 +151,11 @@ impl Stage for Layer {
 
     fn constants(&self) -> Vec<Constant> {
         let products = [&self.query, &self.key, &self.value, &self.output].into_iter().flat_map(Linear::constants);
-        products.chain(self.attention_norm.constants()).chain(self.feed_forward.constants()).chain(self.norm.constants()).collect()
+        products
+            .chain(self.attention_norm.constants())
+            .chain(self.feed_forward.constants())
+            .chain(self.norm.constants())
+            .collect()
     }
 
     fn build(&self, builder: &mut Builder, flow: &mut Flow, form: &Form) -> Result<(), ArchError> {

@@ -1,8 +1,10 @@
-//! Attention over heads: fused at iOS18, spelled out before and wherever channels stand first; or head by head, as the Neural Engine likes it.
+//! Attention over heads: fused at iOS18, spelled out before and wherever channels stand first; or head by head, as the
+//! Neural Engine likes it.
 //!
-//! Activations come as [1, tokens, channels] or [1, channels, 1, tokens]; heads as [1, heads, tokens, size] or [1, heads, size, tokens]. Neither
-//! way needs a transposition that the other has: products take their factors as they lie. With grouped queries the heads of a group are
-//! further rows of one product, so that keys and values are never repeated; only where channels stand first they have to be.
+//! Activations come as [1, tokens, channels] or [1, channels, 1, tokens]; heads as [1, heads, tokens, size] or [1,
+//! heads, size, tokens]. Neither way needs a transposition that the other has: products take their factors as they lie.
+//! With grouped queries the heads of a group are further rows of one product, so that keys and values are never
+//! repeated; only where channels stand first they have to be.
 
 use crate::{
     arch::{ArchError, Form},
@@ -86,7 +88,9 @@ const FUSED: &str = "scaled_dot_product_attention";
 impl Written {
     fn of(form: &Form) -> Result<Self, ArchError> {
         let linear = form.linear == LinearForm::Linear;
-        let refused = |found: &str, why: &str| Err(ArchError::Form { axis: "attention", found: found.to_owned(), why: why.to_owned() });
+        let refused = |found: &str, why: &str| {
+            Err(ArchError::Form { axis: "attention", found: found.to_owned(), why: why.to_owned() })
+        };
         match form.attention {
             AttentionForm::Explicit => Ok(Self::Together),
             AttentionForm::Auto if linear && form.operators.has(FUSED) => Ok(Self::Fused),
@@ -97,7 +101,8 @@ impl Written {
                 refused("fused with linear = \"conv\"", why)
             }
             AttentionForm::Split if linear => {
-                let why = "heads are split where channels stand first: use linear = \"conv\", or attention = \"explicit\"";
+                let why =
+                    "heads are split where channels stand first: use linear = \"conv\", or attention = \"explicit\"";
                 refused("split with linear = \"linear\"", why)
             }
             AttentionForm::Split => Ok(Self::Apart),
@@ -105,7 +110,8 @@ impl Written {
     }
 }
 
-/// A bias [1, 1 or heads, queries, keys] as attention in this form takes it where every head of the queries has keys of its own.
+/// A bias [1, 1 or heads, queries, keys] as attention in this form takes it where every head of the queries has keys of
+/// its own.
 ///
 /// # Errors
 /// When the form has no such attention.
@@ -226,9 +232,17 @@ impl Heads {
         reshape(builder, name, x, &[1, self.query, shape[2] / self.groups(), shape[3]])
     }
 
-    fn fused_attend(&self, builder: &mut Builder, name: &str, query: Var, found: Attention, bias: Option<Var>) -> Result<Var, ArchError> {
+    fn fused_attend(
+        &self,
+        builder: &mut Builder,
+        name: &str,
+        query: Var,
+        found: Attention,
+        bias: Option<Var>,
+    ) -> Result<Var, ArchError> {
         let query = self.fold(builder, &format!("{name}_groups"), query)?;
-        let result = builder.scaled_dot_product_attention(&format!("{name}_fused"), query, found.key, found.value, bias)?;
+        let result =
+            builder.scaled_dot_product_attention(&format!("{name}_fused"), query, found.key, found.value, bias)?;
         self.unfold(builder, name, result)
     }
 
@@ -240,7 +254,14 @@ impl Heads {
         Ok(builder.softmax(&format!("{name}_weights"), scores, 3)?)
     }
 
-    fn explicit(&self, builder: &mut Builder, name: &str, query: Var, found: Attention, bias: Option<Var>) -> Result<Var, ArchError> {
+    fn explicit(
+        &self,
+        builder: &mut Builder,
+        name: &str,
+        query: Var,
+        found: Attention,
+        bias: Option<Var>,
+    ) -> Result<Var, ArchError> {
         let query = self.fold(builder, &format!("{name}_groups"), query)?;
         let scores = product(builder, &format!("{name}_scores"), (query, false), (found.key, !found.channels_first))?;
         let scores = self.unfold(builder, &format!("{name}_by_head"), scores)?;
@@ -265,9 +286,16 @@ impl Heads {
         product(builder, name, (value, !found.channels_first), (weights, true))
     }
 
-    /// Head by head, with keys before queries, so that nothing but keys is turned around: Apple's "Deploying Transformers on the Apple Neural
-    /// Engine" (2022). The bias is [1, keys, 1 or heads, queries].
-    fn apart(&self, builder: &mut Builder, name: &str, query: Var, found: Attention, bias: Option<Var>) -> Result<Var, ArchError> {
+    /// Head by head, with keys before queries, so that nothing but keys is turned around: Apple's "Deploying
+    /// Transformers on the Apple Neural Engine" (2022). The bias is [1, keys, 1 or heads, queries].
+    fn apart(
+        &self,
+        builder: &mut Builder,
+        name: &str,
+        query: Var,
+        found: Attention,
+        bias: Option<Var>,
+    ) -> Result<Var, ArchError> {
         const PRODUCT: &str = "nchw,nwhu->nchu";
         let part = |what: &str| format!("{name}_{what}");
         let keys_first = if found.channels_first { [0, 3, 1, 2] } else { [0, 2, 1, 3] };
@@ -279,7 +307,8 @@ impl Heads {
         };
         // [1, heads, size, tokens] as parts of [1, size, 1, tokens]
         let flat = |builder: &mut Builder, what: &str, x: Var, count: u64| {
-            let x = reshape(builder, &part(&format!("{what}_flat")), x, &[1, count * self.size, 1, builder.shape(x)[3]])?;
+            let x =
+                reshape(builder, &part(&format!("{what}_flat")), x, &[1, count * self.size, 1, builder.shape(x)[3]])?;
             parts(builder, &part(what), x, count, 1)
         };
         let values = flat(builder, "values", values, self.key_value)?;

@@ -1,11 +1,12 @@
 //! Keys and values of earlier tokens: `key_cache` and `value_cache`, [layers, 1, heads, context, size] each.
 //!
-//! As states (iOS18) a call writes its rows in place. As inputs, before, shapes must not be dynamic: rows are placed by a product with a
-//! matrix of zeros and ones, which is exact, and the updated caches are the outputs `key_cache_out` and `value_cache_out`. Rows of padding that
-//! would lie behind the end are not written, whichever way.
+//! As states (iOS18) a call writes its rows in place. As inputs, before, shapes must not be dynamic: rows are placed by
+//! a product with a matrix of zeros and ones, which is exact, and the updated caches are the outputs `key_cache_out`
+//! and `value_cache_out`. Rows of padding that would lie behind the end are not written, whichever way.
 //!
-//! Layers that see a window alone may keep only that: `window_key_cache` and `window_value_cache` are rings, whose slot `p mod slots` holds
-//! position `p`. A call writes first and attends then, rows of padding included, so a ring has `window + tokens - 1` slots for the longest call.
+//! Layers that see a window alone may keep only that: `window_key_cache` and `window_value_cache` are rings, whose slot
+//! `p mod slots` holds position `p`. A call writes first and attends then, rows of padding included, so a ring has
+//! `window + tokens - 1` slots for the longest call.
 
 use super::{Attention, Positions, layer::layer_of};
 use crate::{
@@ -90,11 +91,19 @@ impl KeyValueCache {
         }
     }
 
-    /// Makes what the layers need to update their parts; `first` is the position of the first of `count` tokens, an int32 `[1]`.
+    /// Makes what the layers need to update their parts; `first` is the position of the first of `count` tokens, an
+    /// int32 `[1]`.
     ///
     /// # Errors
     /// When more tokens come than the context has slots, or `first` is no int32.
-    pub fn enter(&self, builder: &mut Builder, flow: &mut Flow, first: Var, count: u64, form: &Form) -> Result<(), ArchError> {
+    pub fn enter(
+        &self,
+        builder: &mut Builder,
+        flow: &mut Flow,
+        first: Var,
+        count: u64,
+        form: &Form,
+    ) -> Result<(), ArchError> {
         let context = form.text()?.context;
         if count > context {
             let why = format!("a cache of context = {context} cannot take so many tokens at once");
@@ -108,11 +117,19 @@ impl KeyValueCache {
         }
     }
 
-    /// Makes what layers need to update their parts of a ring; gives the position of every slot, as int32 `[slots]`, after the call wrote its rows.
+    /// Makes what layers need to update their parts of a ring; gives the position of every slot, as int32 `[slots]`,
+    /// after the call wrote its rows.
     ///
     /// # Errors
     /// When `first` is no int32.
-    pub fn enter_ring(&self, builder: &mut Builder, flow: &mut Flow, first: Var, count: u64, form: &Form) -> Result<Var, ArchError> {
+    pub fn enter_ring(
+        &self,
+        builder: &mut Builder,
+        flow: &mut Flow,
+        first: Var,
+        count: u64,
+        form: &Form,
+    ) -> Result<Var, ArchError> {
         let slots = int(self.slots(form.text()?.context));
         let all = range(builder, "ring_slots", slots as u64);
         // How many slots behind that of the first row.
@@ -131,8 +148,15 @@ impl KeyValueCache {
         Ok(builder.select("ring_positions", written, new, old)?)
     }
 
-    /// Where padding would lie behind the end, the rows begin earlier, and those before the first token keep what is there.
-    fn enter_states(builder: &mut Builder, flow: &mut Flow, first: Var, count: u64, context: u64) -> Result<(), ArchError> {
+    /// Where padding would lie behind the end, the rows begin earlier, and those before the first token keep what is
+    /// there.
+    fn enter_states(
+        builder: &mut Builder,
+        flow: &mut Flow,
+        first: Var,
+        count: u64,
+        context: u64,
+    ) -> Result<(), ArchError> {
         let begin = builder.minimum("cache_first", first, int(context - count))?;
         flow.put(FIRST, begin);
         if count > 1 {
@@ -146,7 +170,13 @@ impl KeyValueCache {
         Ok(())
     }
 
-    fn enter_inputs(builder: &mut Builder, flow: &mut Flow, first: Var, count: u64, context: u64) -> Result<(), ArchError> {
+    fn enter_inputs(
+        builder: &mut Builder,
+        flow: &mut Flow,
+        first: Var,
+        count: u64,
+        context: u64,
+    ) -> Result<(), ArchError> {
         let tokens = Positions::From { first, count }.indices(builder)?;
         let slots = range(builder, "cache_slots", context);
         let slots = builder.expand_dims("cache_slots_column", slots, &[1])?;
@@ -179,11 +209,19 @@ impl KeyValueCache {
 }
 
 impl LayerCache {
-    /// The layer's keys and values after those of the call were put in; `key` and `value` are heads in the form's layout.
+    /// The layer's keys and values after those of the call were put in; `key` and `value` are heads in the form's
+    /// layout.
     ///
     /// # Errors
     /// When they do not fit.
-    pub fn update(&self, builder: &mut Builder, flow: &mut Flow, key: Var, value: Var, form: &Form) -> Result<Attention, ArchError> {
+    pub fn update(
+        &self,
+        builder: &mut Builder,
+        flow: &mut Flow,
+        key: Var,
+        value: Var,
+        form: &Form,
+    ) -> Result<Attention, ArchError> {
         let mut updated = [key, value];
         for (name, var) in self.cache.names().iter().zip(&mut updated) {
             let dtype = builder.ty(*var).dtype;
@@ -200,7 +238,14 @@ impl LayerCache {
         Ok(Attention { key: updated[0], value: updated[1], channels_first: false })
     }
 
-    fn update_state(&self, builder: &mut Builder, flow: &Flow, name: &str, rows: Var, form: &Form) -> Result<Var, ArchError> {
+    fn update_state(
+        &self,
+        builder: &mut Builder,
+        flow: &Flow,
+        name: &str,
+        rows: Var,
+        form: &Form,
+    ) -> Result<Var, ArchError> {
         let part = |part: &str| format!("{name}_{part}");
         let (state, first) = (flow.get(name), flow.get(FIRST));
         let (count, context) = (builder.shape(rows)[2], form.text()?.context);
@@ -212,8 +257,11 @@ impl LayerCache {
         let begin = builder.concat(&part("begin"), &[layer, first, zero], 0)?;
         if count > 1 {
             let size = Value::ints(&[1, 1, int(self.cache.heads), int(count), int(self.cache.size)]);
-            let old =
-                builder.op1("slice_by_size", &part("old"), &[("x", before.into()), ("begin", begin.into()), ("size", size.into())])?;
+            let old = builder.op1(
+                "slice_by_size",
+                &part("old"),
+                &[("x", before.into()), ("begin", begin.into()), ("size", size.into())],
+            )?;
             rows = builder.gather(&part("shifted"), rows, flow.get(ROWS), 3)?;
             rows = builder.select(&part("kept"), flow.get(STALE), old, rows)?;
         }
@@ -226,7 +274,14 @@ impl LayerCache {
         layer_of(builder, name, after, self.layer)
     }
 
-    fn update_ring(&self, builder: &mut Builder, flow: &mut Flow, name: &str, rows: Var, form: &Form) -> Result<Var, ArchError> {
+    fn update_ring(
+        &self,
+        builder: &mut Builder,
+        flow: &mut Flow,
+        name: &str,
+        rows: Var,
+        form: &Form,
+    ) -> Result<Var, ArchError> {
         let part = |part: &str| format!("{name}_{part}");
         let is_state = form.cache == CacheForm::State;
         let all = if is_state { builder.read_state(&part("before"), flow.get(name))? } else { flow.get(name) };

@@ -1,4 +1,5 @@
-//! A 2-d convolution with a square, odd kernel and padding that keeps the size (`padding = kernel / 2`), at stride 1 or more.
+//! A 2-d convolution with a square, odd kernel and padding that keeps the size (`padding = kernel / 2`), at stride 1 or
+//! more.
 
 use crate::{
     arch::{ArchError, Tensors},
@@ -23,7 +24,11 @@ impl Conv2d {
         let weight = format!("{name}.weight");
         let found = tensors.shape(&weight)?.to_vec();
         let &[out, input, k, kw] = found.as_slice() else {
-            return Err(ArchError::TensorShape { name: tensors.full(&weight), expected: "4 dimensions".to_owned(), found });
+            return Err(ArchError::TensorShape {
+                name: tensors.full(&weight),
+                expected: "4 dimensions".to_owned(),
+                found,
+            });
         };
         if input != channels_in || k != kw || k % 2 == 0 || out == 0 {
             let expected = format!("[out, {channels_in}, k, k] with odd k");

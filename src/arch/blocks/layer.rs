@@ -1,4 +1,5 @@
-//! Layers: attention to itself, attention to an encoder in some, feed-forward. Most normalize before each part, some behind it.
+//! Layers: attention to itself, attention to an encoder in some, feed-forward. Most normalize before each part, some
+//! behind it.
 //!
 //! Values that all layers share come through the flow, under the names below: whoever enters the stack puts them there.
 
@@ -100,7 +101,12 @@ impl SelfAttention {
         let mut parts = parts;
         for (index, name) in ["query", "key"].into_iter().enumerate() {
             if let Some(norms) = &self.head_norms {
-                parts[index] = norms[index].build_at(builder, &format!("{name}_norm"), parts[index], Attention::channel_axis(form))?;
+                parts[index] = norms[index].build_at(
+                    builder,
+                    &format!("{name}_norm"),
+                    parts[index],
+                    Attention::channel_axis(form),
+                )?;
             }
             if self.rotary && flow.has(COS) {
                 let rows = RotaryRows { cos: flow.get(COS), sin: flow.get(SIN) };
@@ -144,7 +150,9 @@ impl CrossAttention {
 
     fn keys(&self, builder: &mut Builder, flow: &Flow, form: &Form) -> Result<Attention, ArchError> {
         let mut parts = Vec::with_capacity(2);
-        for (name, linear, cache) in [("key", &self.key_value[0], CROSS_KEYS), ("value", &self.key_value[1], CROSS_VALUES)] {
+        for (name, linear, cache) in
+            [("key", &self.key_value[0], CROSS_KEYS), ("value", &self.key_value[1], CROSS_VALUES)]
+        {
             parts.push(match self.made_before {
                 Some(layer) => layer_of(builder, name, flow.get(cache), layer)?,
                 None => {
@@ -214,7 +222,8 @@ impl Stage for PreNormLayer {
     }
 }
 
-/// A layer that normalizes what each part gives before it is added to the residual stream: attention to itself, feed-forward.
+/// A layer that normalizes what each part gives before it is added to the residual stream: attention to itself,
+/// feed-forward.
 #[derive(Debug, Clone)]
 pub struct PostNormLayer {
     /// Its name in the checkpoint.

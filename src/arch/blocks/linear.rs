@@ -1,5 +1,5 @@
-//! A matrix product with a weight `[out, in]` and maybe a bias, as `linear` over [1, sequence, in] or as a 1x1 convolution over
-//! [1, in, 1, sequence]. Both forms name the same bytes.
+//! A matrix product with a weight `[out, in]` and maybe a bias, as `linear` over [1, sequence, in] or as a 1x1
+//! convolution over [1, in, 1, sequence]. Both forms name the same bytes.
 
 use crate::{
     arch::{ArchError, Form, Tensors},
@@ -28,7 +28,14 @@ impl Linear {
     ///
     /// # Errors
     /// As there.
-    pub fn read_scaled(tensors: &Tensors<'_>, stage: &str, name: &str, input: u64, output: u64, factor: f64) -> Result<Self, ArchError> {
+    pub fn read_scaled(
+        tensors: &Tensors<'_>,
+        stage: &str,
+        name: &str,
+        input: u64,
+        output: u64,
+        factor: f64,
+    ) -> Result<Self, ArchError> {
         let weight = tensors.get_scaled(&format!("{stage}.{name}.weight"), &[output, input], factor)?;
         let bias = format!("{stage}.{name}.bias");
         let bias = if tensors.has(&bias) { Some(tensors.get_scaled(&bias, &[output], factor)?) } else { None };

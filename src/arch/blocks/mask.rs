@@ -1,7 +1,7 @@
 //! What is added to the scores of attention: 0 where a query sees a key, a large negative number where it does not.
 //!
-//! The number is far from float16's end, so that a score can be added to it, and far below any score. Integers are made into it inside
-//! the program: tables that depend on a length would make weight files depend on it.
+//! The number is far from float16's end, so that a score can be added to it, and far below any score. Integers are made
+//! into it inside the program: tables that depend on a length would make weight files depend on it.
 
 use super::Positions;
 use crate::{
@@ -28,7 +28,13 @@ pub fn padding_bias(builder: &mut Builder, name: &str, keep: Var, compute: DataT
 ///
 /// # Errors
 /// When the positions are no integers.
-pub fn causal_bias(builder: &mut Builder, name: &str, positions: Positions, keys: Argument, compute: DataType) -> Result<Var, ArchError> {
+pub fn causal_bias(
+    builder: &mut Builder,
+    name: &str,
+    positions: Positions,
+    keys: Argument,
+    compute: DataType,
+) -> Result<Var, ArchError> {
     let queries = positions.indices(builder)?;
     let queries = builder.expand_dims(&format!("{name}_queries"), queries, &[1])?;
     let later = builder.op1("greater", &format!("{name}_later"), &[("x", keys), ("y", queries.into())])?;
@@ -72,14 +78,16 @@ pub fn stricter(builder: &mut Builder, name: &str, one: Var, other: Var) -> Resu
     Ok(builder.minimum(name, one, other)?)
 }
 
-/// 0 for queries that a mask lets see no key, 1 for the others; shaped so that heads in the form's layout can be multiplied with it.
+/// 0 for queries that a mask lets see no key, 1 for the others; shaped so that heads in the form's layout can be
+/// multiplied with it.
 ///
 /// # Errors
 /// When the mask is not [1, 1, queries, keys].
 pub fn seeing(builder: &mut Builder, name: &str, mask: Var, form: &Form) -> Result<Var, ArchError> {
     let dtype = builder.ty(mask).dtype;
     let nearest = builder.reduce_max(&format!("{name}_most"), mask, &[3], true)?;
-    let sees = builder.op1("greater", &format!("{name}_any"), &[("x", nearest.into()), ("y", (UNSEEN / 2.0).into())])?;
+    let sees =
+        builder.op1("greater", &format!("{name}_any"), &[("x", nearest.into()), ("y", (UNSEEN / 2.0).into())])?;
     let sees = builder.cast(&format!("{name}_rows"), sees, dtype)?;
     match form.linear {
         LinearForm::Linear => Ok(sees),

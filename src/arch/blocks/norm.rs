@@ -1,7 +1,7 @@
 //! Normalizations over the channels of [1, sequence, channels] or [1, channels, 1, sequence].
 //!
-//! Root mean squares are taken in float32 whatever the program computes in: squares leave float16 from 256 on. `layer_norm` is one
-//! operation, which a runtime computes in one piece.
+//! Root mean squares are taken in float32 whatever the program computes in: squares leave float16 from 256 on.
+//! `layer_norm` is one operation, which a runtime computes in one piece.
 
 use crate::{
     arch::{ArchError, Form, Tensors},
@@ -77,7 +77,8 @@ pub struct LayerNorm {
 }
 
 impl LayerNorm {
-    /// Reads `<stage>.<name>.weight` and `.bias`, `[width]` each; checkpoints that came from TensorFlow call them `gamma` and `beta`.
+    /// Reads `<stage>.<name>.weight` and `.bias`, `[width]` each; checkpoints that came from TensorFlow call them
+    /// `gamma` and `beta`.
     ///
     /// # Errors
     /// When they are missing or have another shape.
@@ -86,7 +87,12 @@ impl LayerNorm {
             let [new, old] = [new, old].map(|part| format!("{stage}.{name}.{part}"));
             tensors.get_shaped(if tensors.has(&old) && !tensors.has(&new) { &old } else { &new }, &[width])
         };
-        Ok(Self { name: name.to_owned(), weight: read("weight", "gamma")?, bias: read("bias", "beta")?, epsilon: epsilon as f32 })
+        Ok(Self {
+            name: name.to_owned(),
+            weight: read("weight", "gamma")?,
+            bias: read("bias", "beta")?,
+            epsilon: epsilon as f32,
+        })
     }
 
     /// Weight, then bias.

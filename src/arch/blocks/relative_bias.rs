@@ -1,7 +1,8 @@
-//! The relative position bias of T5 (Raffel et al. 2020, arXiv 1910.10683): a learned number per head and bucket of distances.
+//! The relative position bias of T5 (Raffel et al. 2020, arXiv 1910.10683): a learned number per head and bucket of
+//! distances.
 //!
-//! Distances beyond the largest have the bucket of the largest, so a table with one row per distance serves every length. Buckets are those of
-//! transformers' `_relative_position_bucket`.
+//! Distances beyond the largest have the bucket of the largest, so a table with one row per distance serves every
+//! length. Buckets are those of transformers' `_relative_position_bucket`.
 
 use std::sync::Arc;
 
@@ -55,10 +56,14 @@ impl RelativeBias {
         let weight = tensors.get_shaped(name, &[buckets.count, heads])?;
         let farthest = i32::try_from(buckets.farthest).unwrap_or(i32::MAX / 2);
         let far = i64::from(farthest);
-        let rows: Option<Vec<Constant>> = (-far..=far).map(|distance| weight.slice(0, buckets.of(distance), 1)).collect();
+        let rows: Option<Vec<Constant>> =
+            (-far..=far).map(|distance| weight.slice(0, buckets.of(distance), 1)).collect();
         let table = rows.and_then(|rows| Recipe::concat(&rows, 0));
-        let missing =
-            || ArchError::TensorShape { name: tensors.full(name), expected: "a row per bucket".to_owned(), found: weight.shape().to_vec() };
+        let missing = || ArchError::TensorShape {
+            name: tensors.full(name),
+            expected: "a row per bucket".to_owned(),
+            found: weight.shape().to_vec(),
+        };
         Ok(Self { table: table.ok_or_else(missing)?, farthest })
     }
 
@@ -94,7 +99,8 @@ mod tests {
     #[test]
     fn buckets_are_those_of_the_reference() {
         let both = Buckets { count: 32, farthest: 128, bidirectional: true };
-        let found: Vec<u64> = [0, -1, 1, -7, -8, -9, 8, 15, 16, 64, -64, 127, 128, -128, 500, -500].map(|d| both.of(d)).to_vec();
+        let found: Vec<u64> =
+            [0, -1, 1, -7, -8, -9, 8, 15, 16, 64, -64, 127, 128, -128, 500, -500].map(|d| both.of(d)).to_vec();
         assert_eq!(found, [0, 1, 17, 7, 8, 8, 24, 25, 26, 30, 14, 31, 31, 15, 31, 15]);
         let back = Buckets { bidirectional: false, ..both };
         let found: Vec<u64> = [3, 0, -1, -15, -16, -20, -32, -64, -127, -128, -1000].map(|d| back.of(d)).to_vec();

@@ -1,7 +1,9 @@
-//! Rotary position embeddings (Su et al. 2021, arXiv 2104.09864), the half-split kind: `[a | b]` becomes `[a cos - b sin | b cos + a sin]`.
+//! Rotary position embeddings (Su et al. 2021, arXiv 2104.09864), the half-split kind: `[a | b]` becomes `[a cos - b
+//! sin | b cos + a sin]`.
 //!
-//! Angles are computed in float64 with `libm`, so that tables are equal on every system. A table has one length per component and programs
-//! take rows of it. Scaled frequencies (linear, llama3, yarn) are the caller's: a table only wants one frequency per pair.
+//! Angles are computed in float64 with `libm`, so that tables are equal on every system. A table has one length per
+//! component and programs take rows of it. Scaled frequencies (linear, llama3, yarn) are the caller's: a table only
+//! wants one frequency per pair.
 
 use super::Positions;
 use crate::{
@@ -32,10 +34,12 @@ impl Rotary {
         (0..size / 2).map(|i| libm::pow(theta, -((2 * i) as f64) / size as f64)).collect()
     }
 
-    /// A table for the positions below `positions`; cosines and sines are multiplied by `magnitude`. `None` without positions or frequencies.
+    /// A table for the positions below `positions`; cosines and sines are multiplied by `magnitude`. `None` without
+    /// positions or frequencies.
     pub fn new(frequencies: &[f64], positions: u64, magnitude: f64, compute: DataType) -> Option<Self> {
         let table = |function: fn(f64) -> f64| {
-            let row = |position: u64| frequencies.iter().map(move |f| (function(position as f64 * f) * magnitude) as f32);
+            let row =
+                |position: u64| frequencies.iter().map(move |f| (function(position as f64 * f) * magnitude) as f32);
             let values: Vec<f32> = (0..positions).flat_map(row).collect();
             let shape = [positions, frequencies.len() as u64];
             Some(Recipe::literal(DataType::Float32, &shape, Literal::Floats(values))?.cast(compute))
@@ -81,7 +85,8 @@ impl Rotary {
 }
 
 impl RotaryRows {
-    /// Turns the first channels of every head, two per frequency; [1, heads, tokens, size], or [1, heads, size, tokens].
+    /// Turns the first channels of every head, two per frequency; [1, heads, tokens, size], or [1, heads, size,
+    /// tokens].
     ///
     /// # Errors
     /// When a head has fewer channels than that.
@@ -90,7 +95,8 @@ impl RotaryRows {
         let axis = if form.linear == LinearForm::Linear { 3 } else { 2 };
         let size = builder.shape(x)[axis];
         let half = builder.shape(self.cos)[axis - 2];
-        let sizes: Vec<i32> = [half, half, size.saturating_sub(2 * half)].iter().map(|&n| i32::try_from(n).unwrap_or(i32::MAX)).collect();
+        let sizes: Vec<i32> =
+            [half, half, size.saturating_sub(2 * half)].iter().map(|&n| i32::try_from(n).unwrap_or(i32::MAX)).collect();
         let axis = axis as i32;
         let parts = builder.split(&part("halves"), x, &sizes[..if sizes[2] == 0 { 2 } else { 3 }], axis)?;
         let (a, b) = (parts[0], parts[1]);

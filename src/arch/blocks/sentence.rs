@@ -1,8 +1,10 @@
-//! From the vectors of a text's tokens to one vector, as the modules of sentence-transformers do it: pooling over the tokens that the mask keeps,
-//! then dense layers, norms and scaling to length 1, in the order of `modules.json`. A folder without it gets the mean, as there.
+//! From the vectors of a text's tokens to one vector, as the modules of sentence-transformers do it: pooling over the
+//! tokens that the mask keeps, then dense layers, norms and scaling to length 1, in the order of `modules.json`. A
+//! folder without it gets the mean, as there.
 //!
-//! Pooling and lengths are computed in float32, dense layers and norms in the type of their weights. A module's weights lie in its folder;
-//! their tensors are called `<folder>/<name>`. Modules with other classes, or with code of their own, are refused by name.
+//! Pooling and lengths are computed in float32, dense layers and norms in the type of their weights. A module's weights
+//! lie in its folder; their tensors are called `<folder>/<name>`. Modules with other classes, or with code of their
+//! own, are refused by name.
 
 use serde_json::Value as Json;
 
@@ -23,7 +25,8 @@ const ACTIVATIONS: &str = "Identity, Tanh, Sigmoid, ReLU, GELU or SiLU of torch.
 const EPSILON: f32 = 1e-5;
 const WEIGHT_FILES: [&str; 2] = ["model.safetensors", "pytorch_model.bin"];
 
-/// The stage behind a model's last layer: gives [`features::LAST_HIDDEN_STATE`] and [`features::SENTENCE_EMBEDDING`] from the flow's hidden state and `attention_mask`.
+/// The stage behind a model's last layer: gives [`features::LAST_HIDDEN_STATE`] and [`features::SENTENCE_EMBEDDING`]
+/// from the flow's hidden state and `attention_mask`.
 #[derive(Debug)]
 pub struct SentenceModules {
     poolings: Vec<Pooling>,
@@ -42,8 +45,8 @@ enum Pooling {
     Last,
 }
 
-/// The poolings in the order in which sentence-transformers puts their results one behind the other: what flags of configs call them, what
-/// `pooling_mode` calls them, and a description.
+/// The poolings in the order in which sentence-transformers puts their results one behind the other: what flags of
+/// configs call them, what `pooling_mode` calls them, and a description.
 const POOLINGS: [(Pooling, &str, &str, &str); 6] = [
     (Pooling::First, "cls_token", "cls", "first token"),
     (Pooling::Max, "max_tokens", "max", "largest"),
@@ -150,12 +153,20 @@ impl<'a> Module<'a> {
     fn check(&self) -> Result<(), ArchError> {
         let class = self.entry.get("type").and_then(Json::as_str).unwrap_or_default();
         if !class.starts_with(LIBRARY) {
-            return Err(refused(MODULES, format!("modules of sentence-transformers alone: {CLASSES}"), format!("`{class}`")));
+            return Err(refused(
+                MODULES,
+                format!("modules of sentence-transformers alone: {CLASSES}"),
+                format!("`{class}`"),
+            ));
         }
         let known = |key: &str| ["idx", "name", "path", "type"].contains(&key);
         for (key, value) in self.entry.as_object().into_iter().flatten().filter(|(key, _)| !known(key)) {
             if !is_empty(value) {
-                return Err(refused(MODULES, "idx, name, path and type alone", format!("`{key}` = {value} for {}", self.class)));
+                return Err(refused(
+                    MODULES,
+                    "idx, name, path and type alone",
+                    format!("`{key}` = {value} for {}", self.class),
+                ));
             }
         }
         Ok(())
@@ -189,7 +200,11 @@ impl ModuleConfig<'_> {
 
     /// Checks a number of channels.
     fn must_be(&self, key: &str, width: u64) -> Result<(), ArchError> {
-        if self.get(key).and_then(Json::as_u64) == Some(width) { Ok(()) } else { Err(self.refuse(key, format!("`{key}` = {width}"))) }
+        if self.get(key).and_then(Json::as_u64) == Some(width) {
+            Ok(())
+        } else {
+            Err(self.refuse(key, format!("`{key}` = {width}")))
+        }
     }
 
     fn count(&self, key: &str) -> Result<u64, ArchError> {
@@ -199,7 +214,12 @@ impl ModuleConfig<'_> {
 
     /// Refuses keys that nobody reads, unless their value asks for nothing.
     fn no_others(&self, known: &[&str]) -> Result<(), ArchError> {
-        let others = self.json.as_object().into_iter().flatten().filter(|(key, value)| !known.contains(&key.as_str()) && !is_empty(value));
+        let others = self
+            .json
+            .as_object()
+            .into_iter()
+            .flatten()
+            .filter(|(key, value)| !known.contains(&key.as_str()) && !is_empty(value));
         match others.map(|(key, _)| key).next() {
             Some(key) => Err(self.refuse(key, format!("{} alone", known.join(", ")))),
             None => Ok(()),
@@ -243,9 +263,12 @@ impl SentenceModules {
     /// Reads the modules behind a model whose tokens have `width` channels.
     ///
     /// # Errors
-    /// When a module is unknown, stands at the wrong place, has a config that says something else, or lacks its tensors.
+    /// When a module is unknown, stands at the wrong place, has a config that says something else, or lacks its
+    /// tensors.
     pub fn read(documents: &Documents, tensors: &Tensors<'_>, width: u64) -> Result<Self, ArchError> {
-        let Some(list) = documents.others.get(MODULES) else { return Ok(Self { poolings: vec![Pooling::Mean], steps: Vec::new(), width }) };
+        let Some(list) = documents.others.get(MODULES) else {
+            return Ok(Self { poolings: vec![Pooling::Mean], steps: Vec::new(), width });
+        };
         if !list.is_array() {
             return Err(refused(MODULES, "a list of modules", "something else"));
         }
@@ -266,7 +289,10 @@ impl SentenceModules {
 
     /// What the modules do, for people.
     pub fn describe(&self) -> String {
-        let names = POOLINGS.iter().filter(|(pooling, ..)| self.poolings.contains(pooling)).map(|(.., description)| *description);
+        let names = POOLINGS
+            .iter()
+            .filter(|(pooling, ..)| self.poolings.contains(pooling))
+            .map(|(.., description)| *description);
         let mut text = format!("{}, in float32", names.collect::<Vec<_>>().join(" and "));
         for step in &self.steps {
             match step {
@@ -394,7 +420,8 @@ impl Reader<'_> {
             }
         }
         if !config.flag_or("include_prompt", true)? {
-            let expected = "true: a bundle has one mask, and cannot leave the tokens of a prompt out of the pooling alone";
+            let expected =
+                "true: a bundle has one mask, and cannot leave the tokens of a prompt out of the pooling alone";
             return Err(config.refuse("include_prompt", expected));
         }
         self.width *= poolings.len() as u64;
@@ -408,13 +435,22 @@ impl Reader<'_> {
         let files = WEIGHT_FILES.map(|file| format!("`{}/{file}`", module.folder)).join(" or ");
         match self.tensors.has(&full) {
             true => self.tensors.get_shaped(&full, shape),
-            false => Err(refused(MODULES, format!("the tensor `{name}` of module {} in {files}", module.class), "none")),
+            false => {
+                Err(refused(MODULES, format!("the tensor `{name}` of module {} in {files}", module.class), "none"))
+            }
         }
     }
 
     fn dense(&mut self, module: &Module<'_>) -> Result<(), ArchError> {
         let config = module.config(self.documents)?;
-        config.no_others(&["in_features", "out_features", "bias", "activation_function", "module_input_name", "module_output_name"])?;
+        config.no_others(&[
+            "in_features",
+            "out_features",
+            "bias",
+            "activation_function",
+            "module_input_name",
+            "module_output_name",
+        ])?;
         for key in ["module_input_name", "module_output_name"] {
             if config.get(key).is_some_and(|name| name.as_str() != Some(features::SENTENCE_EMBEDDING)) {
                 return Err(config.refuse(key, features::SENTENCE_EMBEDDING));
@@ -453,7 +489,9 @@ fn poolings(config: &ModuleConfig<'_>) -> Result<Vec<Pooling>, ArchError> {
     let names: Option<Vec<String>> = match config.get(MODE) {
         None => None,
         Some(Json::String(names)) => Some(names.split('+').map(str::to_lowercase).collect()),
-        Some(Json::Array(names)) => Some(names.iter().map(|name| name.as_str().unwrap_or_default().to_lowercase()).collect()),
+        Some(Json::Array(names)) => {
+            Some(names.iter().map(|name| name.as_str().unwrap_or_default().to_lowercase()).collect())
+        }
         Some(_) => return Err(unknown(MODE)),
     };
     let mut on = Vec::new();
@@ -630,7 +668,12 @@ mod tests {
         let files = SentenceModules::weight_files(&documents);
         assert_eq!(
             files.concat(),
-            ["2_Dense/model.safetensors", "2_Dense/pytorch_model.bin", "3_LayerNorm/model.safetensors", "3_LayerNorm/pytorch_model.bin"]
+            [
+                "2_Dense/model.safetensors",
+                "2_Dense/pytorch_model.bin",
+                "3_LayerNorm/model.safetensors",
+                "3_LayerNorm/pytorch_model.bin"
+            ]
         );
         let listed = SentenceModules::documents(&|path| documents.others.get(path).cloned());
         assert_eq!(listed, ["modules.json", "1_Pooling/config.json", "2_Dense/config.json", "3_LayerNorm/config.json"]);
@@ -646,19 +689,31 @@ mod tests {
         assert_eq!(pooled(json!({ "pooling_mode": "Mean", "pooling_mode_cls_token": true })), "4 mean, in float32");
         assert_eq!(pooled(json!({ "pooling_mode": ["cls", "mean"] })), "8 first token and mean, in float32");
         let refusals = [
-            (pooling(&["attention"]), "1_Pooling/config.json: found `pooling_mode_attention` = true, expected pooling by cls, max"),
+            (
+                pooling(&["attention"]),
+                "1_Pooling/config.json: found `pooling_mode_attention` = true, expected pooling by cls, max",
+            ),
             (pooling(&[]), "1_Pooling/config.json: found no pooling, expected pooling by cls"),
             (
                 json!({ "pooling_mode": "mean+cls" }),
                 "1_Pooling/config.json: found `pooling_mode` = \"mean+cls\", expected poolings in the order cls",
             ),
-            (json!({ "pooling_mode": "median" }), "1_Pooling/config.json: found `pooling_mode` = \"median\", expected pooling by cls"),
+            (
+                json!({ "pooling_mode": "median" }),
+                "1_Pooling/config.json: found `pooling_mode` = \"median\", expected pooling by cls",
+            ),
             (
                 json!({ "word_embedding_dimension": 5 }),
                 "1_Pooling/config.json: found `word_embedding_dimension` = 5, expected `word_embedding_dimension` = 4",
             ),
-            (json!({ "include_prompt": false }), "1_Pooling/config.json: found `include_prompt` = false, expected true"),
-            (json!({ "temperature": 2 }), "1_Pooling/config.json: found `temperature` = 2, expected word_embedding_dimension"),
+            (
+                json!({ "include_prompt": false }),
+                "1_Pooling/config.json: found `include_prompt` = false, expected true",
+            ),
+            (
+                json!({ "temperature": 2 }),
+                "1_Pooling/config.json: found `temperature` = 2, expected word_embedding_dimension",
+            ),
         ];
         for (config, expected) in refusals {
             let found = pooled(config);
@@ -672,14 +727,17 @@ mod tests {
             let configs = [("1_Pooling/config.json", pooling(&["cls_token"])), ("2_Dense/config.json", dense)];
             read(&documents(Json::Array(modules.to_vec()), &configs)).unwrap_err().to_string()
         };
-        let (transformer, pooling, layer) = (module("Transformer", ""), module("Pooling", "1_Pooling"), module("Dense", "2_Dense"));
+        let (transformer, pooling, layer) =
+            (module("Transformer", ""), module("Pooling", "1_Pooling"), module("Dense", "2_Dense"));
         let good = || dense(true, "torch.nn.modules.linear.Identity");
         let of = |modules: &[Json]| refusal(modules, good());
         assert!(
             of(&[transformer.clone(), pooling.clone(), module("CNN", "2_CNN")])
                 .starts_with("modules.json: found CNN, expected Transformer")
         );
-        assert!(of(&[transformer.clone(), layer.clone()]).starts_with("modules.json: found Dense, expected Pooling behind"));
+        assert!(
+            of(&[transformer.clone(), layer.clone()]).starts_with("modules.json: found Dense, expected Pooling behind")
+        );
         assert!(of(slice::from_ref(&transformer)).starts_with("modules.json: found none, expected a module Pooling"));
         assert!(of(slice::from_ref(&pooling)).contains("found Pooling at place 0, expected one Transformer"));
         assert!(of(&[transformer.clone(), transformer.clone()]).contains("found Transformer at place 1"));
@@ -687,7 +745,9 @@ mod tests {
         assert!(of(&[transformer.clone(), pooling.clone(), pooling.clone()]).contains("a second one"));
         assert!(of(&[transformer.clone(), module("Pooling", "7_Pooling")]).contains("`7_Pooling/config.json`"));
         let own = json!({ "path": "", "type": "custom_st.Transformer" });
-        assert!(of(&[own]).starts_with("modules.json: found `custom_st.Transformer`, expected modules of sentence-transformers alone"));
+        assert!(of(&[own]).starts_with(
+            "modules.json: found `custom_st.Transformer`, expected modules of sentence-transformers alone"
+        ));
         let mut tasks = transformer.clone();
         tasks["kwargs"] = json!(["task"]);
         assert!(of(&[tasks]).contains("`kwargs` = [\"task\"] for Transformer"));
@@ -705,7 +765,11 @@ mod tests {
         let mut wide = good();
         wide["out_features"] = json!(2);
         assert!(of(wide).contains("tensor `2_Dense/linear.weight` has the shape [3, 4], expected [2, 4]"));
-        let files = refusal(&[all[0].clone(), all[1].clone(), module("LayerNorm", "2_Dense")], json!({ "dimension": 4 }));
-        assert!(files.contains("the tensor `norm.weight` of module LayerNorm in `2_Dense/model.safetensors` or"), "{files}");
+        let files =
+            refusal(&[all[0].clone(), all[1].clone(), module("LayerNorm", "2_Dense")], json!({ "dimension": 4 }));
+        assert!(
+            files.contains("the tensor `norm.weight` of module LayerNorm in `2_Dense/model.safetensors` or"),
+            "{files}"
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! EXAONE 4.0: norms behind each part and over every head; sliding layers with rotary positions between global ones without (LG AI Research
-//! 2025; transformers `modeling_exaone4.py`).
+//! EXAONE 4.0: norms behind each part and over every head; sliding layers with rotary positions between global ones
+//! without (LG AI Research 2025; transformers `modeling_exaone4.py`).
 //!
 //! Rotary positions are everywhere where the config turns the window off with null.
 
@@ -21,7 +21,14 @@ pub(super) const FAMILY: Family = Family {
     class: "Exaone4ForCausalLM",
     backbone: "Exaone4Model",
     keys: &[OWN, KEYS, ALL_TURNED, NO_BIASES, super::kind!("exaone4")],
-    defaults: Defaults { epsilon: 1e-5, positions: 2048, key_value_heads: Some(32), head_size: None, end: Some(2), rope: USUAL },
+    defaults: Defaults {
+        epsilon: 1e-5,
+        positions: 2048,
+        key_value_heads: Some(32),
+        head_size: None,
+        end: Some(2),
+        rope: USUAL,
+    },
     settings: |config, settings| {
         let mut settings = Settings { norms: NormPlace::Behind, head_norms: true, ..settings };
         settings.window = Settings::window(config, Some(WINDOW))?;
@@ -33,7 +40,8 @@ pub(super) const FAMILY: Family = Family {
             None => pattern(config, settings.layers.len(), settings.window)?,
         };
         let has_window = settings.window.is_some();
-        settings.layers = sliding.into_iter().map(|sliding| LayerKind { sliding, rotary: sliding || !has_window }).collect();
+        settings.layers =
+            sliding.into_iter().map(|sliding| LayerKind { sliding, rotary: sliding || !has_window }).collect();
         Ok(settings)
     },
 };

@@ -23,7 +23,14 @@ pub(super) const FAMILY: Family = Family {
     class: "LlamaForCausalLM",
     backbone: "LlamaModel",
     keys: &[OWN, KEYS, ALL_TURNED, super::kind!("llama")],
-    defaults: Defaults { epsilon: 1e-6, positions: 2048, key_value_heads: None, head_size: None, end: Some(2), rope: USUAL },
+    defaults: Defaults {
+        epsilon: 1e-6,
+        positions: 2048,
+        key_value_heads: None,
+        head_size: None,
+        end: Some(2),
+        rope: USUAL,
+    },
     settings: |config, settings| {
         let (attention, feed_forward) = (config.flag_or("attention_bias", false)?, config.flag_or("mlp_bias", false)?);
         Ok(Settings { biases: Biases { query_key_value: attention, output: attention, feed_forward }, ..settings })

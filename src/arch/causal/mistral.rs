@@ -1,4 +1,5 @@
-//! Mistral: Llama with a window over every layer, unless the config turns it off with null (transformers `modeling_mistral.py`).
+//! Mistral: Llama with a window over every layer, unless the config turns it off with null (transformers
+//! `modeling_mistral.py`).
 
 use super::{
     Family,
@@ -16,6 +17,13 @@ pub(super) const FAMILY: Family = Family {
     class: "MistralForCausalLM",
     backbone: "MistralModel",
     keys: &[OWN, KEYS, ALL_TURNED, NO_BIASES, super::kind!("mistral")],
-    defaults: Defaults { epsilon: 1e-6, positions: 4096 * 32, key_value_heads: Some(8), head_size: None, end: Some(2), rope: USUAL },
+    defaults: Defaults {
+        epsilon: 1e-6,
+        positions: 4096 * 32,
+        key_value_heads: Some(8),
+        head_size: None,
+        end: Some(2),
+        rope: USUAL,
+    },
     settings: |config, settings| settings.sliding_everywhere(config, Some(WINDOW)),
 };

@@ -1,4 +1,5 @@
-//! Causal language models: decoders alone, whose families differ in norms, biases, windows and the shape of their checkpoints.
+//! Causal language models: decoders alone, whose families differ in norms, biases, windows and the shape of their
+//! checkpoints.
 //!
 //! The part `decoder` is the language model. The part `encoder` is the model without its head, as a sentence encoder,
 //! with the modules of sentence-transformers behind it. A [`Family`] is a file that makes [`Settings`] from a config;
@@ -27,7 +28,10 @@ use self::{
     reader::Reader,
     settings::{Defaults, Settings},
 };
-use super::{ArchError, Architecture, Config, Documents, LoadOptions, Network, Quantization, Tables, Tensors, blocks::SentenceModules};
+use super::{
+    ArchError, Architecture, Config, Documents, LoadOptions, Network, Quantization, Tables, Tensors,
+    blocks::SentenceModules,
+};
 use crate::{
     checkpoint::Weights,
     contract::{CacheForm, Task},
@@ -118,7 +122,8 @@ impl Architecture for Family {
     }
 
     fn other_part(&self, documents: &Documents, part: Option<&str>) -> Option<(&'static str, &'static str)> {
-        const TEXT: &str = "the checkpoint has a modules.json, which makes it a sentence encoder; this bundle is its language model";
+        const TEXT: &str =
+            "the checkpoint has a modules.json, which makes it a sentence encoder; this bundle is its language model";
         let is_other = part != Some(ENCODER) && SentenceModules::are_described(documents);
         is_other.then_some((TEXT, "part = \"encoder\" builds the sentence encoder"))
     }
@@ -135,7 +140,12 @@ impl Architecture for Family {
         weights.info(&format!("{}{}.weight", reader::prefix(weights), reader::EMBEDDING)).is_some()
     }
 
-    fn load(&self, documents: &Documents, weights: &Arc<dyn Weights>, options: &LoadOptions) -> Result<Network, ArchError> {
+    fn load(
+        &self,
+        documents: &Documents,
+        weights: &Arc<dyn Weights>,
+        options: &LoadOptions,
+    ) -> Result<Network, ArchError> {
         if options.part.as_deref().is_some_and(|part| !PARTS.contains(&part)) {
             return Err(ArchError::Part { architecture: self.name, parts: PARTS, found: options.part.clone() });
         }
@@ -144,7 +154,8 @@ impl Architecture for Family {
         let ends = settings::end_tokens(config, documents.others.get(GENERATION), self.defaults.end)?;
         let quantization = documents.config.as_ref().and_then(Quantization::of);
         let tensors = Tensors::new(weights.as_ref(), "", options.compute).quantized(quantization.as_ref());
-        let reader = Reader { tensors: &tensors, prefix: reader::prefix(weights.as_ref()), settings: &settings, options };
+        let reader =
+            Reader { tensors: &tensors, prefix: reader::prefix(weights.as_ref()), settings: &settings, options };
         let network = match options.part.as_deref() {
             Some(ENCODER) => {
                 check_encoder(options)?;

@@ -1,6 +1,8 @@
-//! Phi-3 and 4: queries, keys and values are rows of one tensor, gate and up of another (transformers `modeling_phi3.py`).
+//! Phi-3 and 4: queries, keys and values are rows of one tensor, gate and up of another (transformers
+//! `modeling_phi3.py`).
 //!
-//! Published configs come with Python code of their own, whose keys stand at values that the code of transformers has built in.
+//! Published configs come with Python code of their own, whose keys stand at values that the code of transformers has
+//! built in.
 
 use super::{
     Family,
@@ -27,6 +29,13 @@ pub(super) const FAMILY: Family = Family {
     class: "Phi3ForCausalLM",
     backbone: "Phi3Model",
     keys: &[OWN, KEYS, NO_BIASES, super::kind!("phi3")],
-    defaults: Defaults { epsilon: 1e-5, positions: 4096, key_value_heads: None, head_size: None, end: Some(32_000), rope: ROPE },
+    defaults: Defaults {
+        epsilon: 1e-5,
+        positions: 4096,
+        key_value_heads: None,
+        head_size: None,
+        end: Some(32_000),
+        rope: ROPE,
+    },
     settings: |config, settings| Settings { fused: true, ..settings }.sliding_everywhere(config, None),
 };

@@ -18,7 +18,14 @@ pub(super) const FAMILY: Family = Family {
     backbone: "Qwen3Model",
     keys: &[OWN, KEYS, ALL_TURNED, WINDOWS, super::kind!("qwen3")],
     // Heads need not add up to the width here.
-    defaults: Defaults { epsilon: 1e-6, positions: 32_768, key_value_heads: Some(32), head_size: Some(128), end: None, rope: USUAL },
+    defaults: Defaults {
+        epsilon: 1e-6,
+        positions: 32_768,
+        key_value_heads: Some(32),
+        head_size: Some(128),
+        end: None,
+        rope: USUAL,
+    },
     settings: |config, settings| {
         let attention = config.flag_or("attention_bias", false)?;
         let biases = Biases { query_key_value: attention, output: attention, feed_forward: false };

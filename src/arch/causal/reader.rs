@@ -10,8 +10,8 @@ use crate::{
     arch::{
         ArchError, LoadOptions, Network, Stage, Tensors,
         blocks::{
-            Embedding, FeedForward, Heads, KeyValueCache, Linear, PostNormLayer, PreNormLayer, RmsNorm, Rotary, Scale, SelfAttention,
-            SentenceModules,
+            Embedding, FeedForward, Heads, KeyValueCache, Linear, PostNormLayer, PreNormLayer, RmsNorm, Rotary, Scale,
+            SelfAttention, SentenceModules,
             layer::{BIAS, WINDOW_BIAS},
         },
     },
@@ -28,7 +28,8 @@ const HEAD: &str = "lm_head.weight";
 /// Rings have a multiple of so many slots, which the Neural Engine wants.
 const SLOTS: u64 = 32;
 
-/// What the names of a checkpoint's tensors start with; nothing where the model was saved without a head of its own, as `AutoModel` saves it.
+/// What the names of a checkpoint's tensors start with; nothing where the model was saved without a head of its own, as
+/// `AutoModel` saves it.
 pub(super) fn prefix(weights: &dyn Weights) -> &'static str {
     let is_there = |prefix: &str| weights.info(&format!("{prefix}{EMBEDDING}.weight")).is_some();
     if !is_there("model.") && is_there("") { "" } else { "model." }
@@ -122,7 +123,13 @@ impl Reader<'_> {
     }
 
     fn embedding(&self) -> Result<Embedding, ArchError> {
-        Embedding::read(self.tensors, &format!("{}{EMBEDDING}", self.prefix), self.settings.vocabulary, self.settings.width, 1.0)
+        Embedding::read(
+            self.tensors,
+            &format!("{}{EMBEDDING}", self.prefix),
+            self.settings.vocabulary,
+            self.settings.width,
+            1.0,
+        )
     }
 
     fn rotary(&self) -> Result<Option<Rotary>, ArchError> {
@@ -168,7 +175,13 @@ impl Reader<'_> {
         })
     }
 
-    fn attention(&self, layer: &str, index: u64, caches: Caches, places: &mut (u64, u64)) -> Result<SelfAttention, ArchError> {
+    fn attention(
+        &self,
+        layer: &str,
+        index: u64,
+        caches: Caches,
+        places: &mut (u64, u64),
+    ) -> Result<SelfAttention, ArchError> {
         let Settings { width, heads, biases, fused, .. } = *self.settings;
         let kind = self.settings.layers[index as usize];
         let [query, key_value] = [heads.query, heads.key_value].map(|count| count * heads.size);
@@ -185,15 +198,26 @@ impl Reader<'_> {
         let inputs = <[Linear; 3]>::try_from(inputs).expect("three products were made");
         let output = self.linear(layer, &name("o_proj"), query, width, biases.output)?;
         let norm = |part: &str| RmsNorm::read(self.tensors, layer, &name(part), heads.size, self.settings.epsilon);
-        let head_norms = self.settings.head_norms.then(|| Ok::<_, ArchError>([norm("q_norm")?, norm("k_norm")?])).transpose()?;
+        let head_norms =
+            self.settings.head_norms.then(|| Ok::<_, ArchError>([norm("q_norm")?, norm("k_norm")?])).transpose()?;
         let bias = if kind.sliding { WINDOW_BIAS } else { BIAS };
         let cache = (self.options.cache != CacheForm::None).then(|| caches.take(kind.sliding, places));
-        Ok(SelfAttention { heads, inputs, output, head_norms, rotary: kind.rotary, scale: Scale::InverseRoot, bias, cache })
+        Ok(SelfAttention {
+            heads,
+            inputs,
+            output,
+            head_norms,
+            rotary: kind.rotary,
+            scale: Scale::InverseRoot,
+            bias,
+            cache,
+        })
     }
 
     fn feed_forward(&self, layer: &str) -> Result<FeedForward, ArchError> {
         let Settings { width, inner, biases, activation, .. } = *self.settings;
-        let linear = |part: &str, input, output| self.linear(layer, &format!("mlp.{part}"), input, output, biases.feed_forward);
+        let linear =
+            |part: &str, input, output| self.linear(layer, &format!("mlp.{part}"), input, output, biases.feed_forward);
         let (gate, up) = if self.settings.fused {
             let names = ["mlp.gate_proj", "mlp.up_proj"].map(|name| (name.to_owned(), inner));
             let mut both = self.rows(layer, "mlp.gate_up_proj", width, names)?.into_iter();
@@ -212,7 +236,13 @@ impl Reader<'_> {
     }
 
     /// Products whose weights are rows of one tensor.
-    fn rows<const N: usize>(&self, layer: &str, name: &str, input: u64, parts: [(String, u64); N]) -> Result<Vec<Linear>, ArchError> {
+    fn rows<const N: usize>(
+        &self,
+        layer: &str,
+        name: &str,
+        input: u64,
+        parts: [(String, u64); N],
+    ) -> Result<Vec<Linear>, ArchError> {
         let total = parts.iter().map(|(_, rows)| rows).sum();
         let all = self.tensors.get_shaped(&format!("{layer}.{name}.weight"), &[total, input])?;
         let mut first = 0;
@@ -235,9 +265,11 @@ impl Reader<'_> {
         let own = chunk.layers(count);
         let [norm, embedding] = ["norm", EMBEDDING].map(|name| format!("{}{name}.weight", self.prefix));
         let elsewhere = |name: &str| match name.strip_prefix(&format!("{}{LAYERS}.", self.prefix)) {
-            Some(rest) => {
-                rest.split('.').next().and_then(|index| index.parse().ok()).is_some_and(|index| index < count && !own.contains(&index))
-            }
+            Some(rest) => rest
+                .split('.')
+                .next()
+                .and_then(|index| index.parse().ok())
+                .is_some_and(|index| index < count && !own.contains(&index)),
             None if name == HEAD => self.settings.tied || !chunk.is_last(),
             None if name == norm => !chunk.is_last(),
             None => name == embedding && !chunk.is_first() && !(chunk.is_last() && self.settings.tied),

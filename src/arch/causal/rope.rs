@@ -1,8 +1,10 @@
-//! Frequencies of rotary positions as configs describe them: `rope_theta`, `partial_rotary_factor` and a scaling, beside each other or in one
-//! table `rope_parameters` (transformers' `modeling_rope_utils.py`: default, linear, llama3, yarn, longrope, dynamic).
+//! Frequencies of rotary positions as configs describe them: `rope_theta`, `partial_rotary_factor` and a scaling,
+//! beside each other or in one table `rope_parameters` (transformers' `modeling_rope_utils.py`: default, linear,
+//! llama3, yarn, longrope, dynamic).
 //!
-//! Scalings that depend on the length of a text are settled by the longest length of the component: longrope has two lists of factors, dynamic
-//! changes nothing up to the length that the model was trained for and is refused beyond it, where frequencies would change with every call.
+//! Scalings that depend on the length of a text are settled by the longest length of the component: longrope has two
+//! lists of factors, dynamic changes nothing up to the length that the model was trained for and is refused beyond it,
+//! where frequencies would change with every call.
 
 use serde_json::Value as Json;
 
@@ -70,11 +72,23 @@ impl Rope {
             "default" => &[],
             "linear" | "dynamic" => &["factor"],
             "llama3" => &["factor", "low_freq_factor", "high_freq_factor", ORIGINAL],
-            "yarn" => {
-                &["factor", "beta_fast", "beta_slow", "truncate", "attention_factor", "mscale", "mscale_all_dim", ORIGINAL, "finetuned"]
-            }
+            "yarn" => &[
+                "factor",
+                "beta_fast",
+                "beta_slow",
+                "truncate",
+                "attention_factor",
+                "mscale",
+                "mscale_all_dim",
+                ORIGINAL,
+                "finetuned",
+            ],
             "longrope" => &["factor", "short_factor", "long_factor", "attention_factor", ORIGINAL],
-            _ => return Err(scaling.refuse(if scaling.get("rope_type").is_some() { "rope_type" } else { "type" }, KNOWN)),
+            _ => {
+                return Err(
+                    scaling.refuse(if scaling.get("rope_type").is_some() { "rope_type" } else { "type" }, KNOWN)
+                );
+            }
         };
         let common = ["rope_type", "type", THETA, PART];
         if let Some(unknown) = scaling.names().find(|name| !keys.contains(name) && !common.contains(name)) {
@@ -149,7 +163,9 @@ fn table<'a>(config: Config<'a>, empty: &'a Json) -> Result<Config<'a>, ArchErro
 fn either(config: Config<'_>, scaling: Config<'_>, key: &str, default: f64) -> Result<f64, ArchError> {
     let (outside, inside) = (config.positive_or(key, default)?, scaling.positive_or(key, default)?);
     match (config.get(key), scaling.get(key)) {
-        (Some(_), Some(_)) if outside != inside => Err(scaling.refuse(key, format!("{outside}, which stands in config.json itself"))),
+        (Some(_), Some(_)) if outside != inside => {
+            Err(scaling.refuse(key, format!("{outside}, which stands in config.json itself")))
+        }
         (Some(_), _) => Ok(outside),
         _ => Ok(inside),
     }
@@ -227,11 +243,22 @@ fn yarn(scaling: Config<'_>, positions: u64, plain: &[f64], theta: f64) -> Resul
 }
 
 /// LongRoPE (Ding et al. 2024, arXiv 2402.13753): a factor for every frequency, from one list or the other.
-fn longrope(config: Config<'_>, scaling: Config<'_>, positions: u64, rules: &RopeRules, plain: &[f64]) -> Result<Rope, ArchError> {
+fn longrope(
+    config: Config<'_>,
+    scaling: Config<'_>,
+    positions: u64,
+    rules: &RopeRules,
+    plain: &[f64],
+) -> Result<Rope, ArchError> {
     let divided = |key: &str| {
-        let refused = || scaling.refuse(key, format!("a list of {} numbers above 0, one for each turned pair of channels", plain.len()));
-        let list = scaling.get(key).and_then(Json::as_array).filter(|list| list.len() == plain.len()).ok_or_else(refused)?;
-        let factor = |value: &Json| value.as_f64().filter(|factor| factor.is_finite() && *factor > 0.0).ok_or_else(refused);
+        let refused = || {
+            scaling
+                .refuse(key, format!("a list of {} numbers above 0, one for each turned pair of channels", plain.len()))
+        };
+        let list =
+            scaling.get(key).and_then(Json::as_array).filter(|list| list.len() == plain.len()).ok_or_else(refused)?;
+        let factor =
+            |value: &Json| value.as_f64().filter(|factor| factor.is_finite() && *factor > 0.0).ok_or_else(refused);
         plain.iter().zip(list).map(|(f, value)| Ok(f / factor(value)?)).collect::<Result<Vec<f64>, ArchError>>()
     };
     let (short, long) = (divided("short_factor")?, divided("long_factor")?);

@@ -1,4 +1,5 @@
-//! What tells one causal language model from another, and the keys of configs that most families share (transformers' names).
+//! What tells one causal language model from another, and the keys of configs that most families share (transformers'
+//! names).
 
 use serde_json::Value as Json;
 
@@ -109,7 +110,8 @@ pub(super) struct Defaults {
 }
 
 impl Settings {
-    /// Reads what families share: no biases, norms before each part, every layer with rotary positions and without a window.
+    /// Reads what families share: no biases, norms before each part, every layer with rotary positions and without a
+    /// window.
     ///
     /// # Errors
     /// When a key is missing or holds something else than models have.
@@ -120,13 +122,20 @@ impl Settings {
             _ => config.count_or("num_key_value_heads", query)?,
         };
         if !query.is_multiple_of(key_value) {
-            return Err(config.refuse("num_key_value_heads", format!("a divisor of num_attention_heads, which is {query}")));
+            return Err(
+                config.refuse("num_key_value_heads", format!("a divisor of num_attention_heads, which is {query}"))
+            );
         }
         let size = match (config.get("head_dim"), defaults.head_size) {
             (Some(_), _) => config.count("head_dim")?,
             (None, Some(size)) => size,
             _ if width.is_multiple_of(query) => width / query,
-            _ => return Err(config.refuse("num_attention_heads", format!("a divisor of hidden_size, which is {width}, or a head_dim"))),
+            _ => {
+                return Err(config.refuse(
+                    "num_attention_heads",
+                    format!("a divisor of hidden_size, which is {width}, or a head_dim"),
+                ));
+            }
         };
         let positions = config.count_or("max_position_embeddings", defaults.positions)?;
         let name = config.text_or("hidden_act", "silu")?;
@@ -170,7 +179,10 @@ impl Settings {
         let sliding = self.window.is_some();
         if self.layer_types(config)?.is_some_and(|types| types.contains(&!sliding)) {
             let kind = if sliding { "sliding_attention" } else { "full_attention" };
-            return Err(config.refuse("layer_types", format!("{kind} alone, since `sliding_window` concerns every layer of this family")));
+            return Err(config.refuse(
+                "layer_types",
+                format!("{kind} alone, since `sliding_window` concerns every layer of this family"),
+            ));
         }
         self.layers.iter_mut().for_each(|layer| layer.sliding = sliding);
         Ok(self)
@@ -182,7 +194,9 @@ impl Settings {
     /// When it has other words, or not one per layer.
     pub(super) fn layer_types(&self, config: Config<'_>) -> Result<Option<Vec<bool>>, ArchError> {
         const KEY: &str = "layer_types";
-        let expected = || config.refuse(KEY, format!("sliding_attention or full_attention for each of {} layers", self.layers.len()));
+        let expected = || {
+            config.refuse(KEY, format!("sliding_attention or full_attention for each of {} layers", self.layers.len()))
+        };
         let Some(list) = config.get(KEY) else { return Ok(None) };
         let list = list.as_array().filter(|list| list.len() == self.layers.len()).ok_or_else(expected)?;
         let kind = |kind: &Json| match kind.as_str() {
@@ -204,9 +218,10 @@ impl Settings {
         let (has_window, first) = (self.window.is_some(), config.id_or("max_window_layers", 28)? as usize);
         let sliding = match self.layer_types(config)? {
             Some(types) if !has_window && types.contains(&true) => {
-                return Err(
-                    config.refuse("layer_types", "full_attention alone, since `use_sliding_window` and `sliding_window` give no window")
-                );
+                return Err(config.refuse(
+                    "layer_types",
+                    "full_attention alone, since `use_sliding_window` and `sliding_window` give no window",
+                ));
             }
             Some(types) => types,
             None => (0..self.layers.len()).map(|index| has_window && index >= first).collect(),
@@ -216,17 +231,23 @@ impl Settings {
     }
 }
 
-/// The tokens that end a text: those of `generation_config.json`, else those of the config, else the one of the family's class.
+/// The tokens that end a text: those of `generation_config.json`, else those of the config, else the one of the
+/// family's class.
 ///
 /// # Errors
 /// When `eos_token_id` is neither a token nor a list of tokens.
-pub(super) fn end_tokens(config: Config<'_>, generation: Option<&Json>, default: Option<u64>) -> Result<Vec<u64>, ArchError> {
+pub(super) fn end_tokens(
+    config: Config<'_>,
+    generation: Option<&Json>,
+    default: Option<u64>,
+) -> Result<Vec<u64>, ArchError> {
     const KEY: &str = "eos_token_id";
     let from = |config: Config<'_>| match config.get(KEY) {
         None => Ok(Vec::new()),
-        Some(Json::Array(list)) => {
-            list.iter().map(|id| id.as_u64().ok_or_else(|| config.refuse(KEY, "ids of tokens"))).collect::<Result<Vec<_>, _>>()
-        }
+        Some(Json::Array(list)) => list
+            .iter()
+            .map(|id| id.as_u64().ok_or_else(|| config.refuse(KEY, "ids of tokens")))
+            .collect::<Result<Vec<_>, _>>(),
         Some(_) => config.id_or(KEY, 0).map(|id| vec![id]),
     };
     let generated = generation.map_or(Ok(Vec::new()), |generation| from(Config::new(generation, "")))?;

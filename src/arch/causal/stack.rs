@@ -1,6 +1,8 @@
-//! What stands around the layers: embedding, positions, masks and caches before them; the last norm and the head behind.
+//! What stands around the layers: embedding, positions, masks and caches before them; the last norm and the head
+//! behind.
 //!
-//! Chunks hand on `hidden_states`, which a chunk in the middle gives as `hidden_states_out`; each makes masks and rotary rows for itself.
+//! Chunks hand on `hidden_states`, which a chunk in the middle gives as `hidden_states_out`; each makes masks and
+//! rotary rows for itself.
 
 use std::sync::Arc;
 
@@ -9,7 +11,8 @@ use crate::{
     arch::{
         ArchError, Feature, Flow, Form, Interface, Interfaces, Stage,
         blocks::{
-            Embedding, KeyValueCache, LayerCache, Linear, Positions, RmsNorm, Rotary, causal_bias, from_layout, key_positions,
+            Embedding, KeyValueCache, LayerCache, Linear, Positions, RmsNorm, Rotary, causal_bias, from_layout,
+            key_positions,
             layer::{BIAS, COS, HIDDEN, SIN, WINDOW_BIAS},
             padding_bias, stricter, to_layout, window_bias,
         },
@@ -136,23 +139,39 @@ pub(super) struct Entry {
 
 impl Entry {
     /// Attention to everything before, and what padding hides.
-    fn bias(&self, builder: &mut Builder, flow: &Flow, name: &str, positions: Positions, keys: Argument) -> Result<Var, ArchError> {
+    fn bias(
+        &self,
+        builder: &mut Builder,
+        flow: &Flow,
+        name: &str,
+        positions: Positions,
+        keys: Argument,
+    ) -> Result<Var, ArchError> {
         let causal = causal_bias(builder, name, positions, keys, self.compute)?;
         if !flow.has(features::ATTENTION_MASK) {
             return Ok(causal);
         }
-        let padding = padding_bias(builder, &format!("{name}_padding"), flow.get(features::ATTENTION_MASK), self.compute)?;
+        let padding =
+            padding_bias(builder, &format!("{name}_padding"), flow.get(features::ATTENTION_MASK), self.compute)?;
         stricter(builder, &format!("{name}_padded"), causal, padding)
     }
 
-    fn masks(&self, builder: &mut Builder, flow: &mut Flow, positions: Positions, form: &Form) -> Result<(), ArchError> {
+    fn masks(
+        &self,
+        builder: &mut Builder,
+        flow: &mut Flow,
+        positions: Positions,
+        form: &Form,
+    ) -> Result<(), ArchError> {
         let (text, heads) = (form.text()?, &self.settings.heads);
         let keys = if form.cache == CacheForm::None { text.sequence } else { text.context };
         let causal = self.bias(builder, flow, "causal", positions, key_positions(keys))?;
         if self.layers.iter().any(|layer| !layer.sliding) {
             flow.put(BIAS, heads.bias(builder, BIAS, causal, form)?);
         }
-        let Some(window) = self.settings.window.filter(|_| self.layers.iter().any(|layer| layer.sliding)) else { return Ok(()) };
+        let Some(window) = self.settings.window.filter(|_| self.layers.iter().any(|layer| layer.sliding)) else {
+            return Ok(());
+        };
         let ring = self.caches.ring.filter(|_| form.cache != CacheForm::None);
         let (causal, keys) = match ring {
             None => (causal, key_positions(keys)),

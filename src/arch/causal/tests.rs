@@ -42,7 +42,12 @@ fn absent_keys_have_the_defaults_of_the_reference_class() {
         (&EXAONE4, 1e-5, Some(4096), 16, Some(2)),
     ] {
         let settings = settings(family, &json!({})).unwrap();
-        assert_eq!((settings.epsilon, settings.window, settings.heads.size), (epsilon, window, head), "{}", family.name);
+        assert_eq!(
+            (settings.epsilon, settings.window, settings.heads.size),
+            (epsilon, window, head),
+            "{}",
+            family.name
+        );
         assert!(!settings.tied && settings.rope.magnitude == 1.0, "{}", family.name);
         let documents = Documents { config: Some(config(&json!({}))), ..Documents::default() };
         let ends = settings::end_tokens(Config::of(&documents, family).unwrap(), None, family.defaults.end).unwrap();
@@ -55,7 +60,10 @@ fn null_turns_a_default_off() {
     let null = json!({ "sliding_window": null });
     assert_eq!(sliding(&MISTRAL, &null), (None, vec![false; 4]));
     assert_eq!(sliding(&EXAONE4, &null), (None, vec![false; 4]));
-    assert_eq!(sliding(&QWEN2, &json!({ "use_sliding_window": true, "sliding_window": null, "max_window_layers": 0 })).0, None);
+    assert_eq!(
+        sliding(&QWEN2, &json!({ "use_sliding_window": true, "sliding_window": null, "max_window_layers": 0 })).0,
+        None
+    );
     let documents = Documents { config: Some(config(&json!({ "eos_token_id": null }))), ..Documents::default() };
     assert!(settings::end_tokens(Config::of(&documents, &LLAMA).unwrap(), None, Some(2)).unwrap().is_empty());
 }
@@ -118,7 +126,11 @@ fn what_changes_numbers_is_read_or_refused() {
         (&MISTRAL, "attention_bias", json!(true)),
         (&PHI3, "full_attn_mod", json!(2)),
     ] {
-        assert!(refusal(family, &json!({ key: value })).starts_with(&format!("config.json: `{key}` is ")), "{}", family.name);
+        assert!(
+            refusal(family, &json!({ key: value })).starts_with(&format!("config.json: `{key}` is ")),
+            "{}",
+            family.name
+        );
     }
 }
 
@@ -135,9 +147,13 @@ fn published_configs_are_read() {
     for family in FAMILIES {
         settings(family, &keys).unwrap_or_else(|error| panic!("{}: {error}", family.name));
     }
-    settings(&LLAMA, &json!({ "is_llama_config": true, "rope_interleaved": false, "max_sequence_length": 2048 })).unwrap();
-    settings(&QWEN2, &json!({ "use_mrope": false, "sliding_window": 131_072, "max_window_layers": 21, "use_sliding_window": false }))
+    settings(&LLAMA, &json!({ "is_llama_config": true, "rope_interleaved": false, "max_sequence_length": 2048 }))
         .unwrap();
+    settings(
+        &QWEN2,
+        &json!({ "use_mrope": false, "sliding_window": 131_072, "max_window_layers": 21, "use_sliding_window": false }),
+    )
+    .unwrap();
     let phi4 = json!({ "full_attn_mod": 1, "interpolate_factor": 1, "lm_head_bias": false, "embd_pdrop": 0.0, "resid_pdrop": 0.0 });
     settings(&PHI3, &phi4).unwrap();
 }
@@ -190,9 +206,11 @@ fn longrope_is_settled_by_the_longest_length() {
     let mut wrong = keys(lists());
     wrong["rope_scaling"]["long_factor"] = json!([1, 2, 3]);
     let error = refusal(&PHI3, &wrong);
-    assert!(error.starts_with("config.json: `rope_scaling.long_factor` is [1,2,3], expected a list of 4 numbers"), "{error}");
-    let llama =
-        json!({ "max_position_embeddings": 64, "rope_scaling": { "type": "su", "short_factor": vec![1; 8], "long_factor": vec![2; 8] } });
+    assert!(
+        error.starts_with("config.json: `rope_scaling.long_factor` is [1,2,3], expected a list of 4 numbers"),
+        "{error}"
+    );
+    let llama = json!({ "max_position_embeddings": 64, "rope_scaling": { "type": "su", "short_factor": vec![1; 8], "long_factor": vec![2; 8] } });
     assert!(refusal(&LLAMA, &llama).contains("`rope_scaling.factor` is not there"));
 }
 
@@ -211,10 +229,14 @@ fn declared_keys_are_read() {
     use crate::arch::{KeyRule, keys::tests::recorded};
     for family in FAMILIES {
         recorded();
-        let longrope = json!({ "type": "longrope", "factor": 2.0, "short_factor": vec![1; 8], "long_factor": vec![2; 8] });
+        let longrope =
+            json!({ "type": "longrope", "factor": 2.0, "short_factor": vec![1; 8], "long_factor": vec![2; 8] });
         let keys = json!({ "use_sliding_window": true, "sliding_window": 8, "rope_scaling": longrope, "head_dim": 16 });
-        for keys in [json!({ "sliding_window": 8, "use_sliding_window": true }), keys, json!({ "rope_scaling": longrope, "head_dim": 16 })]
-        {
+        for keys in [
+            json!({ "sliding_window": 8, "use_sliding_window": true }),
+            keys,
+            json!({ "rope_scaling": longrope, "head_dim": 16 }),
+        ] {
             // Families that have no window refuse the key; what they read before is recorded.
             let documents = Documents { config: Some(config(&keys)), ..Documents::default() };
             let Ok(config) = Config::of(&documents, family) else { continue };

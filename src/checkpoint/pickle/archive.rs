@@ -1,4 +1,5 @@
-//! The zip archive around a torch checkpoint: finds entries without copying them. APPNOTE.TXT 4.3 and 4.4, zip64 included.
+//! The zip archive around a torch checkpoint: finds entries without copying them. APPNOTE.TXT 4.3 and 4.4, zip64
+//! included.
 //!
 //! Only stored entries are taken: torch never compresses, since it maps its files too. Checksums are not looked at.
 
@@ -56,7 +57,12 @@ fn directory_range(file: &[u8]) -> Result<Range<u64>, PickleProblem> {
 }
 
 /// The entry whose directory header is at `at`: its name, its data, and where the next header is.
-fn entry<'a>(file: &'a [u8], directory: Reader<'a>, at: u64, end: u64) -> Result<(&'a str, Range<u64>, u64), PickleProblem> {
+fn entry<'a>(
+    file: &'a [u8],
+    directory: Reader<'a>,
+    at: u64,
+    end: u64,
+) -> Result<(&'a str, Range<u64>, u64), PickleProblem> {
     directory.signature(at, CENTRAL)?;
     let (name_length, extra_length) = (directory.u16(at + 28)?, directory.u16(at + 30)?);
     let name_end = at + 46 + u64::from(name_length);

@@ -1,8 +1,10 @@
-//! torch files from before version 1.6 (`torch.serialization._legacy_save`): pickles one behind the other, then the data of the storages.
+//! torch files from before version 1.6 (`torch.serialization._legacy_save`): pickles one behind the other, then the
+//! data of the storages.
 //!
-//! In order: the magic number, the version of the protocol, facts about the machine that wrote the file, the saved object, the list of storage
-//! keys, and for each key an int64 with its number of elements and the elements, little-endian. Lengths are checked against the file before
-//! they are used; bytes behind the last storage are an error, as a file that was written twice is.
+//! In order: the magic number, the version of the protocol, facts about the machine that wrote the file, the saved
+//! object, the list of storage keys, and for each key an int64 with its number of elements and the elements,
+//! little-endian. Lengths are checked against the file before they are used; bytes behind the last storage are an
+//! error, as a file that was written twice is.
 
 use std::{collections::BTreeMap, ops::Range};
 
@@ -59,7 +61,8 @@ pub(super) fn read(file: &[u8]) -> Result<Contents<'_>, PickleProblem> {
 
 fn check_byte_order(values: &Values<'_>, system: Id) -> Result<(), PickleProblem> {
     let entries = values.dict(system).unwrap_or_default();
-    let order = entries.iter().find(|(key, _)| values.text(*key) == Some("little_endian")).map(|&(_, value)| values.get(value));
+    let order =
+        entries.iter().find(|(key, _)| values.text(*key) == Some("little_endian")).map(|&(_, value)| values.get(value));
     match order {
         Some(Value::Bool(true)) => Ok(()),
         Some(Value::Bool(false)) => Err(PickleProblem::ByteOrder { found: "big".to_owned() }),
@@ -80,15 +83,20 @@ fn storages<'a>(values: &Values<'a>) -> Result<BTreeMap<&'a str, Declared>, Pick
     let mut found = BTreeMap::new();
     for id in values.references() {
         let Some([kind, class, key, _, elements, ..]) = values.tuple(id) else { continue };
-        let (Some("storage"), Some((_, class)), Some(key)) = (values.text(*kind), values.global(*class), values.text(*key)) else {
+        let (Some("storage"), Some((_, class)), Some(key)) =
+            (values.text(*kind), values.global(*class), values.text(*key))
+        else {
             continue;
         };
         let width = match class {
             "UntypedStorage" => 1,
-            _ => storage_dtype(class).ok_or_else(|| PickleProblem::StorageType { key: key.to_owned(), class: class.to_owned() })?.size(),
+            _ => storage_dtype(class)
+                .ok_or_else(|| PickleProblem::StorageType { key: key.to_owned(), class: class.to_owned() })?
+                .size(),
         };
         let elements = values.int(*elements).and_then(|elements| u64::try_from(elements).ok());
-        let elements = elements.ok_or(PickleProblem::Legacy { part: "reference to a storage", expected: "a number of elements" })?;
+        let elements = elements
+            .ok_or(PickleProblem::Legacy { part: "reference to a storage", expected: "a number of elements" })?;
         let declared = Declared { width, elements };
         if *found.entry(key).or_insert(declared) != declared {
             return Err(PickleProblem::StorageConflict { key: key.to_owned() });
@@ -98,7 +106,12 @@ fn storages<'a>(values: &Values<'a>) -> Result<BTreeMap<&'a str, Declared>, Pick
 }
 
 /// Walks over the storages, which lie from `at` on in the order of `keys`.
-fn places<'a>(file: &[u8], mut at: u64, keys: &[&'a str], declared: &BTreeMap<&str, Declared>) -> Result<Places<'a>, PickleProblem> {
+fn places<'a>(
+    file: &[u8],
+    mut at: u64,
+    keys: &[&'a str],
+    declared: &BTreeMap<&str, Declared>,
+) -> Result<Places<'a>, PickleProblem> {
     let mut places = Places::new();
     for &key in keys {
         let declared = declared.get(key).ok_or_else(|| PickleProblem::StorageUnused { key: key.to_owned() })?;
@@ -110,7 +123,11 @@ fn places<'a>(file: &[u8], mut at: u64, keys: &[&'a str], declared: &BTreeMap<&s
         let (begin, count) = (at + COUNT, &file[at as usize..(at + COUNT) as usize]);
         let count = i64::from_le_bytes(count.try_into().expect("the slice is that long"));
         if u64::try_from(count) != Ok(declared.elements) {
-            return Err(PickleProblem::StorageLength { key: key.to_owned(), declared: declared.elements, found: count });
+            return Err(PickleProblem::StorageLength {
+                key: key.to_owned(),
+                declared: declared.elements,
+                found: count,
+            });
         }
         let needed = declared.elements.checked_mul(declared.width).and_then(|bytes| bytes.checked_add(COUNT));
         let needed = needed.filter(|&needed| needed <= left).ok_or_else(|| cut(needed))?;

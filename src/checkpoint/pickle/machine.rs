@@ -1,8 +1,9 @@
-//! A pickle as a tree of plain values. Nothing is ever called: what a pickle asks to call is written down as [`Value::Call`].
+//! A pickle as a tree of plain values. Nothing is ever called: what a pickle asks to call is written down as
+//! [`Value::Call`].
 //!
-//! Values lie in one list and refer to each other by index, so that the time and memory a pickle costs grow with its length alone, however
-//! deeply it nests or often it repeats itself. Protocols 2 to 4, as Python's `pickletools` documents them; the text instructions of
-//! protocol 0, which torch never wrote, are refused.
+//! Values lie in one list and refer to each other by index, so that the time and memory a pickle costs grow with its
+//! length alone, however deeply it nests or often it repeats itself. Protocols 2 to 4, as Python's `pickletools`
+//! documents them; the text instructions of protocol 0, which torch never wrote, are refused.
 
 use std::collections::BTreeMap;
 
@@ -94,11 +95,20 @@ pub(super) fn run(pickle: &[u8]) -> Result<(Values<'_>, Id), PickleProblem> {
 pub(super) fn run_at(file: &[u8], start: usize) -> Result<(Values<'_>, Id, usize), PickleProblem> {
     let limit = start.saturating_add(LONGEST as usize);
     let pickle = &file[..file.len().min(limit)];
-    let mut machine =
-        Machine { pickle, at: start, begin: start, values: Vec::new(), stack: Vec::new(), marks: Vec::new(), memo: BTreeMap::new() };
+    let mut machine = Machine {
+        pickle,
+        at: start,
+        begin: start,
+        values: Vec::new(),
+        stack: Vec::new(),
+        marks: Vec::new(),
+        memo: BTreeMap::new(),
+    };
     match machine.finish() {
         Ok(result) => Ok((Values(machine.values), result, machine.at)),
-        Err(PickleProblem::Truncated { .. }) if pickle.len() < file.len() => Err(PickleProblem::Endless { start, limit: LONGEST }),
+        Err(PickleProblem::Truncated { .. }) if pickle.len() < file.len() => {
+            Err(PickleProblem::Endless { start, limit: LONGEST })
+        }
         Err(problem) => Err(problem),
     }
 }
@@ -215,7 +225,8 @@ impl<'a> Machine<'a> {
             b'K' => i64::from(self.array::<1>()?[0]),
             b'M' => i64::from(u16::from_le_bytes(self.array()?)),
             _ => {
-                let length = if code == 0x8a { u32::from(self.array::<1>()?[0]) } else { u32::from_le_bytes(self.array()?) };
+                let length =
+                    if code == 0x8a { u32::from(self.array::<1>()?[0]) } else { u32::from_le_bytes(self.array()?) };
                 let digits = self.bytes(length.into())?;
                 if digits.len() > 8 {
                     return self.push(Value::Other);
@@ -299,7 +310,9 @@ impl<'a> Machine<'a> {
             0x93 => {
                 let (name, module) = (self.pop()?, self.pop()?);
                 let text = |id: Id| if let Value::Text(text) = self.values[id.0 as usize] { Some(text) } else { None };
-                let (Some(module), Some(name)) = (text(module), text(name)) else { return Err(self.unexpected("two names")) };
+                let (Some(module), Some(name)) = (text(module), text(name)) else {
+                    return Err(self.unexpected("two names"));
+                };
                 self.push(Value::Global { module, name })
             }
             b'Q' => {
@@ -314,7 +327,11 @@ impl<'a> Machine<'a> {
                 }
                 let args = self.pop()?;
                 let callable = self.pop()?;
-                let value = if self.makes_dict(callable, args) { Value::Dict(Vec::new()) } else { Value::Call { callable, args } };
+                let value = if self.makes_dict(callable, args) {
+                    Value::Dict(Vec::new())
+                } else {
+                    Value::Call { callable, args }
+                };
                 self.push(value)
             }
         }
@@ -375,7 +392,10 @@ impl<'a> Machine<'a> {
     }
 
     fn line(&mut self) -> Result<&'a str, PickleProblem> {
-        let length = self.pickle[self.at..].iter().position(|&b| b == b'\n').ok_or(PickleProblem::Truncated { at: self.begin })?;
+        let length = self.pickle[self.at..]
+            .iter()
+            .position(|&b| b == b'\n')
+            .ok_or(PickleProblem::Truncated { at: self.begin })?;
         let line = self.bytes(length as u64)?;
         self.bytes(1)?;
         std::str::from_utf8(line).map_err(|_| self.unexpected("UTF-8 text"))

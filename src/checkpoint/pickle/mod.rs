@@ -1,9 +1,10 @@
-//! torch's files (`.pth`, `.pt`, `.bin`, `.ckpt`), zip archives and the older runs of pickles: a state dict at the top, or under one of the keys
-//! that training scripts use.
+//! torch's files (`.pth`, `.pt`, `.bin`, `.ckpt`), zip archives and the older runs of pickles: a state dict at the top,
+//! or under one of the keys that training scripts use.
 //!
-//! No code is run, and nothing is skipped in silence: a tensor that cannot be read is an error. Left out: the tar archives of torch's first
-//! versions, TorchScript, quantized and sparse tensors. candle's reader is not used because it copies values whenever a pickle refers to them, nests
-//! them without limit (both can end the process), and leaves out tensors of types that it does not know.
+//! No code is run, and nothing is skipped in silence: a tensor that cannot be read is an error. Left out: the tar
+//! archives of torch's first versions, TorchScript, quantized and sparse tensors. candle's reader is not used because
+//! it copies values whenever a pickle refers to them, nests them without limit (both can end the process), and leaves
+//! out tensors of types that it does not know.
 
 mod archive;
 mod legacy;
@@ -43,9 +44,13 @@ pub fn read(file: &[u8]) -> Result<StoredTensors, PickleProblem> {
     }
     let entries = archive::read(file)?;
     let folder = folder(&entries)?;
-    let bytes = |name: &str| entries.get(format!("{folder}{name}").as_str()).map(|range| &file[range.start as usize..range.end as usize]);
+    let bytes = |name: &str| {
+        entries.get(format!("{folder}{name}").as_str()).map(|range| &file[range.start as usize..range.end as usize])
+    };
     if let Some(order) = bytes("byteorder").filter(|order| *order != b"little") {
-        return Err(PickleProblem::ByteOrder { found: String::from_utf8_lossy(&order[..order.len().min(16)]).into_owned() });
+        return Err(PickleProblem::ByteOrder {
+            found: String::from_utf8_lossy(&order[..order.len().min(16)]).into_owned(),
+        });
     }
     let (values, top) = machine::run(bytes("data.pkl").ok_or(PickleProblem::NoPickle)?)?;
     tensors(&values, top, &Storages::Archive { entries: &entries, folder })
@@ -96,7 +101,8 @@ fn state_dict<'v>(values: &'v Values<'_>, top: Id) -> Result<&'v [(Id, Id)], Pic
     })
 }
 
-/// Whether a value of a state dict is a tensor or holds one at any depth. What was seen before held none, and is not looked at again.
+/// Whether a value of a state dict is a tensor or holds one at any depth. What was seen before held none, and is not
+/// looked at again.
 fn holds_tensors(values: &Values<'_>, value: Id, seen: &mut HashSet<Id>) -> bool {
     let mut waiting = vec![value];
     while let Some(id) = waiting.pop() {
@@ -184,14 +190,21 @@ impl TensorReader<'_, '_> {
             "_rebuild_tensor_v3" => Some(self.dtype_argument(args)?),
             _ => return Err(PickleProblem::Function { tensor: self.name.to_owned(), function: function.to_owned() }),
         };
-        let [storage, offset, shape, strides, ..] = args else { return Err(self.malformed("a storage, offset, size and stride")) };
+        let [storage, offset, shape, strides, ..] = args else {
+            return Err(self.malformed("a storage, offset, size and stride"));
+        };
         // Behind the hooks, and in v3 behind the dtype: whether the numbers are meant with another sign or conjugate.
-        let bits = args.get(if dtype.is_some() { 7 } else { 6 }).and_then(|&bits| self.values.dict(bits)).unwrap_or_default();
+        let bits =
+            args.get(if dtype.is_some() { 7 } else { 6 }).and_then(|&bits| self.values.dict(bits)).unwrap_or_default();
         if bits.iter().any(|&(_, bit)| !matches!(self.values.get(bit), Value::Bool(false))) {
             return Err(self.malformed("numbers as they stand, neither negated nor conjugate"));
         }
         let storage = self.storage(*storage, dtype)?;
-        let offset = self.values.int(*offset).and_then(|offset| u64::try_from(offset).ok()).ok_or_else(|| self.malformed("an offset"))?;
+        let offset = self
+            .values
+            .int(*offset)
+            .and_then(|offset| u64::try_from(offset).ok())
+            .ok_or_else(|| self.malformed("an offset"))?;
         let shape = self.numbers(*shape, "a size")?;
         let strides = self.numbers(*strides, "a stride")?;
         if shape.len() != strides.len() {
@@ -201,7 +214,13 @@ impl TensorReader<'_, '_> {
     }
 
     /// Checks that every element lies in the storage.
-    fn place(&self, storage: &Storage, offset: u64, shape: Vec<u64>, strides: Vec<u64>) -> Result<StoredTensor, PickleProblem> {
+    fn place(
+        &self,
+        storage: &Storage,
+        offset: u64,
+        shape: Vec<u64>,
+        strides: Vec<u64>,
+    ) -> Result<StoredTensor, PickleProblem> {
         let width = storage.dtype.size();
         let available = storage.length / width;
         let info = TensorInfo { dtype: storage.dtype, shape };
@@ -222,11 +241,13 @@ impl TensorReader<'_, '_> {
         Ok(StoredTensor { info, begin: storage.begin + offset * width, strides })
     }
 
-    /// A storage: the tuple ("storage", class, key, device, length); in old files with a view of it, or None, at the end.
+    /// A storage: the tuple ("storage", class, key, device, length); in old files with a view of it, or None, at the
+    /// end.
     fn storage(&self, id: Id, dtype: Option<CheckpointDtype>) -> Result<Storage, PickleProblem> {
         let reference = if let Value::Persistent(id) = self.values.get(id) { self.values.tuple(*id) } else { None };
         let Some([kind, class, key, rest @ ..]) = reference else { return Err(self.malformed("a storage")) };
-        let (Some("storage"), Some((_, class)), Some(key)) = (self.values.text(*kind), self.values.global(*class), self.values.text(*key))
+        let (Some("storage"), Some((_, class)), Some(key)) =
+            (self.values.text(*kind), self.values.global(*class), self.values.text(*key))
         else {
             return Err(self.malformed("a storage"));
         };
@@ -276,7 +297,8 @@ impl TensorReader<'_, '_> {
 /// Whether the strides say nothing that the shape does not: those of dimensions of length 1 are arbitrary.
 fn is_row_major(shape: &[u64], strides: &[u64]) -> bool {
     let expected = strided::row_major(shape);
-    shape.contains(&0) || shape.iter().zip(strides).zip(expected).all(|((&n, &stride), expected)| n == 1 || stride == expected)
+    shape.contains(&0)
+        || shape.iter().zip(strides).zip(expected).all(|((&n, &stride), expected)| n == 1 || stride == expected)
 }
 
 /// Element types of torch's typed storages.

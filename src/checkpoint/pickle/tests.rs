@@ -50,9 +50,24 @@ fn tuple(values: &[i32]) -> Vec<u8> {
 
 /// Instructions for a tensor in the storage `0`.
 fn tensor(class: &str, offset: i32, size: &[i32], stride: &[i32]) -> Vec<u8> {
-    let storage = [b"(".to_vec(), text("storage"), format!("ctorch\n{class}\n").into_bytes(), text("0"), text("cpu"), b"K\0tQ".to_vec()];
+    let storage = [
+        b"(".to_vec(),
+        text("storage"),
+        format!("ctorch\n{class}\n").into_bytes(),
+        text("0"),
+        text("cpu"),
+        b"K\0tQ".to_vec(),
+    ];
     let offset = [b"J".to_vec(), offset.to_le_bytes().to_vec()].concat();
-    [b"ctorch._utils\n_rebuild_tensor_v2\n(".to_vec(), storage.concat(), offset, tuple(size), tuple(stride), b"\x89}tR".to_vec()].concat()
+    [
+        b"ctorch._utils\n_rebuild_tensor_v2\n(".to_vec(),
+        storage.concat(),
+        offset,
+        tuple(size),
+        tuple(stride),
+        b"\x89}tR".to_vec(),
+    ]
+    .concat()
 }
 
 /// A checkpoint with one tensor `t`, and 16 bytes of data.
@@ -73,7 +88,8 @@ fn floats(file: &[u8], tensor: &StoredTensor) -> Vec<f32> {
 fn tensors_are_what_torch_would_load() {
     let file = fixture("state_dict.pth");
     let tensors = read(&file).unwrap();
-    let dtypes: Vec<_> = tensors.iter().map(|(name, tensor)| format!("{name} {} {:?}", tensor.info.dtype, tensor.info.shape)).collect();
+    let dtypes: Vec<_> =
+        tensors.iter().map(|(name, tensor)| format!("{name} {} {:?}", tensor.info.dtype, tensor.info.shape)).collect();
     let expected = [
         "bfloat BF16 [2, 1]",
         "bool BOOL [3]",
@@ -93,7 +109,8 @@ fn tensors_are_what_torch_would_load() {
     let counted: Vec<f32> = (0..24u8).map(f32::from).collect();
     assert_eq!(floats(&file, &tensors["matrix"]), counted);
     // torch.arange(24.).reshape(2, 3, 4).permute(2, 1, 0)
-    let permuted = [0, 12, 4, 16, 8, 20, 1, 13, 5, 17, 9, 21, 2, 14, 6, 18, 10, 22, 3, 15, 7, 19, 11, 23].map(|v: u8| f32::from(v));
+    let permuted = [0, 12, 4, 16, 8, 20, 1, 13, 5, 17, 9, 21, 2, 14, 6, 18, 10, 22, 3, 15, 7, 19, 11, 23]
+        .map(|v: u8| f32::from(v));
     assert_eq!(floats(&file, &tensors["transposed"]), permuted);
     assert_eq!(floats(&file, &tensors["tail"]), counted[18..]);
     assert_eq!(floats(&file, &tensors["column"]), [1.0, 5.0, 9.0, 13.0, 17.0, 21.0]);
@@ -148,14 +165,23 @@ fn what_cannot_be_read_is_refused_and_never_left_out() {
         "tensor `t` has the element type `ComplexFloatStorage`, which mlreg does not know"
     );
     assert_eq!(of(tensor("FloatStorage", 1, &[4], &[1])), "tensor `t` needs 5 elements of its storage, which has 4");
-    assert_eq!(of(tensor("FloatStorage", 0, &[2, 2], &[3, 1])), "tensor `t` needs 5 elements of its storage, which has 4");
-    assert_eq!(of(tensor("FloatStorage", 0, &[2, 2], &[1])), "the description of tensor `t` needs as many strides as dimensions");
+    assert_eq!(
+        of(tensor("FloatStorage", 0, &[2, 2], &[3, 1])),
+        "tensor `t` needs 5 elements of its storage, which has 4"
+    );
+    assert_eq!(
+        of(tensor("FloatStorage", 0, &[2, 2], &[1])),
+        "the description of tensor `t` needs as many strides as dimensions"
+    );
     assert_eq!(of(tensor("FloatStorage", 0, &[-1], &[1])), "the description of tensor `t` needs a size");
     assert_eq!(of(tensor("FloatStorage", -1, &[1], &[1])), "the description of tensor `t` needs an offset");
     assert_eq!(of(tensor("FloatStorage", 0, &[5], &[0])), "tensor `t` has 5 elements, its storage only 4");
     let huge = [i32::MAX; 5];
     assert_eq!(of(tensor("FloatStorage", 0, &huge, &[0; 5])), "tensor `t` has too many elements, its storage only 4");
-    assert_eq!(of(tensor("FloatStorage", 0, &huge, &huge)), "tensor `t` needs too many elements of its storage, which has 4");
+    assert_eq!(
+        of(tensor("FloatStorage", 0, &huge, &huge)),
+        "tensor `t` needs too many elements of its storage, which has 4"
+    );
     // LONG1 of one byte is signed: -1, and 255 only with a second one.
     let long = |digits: &[u8]| {
         let size = [&b"(\x8a"[..], &[digits.len() as u8], digits, b"t"].concat();
@@ -170,10 +196,16 @@ fn what_cannot_be_read_is_refused_and_never_left_out() {
     let negated = [&plain[..plain.len() - 2], b"}", &text("neg")[..], b"\x88stR"].concat();
     assert!(of(negated).ends_with("needs numbers as they stand, neither negated nor conjugate"));
     let beside = |more: &[u8]| {
-        problem(&archive(&[("a/data.pkl", &[b"\x80\x02}", &text("t")[..], &plain, b"s", more, b"s."].concat()), ("a/data/0", &[7; 16])]))
+        problem(&archive(&[
+            ("a/data.pkl", &[b"\x80\x02}", &text("t")[..], &plain, b"s", more, b"s."].concat()),
+            ("a/data/0", &[7; 16]),
+        ]))
     };
     let below = [&text("head")[..], b"}", &text("weight")[..], &plain, b"s"].concat();
-    assert_eq!(beside(&below), "its state dict has tensors below `head`, which is no tensor: expected a tensor for every name");
+    assert_eq!(
+        beside(&below),
+        "its state dict has tensors below `head`, which is no tensor: expected a tensor for every name"
+    );
     assert!(beside(&[b"K\x03", &plain[..]].concat()).contains("below `a key that is no text`"));
     let sparse = b"ctorch._utils\n_rebuild_sparse_tensor\n)R";
     assert_eq!(of(sparse.to_vec()), "tensor `t` is made by `_rebuild_sparse_tensor`, expected a dense tensor");
@@ -200,7 +232,10 @@ fn an_archive_must_be_what_torch_writes() {
     let mut compressed = archive(&[("a/data.pkl", &good)]);
     let directory = compressed.windows(4).rposition(|window| window == b"PK\x01\x02").unwrap();
     compressed[directory + 10] = 8;
-    assert_eq!(problem(&compressed), "`a/data.pkl` in the archive is compressed or encrypted, expected it to be stored");
+    assert_eq!(
+        problem(&compressed),
+        "`a/data.pkl` in the archive is compressed or encrypted, expected it to be stored"
+    );
 }
 
 #[test]
@@ -245,7 +280,10 @@ fn a_pickle_costs_no_more_than_its_length() {
     bomb.push(b'.');
     assert!(matches!(read(&archive(&[("a/data.pkl", &bomb)])), Err(PickleProblem::NoStateDict { .. })));
     let own = b"\x80\x02}q\x00X\x05\0\0\0modelh\x00s.";
-    assert!(matches!(read(&archive(&[("a/data.pkl", own)])), Err(PickleProblem::NoStateDict { .. })), "a dictionary in itself");
+    assert!(
+        matches!(read(&archive(&[("a/data.pkl", own)])), Err(PickleProblem::NoStateDict { .. })),
+        "a dictionary in itself"
+    );
     let long = vec![b'N'; machine::LONGEST as usize + 1];
     assert!(matches!(read(&archive(&[("a/data.pkl", &long)])), Err(PickleProblem::TooLong { .. })));
     let claimed = b"\x80\x02X\xFF\xFF\xFF\xFFa.";
@@ -306,7 +344,16 @@ fn legacy(tensor: &[u8], listed: &[&str], data: &[u8]) -> Vec<u8> {
     let system = [b"\x80\x02}", &text("little_endian")[..], b"\x88s."].concat();
     let saved = [b"\x80\x02}", &text("t")[..], tensor, b"s."].concat();
     let keys: Vec<u8> = listed.iter().flat_map(|key| text(key)).collect();
-    [b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.", &system[..], &saved, b"\x80\x02](", &keys, b"e.", data].concat()
+    [
+        b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.",
+        &system[..],
+        &saved,
+        b"\x80\x02](",
+        &keys,
+        b"e.",
+        data,
+    ]
+    .concat()
 }
 
 /// Instructions for four numbers in the storage `0`; `view` is the last part of the reference to it.
@@ -321,7 +368,8 @@ fn files_from_before_torch_1_6_are_checked_before_they_are_believed() {
     let counted = |count: i64, bytes: usize| [&count.to_le_bytes()[..], &vec![7; bytes]].concat();
     let good = legacy(&viewed("FloatStorage", 4, b"N"), &["0"], &counted(4, 16));
     assert_eq!(read(&good).unwrap()["t"].data(&good).as_ref(), [7; 16]);
-    let of = |view: &[u8], listed: &[&str], data: &[u8]| problem(&legacy(&viewed("FloatStorage", 4, view), listed, data));
+    let of =
+        |view: &[u8], listed: &[&str], data: &[u8]| problem(&legacy(&viewed("FloatStorage", 4, view), listed, data));
     assert_eq!(of(b"N", &["0"], &counted(4, 15)), "storage `0` needs 24 bytes, 23 are left in the file");
     assert_eq!(of(b"N", &["0"], &[0; 7]), "storage `0` needs 8 bytes, 7 are left in the file");
     assert_eq!(of(b"N", &["0"], &counted(4, 17)), "1 bytes follow the last storage, expected the end of the file");
@@ -330,9 +378,18 @@ fn files_from_before_torch_1_6_are_checked_before_they_are_believed() {
     assert_eq!(of(b"N", &["1"], &counted(4, 16)), "storage `1` belongs to no tensor, so that its length is unknown");
     assert_eq!(of(b"N", &["0", "0"], &counted(4, 16).repeat(2)), "storage `0` is listed twice");
     assert_eq!(of(b"N", &[], &[]), "the data of tensor `t` should be in the storage `0`, which the file does not list");
-    assert_eq!(of(b"(X\x01\0\0\0vK\x01K\x04t", &["0"], &counted(4, 16)), "tensor `t` needs 5 elements of its storage, which has 4");
-    assert_eq!(of(b"(X\x01\0\0\0vK\x01K\x03t", &["0"], &counted(4, 16)), "tensor `t` needs 4 elements of its storage, which has 3");
-    assert_eq!(of(b"K\x01", &["0"], &counted(4, 16)), "the description of tensor `t` needs a view of a storage, or none");
+    assert_eq!(
+        of(b"(X\x01\0\0\0vK\x01K\x04t", &["0"], &counted(4, 16)),
+        "tensor `t` needs 5 elements of its storage, which has 4"
+    );
+    assert_eq!(
+        of(b"(X\x01\0\0\0vK\x01K\x03t", &["0"], &counted(4, 16)),
+        "tensor `t` needs 4 elements of its storage, which has 3"
+    );
+    assert_eq!(
+        of(b"K\x01", &["0"], &counted(4, 16)),
+        "the description of tensor `t` needs a view of a storage, or none"
+    );
     let complex = legacy(&viewed("ComplexFloatStorage", 4, b"N"), &["0"], &counted(4, 32));
     assert_eq!(problem(&complex), "storage `0` has the element type `ComplexFloatStorage`, which mlreg does not know");
     let long = [&b"\x8a\x08"[..], &i64::MAX.to_le_bytes(), b"N"].concat();
@@ -346,7 +403,10 @@ fn files_from_before_torch_1_6_are_checked_before_they_are_believed() {
         let at = good.windows(from.len()).position(|window| window == from).unwrap();
         problem(&[&good[..at], to, &good[at + from.len()..]].concat())
     };
-    assert_eq!(replaced(b"M\xe9\x03.", b"M\xea\x03."), "its protocol version is not what torch wrote before version 1.6: expected 1001");
+    assert_eq!(
+        replaced(b"M\xe9\x03.", b"M\xea\x03."),
+        "its protocol version is not what torch wrote before version 1.6: expected 1001"
+    );
     assert_eq!(replaced(b"\x88s.", b"\x89s."), "its byte order is `big`, expected `little`");
     assert!(replaced(b"](", b"}(").ends_with(" of its pickle needs a list"));
     for length in 0..good.len() {

@@ -85,7 +85,9 @@ pub enum BlobError {
     #[error("weight record at {offset}: unknown element type {code}")]
     Code { offset: u64, code: u32 },
     /// A length that is not a multiple of the element type's.
-    #[error("weight record at {offset}: {length} bytes with {padding_bits} padding bits are no whole number of {dtype} elements")]
+    #[error(
+        "weight record at {offset}: {length} bytes with {padding_bits} padding bits are no whole number of {dtype} elements"
+    )]
     Length { offset: u64, dtype: DataType, length: u64, padding_bits: u64 },
     /// Data that does not follow its record.
     #[error("weight record at {offset}: its data starts at {data}, expected {expected}")]
@@ -133,7 +135,8 @@ impl BlobRecord {
             return Err(BlobError::Sentinel { offset, found });
         }
         let code = u32_at(bytes, 4);
-        let dtype = CODES.iter().find(|(_, c)| *c == code).map(|(dtype, _)| *dtype).ok_or(BlobError::Code { offset, code })?;
+        let dtype =
+            CODES.iter().find(|(_, c)| *c == code).map(|(dtype, _)| *dtype).ok_or(BlobError::Code { offset, code })?;
         let bits = dtype.bits().unwrap_or(8);
         let (length, start) = (u64_at(bytes, 8), u64_at(bytes, 16));
         // Older writers left uninitialized bytes there.
@@ -145,7 +148,9 @@ impl BlobRecord {
         }
         let data = ByteRange::new(start, length).filter(|range| range.end() <= file_length).ok_or(truncated)?;
         match u8::try_from(padding) {
-            Ok(padding_bits @ 0..=7) if (u128::from(length) * 8 - u128::from(padding_bits)).is_multiple_of(u128::from(bits)) => {
+            Ok(padding_bits @ 0..=7)
+                if (u128::from(length) * 8 - u128::from(padding_bits)).is_multiple_of(u128::from(bits)) =>
+            {
                 Ok(Self { metadata_offset: offset, dtype, data, padding_bits })
             }
             _ => Err(wrong),
@@ -417,7 +422,8 @@ pub(crate) mod tests {
         assert!(matches!(record_at(Cursor::new(&good), 1 << 40), Err(BlobError::Truncated { .. })));
         assert!(matches!(records(Cursor::new(&good[..50])), Err(BlobError::Truncated { .. })));
         assert_eq!(record_at(Cursor::new(&good), 320).unwrap().dtype, DataType::UInt3);
-        let pointer = format!("version https://git-lfs.github.com/spec/v1\noid sha256:{}\nsize 770\n", Digest::of(&good));
+        let pointer =
+            format!("version https://git-lfs.github.com/spec/v1\noid sha256:{}\nsize 770\n", Digest::of(&good));
         assert!(matches!(records(Cursor::new(pointer)), Err(BlobError::LfsPointer)));
     }
 
@@ -430,7 +436,9 @@ pub(crate) mod tests {
         };
         assert_eq!(records(Cursor::new(garbage(64))).unwrap(), records(Cursor::new(apple())).unwrap());
         assert_eq!(record_at(Cursor::new(garbage(64)), 64).unwrap().elements(), 3);
-        for (at, dtype) in [(192, DataType::Int4), (320, DataType::UInt3), (448, DataType::UInt6), (576, DataType::UInt1)] {
+        for (at, dtype) in
+            [(192, DataType::Int4), (320, DataType::UInt3), (448, DataType::UInt6), (576, DataType::UInt1)]
+        {
             let error = record_at(Cursor::new(garbage(at)), at as u64).unwrap_err();
             assert!(
                 matches!(error, BlobError::Length { padding_bits: 0x1313_1313_1313_1313, dtype: found, .. } if found == dtype),

@@ -44,7 +44,10 @@ const WRITTEN: [DataType; 9] = [
 ];
 /// Beginnings of the text format: of iOS18, and of older systems.
 const HEADS: [(&str, &str); 2] = [
-    ("program(1.3)\n[buildInfo = dict<string, string>(", "program(1.0)\n[buildInfo = dict<tensor<string, []>, tensor<string, []>>("),
+    (
+        "program(1.3)\n[buildInfo = dict<string, string>(",
+        "program(1.0)\n[buildInfo = dict<tensor<string, []>, tensor<string, []>>(",
+    ),
     ("program(1.3)\n", "program(1.0)\n"),
 ];
 /// Names of scalar types in the text format.
@@ -56,7 +59,11 @@ const SCALARS: [&str; 10] = ["bool", "string", "fp16", "fp32", "int8", "int16", 
 ///
 /// # Errors
 /// For a part of the program that only Apple's compiler can compile; the error locates it.
-pub fn compiled_files(specification: &[u8], program: &Program, weight_files: &[&str]) -> Result<Vec<BundleFile>, CoreMlError> {
+pub fn compiled_files(
+    specification: &[u8],
+    program: &Program,
+    weight_files: &[&str],
+) -> Result<Vec<BundleFile>, CoreMlError> {
     check(program)?;
     check_images(&describe_specification(Bytes::copy_from_slice(specification))?.interface)?;
     let refused = |error| CoreMlError::Compiler(Box::new(error));
@@ -82,8 +89,14 @@ pub fn compiled_files(specification: &[u8], program: &Program, weight_files: &[&
 
 /// Refuses images of flexible sizes: `mlmodelc-export` writes flexible shapes of arrays only.
 fn check_images(interface: &Interface) -> Result<(), CoreMlError> {
-    let is_flexible = |feature: &&Feature| feature.dtype == "image" && (feature.ranges.is_some() || feature.enumerated.is_some());
-    match interface.inputs.iter().chain(interface.functions.values().flat_map(|function| &function.inputs)).find(is_flexible) {
+    let is_flexible =
+        |feature: &&Feature| feature.dtype == "image" && (feature.ranges.is_some() || feature.enumerated.is_some());
+    match interface
+        .inputs
+        .iter()
+        .chain(interface.functions.values().flat_map(|function| &function.inputs))
+        .find(is_flexible)
+    {
         Some(feature) => Err(apple_only(&Place::program().item(&feature.name), "an image of several sizes".to_owned())),
         None => Ok(()),
     }
@@ -122,7 +135,10 @@ fn check_block(place: &Place, block: &Block) -> Result<(), CoreMlError> {
 
 /// Literal values of an operation, with their parameters or attributes.
 fn literals(operation: &Operation) -> impl Iterator<Item = (&str, &Value)> {
-    let bindings = operation.inputs.iter().flat_map(|(name, bindings)| bindings.iter().map(move |binding| (name.as_str(), binding)));
+    let bindings = operation
+        .inputs
+        .iter()
+        .flat_map(|(name, bindings)| bindings.iter().map(move |binding| (name.as_str(), binding)));
     let inputs = bindings.filter_map(|(name, binding)| match binding {
         Binding::Literal(value) => Some((name, value)),
         Binding::Value(_) => None,
@@ -139,7 +155,9 @@ fn check_type(place: &Place, ty: &ValueType) -> Result<(), CoreMlError> {
 }
 
 fn check_value(place: &Place, value: &Value) -> Result<(), CoreMlError> {
-    let Value::Tensor(constant) = value else { return Err(apple_only(place, "a constant that is no tensor".to_owned())) };
+    let Value::Tensor(constant) = value else {
+        return Err(apple_only(place, "a constant that is no tensor".to_owned()));
+    };
     check_element(place, constant.dtype())?;
     match constant.as_literal() {
         Some(Literal::Strings(texts)) if texts.iter().any(|text| text.contains(['"', '\\', '\n'])) => {
@@ -164,7 +182,11 @@ fn older_text(text: &str) -> String {
     let mut out = head.to_owned();
     while let Some(token) = token(rest) {
         rest = &rest[token.len()..];
-        let older = if SCALARS.contains(&token) && is_type(rest) { format!("tensor<{token}, []>").into() } else { Cow::Borrowed(token) };
+        let older = if SCALARS.contains(&token) && is_type(rest) {
+            format!("tensor<{token}, []>").into()
+        } else {
+            Cow::Borrowed(token)
+        };
         out.push_str(&older);
     }
     out
@@ -193,9 +215,11 @@ fn is_type(next: &str) -> bool {
 
 /// `metadata.json` with the availability of `target`.
 fn with_availability(metadata: &[u8], target: Target) -> Result<Vec<u8>, CoreMlError> {
-    let mut documents: [BTreeMap<String, Json>; 1] = serde_json::from_slice(metadata).map_err(CoreMlError::CompiledMetadata)?;
+    let mut documents: [BTreeMap<String, Json>; 1] =
+        serde_json::from_slice(metadata).map_err(CoreMlError::CompiledMetadata)?;
     let version = |floor: OsFloor| Json::from(format!("{}.{}", floor.major, floor.minor));
-    let available = Platform::all().filter_map(|platform| Some((platform.name().to_owned(), version(target.floor_on(platform)?))));
+    let available =
+        Platform::all().filter_map(|platform| Some((platform.name().to_owned(), version(target.floor_on(platform)?))));
     let available: Map<String, Json> = available.collect();
     documents[0].insert("availability".to_owned(), available.into());
     let mut bytes = serde_json::to_vec_pretty(&documents).map_err(CoreMlError::CompiledMetadata)?;
@@ -256,7 +280,10 @@ mod tests {
         for name in COMPILED {
             let files = compile(name).unwrap_or_else(|error| panic!("{name}: {error}"));
             let paths: Vec<&str> = files.keys().map(String::as_str).collect();
-            assert_eq!(paths, ["analytics/coremldata.bin", "coremldata.bin", "metadata.json", "model.mil", "weights/weight.bin"]);
+            assert_eq!(
+                paths,
+                ["analytics/coremldata.bin", "coremldata.bin", "metadata.json", "model.mil", "weights/weight.bin"]
+            );
             let expected = describe_specification(specification(name)).unwrap();
             let found = describe_compiled(Some(&files["metadata.json"]), Some(&files["coremldata.bin"])).unwrap();
             assert_eq!(found.interface, expected.interface, "{name}");
@@ -272,7 +299,8 @@ mod tests {
         for entry in fs::read_dir(fixtures()).unwrap() {
             let path = entry.unwrap().path();
             let name = path.file_stem().unwrap().to_string_lossy().into_owned();
-            if path.extension().is_some_and(|extension| extension == "mlpackage") && !COMPILED.contains(&name.as_str()) {
+            if path.extension().is_some_and(|extension| extension == "mlpackage") && !COMPILED.contains(&name.as_str())
+            {
                 refused.insert(name.clone(), compile(&name).map(|_| ()).unwrap_err().to_string());
             }
         }
@@ -301,7 +329,10 @@ mod tests {
     #[test]
     fn defaults_and_color_spaces_are_compiled_and_flexible_images_are_not() {
         let compile = |name: &str| {
-            let path = format!("{}/fixtures/foreign/{name}.mlpackage/Data/com.apple.CoreML/model.mlmodel", env!("CARGO_MANIFEST_DIR"));
+            let path = format!(
+                "{}/fixtures/foreign/{name}.mlpackage/Data/com.apple.CoreML/model.mlmodel",
+                env!("CARGO_MANIFEST_DIR")
+            );
             let specification = Bytes::from(fs::read(path).unwrap());
             let (program, _) = decode(specification.clone(), &Unchecked).unwrap();
             let files = compiled_files(&specification, &program, &[])?;
@@ -326,14 +357,18 @@ mod tests {
             change(&mut program);
             check(&program).unwrap_err().to_string()
         };
-        let with_text =
-            |text: &str| Value::Tensor(Recipe::literal(DataType::String, &[], Literal::Strings(vec![text.to_owned()])).unwrap());
+        let with_text = |text: &str| {
+            Value::Tensor(Recipe::literal(DataType::String, &[], Literal::Strings(vec![text.to_owned()])).unwrap())
+        };
         for text in ["a \"b\"", "C:\\", "two\nlines"] {
             let error = garbled(&|program| {
                 let operation = &mut program.functions.get_mut("main").unwrap().block.operations[0];
                 operation.attributes.insert("note".to_owned(), with_text(text));
             });
-            assert!(error.contains("`note`: a text with quotation marks, backslashes or line breaks cannot be compiled"), "{error}");
+            assert!(
+                error.contains("`note`: a text with quotation marks, backslashes or line breaks cannot be compiled"),
+                "{error}"
+            );
         }
         assert_eq!(
             garbled(&|program| program.target = Target::Ios26),
@@ -366,7 +401,10 @@ mod tests {
         for (newer, older) in [
             ("int32 x = const()[val = int32(3)];", "tensor<int32, []> x = const()[val = tensor<int32, []>(3)];"),
             ("string string = const();", "tensor<string, []> string = const();"),
-            ("tensor<fp16, [1, ?]> y = mul(x = fp16, y = int32);", "tensor<fp16, [1, ?]> y = mul(x = fp16, y = int32);"),
+            (
+                "tensor<fp16, [1, ?]> y = mul(x = fp16, y = int32);",
+                "tensor<fp16, [1, ?]> y = mul(x = fp16, y = int32);",
+            ),
             (
                 "tensor<fp32, [2]>([0x1p-4, -inf])[name = string(\"bool x int32(\")]",
                 "tensor<fp32, [2]>([0x1p-4, -inf])[name = tensor<string, []>(\"bool x int32(\")]",
@@ -387,9 +425,11 @@ mod tests {
             let json: Json = serde_json::from_slice(&compile(name).unwrap()["metadata.json"]).unwrap();
             json[0]["availability"].to_string()
         };
-        let expected = r#"{"iOS":"15.0","macCatalyst":"15.0","macOS":"12.0","tvOS":"15.0","visionOS":"1.0","watchOS":"8.0"}"#;
+        let expected =
+            r#"{"iOS":"15.0","macCatalyst":"15.0","macOS":"12.0","tvOS":"15.0","visionOS":"1.0","watchOS":"8.0"}"#;
         assert_eq!(available("attention_ios15"), expected);
-        let expected = r#"{"iOS":"18.0","macCatalyst":"18.0","macOS":"15.0","tvOS":"18.0","visionOS":"2.0","watchOS":"11.0"}"#;
+        let expected =
+            r#"{"iOS":"18.0","macCatalyst":"18.0","macOS":"15.0","tvOS":"18.0","visionOS":"2.0","watchOS":"11.0"}"#;
         assert_eq!(available("attention_ios18"), expected);
     }
 }

@@ -41,7 +41,10 @@ const DESCRIPTION_AT: usize = 0x53;
 ///
 /// # Errors
 /// When a file is a Git LFS pointer, `metadata.json` is damaged, or both files are missing.
-pub fn describe_compiled(metadata_json: Option<&[u8]>, coremldata: Option<&[u8]>) -> Result<ModelDescription, CoreMlError> {
+pub fn describe_compiled(
+    metadata_json: Option<&[u8]>,
+    coremldata: Option<&[u8]>,
+) -> Result<ModelDescription, CoreMlError> {
     for (what, bytes) in [("`metadata.json`", metadata_json), ("`coremldata.bin`", coremldata)] {
         if bytes.is_some_and(is_lfs_pointer) {
             return Err(CoreMlError::LfsPointer { what });
@@ -50,7 +53,9 @@ pub fn describe_compiled(metadata_json: Option<&[u8]>, coremldata: Option<&[u8]>
     let data = coremldata.and_then(read_coremldata);
     let mut result = match (metadata_json, &data) {
         (Some(bytes), _) => read_metadata_json(bytes)?,
-        (None, Some((model_type, _))) => ModelDescription { model_type: (*model_type).to_owned(), ..Default::default() },
+        (None, Some((model_type, _))) => {
+            ModelDescription { model_type: (*model_type).to_owned(), ..Default::default() }
+        }
         (None, None) => return Err(CoreMlError::CompiledSilent),
     };
     if let Some((_, description)) = data {
@@ -157,9 +162,12 @@ fn read_metadata_json(bytes: &[u8]) -> Result<ModelDescription, CoreMlError> {
     let [json] = serde_json::from_slice::<[MetadataJson; 1]>(bytes).map_err(CoreMlError::CompiledMetadata)?;
     let text = |value: serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let mut interface = schema(json.schemas);
-    interface.functions = json.functions.into_iter().map(|function| (function.name, schema(function.schemas))).collect();
+    interface.functions =
+        json.functions.into_iter().map(|function| (function.name, schema(function.schemas))).collect();
     promote_default(&mut interface, &json.default_function_name.unwrap_or_default());
-    let model_type = json.model_type.map_or_else(|| "unknown".to_owned(), |ty| ty.name.trim_start_matches("MLModelType_").to_owned());
+    let model_type = json
+        .model_type
+        .map_or_else(|| "unknown".to_owned(), |ty| ty.name.trim_start_matches("MLModelType_").to_owned());
     Ok(ModelDescription {
         specification_version: json.specification_version,
         target: json.specification_version.and_then(Target::of_specification),
@@ -201,7 +209,8 @@ fn feature(json: FeatureJson) -> Feature {
     };
     // A negative upper bound means unbounded.
     let ranges = list::<Vec<(u64, i64)>>(json.shape_range.as_ref());
-    let ranges = ranges.map(|ranges| ranges.into_iter().map(|(least, most)| (least, u64::try_from(most).ok())).collect());
+    let ranges =
+        ranges.map(|ranges| ranges.into_iter().map(|(least, most)| (least, u64::try_from(most).ok())).collect());
     Feature {
         name: json.name,
         dtype,
@@ -246,14 +255,22 @@ mod tests {
     fn metadata_json_alone_describes() {
         let description = describe_compiled(Some(METADATA.as_bytes()), None).unwrap();
         assert_eq!((description.target, description.model_type.as_str()), (Some(Target::Ios18), "mlProgram"));
-        let [x, picture] = description.interface.inputs.as_slice() else { panic!("{:?}", description.interface.inputs) };
+        let [x, picture] = description.interface.inputs.as_slice() else {
+            panic!("{:?}", description.interface.inputs)
+        };
         assert_eq!((x.dtype.as_str(), x.shape.as_slice(), x.optional), ("float16", [1, 4].as_slice(), true));
         assert_eq!(x.ranges, Some(vec![(1, Some(1)), (1, None)]));
         assert_eq!((picture.dtype.as_str(), picture.shape.as_slice()), ("image", [6, 8].as_slice()));
         assert_eq!(picture.color.as_deref(), Some("RGB"));
-        assert_eq!((description.interface.outputs[0].dtype.as_str(), description.interface.outputs[0].shape.len()), ("float64", 0));
+        assert_eq!(
+            (description.interface.outputs[0].dtype.as_str(), description.interface.outputs[0].shape.len()),
+            ("float64", 0)
+        );
         assert_eq!(description.interface.states[0].name, "cache");
-        assert_eq!(description.metadata.user_defined, BTreeMap::from([("k".into(), "v".into()), ("n".into(), "3".into())]));
+        assert_eq!(
+            description.metadata.user_defined,
+            BTreeMap::from([("k".into(), "v".into()), ("n".into(), "3".into())])
+        );
     }
 
     #[test]
@@ -297,6 +314,9 @@ mod tests {
         assert!(matches!(describe_compiled(Some(b"{}"), None), Err(CoreMlError::CompiledMetadata(_))));
         assert!(matches!(describe_compiled(Some(b"[]"), None), Err(CoreMlError::CompiledMetadata(_))));
         let pointer = b"version https://git-lfs.github.com/spec/v1\n";
-        assert!(matches!(describe_compiled(Some(pointer), None), Err(CoreMlError::LfsPointer { what: "`metadata.json`" })));
+        assert!(matches!(
+            describe_compiled(Some(pointer), None),
+            Err(CoreMlError::LfsPointer { what: "`metadata.json`" })
+        ));
     }
 }

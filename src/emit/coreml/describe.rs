@@ -37,7 +37,8 @@ pub fn describe_specification(bytes: Bytes) -> Result<ModelDescription, CoreMlEr
     if is_lfs_pointer(&bytes) {
         return Err(CoreMlError::LfsPointer { what: "the specification" });
     }
-    let message = proto::Model::decode(bytes).map_err(|source| CoreMlError::Protobuf { what: "the specification", source })?;
+    let message =
+        proto::Model::decode(bytes).map_err(|source| CoreMlError::Protobuf { what: "the specification", source })?;
     let description = message.description.unwrap_or_default();
     Ok(ModelDescription {
         specification_version: Some(message.specification_version),
@@ -163,7 +164,11 @@ mod tests {
 
     #[test]
     fn the_default_function_is_the_top_level() {
-        let function = |name: &str| proto::FunctionDescription { name: name.to_owned(), input: vec![feature(name)], ..Default::default() };
+        let function = |name: &str| proto::FunctionDescription {
+            name: name.to_owned(),
+            input: vec![feature(name)],
+            ..Default::default()
+        };
         let description = proto::ModelDescription {
             functions: vec![function("decode"), function("prefill")],
             default_function_name: "prefill".to_owned(),

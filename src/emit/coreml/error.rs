@@ -115,7 +115,9 @@ impl CoreMlError {
             }
             Self::Program(error) => error.problem.hint(),
             Self::Part { source, .. } => source.hint(),
-            Self::PartType { .. } => Some("only pipelines of ML Programs are run; `mlreg inspect` shows all parts".to_owned()),
+            Self::PartType { .. } => {
+                Some("only pipelines of ML Programs are run; `mlreg inspect` shows all parts".to_owned())
+            }
             _ => None,
         }
     }

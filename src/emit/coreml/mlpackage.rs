@@ -2,13 +2,16 @@
 
 use bytes::Bytes;
 
-use super::{CoreMlError, FeatureNote, FunctionNotes, ModelMetadata, WEIGHT_FILE_LIMIT, decode, encode, package_files, plan_weights};
+use super::{
+    CoreMlError, FeatureNote, FunctionNotes, ModelMetadata, WEIGHT_FILE_LIMIT, decode, encode, package_files,
+    plan_weights,
+};
 use crate::{
     base::Target,
     contract::{Feature, Interface},
     emit::{
-        BundleContents, BundleFile, BundleFormat, BundleSource, FormatError, ModelTexts, WeightPlan, WriteError, WrittenBundle,
-        interface_of,
+        BundleContents, BundleFile, BundleFormat, BundleSource, FormatError, ModelTexts, WeightPlan, WriteError,
+        WrittenBundle, interface_of,
     },
     manifest::Format,
     mil::{self, Constant, OperatorSet, Program, Registry},

@@ -36,7 +36,8 @@ pub(crate) use opened::PIPELINE_FUNCTION;
 pub use opened::{Files, MappedWeights, Model, ModelBody, Package, PackageError, Part};
 pub use package::{PackageItem, PackageManifest, is_lfs_pointer, package_files, resolve_weight_file, weight_reference};
 pub use spec::{
-    ArrayFeature, ColorSpace, DefaultValue, FeatureNote, FeatureType, Flexibility, FunctionNotes, ModelMetadata, PartLabel, PartSource,
-    Unchecked, WeightLocation, WeightLookup, WeightRecords, belongs_in_weight_file, decode, encode, parts,
+    ArrayFeature, ColorSpace, DefaultValue, FeatureNote, FeatureType, Flexibility, FunctionNotes, ModelMetadata,
+    PartLabel, PartSource, Unchecked, WeightLocation, WeightLookup, WeightRecords, belongs_in_weight_file, decode,
+    encode, parts,
 };
 pub(crate) use weights::{WEIGHT_FILE_LIMIT, plan_weights};

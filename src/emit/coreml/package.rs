@@ -76,7 +76,15 @@ impl PackageManifest {
             let path = format!("{AUTHOR}/{name}");
             let id = Uuid::new_v5(&NAMESPACE, path.as_bytes()).to_string();
             let path = fixed(&path);
-            (id, PackageItem { path, name: name.to_owned(), author: AUTHOR.to_owned(), description: description.to_owned() })
+            (
+                id,
+                PackageItem {
+                    path,
+                    name: name.to_owned(),
+                    author: AUTHOR.to_owned(),
+                    description: description.to_owned(),
+                },
+            )
         };
         let model = entry(MODEL);
         let root = model.0.clone();
@@ -250,8 +258,9 @@ mod tests {
 
     #[test]
     fn a_package_has_its_files_in_order() {
-        let paths =
-            |names: &[&str]| -> Vec<String> { package_files(vec![1], names).unwrap().into_iter().map(|(path, _)| path.into()).collect() };
+        let paths = |names: &[&str]| -> Vec<String> {
+            package_files(vec![1], names).unwrap().into_iter().map(|(path, _)| path.into()).collect()
+        };
         let weights = "Data/com.apple.CoreML/weights/weight.bin";
         assert_eq!(paths(&[]), ["Data/com.apple.CoreML/model.mlmodel", "Manifest.json"]);
         assert_eq!(paths(&["weight.bin"]), ["Data/com.apple.CoreML/model.mlmodel", weights, "Manifest.json"]);
@@ -262,9 +271,13 @@ mod tests {
 
     #[test]
     fn weight_references_stay_inside_the_bundle() {
-        let resolve = |model: &str, file: &str| resolve_weight_file(&model.parse().unwrap(), file).map(String::from).ok();
+        let resolve =
+            |model: &str, file: &str| resolve_weight_file(&model.parse().unwrap(), file).map(String::from).ok();
         let model = "Data/com.apple.CoreML/model.mlmodel";
-        assert_eq!(resolve(model, &weight_reference("weight.bin")).unwrap(), "Data/com.apple.CoreML/weights/weight.bin");
+        assert_eq!(
+            resolve(model, &weight_reference("weight.bin")).unwrap(),
+            "Data/com.apple.CoreML/weights/weight.bin"
+        );
         assert_eq!(resolve("model1/model.mil", "@model_path/../weights/w.bin").unwrap(), "weights/w.bin");
         assert_eq!(resolve("model.mil", "@model_path/../w.bin"), None);
         assert_eq!(resolve(model, "/weights/w.bin"), None);

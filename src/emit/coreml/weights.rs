@@ -141,7 +141,10 @@ mod tests {
         assert_eq!(plan.files()[0].constants().map(|(constant, _)| constant).collect::<Vec<_>>(), [&weight, &other]);
         assert_eq!(plan.inline(), std::slice::from_ref(&short));
         assert_eq!(plan.location(&same), plan.location(&weight));
-        assert_eq!(plan.location(&weight).unwrap(), WeightLocation { file: "@model_path/weights/weight.bin".to_owned(), offset: 64 });
+        assert_eq!(
+            plan.location(&weight).unwrap(),
+            WeightLocation { file: "@model_path/weights/weight.bin".to_owned(), offset: 64 }
+        );
         assert_eq!(plan.location(&other).unwrap().offset, 192);
         assert_eq!((plan.location(&short), plan.values(&short)), (None, None));
         plan.set_values(&short, vec![0; 36]);
@@ -168,11 +171,13 @@ mod tests {
     #[test]
     fn large_weights_are_spread_over_files() {
         let recipe = |name: &str, length: u64| Recipe::source(name, DataType::Float16, &[length]);
-        let constants = [recipe("a", 32), recipe("b", 32), recipe("c", 33), recipe("d", 5000), recipe("e", 32), recipe("a", 32)];
+        let constants =
+            [recipe("a", 32), recipe("b", 32), recipe("c", 33), recipe("d", 5000), recipe("e", 32), recipe("a", 32)];
         // A header, and for each of two constants a record and 64 bytes.
         let spread = |limit: u64| {
             let plan = plan_weights(&constants, &[recipe("s", 32), recipe("t", 32)], limit).unwrap();
-            let sources = |file: &WeightFile| file.constants().map(|(it, _)| it.sources()[0].to_owned()).collect::<String>();
+            let sources =
+                |file: &WeightFile| file.constants().map(|(it, _)| it.sources()[0].to_owned()).collect::<String>();
             plan.files().iter().map(|file| format!("{}={}", file.name(), sources(file))).collect::<Vec<_>>().join(" ")
         };
         assert_eq!(spread(64 + 2 * 128), "shared.bin=st weight.bin=ab weight_1.bin=c weight_2.bin=d weight_3.bin=e");

@@ -54,9 +54,9 @@ enum Side {
 
 /// The cases of a golden file, in natural order (`case2` before `case10`).
 ///
-/// A tensor is called `<case>.in.<name>`, `<case>.out.<name>`, `in.<name>` or `out.<name>`. The first part between dots that is `in` or `out` divides
-/// the case from the name, so both may contain dots. Tensors with other names belong to no case. A mapped tensor takes the place of one that has the
-/// name anyway.
+/// A tensor is called `<case>.in.<name>`, `<case>.out.<name>`, `in.<name>` or `out.<name>`. The first part between dots
+/// that is `in` or `out` divides the case from the name, so both may contain dots. Tensors with other names belong to
+/// no case. A mapped tensor takes the place of one that has the name anyway.
 ///
 /// # Errors
 /// When there is no case, a mapping maps nothing, or two mappings give tensors of one case the same name.
@@ -87,7 +87,12 @@ pub fn cases(tensors: BTreeMap<String, Tensor>, map: &NameMap) -> Result<Vec<Cas
     let mut taken: BTreeMap<(String, bool, &str), &str> = BTreeMap::new();
     for (case, side, from, to, tensor) in mapped {
         if let Some(first) = taken.insert((case.clone(), side == Side::In, to), from) {
-            return Err(GoldenError::Collision { case, name: to.clone(), first: first.to_owned(), second: from.clone() });
+            return Err(GoldenError::Collision {
+                case,
+                name: to.clone(),
+                first: first.to_owned(),
+                second: from.clone(),
+            });
         }
         cases.entry(case).or_default().side(side).insert(to.clone(), tensor);
     }
@@ -106,7 +111,8 @@ impl Case {
 }
 
 fn names_of(cases: &BTreeMap<String, Case>) -> Vec<String> {
-    let mut names: Vec<String> = cases.values().flat_map(|case| case.inputs.keys().chain(case.outputs.keys())).cloned().collect();
+    let mut names: Vec<String> =
+        cases.values().flat_map(|case| case.inputs.keys().chain(case.outputs.keys())).cloned().collect();
     names.sort();
     names.dedup();
     names

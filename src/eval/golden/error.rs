@@ -57,7 +57,9 @@ impl GoldenError {
     pub fn brief(&self) -> String {
         match self {
             Self::NoFit { misfits } => match misfits.as_slice() {
-                [(case, misfit), _, ..] => format!("no case fits: case `{case}`: {misfit} (and {} more)", misfits.len() - 1),
+                [(case, misfit), _, ..] => {
+                    format!("no case fits: case `{case}`: {misfit} (and {} more)", misfits.len() - 1)
+                }
                 [(case, misfit)] if !case.is_empty() => format!("no case fits: case `{case}`: {misfit}"),
                 _ => self.to_string(),
             },
@@ -145,7 +147,9 @@ impl Misfit {
                 Some(format!("`--map {candidate}={name}` if that is what it is"))
             }
             Self::MissingInput { example, .. } => Some(format!("give it with --input, e.g. {example}")),
-            Self::NoOutputs { candidate: Some((theirs, ours)), .. } => Some(format!("`--map {theirs}={ours}` if that is what it is")),
+            Self::NoOutputs { candidate: Some((theirs, ours)), .. } => {
+                Some(format!("`--map {theirs}={ours}` if that is what it is"))
+            }
             _ => None,
         }
     }

@@ -61,7 +61,8 @@ pub struct Fitting {
     pub misfits: Vec<(String, Misfit)>,
 }
 
-/// Fits every case that fits. A batch, for a program that takes one at a time, becomes a case for each: `case0[0]`, `case0[1]` and so on.
+/// Fits every case that fits. A batch, for a program that takes one at a time, becomes a case for each: `case0[0]`,
+/// `case0[1]` and so on.
 ///
 /// # Errors
 /// When none does.
@@ -87,7 +88,10 @@ fn rows(case: &Case, interface: &Interface) -> Option<Vec<Case>> {
     let outputs = case.outputs.iter().filter(|(name, _)| known(name));
     let mut lengths = inputs.clone().chain(outputs.clone()).map(|(_, tensor)| tensor.dims().first().copied());
     let count = lengths.next()??;
-    if count < 2 || lengths.any(|length| length != Some(count)) || features().any(|feature| feature.shape.first() != Some(&1)) {
+    if count < 2
+        || lengths.any(|length| length != Some(count))
+        || features().any(|feature| feature.shape.first() != Some(&1))
+    {
         return None;
     }
     let row = |index: usize| {
@@ -104,17 +108,20 @@ fn rows(case: &Case, interface: &Interface) -> Option<Vec<Case>> {
 
 /// Brings a case into the form of a program (of one function of it: the interface's own inputs and outputs).
 ///
-/// - Inputs are taken by name; an input that the case only has as an output is taken from there (a decoder's `encoder_hidden_states`).
-/// - Float tensors of rank 4 that are NCHW where the program is NHWC, or the other way round, are transposed. A shape that fits in every layout
-///   follows the other tensors of the case; where those do not agree, the case does not fit.
-/// - Integer inputs that are shorter than the program's shape are padded behind with 0 (ids with [`FitOptions::pad_id`]), their masks with 0. Float
-///   inputs are padded only where the program has a mask for them.
-/// - A missing mask (`attention_mask`, `encoder_attention_mask`, ...) is made from the length of its sequence (`input_ids`, `encoder_hidden_states`, ...).
+/// - Inputs are taken by name; an input that the case only has as an output is taken from there (a decoder's
+///   `encoder_hidden_states`).
+/// - Float tensors of rank 4 that are NCHW where the program is NHWC, or the other way round, are transposed. A shape
+///   that fits in every layout follows the other tensors of the case; where those do not agree, the case does not fit.
+/// - Integer inputs that are shorter than the program's shape are padded behind with 0 (ids with
+///   [`FitOptions::pad_id`]), their masks with 0. Float inputs are padded only where the program has a mask for them.
+/// - A missing mask (`attention_mask`, `encoder_attention_mask`, ...) is made from the length of its sequence
+///   (`input_ids`, `encoder_hidden_states`, ...).
 /// - A missing `position` is 0 and a missing `..._cache` is all 0: a case starts with empty caches.
-/// - Inputs with a default are left out where the case does not have them, but for the mask of a sequence that was padded. Other missing inputs
-///   do not fit.
+/// - Inputs with a default are left out where the case does not have them, but for the mask of a sequence that was
+///   padded. Other missing inputs do not fit.
 /// - Integers become floats and back where the program wants that and nothing is lost.
-/// - Outputs have the program's shape, but for axes that are as short as a padded input was: there the valid part counts.
+/// - Outputs have the program's shape, but for axes that are as short as a padded input was: there the valid part
+///   counts.
 ///
 /// # Errors
 /// When the case does not fit.
@@ -132,7 +139,8 @@ pub fn fit_inputs(case: &Case, interface: &Interface, options: FitOptions) -> Re
     let mut inputs = fit.given_inputs()?;
     fit.make_missing(&mut inputs)?;
     let outputs = fit.outputs()?;
-    let unchecked = interface.outputs.iter().filter(|f| !outputs.contains_key(&f.name)).map(|f| f.name.clone()).collect();
+    let unchecked =
+        interface.outputs.iter().filter(|f| !outputs.contains_key(&f.name)).map(|f| f.name.clone()).collect();
     Ok(FittedCase { name: case.name.clone(), inputs, outputs, unchecked, paddings: fit.paddings })
 }
 
@@ -144,7 +152,11 @@ impl FittedCase {
     pub fn valid_part(&self, name: &str, produced: &Tensor) -> Result<Tensor, Misfit> {
         let found = self.outputs.get(name).map(|tensor| tensor.dims().to_vec()).unwrap_or_default();
         if !covers(produced.dims(), &found, &self.paddings) {
-            return Err(Misfit::OutputShape { name: name.to_owned(), expected: format!("{:?}", produced.dims()), found });
+            return Err(Misfit::OutputShape {
+                name: name.to_owned(),
+                expected: format!("{:?}", produced.dims()),
+                found,
+            });
         }
         let mut part = produced.clone();
         for (axis, &length) in found.iter().enumerate() {
@@ -156,7 +168,9 @@ impl FittedCase {
 
 /// Whether a golden shape is the program's, but for axes that were padded.
 fn covers(program: &[usize], golden: &[usize], paddings: &[Padding]) -> bool {
-    let axis = |(&to, &from): (&usize, &usize)| from == to || paddings.iter().any(|padding| (padding.from, padding.to) == (from, to));
+    let axis = |(&to, &from): (&usize, &usize)| {
+        from == to || paddings.iter().any(|padding| (padding.from, padding.to) == (from, to))
+    };
     program.len() == golden.len() && program.iter().zip(golden).all(axis)
 }
 
@@ -169,13 +183,18 @@ struct Fit<'a> {
     paddings: Vec<Padding>,
 }
 
-/// How each tensor of rank 4 can be turned, by whether it goes in, and its name. Those that fit in no way are not there.
+/// How each tensor of rank 4 can be turned, by whether it goes in, and its name. Those that fit in no way are not
+/// there.
 fn possible_turns<'a>(case: &'a Case, interface: &'a Interface) -> BTreeMap<(bool, &'a str), Vec<Turn>> {
     let inputs = interface.inputs.iter().filter_map(|feature| Some((true, feature, given(case, feature)?)));
-    let outputs = interface.outputs.iter().filter_map(|feature| Some((false, feature, case.outputs.get(&feature.name)?)));
+    let outputs =
+        interface.outputs.iter().filter_map(|feature| Some((false, feature, case.outputs.get(&feature.name)?)));
     let floats = inputs.chain(outputs).filter(|(.., tensor)| tensor.dtype() == DType::F32);
     let turns = floats.map(|(is_input, feature, tensor)| {
-        ((is_input, feature.name.as_str()), layout::turns(tensor.dims(), |dims| program_shape(feature, dims).as_deref() == Some(dims)))
+        (
+            (is_input, feature.name.as_str()),
+            layout::turns(tensor.dims(), |dims| program_shape(feature, dims).as_deref() == Some(dims)),
+        )
     });
     turns.filter(|(_, turns)| !turns.is_empty()).collect()
 }
@@ -215,7 +234,8 @@ impl Fit<'_> {
     /// The tensor in a shape that the program takes.
     fn padded(&mut self, feature: &Feature, tensor: Tensor) -> Result<Tensor, Misfit> {
         let found = tensor.dims().to_vec();
-        let misfit = || Misfit::InputShape { name: feature.name.clone(), expected: described(feature), found: found.clone() };
+        let misfit =
+            || Misfit::InputShape { name: feature.name.clone(), expected: described(feature), found: found.clone() };
         let shape = program_shape(feature, &found).ok_or_else(misfit)?;
         if shape == found {
             return Ok(tensor);
@@ -239,7 +259,10 @@ impl Fit<'_> {
 
     /// The mask of a sequence: `encoder_attention_mask` of `encoder_hidden_states`.
     fn mask_of(&self, feature: &Feature) -> Option<&Feature> {
-        self.interface.inputs.iter().find(|mask| is_mask(mask) && self.sequence_of(mask).is_some_and(|s| s.name == feature.name))
+        self.interface
+            .inputs
+            .iter()
+            .find(|mask| is_mask(mask) && self.sequence_of(mask).is_some_and(|s| s.name == feature.name))
     }
 
     /// The sequence of a mask, by name.
@@ -272,15 +295,21 @@ impl Fit<'_> {
 
     /// Whether the sequence of a mask was made longer.
     fn is_padded(&self, mask: &Feature) -> bool {
-        self.sequence_of(mask).is_some_and(|sequence| self.paddings.iter().any(|padding| padding.input == sequence.name))
+        self.sequence_of(mask)
+            .is_some_and(|sequence| self.paddings.iter().any(|padding| padding.input == sequence.name))
     }
 
     /// Ones for what the case has of the mask's sequence, zeros for what was padded.
     fn made_mask(&self, mask: &Feature, inputs: &BTreeMap<String, Tensor>) -> Result<Option<Tensor>, Misfit> {
         let sequence = self.sequence_of(mask).and_then(|feature| inputs.get_key_value(&feature.name));
-        let Some((name, [batch, length, ..])) = sequence.map(|(name, tensor)| (name, tensor.dims())) else { return Ok(None) };
-        let valid =
-            self.paddings.iter().find(|padding| padding.input == *name && padding.axis == 1).map_or(*length, |padding| padding.from);
+        let Some((name, [batch, length, ..])) = sequence.map(|(name, tensor)| (name, tensor.dims())) else {
+            return Ok(None);
+        };
+        let valid = self
+            .paddings
+            .iter()
+            .find(|padding| padding.input == *name && padding.axis == 1)
+            .map_or(*length, |padding| padding.from);
         if program_shape(mask, &[*batch, *length]).as_deref() != Some(&[*batch, *length]) {
             return Ok(None);
         }
@@ -298,8 +327,12 @@ impl Fit<'_> {
 
     fn missing(&self, feature: &Feature) -> Misfit {
         let known = |name: &String| self.interface.inputs.iter().any(|f| f.name == *name);
-        let candidate =
-            self.case.inputs.iter().find(|(name, tensor)| !known(name) && could_be(feature, tensor)).map(|(name, _)| name.clone());
+        let candidate = self
+            .case
+            .inputs
+            .iter()
+            .find(|(name, tensor)| !known(name) && could_be(feature, tensor))
+            .map(|(name, _)| name.clone());
         let found = self.case.inputs.keys().cloned().collect();
         let example = example(feature);
         Misfit::MissingInput { name: feature.name.clone(), expected: described(feature), found, candidate, example }
@@ -351,7 +384,8 @@ fn described(feature: &Feature) -> String {
     match (&feature.enumerated, &feature.ranges) {
         (Some(shapes), _) => format!("{} of one of {shapes:?}", feature.dtype),
         (None, Some(ranges)) => {
-            let dimension = |(low, high): &(u64, Option<u64>)| format!("{low}..{}", high.map_or("".to_owned(), |n| n.to_string()));
+            let dimension =
+                |(low, high): &(u64, Option<u64>)| format!("{low}..{}", high.map_or("".to_owned(), |n| n.to_string()));
             format!("{} [{}]", feature.dtype, ranges.iter().map(dimension).collect::<Vec<_>>().join(", "))
         }
         (None, None) => format!("{} {:?}", feature.dtype, feature.shape),
@@ -396,7 +430,8 @@ fn program_shape(feature: &Feature, dims: &[usize]) -> Option<Vec<usize>> {
     if feature.shape.is_empty() { Some(dims.to_vec()) } else { holds(&feature.shape) }
 }
 
-/// Whether a tensor of another name could be meant: it has a shape that the program takes, in some layout or after padding.
+/// Whether a tensor of another name could be meant: it has a shape that the program takes, in some layout or after
+/// padding.
 fn could_be(feature: &Feature, tensor: &Tensor) -> bool {
     let (dims, is_float) = (tensor.dims(), tensor.dtype() == DType::F32);
     let exact = |dims: &[usize]| program_shape(feature, dims).as_deref() == Some(dims);
@@ -437,8 +472,12 @@ fn in_kind(feature: &Feature, tensor: Tensor) -> Result<Tensor, Misfit> {
         _ => true,
     };
     let wrong = match tensor.dtype() {
-        DType::F32 => view(&tensor, |values: &[f32]| values.iter().map(|&v| f64::from(v)).enumerate().find(|(_, v)| !allowed(*v)))?,
-        DType::I64 => view(&tensor, |values: &[i64]| values.iter().map(|&v| v as f64).enumerate().find(|(_, v)| !allowed(*v)))?,
+        DType::F32 => view(&tensor, |values: &[f32]| {
+            values.iter().map(|&v| f64::from(v)).enumerate().find(|(_, v)| !allowed(*v))
+        })?,
+        DType::I64 => {
+            view(&tensor, |values: &[i64]| values.iter().map(|&v| v as f64).enumerate().find(|(_, v)| !allowed(*v)))?
+        }
         _ => None,
     };
     if let Some((index, value)) = wrong {

@@ -36,7 +36,8 @@ pub(super) fn turns(dims: &[usize], accepts: impl Fn(&[usize]) -> bool) -> Vec<T
     Turn::ALL.into_iter().filter(|&turn| accepts(&turned(turn))).collect()
 }
 
-/// The one way for all tensors of a case: shapes like [1, 16, 16, 16] fit in every layout, and follow the others. `None` where they do not agree.
+/// The one way for all tensors of a case: shapes like [1, 16, 16, 16] fit in every layout, and follow the others.
+/// `None` where they do not agree.
 pub(super) fn common<'a>(possible: impl Iterator<Item = &'a [Turn]> + Clone) -> Option<Turn> {
     Turn::ALL.into_iter().find(|turn| possible.clone().all(|turns| turns.contains(turn)))
 }

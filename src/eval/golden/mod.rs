@@ -1,7 +1,8 @@
 //! Golden files: recorded inputs and outputs, brought into the form that a program takes and gives.
 //!
-//! [`cases`] groups named tensors, [`fit_all`] matches them with an interface: names, shapes, kinds of numbers. What it does to make a case fit is
-//! written at [`fit`]; nothing else is changed, so that a case either is compared or says why it is not. Reading files is up to the caller.
+//! [`cases`] groups named tensors, [`fit_all`] matches them with an interface: names, shapes, kinds of numbers. What it
+//! does to make a case fit is written at [`fit`]; nothing else is changed, so that a case either is compared or says
+//! why it is not. Reading files is up to the caller.
 
 mod cases;
 mod error;

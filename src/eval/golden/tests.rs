@@ -43,7 +43,16 @@ fn fitted(case: &Case, interface: &Interface) -> FittedCase {
 #[test]
 fn names_make_cases_in_natural_order() {
     let x = counting(&[1]);
-    let names = ["case10.in.x", "case2.in.x", "case2.out.kv.layer0.key", "in.x", "a.b.in.x.in.y", "metadata", "case2.in.", "inner.x"];
+    let names = [
+        "case10.in.x",
+        "case2.in.x",
+        "case2.out.kv.layer0.key",
+        "in.x",
+        "a.b.in.x.in.y",
+        "metadata",
+        "case2.in.",
+        "inner.x",
+    ];
     let cases = golden(&names.map(|name| (name, x.clone())), &[]).unwrap();
     assert_eq!(cases.iter().map(|case| case.name.as_str()).collect::<Vec<_>>(), ["", "a.b", "case2", "case10"]);
     assert_eq!(cases[1].inputs.keys().collect::<Vec<_>>(), ["x.in.y"]);
@@ -77,7 +86,11 @@ fn encoder(length: u64) -> Interface {
 
 #[test]
 fn short_sequences_are_padded_and_their_valid_part_compared() {
-    let case = only(&[("in.input_ids", ids(&[7, 8, 9])), ("out.hidden_states", counting(&[1, 3, 4])), ("out.other", counting(&[1]))]);
+    let case = only(&[
+        ("in.input_ids", ids(&[7, 8, 9])),
+        ("out.hidden_states", counting(&[1, 3, 4])),
+        ("out.other", counting(&[1])),
+    ]);
     let fitted = fit(&case, &encoder(5), FitOptions { pad_id: 3 }).unwrap();
     assert_eq!(ints(&fitted.inputs["input_ids"]), [7, 8, 9, 3, 3]);
     assert_eq!(ints(&fitted.inputs["attention_mask"]), [1, 1, 1, 0, 0]);
@@ -90,7 +103,10 @@ fn short_sequences_are_padded_and_their_valid_part_compared() {
     // A mask of the case is padded too.
     let mut masked = case;
     masked.inputs.insert("attention_mask".to_owned(), ids(&[1, 1, 0]));
-    assert_eq!(ints(&fit(&masked, &encoder(5), FitOptions { pad_id: 3 }).unwrap().inputs["attention_mask"]), [1, 1, 0, 0, 0]);
+    assert_eq!(
+        ints(&fit(&masked, &encoder(5), FitOptions { pad_id: 3 }).unwrap().inputs["attention_mask"]),
+        [1, 1, 0, 0, 0]
+    );
 }
 
 #[test]
@@ -107,12 +123,17 @@ fn a_missing_input_has_a_command_line_that_gives_it() {
     let case = only(&[("out.pooled", counting(&[1, 4]))]);
     let hint = fit(&case, &encoder(3), FitOptions::default()).unwrap_err().hint().unwrap();
     let zeros = "python3 -c \"import numpy; numpy.save('input_ids.npy', numpy.zeros((1,3,), 'int32'))\"";
-    assert_eq!(hint, format!("give it with --input, e.g. `--input input_ids.npy`; zeros to begin with come from `{zeros}`"));
+    assert_eq!(
+        hint,
+        format!("give it with --input, e.g. `--input input_ids.npy`; zeros to begin with come from `{zeros}`")
+    );
     let strange = feature("x'); import os #", "float32", &[1]);
-    let hint = fit(&case, &interface(vec![strange], program_outputs()), FitOptions::default()).unwrap_err().hint().unwrap();
+    let hint =
+        fit(&case, &interface(vec![strange], program_outputs()), FitOptions::default()).unwrap_err().hint().unwrap();
     assert_eq!(hint, "give it with --input, e.g. `--input FILE.safetensors`, a file with a tensor of that name");
     let picture = Feature { color: Some("RGB".to_owned()), ..feature("picture", "image", &[1, 3, 4, 4]) };
-    let hint = fit(&case, &interface(vec![picture], program_outputs()), FitOptions::default()).unwrap_err().hint().unwrap();
+    let hint =
+        fit(&case, &interface(vec![picture], program_outputs()), FitOptions::default()).unwrap_err().hint().unwrap();
     assert_eq!(hint, "give it with --input, e.g. `--input picture.png`");
 }
 
@@ -124,8 +145,12 @@ fn program_outputs() -> Vec<Feature> {
 fn a_batch_is_a_case_for_each() {
     let batch = Tensor::new(&[[7i64, 8, 9], [1, 2, 0]], &Device::Cpu).unwrap();
     let masks = Tensor::new(&[[1i64, 1, 1], [1, 1, 0]], &Device::Cpu).unwrap();
-    let tensors =
-        [("a.in.input_ids", batch), ("a.in.attention_mask", masks), ("a.out.pooled", counting(&[2, 4])), ("a.out.other", counting(&[5]))];
+    let tensors = [
+        ("a.in.input_ids", batch),
+        ("a.in.attention_mask", masks),
+        ("a.out.pooled", counting(&[2, 4])),
+        ("a.out.other", counting(&[5])),
+    ];
     let case = only(&tensors);
     let fitting = fit_all(std::slice::from_ref(&case), &encoder(4), FitOptions::default()).unwrap();
     let names: Vec<&str> = fitting.fitted.iter().map(|fitted| fitted.name.as_str()).collect();
@@ -167,17 +192,27 @@ fn decoders_take_what_encoders_gave() {
     ]);
     let fitted = fitted(&case, &decoder);
     assert_eq!(fitted.inputs["encoder_hidden_states"].dims(), [1, 6, 2]);
-    assert_eq!(fitted.inputs["encoder_hidden_states"].get(0).unwrap().get(5).unwrap().to_vec1::<f32>().unwrap(), [0.0, 0.0]);
+    assert_eq!(
+        fitted.inputs["encoder_hidden_states"].get(0).unwrap().get(5).unwrap().to_vec1::<f32>().unwrap(),
+        [0.0, 0.0]
+    );
     assert_eq!(ints(&fitted.inputs["encoder_attention_mask"]), [1, 1, 1, 1, 1, 0]);
-    assert_eq!(fitted.inputs["decoder_attention_mask"].flatten_all().unwrap().to_vec1::<f32>().unwrap(), [1.0, 1.0, 0.0, 0.0]);
+    assert_eq!(
+        fitted.inputs["decoder_attention_mask"].flatten_all().unwrap().to_vec1::<f32>().unwrap(),
+        [1.0, 1.0, 0.0, 0.0]
+    );
 }
 
 #[test]
 fn caches_start_empty_and_other_inputs_are_missed() {
-    let inputs =
-        vec![feature("input_ids", "int32", &[1, 4]), feature("position", "int32", &[1]), feature("key_cache", "float16", &[2, 1, 8, 4])];
+    let inputs = vec![
+        feature("input_ids", "int32", &[1, 4]),
+        feature("position", "int32", &[1]),
+        feature("key_cache", "float16", &[2, 1, 8, 4]),
+    ];
     let mut lm = interface(inputs, vec![feature("logits", "float16", &[1, 4, 9])]);
-    let case = only(&[("in.input_ids", ids(&[1, 2])), ("in.kinds", ids(&[0, 0])), ("out.logits", counting(&[1, 2, 9]))]);
+    let case =
+        only(&[("in.input_ids", ids(&[1, 2])), ("in.kinds", ids(&[0, 0])), ("out.logits", counting(&[1, 2, 9]))]);
     let found = fitted(&case, &lm);
     assert_eq!((ints(&found.inputs["position"]), found.inputs["key_cache"].dtype()), (vec![0], DType::F32));
     lm.inputs.push(feature("token_type_ids", "int32", &[1, 4]));
@@ -185,7 +220,10 @@ fn caches_start_empty_and_other_inputs_are_missed() {
     assert_eq!(misfit.to_string(), "input `token_type_ids` (int32 [1, 4]) is missing, found `input_ids`, `kinds`");
     assert_eq!(misfit.hint().unwrap(), "`--map kinds=token_type_ids` if that is what it is");
     lm.inputs[3].optional = true;
-    assert!(matches!(fit(&case, &lm, FitOptions::default()), Err(Misfit::MissingInput { .. })), "optional, but without a default");
+    assert!(
+        matches!(fit(&case, &lm, FitOptions::default()), Err(Misfit::MissingInput { .. })),
+        "optional, but without a default"
+    );
     lm.inputs[3].default = Some("0".to_owned());
     assert!(!fitted(&case, &lm).inputs.contains_key("token_type_ids"));
     lm.inputs[2].shape = vec![1 << 20, 1 << 20];
@@ -204,14 +242,18 @@ fn pictures(latent: &[usize], image: &[usize]) -> Case {
 fn pictures_follow_the_layout_of_the_program() {
     let nhwc = decoder(&[1, 4, 6, 16], &[1, 32, 48, 3]);
     let found = fitted(&pictures(&[1, 16, 4, 6], &[1, 3, 32, 48]), &nhwc);
-    let expected = counting(&[1, 3, 32, 48]).permute((0, 2, 3, 1)).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let expected =
+        counting(&[1, 3, 32, 48]).permute((0, 2, 3, 1)).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
     assert_eq!(found.inputs["latent"].dims(), [1, 4, 6, 16]);
     assert_eq!(found.outputs["image"].flatten_all().unwrap().to_vec1::<f32>().unwrap(), expected);
     let back = fitted(&pictures(&[1, 4, 6, 16], &[1, 32, 48, 3]), &decoder(&[1, 16, 4, 6], &[1, 3, 32, 48]));
     assert_eq!(back.outputs["image"].dims(), [1, 3, 32, 48]);
     let kept = fitted(&pictures(&[1, 4, 6, 16], &[1, 32, 48, 3]), &nhwc);
     assert_eq!(kept.inputs["latent"].flatten_all().unwrap().to_vec1::<f32>().unwrap()[1], 1.0);
-    assert!(fit(&pictures(&[1, 16, 3, 6], &[1, 3, 24, 48]), &nhwc, FitOptions::default()).is_err(), "pictures are never padded");
+    assert!(
+        fit(&pictures(&[1, 16, 3, 6], &[1, 3, 24, 48]), &nhwc, FitOptions::default()).is_err(),
+        "pictures are never padded"
+    );
 }
 
 #[test]
@@ -244,8 +286,12 @@ fn a_golden_without_a_case_that_fits_says_why_for_each() {
          case `encode0`: input `latent` (float32 [1, 8, 8, 16]) is missing, found `image`"
     );
     assert_eq!(error.hint().unwrap(), "`--map latents_nchw=latent` if that is what it is");
-    let error = fit_all(&golden(&file, &["latents_nchw=latent"]).unwrap(), &program, FitOptions::default()).unwrap_err();
-    assert!(error.to_string().contains("case `decode0`: no output to compare: expected `image`, the case has `image_nchw`"), "{error}");
+    let error =
+        fit_all(&golden(&file, &["latents_nchw=latent"]).unwrap(), &program, FitOptions::default()).unwrap_err();
+    assert!(
+        error.to_string().contains("case `decode0`: no output to compare: expected `image`, the case has `image_nchw`"),
+        "{error}"
+    );
     assert_eq!(error.hint().unwrap(), "`--map image_nchw=image` if that is what it is");
     let cases = golden(&file[..2], &["latents_nchw=latent", "image_nchw=image"]).unwrap();
     assert_eq!(fit_all(&cases, &program, FitOptions::default()).unwrap().fitted.len(), 1);
@@ -281,8 +327,10 @@ fn kinds_of_numbers_are_changed_where_nothing_is_lost() {
     let misfit = fit(&case(&[3.0, 0.5]), &encoder(3), FitOptions::default()).unwrap_err();
     assert_eq!(misfit.to_string(), "input `input_ids`: element 1 is 0.5, which int64 cannot hold");
     assert!(fit(&case(&[f32::NAN]), &encoder(3), FitOptions::default()).is_err());
-    let bytes =
-        only(&[("in.latent", Tensor::zeros((1, 2, 1, 1), DType::I64, &Device::Cpu).unwrap()), ("out.image", counting(&[1, 3, 1, 1]))]);
+    let bytes = only(&[
+        ("in.latent", Tensor::zeros((1, 2, 1, 1), DType::I64, &Device::Cpu).unwrap()),
+        ("out.image", counting(&[1, 3, 1, 1])),
+    ]);
     assert_eq!(fitted(&bytes, &decoder(&[1, 2, 1, 1], &[1, 3, 1, 1])).inputs["latent"].dtype(), DType::F32);
 }
 
@@ -315,9 +363,13 @@ proptest! {
 #[test]
 fn recorded_files_fit_their_programs() {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/taef1/golden.safetensors");
-    let tensors: BTreeMap<String, Tensor> = candle_core::safetensors::load(path, &Device::Cpu).unwrap().into_iter().collect();
+    let tensors: BTreeMap<String, Tensor> =
+        candle_core::safetensors::load(path, &Device::Cpu).unwrap().into_iter().collect();
     let cases = cases(tensors, &NameMap::default()).unwrap();
-    assert_eq!(cases.iter().map(|case| case.name.as_str()).collect::<Vec<_>>(), ["decode0", "decode1", "encode0", "encode1"]);
+    assert_eq!(
+        cases.iter().map(|case| case.name.as_str()).collect::<Vec<_>>(),
+        ["decode0", "decode1", "encode0", "encode1"]
+    );
     let fitting = fit_all(&cases, &decoder(&[1, 6, 10, 16], &[1, 48, 80, 3]), FitOptions::default()).unwrap();
     assert_eq!(fitting.fitted.iter().map(|case| case.name.as_str()).collect::<Vec<_>>(), ["decode1"]);
     assert_eq!(fitting.misfits.len(), 3);

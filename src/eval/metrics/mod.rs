@@ -1,7 +1,8 @@
 //! How far numbers are from a reference: errors, signal to noise, and for logits what a sampler would notice.
 //!
 //! One pass, sums in float64, no copies of contiguous tensors. Numbers that are not finite:
-//! - NaN on either side, or on both, is never agreement: it makes every metric of errors NaN, and is always among the [`failures`](Metrics::failures).
+//! - NaN on either side, or on both, is never agreement: it makes every metric of errors NaN, and is always among the
+//!   [`failures`](Metrics::failures).
 //! - Equal infinities agree (masks are made of them) and stay out of every sum; unequal ones are an infinite error.
 
 use candle_core::{DType, Tensor, WithDType};
@@ -12,7 +13,8 @@ use super::view;
 /// What the peak signal to noise ratio takes as the peak.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub enum Peak {
-    /// The span of the reference's finite numbers, or their magnitude where all are equal. For latents and anything without a natural range.
+    /// The span of the reference's finite numbers, or their magnitude where all are equal. For latents and anything
+    /// without a natural range.
     #[default]
     ReferenceRange,
     /// A known span: 1 of pictures in 0..1, 2 of pictures in -1..1, 255 of bytes.
@@ -22,7 +24,8 @@ pub enum Peak {
 /// What is allowed. Nothing given: everything but NaN.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
 pub struct Thresholds {
-    /// Allowed absolute error. With [`rtol`](Self::rtol) as numpy's `allclose`: |actual - expected| <= atol + rtol * |expected|, each absent one 0.
+    /// Allowed absolute error. With [`rtol`](Self::rtol) as numpy's `allclose`: |actual - expected| <= atol + rtol *
+    /// |expected|, each absent one 0.
     pub atol: Option<f64>,
     /// Allowed error relative to the reference.
     pub rtol: Option<f64>,
@@ -70,7 +73,8 @@ pub struct Element {
     pub expected: f64,
 }
 
-/// Distances between numbers and a reference. In JSON, numbers that are not finite are the strings `inf`, `-inf` and `nan`.
+/// Distances between numbers and a reference. In JSON, numbers that are not finite are the strings `inf`, `-inf` and
+/// `nan`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Metrics {
     /// How many numbers there are.
@@ -97,7 +101,8 @@ pub struct Metrics {
     /// Peak signal to noise ratio in decibels; infinite where all are equal.
     #[serde(serialize_with = "number")]
     pub psnr: f64,
-    /// Signal to noise ratio in decibels: squares of the reference to squares of the errors; infinite where all are equal.
+    /// Signal to noise ratio in decibels: squares of the reference to squares of the errors; infinite where all are
+    /// equal.
     #[serde(serialize_with = "number")]
     pub snr: f64,
     /// Cosine of the angle between both; 1 where both are zero, 0 where one is.
@@ -148,7 +153,9 @@ pub enum Failure {
         expected: usize,
     },
     /// Errors above the tolerance.
-    #[error("{violations} of {count} numbers are off by more than {atol:e} + {rtol:e} * |expected|, at most by {max_abs:.3e}")]
+    #[error(
+        "{violations} of {count} numbers are off by more than {atol:e} + {rtol:e} * |expected|, at most by {max_abs:.3e}"
+    )]
     Tolerance {
         /// How many are outside.
         violations: usize,
@@ -206,7 +213,12 @@ pub fn measure(actual: &Tensor, expected: &Tensor, options: &MeasureOptions) -> 
     }
 }
 
-fn against<A: Number>(actual: &[A], expected: &Tensor, row: usize, options: &MeasureOptions) -> candle_core::Result<Metrics> {
+fn against<A: Number>(
+    actual: &[A],
+    expected: &Tensor,
+    row: usize,
+    options: &MeasureOptions,
+) -> candle_core::Result<Metrics> {
     match expected.dtype() {
         DType::F32 => view(expected, |values: &[f32]| measure_rows(actual, values, row, options)),
         DType::I64 => view(expected, |values: &[i64]| measure_rows(actual, values, row, options)),
@@ -216,7 +228,12 @@ fn against<A: Number>(actual: &[A], expected: &Tensor, row: usize, options: &Mea
 }
 
 /// Compares as many numbers of both; `row` is the length of a row of logits.
-pub(super) fn measure_rows<A: Number, E: Number>(actual: &[A], expected: &[E], row: usize, options: &MeasureOptions) -> Metrics {
+pub(super) fn measure_rows<A: Number, E: Number>(
+    actual: &[A],
+    expected: &[E],
+    row: usize,
+    options: &MeasureOptions,
+) -> Metrics {
     let mut sums = Sums::new(options.thresholds);
     for (index, (&a, &e)) in actual.iter().zip(expected).enumerate() {
         sums.add(index, a.wide(), e.wide());
@@ -323,7 +340,11 @@ impl Sums {
             let relative = difference / e.abs();
             // Infinity to infinity is no number; the error is infinite.
             let relative = if relative.is_nan() && !difference.is_nan() { f64::INFINITY } else { relative };
-            self.max_relative = if relative.is_nan() || self.max_relative.is_nan() { f64::NAN } else { self.max_relative.max(relative) };
+            self.max_relative = if relative.is_nan() || self.max_relative.is_nan() {
+                f64::NAN
+            } else {
+                self.max_relative.max(relative)
+            };
         }
         self.add_squares(agrees && !finite, difference, a, e);
     }
@@ -431,7 +452,8 @@ fn argmax<T: Number>(row: &[T]) -> Option<usize> {
     Some(best.1)
 }
 
-/// KL(softmax(expected) || softmax(actual)) in nats, by logarithms of probabilities; at least 0, NaN where a softmax is not defined.
+/// KL(softmax(expected) || softmax(actual)) in nats, by logarithms of probabilities; at least 0, NaN where a softmax is
+/// not defined.
 fn divergence<A: Number, E: Number>(actual: &[A], expected: &[E]) -> f64 {
     let (log_a, log_e) = (log_sum_exp(actual), log_sum_exp(expected));
     if !log_a.is_finite() || !log_e.is_finite() {

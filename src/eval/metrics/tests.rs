@@ -64,7 +64,15 @@ fn nan_is_never_agreement() {
     ] {
         let metrics = measured(&actual, &expected);
         assert_eq!(metrics.worst, 1, "{actual:?}");
-        let errors = [metrics.max_abs, metrics.max_relative, metrics.mae, metrics.rmse, metrics.psnr, metrics.snr, metrics.cosine];
+        let errors = [
+            metrics.max_abs,
+            metrics.max_relative,
+            metrics.mae,
+            metrics.rmse,
+            metrics.psnr,
+            metrics.snr,
+            metrics.cosine,
+        ];
         assert!(errors.iter().all(|error| error.is_nan()), "{actual:?} against {expected:?}: {metrics:?}");
         assert_eq!((metrics.actual_non_finite.nan, metrics.expected_non_finite.nan), counts);
         assert!(matches!(metrics.failures[..], [Failure::NotANumber { .. }]), "{:?}", metrics.failures);
@@ -86,13 +94,23 @@ fn equal_infinities_agree_and_stay_out_of_sums() {
     assert!((metrics.snr - 10.0 * (10.0f64 / 0.25).log10()).abs() < 1e-12);
     assert!(metrics.cosine > 0.99 && metrics.failures.is_empty());
     assert_eq!(metrics.actual_non_finite, NonFinite { nan: 0, infinite: 1 });
-    let options =
-        MeasureOptions { logits: true, thresholds: Thresholds { rtol: Some(1.0), ..Thresholds::default() }, ..MeasureOptions::default() };
+    let options = MeasureOptions {
+        logits: true,
+        thresholds: Thresholds { rtol: Some(1.0), ..Thresholds::default() },
+        ..MeasureOptions::default()
+    };
     let same = measure(&tensor(&[0.0, mask]), &tensor(&[0.0, mask]), &options).unwrap();
-    assert_eq!((same.violations, same.logits.unwrap().kl_max, same.logits.unwrap().argmax_agreement), (Some(0), 0.0, 1.0));
-    // An infinite reference allows an infinite error of nobody; what the reference rules out costs nothing, what the other rules out does.
+    assert_eq!(
+        (same.violations, same.logits.unwrap().kl_max, same.logits.unwrap().argmax_agreement),
+        (Some(0), 0.0, 1.0)
+    );
+    // An infinite reference allows an infinite error of nobody; what the reference rules out costs nothing, what the
+    // other rules out does.
     let lost = measure(&tensor(&[0.0, 1.0]), &tensor(&[0.0, f32::INFINITY]), &options).unwrap();
-    assert_eq!((lost.max_abs, lost.psnr, lost.snr, lost.violations), (f64::INFINITY, f64::NEG_INFINITY, f64::NEG_INFINITY, Some(1)));
+    assert_eq!(
+        (lost.max_abs, lost.psnr, lost.snr, lost.violations),
+        (f64::INFINITY, f64::NEG_INFINITY, f64::NEG_INFINITY, Some(1))
+    );
     assert_eq!(lost.max_relative, f64::INFINITY);
     let allowed = measure(&tensor(&[0.0, 0.0]), &tensor(&[0.0, mask]), &options).unwrap().logits.unwrap();
     assert!((allowed.kl_max - 2f64.ln()).abs() < 1e-15, "{allowed:?}");
@@ -128,19 +146,28 @@ fn thresholds_say_why_numbers_fail() {
     assert_eq!(fail(Thresholds { atol: Some(0.05), rtol: Some(0.1), min_psnr: Some(15.0) }), []);
     let tolerance = Failure::Tolerance { violations: 1, count: 2, atol: 0.2, rtol: 0.0, max_abs: 0.25 };
     assert_eq!(fail(Thresholds { atol: Some(0.2), ..none }), [tolerance]);
-    assert_eq!(tolerance.to_string(), "1 of 2 numbers are off by more than 2e-1 + 0e0 * |expected|, at most by 2.500e-1");
+    assert_eq!(
+        tolerance.to_string(),
+        "1 of 2 numbers are off by more than 2e-1 + 0e0 * |expected|, at most by 2.500e-1"
+    );
     let psnr = fail(Thresholds { min_psnr: Some(45.0), ..none });
     assert_eq!(psnr[0].to_string(), "the peak signal to noise ratio is 15.05 dB, at least 45 dB are asked for");
 }
 
 #[test]
 fn reports_are_valid_json() {
-    let options =
-        MeasureOptions { logits: true, thresholds: Thresholds { atol: Some(0.0), ..Thresholds::default() }, ..MeasureOptions::default() };
+    let options = MeasureOptions {
+        logits: true,
+        thresholds: Thresholds { atol: Some(0.0), ..Thresholds::default() },
+        ..MeasureOptions::default()
+    };
     let metrics = measure(&tensor(&[f32::NAN, f32::NEG_INFINITY]), &tensor(&[1.0, 2.0]), &options).unwrap();
     let json: Value = serde_json::from_str(&serde_json::to_string(&metrics).unwrap()).unwrap();
     assert_eq!((&json["max_abs"], &json["worst_element"]["actual"]), (&"nan".into(), &"nan".into()));
-    assert_eq!((&json["failures"][0]["reason"], &json["failures"][1]["max_abs"]), (&"not_a_number".into(), &"nan".into()));
+    assert_eq!(
+        (&json["failures"][0]["reason"], &json["failures"][1]["max_abs"]),
+        (&"not_a_number".into(), &"nan".into())
+    );
     assert_eq!(serde_json::to_value(measured(&[1.0], &[1.0])).unwrap()["psnr"], "inf");
     assert_eq!(serde_json::to_value(measured(&[1.0], &[0.0])).unwrap()["snr"], "-inf");
 }

@@ -47,7 +47,8 @@ impl SegmentSource for Local {
         self.copies.iter().map(|(_, place)| place.digest).collect()
     }
 
-    /// Copies the segments. A location that does not hold its segment is reported as stale, so that the next round asks another source.
+    /// Copies the segments. A location that does not hold its segment is reported as stale, so that the next round asks
+    /// another source.
     async fn bring(&self, filling: &Filling<'_>) -> Result<Brought, FetchError> {
         let copies = self.copies.clone();
         let brought = filling.blocking(move |work| copy(&work, &copies)).await??;

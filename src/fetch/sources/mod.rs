@@ -1,5 +1,5 @@
-//! Where the bytes of a segment can come from. Each kind is a file that says when it applies, what it costs, what it waits for and how it is
-//! carried out; a new kind is a file and a word in `sources!`.
+//! Where the bytes of a segment can come from. Each kind is a file that says when it applies, what it costs, what it
+//! waits for and how it is carried out; a new kind is a file and a word in `sources!`.
 
 mod inline;
 mod local;

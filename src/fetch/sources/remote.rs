@@ -64,8 +64,8 @@ impl SegmentSource for Remote {
         totals.download = totals.download.saturating_add(sum(self.requests.iter().map(|request| &request.range)));
     }
 
-    /// Makes the requests. Until the remote has answered a range, one request tells whether it has ranges: without them its answer is the whole
-    /// file, and everything is taken from that.
+    /// Makes the requests. Until the remote has answered a range, one request tells whether it has ranges: without them
+    /// its answer is the whole file, and everything is taken from that.
     async fn bring(&self, filling: &Filling<'_>) -> Result<Brought, FetchError> {
         let mut requests = self.requests.clone();
         let mut checked = Checked::default();
@@ -83,7 +83,8 @@ impl SegmentSource for Remote {
         if !filling.downloader.remote.has_ranges() {
             requests = ranges::as_one(requests);
         }
-        let rest = stream::iter(&requests).map(|request| filling.request(request, request.range)).buffer_unordered(REQUESTS);
+        let rest =
+            stream::iter(&requests).map(|request| filling.request(request, request.range)).buffer_unordered(REQUESTS);
         let rest = rest.try_fold(Checked::default(), |all, (one, _)| async { Ok(all.and(one)) }).await?;
         let checked = checked.and(rest);
         let unchecked = unchecked(filling.blob(), &self.requests, &checked);
@@ -92,8 +93,8 @@ impl SegmentSource for Remote {
 }
 
 impl Filling<'_> {
-    /// Asks for `range`, with which the request begins, and writes what is wanted of what comes: at most of the whole request. Also gives
-    /// the end of what has come.
+    /// Asks for `range`, with which the request begins, and writes what is wanted of what comes: at most of the whole
+    /// request. Also gives the end of what has come.
     async fn request(&self, request: &Request, range: ByteRange) -> Result<(Checked, u64), FetchError> {
         for _ in 0..ATTEMPTS {
             let mut receiver = Receiver::new(&self.partial, self.blob(), request);
@@ -109,8 +110,8 @@ impl Filling<'_> {
         Err(FetchError::KeepsChanging { blob: self.digest, remote, times: ATTEMPTS })
     }
 
-    /// Asks for a range piece by piece; from a remote without ranges, and from a folder, for all of it at once. An answer that is the whole blob
-    /// is taken up to `until`.
+    /// Asks for a range piece by piece; from a remote without ranges, and from a folder, for all of it at once. An
+    /// answer that is the whole blob is taken up to `until`.
     async fn receive(&self, range: ByteRange, until: u64, receiver: &mut Receiver<'_>) -> Result<(), FetchError> {
         let downloader = self.downloader;
         let mut next = Some(range);
@@ -158,7 +159,16 @@ impl<'a> Receiver<'a> {
     fn new(partial: &'a PartialBlob, blob: &'a Blob, request: &'a Request) -> Self {
         let position = request.range.offset();
         let segment = blob.segments.partition_point(|segment| segment.offset + segment.length <= position);
-        Self { partial, blob, wanted: &request.wanted, position, segment, hasher: None, checked: Checked::default(), failed: None }
+        Self {
+            partial,
+            blob,
+            wanted: &request.wanted,
+            position,
+            segment,
+            hasher: None,
+            checked: Checked::default(),
+            failed: None,
+        }
     }
 
     fn accept(&mut self, bytes: &[u8]) -> io::Result<()> {

@@ -103,7 +103,9 @@ impl Compression {
             .map(|rest| ("linear:", rest))
             .or_else(|| Some(("palettize:", text.strip_prefix("palettize")?)))
         {
-            Some((kind, rest)) => format!("{kind}{}", rest.replacen("-block", ":block=", 1).replacen("-group", ":group=", 1)),
+            Some((kind, rest)) => {
+                format!("{kind}{}", rest.replacen("-block", ":block=", 1).replacen("-group", ":group=", 1))
+            }
             None => format!("prune:0.{:0>2}", text.strip_prefix("prune")?),
         };
         canonical.parse().ok().filter(|parsed: &Self| parsed.id().as_deref() == Some(text))
@@ -170,7 +172,9 @@ fn option(prefix: &str, text: Option<&str>) -> Option<Option<u32>> {
 
 /// `0.5` and `0.50` are 50; more than two digits would not fit in an id.
 fn percent(text: &str) -> Option<u8> {
-    let digits = text.strip_prefix("0.").filter(|digits| (1..=2).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit()))?;
+    let digits = text
+        .strip_prefix("0.")
+        .filter(|digits| (1..=2).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit()))?;
     let value: u8 = format!("{digits:0<2}").parse().ok()?;
     (value > 0).then_some(value)
 }

@@ -425,8 +425,14 @@ mod tests {
 
     #[test]
     fn names_tell_only_what_is_unusual() {
-        let axes =
-            [("linear", "conv"), ("cache", "none"), ("precision", "float16"), ("compression", "none"), ("sequence", "64"), ("new", "x")];
+        let axes = [
+            ("linear", "conv"),
+            ("cache", "none"),
+            ("precision", "float16"),
+            ("compression", "none"),
+            ("sequence", "64"),
+            ("new", "x"),
+        ];
         let axes = axes.map(|(label, value)| (label.to_owned(), value.to_owned())).into();
         assert_eq!(distinguishing(&making(&axes)).collect::<Vec<_>>(), ["conv", "x", "float16"]);
     }

@@ -28,7 +28,11 @@ impl Size {
 
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.width == self.height { write!(f, "{}", self.width) } else { write!(f, "{}x{}", self.width, self.height) }
+        if self.width == self.height {
+            write!(f, "{}", self.width)
+        } else {
+            write!(f, "{}x{}", self.width, self.height)
+        }
     }
 }
 
@@ -57,8 +61,14 @@ pub enum Shape {
 
 impl Shape {
     /// The shape with these sizes. A size makes a picture model, whatever else is given.
-    pub(in crate::manifest) fn new(size: Option<Size>, sequence: Option<u32>, encoder: Option<u32>, context: Option<u32>) -> Self {
-        let text = TextShape { sequence, encoder_sequence: encoder.filter(|length| Some(*length) != sequence), context };
+    pub(in crate::manifest) fn new(
+        size: Option<Size>,
+        sequence: Option<u32>,
+        encoder: Option<u32>,
+        context: Option<u32>,
+    ) -> Self {
+        let text =
+            TextShape { sequence, encoder_sequence: encoder.filter(|length| Some(*length) != sequence), context };
         match size {
             Some(size) => Self::Image(size),
             None if text == TextShape::default() => Self::None,

@@ -85,7 +85,8 @@ impl AxisValue for Option<Size> {
             Some(pair) => pair?,
             None => item.number(SIZE_LIMIT).map(|side| (side, side))?,
         };
-        let size = Size::new(width, height).ok_or_else(|| item.unexpected(format!("a whole number from 1 to {SIZE_LIMIT}")))?;
+        let size = Size::new(width, height)
+            .ok_or_else(|| item.unexpected(format!("a whole number from 1 to {SIZE_LIMIT}")))?;
         Ok(Some(size))
     }
 

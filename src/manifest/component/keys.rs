@@ -6,7 +6,8 @@ use crate::manifest::axes::Axis;
 pub(super) const SOURCES: [&str; 3] = ["checkpoint", "import", "files"];
 
 /// Keys beside sources and axes that every conversion has.
-const SETTINGS: [&str; 8] = ["name", "part", "architecture", "ignore-config", "batch", "shared", "multifunction", "exclude"];
+const SETTINGS: [&str; 8] =
+    ["name", "part", "architecture", "ignore-config", "batch", "shared", "multifunction", "exclude"];
 
 /// Keys beside axes whose meaning depends on the architecture.
 const OF_ARCHITECTURES: [&str; 5] = ["chunks", "attention", "range", "clamp", "window-cache"];

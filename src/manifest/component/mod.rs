@@ -120,8 +120,11 @@ impl Component {
             let problem = Problem::Needs { component: self.name.clone(), key: format!("{key}{value}"), needs };
             Err(self.error_at(place(key), problem))
         };
-        if let (true, Some(second)) = (has("size"), ["sequence", "encoder-sequence", "context"].into_iter().find(|key| has(key))) {
-            return Err(self.error_at(place(second), Problem::TwoShapes { component: self.name.clone(), first: "size", second }));
+        if let (true, Some(second)) =
+            (has("size"), ["sequence", "encoder-sequence", "context"].into_iter().find(|key| has(key)))
+        {
+            return Err(self
+                .error_at(place(second), Problem::TwoShapes { component: self.name.clone(), first: "size", second }));
         }
         if has("encoder-sequence") && !has("sequence") {
             return needs("encoder-sequence", "", "sequence");
@@ -142,13 +145,21 @@ impl Component {
     ///
     /// # Errors
     /// Names the first such key and its place in the manifest.
-    pub fn refuse_all_but(&self, honoured: &[&'static str], architecture: &'static str, part: &str) -> Result<(), ManifestError> {
+    pub fn refuse_all_but(
+        &self,
+        honoured: &[&'static str],
+        architecture: &'static str,
+        part: &str,
+    ) -> Result<(), ManifestError> {
         let ComponentKind::Checkpoint(conversion) = &self.kind else { return Ok(()) };
-        let without_meaning = |(key, _): &(&&'static str, &Place)| keys::is_for_architectures(key) && !honoured.contains(key);
-        let first = conversion.places.iter().filter(without_meaning).min_by_key(|(_, place)| (place.line, place.column));
+        let without_meaning =
+            |(key, _): &(&&'static str, &Place)| keys::is_for_architectures(key) && !honoured.contains(key);
+        let first =
+            conversion.places.iter().filter(without_meaning).min_by_key(|(_, place)| (place.line, place.column));
         let Some((&key, place)) = first else { return Ok(()) };
         let (component, part) = (self.name.clone(), part.to_owned());
-        Err(place.error(&self.file, Problem::Unhonoured { component, key, architecture, part, known: honoured.to_vec() }))
+        Err(place
+            .error(&self.file, Problem::Unhonoured { component, key, architecture, part, known: honoured.to_vec() }))
     }
 
     /// Line and column, from 1, of a key's value; of the component's source if `key` is `None` or not in the manifest.

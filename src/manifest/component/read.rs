@@ -41,7 +41,8 @@ pub(in crate::manifest) fn parse(mut table: Table<'_>, file: &str) -> Result<Com
 
 /// Names follow the rules of package names, because ids start with them and become file names.
 fn component_name(item: &Item<'_>) -> Result<String, ManifestError> {
-    let expected = "1 to 64 characters of a-z, 0-9, `-`, `_` or `.`, starting with a letter or digit, and no reserved device name";
+    let expected =
+        "1 to 64 characters of a-z, 0-9, `-`, `_` or `.`, starting with a letter or digit, and no reserved device name";
     let text = item.text(expected)?;
     let valid = text.parse::<PackageName>().is_ok() && text.parse::<RelativePath>().is_ok();
     if valid { Ok(text.to_owned()) } else { Err(item.unexpected(expected)) }
@@ -51,9 +52,9 @@ fn files(source: &Item<'_>) -> Result<Vec<String>, ManifestError> {
     let files = source.one_or_list(|item| {
         let text = item.text("a path, or a list of paths")?;
         if text.starts_with("hf://") && !is_file_of_the_hub(text) {
-            return Err(
-                item.unexpected("a path on this machine, or `hf://ORG/REPO[@REVISION]/PATH`, where `*` stands for any part of a name")
-            );
+            return Err(item.unexpected(
+                "a path on this machine, or `hf://ORG/REPO[@REVISION]/PATH`, where `*` stands for any part of a name",
+            ));
         }
         Ok(text.to_owned())
     })?;
@@ -62,12 +63,13 @@ fn files(source: &Item<'_>) -> Result<Vec<String>, ManifestError> {
     // What globs of the Hub match is known when they are looked up.
     let plain = |file: &&String| !(file.starts_with("hf://") && file.contains(['*', '?', '[', '{']));
     let names: Vec<&String> = files.iter().filter(plain).collect();
-    let clash = names.iter().enumerate().find(|(index, file)| names[..*index].iter().any(|other| key(other) == key(file)));
+    let clash =
+        names.iter().enumerate().find(|(index, file)| names[..*index].iter().any(|other| key(other) == key(file)));
     match clash {
-        Some((_, file)) => {
-            Err(source
-                .error(Problem::Duplicate { key: "files".to_owned(), value: format!("the file name `{}`", escaped_name(&name(file))) }))
-        }
+        Some((_, file)) => Err(source.error(Problem::Duplicate {
+            key: "files".to_owned(),
+            value: format!("the file name `{}`", escaped_name(&name(file))),
+        })),
         None => Ok(files),
     }
 }
@@ -79,32 +81,49 @@ fn is_file_of_the_hub(text: &str) -> bool {
 
 fn import(component: &str, source: &Item<'_>, table: &mut Table<'_>, file: &str) -> Result<Import, ManifestError> {
     let text = source.text("a path with `{axis}` placeholders, or a glob")?;
-    let pattern = ImportPattern::parse(text).map_err(|why| source.error(Problem::Pattern { pattern: text.to_owned(), why }))?;
+    let pattern =
+        ImportPattern::parse(text).map_err(|why| source.error(Problem::Pattern { pattern: text.to_owned(), why }))?;
     let target = table.take("target").map(|item| the_one(&item, <Option<Target>>::read)).transpose()?.flatten();
-    let formats = table.take("format").map(|item| item.one_or_list(|item| item.word(IMPORTED, Format::name))).transpose()?;
+    let formats =
+        table.take("format").map(|item| item.one_or_list(|item| item.word(IMPORTED, Format::name))).transpose()?;
     let mut stated = BTreeMap::new();
     let described = Axis::ALL.iter().filter(|axis| !matches!(axis, Axis::Target | Axis::Format));
     for (axis, item) in described.filter_map(|axis| Some((*axis, table.take(axis.name())?))) {
         if pattern.placeholders().contains(&axis) {
-            return Err(
-                item.key_error(Problem::Pattern { pattern: text.to_owned(), why: format!("`{axis}` stands in the pattern and beside it") })
-            );
+            return Err(item.key_error(Problem::Pattern {
+                pattern: text.to_owned(),
+                why: format!("`{axis}` stands in the pattern and beside it"),
+            }));
         }
         stated.insert(axis, the_one(&item, |item| axis.read(item))?);
     }
     if let (Some(_), true) = (target, pattern.placeholders().contains(&Axis::Target)) {
-        return Err(
-            source.error(Problem::Pattern { pattern: text.to_owned(), why: "`target` stands in the pattern and beside it".to_owned() })
-        );
+        return Err(source.error(Problem::Pattern {
+            pattern: text.to_owned(),
+            why: "`target` stands in the pattern and beside it".to_owned(),
+        }));
     }
     let formats = formats.unwrap_or_default();
-    Ok(Import { component: component.to_owned(), pattern, target, formats, stated, file: file.to_owned(), place: source.place() })
+    Ok(Import {
+        component: component.to_owned(),
+        pattern,
+        target,
+        formats,
+        stated,
+        file: file.to_owned(),
+        place: source.place(),
+    })
 }
 
 /// A single value, which all bundles of an import have.
-fn the_one<'t, T: PartialEq>(item: &Item<'t>, read: impl Fn(&Item<'t>) -> Result<T, ManifestError>) -> Result<T, ManifestError> {
-    let values: [T; 1] =
-        item.one_or_list(read)?.try_into().map_err(|_| item.unexpected("the one value that all bundles of an import have"))?;
+fn the_one<'t, T: PartialEq>(
+    item: &Item<'t>,
+    read: impl Fn(&Item<'t>) -> Result<T, ManifestError>,
+) -> Result<T, ManifestError> {
+    let values: [T; 1] = item
+        .one_or_list(read)?
+        .try_into()
+        .map_err(|_| item.unexpected("the one value that all bundles of an import have"))?;
     let [value] = values;
     Ok(value)
 }
@@ -143,7 +162,11 @@ impl<'t> Keys<'_, 't> {
         self.take(key).map_or(Ok(Vec::new()), |item| item.one_or_list(read))
     }
 
-    fn one<T: Default>(&mut self, key: &'static str, read: impl Fn(&Item<'t>) -> Result<T, ManifestError>) -> Result<T, ManifestError> {
+    fn one<T: Default>(
+        &mut self,
+        key: &'static str,
+        read: impl Fn(&Item<'t>) -> Result<T, ManifestError>,
+    ) -> Result<T, ManifestError> {
         self.take(key).map_or(Ok(T::default()), |item| read(&item))
     }
 
@@ -155,12 +178,15 @@ impl<'t> Keys<'_, 't> {
 fn conversion(component: &str, source: &Item<'_>, table: &mut Table<'_>) -> Result<Conversion, ManifestError> {
     let checkpoint = source.text("a folder, a file or an `hf://` address")?.to_owned();
     let keys = &mut Keys { table, places: BTreeMap::new() };
-    let exclude = keys.take("exclude").map_or(Ok(Vec::new()), |item| item.list("a list of tables such as `[{ target = \"iOS15\" }]`"))?;
+    let exclude = keys
+        .take("exclude")
+        .map_or(Ok(Vec::new()), |item| item.list("a list of tables such as `[{ target = \"iOS15\" }]`"))?;
     let mut conversion = Conversion {
         checkpoint,
         part: keys.text("part")?,
         architecture: keys.text("architecture")?,
-        ignore_config: keys.list("ignore-config", |item| Ok(item.text("the name of a key of config.json")?.to_owned()))?,
+        ignore_config: keys
+            .list("ignore-config", |item| Ok(item.text("the name of a key of config.json")?.to_owned()))?,
         axes: AxisLists::read(|key| keys.take(key))?,
         chunks: keys.one("chunks", |item| item.number(1024).map(Some))?,
         chunk: None,

@@ -69,14 +69,18 @@ impl Import {
             for kind in self.kinds(bundle)? {
                 let plan = self.variant(bundle, captured.clone(), kind)?;
                 if let Some(other) = plans.iter().find(|other| other.id == plan.id) {
-                    let problem = Problem::SameId { id: plan.id.clone(), first: other.describe(), second: plan.describe() };
+                    let problem =
+                        Problem::SameId { id: plan.id.clone(), first: other.describe(), second: plan.describe() };
                     return Err(self.error(problem));
                 }
                 plans.push(plan);
             }
         }
         if plans.is_empty() {
-            let problem = Problem::ImportsNothing { component: self.component.clone(), pattern: self.pattern.as_str().to_owned() };
+            let problem = Problem::ImportsNothing {
+                component: self.component.clone(),
+                pattern: self.pattern.as_str().to_owned(),
+            };
             return Err(self.error(problem));
         }
         Ok(plans)
@@ -103,24 +107,42 @@ impl Import {
         self.formats.iter().map(becomes).collect()
     }
 
-    fn variant(&self, bundle: &FoundBundle, captured: BTreeMap<Axis, String>, kind: BundleKind) -> Result<VariantPlan, ManifestError> {
+    fn variant(
+        &self,
+        bundle: &FoundBundle,
+        captured: BTreeMap<Axis, String>,
+        kind: BundleKind,
+    ) -> Result<VariantPlan, ManifestError> {
         let target = self.target_of(bundle, &captured)?;
         let parts = match captured.is_empty() {
             true => vec![undoubled(&self.stem(bundle.file_name(), bundle.kind()), target, kind).to_owned()],
             false => self.parts(&captured, target),
         };
         let axes = captured.into_iter().chain(self.stated.clone()).collect();
-        let plan = VariantPlan::named(&self.component, parts, target, kind, Content::Imported { path: bundle.path.clone(), axes });
+        let plan = VariantPlan::named(
+            &self.component,
+            parts,
+            target,
+            kind,
+            Content::Imported { path: bundle.path.clone(), axes },
+        );
         let problem = || Problem::Id { component: self.component.clone(), id: plan.id.chars().take(300).collect() };
         if plan.is_file_name() { Ok(plan) } else { Err(self.error(problem())) }
     }
 
-    fn target_of(&self, bundle: &FoundBundle, captured: &BTreeMap<Axis, String>) -> Result<Option<Target>, ManifestError> {
+    fn target_of(
+        &self,
+        bundle: &FoundBundle,
+        captured: &BTreeMap<Axis, String>,
+    ) -> Result<Option<Target>, ManifestError> {
         let stated = self.target.or_else(|| captured.get(&Axis::Target)?.parse().ok());
         match (stated, bundle.needs) {
-            (Some(stated), Some(needs)) if stated < needs => {
-                Err(self.error(Problem::ImportTarget { component: self.component.clone(), path: bundle.path.clone(), stated, needs }))
-            }
+            (Some(stated), Some(needs)) if stated < needs => Err(self.error(Problem::ImportTarget {
+                component: self.component.clone(),
+                path: bundle.path.clone(),
+                stated,
+                needs,
+            })),
             (stated, needs) => Ok(stated.or(needs)),
         }
     }
@@ -128,7 +150,8 @@ impl Import {
     /// The file's stem as an id: lower case, every other character `-`.
     fn stem(&self, file_name: &str, kind: BundleKind) -> String {
         let stem = file_name.strip_suffix(kind.extension()).unwrap_or(file_name).to_lowercase();
-        let stem: String = stem.chars().map(|c| if c.is_ascii_lowercase() || c.is_ascii_digit() { c } else { '-' }).collect();
+        let stem: String =
+            stem.chars().map(|c| if c.is_ascii_lowercase() || c.is_ascii_digit() { c } else { '-' }).collect();
         let stem = stem.trim_matches('-');
         if stem.is_empty() { self.component.clone() } else { stem.to_owned() }
     }
@@ -136,7 +159,9 @@ impl Import {
     /// The parts of an id that pattern and manifest give, in the order of all ids.
     fn parts(&self, captured: &BTreeMap<Axis, String>, target: Option<Target>) -> Vec<String> {
         let stated = |axis: Axis| captured.get(&axis).or_else(|| self.stated.get(&axis));
-        let told = |axis: Axis| stated(axis).filter(|length| axis != Axis::EncoderSequence || Some(*length) != stated(Axis::Sequence));
+        let told = |axis: Axis| {
+            stated(axis).filter(|length| axis != Axis::EncoderSequence || Some(*length) != stated(Axis::Sequence))
+        };
         std::iter::once(self.component.clone()).chain(id_parts(|axis| told(axis).cloned(), target)).collect()
     }
 }
@@ -177,10 +202,18 @@ mod tests {
     #[test]
     fn placeholders_become_axes() {
         let keys = "import = \"out/ios18_{size}/decoder.mlmodelc\"\ntarget = \"iOS18\"";
-        let paths = ["out/ios18_768/decoder.mlmodelc", "out/ios18_768x1024/decoder.mlmodelc", "out/ios18_old/decoder.mlmodelc", "out/x"];
+        let paths = [
+            "out/ios18_768/decoder.mlmodelc",
+            "out/ios18_768x1024/decoder.mlmodelc",
+            "out/ios18_old/decoder.mlmodelc",
+            "out/x",
+        ];
         assert_eq!(ids(keys, &paths), ["vendor-768-ios18-mlmodelc", "vendor-768x1024-ios18-mlmodelc"]);
         let plan = import(keys).unwrap().variants(&found(&paths)).unwrap().remove(1);
-        assert_eq!((plan.name.as_str(), plan.kind, plan.target), ("vendor-768x1024-mlmodelc", BundleKind::MlModelC, Some(Target::Ios18)));
+        assert_eq!(
+            (plan.name.as_str(), plan.kind, plan.target),
+            ("vendor-768x1024-mlmodelc", BundleKind::MlModelC, Some(Target::Ios18))
+        );
         assert_eq!(plan.axes_map(), BTreeMap::from([("size".to_owned(), "768x1024".to_owned())]));
     }
 
@@ -196,17 +229,26 @@ mod tests {
 
     #[test]
     fn globs_take_ids_from_file_names() {
-        let paths = ["out/Decoder_768 v2.mlpackage", "out/deep/x.mlpackage", "out/LM.aimodel", "out/words.v1", "out/m.onnx"];
+        let paths =
+            ["out/Decoder_768 v2.mlpackage", "out/deep/x.mlpackage", "out/LM.aimodel", "out/words.v1", "out/m.onnx"];
         assert_eq!(ids("import = \"out/*\"", &paths), ["decoder-768-v2", "lm-aimodel", "words-v1", "m-onnx"]);
-        assert_eq!(ids("import = \"out/**/*.mlpackage\"\ntarget = \"iOS26\"", &paths), ["decoder-768-v2-ios26", "x-ios26"]);
+        assert_eq!(
+            ids("import = \"out/**/*.mlpackage\"\ntarget = \"iOS26\"", &paths),
+            ["decoder-768-v2-ios26", "x-ios26"]
+        );
         assert_eq!(ids("import = \"./out/{LM,m}.*\"", &paths), ["lm-aimodel", "m-onnx"]);
     }
 
     #[test]
     fn what_an_id_says_anyway_is_not_doubled() {
         let keys = "import = \"*\"\ntarget = \"macOS15\"";
-        let paths =
-            ["a_ios18.mlpackage", "b-mlmodelc.mlmodelc", "c-ios18-mlmodelc.mlmodelc", "d-mlmodelc-ios18.mlmodelc", "e_ios17.mlpackage"];
+        let paths = [
+            "a_ios18.mlpackage",
+            "b-mlmodelc.mlmodelc",
+            "c-ios18-mlmodelc.mlmodelc",
+            "d-mlmodelc-ios18.mlmodelc",
+            "e_ios17.mlpackage",
+        ];
         let expected = ["a-ios18", "b-ios18-mlmodelc", "c-ios18-mlmodelc", "d-ios18-mlmodelc", "e-ios17-ios18"];
         assert_eq!(ids(keys, &paths), expected);
         assert_eq!(
@@ -214,7 +256,10 @@ mod tests {
             ["f-ios18", "g-ios18", "ios18-ios18", "h-ios18"]
         );
         let plans = import(keys).unwrap().variants(&found(&["c-ios18-mlmodelc.mlmodelc"])).unwrap();
-        assert_eq!((plans[0].name.as_str(), plans[0].kind.file_name(&plans[0].id)), ("c-mlmodelc", "c-ios18.mlmodelc".to_owned()));
+        assert_eq!(
+            (plans[0].name.as_str(), plans[0].kind.file_name(&plans[0].id)),
+            ("c-mlmodelc", "c-ios18.mlmodelc".to_owned())
+        );
         assert_eq!(ids("import = \"*\"", &["a-ios18.onnx", "b-onnx.onnx"]), ["a-ios18-onnx", "b-onnx"]);
         let error = import(keys).unwrap().variants(&found(&["a.mlpackage", "a-ios18.mlpackage"])).unwrap_err();
         assert_eq!(
@@ -229,14 +274,20 @@ mod tests {
         let plan = import("import = \"a.mlpackage\"").unwrap().variants(&bundle).unwrap().remove(0);
         assert_eq!((plan.id.as_str(), plan.target), ("a-ios17", Some(Target::Ios17)));
         let error = import("import = \"a.mlpackage\"\ntarget = \"iOS16\"").unwrap().variants(&bundle).unwrap_err();
-        assert_eq!(error.to_string(), "x.toml:6:10: component `vendor`: `a.mlpackage` needs iOS17, but the manifest says iOS16");
+        assert_eq!(
+            error.to_string(),
+            "x.toml:6:10: component `vendor`: `a.mlpackage` needs iOS17, but the manifest says iOS16"
+        );
     }
 
     #[test]
     fn packages_can_be_compiled_and_nothing_else_can() {
         let both = "import = \"out/*\"\ntarget = \"iOS17\"\nformat = [\"mlpackage\", \"mlmodelc\"]";
         assert_eq!(ids(both, &["out/a.mlpackage"]), ["a-ios17", "a-ios17-mlmodelc"]);
-        assert_eq!(ids("import = \"out/*\"\nformat = \"mlmodelc\"", &["out/a.mlpackage", "out/b.mlmodelc"]), ["a-mlmodelc", "b-mlmodelc"]);
+        assert_eq!(
+            ids("import = \"out/*\"\nformat = \"mlmodelc\"", &["out/a.mlpackage", "out/b.mlmodelc"]),
+            ["a-mlmodelc", "b-mlmodelc"]
+        );
         let error = import(both).unwrap().variants(&found(&["out/a.mlmodelc"])).unwrap_err();
         assert_eq!(
             error.to_string(),
@@ -256,9 +307,18 @@ mod tests {
         let error = import("import = \"out/{size}.onnx\"").unwrap().variants(&found(&["out/x.onnx"])).unwrap_err();
         assert_eq!(error.to_string(), "x.toml:6:10: component `vendor`: nothing matches `out/{size}.onnx`");
         for (keys, expected) in [
-            ("import = \"{sise}/x\"", "x.toml:6:10: `import` is `{sise}/x`: `{sise}` is no axis: did you mean `{size}`?"),
-            ("import = \"{size}/**\"", "x.toml:6:10: `import` is `{size}/**`: `**`, `[...]` and `{a,b}` cannot stand beside placeholders"),
-            ("import = \"{size}/x\"\nsize = 7", "x.toml:7:1: `import` is `{size}/x`: `size` stands in the pattern and beside it"),
+            (
+                "import = \"{sise}/x\"",
+                "x.toml:6:10: `import` is `{sise}/x`: `{sise}` is no axis: did you mean `{size}`?",
+            ),
+            (
+                "import = \"{size}/**\"",
+                "x.toml:6:10: `import` is `{size}/**`: `**`, `[...]` and `{a,b}` cannot stand beside placeholders",
+            ),
+            (
+                "import = \"{size}/x\"\nsize = 7",
+                "x.toml:7:1: `import` is `{size}/x`: `size` stands in the pattern and beside it",
+            ),
             (
                 "import = \"x/*\"\nsize = [768, 1024]",
                 "x.toml:7:8: `size` is a list, expected the one value that all bundles of an import have",

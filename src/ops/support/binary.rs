@@ -43,9 +43,14 @@ fn infer_bool(call: &Call<'_>) -> Result<Vec<ValueType>, InferError> {
 }
 
 /// The common shape of two arguments.
-pub(in crate::ops) fn broadcast_arguments(call: &Call<'_>, x: &str, y: &'static str) -> Result<Vec<Dimension>, InferError> {
+pub(in crate::ops) fn broadcast_arguments(
+    call: &Call<'_>,
+    x: &str,
+    y: &'static str,
+) -> Result<Vec<Dimension>, InferError> {
     let (a, b) = (call.tensor(x)?, call.tensor(y)?);
-    broadcast(&a.shape, &b.shape).ok_or_else(|| InferError::rule(y, format!("{b} does not broadcast with `{x}`, which is {a}")))
+    broadcast(&a.shape, &b.shape)
+        .ok_or_else(|| InferError::rule(y, format!("{b} does not broadcast with `{x}`, which is {a}")))
 }
 
 const BLOCK: usize = 1 << 14;
@@ -67,7 +72,8 @@ pub(in crate::ops) fn zip<T: WithDType, R: WithDType + Default>(
         view(&x, |x: &[T]| {
             view(&y, |y: &[T]| {
                 let blocks = out.par_chunks_mut(BLOCK).zip(x.par_chunks(BLOCK)).zip(y.par_chunks(BLOCK));
-                blocks.for_each(|((out, x), y)| out.iter_mut().zip(x).zip(y).for_each(|((out, &x), &y)| *out = f(x, y)));
+                blocks
+                    .for_each(|((out, x), y)| out.iter_mut().zip(x).zip(y).for_each(|((out, &x), &y)| *out = f(x, y)));
             })
         })??;
     }
@@ -75,7 +81,9 @@ pub(in crate::ops) fn zip<T: WithDType, R: WithDType + Default>(
 }
 
 fn fill<T: WithDType, R: WithDType>(out: &mut [R], x: &[T], f: impl Fn(T) -> R + Sync) {
-    out.par_chunks_mut(BLOCK).zip(x.par_chunks(BLOCK)).for_each(|(out, x)| out.iter_mut().zip(x).for_each(|(out, &x)| *out = f(x)));
+    out.par_chunks_mut(BLOCK)
+        .zip(x.par_chunks(BLOCK))
+        .for_each(|(out, x)| out.iter_mut().zip(x).for_each(|(out, &x)| *out = f(x)));
 }
 
 /// Evaluates an operator on floats or integers, whichever `x` and `y` are.
@@ -99,7 +107,10 @@ pub(in crate::ops) fn compare(
 }
 
 /// Evaluates a logical operator.
-pub(in crate::ops) fn connect(arguments: &Arguments<'_>, f: impl Fn(bool, bool) -> bool + Sync) -> Result<Vec<Tensor>, KernelError> {
+pub(in crate::ops) fn connect(
+    arguments: &Arguments<'_>,
+    f: impl Fn(bool, bool) -> bool + Sync,
+) -> Result<Vec<Tensor>, KernelError> {
     let (x, y, shape) = (arguments.tensor("x")?, arguments.tensor("y")?, arguments.shape(0)?);
     Ok(vec![zip(x, y, &shape, |x: u8, y: u8| u8::from(f(x != 0, y != 0)))?])
 }

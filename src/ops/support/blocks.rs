@@ -18,7 +18,14 @@ pub(in crate::ops) struct Blocks {
 impl Blocks {
     /// A tensor of `shape` cut into `counts` blocks per dimension. Inference has seen to it that they divide.
     pub(in crate::ops) fn new(shape: &[usize], counts: &[usize]) -> Self {
-        Self { dimensions: shape.iter().zip(counts).rev().map(|(&length, &count)| (length, length / count.max(1))).collect() }
+        Self {
+            dimensions: shape
+                .iter()
+                .zip(counts)
+                .rev()
+                .map(|(&length, &count)| (length, length / count.max(1)))
+                .collect(),
+        }
     }
 
     /// The block that an element is in, both counted in row-major order.
@@ -38,8 +45,8 @@ impl Blocks {
         self.dimensions.iter().take(whole + 1).map(|&(_, size)| size).product::<usize>().max(1)
     }
 
-    /// Fills `out` run by run: `fill` gets a run's block, the index of its first element, and its part of `out`, which holds `each` numbers
-    /// per element.
+    /// Fills `out` run by run: `fill` gets a run's block, the index of its first element, and its part of `out`, which
+    /// holds `each` numbers per element.
     fn fill<T: Send>(&self, out: &mut [T], each: usize, fill: impl Fn(usize, usize, &mut [T]) + Sync) {
         let run = self.run();
         // Short runs are walked together, so that threads have something to do.
@@ -57,7 +64,11 @@ impl Blocks {
 const PIECE: usize = 1 << 14;
 
 /// Refuses a table whose dimensions do not divide those of `shape`.
-pub(in crate::ops) fn expect_blocks(name: &'static str, table: &[Dimension], shape: &[Dimension]) -> Result<(), InferError> {
+pub(in crate::ops) fn expect_blocks(
+    name: &'static str,
+    table: &[Dimension],
+    shape: &[Dimension],
+) -> Result<(), InferError> {
     let divides = |(blocks, length): (&Dimension, &Dimension)| match (blocks.known(), length.known()) {
         (Some(blocks), Some(length)) => blocks > 0 && length.is_multiple_of(blocks),
         _ => true,
@@ -75,7 +86,12 @@ pub(in crate::ops) fn numbers(tensor: &Tensor) -> Result<Vec<f64>, KernelError> 
 }
 
 /// `scale * (data - offset)` with one scale and offset per block.
-pub(in crate::ops) fn dequantized(data: &Tensor, blocks: &Blocks, scale: &Tensor, offset: Option<&Tensor>) -> Result<Tensor, KernelError> {
+pub(in crate::ops) fn dequantized(
+    data: &Tensor,
+    blocks: &Blocks,
+    scale: &Tensor,
+    offset: Option<&Tensor>,
+) -> Result<Tensor, KernelError> {
     let (scale, offset) = (numbers(scale)?, offset.map(numbers).transpose()?);
     let mut values = vec![0.0f32; data.elem_count()];
     let mut fill = |number: &(dyn Fn(usize) -> f64 + Sync)| {
@@ -92,8 +108,8 @@ pub(in crate::ops) fn dequantized(data: &Tensor, blocks: &Blocks, scale: &Tensor
     Ok(Tensor::from_vec(values, data.shape(), &Device::Cpu)?)
 }
 
-/// Elements of a look-up table [blocks.., entries, vector]: for every index, the `vector` numbers of its entry in its block's table, one behind
-/// the other along `axis`.
+/// Elements of a look-up table [blocks.., entries, vector]: for every index, the `vector` numbers of its entry in its
+/// block's table, one behind the other along `axis`.
 pub(in crate::ops) fn looked_up(indices: &Tensor, table: &Tensor, axis: usize) -> Result<Tensor, KernelError> {
     let rank = indices.rank();
     let (entries, vector) = (table.dims()[rank], table.dims()[rank + 1]);
@@ -101,7 +117,8 @@ pub(in crate::ops) fn looked_up(indices: &Tensor, table: &Tensor, axis: usize) -
     if let Some(index) = view(indices, outside)? {
         return Err(KernelError::Index { parameter: "indices", index, length: entries });
     }
-    let picked = if table.dtype().is_float() { entries_of::<f32>(indices, table) } else { entries_of::<i64>(indices, table) }?;
+    let picked =
+        if table.dtype().is_float() { entries_of::<f32>(indices, table) } else { entries_of::<i64>(indices, table) }?;
     if vector == 1 {
         return Ok(picked.reshape(indices.shape())?);
     }
@@ -136,10 +153,18 @@ fn entries_of<T: WithDType + Default>(indices: &Tensor, table: &Tensor) -> Resul
 }
 
 /// The type and axis of what a look-up makes; refuses tables that do not fit the indices.
-pub(in crate::ops) fn look_up_shape(call: &Call<'_>, shape: &[Dimension], bits: u64) -> Result<(Vec<Dimension>, usize, u64), InferError> {
+pub(in crate::ops) fn look_up_shape(
+    call: &Call<'_>,
+    shape: &[Dimension],
+    bits: u64,
+) -> Result<(Vec<Dimension>, usize, u64), InferError> {
     let table = call.tensor("lut")?;
-    let misfit =
-        || InferError::rule("lut", format!("expected [blocks.., {}, vector] for {} dimensions, found {table}", 1u64 << bits, shape.len()));
+    let misfit = || {
+        InferError::rule(
+            "lut",
+            format!("expected [blocks.., {}, vector] for {} dimensions, found {table}", 1u64 << bits, shape.len()),
+        )
+    };
     if table.rank() != shape.len() + 2 || table.shape[shape.len()].known() != Some(1 << bits) {
         return Err(misfit());
     }
@@ -167,20 +192,28 @@ fn spread<T: WithDType + Default>(values: &Tensor, mask: &Tensor) -> Result<Tens
         view(mask, |mask: &[i64]| {
             let mut values = values.iter().copied();
             let set = mask.iter().filter(|&&bit| bit != 0).count();
-            let dense: Vec<T> = mask.iter().map(|&bit| if bit == 0 { T::default() } else { values.next().unwrap_or_default() }).collect();
+            let dense: Vec<T> = mask
+                .iter()
+                .map(|&bit| if bit == 0 { T::default() } else { values.next().unwrap_or_default() })
+                .collect();
             (set, dense)
         })
     })??;
     if dense.0 != values.elem_count() {
-        return Err(KernelError::Index { parameter: "nonzero_data", index: dense.0 as i64, length: values.elem_count() });
+        return Err(KernelError::Index {
+            parameter: "nonzero_data",
+            index: dense.0 as i64,
+            length: values.elem_count(),
+        });
     }
     Ok(Tensor::from_vec(dense.1, mask.shape(), &Device::Cpu)?)
 }
 
 /// The elements of `dense` where `mask` is set, in order.
 pub(in crate::ops) fn compacted(dense: &Tensor, mask: &Tensor) -> Result<Tensor, KernelError> {
-    let places: Vec<i64> =
-        view(mask, |mask: &[i64]| mask.iter().enumerate().filter(|(_, bit)| **bit != 0).map(|(i, _)| i as i64).collect())?;
+    let places: Vec<i64> = view(mask, |mask: &[i64]| {
+        mask.iter().enumerate().filter(|(_, bit)| **bit != 0).map(|(i, _)| i as i64).collect()
+    })?;
     let count = places.len();
     Ok(dense.flatten_all()?.index_select(&Tensor::from_vec(places, count, &Device::Cpu)?, 0)?)
 }

@@ -1,13 +1,14 @@
-//! Convolution of pictures of up to three dimensions: tiles of places are computed in parallel, from a copy of the part of the picture that they
-//! need. In this copy the elements that one kernel element meets lie one behind the other, over all rows of the tile, so that every kernel
-//! element of every channel is one row of [`Panels::accumulate`]:
+//! Convolution of pictures of up to three dimensions: tiles of places are computed in parallel, from a copy of the part
+//! of the picture that they need. In this copy the elements that one kernel element meets lie one behind the other,
+//! over all rows of the tile, so that every kernel element of every channel is one row of [`Panels::accumulate`]:
 //!
 //! ```text
 //! kernel 3, columns 4:  line 0  a b c d | e f      the tap (0, 1) meets b c d e . . h i j k: one row that begins at b;
 //!                       line 1  g h i j | k l      the two places in between are computed and thrown away
 //! ```
 //!
-//! With a stride, what lies a stride apart is laid side by side. Sums do not depend on how the places are cut into tiles.
+//! With a stride, what lies a stride apart is laid side by side. Sums do not depend on how the places are cut into
+//! tiles.
 
 use std::ops::Range;
 
@@ -54,7 +55,8 @@ impl Convolution {
         }
         let rows = self.channels * self.kernel.iter().product::<usize>();
         let own = weight.chunks(self.filters / self.groups * rows);
-        let panels: Vec<Vec<Panels>> = own.map(|own| own.chunks(FILTERS * rows).map(|part| Panels::new(part, rows)).collect()).collect();
+        let panels: Vec<Vec<Panels>> =
+            own.map(|own| own.chunks(FILTERS * rows).map(|part| Panels::new(part, rows)).collect()).collect();
         let layout = Layout::new(&self);
         let image = self.channels * self.input.iter().product::<usize>();
         tiles(&self, &layout, &mut out).into_par_iter().for_each_init(Buffers::default, |buffers, tile| {
@@ -72,7 +74,15 @@ impl Convolution {
         self.input == self.output && self.kernel == [1; 3] && self.stride == [1; 3] && self.before == [0; 3]
     }
 
-    fn tile(&self, x: &[f32], panels: &Panels, bias: Option<&[f32]>, layout: &Layout, mut tile: Tile<'_>, buffers: &mut Buffers) {
+    fn tile(
+        &self,
+        x: &[f32],
+        panels: &Panels,
+        bias: Option<&[f32]>,
+        layout: &Layout,
+        mut tile: Tile<'_>,
+        buffers: &mut Buffers,
+    ) {
         let width = layout.axes[2].length;
         let rows = tile.parts.len() / panels.filters();
         let places = (rows - 1) * width + tile.parts[0].len();
@@ -92,7 +102,8 @@ impl Convolution {
                 buffers.lines.resize(channels * layout.size(), 0.0);
                 let copies = buffers.lines.chunks_mut(layout.size()).zip(x.chunks(plane));
                 copies.for_each(|(lines, plane)| self.copy(plane, layout, tile.at, lines));
-                let offsets = (0..channels).flat_map(|channel| layout.offsets.iter().map(move |offset| channel * layout.size() + offset));
+                let offsets = (0..channels)
+                    .flat_map(|channel| layout.offsets.iter().map(move |offset| channel * layout.size() + offset));
                 panels.accumulate(first, &offsets.collect::<Vec<_>>(), &buffers.lines, &mut buffers.sums);
             }
         }
@@ -109,9 +120,12 @@ impl Convolution {
             for (z, y) in (0..deep.length).flat_map(|z| (0..high.length).map(move |y| (z, y))) {
                 let Some(line) = lines.next() else { return };
                 match (self.source(0, at[0] + z, phase_z), self.source(1, at[1] + y, phase_y)) {
-                    (Some(z), Some(y)) => {
-                        self.copy_line(&plane[(z * self.input[1] + y) * self.input[2]..][..self.input[2]], at[2], phase_x, line)
-                    }
+                    (Some(z), Some(y)) => self.copy_line(
+                        &plane[(z * self.input[1] + y) * self.input[2]..][..self.input[2]],
+                        at[2],
+                        phase_x,
+                        line,
+                    ),
                     _ => line.fill(0.0),
                 }
             }
@@ -126,7 +140,8 @@ impl Convolution {
     /// Every stride-th element of a line of the input, as seen from place `at` on; zeros in the padding.
     fn copy_line(&self, input: &[f32], at: usize, phase: usize, line: &mut [f32]) {
         let (stride, before) = (self.stride[2], self.before[2]);
-        let place = |source: usize| (source + before).saturating_sub(phase).div_ceil(stride).saturating_sub(at).min(line.len());
+        let place =
+            |source: usize| (source + before).saturating_sub(phase).div_ceil(stride).saturating_sub(at).min(line.len());
         let (start, end) = (place(0), place(input.len()));
         line[..start].fill(0.0);
         line[end..].fill(0.0);
@@ -168,7 +183,8 @@ impl Layout {
         let places = (depth * height * width / TILES).clamp(PLACES.start, PLACES.end);
         let columns = width.div_ceil(width.div_ceil(PLACES.start.max(places / height)));
         let rows = (places / columns).clamp(1, height);
-        let axis = |i: usize, length| Axis::new(length, convolution.kernel[i], convolution.dilation[i], convolution.stride[i]);
+        let axis =
+            |i: usize, length| Axis::new(length, convolution.kernel[i], convolution.dilation[i], convolution.stride[i]);
         let axes = [axis(0, 1), axis(1, rows), axis(2, columns)];
         let most = (LINES / (convolution.kernel[0] * convolution.kernel[1])).max(1);
         let channels = convolution.channels.div_ceil(convolution.channels.div_ceil(most));
@@ -201,15 +217,24 @@ impl Axis {
         phases.dedup();
         let length = places + at(kernel - 1) / stride;
         if phases.len() * length > kernel * places {
-            return Self { phases: (0..kernel).map(at).collect(), taps: (0..kernel).map(|element| (element, 0)).collect(), length: places };
+            return Self {
+                phases: (0..kernel).map(at).collect(),
+                taps: (0..kernel).map(|element| (element, 0)).collect(),
+                length: places,
+            };
         }
-        let tap = |element: usize| (phases.partition_point(|&phase| phase < at(element) % stride), at(element) / stride);
+        let tap =
+            |element: usize| (phases.partition_point(|&phase| phase < at(element) % stride), at(element) / stride);
         Self { taps: (0..kernel).map(tap).collect(), phases, length }
     }
 }
 
 /// The phases of three dimensions, in the order in which they are laid out.
-fn phases<'a>(deep: &'a Axis, high: &'a Axis, wide: &'a Axis) -> impl Iterator<Item = (&'a usize, &'a usize, &'a usize)> {
+fn phases<'a>(
+    deep: &'a Axis,
+    high: &'a Axis,
+    wide: &'a Axis,
+) -> impl Iterator<Item = (&'a usize, &'a usize, &'a usize)> {
     let flat = deep.phases.iter().flat_map(|z| high.phases.iter().map(move |y| (z, y)));
     flat.flat_map(|(z, y)| wide.phases.iter().map(move |x| (z, y, x)))
 }
@@ -217,7 +242,9 @@ fn phases<'a>(deep: &'a Axis, high: &'a Axis, wide: &'a Axis) -> impl Iterator<I
 fn offsets(axes: &[Axis; 3]) -> Vec<usize> {
     let mut offsets = vec![(0, 0)];
     for axis in axes {
-        let next = |(phase, inner)| axis.taps.iter().map(move |&(p, shift)| (phase * axis.phases.len() + p, inner * axis.length + shift));
+        let next = |(phase, inner)| {
+            axis.taps.iter().map(move |&(p, shift)| (phase * axis.phases.len() + p, inner * axis.length + shift))
+        };
         offsets = offsets.into_iter().flat_map(next).collect();
     }
     let size: usize = axes.iter().map(|axis| axis.length).product();
@@ -278,7 +305,10 @@ mod tests {
             };
             (0..channels * taps).map(product).sum()
         };
-        (0..filters).flat_map(|filter| (0..depth * height * width).map(move |p| (filter, p))).map(|(f, p)| value(f, p)).collect()
+        (0..filters)
+            .flat_map(|filter| (0..depth * height * width).map(move |p| (filter, p)))
+            .map(|(f, p)| value(f, p))
+            .collect()
     }
 
     /// The input, the kernel, strides, dilations, zeros in front and behind.

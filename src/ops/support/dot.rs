@@ -1,5 +1,5 @@
-//! Products of few rows with matrices: what a language model does with its weights for one token. Every weight is read once, by all
-//! processors.
+//! Products of few rows with matrices: what a language model does with its weights for one token. Every weight is read
+//! once, by all processors.
 
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
@@ -23,7 +23,8 @@ pub(in crate::ops) fn products(x: &[f32], y: &[f32], length: usize) -> Vec<f32> 
     (0..rows).flat_map(|row| out.iter().skip(row).step_by(rows)).copied().collect()
 }
 
-/// Every row of `x`, of `length`, times `y`, [length, columns]: [rows of x, columns]. What a model does with scores and values for one token.
+/// Every row of `x`, of `length`, times `y`, [length, columns]: [rows of x, columns]. What a model does with scores and
+/// values for one token.
 pub(in crate::ops) fn weighted_sums(x: &[f32], y: &[f32], length: usize, columns: usize) -> Vec<f32> {
     let rows = x.len() / length.max(1);
     if rows * columns == 0 {
@@ -40,7 +41,9 @@ pub(in crate::ops) fn weighted_sums(x: &[f32], y: &[f32], length: usize, columns
         return part(0);
     }
     let parts: Vec<Vec<f32>> = (0..columns).into_par_iter().step_by(width).map(part).collect();
-    let row = |row: usize| parts.iter().flat_map(move |part| part.chunks_exact(part.len() / rows).nth(row).into_iter().flatten());
+    let row = |row: usize| {
+        parts.iter().flat_map(move |part| part.chunks_exact(part.len() / rows).nth(row).into_iter().flatten())
+    };
     (0..rows).flat_map(row).copied().collect()
 }
 
@@ -133,7 +136,8 @@ mod tests {
             let number = |i: usize| ((i * 31) % 17) as f32 - 8.0;
             let x: Vec<f32> = (0..rows * length).map(number).collect();
             let y: Vec<f32> = (0..length * columns).map(|i| number(i + 5)).collect();
-            let expected = |i: usize| (0..length).map(|k| x[i / columns * length + k] * y[k * columns + i % columns]).sum();
+            let expected =
+                |i: usize| (0..length).map(|k| x[i / columns * length + k] * y[k * columns + i % columns]).sum();
             let count = if length == 0 { 0 } else { rows * columns };
             assert_eq!(weighted_sums(&x, &y, length, columns), (0..count).map(expected).collect::<Vec<f32>>());
         }
@@ -145,7 +149,8 @@ mod tests {
             let number = |i: usize| ((i * 31) % 17) as f32 - 8.0;
             let (x, y): (Vec<f32>, Vec<f32>) =
                 ((0..rows * length).map(number).collect(), (0..columns * length).map(|i| number(i + 5)).collect());
-            let expected = |i: usize| (0..length).map(|k| x[i / columns * length + k] * y[i % columns * length + k]).sum();
+            let expected =
+                |i: usize| (0..length).map(|k| x[i / columns * length + k] * y[i % columns * length + k]).sum();
             let count = if length == 0 { 0 } else { rows * columns };
             assert_eq!(products(&x, &y, length), (0..count).map(expected).collect::<Vec<f32>>());
         }

@@ -1,4 +1,5 @@
-//! Pictures sampled at places that are computed: coordinates in three conventions, four ways to continue a picture beyond its border.
+//! Pictures sampled at places that are computed: coordinates in three conventions, four ways to continue a picture
+//! beyond its border.
 
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
@@ -73,7 +74,9 @@ impl Sampler {
                     out.par_chunks_mut(plane).enumerate().for_each(|(i, out)| {
                         let picture = &x[i * height * width..][..height * width];
                         let own = places[i / channels * plane * 2..].chunks_exact(2);
-                        out.iter_mut().zip(own).for_each(|(out, place)| *out = self.at(picture, height, width, place[0], place[1]));
+                        out.iter_mut()
+                            .zip(own)
+                            .for_each(|(out, place)| *out = self.at(picture, height, width, place[0], place[1]));
                     });
                 })
             })??;

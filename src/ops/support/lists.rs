@@ -1,8 +1,8 @@
 //! Lists of tensors of one shape.
 //!
-//! Evaluated, a list is two tensors: its elements, stacked along a new first dimension, and a flag per element that says whether it can be
-//! read. Elements of a fixed shape start as zeros. Where `make_list` leaves lengths open, no element can be read before it is written; the
-//! first write settles the open lengths, which are 0 until then.
+//! Evaluated, a list is two tensors: its elements, stacked along a new first dimension, and a flag per element that
+//! says whether it can be read. Elements of a fixed shape start as zeros. Where `make_list` leaves lengths open, no
+//! element can be read before it is written; the first write settles the open lengths, which are 0 until then.
 
 use candle_core::{Device, Tensor};
 
@@ -38,7 +38,9 @@ pub(in crate::ops) fn list(element: TensorType, length: Dimension) -> ValueType 
 pub(in crate::ops) fn list_of<'a>(call: &'a Call<'_>) -> Result<(&'a TensorType, Dimension), InferError> {
     match call.value_type("ls")? {
         ValueType::List { element, length } => {
-            let tensor = element.tensor().ok_or_else(|| InferError::rule("ls", format!("expected a list of tensors, found {element}")))?;
+            let tensor = element
+                .tensor()
+                .ok_or_else(|| InferError::rule("ls", format!("expected a list of tensors, found {element}")))?;
             Ok((tensor, *length))
         }
         other => Err(InferError::rule("ls", format!("expected a list, found {other}"))),
@@ -48,7 +50,11 @@ pub(in crate::ops) fn list_of<'a>(call: &'a Call<'_>) -> Result<(&'a TensorType,
 /// Refuses a value that is no element of the list.
 pub(in crate::ops) fn expect_element(call: &Call<'_>, value: &TensorType) -> Result<(), InferError> {
     let (element, _) = list_of(call)?;
-    if value.agrees(element) { Ok(()) } else { Err(InferError::rule("value", format!("expected {element}, found {value}"))) }
+    if value.agrees(element) {
+        Ok(())
+    } else {
+        Err(InferError::rule("value", format!("expected {element}, found {value}")))
+    }
 }
 
 /// A list while the program runs.
@@ -62,7 +68,9 @@ pub(in crate::ops) struct List<'a> {
 impl<'a> List<'a> {
     /// The argument `ls`.
     pub(in crate::ops) fn of(arguments: &Arguments<'a>) -> Result<Self, KernelError> {
-        let [elements, readable] = arguments.tensors("ls")? else { return Err(InferError::Missing("ls".to_owned()).into()) };
+        let [elements, readable] = arguments.tensors("ls")? else {
+            return Err(InferError::Missing("ls".to_owned()).into());
+        };
         let readable = view(readable, |flags: &[u8]| flags.iter().map(|&flag| flag != 0).collect())?;
         Ok(Self { elements, readable })
     }
@@ -80,7 +88,8 @@ impl<'a> List<'a> {
         }
     }
 
-    /// The list with `values` [n, element..] written to `places`, as two tensors; it grows where a place is behind its end.
+    /// The list with `values` [n, element..] written to `places`, as two tensors; it grows where a place is behind its
+    /// end.
     pub(in crate::ops) fn written(self, places: &[i64], values: &Tensor) -> Result<Vec<Tensor>, KernelError> {
         let Self { elements, mut readable } = self;
         let (length, element) = (readable.len(), &values.dims()[1..]);
@@ -88,7 +97,9 @@ impl<'a> List<'a> {
         let size = element.iter().product::<usize>().max(1);
         let mut rows: Vec<Option<Tensor>> = vec![None; length];
         for (i, &place) in places.iter().enumerate() {
-            let fits = |at: &usize| *at < MOST_ELEMENTS && (*at < length || (*at + 1).checked_mul(size).is_some_and(|n| n <= MOST_NUMBERS));
+            let fits = |at: &usize| {
+                *at < MOST_ELEMENTS && (*at < length || (*at + 1).checked_mul(size).is_some_and(|n| n <= MOST_NUMBERS))
+            };
             let at = usize::try_from(place).ok().filter(fits).ok_or_else(|| outside(place))?;
             rows.resize(rows.len().max(at + 1), None);
             readable.resize(rows.len(), false);

@@ -9,7 +9,12 @@ use crate::{
 };
 
 /// `x` seen as `split`, its dimensions in the order `perm`, then seen as `joined`.
-pub(in crate::ops) fn regroup(x: &Tensor, split: &[usize], perm: [usize; 6], joined: &[usize]) -> Result<Vec<Tensor>, KernelError> {
+pub(in crate::ops) fn regroup(
+    x: &Tensor,
+    split: &[usize],
+    perm: [usize; 6],
+    joined: &[usize],
+) -> Result<Vec<Tensor>, KernelError> {
     Ok(vec![x.reshape(split)?.permute(perm)?.contiguous()?.reshape(joined)?])
 }
 

@@ -23,8 +23,11 @@ const CEIL_MODE: Parameter = boolean("ceil_mode").default(defaults::off);
 const EXCLUDE: Parameter = boolean("exclude_padding_from_average").default(defaults::off);
 
 /// One contract for all targets.
-pub(in crate::ops) const VERSIONS: &[OpVersion] =
-    &[OpVersion { since: Target::Ios15, domains: &[('T', FLOAT)], parameters: &[X, KERNEL_SIZES, STRIDES, PAD_TYPE, PAD, CEIL_MODE] }];
+pub(in crate::ops) const VERSIONS: &[OpVersion] = &[OpVersion {
+    since: Target::Ios15,
+    domains: &[('T', FLOAT)],
+    parameters: &[X, KERNEL_SIZES, STRIDES, PAD_TYPE, PAD, CEIL_MODE],
+}];
 /// The same with `exclude_padding_from_average`.
 pub(in crate::ops) const AVERAGE_VERSIONS: &[OpVersion] = &[OpVersion {
     since: Target::Ios15,
@@ -58,7 +61,10 @@ pub(in crate::ops) fn infer(call: &Call<'_>) -> Result<Vec<ValueType>, InferErro
 }
 
 /// `fold` of the elements that a window covers and of the number of elements that it would cover with its padding.
-pub(in crate::ops) fn pool(arguments: &Arguments<'_>, fold: impl Fn(&[f32], usize) -> f32 + Sync) -> Result<Vec<Tensor>, KernelError> {
+pub(in crate::ops) fn pool(
+    arguments: &Arguments<'_>,
+    fold: impl Fn(&[f32], usize) -> f32 + Sync,
+) -> Result<Vec<Tensor>, KernelError> {
     let (x, shape) = (arguments.tensor("x")?, arguments.shape(0)?);
     let windows = layout(arguments.call)?;
     let input = &x.dims()[2..];
@@ -80,7 +86,14 @@ pub(in crate::ops) fn pool(arguments: &Arguments<'_>, fold: impl Fn(&[f32], usiz
 }
 
 /// Collects what the window at `place` covers; how many elements it covers with padding, but not beyond it.
-fn cover(windows: &[Window], input: &[usize], output: &[usize], mut place: usize, x: &[f32], covered: &mut Vec<f32>) -> usize {
+fn cover(
+    windows: &[Window],
+    input: &[usize],
+    output: &[usize],
+    mut place: usize,
+    x: &[f32],
+    covered: &mut Vec<f32>,
+) -> usize {
     let mut spans = vec![(0, 0); windows.len()];
     let mut padded = 1;
     for axis in (0..windows.len()).rev() {

@@ -7,7 +7,10 @@ pub(in crate::ops) fn check(call: &Call<'_>) -> Result<(), InferError> {
     let (input, scale) = (call.tensor("input")?, call.tensor("scale")?);
     if call.has("zero_point") && call.tensor("zero_point")?.rank() != scale.rank() {
         let zero_point = call.tensor("zero_point")?;
-        return Err(InferError::rule("zero_point", format!("expected the rank of `scale`, which is {scale}, found {zero_point}")));
+        return Err(InferError::rule(
+            "zero_point",
+            format!("expected the rank of `scale`, which is {scale}, found {zero_point}"),
+        ));
     }
     match (scale.rank(), call.has("axis")) {
         (0, false) => Ok(()),
@@ -17,7 +20,9 @@ pub(in crate::ops) fn check(call: &Call<'_>) -> Result<(), InferError> {
             let length = input.shape[call.axis("axis", input.rank())?];
             let fits = |name: &str| !call.has(name) || call.tensor(name).is_ok_and(|ty| ty.shape[0] == length);
             match ["scale", "zero_point"].into_iter().find(|name| !fits(name)) {
-                Some(name) => Err(InferError::rule(name, format!("expected a vector of {length}, found {}", call.tensor(name)?))),
+                Some(name) => {
+                    Err(InferError::rule(name, format!("expected a vector of {length}, found {}", call.tensor(name)?)))
+                }
                 None => Ok(()),
             }
         }

@@ -1,5 +1,5 @@
-//! Random numbers. What they are depends on the generator of the device, with a seed too, so there is nothing to compute that a result could be
-//! compared with: these operators are declared, but not evaluated.
+//! Random numbers. What they are depends on the generator of the device, with a seed too, so there is nothing to
+//! compute that a result could be compared with: these operators are declared, but not evaluated.
 
 use super::{
     defaults,
@@ -35,9 +35,14 @@ pub(in crate::ops) fn infer(call: &Call<'_>, name: &str) -> Result<Vec<ValueType
         return Err(InferError::rule("shape", format!("expected a vector, found {shape}")));
     }
     if call.known("shape").is_none() {
-        return single(dtype, shape.shape[0].known().map_or(vec![ANY_RANK], |rank| vec![UNKNOWN; rank.min(64) as usize]));
+        return single(
+            dtype,
+            shape.shape[0].known().map_or(vec![ANY_RANK], |rank| vec![UNKNOWN; rank.min(64) as usize]),
+        );
     }
-    let length = |n: i64| u64::try_from(n).map(Dimension::Known).map_err(|_| InferError::rule("shape", format!("a length of {n}")));
+    let length = |n: i64| {
+        u64::try_from(n).map(Dimension::Known).map_err(|_| InferError::rule("shape", format!("a length of {n}")))
+    };
     single(dtype, call.ints("shape")?.into_iter().map(length).collect::<Result<_, _>>()?)
 }
 

@@ -25,7 +25,8 @@ pub(in crate::ops) const DIRECTION: Parameter = text("direction").default(|_| So
 /// Whether every step is a result, not the last one only.
 pub(in crate::ops) const OUTPUT_SEQUENCE: Parameter = boolean("output_sequence").default(defaults::off);
 /// Activation of gates.
-pub(in crate::ops) const RECURRENT_ACTIVATION: Parameter = text("recurrent_activation").default(|_| Some(Value::string("sigmoid")));
+pub(in crate::ops) const RECURRENT_ACTIVATION: Parameter =
+    text("recurrent_activation").default(|_| Some(Value::string("sigmoid")));
 /// Activation of the result.
 pub(in crate::ops) const ACTIVATION: Parameter = text("activation").default(|_| Some(Value::string("tanh")));
 
@@ -64,7 +65,11 @@ pub(in crate::ops) fn hidden_size(call: &Call<'_>, gates: u64, names: [&'static 
 }
 
 /// The types of the results: the sequence or its last step, then `states` states, each `length` long.
-pub(in crate::ops) fn results(call: &Call<'_>, length: u64, states: &[&'static str]) -> Result<Vec<ValueType>, InferError> {
+pub(in crate::ops) fn results(
+    call: &Call<'_>,
+    length: u64,
+    states: &[&'static str],
+) -> Result<Vec<ValueType>, InferError> {
     let x = call.tensor("x")?;
     let steps = if call.bool("output_sequence")? { x.shape[0] } else { Dimension::Known(1) };
     let state = vec![x.shape[1], Dimension::Known(length)];
@@ -96,7 +101,11 @@ pub(in crate::ops) fn elements(tensor: &Tensor) -> Result<Vec<f32>, KernelError>
 }
 
 /// The sequence (or its last step) as the first result. `sequence` holds the states after every step.
-pub(in crate::ops) fn sequence(arguments: &Arguments<'_>, sequence: &[Tensor], last: &Tensor) -> Result<Tensor, KernelError> {
+pub(in crate::ops) fn sequence(
+    arguments: &Arguments<'_>,
+    sequence: &[Tensor],
+    last: &Tensor,
+) -> Result<Tensor, KernelError> {
     if arguments.call.bool("output_sequence")? {
         if sequence.is_empty() {
             let shape = [&[0], last.dims()].concat();

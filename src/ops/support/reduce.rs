@@ -1,4 +1,5 @@
-//! Operators that fold dimensions away. Sums run in float64: a mean over a large picture must not depend on the order of its pixels.
+//! Operators that fold dimensions away. Sums run in float64: a mean over a large picture must not depend on the order
+//! of its pixels.
 
 use candle_core::{Device, Tensor, WithDType};
 use rayon::prelude::*;
@@ -44,7 +45,10 @@ fn infer(call: &Call<'_>) -> Result<Vec<ValueType>, InferError> {
 /// The shape without `axes`, or with 1 in their place.
 pub(in crate::ops) fn reduced(shape: &[Dimension], axes: &[usize], keep: bool) -> Vec<Dimension> {
     let dimensions = shape.iter().enumerate();
-    dimensions.filter(|(i, _)| keep || !axes.contains(i)).map(|(i, &d)| if axes.contains(&i) { Dimension::Known(1) } else { d }).collect()
+    dimensions
+        .filter(|(i, _)| keep || !axes.contains(i))
+        .map(|(i, &d)| if axes.contains(&i) { Dimension::Known(1) } else { d })
+        .collect()
 }
 
 /// `f` of the elements along `axes`, for every place in the other dimensions, which keep their order.

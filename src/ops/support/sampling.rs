@@ -52,7 +52,8 @@ impl Grid {
         (0..count).map(|i| (start + i as f64 * spacing).min(last).max(0.0)).collect()
     }
 
-    /// The element nearest to each position: the one before it with [`Grid::Default`], else halves go up, as in TensorFlow.
+    /// The element nearest to each position: the one before it with [`Grid::Default`], else halves go up, as in
+    /// TensorFlow.
     pub(in crate::ops) fn nearest(self, length: usize, count: usize) -> Vec<usize> {
         let bias = if self == Self::Default { 0.0 } else { 0.5 };
         let positions = self.positions(length as f64, count).into_iter();
@@ -95,7 +96,9 @@ pub(in crate::ops) fn interpolated(x: &Tensor, axis: usize, taps: &[Tap]) -> Res
             out.par_chunks_mut(taps.len() * inner).zip(x.par_chunks(length * inner)).for_each(|(out, x)| {
                 for (out, tap) in out.chunks_mut(inner).zip(taps) {
                     let (low, high) = (&x[tap.low * inner..][..inner], &x[tap.high * inner..][..inner]);
-                    out.iter_mut().zip(low.iter().zip(high)).for_each(|(out, (low, high))| *out = low + tap.weight * (high - low));
+                    out.iter_mut()
+                        .zip(low.iter().zip(high))
+                        .for_each(|(out, (low, high))| *out = low + tap.weight * (high - low));
                 }
             });
         })?;
@@ -131,7 +134,10 @@ mod tests {
     #[track_caller]
     fn check(grid: Grid, count: usize, expected: &[f64]) {
         let found = grid.positions(2.0, count);
-        assert!(found.len() == expected.len() && found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 0.005), "{grid:?}: {found:?}");
+        assert!(
+            found.len() == expected.len() && found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 0.005),
+            "{grid:?}: {found:?}"
+        );
     }
 
     #[test]

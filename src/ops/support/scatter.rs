@@ -27,7 +27,10 @@ pub(in crate::ops) fn check_mode(call: &Call<'_>) -> Result<(), InferError> {
 }
 
 /// `data` with update `i` combined into element `places[i]`, one after the other.
-pub(in crate::ops) fn scattered(arguments: &Arguments<'_>, places: impl Fn(usize) -> usize) -> Result<Vec<Tensor>, KernelError> {
+pub(in crate::ops) fn scattered(
+    arguments: &Arguments<'_>,
+    places: impl Fn(usize) -> usize,
+) -> Result<Vec<Tensor>, KernelError> {
     let mode = arguments.call.text("mode")?;
     let (data, updates) = (arguments.tensor("data")?, arguments.tensor("updates")?);
     let result = if data.dtype() == DType::F32 {

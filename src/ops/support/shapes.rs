@@ -28,7 +28,12 @@ pub(in crate::ops) fn elements(shape: &[Dimension]) -> Option<u64> {
 }
 
 /// The constant integers of a parameter that must have `count` of them, none below `least`.
-pub(in crate::ops) fn integers(call: &Call<'_>, name: &'static str, count: usize, least: i64) -> Result<Vec<u64>, InferError> {
+pub(in crate::ops) fn integers(
+    call: &Call<'_>,
+    name: &'static str,
+    count: usize,
+    least: i64,
+) -> Result<Vec<u64>, InferError> {
     let values = call.ints(name)?;
     if values.len() != count {
         return Err(InferError::rule(name, format!("expected {count} values, found {}", values.len())));
@@ -51,7 +56,12 @@ pub(in crate::ops) fn choice(call: &Call<'_>, name: &'static str, allowed: &[&st
 }
 
 /// Refuses a tensor whose rank is outside of `least..=most`.
-pub(in crate::ops) fn rank_between(call: &Call<'_>, name: &'static str, least: usize, most: usize) -> Result<(), InferError> {
+pub(in crate::ops) fn rank_between(
+    call: &Call<'_>,
+    name: &'static str,
+    least: usize,
+    most: usize,
+) -> Result<(), InferError> {
     let ty = call.tensor(name)?;
     if (least..=most).contains(&ty.rank()) {
         return Ok(());
@@ -60,8 +70,13 @@ pub(in crate::ops) fn rank_between(call: &Call<'_>, name: &'static str, least: u
     Err(InferError::rule(name, format!("expected {expected}, found {ty}")))
 }
 
-/// Refuses an argument that is given with another shape than `expected`; lengths that one side does not know may be anything.
-pub(in crate::ops) fn expect_shape(call: &Call<'_>, name: &'static str, expected: &[Dimension]) -> Result<(), InferError> {
+/// Refuses an argument that is given with another shape than `expected`; lengths that one side does not know may be
+/// anything.
+pub(in crate::ops) fn expect_shape(
+    call: &Call<'_>,
+    name: &'static str,
+    expected: &[Dimension],
+) -> Result<(), InferError> {
     if !call.has(name) {
         return Ok(());
     }

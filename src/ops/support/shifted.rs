@@ -1,7 +1,8 @@
-//! The inner loop of convolutions: weights times rows of numbers, where every row is a piece of one buffer, at an offset of its own. Patches of
-//! a picture are such rows, so they need not be copied beside each other.
+//! The inner loop of convolutions: weights times rows of numbers, where every row is a piece of one buffer, at an
+//! offset of its own. Patches of a picture are such rows, so they need not be copied beside each other.
 //!
-//! Vectors are as wide as the processor has them. A sum is always taken in the order of the rows, however the places are cut into blocks.
+//! Vectors are as wide as the processor has them. A sum is always taken in the order of the rows, however the places
+//! are cut into blocks.
 
 #![expect(clippy::needless_range_loop, reason = "the loops are spelled out, which is what makes them fast")]
 
@@ -10,7 +11,8 @@ use pulp::{Arch, Simd, WithSimd};
 /// Filters that are computed at once where there are several.
 const LANE_FILTERS: usize = 4;
 
-/// Weights [filters, rows] in blocks of a few filters, those of one row side by side; filters that are missing in the last block are zero.
+/// Weights [filters, rows] in blocks of a few filters, those of one row side by side; filters that are missing in the
+/// last block are zero.
 #[derive(Debug)]
 pub(in crate::ops) struct Panels {
     values: Vec<f32>,
@@ -26,7 +28,12 @@ impl Panels {
         let mut values = vec![0.0; filters.div_ceil(width) * width * rows];
         for (filter, weights) in weights.chunks(rows.max(1)).enumerate() {
             let panel = &mut values[filter / width * width * rows..][..width * rows];
-            panel.iter_mut().skip(filter % width).step_by(width).zip(weights).for_each(|(value, &weight)| *value = weight);
+            panel
+                .iter_mut()
+                .skip(filter % width)
+                .step_by(width)
+                .zip(weights)
+                .for_each(|(value, &weight)| *value = weight);
         }
         Self { values, filters, rows }
     }
@@ -36,7 +43,8 @@ impl Panels {
         self.filters
     }
 
-    /// Adds the weights of the rows from `first` on times these rows to `sums` [filters, places]. Row `i` begins at `offsets[i]` of `source`.
+    /// Adds the weights of the rows from `first` on times these rows to `sums` [filters, places]. Row `i` begins at
+    /// `offsets[i]` of `source`.
     pub(in crate::ops) fn accumulate(&self, first: usize, offsets: &[usize], source: &[f32], sums: &mut [f32]) {
         let Some(places) = sums.len().checked_div(self.filters) else { return };
         Arch::new().dispatch(Accumulate { panels: self, first, offsets, source, places, sums });
@@ -71,8 +79,8 @@ impl WithSimd for Accumulate<'_> {
 
 // The loops are spelled out: where an iterator's adapter is not inlined, every vector goes through memory.
 impl Accumulate<'_> {
-    /// Blocks of `V` vectors of places, then single vectors, then what is left of one. The rows of a block stay in the nearest cache while all
-    /// filters go over them.
+    /// Blocks of `V` vectors of places, then single vectors, then what is left of one. The rows of a block stay in the
+    /// nearest cache while all filters go over them.
     #[inline(always)]
     fn run<S: Simd, const F: usize, const V: usize>(&mut self, simd: S) {
         let mut at = 0;
@@ -156,7 +164,11 @@ mod tests {
                     let rows = weights[i / places * 5..].iter().zip(offsets);
                     1.0 + rows.map(|(weight, offset)| weight * source[offset + i % places]).sum::<f32>()
                 };
-                assert_eq!(sums, (0..sums.len()).map(expected).collect::<Vec<_>>(), "{filters} filters, {places} places");
+                assert_eq!(
+                    sums,
+                    (0..sums.len()).map(expected).collect::<Vec<_>>(),
+                    "{filters} filters, {places} places"
+                );
             }
         }
     }

@@ -4,8 +4,8 @@ use candle_core::Tensor;
 
 use crate::eval::{KernelError, view};
 
-/// For every row along `axis` (which is the last dimension of the result's order), the indices of its elements in sorted order; equal elements keep
-/// their order. Rows are in row-major order of the other dimensions.
+/// For every row along `axis` (which is the last dimension of the result's order), the indices of its elements in
+/// sorted order; equal elements keep their order. Rows are in row-major order of the other dimensions.
 pub(in crate::ops) fn order(x: &Tensor, axis: usize, ascending: bool) -> Result<Vec<Vec<usize>>, KernelError> {
     let last = x.rank() - 1;
     let moved = x.transpose(axis, last)?.contiguous()?;
@@ -21,7 +21,12 @@ pub(in crate::ops) fn order(x: &Tensor, axis: usize, ascending: bool) -> Result<
 }
 
 /// The first `count` indices of every row as a tensor whose dimension `axis` is `count` long.
-pub(in crate::ops) fn indices(x: &Tensor, axis: usize, count: usize, order: &[Vec<usize>]) -> Result<Tensor, KernelError> {
+pub(in crate::ops) fn indices(
+    x: &Tensor,
+    axis: usize,
+    count: usize,
+    order: &[Vec<usize>],
+) -> Result<Tensor, KernelError> {
     let last = x.rank() - 1;
     let flat: Vec<i64> = order.iter().flat_map(|row| row.iter().take(count).map(|&i| i as i64)).collect();
     let mut shape = x.transpose(axis, last)?.dims().to_vec();
@@ -36,7 +41,8 @@ pub(in crate::ops) fn extreme(x: &Tensor, axis: usize, largest: bool) -> Result<
     let length = moved.dims()[last].max(1);
     let better = |a: f64, b: f64| if largest { a > b } else { a < b };
     let flat: Vec<i64> = view(&moved, |values: &[f64]| {
-        let first = |row: &[f64]| (1..row.len()).fold(0, |best, i| if better(row[i], row[best]) { i } else { best }) as i64;
+        let first =
+            |row: &[f64]| (1..row.len()).fold(0, |best, i| if better(row[i], row[best]) { i } else { best }) as i64;
         values.chunks(length).map(first).collect()
     })?;
     let mut shape = moved.dims().to_vec();

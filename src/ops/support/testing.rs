@@ -1,4 +1,5 @@
-//! Tests of operators: refusals, accepted types, and numbers and types against `fixtures/ops/`, which coremltools 9.0 and numpy made.
+//! Tests of operators: refusals, accepted types, and numbers and types against `fixtures/ops/`, which coremltools 9.0
+//! and numpy made.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +9,9 @@ use serde::Deserialize;
 use crate::{
     base::Target,
     eval::{Interpreter, Mode, decode},
-    mil::{Argument, BuildError, Builder, DataType, Dimension, Literal, Program, Recipe, TensorType, Value, Var, verify},
+    mil::{
+        Argument, BuildError, Builder, DataType, Dimension, Literal, Program, Recipe, TensorType, Value, Var, verify,
+    },
     ops,
     recipe::Literals,
 };
@@ -100,7 +103,10 @@ pub(in crate::ops) fn constant(dtype: &str, shape: &[u64], bytes: &[u8]) -> Give
 /// A constant float32 tensor of zeros.
 pub(in crate::ops) fn constant_zeros(shape: &[u64]) -> Given {
     let zeros = vec![0.0; shape.iter().product::<u64>() as usize];
-    Given::Constant(Value::Tensor(Recipe::literal(DataType::Float32, shape, Literal::Floats(zeros)).expect("as many as the shape")).into())
+    Given::Constant(
+        Value::Tensor(Recipe::literal(DataType::Float32, shape, Literal::Floats(zeros)).expect("as many as the shape"))
+            .into(),
+    )
 }
 
 /// Several values for a variadic parameter.
@@ -206,11 +212,15 @@ impl Array {
     fn literal(&self) -> Literal {
         let numbers = || self.numbers().into_iter();
         match self.dtype() {
-            DataType::String => Literal::Strings(self.data.iter().filter_map(|v| v.as_str().map(str::to_owned)).collect()),
+            DataType::String => {
+                Literal::Strings(self.data.iter().filter_map(|v| v.as_str().map(str::to_owned)).collect())
+            }
             DataType::Bool => Literal::Bools(numbers().map(|v| v != 0.0).collect()),
             DataType::Float16 => Literal::Halves(numbers().map(half::f16::from_f64).collect()),
             DataType::Float32 => Literal::Floats(numbers().map(|v| v as f32).collect()),
-            dtype if dtype.bits().is_some_and(|bits| bits < 8) => Literal::Packed(self.packed(dtype.bits().unwrap_or(8))),
+            dtype if dtype.bits().is_some_and(|bits| bits < 8) => {
+                Literal::Packed(self.packed(dtype.bits().unwrap_or(8)))
+            }
             _ => Literal::Ints(numbers().map(|v| v as i64).collect()),
         }
     }
@@ -227,7 +237,10 @@ impl Array {
     }
 
     fn value(&self) -> Value {
-        Value::Tensor(Recipe::literal(self.dtype(), &self.shape, self.literal()).expect("fixtures hold as many numbers as their shapes"))
+        Value::Tensor(
+            Recipe::literal(self.dtype(), &self.shape, self.literal())
+                .expect("fixtures hold as many numbers as their shapes"),
+        )
     }
 
     fn tensor(&self) -> Tensor {
@@ -245,7 +258,8 @@ impl Array {
     }
 }
 
-/// Builds every case of `fixtures/ops/<op>.json` at all its targets; types must be coremltools', numbers the reference's.
+/// Builds every case of `fixtures/ops/<op>.json` at all its targets; types must be coremltools', numbers the
+/// reference's.
 #[track_caller]
 pub(in crate::ops) fn fixture(op: &str) {
     let path = format!("{}/fixtures/ops/{op}.json", env!("CARGO_MANIFEST_DIR"));
@@ -290,7 +304,8 @@ fn check(op: &str, case: &Case, target: Target) {
     outputs.push(("unused_result", unused));
     let function = builder.finish(&outputs).unwrap_or_else(|error| panic!("{place}: {}", chain(&error)));
     let functions = BTreeMap::from([("main".to_owned(), function)]);
-    let program = Program { target, functions, default_function: None, attributes: BTreeMap::new(), doc: String::new() };
+    let program =
+        Program { target, functions, default_function: None, attributes: BTreeMap::new(), doc: String::new() };
     if op != "identity" {
         // Inputs and outputs may be of any type here, which `verify` does not allow; everything else holds.
         let checked = verify(&program, ops::find);
@@ -317,7 +332,11 @@ fn chain(error: &dyn std::error::Error) -> String {
 /// Every number within `tolerance`, relative to the larger of 1 and the expected number.
 #[track_caller]
 fn close(place: &str, actual: &Tensor, expected: &Array, tolerance: f64) {
-    let actual = actual.to_dtype(candle_core::DType::F64).and_then(|t| t.flatten_all()).and_then(|t| t.to_vec1::<f64>()).expect("numbers");
+    let actual = actual
+        .to_dtype(candle_core::DType::F64)
+        .and_then(|t| t.flatten_all())
+        .and_then(|t| t.to_vec1::<f64>())
+        .expect("numbers");
     let expected = expected.numbers();
     assert_eq!(actual.len(), expected.len(), "{place}: number of elements");
     for (i, (a, e)) in actual.iter().zip(&expected).enumerate() {

@@ -30,6 +30,9 @@ impl Tiles {
 }
 
 /// `f` of a length where it is known; it may refuse it.
-pub(in crate::ops) fn mapped(length: Dimension, f: impl FnOnce(u64) -> Result<u64, InferError>) -> Result<Dimension, InferError> {
+pub(in crate::ops) fn mapped(
+    length: Dimension,
+    f: impl FnOnce(u64) -> Result<u64, InferError>,
+) -> Result<Dimension, InferError> {
     length.known().map_or(Ok(UNKNOWN), |length| f(length).map(Dimension::Known))
 }

@@ -9,8 +9,15 @@ pub(in crate::ops) const NUMBER: &[DataType] = &[DataType::Float16, DataType::Fl
 /// Everything that iOS15 can move.
 pub(in crate::ops) const PLAIN: &[DataType] = &[DataType::Float16, DataType::Float32, DataType::Int32, DataType::Bool];
 /// Numbers from iOS17 on.
-pub(in crate::ops) const WIDE_NUMBER: &[DataType] =
-    &[DataType::Float16, DataType::Float32, DataType::Int8, DataType::Int16, DataType::Int32, DataType::UInt8, DataType::UInt16];
+pub(in crate::ops) const WIDE_NUMBER: &[DataType] = &[
+    DataType::Float16,
+    DataType::Float32,
+    DataType::Int8,
+    DataType::Int16,
+    DataType::Int32,
+    DataType::UInt8,
+    DataType::UInt16,
+];
 /// Everything that iOS17 can move.
 pub(in crate::ops) const WIDE: &[DataType] = &[
     DataType::Float16,
@@ -27,7 +34,8 @@ pub(in crate::ops) const SIZE: &[DataType] = &[DataType::Int8, DataType::Int16, 
 /// Indices at iOS16.
 pub(in crate::ops) const INDEX_16: &[DataType] = &[DataType::Int16, DataType::Int32, DataType::UInt16];
 /// Indices from iOS17 on.
-pub(in crate::ops) const INDEX_17: &[DataType] = &[DataType::Int8, DataType::Int16, DataType::Int32, DataType::UInt8, DataType::UInt16];
+pub(in crate::ops) const INDEX_17: &[DataType] =
+    &[DataType::Int8, DataType::Int16, DataType::Int32, DataType::UInt8, DataType::UInt16];
 /// int32.
 pub(in crate::ops) const INT32: &[DataType] = &[DataType::Int32];
 /// Booleans.

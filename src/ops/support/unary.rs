@@ -12,14 +12,20 @@ use crate::{
 };
 
 /// One contract for all targets: `x` of float16 or float32.
-pub(in crate::ops) const FLOATS: &[OpVersion] = &[OpVersion { since: Target::Ios15, domains: &[('T', FLOAT)], parameters: &[X] }];
+pub(in crate::ops) const FLOATS: &[OpVersion] =
+    &[OpVersion { since: Target::Ios15, domains: &[('T', FLOAT)], parameters: &[X] }];
 /// One contract for all targets: `x` of float16, float32 or int32.
-pub(in crate::ops) const NUMBERS: &[OpVersion] = &[OpVersion { since: Target::Ios15, domains: &[('T', NUMBER)], parameters: &[X] }];
+pub(in crate::ops) const NUMBERS: &[OpVersion] =
+    &[OpVersion { since: Target::Ios15, domains: &[('T', NUMBER)], parameters: &[X] }];
 
 /// `x` and a known `alpha`, whose width is free from iOS17 on.
 pub(in crate::ops) const WITH_ALPHA: &[OpVersion] = &[
     OpVersion { since: Target::Ios15, domains: &[('T', FLOAT)], parameters: &[X, var("alpha", 'T').constant()] },
-    OpVersion { since: Target::Ios17, domains: &[('T', FLOAT), ('U', FLOAT)], parameters: &[X, var("alpha", 'U').constant()] },
+    OpVersion {
+        since: Target::Ios17,
+        domains: &[('T', FLOAT), ('U', FLOAT)],
+        parameters: &[X, var("alpha", 'U').constant()],
+    },
 ];
 /// `x` and known `alpha` and `beta`, whose width is free from iOS17 on.
 pub(in crate::ops) const WITH_ALPHA_BETA: &[OpVersion] = &[
@@ -63,7 +69,10 @@ pub(in crate::ops) fn map_elements<T: WithDType, R: WithDType + Default>(
 }
 
 /// `f` of every element of the float argument `x`.
-pub(in crate::ops) fn map(arguments: &Arguments<'_>, f: impl Fn(f32) -> f32 + Sync) -> Result<Vec<Tensor>, KernelError> {
+pub(in crate::ops) fn map(
+    arguments: &Arguments<'_>,
+    f: impl Fn(f32) -> f32 + Sync,
+) -> Result<Vec<Tensor>, KernelError> {
     Ok(vec![map_elements(arguments.tensor("x")?, f)?])
 }
 

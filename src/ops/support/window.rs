@@ -1,4 +1,5 @@
-//! Windows that slide over spatial dimensions: convolution and pooling. Lengths follow coremltools' `spatial_dimensions_out_shape`.
+//! Windows that slide over spatial dimensions: convolution and pooling. Lengths follow coremltools'
+//! `spatial_dimensions_out_shape`.
 
 use super::shapes::{UNKNOWN, choice, integers};
 use crate::{
@@ -26,8 +27,8 @@ impl Window {
     }
 }
 
-/// The windows of `kernel` over `input` (spatial dimensions only), from the parameters `strides`, `pad_type`, `pad` and, where the operator
-/// has it, `dilations`.
+/// The windows of `kernel` over `input` (spatial dimensions only), from the parameters `strides`, `pad_type`, `pad`
+/// and, where the operator has it, `dilations`.
 pub(in crate::ops) fn windows(call: &Call<'_>, kernel: &[u64], input: &[Dimension]) -> Result<Vec<Window>, InferError> {
     let count = kernel.len();
     let kind = choice(call, "pad_type", &["valid", "custom", "same", "same_lower"])?;
@@ -48,10 +49,12 @@ pub(in crate::ops) fn windows(call: &Call<'_>, kernel: &[u64], input: &[Dimensio
             same: kind.starts_with("same"),
         };
         if let (true, Some(length)) = (window.same, input[i].known()) {
-            let total =
-                (length.div_ceil(window.stride).saturating_sub(1) * window.stride).saturating_add(window.span()).saturating_sub(length);
+            let total = (length.div_ceil(window.stride).saturating_sub(1) * window.stride)
+                .saturating_add(window.span())
+                .saturating_sub(length);
             let small = total / 2;
-            (window.before, window.after) = if kind == "same" { (small, total - small) } else { (total - small, small) };
+            (window.before, window.after) =
+                if kind == "same" { (small, total - small) } else { (total - small, small) };
         }
         window
     };
@@ -59,12 +62,19 @@ pub(in crate::ops) fn windows(call: &Call<'_>, kernel: &[u64], input: &[Dimensio
 }
 
 /// How many places each window has; with `ceil`, a last window may stand over the end (of pooling only).
-pub(in crate::ops) fn places(windows: &[Window], input: &[Dimension], ceil: bool) -> Result<Vec<Dimension>, InferError> {
+pub(in crate::ops) fn places(
+    windows: &[Window],
+    input: &[Dimension],
+    ceil: bool,
+) -> Result<Vec<Dimension>, InferError> {
     let place = |(window, dimension): (&Window, &Dimension)| {
         let Some(length) = dimension.known() else { return Ok(UNKNOWN) };
         let padded = length.saturating_add(window.before).saturating_add(window.after);
         let Some(room) = padded.checked_sub(window.span()) else {
-            return Err(InferError::rule("x", format!("a window of {} does not fit into {padded} elements", window.span())));
+            return Err(InferError::rule(
+                "x",
+                format!("a window of {} does not fit into {padded} elements", window.span()),
+            ));
         };
         let mut count = if ceil { room.div_ceil(window.stride) } else { room / window.stride } + 1;
         let padding = window.before + window.after;

@@ -1,5 +1,5 @@
-//! The YAML front matter of a model card, edited line by line: only the keys of the outermost level are told apart, and every line that is
-//! not one of ours stays as it was written.
+//! The YAML front matter of a model card, edited line by line: only the keys of the outermost level are told apart, and
+//! every line that is not one of ours stays as it was written.
 
 use std::fmt;
 
@@ -7,9 +7,11 @@ const FENCE: &str = "---";
 
 /// A value on one line: as it is where YAML and the marks of the card take it so, else between quotes.
 pub(super) fn scalar(value: &str) -> String {
-    let is_word =
-        value.starts_with(|c: char| c.is_ascii_alphabetic()) && value.chars().all(|c| c.is_ascii_alphanumeric() || "._/-".contains(c));
-    let means_something = ["true", "false", "yes", "no", "on", "off", "null", "y", "n"].iter().any(|word| value.eq_ignore_ascii_case(word));
+    let is_word = value.starts_with(|c: char| c.is_ascii_alphabetic())
+        && value.chars().all(|c| c.is_ascii_alphanumeric() || "._/-".contains(c));
+    let means_something = ["true", "false", "yes", "no", "on", "off", "null", "y", "n"]
+        .iter()
+        .any(|word| value.eq_ignore_ascii_case(word));
     if is_word && !means_something {
         return value.to_owned();
     }
@@ -17,7 +19,9 @@ pub(super) fn scalar(value: &str) -> String {
         '"' | '\\' => format!("\\{c}"),
         '\n' => "\\n".to_owned(),
         // `>` would end the comment that remembers the value, `;` part it from the next.
-        c if c.is_control() || matches!(c, '>' | ';' | '\u{2028}' | '\u{2029}' | '\u{feff}') => format!("\\u{:04x}", u32::from(c)),
+        c if c.is_control() || matches!(c, '>' | ';' | '\u{2028}' | '\u{2029}' | '\u{feff}') => {
+            format!("\\u{:04x}", u32::from(c))
+        }
         c => c.to_string(),
     };
     format!("\"{}\"", value.chars().map(escaped).collect::<String>())
@@ -95,7 +99,8 @@ impl FrontMatter {
         if let Some(inner) = value.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
             let known: Vec<String> = inner.split(',').map(listed).filter(|tag| !tag.is_empty()).collect();
             let new = tags.iter().filter(|tag| !known.iter().any(|known| known == *tag)).map(|tag| (*tag).to_owned());
-            let all: Vec<String> = inner.split(',').map(|tag| tag.trim().to_owned()).filter(|tag| !tag.is_empty()).chain(new).collect();
+            let all: Vec<String> =
+                inner.split(',').map(|tag| tag.trim().to_owned()).filter(|tag| !tag.is_empty()).chain(new).collect();
             self.lines[block.start] = format!("tags: [{}]", all.join(", "));
             return;
         }
@@ -107,9 +112,11 @@ impl FrontMatter {
             self.lines.splice(block.start..=block.start, ["tags:".to_owned(), format!("- {value}")]);
         }
         let block = self.block("tags").unwrap_or(block);
-        let items = || self.lines[block.clone()].iter().enumerate().filter(|(_, line)| line.trim_start().starts_with("- "));
+        let items =
+            || self.lines[block.clone()].iter().enumerate().filter(|(_, line)| line.trim_start().starts_with("- "));
         let known: Vec<String> = items().map(|(_, line)| listed(line.trim_start().trim_start_matches("- "))).collect();
-        let (after, indent) = items().next_back().map_or((0, 0), |(index, line)| (index, line.len() - line.trim_start().len()));
+        let (after, indent) =
+            items().next_back().map_or((0, 0), |(index, line)| (index, line.len() - line.trim_start().len()));
         let at = block.start + after + 1;
         let new: Vec<String> = tags
             .iter()
@@ -150,7 +157,10 @@ mod tests {
     fn values_are_quoted_where_yaml_would_read_them_otherwise() {
         let plain = ["acme/taef1", "Qwen/Qwen2.5-0.5B", "mit"];
         assert_eq!(plain.map(scalar), plain);
-        assert_eq!(["1.0", "no", "a: b", "a#b", "", "é"].map(scalar), ["\"1.0\"", "\"no\"", "\"a: b\"", "\"a#b\"", "\"\"", "\"é\""]);
+        assert_eq!(
+            ["1.0", "no", "a: b", "a#b", "", "é"].map(scalar),
+            ["\"1.0\"", "\"no\"", "\"a: b\"", "\"a#b\"", "\"\"", "\"é\""]
+        );
         assert_eq!(scalar("a\"\\\n-->;\u{7f}"), "\"a\\\"\\\\\\n--\\u003e\\u003b\\u007f\"");
         assert_eq!(list(&["a/b", "c, d"]), "[a/b, \"c, d\"]");
     }
@@ -158,7 +168,10 @@ mod tests {
     #[test]
     fn keys_are_set_where_they_are_ours() {
         let text = "---\nlicense: mit\nlicense_name: x\n---\n";
-        assert_eq!(edited(text, |front| front.set("license", "isc", Some("mit"))), text.replace("license: mit", "license: isc"));
+        assert_eq!(
+            edited(text, |front| front.set("license", "isc", Some("mit"))),
+            text.replace("license: mit", "license: isc")
+        );
         assert_eq!(edited(text, |front| front.set("license", "isc", Some("gpl"))), text);
         assert_eq!(edited(text, |front| front.set("license", "isc", None)), text);
         assert_eq!(edited(text, |front| front.remove("license_name", "x")), "---\nlicense: mit\n---\n");

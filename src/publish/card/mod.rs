@@ -1,5 +1,5 @@
-//! The model card: the README.md that people see in a repository. mlreg writes the part between its two marks and a few keys of the front
-//! matter; everything else belongs to the authors and stays, and so does a key that they changed.
+//! The model card: the README.md that people see in a repository. mlreg writes the part between its two marks and a few
+//! keys of the front matter; everything else belongs to the authors and stays, and so does a key that they changed.
 
 mod front;
 mod quality;
@@ -91,7 +91,8 @@ impl ModelCard {
         format!("<!-- mlreg:end {} -->", self.release.package)
     }
 
-    /// The part between the marks. It records the keys, so that a key which the authors changed is kept, and an old value of mlreg is replaced.
+    /// The part between the marks. It records the keys, so that a key which the authors changed is kept, and an old
+    /// value of mlreg is replaced.
     fn part(&self, repository: &str) -> String {
         let keys: Vec<String> = self.keys.iter().map(|(key, value)| format!("{key}={value}")).collect();
         let section = section::section(repository, &self.release, self.layout, &self.quality);
@@ -154,8 +155,9 @@ fn keys(release: &Release) -> BTreeMap<&'static str, String> {
         keys.insert("base_model", if let [one] = names[..] { scalar(one) } else { list(&names) });
         keys.insert("base_model_relation", "quantized".to_owned());
     }
-    let task =
-        |(component, source): (&String, &crate::manifest::release::Source)| task_of(release, component, source.architecture.as_deref()?);
+    let task = |(component, source): (&String, &crate::manifest::release::Source)| {
+        task_of(release, component, source.architecture.as_deref()?)
+    };
     let tasks: BTreeSet<&str> = release.sources.iter().filter_map(task).collect();
     if let [task] = tasks.into_iter().collect::<Vec<_>>()[..] {
         keys.insert("pipeline_tag", task.to_owned());
@@ -171,7 +173,8 @@ fn license_of(spdx: &str) -> Option<String> {
 
 /// A name of the letters that the Hub takes in `license_name`.
 fn slug(text: &str) -> String {
-    let dashed: String = text.to_lowercase().chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' }).collect();
+    let dashed: String =
+        text.to_lowercase().chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' }).collect();
     let trimmed = dashed.trim_matches('-');
     if trimmed.is_empty() { "custom".to_owned() } else { trimmed.to_owned() }
 }
@@ -234,10 +237,12 @@ mod tests {
         let front = "---\nbase_model: acme/taef1\nbase_model_relation: quantized\nlibrary_name: coreml\nlicense: mit\n\
                      pipeline_tag: image-to-image\ntags:\n- coreml\n- mlreg\n---\n\n# tae\n\n<!-- mlreg:begin tae -->\n";
         assert!(text.starts_with(front), "{text}");
-        assert!(text.contains("| `decoder-768-float16-ios18.mlpackage` | iOS 18+, macOS 15+ | 1.5 kB | initial |\n"), "{text}");
+        assert!(
+            text.contains("| `decoder-768-float16-ios18.mlpackage` | iOS 18+, macOS 15+ | 1.5 kB | initial |\n"),
+            "{text}"
+        );
         assert!(text.contains("\nmlreg fetch tae@1.0.0 --from hf://acme/tae --out Models\n"), "{text}");
-        let download =
-            "\nhf download acme/tae --revision tae-v1.0.0 --include 'tae/decoder-768-float16-ios18.mlpackage/*' --local-dir Models\n";
+        let download = "\nhf download acme/tae --revision tae-v1.0.0 --include 'tae/decoder-768-float16-ios18.mlpackage/*' --local-dir Models\n";
         assert!(text.contains(download), "{text}");
         assert!(text.ends_with("<!-- mlreg:end tae -->\n"), "{text}");
         assert_eq!(card("1.0.0", "MIT").render("acme/tae", Some(&text)), text);
@@ -252,7 +257,8 @@ mod tests {
             .replace("- coreml\n", "- coreml\n- ours\n")
             + "\n## Thanks\n";
         let second = card("1.1.0", "Apache-2.0").render("acme/tae", Some(&edited));
-        for kept in ["# Our decoder\n\nPlease cite us.\n", "pipeline_tag: text-to-image\n", "- ours\n", "\n## Thanks\n"] {
+        for kept in ["# Our decoder\n\nPlease cite us.\n", "pipeline_tag: text-to-image\n", "- ours\n", "\n## Thanks\n"]
+        {
             assert!(second.contains(kept), "{kept}: {second}");
         }
         assert!(second.contains("license: apache-2.0\n") && second.contains("## tae 1.1.0"), "{second}");
@@ -272,7 +278,8 @@ mod tests {
     fn what_encoders_are_for_is_seen_from_their_outputs() {
         let interface = |outputs: &[(&str, &[u64])]| -> Interface {
             let feature = |(name, shape): &(&str, &[u64])| json!({ "name": name, "dtype": "float16", "shape": shape });
-            serde_json::from_value(json!({ "inputs": [], "outputs": outputs.iter().map(feature).collect::<Vec<_>>() })).unwrap()
+            serde_json::from_value(json!({ "inputs": [], "outputs": outputs.iter().map(feature).collect::<Vec<_>>() }))
+                .unwrap()
         };
         let states: (&str, &[u64]) = ("last_hidden_state", &[1, 8, 4]);
         let tasks = [

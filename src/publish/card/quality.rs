@@ -87,7 +87,11 @@ impl Quality {
             (columns, items(&document["systems"]).iter().map(system).collect(), references)
         } else {
             let columns = vec!["bundle", "output", "PSNR", "largest error"];
-            (columns, items(&document["bundles"]).iter().flat_map(outputs).collect::<Vec<_>>(), word(&document["reference"]))
+            (
+                columns,
+                items(&document["bundles"]).iter().flat_map(outputs).collect::<Vec<_>>(),
+                word(&document["reference"]),
+            )
         };
         if rows.is_empty() {
             return Err(form("it has no numbers".to_owned()));
@@ -178,13 +182,18 @@ mod tests {
         let first = json!({ "name": "lm float32", "perplexity": 12.3456, "against_first": null });
         let second = json!({ "name": "lm float16", "perplexity": 12.35, "against_first": { "kl": 0.00012, "agreement": 0.991 } });
         let text = table(json!({ "models": [first, second], "text": "wiki.txt" }));
-        assert!(text.contains("| lm float32 | 12.346 | - | - |\n| lm float16 | 12.350 | 1.20e-4 | 99.10 % |\n"), "{text}");
+        assert!(
+            text.contains("| lm float32 | 12.346 | - | - |\n| lm float16 | 12.350 | 1.20e-4 | 99.10 % |\n"),
+            "{text}"
+        );
         assert!(text.ends_with("\nMeasured by mlreg 0.1.0 on `wiki.txt`.\n\n"), "{text}");
         let system = json!({ "name": "t5", "bleu": { "score": 30.0 }, "chrf": { "score": 55.5 } });
         assert!(table(json!({ "systems": [system], "references": ["a.de"] })).contains("| t5 | 30.00 | 55.50 | - |\n"));
         let output = json!({ "name": "image", "psnr": "inf", "max_abs": 0.0 });
         let bundle = json!({ "bundle": "decoder", "cases": [{ "outputs": [output] }] });
-        assert!(table(json!({ "bundles": [bundle], "reference": "x" })).contains("| `decoder` | `image` | ∞ | 0.00e0 |\n"));
+        assert!(
+            table(json!({ "bundles": [bundle], "reference": "x" })).contains("| `decoder` | `image` | ∞ | 0.00e0 |\n")
+        );
     }
 
     #[test]

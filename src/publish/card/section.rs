@@ -1,4 +1,5 @@
-//! The part of a model card that mlreg writes: what the release has, what it takes and gives, and how to get and use it.
+//! The part of a model card that mlreg writes: what the release has, what it takes and gives, and how to get and use
+//! it.
 
 use std::fmt::Write;
 
@@ -38,7 +39,10 @@ pub(super) fn section(repository: &str, release: &Release, layout: Layout, quali
 fn variants(text: &mut String, release: &Release) {
     text.push_str("| variant | runs on | size | delivery |\n|---|---|---:|---|\n");
     for variant in &release.variants {
-        let delivery = serde_json::to_value(variant.delivery).ok().and_then(|it| it.as_str().map(str::to_owned)).unwrap_or_default();
+        let delivery = serde_json::to_value(variant.delivery)
+            .ok()
+            .and_then(|it| it.as_str().map(str::to_owned))
+            .unwrap_or_default();
         let (name, size) = (code(&variant.kind.file_name(&variant.id)), size(variant_bytes(variant)));
         let _ = writeln!(text, "| {name} | {} | {size} | {delivery} |", systems(variant.target));
     }
@@ -77,7 +81,8 @@ fn interfaces(text: &mut String, release: &Release) {
     }
     if found.len() > MOST_INTERFACES {
         let (more, package) = (found.len() - MOST_INTERFACES, &release.package);
-        let _ = writeln!(text, "Variants of {more} more shapes: `mlreg show {package}@{}` lists them.\n", release.version);
+        let _ =
+            writeln!(text, "Variants of {more} more shapes: `mlreg show {package}@{}` lists them.\n", release.version);
     }
 }
 
@@ -87,7 +92,8 @@ fn features(text: &mut String, interface: &Interface) {
     for (kind, features) in kinds {
         for feature in features {
             let kind = if feature.optional { format!("{kind}, optional") } else { kind.to_owned() };
-            let _ = writeln!(text, "| {kind} | {} | {} | {} |", code(&feature.name), cell(&feature.dtype), shape(feature));
+            let _ =
+                writeln!(text, "| {kind} | {} | {} | {} |", code(&feature.name), cell(&feature.dtype), shape(feature));
         }
     }
     text.push('\n');
@@ -101,11 +107,15 @@ fn shape(feature: &Feature) -> String {
 
 fn download(text: &mut String, repository: &str, release: &Release, layout: Layout) {
     let Release { package, version, .. } = release;
-    let _ = writeln!(text, "### Download\n\n```sh\nmlreg fetch {package}@{version} --from hf://{repository} --out Models");
+    let _ =
+        writeln!(text, "### Download\n\n```sh\nmlreg fetch {package}@{version} --from hf://{repository} --out Models");
     if let (Some(first), true) = (release.variants.first(), layout != Layout::Shared) {
         let folder = format!("{package}/{}", first.kind.file_name(&first.id));
         let _ = writeln!(text, "# or one variant with huggingface_hub:");
-        let _ = writeln!(text, "hf download {repository} --revision {package}-v{version} --include '{folder}/*' --local-dir Models");
+        let _ = writeln!(
+            text,
+            "hf download {repository} --revision {package}-v{version} --include '{folder}/*' --local-dir Models"
+        );
     }
     text.push_str("```\n\n");
 }
@@ -113,7 +123,10 @@ fn download(text: &mut String, repository: &str, release: &Release, layout: Layo
 fn swift(text: &mut String, release: &Release) {
     let Some(example) = codegen::example(release) else { return };
     let package = &release.package;
-    let _ = writeln!(text, "### Swift\n\n```sh\nmlreg codegen swift {package} --out Sources\n```\n\n```swift\n{example}\n```\n");
+    let _ = writeln!(
+        text,
+        "### Swift\n\n```sh\nmlreg codegen swift {package} --out Sources\n```\n\n```swift\n{example}\n```\n"
+    );
 }
 
 /// How to open a bundle with coremltools.
@@ -205,13 +218,19 @@ mod tests {
     fn every_way_to_use_it_is_told() {
         let text = section("acme/minilm", &release("mlpackage"), Layout::Linked, &[]);
         assert!(text.contains("allow_patterns=\"minilm/encoder-s64-ios15.mlpackage/*\""), "{text}");
-        assert!(text.contains("coremltools.models.MLModel(f\"{folder}/minilm/encoder-s64-ios15.mlpackage\")"), "{text}");
+        assert!(
+            text.contains("coremltools.models.MLModel(f\"{folder}/minilm/encoder-s64-ios15.mlpackage\")"),
+            "{text}"
+        );
         assert!(text.contains("```swift\nlet models = Minilm.Models(folder: folder)"), "{text}");
         assert!(text.contains("](https://crates.io/crates/mlreg)"), "{text}");
         let compiled = section("acme/minilm", &release("mlmodelc"), Layout::Linked, &[]);
         assert!(compiled.contains("coremltools.models.CompiledMLModel("), "{compiled}");
         let shared = section("acme/minilm", &release("mlpackage"), Layout::Shared, &[]);
-        assert!(!shared.contains("hf download") && !shared.contains("snapshot_download"), "bundles lie there without weights: {shared}");
+        assert!(
+            !shared.contains("hf download") && !shared.contains("snapshot_download"),
+            "bundles lie there without weights: {shared}"
+        );
         let files = section("acme/minilm", &release("files"), Layout::Linked, &[]);
         assert!(!files.contains("coremltools") && !files.contains("### Swift"), "{files}");
     }

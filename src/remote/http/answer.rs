@@ -1,6 +1,8 @@
-//! Whether the answer to a read is what was asked for: a pure decision over status and headers (RFC 9110 sections 14 and 15).
+//! Whether the answer to a read is what was asked for: a pure decision over status and headers (RFC 9110 sections 14
+//! and 15).
 //!
-//! A part is believed only where status 206, `Content-Range` and length agree; a whole file only where its length is the blob's.
+//! A part is believed only where status 206, `Content-Range` and length agree; a whole file only where its length is
+//! the blob's.
 
 use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue};
 
@@ -71,7 +73,8 @@ fn check_part(wanted: &RangeRequest, headers: &HeaderMap) -> Result<Body, Remote
 fn check_whole(wanted: &RangeRequest, headers: &HeaderMap) -> Result<Body, RemoteError> {
     let url = || wanted.url.clone();
     match content_length(headers) {
-        // Some servers call any file a page that begins like one, so that the type alone proves nothing against the right length.
+        // Some servers call any file a page that begins like one, so that the type alone proves nothing against the
+        // right length.
         Some(length) if length == wanted.size => Ok(Body::Whole),
         _ if is_html(headers) => Err(RemoteError::HtmlPage { url: url() }),
         None if wanted.is_whole() => Ok(Body::Whole),

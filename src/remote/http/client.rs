@@ -48,7 +48,8 @@ impl Client {
     }
 
     fn with_policy(options: &RemoteOptions, policy: redirect::Policy) -> Result<Self, RemoteError> {
-        // reqwest takes the process's provider. One that was installed before stays, and the error says no more than that.
+        // reqwest takes the process's provider. One that was installed before stays, and the error says no more than
+        // that.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let builder = reqwest::Client::builder()
             .user_agent(&options.user_agent)
@@ -75,8 +76,9 @@ impl Client {
         }
     }
 
-    /// As [`send`](Self::send), for requests with a body, which may take as long as it gets on. Servers answer when they have dealt with all
-    /// of it, and what the system has taken of it may still be on its way, so that more patience is needed.
+    /// As [`send`](Self::send), for requests with a body, which may take as long as it gets on. Servers answer when
+    /// they have dealt with all of it, and what the system has taken of it may still be on its way, so that more
+    /// patience is needed.
     pub(in crate::remote) async fn send_body(&self, place: &str, request: RequestBuilder, body: &Moving) -> Result<Response, RemoteError> {
         let sending = request.send();
         tokio::pin!(sending);

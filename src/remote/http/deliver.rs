@@ -21,7 +21,8 @@ impl From<RemoteError> for Break {
     }
 }
 
-/// Gives the range's bytes to `sink`, skipping what comes before it. Of a whole blob the bytes up to `until` follow; the rest is left.
+/// Gives the range's bytes to `sink`, skipping what comes before it. Of a whole blob the bytes up to `until` follow;
+/// the rest is left.
 pub(in crate::remote) async fn deliver(
     client: &Client,
     wanted: &RangeRequest,

@@ -1,7 +1,7 @@
 //! Static HTTP(S) servers as storages, read only.
 //!
-//! A server is believed only as far as status, lengths and content type agree (RFC 9110); every other answer is an error that names it.
-//! Retries and the limit on requests are layers, see [`crate::remote::open`].
+//! A server is believed only as far as status, lengths and content type agree (RFC 9110); every other answer is an
+//! error that names it. Retries and the limit on requests are layers, see [`crate::remote::open`].
 
 pub(in crate::remote) mod answer;
 pub(in crate::remote) mod client;

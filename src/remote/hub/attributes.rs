@@ -1,6 +1,7 @@
 //! `.gitattributes`: which files git keeps as LFS pointers (gitattributes(5), as far as the Hub writes it).
 //!
-//! Whatever went up as a large object must have a rule, or a clone shows it as changed; existing rules stay as they are.
+//! Whatever went up as a large object must have a rule, or a clone shows it as changed; existing rules stay as they
+//! are.
 
 use std::collections::BTreeMap;
 
@@ -43,8 +44,8 @@ fn unescaped(pattern: &str) -> String {
     pattern.replace(BLANK, " ")
 }
 
-/// The text with a rule for every large file of `files`, and for no small one; `None` where it is right as it is. `all` are the files of
-/// the whole branch.
+/// The text with a rule for every large file of `files`, and for no small one; `None` where it is right as it is. `all`
+/// are the files of the whole branch.
 pub(super) fn complete(existing: &str, files: &BTreeMap<String, Mode>, all: &BTreeMap<String, Mode>) -> Option<String> {
     let rules: Vec<Rule> = existing.lines().filter_map(Rule::parse).collect();
     // The last rule that matches counts.

@@ -45,7 +45,8 @@ impl HubCache {
     }
 }
 
-/// Files of a snapshot by path. A file is a link to a blob whose name is its digest; a plain file has no digest, and its `id` is empty.
+/// Files of a snapshot by path. A file is a link to a blob whose name is its digest; a plain file has no digest, and
+/// its `id` is empty.
 pub(super) fn listed(folder: &Path) -> io::Result<BTreeMap<String, CollectedFile>> {
     let mut files = BTreeMap::new();
     list(folder, "", DEEPEST, &mut files)?;

@@ -1,7 +1,9 @@
-//! The files of one commit of a repository, for conversions and imports: checkpoints, bundles made elsewhere, plain files.
+//! The files of one commit of a repository, for conversions and imports: checkpoints, bundles made elsewhere, plain
+//! files.
 //!
-//! They are the Hub's, or, where the Hub is switched off, those of its client's cache. Every file is checked against the digest that the listing, or
-//! the cache's link, names. It is used without the layers of a [`Remote`], so it repeats requests itself.
+//! They are the Hub's, or, where the Hub is switched off, those of its client's cache. Every file is checked against
+//! the digest that the listing, or the cache's link, names. It is used without the layers of a [`Remote`], so it
+//! repeats requests itself.
 
 use std::{collections::BTreeMap, fs, path::PathBuf, sync::Arc};
 
@@ -51,7 +53,8 @@ impl HubCheckout {
     /// Resolves the revision of an address and lists the files of its commit.
     ///
     /// # Errors
-    /// What the Hub says; [`HubError::Offline`] where it is switched off and its client's cache does not have the revision.
+    /// What the Hub says; [`HubError::Offline`] where it is switched off and its client's cache does not have the
+    /// revision.
     pub async fn open(address: &HubUrl, options: &RemoteOptions) -> Result<Self, RemoteError> {
         let checkout = |commit, files, source| Self { address: address.clone(), options: options.clone(), commit, files, source };
         let cache = options.hub.cache.as_deref().map(|folder| HubCache::new(folder, address.repository()));

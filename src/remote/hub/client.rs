@@ -1,7 +1,8 @@
 //! Requests to the Hub: its addresses, the token, redirects, and what a refusal means.
 //!
-//! The token goes to the endpoint's own scheme, host and port and nowhere else. Redirects that stay there are followed here; one that leads
-//! elsewhere is handed out, since only its own headers say what lies behind it. Retries are a layer, see [`crate::remote::open`].
+//! The token goes to the endpoint's own scheme, host and port and nowhere else. Redirects that stay there are followed
+//! here; one that leads elsewhere is handed out, since only its own headers say what lies behind it. Retries are a
+//! layer, see [`crate::remote::open`].
 
 use std::{fmt, time::Duration};
 

@@ -1,5 +1,5 @@
-//! Repositories that mlreg did not publish: their bundles, and releases of some of them. The listing has the sha256 of large files; small ones
-//! are read and checked against git's sha1.
+//! Repositories that mlreg did not publish: their bundles, and releases of some of them. The listing has the sha256 of
+//! large files; small ones are read and checked against git's sha1.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

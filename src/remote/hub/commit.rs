@@ -1,7 +1,7 @@
 //! Writing to a repository: creating it, asking how files are stored, committing, tagging.
 //!
-//! A commit names its parent, so that it fails (412) after a rival's commit. Small files travel in the commit itself, in base64;
-//! large ones were uploaded before and are named by their sha256.
+//! A commit names its parent, so that it fails (412) after a rival's commit. Small files travel in the commit itself,
+//! in base64; large ones were uploaded before and are named by their sha256.
 
 use std::collections::BTreeMap;
 

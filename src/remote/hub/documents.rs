@@ -1,4 +1,5 @@
-//! Side documents in a repository: files beside the release manifest, each put by a commit of its own. Versions are sha256.
+//! Side documents in a repository: files beside the release manifest, each put by a commit of its own. Versions are
+//! sha256.
 
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 

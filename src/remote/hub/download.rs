@@ -1,7 +1,8 @@
 //! Bytes of files: whole small ones, and ranges of large ones, which lie behind signed addresses of another host.
 //!
-//! A signed address is kept and used for many ranges. One that does not serve any more is asked for anew, and what it then leads to must
-//! have the hash that is wanted, so that two versions are never mixed and no error page becomes content.
+//! A signed address is kept and used for many ranges. One that does not serve any more is asked for anew, and what it
+//! then leads to must have the hash that is wanted, so that two versions are never mixed and no error page becomes
+//! content.
 
 use std::{
     collections::HashMap,
@@ -99,7 +100,8 @@ impl Files {
         }
     }
 
-    /// Gives the bytes of `range` of a file of `size` bytes to `sink`, and those up to `until` where the answer is the whole file.
+    /// Gives the bytes of `range` of a file of `size` bytes to `sink`, and those up to `until` where the answer is the
+    /// whole file.
     pub(super) async fn read(
         &self,
         hub: &Hub,
@@ -121,7 +123,8 @@ impl Files {
                     return deliver(hub.http(), &wanted, found.response, body, until, sink).await.map_err(|end| end.error);
                 }
                 Err(error) => {
-                    // Expired, or not what it was said to be. What may pass by itself is the business of retries, after a wait.
+                    // Expired, or not what it was said to be. What may pass by itself is the business of retries, after
+                    // a wait.
                     let Some(link) = found.link.filter(|_| error.retry() != crate::remote::Retry::Later) else { return Err(error) };
                     self.forget(file, &link);
                     renewals += 1;

@@ -1,4 +1,5 @@
-//! What publishing a release changes in a branch, as a value: which files come, how they go up, which go, in which commits. Pure.
+//! What publishing a release changes in a branch, as a value: which files come, how they go up, which go, in which
+//! commits. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -87,8 +88,8 @@ pub(super) fn changes<E>(wanted: &Files, tree: &Tree, git_id: impl Fn(&BranchFil
     Ok(changes)
 }
 
-/// Where the files of a release lie: bundles that the branch has elsewhere, whole, stay where they are, as people put them there before
-/// mlreg came; all others lie where mlreg puts them. `git_id` names the bytes of small blobs.
+/// Where the files of a release lie: bundles that the branch has elsewhere, whole, stay where they are, as people put
+/// them there before mlreg came; all others lie where mlreg puts them. `git_id` names the bytes of small blobs.
 pub(super) fn places<E>(
     release: &Release,
     tree: &Tree,
@@ -137,7 +138,8 @@ fn bundle_in<E>(
     Ok(Some(paths))
 }
 
-/// What removes the files that mlreg put there and that are not wanted any more: whole folders where nothing else lies in them.
+/// What removes the files that mlreg put there and that are not wanted any more: whole folders where nothing else lies
+/// in them.
 pub(super) fn deletions(owned: &BTreeSet<String>, wanted: &Files, tree: &Tree) -> Vec<Operation> {
     let gone: BTreeSet<&String> = owned.iter().filter(|path| tree.contains_key(*path) && !wanted.contains_key(*path)).collect();
     let (mut folders, mut operations) = (BTreeSet::new(), Vec::new());
@@ -168,8 +170,8 @@ pub(super) fn operation(path: &str, file: &BranchFile, mode: Mode, content: impl
     }
 }
 
-/// Where each commit but the last begins and ends among the changes that come first, by their inline bytes. The last commit has the rest
-/// and what makes the release visible, `last` changes of `last_bytes`.
+/// Where each commit but the last begins and ends among the changes that come first, by their inline bytes. The last
+/// commit has the rest and what makes the release visible, `last` changes of `last_bytes`.
 pub(super) fn cuts(inline: &[usize], last: usize, last_bytes: usize) -> Vec<std::ops::Range<usize>> {
     let (mut commits, mut start, mut bytes) = (Vec::new(), 0, 0);
     for (index, length) in inline.iter().enumerate() {

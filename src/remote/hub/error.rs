@@ -1,5 +1,5 @@
-//! What only the Hub can answer: who may do what, what is missing, what moved. Messages come from the answers' `X-Error-Code`; none of them
-//! holds a token or a signed address.
+//! What only the Hub can answer: who may do what, what is missing, what moved. Messages come from the answers'
+//! `X-Error-Code`; none of them holds a token or a signed address.
 
 use std::path::PathBuf;
 

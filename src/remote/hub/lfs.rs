@@ -1,7 +1,8 @@
-//! Uploading large objects by Git LFS: the batch API says which the Hub lacks, and where their bytes go, in one piece or in parts.
+//! Uploading large objects by Git LFS: the batch API says which the Hub lacks, and where their bytes go, in one piece
+//! or in parts.
 //!
-//! Neither the upload nor its completion gets the token: the addresses are signed. Each part is retried by itself. Objects for which the Hub
-//! chooses Xet are uploaded by Xet.
+//! Neither the upload nor its completion gets the token: the addresses are signed. Each part is retried by itself.
+//! Objects for which the Hub chooses Xet are uploaded by Xet.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -116,7 +117,8 @@ impl Hub {
         }
     }
 
-    /// Uploads an object, unless the Hub has it. The numbers given to `sent` add up to its length, also where nothing has to go up.
+    /// Uploads an object, unless the Hub has it. The numbers given to `sent` add up to its length, also where nothing
+    /// has to go up.
     pub(super) async fn upload(
         &self,
         xet: Option<&Xet>,

@@ -1,5 +1,5 @@
-//! The Hub's rate limits as answers state them: `RateLimit: "resolvers";r=0;t=172`, what remains and the seconds until it is full again
-//! (draft-ietf-httpapi-ratelimit-headers).
+//! The Hub's rate limits as answers state them: `RateLimit: "resolvers";r=0;t=172`, what remains and the seconds until
+//! it is full again (draft-ietf-httpapi-ratelimit-headers).
 
 use std::time::Duration;
 

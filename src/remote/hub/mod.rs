@@ -15,8 +15,9 @@
 //! | `remote` | the scheme and the [`Remote`](super::Remote) |
 //! | `checkout`, `cache` | files of a commit for others than fetches; the Hub client's cache |
 //!
-//! A revision is resolved to a commit once, and every file is read from a commit. Requests are made by this client rather than by the crate
-//! `hf-hub`; ARCHITECTURE.md gives the reasons. Xet is used for uploads alone: every file can be downloaded without it.
+//! A revision is resolved to a commit once, and every file is read from a commit. Requests are made by this client
+//! rather than by the crate `hf-hub`; ARCHITECTURE.md gives the reasons. Xet is used for uploads alone: every file can
+//! be downloaded without it.
 
 mod attributes;
 mod cache;

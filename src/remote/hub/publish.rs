@@ -1,6 +1,6 @@
-//! Publishing into a repository: find what it lacks, upload large objects, then make commits of bounded size, the last of which has the
-//! release manifest and the index, then the tag. Every commit names its parent; after a rival's commit everything is compared anew.
-//! Existing objects are never sent again, so that an interrupted publication continues.
+//! Publishing into a repository: find what it lacks, upload large objects, then make commits of bounded size, the last
+//! of which has the release manifest and the index, then the tag. Every commit names its parent; after a rival's commit
+//! everything is compared anew. Existing objects are never sent again, so that an interrupted publication continues.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -76,7 +76,8 @@ impl HubRemote {
     pub(super) async fn put_blob(&self, publication: &Publication, blob: &Digest, sent: Sent<'_>) -> Result<(), RemoteError> {
         let known = remote::blob_of(publication.release(), blob)?.clone();
         let (size, path) = (known.size, publication.blobs().path(blob));
-        // Parts are sent side by side, and hf-xet believes the sha256 that it is told, so the file is hashed before it is sent.
+        // Parts are sent side by side, and hf-xet believes the sha256 that it is told, so the file is hashed before it
+        // is sent.
         let (source, digest) = (path.clone(), *blob);
         blocking(move || check_file(&source, &digest, &known)).await?;
         self.ensure_repository(publication).await?;

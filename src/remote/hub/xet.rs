@@ -1,4 +1,5 @@
-//! Uploading large objects by Xet: `hf-xet` cuts them by their content and sends the pieces that the Hub has of no file yet.
+//! Uploading large objects by Xet: `hf-xet` cuts them by their content and sends the pieces that the Hub has of no file
+//! yet.
 //!
 //! The Hub issues a token for its storage alone; hf-xet renews it at the Hub. All objects share one session, whose
 //! notes lie in a temporary folder. The shard of an object names its sha256, by which a commit then finds it.
@@ -33,11 +34,13 @@ use crate::{
     remote::{RemoteError, RemoteOptions, RetryPolicy, Sent, http::client},
 };
 
-/// Objects that are cut up at once, which is faster than they can be sent. Each holds up to 64 MiB, twice while it is packed.
+/// Objects that are cut up at once, which is faster than they can be sent. Each holds up to 64 MiB, twice while it is
+/// packed.
 const OBJECTS: usize = 1;
 /// Packs of pieces, of up to 64 MiB, that are on their way at once.
 const PACKS: usize = 4;
-/// How long a pack may take to be answered, which is when the whole of it has arrived. Whether it moves at all is watched here.
+/// How long a pack may take to be answered, which is when the whole of it has arrived. Whether it moves at all is
+/// watched here.
 const LONGEST: Duration = Duration::from_secs(20 * 60);
 /// So many times longer than other servers nothing may move, since hf-xet waits between its attempts.
 const PATIENCE: u32 = 4;
@@ -108,7 +111,8 @@ impl Xet {
         !matches!(self.session.get(), Some(None))
     }
 
-    /// Uploads an object. The numbers given to `sent` add up to its length. `false`, and nothing done, where the Hub has no Xet after all.
+    /// Uploads an object. The numbers given to `sent` add up to its length. `false`, and nothing done, where the Hub
+    /// has no Xet after all.
     pub(super) async fn upload(&self, hub: &Hub, oid: &Digest, size: u64, source: &Source, sent: Sent<'_>) -> Result<bool, RemoteError> {
         let Some(session) = self.session.get_or_try_init(|| self.open(hub, oid)).await? else { return Ok(false) };
         if let Source::File(path) = source {
@@ -156,7 +160,8 @@ impl Session {
             Source::Memory(bytes) => upload.upload_bytes(bytes.to_vec(), sha256, None).await?,
         };
         let finishing = async {
-            // What failed while it was cut up is over: it would finish the rest all the same, and its progress would not add up.
+            // What failed while it was cut up is over: it would finish the rest all the same, and its progress would
+            // not add up.
             file.finalize_ingestion().await?;
             upload.commit().await
         };

@@ -9,8 +9,8 @@ use crate::{
     base::{ByteRange, Digest, PackageName},
     manifest::release::Release,
     remote::{
-        Answer, Catalogue, Collection, Commit, DocumentKey, IndexEntry, Object, ObjectVersion, PackageIndex, Publication, PublicationParts,
-        Remote, RemoteUrl, Sent, Sink,
+        Answer, Catalogue, Collection, Commit, DocumentKey, IndexEntry, Object, ObjectVersion, PackageIndex,
+        Publication, PublicationParts, Remote, RemoteUrl, Sent, Sink,
     },
 };
 
@@ -90,7 +90,12 @@ impl Remote for LimitedRemote {
         })
     }
 
-    fn release<'a>(&'a self, package: &'a PackageName, version: &'a Version, digest: &'a Digest) -> Answer<'a, Vec<u8>> {
+    fn release<'a>(
+        &'a self,
+        package: &'a PackageName,
+        version: &'a Version,
+        digest: &'a Digest,
+    ) -> Answer<'a, Vec<u8>> {
         Box::pin(async move {
             let _turn = self.turn().await;
             self.inner.release(package, version, digest).await
@@ -104,7 +109,14 @@ impl Remote for LimitedRemote {
         })
     }
 
-    fn read_on<'a>(&'a self, release: &'a Release, blob: &'a Digest, range: ByteRange, until: u64, sink: Sink<'a>) -> Answer<'a, ()> {
+    fn read_on<'a>(
+        &'a self,
+        release: &'a Release,
+        blob: &'a Digest,
+        range: ByteRange,
+        until: u64,
+        sink: Sink<'a>,
+    ) -> Answer<'a, ()> {
         Box::pin(async move {
             let _turn = self.turn().await;
             self.inner.read_on(release, blob, range, until, sink).await
@@ -122,7 +134,12 @@ impl Remote for LimitedRemote {
         })
     }
 
-    fn put_document<'a>(&'a self, key: &'a DocumentKey, bytes: &'a [u8], replaced: Option<&'a ObjectVersion>) -> Answer<'a, ()> {
+    fn put_document<'a>(
+        &'a self,
+        key: &'a DocumentKey,
+        bytes: &'a [u8],
+        replaced: Option<&'a ObjectVersion>,
+    ) -> Answer<'a, ()> {
         Box::pin(async move {
             let _turn = self.turn().await;
             self.inner.put_document(key, bytes, replaced).await

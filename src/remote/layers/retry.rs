@@ -16,8 +16,8 @@ use crate::{
     base::{ByteRange, Digest, PackageName},
     manifest::release::Release,
     remote::{
-        Answer, Catalogue, Collection, Commit, DocumentKey, IndexEntry, Object, ObjectVersion, PackageIndex, Publication, PublicationParts,
-        Remote, RemoteError, RemoteUrl, RetryPolicy, Sent, Sink,
+        Answer, Catalogue, Collection, Commit, DocumentKey, IndexEntry, Object, ObjectVersion, PackageIndex,
+        Publication, PublicationParts, Remote, RemoteError, RemoteUrl, RetryPolicy, Sent, Sink,
     },
 };
 
@@ -57,7 +57,9 @@ impl RetryingRemote {
             };
             let Err(error) = self.inner.read_on(release, blob, rest, until, &mut counting).await else { return Ok(()) };
             // A range that fails after its last byte is complete all the same.
-            let Some(next) = ByteRange::new(rest.offset() + delivered, rest.length().saturating_sub(delivered)) else { return Ok(()) };
+            let Some(next) = ByteRange::new(rest.offset() + delivered, rest.length().saturating_sub(delivered)) else {
+                return Ok(());
+            };
             if matches!(error, RemoteError::Changed { .. }) && next != range {
                 return Err(error);
             }
@@ -105,7 +107,12 @@ impl Remote for RetryingRemote {
         self.repeat(|| self.inner.written_index(package))
     }
 
-    fn release<'a>(&'a self, package: &'a PackageName, version: &'a Version, digest: &'a Digest) -> Answer<'a, Vec<u8>> {
+    fn release<'a>(
+        &'a self,
+        package: &'a PackageName,
+        version: &'a Version,
+        digest: &'a Digest,
+    ) -> Answer<'a, Vec<u8>> {
         self.repeat(|| self.inner.release(package, version, digest))
     }
 
@@ -113,7 +120,14 @@ impl Remote for RetryingRemote {
         Box::pin(self.read_resumed(release, blob, range, range.end(), sink))
     }
 
-    fn read_on<'a>(&'a self, release: &'a Release, blob: &'a Digest, range: ByteRange, until: u64, sink: Sink<'a>) -> Answer<'a, ()> {
+    fn read_on<'a>(
+        &'a self,
+        release: &'a Release,
+        blob: &'a Digest,
+        range: ByteRange,
+        until: u64,
+        sink: Sink<'a>,
+    ) -> Answer<'a, ()> {
         Box::pin(self.read_resumed(release, blob, range, until, sink))
     }
 
@@ -125,7 +139,12 @@ impl Remote for RetryingRemote {
         self.repeat(|| self.inner.document(key))
     }
 
-    fn put_document<'a>(&'a self, key: &'a DocumentKey, bytes: &'a [u8], replaced: Option<&'a ObjectVersion>) -> Answer<'a, ()> {
+    fn put_document<'a>(
+        &'a self,
+        key: &'a DocumentKey,
+        bytes: &'a [u8],
+        replaced: Option<&'a ObjectVersion>,
+    ) -> Answer<'a, ()> {
         self.repeat(move || self.inner.put_document(key, bytes, replaced))
     }
 

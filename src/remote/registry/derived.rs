@@ -1,8 +1,9 @@
 //! The derived documents of a registry: index and catalogue.
 //!
-//! Names come from a listing, everything else from the existing document; only versions that the document does not know are read. A storage
-//! that cannot list has the documents as they are. Updates are compare-and-swap: after a rival's update they begin anew, and the catalogue's
-//! entry is made from the index that is read after the catalogue, so that the last update always counts every version.
+//! Names come from a listing, everything else from the existing document; only versions that the document does not know
+//! are read. A storage that cannot list has the documents as they are. Updates are compare-and-swap: after a rival's
+//! update they begin anew, and the catalogue's entry is made from the index that is read after the catalogue, so that
+//! the last update always counts every version.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -13,8 +14,8 @@ use crate::{
     base::{Digest, PackageName},
     manifest::release::{Release, SCHEMA},
     remote::{
-        Catalogue, CatalogueEntry, Condition, DocumentError, Freshness, INDEX_LIMIT, IndexEntry, Object, ObjectVersion, PackageIndex,
-        Publication, RELEASE_LIMIT, RemoteError, RetryPolicy, Storage, documents,
+        Catalogue, CatalogueEntry, Condition, DocumentError, Freshness, INDEX_LIMIT, IndexEntry, Object, ObjectVersion,
+        PackageIndex, Publication, RELEASE_LIMIT, RemoteError, RetryPolicy, Storage, documents,
     },
 };
 
@@ -34,7 +35,8 @@ impl<S: Storage> RegistryRemote<S> {
     /// Derives every index and the catalogue again from the release manifests, and reads all of them.
     ///
     /// # Errors
-    /// Where a manifest is damaged or the storage has something else than a registry; what was not reached stays as it was.
+    /// Where a manifest is damaged or the storage has something else than a registry; what was not reached stays as it
+    /// was.
     pub async fn rebuild_index(&self) -> Result<Catalogue, RemoteError> {
         self.check_writable().await?;
         let mut catalogue = Catalogue::empty();
@@ -67,7 +69,11 @@ impl<S: Storage> RegistryRemote<S> {
     }
 
     /// Reads a derived document. Damage counts as absence; a document of a newer mlreg is an error.
-    async fn stored<T>(&self, path: &str, parse: impl Fn(&[u8]) -> Result<T, DocumentError>) -> Result<Stored<T>, RemoteError> {
+    async fn stored<T>(
+        &self,
+        path: &str,
+        parse: impl Fn(&[u8]) -> Result<T, DocumentError>,
+    ) -> Result<Stored<T>, RemoteError> {
         let Object { bytes, version } = match self.storage.get(path, INDEX_LIMIT, Freshness::Current).await {
             Ok(object) => object,
             Err(RemoteError::NotFound { .. }) => return Ok(Stored { version: None, document: None }),
@@ -91,36 +97,43 @@ impl<S: Storage> RegistryRemote<S> {
             Err(RemoteError::NotFound { .. }) => return Err(RemoteError::NotARegistry { url: self.url.to_string() }),
             other => other?,
         };
-        documents::parse_catalogue(&bytes).map_err(|source| RemoteError::document(self.storage.shown(layout::CATALOGUE), source))
+        documents::parse_catalogue(&bytes)
+            .map_err(|source| RemoteError::document(self.storage.shown(layout::CATALOGUE), source))
     }
 
     /// The index of the storage, which has to be there and sound.
     pub(super) async fn stored_index(&self, package: &PackageName) -> Result<PackageIndex, RemoteError> {
         let path = layout::index(package);
         let Object { bytes, .. } = self.storage.get(&path, INDEX_LIMIT, Freshness::Current).await?;
-        documents::parse_index(&bytes, package).map_err(|source| RemoteError::document(self.storage.shown(&path), source))
+        documents::parse_index(&bytes, package)
+            .map_err(|source| RemoteError::document(self.storage.shown(&path), source))
     }
 
     /// The catalogue as it is, or derived in memory where it is missing or damaged and the storage can list.
     pub(super) async fn catalogue(&self) -> Result<Catalogue, RemoteError> {
         match self.stored_catalogue().await {
-            Err(error @ (RemoteError::NotARegistry { .. } | RemoteError::Damaged { .. })) => match self.package_names().await? {
-                Some(names) if !names.is_empty() => self.derive_catalogue(Catalogue::empty()).await,
-                _ => Err(error),
-            },
+            Err(error @ (RemoteError::NotARegistry { .. } | RemoteError::Damaged { .. })) => {
+                match self.package_names().await? {
+                    Some(names) if !names.is_empty() => self.derive_catalogue(Catalogue::empty()).await,
+                    _ => Err(error),
+                }
+            }
             other => other,
         }
     }
 
-    /// The index as it is, or derived in memory where it is missing or damaged and the storage can list; `None` without such a package.
+    /// The index as it is, or derived in memory where it is missing or damaged and the storage can list; `None` without
+    /// such a package.
     pub(super) async fn index(&self, package: &PackageName) -> Result<Option<PackageIndex>, RemoteError> {
         match self.stored_index(package).await {
             Ok(index) => Ok(Some(index)),
-            Err(error @ (RemoteError::NotFound { .. } | RemoteError::Damaged { .. })) => match self.version_names(package).await? {
-                Some(_) => self.derive_index(PackageIndex::empty(package.clone())).await.map(Some),
-                None if matches!(error, RemoteError::NotFound { .. }) => Ok(None),
-                None => Err(error),
-            },
+            Err(error @ (RemoteError::NotFound { .. } | RemoteError::Damaged { .. })) => {
+                match self.version_names(package).await? {
+                    Some(_) => self.derive_index(PackageIndex::empty(package.clone())).await.map(Some),
+                    None if matches!(error, RemoteError::NotFound { .. }) => Ok(None),
+                    None => Err(error),
+                }
+            }
             Err(error) => Err(error),
         }
     }
@@ -204,7 +217,11 @@ impl<S: Storage> RegistryRemote<S> {
             let index = self.derive_index(start(stored.document.clone())?).await?;
             match self.swap(&path, &stored, &index).await? {
                 true => return Ok(index),
-                false => attempts.wait_after_conflict(RemoteError::DocumentChanged { url: self.storage.shown(&path) }).await?,
+                false => {
+                    attempts
+                        .wait_after_conflict(RemoteError::DocumentChanged { url: self.storage.shown(&path) })
+                        .await?
+                }
             }
         }
     }
@@ -226,8 +243,14 @@ impl<S: Storage> RegistryRemote<S> {
         }
     }
 
-    /// Puts a document in the place of the one that was read. `false`: a rival was faster. An equal document is not put again.
-    async fn swap<T: serde::Serialize + PartialEq>(&self, path: &str, stored: &Stored<T>, document: &T) -> Result<bool, RemoteError> {
+    /// Puts a document in the place of the one that was read. `false`: a rival was faster. An equal document is not put
+    /// again.
+    async fn swap<T: serde::Serialize + PartialEq>(
+        &self,
+        path: &str,
+        stored: &Stored<T>,
+        document: &T,
+    ) -> Result<bool, RemoteError> {
         if stored.document.as_ref() == Some(document) {
             return Ok(true);
         }

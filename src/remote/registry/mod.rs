@@ -1,7 +1,9 @@
-//! A registry over any [`Storage`]: catalogue, indexes, release manifests, blobs and side documents, as [`layout`] names them.
+//! A registry over any [`Storage`]: catalogue, indexes, release manifests, blobs and side documents, as [`layout`]
+//! names them.
 //!
-//! Release manifests are the truth. Index and catalogue are derived from them and moved by compare-and-swap, so that publishers lose nothing
-//! of each other's and a crash between two steps heals with the next publication; see [`derived`].
+//! Release manifests are the truth. Index and catalogue are derived from them and moved by compare-and-swap, so that
+//! publishers lose nothing of each other's and a crash between two steps heals with the next publication; see
+//! [`derived`].
 
 mod derived;
 pub(super) mod layout;
@@ -12,9 +14,9 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use semver::Version;
 
 use super::{
-    Answer, Catalogue, Commit, Condition, DocumentKey, Freshness, IndexEntry, Object, ObjectVersion, PackageIndex, Publication,
-    RELEASE_LIMIT, Remote, RemoteError, RemoteUrl, RetryPolicy, Sent, Sink, Storage, blob_of, indexes::ReadIndexes, release_name,
-    size_around,
+    Answer, Catalogue, Commit, Condition, DocumentKey, Freshness, IndexEntry, Object, ObjectVersion, PackageIndex,
+    Publication, RELEASE_LIMIT, Remote, RemoteError, RemoteUrl, RetryPolicy, Sent, Sink, Storage, blob_of,
+    indexes::ReadIndexes, release_name, size_around,
 };
 use crate::{
     base::{ByteRange, Digest, PackageName},
@@ -39,7 +41,12 @@ impl<S: Storage> RegistryRemote<S> {
         Self { url, storage, conflicts: derived::CONFLICTS, read: ReadIndexes::default() }
     }
 
-    async fn manifest(&self, package: &PackageName, version: &Version, digest: &Digest) -> Result<Vec<u8>, RemoteError> {
+    async fn manifest(
+        &self,
+        package: &PackageName,
+        version: &Version,
+        digest: &Digest,
+    ) -> Result<Vec<u8>, RemoteError> {
         let path = layout::release(package, version);
         let Object { bytes, .. } = self.storage.get(&path, RELEASE_LIMIT, Freshness::Cached).await?;
         let found = Digest::of(&bytes);
@@ -62,7 +69,14 @@ impl<S: Storage> RegistryRemote<S> {
         Ok(self.read.entry(package, version))
     }
 
-    async fn read_range(&self, release: &Release, blob: &Digest, range: ByteRange, until: u64, sink: Sink<'_>) -> Result<(), RemoteError> {
+    async fn read_range(
+        &self,
+        release: &Release,
+        blob: &Digest,
+        range: ByteRange,
+        until: u64,
+        sink: Sink<'_>,
+    ) -> Result<(), RemoteError> {
         let size = size_around(release, blob, range)?;
         self.storage.read(&layout::blob(blob), size, range, until, sink).await
     }
@@ -94,7 +108,11 @@ impl<S: Storage> RegistryRemote<S> {
         self.check_writable().await?;
         let missing = self.missing_blobs(release).await?;
         if let Some(first) = missing.first() {
-            return Err(RemoteError::MissingBlobs { release: release_name(release), first: *first, count: missing.len() });
+            return Err(RemoteError::MissingBlobs {
+                release: release_name(release),
+                first: *first,
+                count: missing.len(),
+            });
         }
         // Read before anything is put, so that the index of a newer mlreg ends the publication early.
         self.known_index(&release.package).await?;
@@ -126,7 +144,12 @@ impl<S: Storage> RegistryRemote<S> {
         }
     }
 
-    async fn store_document(&self, key: &DocumentKey, bytes: &[u8], replaced: Option<&ObjectVersion>) -> Result<(), RemoteError> {
+    async fn store_document(
+        &self,
+        key: &DocumentKey,
+        bytes: &[u8],
+        replaced: Option<&ObjectVersion>,
+    ) -> Result<(), RemoteError> {
         let path = layout::document(key);
         key.check_put(&self.storage.shown(&path), bytes, replaced)?;
         self.check_writable().await?;
@@ -170,7 +193,12 @@ impl<S: Storage> Remote for RegistryRemote<S> {
         Box::pin(async move { self.stored_index(package).await.map(Some) })
     }
 
-    fn release<'a>(&'a self, package: &'a PackageName, version: &'a Version, digest: &'a Digest) -> Answer<'a, Vec<u8>> {
+    fn release<'a>(
+        &'a self,
+        package: &'a PackageName,
+        version: &'a Version,
+        digest: &'a Digest,
+    ) -> Answer<'a, Vec<u8>> {
         Box::pin(self.manifest(package, version, digest))
     }
 
@@ -178,7 +206,14 @@ impl<S: Storage> Remote for RegistryRemote<S> {
         Box::pin(self.read_range(release, blob, range, range.end(), sink))
     }
 
-    fn read_on<'a>(&'a self, release: &'a Release, blob: &'a Digest, range: ByteRange, until: u64, sink: Sink<'a>) -> Answer<'a, ()> {
+    fn read_on<'a>(
+        &'a self,
+        release: &'a Release,
+        blob: &'a Digest,
+        range: ByteRange,
+        until: u64,
+        sink: Sink<'a>,
+    ) -> Answer<'a, ()> {
         Box::pin(self.read_range(release, blob, range, until, sink))
     }
 
@@ -190,7 +225,12 @@ impl<S: Storage> Remote for RegistryRemote<S> {
         Box::pin(self.read_document(key))
     }
 
-    fn put_document<'a>(&'a self, key: &'a DocumentKey, bytes: &'a [u8], replaced: Option<&'a ObjectVersion>) -> Answer<'a, ()> {
+    fn put_document<'a>(
+        &'a self,
+        key: &'a DocumentKey,
+        bytes: &'a [u8],
+        replaced: Option<&'a ObjectVersion>,
+    ) -> Answer<'a, ()> {
         if self.storage.is_writable() { Box::pin(self.store_document(key, bytes, replaced)) } else { self.read_only() }
     }
 

@@ -1,5 +1,5 @@
-//! How a camera was held, as EXIF says it: tag 0x0112 of the first directory (Exif 2.32, TIFF 6.0). Anything else of it is not read, and what is
-//! damaged says nothing.
+//! How a camera was held, as EXIF says it: tag 0x0112 of the first directory (Exif 2.32, TIFF 6.0). Anything else of it
+//! is not read, and what is damaged says nothing.
 
 /// How stored rows and columns become those that are seen: the numbers of EXIF, 1 to 8.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,7 +21,10 @@ impl Default for Orientation {
 impl Orientation {
     /// What an EXIF block says, which begins with a TIFF header.
     pub(super) fn of_exif(exif: &[u8]) -> Self {
-        orientation(exif).filter(|number| (1..=8).contains(number)).and_then(|number| u8::try_from(number).ok()).map_or(Self(1), Self)
+        orientation(exif)
+            .filter(|number| (1..=8).contains(number))
+            .and_then(|number| u8::try_from(number).ok())
+            .map_or(Self(1), Self)
     }
 
     /// Width and height as they are seen.
@@ -56,7 +59,8 @@ fn orientation(exif: &[u8]) -> Option<u16> {
         Some(if is_little { u16::from_le_bytes(bytes) } else { u16::from_be_bytes(bytes) })
     };
     let bytes: [u8; 4] = exif.get(4..8)?.try_into().ok()?;
-    let directory = usize::try_from(if is_little { u32::from_le_bytes(bytes) } else { u32::from_be_bytes(bytes) }).ok()?;
+    let directory =
+        usize::try_from(if is_little { u32::from_le_bytes(bytes) } else { u32::from_be_bytes(bytes) }).ok()?;
     let entries = directory.checked_add(2)?;
     let mut places = (0..usize::from(short(directory)?)).map_while(|index| entries.checked_add(index * ENTRY));
     let entry = places.find(|&at| short(at) == Some(TAG))?;
@@ -97,7 +101,8 @@ mod tests {
             let (width, _) = orientation.size(3, 2);
             (0..width).map(|x| orientation.source(x, 0, 3, 2)).collect::<Vec<_>>()
         };
-        let expected: [&[usize]; 8] = [&[0, 1, 2], &[2, 1, 0], &[5, 4, 3], &[3, 4, 5], &[0, 3], &[3, 0], &[5, 2], &[2, 5]];
+        let expected: [&[usize]; 8] =
+            [&[0, 1, 2], &[2, 1, 0], &[5, 4, 3], &[3, 4, 5], &[0, 3], &[3, 0], &[5, 2], &[2, 5]];
         for (number, expected) in (1..).zip(expected) {
             assert_eq!(seen(number), expected, "{number}");
         }

@@ -23,7 +23,12 @@ pub enum FitMode {
 ///
 /// # Errors
 /// For a size without pixels, or with more than a picture has.
-pub fn fit(picture: &Tensor, (width, height): (usize, usize), mode: FitMode, black: f32) -> Result<Tensor, PictureProblem> {
+pub fn fit(
+    picture: &Tensor,
+    (width, height): (usize, usize),
+    mode: FitMode,
+    black: f32,
+) -> Result<Tensor, PictureProblem> {
     let (_, channels, own_height, own_width) = picture.dims4()?;
     let pixels = width.checked_mul(height).filter(|&n| n > 0 && n as u64 <= MOST_PIXELS);
     let target = pixels.ok_or(PictureProblem::Target { width, height })?;
@@ -46,7 +51,8 @@ pub fn fit(picture: &Tensor, (width, height): (usize, usize), mode: FitMode, bla
             padded
         }
     };
-    let planes = view(picture, |values: &[f32]| values.chunks(own_width * own_height).flat_map(plane).collect::<Vec<f32>>())?;
+    let planes =
+        view(picture, |values: &[f32]| values.chunks(own_width * own_height).flat_map(plane).collect::<Vec<f32>>())?;
     Ok(Tensor::from_vec(planes, (1, channels, height, width), &Device::Cpu)?)
 }
 
@@ -56,7 +62,10 @@ mod tests {
 
     fn fitted(size: (usize, usize), mode: FitMode) -> Vec<Vec<f32>> {
         // 4 x 2 pixels: columns 0, 1, 2, 3.
-        let picture = Tensor::new(&[0f32, 1.0, 2.0, 3.0, 0.0, 1.0, 2.0, 3.0], &Device::Cpu).unwrap().reshape((1, 1, 2, 4)).unwrap();
+        let picture = Tensor::new(&[0f32, 1.0, 2.0, 3.0, 0.0, 1.0, 2.0, 3.0], &Device::Cpu)
+            .unwrap()
+            .reshape((1, 1, 2, 4))
+            .unwrap();
         fit(&picture, size, mode, -1.0).unwrap().squeeze(0).unwrap().squeeze(0).unwrap().to_vec2().unwrap()
     }
 
@@ -64,7 +73,10 @@ mod tests {
     fn every_mode_gives_the_size() {
         assert_eq!(fitted((2, 2), FitMode::Crop), [[1.0, 2.0], [1.0, 2.0]]);
         let stretched = fitted((2, 2), FitMode::Stretch);
-        assert!(stretched[0][0] > 0.4 && stretched[0][0] < 0.8 && (stretched[0][0] + stretched[0][1] - 3.0).abs() < 1e-5, "{stretched:?}");
+        assert!(
+            stretched[0][0] > 0.4 && stretched[0][0] < 0.8 && (stretched[0][0] + stretched[0][1] - 3.0).abs() < 1e-5,
+            "{stretched:?}"
+        );
         let padded = fitted((4, 4), FitMode::Pad);
         assert_eq!(padded, [[-1.0; 4], [0.0, 1.0, 2.0, 3.0], [0.0, 1.0, 2.0, 3.0], [-1.0; 4]]);
         assert_eq!(fitted((4, 2), FitMode::Pad)[1], [0.0, 1.0, 2.0, 3.0]);
@@ -75,7 +87,10 @@ mod tests {
     fn sizes_are_bounded() {
         let picture = Tensor::zeros((1, 3, 2, 2), candle_core::DType::F32, &Device::Cpu).unwrap();
         for size in [(0, 3), (1 << 20, 1 << 20), (usize::MAX, 2)] {
-            assert!(matches!(fit(&picture, size, FitMode::Stretch, 0.0), Err(PictureProblem::Target { .. })), "{size:?}");
+            assert!(
+                matches!(fit(&picture, size, FitMode::Stretch, 0.0), Err(PictureProblem::Target { .. })),
+                "{size:?}"
+            );
         }
     }
 }

@@ -1,22 +1,26 @@
-//! Decodes JPEG files: 8 bits, baseline and progressive, grey and in colors. CMYK is refused, since its colors depend on a profile.
+//! Decodes JPEG files: 8 bits, baseline and progressive, grey and in colors. CMYK is refused, since its colors depend
+//! on a profile.
 
 use zune_core::{bytestream::ZCursor, colorspace::ColorSpace, options::DecoderOptions};
 use zune_jpeg::JpegDecoder;
 
 use super::{Image, MOST_PIXELS, PictureProblem, Samples, exif::Orientation};
 
-/// The most pixels that a byte of a file can stand for: a bit for a block of 64, and room for chroma with more samples than luma.
+/// The most pixels that a byte of a file can stand for: a bit for a block of 64, and room for chroma with more samples
+/// than luma.
 const MOST_PIXELS_PER_BYTE: u64 = 2048;
 /// Second bytes of markers: start and end of the picture.
 const START: u8 = 0xd8;
 const END: u8 = 0xd9;
 
-/// Whether the picture's end marker is there. Segments are skipped by their lengths, since a thumbnail in them is a picture by itself; what follows the
-/// end is nobody's, such as the film that phones append.
+/// Whether the picture's end marker is there. Segments are skipped by their lengths, since a thumbnail in them is a
+/// picture by itself; what follows the end is nobody's, such as the film that phones append.
 fn has_end(bytes: &[u8]) -> bool {
     let mut rest = bytes;
     loop {
-        let Some(at) = rest.windows(2).position(|pair| pair[0] == 0xff && !matches!(pair[1], 0 | 0xff)) else { return false };
+        let Some(at) = rest.windows(2).position(|pair| pair[0] == 0xff && !matches!(pair[1], 0 | 0xff)) else {
+            return false;
+        };
         let marker = rest[at + 1];
         rest = &rest[at + 2..];
         match marker {
@@ -25,7 +29,9 @@ fn has_end(bytes: &[u8]) -> bool {
             0x01 | 0xd0..=0xd7 | START => {}
             // What follows the header of a scan is its data, in which 0 or a restart follows each 0xff.
             _ => {
-                let Some(after) = rest.first_chunk().and_then(|length| rest.get(usize::from(u16::from_be_bytes(*length))..)) else {
+                let Some(after) =
+                    rest.first_chunk().and_then(|length| rest.get(usize::from(u16::from_be_bytes(*length))..))
+                else {
                     return false;
                 };
                 rest = after;

@@ -1,8 +1,9 @@
 //! Pictures as tensors of rank 4, [1, C, H, W] or [1, H, W, C], with the numbers of a value range.
 //!
-//! Read: PNG of 1 to 16 bits, grey, RGB, palette, with or without alpha; JPEG, baseline and progressive, grey or in colors, turned as its EXIF
-//! orientation says. Written: PNG of 8 bits, grey, RGB or RGBA. Color profiles and gamma are left alone: numbers are what the file has.
-//! A file is known by its first bytes, whatever its name says. Sizes are compared with the length of the file before anything is allocated.
+//! Read: PNG of 1 to 16 bits, grey, RGB, palette, with or without alpha; JPEG, baseline and progressive, grey or in
+//! colors, turned as its EXIF orientation says. Written: PNG of 8 bits, grey, RGB or RGBA. Color profiles and gamma are
+//! left alone: numbers are what the file has. A file is known by its first bytes, whatever its name says. Sizes are
+//! compared with the length of the file before anything is allocated.
 
 mod exif;
 mod fit;
@@ -89,12 +90,13 @@ impl ValueRange {
 /// How pictures become tensors, and tensors pictures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PictureOptions {
-    /// Where the channels stand. Default: [`Layout::Nchw`] when read; when written where 1, 3 or 4 stands, first looked for at [1, C, H, W].
+    /// Where the channels stand. Default: [`Layout::Nchw`] when read; when written where 1, 3 or 4 stands, first looked
+    /// for at [1, C, H, W].
     pub layout: Option<Layout>,
     /// The numbers of black and white.
     pub range: ValueRange,
-    /// How many channels are read: 1, 3 or 4. Default: those of the file (grey with alpha becomes RGBA). Grey becomes RGB, RGB becomes the grey of
-    /// ITU-R BT.601, alpha is left out or opaque.
+    /// How many channels are read: 1, 3 or 4. Default: those of the file (grey with alpha becomes RGBA). Grey becomes
+    /// RGB, RGB becomes the grey of ITU-R BT.601, alpha is left out or opaque.
     pub channels: Option<usize>,
 }
 
@@ -284,7 +286,8 @@ impl Image {
     /// The picture as its camera was held.
     fn turned(self, orientation: Orientation) -> Self {
         let (width, height) = orientation.size(self.width, self.height);
-        let from = (0..width * height).map(|pixel| orientation.source(pixel % width, pixel / width, self.width, self.height));
+        let from =
+            (0..width * height).map(|pixel| orientation.source(pixel % width, pixel / width, self.width, self.height));
         let channels = self.channels;
         let places = from.flat_map(|pixel| (0..channels).map(move |channel| pixel * channels + channel));
         let samples = match &self.samples {

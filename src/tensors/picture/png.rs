@@ -28,7 +28,9 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Image, PictureProblem> {
     reader.next_frame(&mut samples)?;
     reader.finish()?;
     let samples = match depth {
-        BitDepth::Sixteen => Samples::Words(samples.as_chunks::<2>().0.iter().map(|sample| u16::from_be_bytes(*sample)).collect()),
+        BitDepth::Sixteen => {
+            Samples::Words(samples.as_chunks::<2>().0.iter().map(|sample| u16::from_be_bytes(*sample)).collect())
+        }
         _ => Samples::Bytes(samples),
     };
     let orientation = reader.info().exif_metadata.as_deref().map_or(Orientation::default(), Orientation::of_exif);

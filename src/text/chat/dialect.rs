@@ -1,6 +1,6 @@
-//! What transformers' templates may say and minijinja does not parse, rewritten into what it does: `{% generation %}` blocks (scopes without
-//! an effect), `%` between anything but numbers, string literals side by side, slices with a step, and the line feed at the beginning of a `raw`
-//! block. Everything else stays as it is, byte for byte.
+//! What transformers' templates may say and minijinja does not parse, rewritten into what it does: `{% generation %}`
+//! blocks (scopes without an effect), `%` between anything but numbers, string literals side by side, slices with a
+//! step, and the line feed at the beginning of a `raw` block. Everything else stays as it is, byte for byte.
 
 /// The function that `%` becomes.
 pub(super) const PERCENT: &str = "__percent";
@@ -53,7 +53,8 @@ const WORDS: [&str; 21] = [
 /// Names of a macro's other arguments, which minijinja does not collect.
 const COLLECTED: [&str; 2] = ["varargs", "kwargs"];
 
-/// The template as minijinja takes it, with `\n` at the end of every line. What is damaged stays damaged: the parser says where.
+/// The template as minijinja takes it, with `\n` at the end of every line. What is damaged stays damaged: the parser
+/// says where.
 ///
 /// # Errors
 /// The name that a template uses and minijinja gives no meaning.
@@ -65,7 +66,9 @@ pub(super) fn rewritten(source: &str) -> Result<String, &'static str> {
         let opening = rest.get(start..start + 2).unwrap_or("");
         let end = match opening {
             "{#" => rest[start..].find("#}").map(|at| start + at + 2),
-            "{{" | "{%" => inside(&rest[start + 2..], if opening == "{{" { "}}" } else { "%}" }).map(|at| start + 2 + at),
+            "{{" | "{%" => {
+                inside(&rest[start + 2..], if opening == "{{" { "}}" } else { "%}" }).map(|at| start + 2 + at)
+            }
             _ => {
                 out.push_str(&rest[..start + 1]);
                 rest = &rest[start + 1..];
@@ -182,7 +185,8 @@ fn next_rewriting(tag: &str) -> Option<String> {
     let joined = tokens.windows(2).position(|pair| pair[0].kind == Kind::Text && pair[1].kind == Kind::Text);
     if let Some(first) = joined {
         let count = tokens[first..].iter().take_while(|token| token.kind == Kind::Text).count();
-        let literals: Vec<&str> = tokens[first..first + count].iter().map(|token| &tag[token.start..token.end]).collect();
+        let literals: Vec<&str> =
+            tokens[first..first + count].iter().map(|token| &tag[token.start..token.end]).collect();
         let (start, end) = (tokens[first].start, tokens[first + count - 1].end);
         return Some(format!("{}({}){}", &tag[..start], literals.join(" ~ "), &tag[end..]));
     }
@@ -240,7 +244,9 @@ fn tokens(tag: &str) -> Vec<Token> {
             }
             '"' | '\'' => (Kind::Text, text_length(rest, letter as u8).unwrap_or(rest.len())),
             _ if letter.is_ascii_digit() => (Kind::Number, number_length(rest)),
-            _ if letter.is_alphanumeric() || letter == '_' => (Kind::Name, run(&|it| it.is_alphanumeric() || it == '_')),
+            _ if letter.is_alphanumeric() || letter == '_' => {
+                (Kind::Name, run(&|it| it.is_alphanumeric() || it == '_'))
+            }
             '(' | '[' | '{' => (Kind::Open, 1),
             ')' | ']' | '}' => (Kind::Close, 1),
             _ => {
@@ -256,10 +262,14 @@ fn tokens(tag: &str) -> Vec<Token> {
 
 /// `1`, `1_000`, `1.5` and `1e-3`, but not the dot of `1.method`.
 fn number_length(text: &str) -> usize {
-    let digits =
-        |from: usize| text[from..].find(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_').map_or(text.len(), |at| from + at);
+    let digits = |from: usize| {
+        text[from..]
+            .find(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_')
+            .map_or(text.len(), |at| from + at)
+    };
     let mut length = digits(0);
-    let behind = |at: usize| text[at..].starts_with('.') && text[at + 1..].starts_with(|letter: char| letter.is_ascii_digit());
+    let behind =
+        |at: usize| text[at..].starts_with('.') && text[at + 1..].starts_with(|letter: char| letter.is_ascii_digit());
     if behind(length) {
         length = digits(length + 1);
     }
@@ -368,7 +378,10 @@ mod tests {
             ("{{ '%(a)s' % {'a': 1} }}", "{{ __percent('%(a)s', {'a': 1}) }}"),
             ("{{ x[1 % 2] }}{{ not a % b }}", "{{ x[__percent(1, 2)] }}{{ not __percent(a, b) }}"),
             ("{% for i in 'a' % b if i % 2 %}", "{% for i in __percent('a', b) if __percent(i, 2) %}"),
-            ("{{ 'a' % b if c % 2 else d.e(f)[0] % g.h }}", "{{ __percent('a', b) if __percent(c, 2) else __percent(d.e(f)[0], g.h) }}"),
+            (
+                "{{ 'a' % b if c % 2 else d.e(f)[0] % g.h }}",
+                "{{ __percent('a', b) if __percent(c, 2) else __percent(d.e(f)[0], g.h) }}",
+            ),
         ];
         for (source, text) in expected {
             assert_eq!(rewritten(source).unwrap(), text, "{source}");
@@ -379,7 +392,10 @@ mod tests {
     fn generation_blocks_become_scopes() {
         let source = "a{% generation %}b{%- endgeneration -%} c{%+generation%}{% endgeneration%}";
         assert_eq!(rewritten(source).unwrap(), "a{% with %}b{%- endwith -%} c{%+with%}{% endwith%}");
-        assert_eq!(rewritten("{{ generation }}{% set generation = 1 %}").unwrap(), "{{ generation }}{% set generation = 1 %}");
+        assert_eq!(
+            rewritten("{{ generation }}{% set generation = 1 %}").unwrap(),
+            "{{ generation }}{% set generation = 1 %}"
+        );
     }
 
     #[test]
@@ -391,7 +407,10 @@ mod tests {
     #[test]
     fn slices_with_a_step_become_calls() {
         assert_eq!(rewritten("{{ m[::-1][0].x }}").unwrap(), "{{ m.__slice(none, none, -1)[0].x }}");
-        assert_eq!(rewritten("{{ m[1:] }}{{ m[a[0]:b - 1:2] }}").unwrap(), "{{ m[1:] }}{{ m.__slice(a[0], b - 1, 2) }}");
+        assert_eq!(
+            rewritten("{{ m[1:] }}{{ m[a[0]:b - 1:2] }}").unwrap(),
+            "{{ m[1:] }}{{ m.__slice(a[0], b - 1, 2) }}"
+        );
         assert_eq!(rewritten("{{ f(x)[3:0:-1] | list }}").unwrap(), "{{ f(x).__slice(3, 0, -1) | list }}");
         assert_eq!(rewritten("{{ [1, {'a': 2}] }}").unwrap(), "{{ [1, {'a': 2}] }}");
     }

@@ -1,9 +1,10 @@
-//! Chat templates: how a model wants a conversation written, as a Jinja template beside its tokenizer (`chat_template.jinja`, the key
-//! `chat_template` of `tokenizer_config.json`, or `chat_template.json`).
+//! Chat templates: how a model wants a conversation written, as a Jinja template beside its tokenizer
+//! (`chat_template.jinja`, the key `chat_template` of `tokenizer_config.json`, or `chat_template.json`).
 //!
-//! Templates are rendered as transformers 4.57 renders them: they see `messages`, `add_generation_prompt`, `tools` and `documents` (none), every
-//! special token by its name, `raise_exception` and `strftime_now`; blocks are trimmed; values print as Python prints them. They are strangers'
-//! programs, so they have a limit of steps and of what they write.
+//! Templates are rendered as transformers 4.57 renders them: they see `messages`, `add_generation_prompt`, `tools` and
+//! `documents` (none), every special token by its name, `raise_exception` and `strftime_now`; blocks are trimmed;
+//! values print as Python prints them. They are strangers' programs, so they have a limit of steps and of what they
+//! write.
 //!
 //! | file | has |
 //! |---|---|
@@ -72,7 +73,8 @@ pub struct ChatTemplate {
 }
 
 impl ChatTemplate {
-    /// The template of a tokenizer; `None` where its files have none. A file of its own comes before the key in the tokenizer's config.
+    /// The template of a tokenizer; `None` where its files have none. A file of its own comes before the key in the
+    /// tokenizer's config.
     ///
     /// # Errors
     /// When a file cannot be read, or there are several templates and none is the default.
@@ -113,11 +115,14 @@ impl ChatTemplate {
         let messages: Vec<Value> = messages.iter().map(message).collect();
         let none = Value::from(());
         let values = context! { messages, tools => none.clone(), documents => none, add_generation_prompt => true };
-        let unknown = |name| Error::new(ErrorKind::InvalidOperation, format!("templates that use `{name}` are not supported"));
+        let unknown =
+            |name| Error::new(ErrorKind::InvalidOperation, format!("templates that use `{name}` are not supported"));
         let source = dialect::rewritten(&self.source).map_err(unknown).map_err(refused)?;
         environment.add_template(NAME, &source).map_err(refused)?;
         let mut prompt = Prompt::default();
-        let rendered = environment.get_template(NAME).and_then(|template| template.render_captured_to(values, &mut prompt).map(drop));
+        let rendered = environment
+            .get_template(NAME)
+            .and_then(|template| template.render_captured_to(values, &mut prompt).map(drop));
         if prompt.is_full {
             let why = format!("it writes more than {LONGEST_PROMPT} bytes");
             return Err(refused(Error::new(ErrorKind::InvalidOperation, why)));
@@ -158,7 +163,9 @@ fn listed(value: Option<&Json>) -> Option<Vec<(String, String)>> {
             let text = |entry: &Json, key: &str| entry.get(key).and_then(Json::as_str).map(str::to_owned);
             list.iter().map(|entry| Some((text(entry, "name")?, text(entry, "template")?))).collect()
         }
-        Some(Json::Object(map)) => map.iter().map(|(name, source)| Some((name.clone(), source.as_str()?.to_owned()))).collect(),
+        Some(Json::Object(map)) => {
+            map.iter().map(|(name, source)| Some((name.clone(), source.as_str()?.to_owned()))).collect()
+        }
         Some(_) => None,
     }
 }
@@ -170,7 +177,9 @@ fn environment(now: LocalTime) -> Result<Environment<'static>, Error> {
     environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
     environment.set_undefined_behavior(UndefinedBehavior::Lenient);
     environment.set_unknown_method_callback(python::method);
-    environment.set_formatter(|out: &mut Output<'_>, _: &mut State<'_, '_>, value: &Value| Ok(out.write_str(&python::text(value))?));
+    environment.set_formatter(|out: &mut Output<'_>, _: &mut State<'_, '_>, value: &Value| {
+        Ok(out.write_str(&python::text(value))?)
+    });
     environment.remove_global("debug");
     environment.add_function(dialect::PERCENT, python::percent);
     environment.add_function("strftime_now", move |format: &str| now.format(format));

@@ -1,5 +1,5 @@
-//! What templates rely on because their reference is a Python program: `%`, `tojson` as `json.dumps` writes, methods of strings, lists and
-//! dictionaries, and values as Python prints them.
+//! What templates rely on because their reference is a Python program: `%`, `tojson` as `json.dumps` writes, methods of
+//! strings, lists and dictionaries, and values as Python prints them.
 
 use std::fmt::Write as _;
 
@@ -50,14 +50,16 @@ pub(super) fn percent(left: &Value, right: &Value) -> Result<Value, Error> {
         _ => None,
     };
     let float = |value: &Value| match value.kind() {
-        ValueKind::Bool | ValueKind::Number => f64::try_from(value.clone()).ok().or_else(|| Some(integer(value)? as f64)),
+        ValueKind::Bool | ValueKind::Number => {
+            f64::try_from(value.clone()).ok().or_else(|| Some(integer(value)? as f64))
+        }
         _ => None,
     };
     match (integer(left), integer(right), float(left), float(right)) {
         (Some(_), Some(0), ..) => Err(wrong("integer modulo by zero")),
-        (Some(a), Some(b), ..) => {
-            Ok(Value::from(a.checked_rem(b).map_or(0, |rest| if rest != 0 && (rest < 0) != (b < 0) { rest + b } else { rest })))
-        }
+        (Some(a), Some(b), ..) => Ok(Value::from(
+            a.checked_rem(b).map_or(0, |rest| if rest != 0 && (rest < 0) != (b < 0) { rest + b } else { rest }),
+        )),
         (_, _, Some(_), Some(0.0)) => Err(wrong("float modulo by zero")),
         (_, _, Some(a), Some(b)) => {
             let rest = a % b;
@@ -113,8 +115,8 @@ fn printf(text: &str, values: &Value) -> Result<String, Error> {
         rest = &rest[start + 1 + length..];
     }
     // A mapping and a list may have more than the text asks for.
-    let may_stay =
-        fillings.mapping.is_some() || matches!(values.kind(), ValueKind::Seq | ValueKind::Iterable) && fillings.positional.len() == 1;
+    let may_stay = fillings.mapping.is_some()
+        || matches!(values.kind(), ValueKind::Seq | ValueKind::Iterable) && fillings.positional.len() == 1;
     let all_used = fillings.used >= fillings.positional.len();
     if !all_used && (!may_stay || values.downcast_object_ref::<Tuple>().is_some()) {
         return Err(wrong("not all arguments converted during string formatting"));
@@ -183,7 +185,8 @@ fn field(source: &str, fillings: &mut Fillings<'_>) -> Result<(String, usize), E
     Ok((format(FormatStyle::Printf, &spec, &[value])?, at))
 }
 
-/// `json.dumps(value, ensure_ascii=False, indent=None, separators=None, sort_keys=False)`, which transformers has for Jinja's own filter.
+/// `json.dumps(value, ensure_ascii=False, indent=None, separators=None, sort_keys=False)`, which transformers has for
+/// Jinja's own filter.
 pub(super) fn to_json(value: &Value, positional: Rest<Value>, named: Kwargs) -> Result<Value, Error> {
     let mut positional = positional.0.into_iter();
     let mut option = |name: &str| -> Result<Value, Error> {
@@ -192,7 +195,8 @@ pub(super) fn to_json(value: &Value, positional: Rest<Value>, named: Kwargs) -> 
             None => Ok(named.get::<Option<Value>>(name)?.unwrap_or_else(|| Value::from(()))),
         }
     };
-    let [ascii, indent, separators, sorted] = [option("ensure_ascii")?, option("indent")?, option("separators")?, option("sort_keys")?];
+    let [ascii, indent, separators, sorted] =
+        [option("ensure_ascii")?, option("indent")?, option("separators")?, option("sort_keys")?];
     if positional.next().is_some() {
         return Err(Error::from(ErrorKind::TooManyArguments));
     }
@@ -204,7 +208,9 @@ pub(super) fn to_json(value: &Value, positional: Rest<Value>, named: Kwargs) -> 
         _ => Some(" ".repeat(i64::try_from(indent.clone())?.clamp(0, 1024) as usize)),
     };
     let (between, after_key) = match separators.kind() {
-        ValueKind::None | ValueKind::Undefined => (if indent.is_some() { "," } else { ", " }.to_owned(), ": ".to_owned()),
+        ValueKind::None | ValueKind::Undefined => {
+            (if indent.is_some() { "," } else { ", " }.to_owned(), ": ".to_owned())
+        }
         _ => match separators.try_iter()?.collect::<Vec<_>>().as_slice() {
             [between, after_key] => (between.to_string(), after_key.to_string()),
             _ => return Err(wrong("`separators`: expected two texts")),
@@ -431,7 +437,10 @@ pub(super) fn attribute(value: &Value, name: &str) -> Result<Value, Error> {
 
 /// Whether Python's `iter` takes it; what is undefined is an empty iterable there.
 pub(super) fn is_iterable(value: &Value) -> bool {
-    matches!(value.kind(), ValueKind::String | ValueKind::Seq | ValueKind::Map | ValueKind::Iterable | ValueKind::Undefined)
+    matches!(
+        value.kind(),
+        ValueKind::String | ValueKind::Seq | ValueKind::Map | ValueKind::Iterable | ValueKind::Undefined
+    )
 }
 
 /// White space as `str.isspace` has it.
@@ -440,7 +449,12 @@ fn is_space(letter: char) -> bool {
 }
 
 /// Methods of Python's values that minijinja does not have, or has otherwise; the rest is its own.
-pub(super) fn method(state: &mut State<'_, '_>, value: &Value, name: &str, arguments: &[Value]) -> Result<Value, Error> {
+pub(super) fn method(
+    state: &mut State<'_, '_>,
+    value: &Value,
+    name: &str,
+    arguments: &[Value],
+) -> Result<Value, Error> {
     if let (dialect::SLICE, [start, stop, step]) = (name, arguments) {
         return slice(value, start, stop, step);
     }
@@ -481,7 +495,8 @@ fn string_method(text: &str, name: &str, arguments: &[Value]) -> Result<Option<V
             named.assert_all_used()?;
             let most = usize::try_from(most.unwrap_or(-1)).ok();
             let separator = separator.filter(|separator| !separator.is_none());
-            let separator = separator.as_ref().map(|it| it.as_str().ok_or_else(|| wrong("must be str or None"))).transpose()?;
+            let separator =
+                separator.as_ref().map(|it| it.as_str().ok_or_else(|| wrong("must be str or None"))).transpose()?;
             Value::from(match (separator, name) {
                 (Some(""), _) => return Err(wrong("empty separator")),
                 (Some(separator), "split") => match most {
@@ -641,7 +656,9 @@ fn list_method(value: &Value, name: &str, arguments: &[Value]) -> Result<Option<
             Value::from(at.ok_or_else(|| wrong("the value is not in the list"))?)
         }
         "copy" => Value::from(value.try_iter()?.collect::<Vec<_>>()),
-        "append" | "extend" | "insert" | "pop" | "remove" | "reverse" | "sort" | "clear" => return Err(immutable(name, "list")),
+        "append" | "extend" | "insert" | "pop" | "remove" | "reverse" | "sort" | "clear" => {
+            return Err(immutable(name, "list"));
+        }
         _ => return Ok(None),
     }))
 }

@@ -50,7 +50,8 @@ fn templates_are_rendered_as_transformers_renders_them() {
     let golden: Golden = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
     let mut wrong = Vec::new();
     for case in &golden.cases {
-        let template = ChatTemplate { source: case.template.clone(), tokens: golden.tokens.clone().into_iter().collect() };
+        let template =
+            ChatTemplate { source: case.template.clone(), tokens: golden.tokens.clone().into_iter().collect() };
         let message = |(role, content): &(String, String)| {
             let role = [Role::System, Role::User, Role::Assistant].into_iter().find(|it| it.name() == role).unwrap();
             say(role, content)
@@ -59,7 +60,9 @@ fn templates_are_rendered_as_transformers_renders_them() {
         match (template.render(&messages, now()), &case.text, &case.error) {
             (Ok(found), Some(expected), _) if found == *expected => {}
             (Err(_), None, Some(_)) => {}
-            (found, expected, error) => wrong.push(format!("{}\n  expected {expected:?} {error:?}\n  found    {found:?}", case.template)),
+            (found, expected, error) => {
+                wrong.push(format!("{}\n  expected {expected:?} {error:?}\n  found    {found:?}", case.template))
+            }
         }
     }
     assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), golden.cases.len(), wrong.join("\n"));
@@ -67,10 +70,14 @@ fn templates_are_rendered_as_transformers_renders_them() {
 
 #[test]
 fn templates_are_found_where_tokenizers_have_them() {
-    let config =
-        |value: Json| serde_json::json!({ "chat_template": value, "bos_token": { "content": "<s>" }, "eos_token": "</s>" }).to_string();
+    let config = |value: Json| {
+        serde_json::json!({ "chat_template": value, "bos_token": { "content": "<s>" }, "eos_token": "</s>" })
+            .to_string()
+    };
     let expected = "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n";
-    let list = |name: &str| config(serde_json::json!([{ "name": "tool_use", "template": "no" }, { "name": name, "template": CHATML }]));
+    let list = |name: &str| {
+        config(serde_json::json!([{ "name": "tool_use", "template": "no" }, { "name": name, "template": CHATML }]))
+    };
     for files in [
         &[("tokenizer_config.json", config(CHATML.into()).as_str())][..],
         &[("chat_template.jinja", CHATML)],
@@ -99,8 +106,13 @@ fn what_a_template_refuses_is_said_and_endless_ones_end() {
     };
     assert!(message("{{ raise_exception('no user first') }}").contains("no user first"));
     assert!(message("{% if %}").contains("syntax error"));
-    assert!(message("{% for i in range(9999) %}{% for j in range(9999) %}{{ i }}{% endfor %}{% endfor %}").contains("fuel"));
-    assert!(message("{% set x = 'a' * 1000000 %}{% for i in range(99) %}{{ x }}{% endfor %}").contains("it writes more than"));
+    assert!(
+        message("{% for i in range(9999) %}{% for j in range(9999) %}{{ i }}{% endfor %}{% endfor %}").contains("fuel")
+    );
+    assert!(
+        message("{% set x = 'a' * 1000000 %}{% for i in range(99) %}{{ x }}{% endfor %}")
+            .contains("it writes more than")
+    );
     assert!(message("{{ '%999999999d' % 1 }}").contains("too big"));
     assert!(message("{{ 'a'.center(999999999) }}").contains("too big"));
 }

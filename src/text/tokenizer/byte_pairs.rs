@@ -1,5 +1,6 @@
-//! `vocab.json` with `merges.txt`: byte pairs of GPT-2 and those who followed it, as the document that a `tokenizer.json` is. The classes differ in
-//! how a text is cut into words and in what stands around it, which the files themselves do not say.
+//! `vocab.json` with `merges.txt`: byte pairs of GPT-2 and those who followed it, as the document that a
+//! `tokenizer.json` is. The classes differ in how a text is cut into words and in what stands around it, which the
+//! files themselves do not say.
 
 use serde_json::{Map, Value as Json, json};
 
@@ -36,24 +37,33 @@ const STYLES: [(&str, Style); 12] = [
     ("CLIPTokenizer", Style::Clip),
 ];
 
-const QWEN_WORDS: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const QWEN_WORDS: &str =
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const CLIP_WORDS: &str = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
 const END: &str = "<|endoftext|>";
 const WORD_END: &str = "</w>";
 
 /// The document of a tokenizer that does the same.
-pub(super) fn document(vocabulary: &Map<String, Json>, merges: &str, settings: &TokenizerSettings) -> Result<Json, Refusal> {
+pub(super) fn document(
+    vocabulary: &Map<String, Json>,
+    merges: &str,
+    settings: &TokenizerSettings,
+) -> Result<Json, Refusal> {
     let class = match settings.class() {
         Some(class) => class,
-        None if vocabulary.contains_key(END) && !vocabulary.keys().any(|token| token.ends_with(WORD_END)) => STYLES[0].0,
+        None if vocabulary.contains_key(END) && !vocabulary.keys().any(|token| token.ends_with(WORD_END)) => {
+            STYLES[0].0
+        }
         None => return Err(Refusal::NoClass),
     };
     let Some((_, style)) = STYLES.iter().find(|(name, _)| *name == class) else {
         let known = STYLES.iter().map(|(name, _)| (*name).to_owned()).collect();
         return Err(Refusal::Class { class: class.to_owned(), known });
     };
-    let pairs =
-        merges.lines().enumerate().filter(|(index, line)| !line.trim().is_empty() && (*index != 0 || !line.starts_with("#version")));
+    let pairs = merges
+        .lines()
+        .enumerate()
+        .filter(|(index, line)| !line.trim().is_empty() && (*index != 0 || !line.starts_with("#version")));
     let pair = |(index, line): (usize, &str)| match line.split_whitespace().collect::<Vec<_>>().as_slice() {
         [left, right] => Ok(json!([left, right])),
         _ => Err(Refusal::Merge { line: index + 1, found: line.to_owned() }),
@@ -66,8 +76,7 @@ pub(super) fn document(vocabulary: &Map<String, Json>, merges: &str, settings: &
         Ok((token.content.clone(), id.ok_or_else(|| Refusal::Token { token: token.content, role })?))
     };
     let blank = settings.flag("add_prefix_space").unwrap_or(false);
-    let bytes =
-        |prefix: bool, words: bool| json!({ "type": "ByteLevel", "add_prefix_space": prefix, "trim_offsets": false, "use_regex": words });
+    let bytes = |prefix: bool, words: bool| json!({ "type": "ByteLevel", "add_prefix_space": prefix, "trim_offsets": false, "use_regex": words });
     let split = |words: &str, behavior: &str, invert: bool| json!({ "type": "Split", "pattern": { "Regex": words }, "behavior": behavior, "invert": invert });
     let (normalizer, words) = match style {
         Style::Qwen2 => (

@@ -1,5 +1,5 @@
-//! A tokenizer: a `tokenizer.json` of Hugging Face's tokenizers, or what older checkpoints have in its place. The latter become the document
-//! that a `tokenizer.json` is, as transformers 4.57 converts them.
+//! A tokenizer: a `tokenizer.json` of Hugging Face's tokenizers, or what older checkpoints have in its place. The
+//! latter become the document that a `tokenizer.json` is, as transformers 4.57 converts them.
 //!
 //! | file | reads |
 //! |---|---|
@@ -64,8 +64,8 @@ impl Tokenizer {
         Self::find(&files)?.ok_or_else(|| TextError::NoTokenizer { path: path.to_owned() })
     }
 
-    /// The tokenizer among files: the one that the user named; else `tokenizer.json` before a sentencepiece model, byte pairs and words, where the
-    /// class does not say which is meant. `None` where there is none.
+    /// The tokenizer among files: the one that the user named; else `tokenizer.json` before a sentencepiece model, byte
+    /// pairs and words, where the class does not say which is meant. `None` where there is none.
     ///
     /// # Errors
     /// When it is damaged, or of a form that cannot be read.
@@ -73,7 +73,11 @@ impl Tokenizer {
         let settings = TokenizerSettings::read(files)?;
         let names = || files.names().filter(|name| !name.contains('/'));
         let has = |wanted: &str| names().any(|name| name == wanted);
-        let models = || names().filter(|name| name.ends_with(MODEL)).min_by_key(|name| (*name != "tokenizer.model", name.len(), *name));
+        let models = || {
+            names()
+                .filter(|name| name.ends_with(MODEL))
+                .min_by_key(|name| (*name != "tokenizer.model", name.len(), *name))
+        };
         let is_words = settings.class().is_some_and(|class| BERT_CLASSES.contains(&class));
         let (name, kind) = match files.named() {
             Some(name) => (name, kind_of(files, name)?),
@@ -109,9 +113,11 @@ impl Tokenizer {
             }
             Kind::Pairs => {
                 let vocabulary = files.json(PAIRS)?.and_then(|document| document.as_object().cloned());
-                let vocabulary =
-                    vocabulary.ok_or_else(|| files.form(name, format!("expected `{PAIRS}` with an object of tokens and ids beside it")))?;
-                let merges = files.text(MERGES)?.ok_or_else(|| files.form(name, format!("expected `{MERGES}` beside it")))?;
+                let vocabulary = vocabulary.ok_or_else(|| {
+                    files.form(name, format!("expected `{PAIRS}` with an object of tokens and ids beside it"))
+                })?;
+                let merges =
+                    files.text(MERGES)?.ok_or_else(|| files.form(name, format!("expected `{MERGES}` beside it")))?;
                 let mut inner = load(&byte_pairs::document(&vocabulary, &merges, &settings).map_err(refused)?)?;
                 let class = settings.class().unwrap_or("GPT2Tokenizer");
                 add(&mut inner, &settings, settings.special_of(Some(class))).map_err(refused)?;
@@ -151,7 +157,8 @@ impl Tokenizer {
     /// # Errors
     /// When the tokenizer cannot take the text.
     pub fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>, TextError> {
-        let search = |text: &str| self.inner.encode(text, special && self.pieces.is_none()).map_err(TextError::Tokenizer);
+        let search =
+            |text: &str| self.inner.encode(text, special && self.pieces.is_none()).map_err(TextError::Tokenizer);
         let Some((pieces, cutter)) = &self.pieces else { return Ok(search(text)?.get_ids().to_vec()) };
         let (before, behind) = &pieces.frame;
         let mut ids = if special { before.clone() } else { Vec::new() };
@@ -190,8 +197,8 @@ impl Tokenizer {
     }
 }
 
-/// What stands around a text by the flags in the settings, for the classes that put it there whatever their document says; with what they do by
-/// default at the beginning of a text.
+/// What stands around a text by the flags in the settings, for the classes that put it there whatever their document
+/// says; with what they do by default at the beginning of a text.
 const FLAGGED: [(&str, bool); 4] =
     [("LlamaTokenizer", true), ("GemmaTokenizer", true), ("CohereTokenizer", true), ("GPTNeoXTokenizer", false)];
 
@@ -203,7 +210,8 @@ fn frame(inner: &tokenizers::Tokenizer, settings: &TokenizerSettings) -> Result<
         let id = inner.token_to_id(&token).ok_or_else(|| Refusal::Token { token: token.clone(), role })?;
         Ok((token, u64::from(id)))
     };
-    let wanted = |flag: &str, default: bool, name| settings.flag(flag).unwrap_or(default).then(|| role(name)).transpose();
+    let wanted =
+        |flag: &str, default: bool, name| settings.flag(flag).unwrap_or(default).then(|| role(name)).transpose();
     let (first, last) = (wanted("add_bos_token", *begins, "bos_token")?, wanted("add_eos_token", false, "eos_token")?);
     Ok(Some(byte_pairs::framed(first, last)))
 }

@@ -1,8 +1,10 @@
-//! Sentencepiece models (`spiece.model`, `tokenizer.model`; google/sentencepiece, `sentencepiece_model.proto`) of the kinds unigram and BPE.
+//! Sentencepiece models (`spiece.model`, `tokenizer.model`; google/sentencepiece, `sentencepiece_model.proto`) of the
+//! kinds unigram and BPE.
 //!
-//! The search for pieces is that of the tokenizers library, on a document that has the same pieces. What comes before it is done here, as the
-//! library of sentencepiece does it: special tokens are cut out, the normalizer's table and the treatment of spaces are applied, and the prefix is
-//! put before each part. Ids of classes that shift them (XLM-R) are shifted.
+//! The search for pieces is that of the tokenizers library, on a document that has the same pieces. What comes before
+//! it is done here, as the library of sentencepiece does it: special tokens are cut out, the normalizer's table and the
+//! treatment of spaces are applied, and the prefix is put before each part. Ids of classes that shift them (XLM-R) are
+//! shifted.
 
 use prost::Message;
 use regex::Regex;
@@ -191,7 +193,9 @@ impl Vocabulary<'_> {
         let special = |piece: &Piece| matches!(piece.form(), CONTROL | USER_DEFINED);
         let added = self.pieces.iter().enumerate().filter(|(_, piece)| special(piece) && !piece.text().is_empty());
         let added: Vec<Json> = added
-            .map(|(id, piece)| AddedToken { special: piece.form() == CONTROL, ..AddedToken::special(piece.text()) }.document(id))
+            .map(|(id, piece)| {
+                AddedToken { special: piece.form() == CONTROL, ..AddedToken::special(piece.text()) }.document(id)
+            })
             .collect();
         json!({
             "version": "1.0",
@@ -227,7 +231,10 @@ impl Vocabulary<'_> {
             let mut own: Vec<_> = places
                 .filter_map(|(count, (at, _))| {
                     let (left, right) = text.split_at(at);
-                    Some(((is_made(left)?, is_made(right)?), (piece.score.unwrap_or(0.0), count, letters - count, left, right)))
+                    Some((
+                        (is_made(left)?, is_made(right)?),
+                        (piece.score.unwrap_or(0.0), count, letters - count, left, right),
+                    ))
                 })
                 .collect();
             own.sort_by_key(|(order, _)| *order);
@@ -260,7 +267,9 @@ impl Vocabulary<'_> {
         let role = |role: &'static str, own: Option<u32>| {
             let Some(token) = settings.role(role) else { return own.ok_or(Refusal::Role { role }) };
             let listed = settings.added.iter().find(|(_, added)| added.content == token.content).map(|(&id, _)| id);
-            let found = || self.pieces.iter().position(|piece| piece.text() == token.content).and_then(|id| u32::try_from(id).ok());
+            let found = || {
+                self.pieces.iter().position(|piece| piece.text() == token.content).and_then(|id| u32::try_from(id).ok())
+            };
             listed.or_else(found).ok_or(Refusal::Token { token: token.content, role })
         };
         let (begin, end) = (own(trainer.begin, 1), own(trainer.end, 2));
@@ -274,7 +283,10 @@ impl Vocabulary<'_> {
                 let has_begin = settings.flag("add_bos_token").unwrap_or(true);
                 let has_end = settings.flag("add_eos_token").unwrap_or(false);
                 let wanted = |wanted: bool, name, id| wanted.then(|| role(name, id)).transpose();
-                (wanted(has_begin, "bos_token", begin)?.into_iter().collect(), wanted(has_end, "eos_token", end)?.into_iter().collect())
+                (
+                    wanted(has_begin, "bos_token", begin)?.into_iter().collect(),
+                    wanted(has_end, "eos_token", end)?.into_iter().collect(),
+                )
             }
         })
     }
@@ -326,13 +338,18 @@ pub(super) enum Part<'a> {
 
 impl Cutter {
     pub(super) fn new(tokens: Vec<(AddedToken, u32)>) -> Result<Self, Refusal> {
-        let mut contents: Vec<&str> = tokens.iter().map(|(token, _)| token.content.as_str()).filter(|it| !it.is_empty()).collect();
+        let mut contents: Vec<&str> =
+            tokens.iter().map(|(token, _)| token.content.as_str()).filter(|it| !it.is_empty()).collect();
         // Of those that begin alike the longest is meant.
         contents.sort_by_key(|content| std::cmp::Reverse(content.len()));
         let pattern = contents.iter().map(|content| regex::escape(content)).collect::<Vec<_>>().join("|");
-        let pattern = (!pattern.is_empty()).then(|| regex::RegexBuilder::new(&pattern).size_limit(1 << 28).build()).transpose();
+        let pattern =
+            (!pattern.is_empty()).then(|| regex::RegexBuilder::new(&pattern).size_limit(1 << 28).build()).transpose();
         let pattern = pattern.map_err(|source| Refusal::Form(Box::new(source)))?;
-        Ok(Self { pattern, tokens: tokens.into_iter().map(|(token, id)| (token.content.clone(), (token, id))).collect() })
+        Ok(Self {
+            pattern,
+            tokens: tokens.into_iter().map(|(token, id)| (token.content.clone(), (token, id))).collect(),
+        })
     }
 
     /// The text in parts.

@@ -54,7 +54,8 @@ fn padding_is_not_the_tokenizers_business() {
     document["padding"] = serde_json::json!({
         "strategy": { "Fixed": 40 }, "direction": "Right", "pad_to_multiple_of": null, "pad_id": 0, "pad_type_id": 0, "pad_token": "<pad>"
     });
-    document["truncation"] = serde_json::json!({ "max_length": 3, "strategy": "LongestFirst", "stride": 0, "direction": "Right" });
+    document["truncation"] =
+        serde_json::json!({ "max_length": 3, "strategy": "LongestFirst", "stride": 0, "direction": "Right" });
     let folder = folder(&[("tokenizer.json", document.to_string().as_bytes())]);
     let tokenizer = Tokenizer::open(folder.path()).unwrap();
     let (text, ids) = probes("t5/v10_tied").remove(0);
@@ -72,7 +73,10 @@ fn flags_of_a_class_outrank_its_document() {
     let (end, plain) = own.split_last().unwrap();
     let class = r#""tokenizer_class": "LlamaTokenizer", "bos_token": "<pad>""#;
     assert_eq!(ids(&format!("{{{class}}}")).unwrap(), [&[0], plain].concat());
-    assert_eq!(ids(&format!(r#"{{{class}, "add_bos_token": false, "add_eos_token": true}}"#)).unwrap(), [plain, &[*end]].concat());
+    assert_eq!(
+        ids(&format!(r#"{{{class}, "add_bos_token": false, "add_eos_token": true}}"#)).unwrap(),
+        [plain, &[*end]].concat()
+    );
     assert_eq!(ids(r#"{"tokenizer_class": "T5TokenizerFast", "add_eos_token": false}"#).unwrap(), own);
     assert!(ids(r#"{"tokenizer_class": "LlamaTokenizer", "bos_token": "<none>"}"#).is_err());
 }
@@ -90,17 +94,22 @@ struct Probe {
 fn files_of_older_checkpoints_give_the_tokens_of_transformers() {
     let mut wrong = Vec::new();
     let mut count = 0;
-    let mut folders: Vec<PathBuf> = fs::read_dir(fixture("tokenizers")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut folders: Vec<PathBuf> =
+        fs::read_dir(fixture("tokenizers")).unwrap().map(|entry| entry.unwrap().path()).collect();
     folders.sort();
     for folder in folders.into_iter().filter(|path| path.is_dir()) {
-        let probes: Vec<Probe> = serde_json::from_str(&fs::read_to_string(folder.join("golden.json")).unwrap()).unwrap();
+        let probes: Vec<Probe> =
+            serde_json::from_str(&fs::read_to_string(folder.join("golden.json")).unwrap()).unwrap();
         let tokenizer = Tokenizer::open(&folder).unwrap_or_else(|error| panic!("{}: {error:?}", folder.display()));
         for Probe { text, ids, plain, back } in probes {
             count += 1;
             let found = [true, false].map(|special| tokenizer.encode(&text, special).unwrap());
             let name = folder.file_name().unwrap().to_string_lossy();
             if found != [ids.clone(), plain.clone()] {
-                wrong.push(format!("{name}: {text:?}\n  expected {ids:?} {plain:?}\n  found    {:?} {:?}", found[0], found[1]));
+                wrong.push(format!(
+                    "{name}: {text:?}\n  expected {ids:?} {plain:?}\n  found    {:?} {:?}",
+                    found[0], found[1]
+                ));
             }
             let own = tokenizer.decode(&plain).unwrap();
             if back.as_ref().is_some_and(|back| *back != own) {
@@ -118,7 +127,8 @@ fn a_named_file_is_the_tokenizer_whatever_lies_beside_it() {
     let (own, folder) = (Tokenizer::open(&bert).unwrap(), Tokenizer::open(bert.parent().unwrap()).unwrap());
     assert_eq!(own.encode("the fox", true).unwrap(), folder.encode("the fox", true).unwrap());
     let gpt2 = fixture("tokenizers/gpt2");
-    let ids = ["", "vocab.json", "merges.txt"].map(|name| Tokenizer::open(&gpt2.join(name)).unwrap().encode("the fox", true).unwrap());
+    let ids = ["", "vocab.json", "merges.txt"]
+        .map(|name| Tokenizer::open(&gpt2.join(name)).unwrap().encode("the fox", true).unwrap());
     assert!(ids[0] == ids[1] && ids[1] == ids[2]);
 }
 
@@ -133,7 +143,11 @@ fn what_is_no_tokenizer_says_what_it_is() {
         ("x.model", b"version https://git-lfs\n", "is a text, not a tokenizer"),
         ("tokenizer.model", b"IQ== 0\nIg== 1\n", "is a vocabulary of tiktoken, not a tokenizer"),
         ("x.model", &[0x12, 2, 0x18, 2], "a sentencepiece model without pieces"),
-        ("x.model", &[0x0a, 3, 0x0a, 1, b'a', 0x12, 2, 0x18, 4], "a sentencepiece model of kind char (4), expected unigram (1) or BPE (2)"),
+        (
+            "x.model",
+            &[0x0a, 3, 0x0a, 1, b'a', 0x12, 2, 0x18, 4],
+            "a sentencepiece model of kind char (4), expected unigram (1) or BPE (2)",
+        ),
         ("model.safetensors", b"\x08\0\0\0\0\0\0\0{}", "is neither a text nor a sentencepiece model, not a tokenizer"),
         ("config.json", br#"{"model_type": "bert"}"#, "is the config of a model, not a tokenizer"),
         ("tokenizer_config.json", b"{}", "is the settings of a tokenizer, not a tokenizer"),
@@ -171,7 +185,10 @@ fn classes_and_settings_that_would_be_read_wrong_are_refused_by_name() {
         ("x.model", &model, "CamembertTokenizer"),
     ] {
         let found = text(&[(file, bytes), ("tokenizer_config.json", &class(name))]);
-        assert!(found.starts_with(&format!("`tokenizer_class` is `{}`: expected one of ", name.trim_end_matches("Fast"))), "{found}");
+        assert!(
+            found.starts_with(&format!("`tokenizer_class` is `{}`: expected one of ", name.trim_end_matches("Fast"))),
+            "{found}"
+        );
     }
     let pairs: [(&str, &[u8]); 2] = [("vocab.json", table), ("merges.txt", b"#version: 0.2\n")];
     let found = text(&[&pairs[..], &[("tokenizer_config.json", &class("WhisperTokenizer"))]].concat());

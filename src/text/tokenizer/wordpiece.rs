@@ -38,25 +38,35 @@ pub(super) fn document(text: &str, settings: &TokenizerSettings) -> Result<Json,
         vocabulary.insert(token.to_owned(), json!(id));
     }
     if settings.flag("do_basic_tokenize") == Some(false) {
-        return Err(Refusal::Setting { key: "do_basic_tokenize".to_owned(), found: "false".to_owned(), expected: "true" });
+        return Err(Refusal::Setting {
+            key: "do_basic_tokenize".to_owned(),
+            found: "false".to_owned(),
+            expected: "true",
+        });
     }
     let special = settings.special_of(Some(class));
     let kept = settings.get("never_split").and_then(Json::as_array).into_iter().flatten().filter_map(Json::as_str);
     if let Some(word) = kept.into_iter().find(|word| !special.iter().any(|token| token.content == *word)) {
-        return Err(Refusal::Setting { key: "never_split".to_owned(), found: word.to_owned(), expected: "special tokens" });
+        return Err(Refusal::Setting {
+            key: "never_split".to_owned(),
+            found: word.to_owned(),
+            expected: "special tokens",
+        });
     }
     let role = |role: &'static str| -> Result<(String, u64), Refusal> {
         let token = settings.role_of(role, Some(class)).ok_or(Refusal::Role { role })?;
         let id = vocabulary.get(&token.content).and_then(Json::as_u64);
         Ok((token.content.clone(), id.ok_or_else(|| Refusal::Token { token: token.content, role })?))
     };
-    let [(unknown, _), (first, first_id), (last, last_id)] = [role("unk_token")?, role("cls_token")?, role("sep_token")?];
+    let [(unknown, _), (first, first_id), (last, last_id)] =
+        [role("unk_token")?, role("cls_token")?, role("sep_token")?];
     let token = |token: &str, kind: u32| json!({ "SpecialToken": { "id": token, "type_id": kind } });
     let sequence = |name: &str, kind: u32| json!({ "Sequence": { "id": name, "type_id": kind } });
     let mut pair = vec![token(&first, 0), sequence("A", 0), token(&last, 0)];
     pair.extend((class == MPNET).then(|| token(&last, 0)));
     pair.extend([sequence("B", 1), token(&last, 1)]);
-    let special_token = |token: &str, id: u64| (token.to_owned(), json!({ "id": token, "ids": [id], "tokens": [token] }));
+    let special_token =
+        |token: &str, id: u64| (token.to_owned(), json!({ "id": token, "ids": [id], "tokens": [token] }));
     let prefix = settings.get("wordpieces_prefix").and_then(Json::as_str).unwrap_or("##");
     Ok(json!({
         "version": "1.0",

@@ -1,4 +1,5 @@
-//! `add`, `remove`, `update`: change `mlreg.toml` and `mlreg.lock` together. Nothing is written before the new lock is known.
+//! `add`, `remove`, `update`: change `mlreg.toml` and `mlreg.lock` together. Nothing is written before the new lock is
+//! known.
 
 use std::{
     fs,
@@ -114,7 +115,8 @@ pub fn add(context: &Context, options: &AddOptions) -> Result<AddReport, Error> 
     let root = Project::find(directory).unwrap_or_else(|| directory.to_owned());
     let _held = Project::hold(&root, context.store())?;
     let path = root.join(MANIFEST_NAME);
-    let text = if path.exists() { fs::read_to_string(&path).map_err(AppError::io("read", &path))? } else { String::new() };
+    let text =
+        if path.exists() { fs::read_to_string(&path).map_err(AppError::io("read", &path))? } else { String::new() };
     let before = Project::with_text(root.clone(), text)?;
     let name = &options.package;
     let mut changes = options.changes.clone();
@@ -136,7 +138,14 @@ pub fn add(context: &Context, options: &AddOptions) -> Result<AddReport, Error> 
     AtomicFile::write_through_links(&path, project.text.as_bytes()).map_err(AppError::io("write", &path))?;
     project.write_lock(&lock)?;
     let xcode = refresh(context, &project, &lock, options.offline);
-    Ok(AddReport { manifest: path, package: name.clone(), version: entry.version, release: entry.release, is_new, xcode })
+    Ok(AddReport {
+        manifest: path,
+        package: name.clone(),
+        version: entry.version,
+        release: entry.release,
+        is_new,
+        xcode,
+    })
 }
 
 /// Removes packages from the app's manifest and lock, and the folders that were placed for them.
@@ -200,7 +209,9 @@ pub fn update(context: &Context, options: &UpdateOptions) -> Result<UpdateReport
 /// The text in which the source is missing is not written yet, so that its place would lead nowhere.
 fn without_source(error: AppError, name: &PackageName) -> AppError {
     match error {
-        AppError::Manifest(ManifestError { problem, .. }) if matches!(*problem, Problem::MissingKey { key: "from", .. }) => {
+        AppError::Manifest(ManifestError { problem, .. })
+            if matches!(*problem, Problem::MissingKey { key: "from", .. }) =>
+        {
             AppError::NoSource { package: name.clone() }
         }
         error => error,

@@ -47,7 +47,9 @@ pub enum AppError {
     #[error("`{}` has no package `{package}`", manifest.display())]
     NotListed { manifest: PathBuf, package: PackageName, known: Vec<String> },
     /// A published version with other content than before.
-    #[error("`{source_name}` has `{package}@{version}` with other content than the lock pins: sha256:{found}, expected sha256:{pinned}")]
+    #[error(
+        "`{source_name}` has `{package}@{version}` with other content than the lock pins: sha256:{found}, expected sha256:{pinned}"
+    )]
     Rewritten { package: PackageName, version: Box<Version>, source_name: String, pinned: Digest, found: Digest },
     /// Files that depend on the deployment target.
     #[error("which files `{package}` has depends on the deployment target")]
@@ -108,7 +110,9 @@ impl AppError {
                  `[defaults]` of `{MANIFEST_NAME}`"
             )),
             Self::Package { source, .. } => return source.hints(),
-            Self::Stale { xcode: false, .. } => Some(format!("run `mlreg fetch` without `--locked` and commit `{LOCK_NAME}`")),
+            Self::Stale { xcode: false, .. } => {
+                Some(format!("run `mlreg fetch` without `--locked` and commit `{LOCK_NAME}`"))
+            }
             Self::Stale { xcode: true, .. } => {
                 Some(format!("run `mlreg fetch` in a terminal and commit `{LOCK_NAME}`: a build phase never writes it"))
             }
@@ -116,10 +120,13 @@ impl AppError {
                 let near = nearest(package.as_str(), known.iter().map(String::as_str), 1);
                 near.first().map(|near| format!("did you mean `{near}`?"))
             }
-            Self::Rewritten { .. } => {
-                Some("published versions never change: ask who keeps the source; the pinned bytes may be on a mirror".to_owned())
+            Self::Rewritten { .. } => Some(
+                "published versions never change: ask who keeps the source; the pinned bytes may be on a mirror"
+                    .to_owned(),
+            ),
+            Self::Floors { .. } => {
+                Some(format!("say the lowest OS: `target = \"iOS17\"` in `{MANIFEST_NAME}`, or `--target iOS17`"))
             }
-            Self::Floors { .. } => Some(format!("say the lowest OS: `target = \"iOS17\"` in `{MANIFEST_NAME}`, or `--target iOS17`")),
             Self::NothingSelected { .. } | Self::Io { .. } => None,
         };
         hint.into_iter().collect()

@@ -1,6 +1,7 @@
 //! `fetch` without a remote: every folder becomes what `mlreg.toml` and `mlreg.lock` say.
 //!
-//! The fast way reads the two files and the store's record of each folder, and looks at the folders: no release is read, nothing is locked.
+//! The fast way reads the two files and the store's record of each folder, and looks at the folders: no release is
+//! read, nothing is locked.
 
 use std::{
     collections::BTreeSet,
@@ -86,7 +87,8 @@ pub fn lists<'a>(directory: &Path, packages: impl IntoIterator<Item = &'a Packag
 /// Makes every folder what the app's manifest says.
 ///
 /// # Errors
-/// `NoProject`, mistakes of the manifest, `Stale` for a lock that is frozen and does not fit; what [`FetchError`] lists.
+/// `NoProject`, mistakes of the manifest, `Stale` for a lock that is frozen and does not fit; what [`FetchError`]
+/// lists.
 pub fn fetch_app(context: &Context, options: &AppFetchOptions) -> Result<AppFetchReport, Error> {
     let project = Project::open(context.directory())?;
     let run = Run { context, options, project: &project };
@@ -161,7 +163,13 @@ impl Run<'_> {
         Blake3::of(text.as_bytes())
     }
 
-    fn job(&self, name: &PackageName, package: &AppPackage, entry: &LockedPackage, members: Blake3) -> Result<Job, Error> {
+    fn job(
+        &self,
+        name: &PackageName,
+        package: &AppPackage,
+        entry: &LockedPackage,
+        members: Blake3,
+    ) -> Result<Job, Error> {
         let floor = self.floor(package);
         let target = floor.and_then(|floor| floor.target().ok());
         let exact = self.options.narrowed.is_empty();
@@ -233,8 +241,14 @@ impl Run<'_> {
         Ok(forget_others(self.context.store(), &self.project.root, &kept)?)
     }
 
-    fn report(&self, lock: LockChange, packages: Vec<FetchedPackage>, removed: Vec<PathBuf>) -> Result<AppFetchReport, Error> {
-        let mut warnings: Vec<String> = self.asked().filter_map(|(name, package)| self.warning(name, package)).collect();
+    fn report(
+        &self,
+        lock: LockChange,
+        packages: Vec<FetchedPackage>,
+        removed: Vec<PathBuf>,
+    ) -> Result<AppFetchReport, Error> {
+        let mut warnings: Vec<String> =
+            self.asked().filter_map(|(name, package)| self.warning(name, package)).collect();
         warnings.dedup();
         Ok(AppFetchReport { manifest: self.project.manifest_path(), lock, packages, removed, warnings })
     }
@@ -244,6 +258,8 @@ impl Run<'_> {
         let (floor, built_for) = (self.floor(package)?, self.options.built_for?);
         let (target, able) = (floor.target().ok()?, built_for.target().ok());
         let later = able.is_none_or(|able| able < target);
-        later.then(|| format!("`{name}` is placed for {floor}, but this build is for {built_for}, which cannot load all of it"))
+        later.then(|| {
+            format!("`{name}` is placed for {floor}, but this build is for {built_for}, which cannot load all of it")
+        })
     }
 }

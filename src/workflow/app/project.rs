@@ -63,7 +63,11 @@ impl Project {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(AppError::io("read", &path)(error)),
         };
-        let lock = lock_text.as_deref().map(|text| Lock::parse(text, &path.display().to_string())).transpose()?.unwrap_or_default();
+        let lock = lock_text
+            .as_deref()
+            .map(|text| Lock::parse(text, &path.display().to_string()))
+            .transpose()?
+            .unwrap_or_default();
         Ok(Self { root, text, manifest, lock, lock_text })
     }
 
@@ -106,7 +110,9 @@ impl Project {
 
     /// Adds to an error that the user can do something about where its package stands.
     pub(super) fn at(&self, package: &AppPackage, error: Error) -> Error {
-        if error.kind() != crate::workflow::ErrorKind::Input || error.place().is_some() || matches!(error, Error::App(_) | Error::Store(_))
+        if error.kind() != crate::workflow::ErrorKind::Input
+            || error.place().is_some()
+            || matches!(error, Error::App(_) | Error::Store(_))
         {
             return error;
         }

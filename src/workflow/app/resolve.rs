@@ -87,7 +87,8 @@ impl Resolver<'_> {
     fn confirm(&self, name: &PackageName, package: &AppPackage, entry: &LockedPackage) -> Result<LockedPackage, Error> {
         let sources = locked_sources(self.context, package, entry, self.policy.offline);
         let found = Finder::new(self.context, name, &sources, &package.wanted).pinned(&entry.version, entry.release)?;
-        let fresh = LockedPackage { revision: entry.revision.clone(), ..self.entry(name, package, &found, &entry.source)? };
+        let fresh =
+            LockedPackage { revision: entry.revision.clone(), ..self.entry(name, package, &found, &entry.source)? };
         if fresh != *entry {
             self.thaw(Staleness::Variants(name.clone()))?;
         }
@@ -107,16 +108,27 @@ impl Resolver<'_> {
         };
         if let Some(old) = old.filter(|old| old.version == found.release.version && old.release != found.digest) {
             let (package, version) = (name.clone(), Box::new(old.version.clone()));
-            return Err(
-                AppError::Rewritten { package, version, source_name: source.clone(), pinned: old.release, found: found.digest }.into()
-            );
+            return Err(AppError::Rewritten {
+                package,
+                version,
+                source_name: source.clone(),
+                pinned: old.release,
+                found: found.digest,
+            }
+            .into());
         }
         let entry = LockedPackage { revision: found.revision.clone(), ..self.entry(name, package, &found, source)? };
         self.remember(&sources, &found)?;
         Ok(entry)
     }
 
-    fn entry(&self, name: &PackageName, package: &AppPackage, found: &Found, source: &str) -> Result<LockedPackage, Error> {
+    fn entry(
+        &self,
+        name: &PackageName,
+        package: &AppPackage,
+        found: &Found,
+        source: &str,
+    ) -> Result<LockedPackage, Error> {
         let floor = package.target.map(|target| target.target()).transpose().map_err(FetchError::from)?;
         let mut wanted = package.wanted.clone();
         if found.is_chosen {
@@ -148,14 +160,21 @@ impl Resolver<'_> {
     /// An error where the lock may not change.
     fn thaw(&self, why: Staleness) -> Result<(), AppError> {
         match self.policy.frozen {
-            Some(frozen) => Err(AppError::Stale { lock: self.project.lock_path(), why, xcode: frozen == Frozen::Xcode }),
+            Some(frozen) => {
+                Err(AppError::Stale { lock: self.project.lock_path(), why, xcode: frozen == Frozen::Xcode })
+            }
             None => Ok(()),
         }
     }
 }
 
 /// Where a locked release may come from: its own source at the revision that the lock pins, and the others as they are.
-pub(super) fn locked_sources(context: &Context, package: &AppPackage, entry: &LockedPackage, offline: bool) -> Vec<RemoteUrl> {
+pub(super) fn locked_sources(
+    context: &Context,
+    package: &AppPackage,
+    entry: &LockedPackage,
+    offline: bool,
+) -> Vec<RemoteUrl> {
     let pinned = |source: &Source| match &entry.revision {
         Some(revision) if source.name == entry.source => source.url.at(revision),
         _ => source.url.clone(),

@@ -15,7 +15,8 @@ use super::{
 };
 use crate::{
     app::{
-        AppPackage, BuildPhase, Lock, LockedPackage, OUTPUTS_NAME, PhasePaths, SCRIPT_NAME, phase_files, phase_steps, relative, set_phase,
+        AppPackage, BuildPhase, Lock, LockedPackage, OUTPUTS_NAME, PhasePaths, SCRIPT_NAME, phase_files, phase_steps,
+        relative, set_phase,
     },
     base::{AtomicFile, OsFloor, PackageName, Target},
     fetch::{FetchError, Named, Proof},
@@ -66,11 +67,12 @@ pub struct PhaseUpdate {
     pub problem: Option<String>,
 }
 
-/// Writes the script, the lists and the dependency file of a build phase; what is as it should be stays untouched. The manifest remembers where
-/// they are, so that whatever changes the lock writes them anew.
+/// Writes the script, the lists and the dependency file of a build phase; what is as it should be stays untouched. The
+/// manifest remembers where they are, so that whatever changes the lock writes them anew.
 ///
 /// # Errors
-/// What [`fetch_app`](super::fetch_app) says about manifest and lock; `Floors` where the files depend on a floor that nobody gave.
+/// What [`fetch_app`](super::fetch_app) says about manifest and lock; `Floors` where the files depend on a floor that
+/// nobody gave.
 pub fn xcode(context: &Context, options: &XcodeOptions) -> Result<XcodeReport, Error> {
     let root = Project::open(context.directory())?.root;
     let _held = Project::hold(&root, context.store())?;
@@ -98,7 +100,8 @@ pub fn xcode(context: &Context, options: &XcodeOptions) -> Result<XcodeReport, E
     }
     let (srcroot, scripts) = (phase.srcroot(), phase.scripts());
     let paths = PhasePaths { project: &srcroot, manifest: &root, scripts: &scripts };
-    let folders: Vec<PathBuf> = project.manifest.packages.values().map(|package| plain(&root.join(&package.out))).collect();
+    let folders: Vec<PathBuf> =
+        project.manifest.packages.values().map(|package| plain(&root.join(&package.out))).collect();
     Ok(XcodeReport { files, outputs, steps: phase_steps(paths, folders.iter().map(PathBuf::as_path)) })
 }
 
@@ -133,7 +136,10 @@ impl Phase<'_> {
     }
 
     fn srcroot(&self) -> PathBuf {
-        self.settings.project.as_ref().map_or_else(|| self.project.root.clone(), |project| plain(&self.project.root.join(project)))
+        self.settings
+            .project
+            .as_ref()
+            .map_or_else(|| self.project.root.clone(), |project| plain(&self.project.root.join(project)))
     }
 
     /// Every file and whether it changed, and the number of outputs.
@@ -148,7 +154,8 @@ impl Phase<'_> {
         let mut files = BTreeMap::new();
         for (name, text) in texts {
             let path = scripts.join(name);
-            let changed = write(&path, &text, if name == SCRIPT_NAME { 0o755 } else { 0o644 }).map_err(AppError::io("write", &path))?;
+            let changed = write(&path, &text, if name == SCRIPT_NAME { 0o755 } else { 0o644 })
+                .map_err(AppError::io("write", &path))?;
             files.insert(path, changed);
         }
         Ok((files, outputs.len() as u64))
@@ -158,7 +165,8 @@ impl Phase<'_> {
     fn outputs(&self, lock: &Lock) -> Result<BTreeSet<PathBuf>, Error> {
         let mut outputs = BTreeSet::new();
         for (name, package) in &self.project.manifest.packages {
-            let paths = self.package(name, package, &lock.packages[name]).map_err(|error| self.project.at(package, error))?;
+            let paths =
+                self.package(name, package, &lock.packages[name]).map_err(|error| self.project.at(package, error))?;
             let out = plain(&self.project.root.join(&package.out));
             let folder = out.join(name.as_str());
             outputs.extend(paths.iter().map(|path| folder.join(path)));
@@ -169,7 +177,12 @@ impl Phase<'_> {
     }
 
     /// Paths in the package's folder. Without a floor they have to be the same for every one.
-    fn package(&self, name: &PackageName, package: &AppPackage, entry: &LockedPackage) -> Result<BTreeSet<String>, Error> {
+    fn package(
+        &self,
+        name: &PackageName,
+        package: &AppPackage,
+        entry: &LockedPackage,
+    ) -> Result<BTreeSet<String>, Error> {
         let floor = self.settings.target.or(package.target);
         if let Some(floor) = floor {
             return self.paths(name, package, entry, floor.target().map_err(FetchError::from)?);
@@ -184,7 +197,13 @@ impl Phase<'_> {
         Ok(found.unwrap_or_default())
     }
 
-    fn paths(&self, name: &PackageName, package: &AppPackage, entry: &LockedPackage, floor: Target) -> Result<BTreeSet<String>, Error> {
+    fn paths(
+        &self,
+        name: &PackageName,
+        package: &AppPackage,
+        entry: &LockedPackage,
+        floor: Target,
+    ) -> Result<BTreeSet<String>, Error> {
         let sources = locked_sources(self.context, package, entry, self.offline);
         let found = Finder::new(self.context, name, &sources, &package.wanted).pinned(&entry.version, entry.release)?;
         let mut selection = package.wanted.selection(Some(floor)).map_err(FetchError::from)?;
@@ -193,8 +212,10 @@ impl Phase<'_> {
         }
         let release = format!("{name}@{}", entry.version);
         let platform = self.settings.target.or(package.target).map(|floor| floor.platform);
-        let chosen = select(&found.release, &selection).map_err(|source| FetchError::Selection { release, platform, source })?;
-        let named: Vec<Named<'_>> = chosen.iter().map(|chosen| Named { name: chosen.path.as_str(), variant: chosen.variant }).collect();
+        let chosen =
+            select(&found.release, &selection).map_err(|source| FetchError::Selection { release, platform, source })?;
+        let named: Vec<Named<'_>> =
+            chosen.iter().map(|chosen| Named { name: chosen.path.as_str(), variant: chosen.variant }).collect();
         Ok(Proof::new(&found.release, entry.release, Some(floor), package.layout, &named)?.paths())
     }
 }

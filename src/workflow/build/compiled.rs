@@ -37,7 +37,11 @@ impl Compilation {
     ///
     /// # Errors
     /// Where this machine does not have Apple's compiler.
-    pub(super) fn by_apple(plan: &VariantPlan, package: Vec<BundleFile>, refusal: CoreMlError) -> Result<Self, BuildError> {
+    pub(super) fn by_apple(
+        plan: &VariantPlan,
+        package: Vec<BundleFile>,
+        refusal: CoreMlError,
+    ) -> Result<Self, BuildError> {
         Ok(Self::Apple { compiler: AppleCompiler::required(plan, refusal)?, package })
     }
 
@@ -45,9 +49,16 @@ impl Compilation {
     ///
     /// # Errors
     /// When Apple's compiler fails, or the store does.
-    pub(super) fn store(self, shelf: &Shelf<'_>, plan: &VariantPlan, weights: &StoredWeights) -> Result<BuiltVariant, Error> {
+    pub(super) fn store(
+        self,
+        shelf: &Shelf<'_>,
+        plan: &VariantPlan,
+        weights: &StoredWeights,
+    ) -> Result<BuiltVariant, Error> {
         match self {
-            Self::Done { compiler, files } => Ok(compiled_by(compiler, BuiltVariant::of_files(shelf, plan, files, weights)?)),
+            Self::Done { compiler, files } => {
+                Ok(compiled_by(compiler, BuiltVariant::of_files(shelf, plan, files, weights)?))
+            }
             Self::Apple { compiler, package } => {
                 let blob = |name: &str| shelf.store().blob_path(&weights[name].digest);
                 compiler.store(shelf, plan, |folder| write_package(&folder.join("model.mlpackage"), &package, blob))
@@ -57,7 +68,8 @@ impl Compilation {
 }
 
 fn compiled_by(compiler: &str, mut built: BuiltVariant) -> BuiltVariant {
-    built.variant.compiled = Some(Compiled { compiler: compiler.to_owned(), run_on_device: false, other: Other::default() });
+    built.variant.compiled =
+        Some(Compiled { compiler: compiler.to_owned(), run_on_device: false, other: Other::default() });
     built
 }
 
@@ -73,7 +85,11 @@ impl AppleCompiler {
     /// # Errors
     /// Where this machine does not have it.
     pub(super) fn required(plan: &VariantPlan, refusal: CoreMlError) -> Result<Self, BuildError> {
-        Self::find().ok_or_else(|| BuildError::Compile { id: plan.id.clone(), component: plan.component.clone(), source: refusal })
+        Self::find().ok_or_else(|| BuildError::Compile {
+            id: plan.id.clone(),
+            component: plan.component.clone(),
+            source: refusal,
+        })
     }
 
     /// Compiles a package in a temporary folder and stores the result; `package` writes the package there, or returns
@@ -99,7 +115,11 @@ impl AppleCompiler {
     }
 
     fn works(&self) -> bool {
-        let found = Command::new(&self.xcrun).args(["--find", COREMLCOMPILER]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        let found = Command::new(&self.xcrun)
+            .args(["--find", COREMLCOMPILER])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
         found.is_ok_and(|status| status.success())
     }
 
@@ -109,7 +129,12 @@ impl AppleCompiler {
     /// When the compiler does not run, or says that it failed.
     pub(super) fn compile(&self, id: &str, package: &Path, out: &Path) -> Result<PathBuf, BuildError> {
         fs::create_dir_all(out).map_err(BuildError::read(out))?;
-        let output = Command::new(&self.xcrun).arg(COREMLCOMPILER).arg("compile").args([package, out]).stdin(Stdio::null()).output();
+        let output = Command::new(&self.xcrun)
+            .arg(COREMLCOMPILER)
+            .arg("compile")
+            .args([package, out])
+            .stdin(Stdio::null())
+            .output();
         let failed = |said: String| BuildError::AppleCompiler { id: id.to_owned(), said };
         let output = output.map_err(|error| failed(error.to_string()))?;
         let compiled = out.join(package.file_stem().unwrap_or_default()).with_extension("mlmodelc");
@@ -126,7 +151,11 @@ fn said(output: &Output) -> String {
 
 /// Writes a package to `folder` and returns that path. Weight files are linked, or copied where links fail; `weights`
 /// gives their paths.
-pub(super) fn write_package(folder: &Path, files: &[BundleFile], weights: impl Fn(&str) -> PathBuf) -> Result<PathBuf, BuildError> {
+pub(super) fn write_package(
+    folder: &Path,
+    files: &[BundleFile],
+    weights: impl Fn(&str) -> PathBuf,
+) -> Result<PathBuf, BuildError> {
     for (path, source) in files {
         let file = path.below(folder);
         let parent = file.parent().unwrap_or(folder);
@@ -179,7 +208,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let compile = |script: &str| {
             let compiler = tool(folder.path(), script);
-            compiler.compile("decoder-ios18", &folder.path().join("v.mlpackage"), &folder.path().join("out")).unwrap_err().to_string()
+            compiler
+                .compile("decoder-ios18", &folder.path().join("v.mlpackage"), &folder.path().join("out"))
+                .unwrap_err()
+                .to_string()
         };
         assert_eq!(
             compile("echo 'coremlc: error: bad op' >&2\necho 'line 2'\nexit 1"),

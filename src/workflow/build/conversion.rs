@@ -21,7 +21,10 @@ use super::{
 use crate::{
     base::{RelativePath, Target},
     contract::Interface,
-    emit::{self, BundleContents, BundleFile, BundleFormat, BundleSource, FileSource, ModelTexts, WeightPlan, WriteError, WrittenBundle},
+    emit::{
+        self, BundleContents, BundleFile, BundleFormat, BundleSource, FileSource, ModelTexts, WeightPlan, WriteError,
+        WrittenBundle,
+    },
     manifest::{self, Axes, Compression, Content, PackageHeader, Precision, VariantPlan},
     mil::{self, Constant},
     ops,
@@ -114,14 +117,18 @@ impl<'a> Conversion<'a> {
             let passes = passes_of(variants[0].1);
             let model = self.front.load(variants[0].1)?;
             let evaluator = Evaluator::new(model.weights());
-            let formats = self.format_plans(model.as_ref(), &passes, &evaluator, &variants, shared.of(self, precision)?)?;
-            let drafts: Result<Vec<_>, BuildError> =
-                variants.into_par_iter().map(|(plan, axes)| self.draft(model.as_ref(), &passes, &formats, header, plan, axes)).collect();
+            let formats =
+                self.format_plans(model.as_ref(), &passes, &evaluator, &variants, shared.of(self, precision)?)?;
+            let drafts: Result<Vec<_>, BuildError> = variants
+                .into_par_iter()
+                .map(|(plan, axes)| self.draft(model.as_ref(), &passes, &formats, header, plan, axes))
+                .collect();
             let drafts = drafts?;
             let (component, front) = (self.component, self.front());
             let converter = WeightConverter { context, shelf, component, precision, front, evaluator: &evaluator };
             let files = converter.files(&formats.iter().map(|plan| &plan.weights).collect::<Vec<_>>())?;
-            let stored: Result<Vec<_>, Error> = drafts.into_par_iter().map(|draft| draft.store(shelf, &files)).collect();
+            let stored: Result<Vec<_>, Error> =
+                drafts.into_par_iter().map(|draft| draft.store(shelf, &files)).collect();
             built.extend(stored?);
         }
         Ok(built)
@@ -138,7 +145,11 @@ impl<'a> Conversion<'a> {
             };
             match groups.iter_mut().find(belongs) {
                 Some(group) => group.variants.push((plan, axes)),
-                None => groups.push(Group { precision: axes.precision, compression: axes.compression, variants: vec![(plan, axes)] }),
+                None => groups.push(Group {
+                    precision: axes.precision,
+                    compression: axes.compression,
+                    variants: vec![(plan, axes)],
+                }),
             }
         }
         groups
@@ -175,7 +186,8 @@ impl<'a> Conversion<'a> {
         let plan = format.plan_weights(constants, shared);
         let mut plan = plan.map_err(|source| BuildError::Weights { component: component(), source })?;
         for constant in plan.inline().to_vec() {
-            let values = evaluator.bytes(&constant).map_err(|source| BuildError::Convert { component: component(), source })?;
+            let values =
+                evaluator.bytes(&constant).map_err(|source| BuildError::Convert { component: component(), source })?;
             plan.set_values(&constant, values);
         }
         Ok(plan)
@@ -196,9 +208,12 @@ impl<'a> Conversion<'a> {
         let FormatPlan { format, weights } = &formats[index];
         let operators = format.operators(axes.target, ops::find).ok_or_else(unsupported)?;
         let ModelProgram { program, texts } = model.program(plan, axes, operators)?;
-        mil::verify(&program, ops::find).map_err(|source| BuildError::Unsound { id: plan.id.clone(), source: Box::new(source) })?;
-        let program = passes.run(program, ops::find).map_err(|source| BuildError::Pass { id: plan.id.clone(), source })?;
-        let source = BundleSource { program: &program, texts: &with_header(texts, header), weights, registry: ops::find };
+        mil::verify(&program, ops::find)
+            .map_err(|source| BuildError::Unsound { id: plan.id.clone(), source: Box::new(source) })?;
+        let program =
+            passes.run(program, ops::find).map_err(|source| BuildError::Pass { id: plan.id.clone(), source })?;
+        let source =
+            BundleSource { program: &program, texts: &with_header(texts, header), weights, registry: ops::find };
         let written = format.write(&source).map_err(|error| not_written(plan, *format, error))?;
         let WrittenBundle { program, interface, contents } = written;
         let lengths = weight_lengths(contents.files(), weights);
@@ -231,7 +246,9 @@ impl DraftContents {
         Ok(match contents {
             BundleContents::Files(files) => Self::Files(files),
             BundleContents::Compiled { compiler, files } => Self::Compiled(Compilation::Done { compiler, files }),
-            BundleContents::NeedsAppleCompiler { package, refusal } => Self::Compiled(Compilation::by_apple(plan, package, refusal)?),
+            BundleContents::NeedsAppleCompiler { package, refusal } => {
+                Self::Compiled(Compilation::by_apple(plan, package, refusal)?)
+            }
         })
     }
 }
@@ -276,8 +293,10 @@ fn weight_lengths(files: &[BundleFile], weights: &WeightPlan) -> Vec<(RelativePa
 
 /// The first setting of the manifest that this version does not build.
 fn unsupported(settings: &manifest::Conversion) -> Option<String> {
-    let compression = settings.axes.compression.iter().find(|it| **it != Compression::None).map(|it| format!("compress = \"{it}\""));
-    let format = settings.axes.format.iter().find(|it| emit::find(**it).is_none()).map(|it| format!("format = \"{it}\""));
+    let compression =
+        settings.axes.compression.iter().find(|it| **it != Compression::None).map(|it| format!("compress = \"{it}\""));
+    let format =
+        settings.axes.format.iter().find(|it| emit::find(**it).is_none()).map(|it| format!("format = \"{it}\""));
     let batch = (settings.batch != 1).then(|| format!("batch = {}", settings.batch));
     [compression, format, batch].into_iter().flatten().next()
 }
@@ -358,7 +377,9 @@ mod tests {
 
     impl Model for HandMadeModel<'_> {
         fn constants(&self) -> Vec<Constant> {
-            ["scale", "shift"].map(|name| Recipe::source(name, DataType::Float32, &[16]).cast(DataType::Float16)).to_vec()
+            ["scale", "shift"]
+                .map(|name| Recipe::source(name, DataType::Float32, &[16]).cast(DataType::Float16))
+                .to_vec()
         }
 
         fn weights(&self) -> &dyn Weights {
@@ -373,8 +394,12 @@ mod tests {
             let y = builder.op1("add", "y", &[("x", scaled.into()), ("y", (&shift).into())]).unwrap();
             let functions = BTreeMap::from([("main".to_owned(), builder.finish(&[("y", y)]).unwrap())]);
             let target = operators.contracts();
-            let program = Program { target, functions, default_function: None, attributes: BTreeMap::new(), doc: String::new() };
-            Ok(ModelProgram { program, texts: ModelTexts { description: "made by hand".to_owned(), ..ModelTexts::default() } })
+            let program =
+                Program { target, functions, default_function: None, attributes: BTreeMap::new(), doc: String::new() };
+            Ok(ModelProgram {
+                program,
+                texts: ModelTexts { description: "made by hand".to_owned(), ..ModelTexts::default() },
+            })
         }
     }
 
@@ -397,13 +422,19 @@ mod tests {
             .filter(|file| file.path.file_name() == "weight.bin")
             .map(|file| file.sha256)
             .collect();
-        assert!(weights.len() == 4 && weights.iter().all(|digest| *digest == weights[0]), "one weight file for all: {weights:?}");
+        assert!(
+            weights.len() == 4 && weights.iter().all(|digest| *digest == weights[0]),
+            "one weight file for all: {weights:?}"
+        );
         for built in &built {
             let interface = built.variant.interface.as_ref().unwrap();
             assert_eq!(interface.inputs[0].to_string(), "x float16[4,16]");
             assert_eq!(interface.outputs[0].to_string(), "y float16[4,16]");
-            let labels: Vec<String> =
-                built.blobs[&weights[0]].segments.iter().filter_map(|it| Some(it.tensor.as_ref()?.name.clone())).collect();
+            let labels: Vec<String> = built.blobs[&weights[0]]
+                .segments
+                .iter()
+                .filter_map(|it| Some(it.tensor.as_ref()?.name.clone()))
+                .collect();
             assert_eq!(labels, ["scale", "shift"]);
         }
     }

@@ -48,7 +48,10 @@ impl PlainFiles {
             let url = url?;
             let key = (url.repository().to_owned(), url.revision().map(str::to_owned));
             if !repositories.iter().any(|(known, _)| *known == key) {
-                repositories.push((key.clone(), HubSelection { files: HubFiles::open(context, &url)?, names: BTreeMap::new() }));
+                repositories.push((
+                    key.clone(),
+                    HubSelection { files: HubFiles::open(context, &url)?, names: BTreeMap::new() },
+                ));
             }
             for (_, selection) in repositories.iter_mut().filter(|(known, _)| *known == key) {
                 for path in named(&selection.files, &url)? {
@@ -100,9 +103,12 @@ impl ReservedNames<'_> {
     fn reserve(&mut self, path: &str, origin: &str) -> Result<String, BuildError> {
         let name = path.rsplit('/').next().unwrap_or(path);
         match self.origins.insert(name_key(name), origin.to_owned()) {
-            Some(first) => {
-                Err(BuildError::SameName { component: self.component.to_owned(), name: name.to_owned(), first, second: origin.to_owned() })
-            }
+            Some(first) => Err(BuildError::SameName {
+                component: self.component.to_owned(),
+                name: name.to_owned(),
+                first,
+                second: origin.to_owned(),
+            }),
             None => Ok(name.to_owned()),
         }
     }

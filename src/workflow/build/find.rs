@@ -31,18 +31,27 @@ pub(super) struct ImportCandidate {
 /// The matching bundles, sorted by path; `folder` is the manifest's.
 ///
 /// Bundles of the Hub are downloaded into a temporary folder, which is returned with them.
-pub(super) fn bundles(context: &Context, folder: &Path, import: &Import) -> Result<(Vec<ImportCandidate>, Option<TempDir>), Error> {
+pub(super) fn bundles(
+    context: &Context,
+    folder: &Path,
+    import: &Import,
+) -> Result<(Vec<ImportCandidate>, Option<TempDir>), Error> {
     match address(import.pattern.as_str()) {
         Some(url) => in_repository(context, &url?, &import.pattern),
         None => Ok((in_folder(folder, import)?, None)),
     }
 }
 
-fn in_repository(context: &Context, url: &HubUrl, pattern: &ImportPattern) -> Result<(Vec<ImportCandidate>, Option<TempDir>), Error> {
+fn in_repository(
+    context: &Context,
+    url: &HubUrl,
+    pattern: &ImportPattern,
+) -> Result<(Vec<ImportCandidate>, Option<TempDir>), Error> {
     // What the pattern says of the path in the repository comes last, and its letters are those of the address.
     let path = url.path().unwrap_or_default();
     let prefix = pattern.as_str().strip_suffix(path).unwrap_or(pattern.as_str());
-    let HubBundles { folder, bundles } = HubBundles::fetch(context, url, prefix, |path| pattern.matches(path).is_some())?;
+    let HubBundles { folder, bundles } =
+        HubBundles::fetch(context, url, prefix, |path| pattern.matches(path).is_some())?;
     let found = bundles.into_iter().map(|(path, place)| describe(&place, path)).collect::<Result<_, _>>()?;
     Ok((found, Some(folder)))
 }
@@ -93,7 +102,8 @@ impl Walk<'_> {
             let entry = entry.map_err(BuildError::read(&path))?;
             // A name that is no text matches no pattern.
             let Ok(name) = entry.file_name().into_string() else { continue };
-            let child = if base.is_empty() || base.ends_with('/') { format!("{base}{name}") } else { format!("{base}/{name}") };
+            let child =
+                if base.is_empty() || base.ends_with('/') { format!("{base}{name}") } else { format!("{base}/{name}") };
             if self.pattern.matches(&child).is_some() {
                 self.check_link(&entry.path())?;
                 self.paths.push(child);

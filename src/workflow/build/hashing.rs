@@ -182,7 +182,8 @@ mod tests {
             assert!(matches!(hashing.digest(&path).unwrap(), FileDigest::Pending(_)));
         }
         let expected: Vec<_> = (0..3).map(|index| Digest::of(&vec![0; (LONG + index) as usize])).collect();
-        let found = (0..3).map(|index| hashing.digest(&folder.path().join(format!("long-{index}"))).unwrap().get().unwrap());
+        let found =
+            (0..3).map(|index| hashing.digest(&folder.path().join(format!("long-{index}"))).unwrap().get().unwrap());
         assert_eq!(found.collect::<Vec<_>>(), expected);
         assert!(hashing.digest(&folder.path().join("none")).is_err());
     }

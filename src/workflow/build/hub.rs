@@ -102,13 +102,21 @@ impl HubFiles {
     /// The error for a path that the commit does not have.
     pub(super) fn missing(&self, path: &str) -> BuildError {
         let name = |path: &str| path.rsplit('/').next().map(str::to_lowercase);
-        let is_elsewhere = |other: &&str| name(other) == name(path) || other.strip_prefix(path).is_some_and(|rest| rest.starts_with('/'));
+        let is_elsewhere = |other: &&str| {
+            name(other) == name(path) || other.strip_prefix(path).is_some_and(|rest| rest.starts_with('/'))
+        };
         let known = || self.list().keys().map(String::as_str);
         let mut found: Vec<&str> = known().filter(is_elsewhere).collect();
         found.extend(nearest(path, known().filter(|other| !is_elsewhere(other)), 3));
         let nearest = found.into_iter().take(3).map(str::to_owned).collect();
         let (repository, commit) = (self.repository().to_owned(), self.commit().to_owned());
-        BuildError::NoHubFile { path: path.to_owned(), repository, commit, is_offline: self.checkout.is_offline(), nearest }
+        BuildError::NoHubFile {
+            path: path.to_owned(),
+            repository,
+            commit,
+            is_offline: self.checkout.is_offline(),
+            nearest,
+        }
     }
 
     /// Places files as separate copies; `files` maps paths in the repository to paths on this machine, which no other
@@ -183,7 +191,8 @@ impl HubFiles {
         let Some(place) = self.checkout.cached(path) else { return Ok(None) };
         let found = self.store.file_digest(&place)?.0;
         if found != *digest && self.checkout.is_offline() {
-            let damaged = HubError::DamagedCache { path: place, expected: digest.to_string(), found: found.to_string() };
+            let damaged =
+                HubError::DamagedCache { path: place, expected: digest.to_string(), found: found.to_string() };
             return Err(RemoteError::from(damaged).into());
         }
         Ok((found == *digest).then_some(place))
@@ -194,9 +203,12 @@ impl HubFiles {
     fn download(&self, missing: &BTreeMap<Digest, (&str, u64)>) -> Result<(), Error> {
         let release = Arc::new(description(missing.iter().map(|(digest, (_, size))| (*digest, *size))));
         let partial = missing.iter().map(|(digest, (_, size))| (*digest, self.store.arrived(digest, *size))).collect();
-        let plan = FetchPlan::new(&release, missing.keys().copied(), &Facts { partial, ..Facts::default() }).map_err(Error::from)?;
+        let plan = FetchPlan::new(&release, missing.keys().copied(), &Facts { partial, ..Facts::default() })
+            .map_err(Error::from)?;
         let remote = self.checkout.reader(self.paths(missing)?)?;
-        let task = self.progress.begin(&format!("fetching from hf://{}", self.repository()), Amount::Bytes(plan.totals().download));
+        let task = self
+            .progress
+            .begin(&format!("fetching from hf://{}", self.repository()), Amount::Bytes(plan.totals().download));
         let seen = |bytes| task.advance(bytes);
         let done = self.handle.block_on(download(&self.store, remote.as_ref(), &release, &plan, &seen));
         done.map_err(|error| self.explained(error, missing))?;
@@ -206,7 +218,8 @@ impl HubFiles {
 
     fn paths(&self, files: &BTreeMap<Digest, (&str, u64)>) -> Result<BTreeMap<Digest, RelativePath>, BuildError> {
         let path = |(digest, (path, _)): (&Digest, &(&str, u64))| {
-            let parsed = path.parse().map_err(|source| BuildError::Path { path: self.checkout.shown(path).into(), source })?;
+            let parsed =
+                path.parse().map_err(|source| BuildError::Path { path: self.checkout.shown(path).into(), source })?;
             Ok((*digest, parsed))
         };
         files.iter().map(path).collect()
@@ -291,7 +304,11 @@ impl HubCheckpoint {
     fn beside(&self) -> BTreeMap<&str, &CollectedFile> {
         let named = |(path, file)| {
             let path: &String = path;
-            let name = if self.base.is_empty() { path.as_str() } else { path.strip_prefix(self.base.as_str())?.strip_prefix('/')? };
+            let name = if self.base.is_empty() {
+                path.as_str()
+            } else {
+                path.strip_prefix(self.base.as_str())?.strip_prefix('/')?
+            };
             name.parse::<RelativePath>().is_ok_and(|path| path.parent().is_none()).then_some((name, file))
         };
         self.files.list().iter().filter_map(named).collect()
@@ -303,7 +320,10 @@ impl HubCheckpoint {
         let folder = |path: &String| path.rsplit_once('/').map(|(folder, _)| folder.to_owned());
         let folders: BTreeSet<String> = self.files.list().keys().filter(has_weights).filter_map(folder).collect();
         let place = self.files.checkout.shown(&self.base);
-        BuildError::NoHubWeights { place: place.trim_end_matches('/').to_owned(), folders: folders.into_iter().take(3).collect() }
+        BuildError::NoHubWeights {
+            place: place.trim_end_matches('/').to_owned(),
+            folders: folders.into_iter().take(3).collect(),
+        }
     }
 
     /// The folder of links on this machine.
@@ -355,15 +375,18 @@ impl HubCheckpoint {
     pub(super) fn peek(&self, names: &[String]) -> Result<(), Error> {
         for name in names {
             let source = self.source(name);
-            let Some((digest, size)) = self.files.list().get(&source).and_then(|file| Some((file.sha256?, file.size))) else { continue };
+            let Some((digest, size)) = self.files.list().get(&source).and_then(|file| Some((file.sha256?, file.size)))
+            else {
+                continue;
+            };
             if !name.ends_with(SAFETENSORS) || self.is_here(&digest, size)? || self.files.checkout.is_offline() {
                 self.bring(slice::from_ref(name))?;
                 continue;
             }
             let place = self.folder.path().join(name);
             let begin = self.beginning(&source, digest, size)?;
-            let written =
-                fs::File::create(&place).and_then(|mut file| io::Write::write_all(&mut file, &begin).and_then(|()| file.set_len(size)));
+            let written = fs::File::create(&place)
+                .and_then(|mut file| io::Write::write_all(&mut file, &begin).and_then(|()| file.set_len(size)));
             written.map_err(BuildError::read(&place))?;
         }
         Ok(())
@@ -380,7 +403,8 @@ impl HubCheckpoint {
         let mut bytes = Vec::new();
         // First its length, then itself. A length that cannot be is found by the reader of the header.
         for _ in 0..2 {
-            let end = bytes.first_chunk().map_or(8, |length| 8 + u64::from_le_bytes(*length).min(LONGEST_HEADER)).min(size);
+            let end =
+                bytes.first_chunk().map_or(8, |length| 8 + u64::from_le_bytes(*length).min(LONGEST_HEADER)).min(size);
             let Some(range) = ByteRange::new(bytes.len() as u64, end - bytes.len() as u64) else { break };
             let mut sink = |part: &[u8]| {
                 bytes.extend_from_slice(part);
@@ -392,7 +416,11 @@ impl HubCheckpoint {
     }
 
     /// The tensors of some weight files, which are downloaded and verified now.
-    pub(super) fn weights(&self, checkpoint: &Checkpoint, names: &[String]) -> Result<Result<Arc<dyn Weights>, CheckpointError>, Error> {
+    pub(super) fn weights(
+        &self,
+        checkpoint: &Checkpoint,
+        names: &[String],
+    ) -> Result<Result<Arc<dyn Weights>, CheckpointError>, Error> {
         self.bring(names)?;
         Ok(checkpoint.weights(names))
     }
@@ -401,7 +429,9 @@ impl HubCheckpoint {
 /// The folder that an address names, or the folder of the file that it names.
 fn base_of(url: &HubUrl, files: &BTreeMap<String, CollectedFile>) -> String {
     match url.path() {
-        Some(path) if files.contains_key(path) => path.rsplit_once('/').map_or_else(String::new, |(folder, _)| folder.to_owned()),
+        Some(path) if files.contains_key(path) => {
+            path.rsplit_once('/').map_or_else(String::new, |(folder, _)| folder.to_owned())
+        }
         Some(path) => path.to_owned(),
         None => String::new(),
     }
@@ -454,7 +484,12 @@ pub(super) struct HubBundles {
 
 impl HubBundles {
     /// Downloads every bundle in the repository of `url` whose `<prefix><path in the repository>` satisfies `matches`.
-    pub(super) fn fetch(context: &Context, url: &HubUrl, prefix: &str, matches: impl Fn(&str) -> bool) -> Result<Self, Error> {
+    pub(super) fn fetch(
+        context: &Context,
+        url: &HubUrl,
+        prefix: &str,
+        matches: impl Fn(&str) -> bool,
+    ) -> Result<Self, Error> {
         let files = HubFiles::open(context, url)?;
         let folder = scratch(context.store())?;
         let (mut bundles, mut places) = (BTreeMap::new(), BTreeMap::new());
@@ -462,7 +497,9 @@ impl HubBundles {
             // A path that would lead out of the folder is no file of a bundle.
             let Ok(relative) = path.parse::<RelativePath>() else { continue };
             let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
-            let Some(bundle) = ends.map(|end| &path[..end]).find(|part| matches(&format!("{prefix}{part}"))) else { continue };
+            let Some(bundle) = ends.map(|end| &path[..end]).find(|part| matches(&format!("{prefix}{part}"))) else {
+                continue;
+            };
             places.insert(path.clone(), relative.below(folder.path()));
             bundles.insert(format!("{prefix}{bundle}"), folder.path().join(bundle));
         }

@@ -19,7 +19,8 @@ const BUNDLES: &[&str] = &["mlpackage", "mlmodelc", "mlmodel", "aimodel", "onnx"
 /// Reads the manifest `file`; messages use `path`, as the user typed it.
 pub(super) fn read(file: &Path, path: &Path) -> Result<String, BuildError> {
     let none = |what: &str| Err(not_a_manifest(file, path, what.to_owned()));
-    let (text, extension) = (path.to_string_lossy(), path.extension().unwrap_or_default().to_string_lossy().to_lowercase());
+    let (text, extension) =
+        (path.to_string_lossy(), path.extension().unwrap_or_default().to_string_lossy().to_lowercase());
     if text.contains("://") {
         return none(if text.starts_with("hf://") { "an address of the Hub" } else { "an address" });
     }
@@ -62,8 +63,10 @@ fn imported(path: &str) -> String {
 fn converted(file: &Path, path: &str) -> String {
     let (name, keys) = front::example(file);
     let tokenizer = file.join("tokenizer.json").is_file();
-    let files =
-        format!("\n[[component]]\nname = \"tokenizer\"\nfiles = [{}]\n", toml(&format!("{}/tokenizer.json", path.trim_end_matches('/'))));
+    let files = format!(
+        "\n[[component]]\nname = \"tokenizer\"\nfiles = [{}]\n",
+        toml(&format!("{}/tokenizer.json", path.trim_end_matches('/')))
+    );
     let files = if tokenizer { files.as_str() } else { "" };
     format!("{}\n[[component]]\nname = \"{name}\"\ncheckpoint = {}\n{keys}\n{files}", header(path), toml(path))
 }
@@ -71,8 +74,12 @@ fn converted(file: &Path, path: &str) -> String {
 fn header(path: &str) -> String {
     let last = path.trim_end_matches('/').rsplit(['/', '\\']).next().unwrap_or_default();
     let stem = Path::new(last).file_stem().unwrap_or_default().to_string_lossy().to_lowercase();
-    let name: String = stem.chars().map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' }).collect();
-    let name = name.trim_start_matches(['-', '_', '.']).parse::<PackageName>().map_or("model".to_owned(), |name| name.to_string());
+    let name: String =
+        stem.chars().map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' }).collect();
+    let name = name
+        .trim_start_matches(['-', '_', '.'])
+        .parse::<PackageName>()
+        .map_or("model".to_owned(), |name| name.to_string());
     format!("[package]\nname = \"{name}\"\nversion = \"0.1.0\"\n")
 }
 
@@ -112,7 +119,8 @@ mod tests {
             let (what, example) = refused(&subject);
             assert_eq!(what, expected);
             let example = example.unwrap();
-            let manifest = PackageManifest::parse(&example, "x.toml").unwrap_or_else(|error| panic!("{error}\n{example}"));
+            let manifest =
+                PackageManifest::parse(&example, "x.toml").unwrap_or_else(|error| panic!("{error}\n{example}"));
             let source = match &manifest.components[0].kind {
                 ComponentKind::Checkpoint(conversion) => conversion.checkpoint.clone(),
                 ComponentKind::Import(_) => String::new(),

@@ -77,7 +77,12 @@ pub fn build(context: &Context, options: &BuildOptions) -> Result<BuildReport, E
     Ok(BuildReport { packages, placed: options.out.as_ref().map(|out| context.directory().join(out)) })
 }
 
-fn build_package(context: &Context, options: &BuildOptions, globs: &[VariantGlob], path: &Path) -> Result<PackageReport, Error> {
+fn build_package(
+    context: &Context,
+    options: &BuildOptions,
+    globs: &[VariantGlob],
+    path: &Path,
+) -> Result<PackageReport, Error> {
     let start = Instant::now();
     let store = context.store();
     let file = context.directory().join(path);
@@ -100,7 +105,8 @@ fn build_package(context: &Context, options: &BuildOptions, globs: &[VariantGlob
         Some((release, digest)) => (release, digest, BuildStatus::Unchanged),
         None => {
             let release = package.build(context, &shelf, &chosen, &mut warnings)?;
-            let invalid = |source| BuildError::Release { package: manifest.package.name.to_string(), source: Box::new(source) };
+            let invalid =
+                |source| BuildError::Release { package: manifest.package.name.to_string(), source: Box::new(source) };
             check(&release)?;
             let bytes = release.to_canonical().map_err(invalid)?;
             if globs.is_empty() {
@@ -145,7 +151,8 @@ fn check(release: &Release) -> Result<(), Error> {
             Err(SelectError::Floor { .. }) => continue,
             other => other.map_err(|source| refused(release, source))?,
         };
-        let named: Vec<Named<'_>> = chosen.iter().map(|it| Named { name: it.path.as_str(), variant: it.variant }).collect();
+        let named: Vec<Named<'_>> =
+            chosen.iter().map(|it| Named { name: it.path.as_str(), variant: it.variant }).collect();
         for layout in [Layout::Linked, Layout::Shared] {
             Proof::new(release, Digest::of(b""), floor, layout, &named)?;
         }
@@ -158,7 +165,11 @@ fn refused(release: &Release, source: SelectError) -> FetchError {
 }
 
 /// The release that an earlier build made from the same input, where the store still has all of it.
-fn built_before(store: &Store, manifest: &PackageManifest, key: &Blake3) -> Result<Option<(Release, Digest)>, StoreError> {
+fn built_before(
+    store: &Store,
+    manifest: &PackageManifest,
+    key: &Blake3,
+) -> Result<Option<(Release, Digest)>, StoreError> {
     let header = &manifest.package;
     let known = store.cache_get(BUILDS, key).and_then(|bytes| Some(Digest::from_bytes(bytes.try_into().ok()?)));
     let Some(known) = known else { return Ok(None) };
@@ -169,11 +180,22 @@ fn built_before(store: &Store, manifest: &PackageManifest, key: &Blake3) -> Resu
 }
 
 /// Places all variants, in folders named by their full ids.
-fn place_bundles(context: &Context, release: &Release, digest: Digest, out: &Path, layout: Layout) -> Result<(), Error> {
+fn place_bundles(
+    context: &Context,
+    release: &Release,
+    digest: Digest,
+    out: &Path,
+    layout: Layout,
+) -> Result<(), Error> {
     let store = context.store();
     let destination = Destination::lock(store, out, &release.package, Staging::Beside)?;
     if let Some(placed) = destination.placed().filter(|proof| proof.floor.is_some()) {
-        return Err(FetchError::SecondFloor { folder: destination.folder().to_owned(), placed: placed.floor, asked: None }.into());
+        return Err(FetchError::SecondFloor {
+            folder: destination.folder().to_owned(),
+            placed: placed.floor,
+            asked: None,
+        }
+        .into());
     }
     let chosen = select(release, &Selection::default()).map_err(|source| refused(release, source))?;
     let named: Vec<Named<'_>> = chosen.iter().map(|it| Named { name: it.path.as_str(), variant: it.variant }).collect();

@@ -55,11 +55,17 @@ pub(super) enum Input<'a> {
 
 impl<'a> Package<'a> {
     /// Opens the sources of all components; nothing is converted.
-    pub(super) fn look(context: &Context, manifest: &'a PackageManifest, folder: &Path, path: &'a Path) -> Result<Self, Error> {
+    pub(super) fn look(
+        context: &Context,
+        manifest: &'a PackageManifest,
+        folder: &Path,
+        path: &'a Path,
+    ) -> Result<Self, Error> {
         let (mut inputs, mut plans) = (Vec::new(), Vec::new());
         let hashing = Hashing::new(context.store());
         for component in &manifest.components {
-            let (input, made) = look(context, &hashing, component, folder).map_err(|error| place::at(component, path, error))?;
+            let (input, made) =
+                look(context, &hashing, component, folder).map_err(|error| place::at(component, path, error))?;
             inputs.push(input);
             plans.extend(made);
         }
@@ -77,11 +83,16 @@ impl<'a> Package<'a> {
         }
         let mut chosen = BTreeSet::new();
         for glob in globs {
-            let matching: Vec<usize> = (0..self.plans.len()).filter(|index| glob.is_match(&self.plans[*index].id)).collect();
+            let matching: Vec<usize> =
+                (0..self.plans.len()).filter(|index| glob.is_match(&self.plans[*index].id)).collect();
             if matching.is_empty() {
                 let ids = self.plans.iter().map(|plan| plan.id.as_str());
                 let nearest = nearest(glob.as_str(), ids, 3).into_iter().map(str::to_owned).collect();
-                return Err(BuildError::NoVariant { glob: glob.to_string(), package: self.manifest.package.name.to_string(), nearest });
+                return Err(BuildError::NoVariant {
+                    glob: glob.to_string(),
+                    package: self.manifest.package.name.to_string(),
+                    nearest,
+                });
             }
             chosen.extend(matching);
         }
@@ -140,8 +151,11 @@ impl<'a> Package<'a> {
         };
         let shared = SharedTensors::find(&self.inputs, &self.plans)?;
         for (component, input) in self.manifest.components.iter().zip(&self.inputs) {
-            let plans: Vec<&VariantPlan> =
-                chosen.iter().map(|index| &self.plans[*index]).filter(|plan| plan.component == component.name).collect();
+            let plans: Vec<&VariantPlan> = chosen
+                .iter()
+                .map(|index| &self.plans[*index])
+                .filter(|plan| plan.component == component.name)
+                .collect();
             if plans.is_empty() {
                 continue;
             }
@@ -171,7 +185,12 @@ impl<'a> Package<'a> {
 }
 
 /// Opens the source of a component and plans its variants.
-fn look<'a>(context: &Context, hashing: &Hashing, component: &'a Component, folder: &Path) -> Result<(Input<'a>, Vec<VariantPlan>), Error> {
+fn look<'a>(
+    context: &Context,
+    hashing: &Hashing,
+    component: &'a Component,
+    folder: &Path,
+) -> Result<(Input<'a>, Vec<VariantPlan>), Error> {
     Ok(match &component.kind {
         ComponentKind::Checkpoint(settings) => {
             let plans = component.variants().map_err(BuildError::from)?;
@@ -220,7 +239,9 @@ impl Input<'_> {
     ) -> Result<Vec<BuiltVariant>, Error> {
         match self {
             Self::Checkpoint(conversion) => conversion.convert(context, shelf, &manifest.package, plans, shared),
-            Self::Bundles { trees, .. } => plans.iter().filter_map(|plan| Some(tree_of(trees, plan)?.import(shelf, plan))).collect(),
+            Self::Bundles { trees, .. } => {
+                plans.iter().filter_map(|plan| Some(tree_of(trees, plan)?.import(shelf, plan))).collect()
+            }
             Self::Files(files) => plans.iter().map(|plan| files.tree.store(shelf, plan)).collect(),
         }
     }

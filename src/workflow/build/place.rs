@@ -40,12 +40,16 @@ pub(super) fn near(missing: &Path) -> Option<PathBuf> {
     while let (Some(parent), Some(name)) = (rest.parent(), rest.file_name()) {
         let folder = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
         if folder.is_dir() {
-            let entries = std::fs::read_dir(folder).ok()?.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+            let entries =
+                std::fs::read_dir(folder).ok()?.flatten().filter_map(|entry| entry.file_name().into_string().ok());
             let names: Vec<String> = entries.take(10_000).collect();
             let name = name.to_str()?;
             let found = nearest(name, names.iter().map(String::as_str), 1).first().map(|&near| parent.join(near))?;
-            let meant =
-                missing.strip_prefix(rest).ok().filter(|tail| !tail.as_os_str().is_empty()).map_or(found.clone(), |tail| found.join(tail));
+            let meant = missing
+                .strip_prefix(rest)
+                .ok()
+                .filter(|tail| !tail.as_os_str().is_empty())
+                .map_or(found.clone(), |tail| found.join(tail));
             return meant.exists().then_some(meant);
         }
         rest = parent;

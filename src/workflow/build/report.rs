@@ -95,7 +95,13 @@ pub struct VariantReport {
 
 impl PackageReport {
     /// The report of a release, without warnings.
-    pub(super) fn of(release: &Release, digest: Digest, status: BuildStatus, new_bytes: u64, elapsed: Duration) -> Self {
+    pub(super) fn of(
+        release: &Release,
+        digest: Digest,
+        status: BuildStatus,
+        new_bytes: u64,
+        elapsed: Duration,
+    ) -> Self {
         let users = blob_users(release);
         Self {
             package: release.package.clone(),

@@ -36,7 +36,8 @@ impl SharedTensors {
         for input in inputs {
             let Input::Checkpoint(conversion) = input else { continue };
             if conversion.is_shared() {
-                let plans: Vec<&VariantPlan> = plans.iter().filter(|plan| plan.component == conversion.component()).collect();
+                let plans: Vec<&VariantPlan> =
+                    plans.iter().filter(|plan| plan.component == conversion.component()).collect();
                 for (precision, constants) in conversion.constants(&plans)? {
                     found.add(conversion, precision, constants)?;
                 }
@@ -50,7 +51,12 @@ impl SharedTensors {
         }
     }
 
-    fn add(&mut self, conversion: &Conversion<'_>, precision: Precision, constants: Vec<Constant>) -> Result<(), StoreError> {
+    fn add(
+        &mut self,
+        conversion: &Conversion<'_>,
+        precision: Precision,
+        constants: Vec<Constant>,
+    ) -> Result<(), StoreError> {
         let (component, digests) = (conversion.component(), conversion.front().digests()?);
         let known = self.0.iter_mut().find(|group| group.precision == precision && group.digests == digests);
         let Some(group) = known else {

@@ -48,7 +48,11 @@ impl<'a> Shelf<'a> {
     }
 
     /// Stores a file. A file that is stored already and did not change is not read again.
-    pub(super) fn file(&self, path: &Path, segmentation: impl FnOnce() -> Segmentation) -> Result<StoredBlob, StoreError> {
+    pub(super) fn file(
+        &self,
+        path: &Path,
+        segmentation: impl FnOnce() -> Segmentation,
+    ) -> Result<StoredBlob, StoreError> {
         let (digest, _) = self.store.file_digest(path)?;
         if let Some(known) = self.known(&digest) {
             return Ok(known);
@@ -66,7 +70,8 @@ impl<'a> Shelf<'a> {
         segmentation: Segmentation,
         write: impl FnOnce(&mut dyn FnMut(&[u8]) -> io::Result<()>) -> Result<(), E>,
     ) -> Result<StoredBlob, E> {
-        let earlier = key.and_then(|key| Some(Digest::from_bytes(self.store.cache_get(WEIGHTS, &key)?.try_into().ok()?)));
+        let earlier =
+            key.and_then(|key| Some(Digest::from_bytes(self.store.cache_get(WEIGHTS, &key)?.try_into().ok()?)));
         if let Some(known) = earlier.and_then(|digest| self.known(&digest)) {
             return Ok(known);
         }

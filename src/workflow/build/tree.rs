@@ -20,8 +20,8 @@ use super::{
 use crate::{
     base::{Digest, PathTree, RelativePath, limits},
     emit::coreml::{
-        COMPILER, CoreMlError, ModelDescription, PackageManifest, Unchecked, blob, compiled_files, decode, describe_compiled,
-        describe_specification, is_lfs_pointer, parts, resolve_weight_file, weight_reference,
+        COMPILER, CoreMlError, ModelDescription, PackageManifest, Unchecked, blob, compiled_files, decode,
+        describe_compiled, describe_specification, is_lfs_pointer, parts, resolve_weight_file, weight_reference,
     },
     manifest::{
         Content, VariantPlan,
@@ -221,13 +221,18 @@ impl Tree {
     /// Stores the tree as a variant: unchanged, or compiled where the variant is of another kind.
     pub(super) fn import(&self, shelf: &Shelf<'_>, plan: &VariantPlan) -> Result<BuiltVariant, Error> {
         let Content::Imported { path, .. } = &plan.content else { return self.store(shelf, plan) };
-        if BundleKind::of_file_name(path) == plan.kind { self.store(shelf, plan) } else { self.store_compiled(shelf, plan) }
+        if BundleKind::of_file_name(path) == plan.kind {
+            self.store(shelf, plan)
+        } else {
+            self.store_compiled(shelf, plan)
+        }
     }
 
     /// Compiles the package and stores the result.
     fn store_compiled(&self, shelf: &Shelf<'_>, plan: &VariantPlan) -> Result<BuiltVariant, Error> {
         let wrong = |source| BuildError::Model { path: self.root.clone(), source };
-        let (path, specification) = self.specification()?.ok_or_else(|| BuildError::NoSpecification { path: self.root.clone() })?;
+        let (path, specification) =
+            self.specification()?.ok_or_else(|| BuildError::NoSpecification { path: self.root.clone() })?;
         let model_type = describe_specification(specification.clone()).map_err(wrong)?.model_type;
         if model_type != "mlProgram" {
             let source = CoreMlError::NotCompiled { found: model_type };
@@ -240,10 +245,12 @@ impl Tree {
         for file in &self.files {
             let name = file.path.file_name();
             if resolve_weight_file(&path, &weight_reference(name)).is_ok_and(|weight| weight == file.path) {
-                weights.insert(name.to_owned(), shelf.file(&file.source, || segmentation(file, labels.get(&file.path)))?);
+                weights
+                    .insert(name.to_owned(), shelf.file(&file.source, || segmentation(file, labels.get(&file.path)))?);
             }
         }
-        let missing = |file: &&RelativePath| !weights.contains_key(file.file_name()) || self.file(file.as_str()).is_none();
+        let missing =
+            |file: &&RelativePath| !weights.contains_key(file.file_name()) || self.file(file.as_str()).is_none();
         if let Some(file) = labels.keys().find(missing) {
             return Err(wrong(CoreMlError::WeightPath { file: file.to_string() }).into());
         }
@@ -274,8 +281,11 @@ impl Tree {
         let mut built = BuiltVariant::new(plan, description.map(|description| description.interface));
         built.variant.folders.clone_from(&self.folders);
         let labels = if plan.kind == BundleKind::MlPackage { self.labels()? } else { Labels::new() };
-        let stored: Result<Vec<_>, Error> =
-            self.files.par_iter().map(|file| Ok(shelf.file(&file.source, || segmentation(file, labels.get(&file.path)))?)).collect();
+        let stored: Result<Vec<_>, Error> = self
+            .files
+            .par_iter()
+            .map(|file| Ok(shelf.file(&file.source, || segmentation(file, labels.get(&file.path)))?))
+            .collect();
         for (file, stored) in self.files.iter().zip(stored?) {
             let TreeFile { path, executable, .. } = file;
             built.variant.files.push(FileEntry {
@@ -306,7 +316,11 @@ impl Tree {
                 let Value::Tensor(recipe) = value else { return };
                 let Some((file, offset)) = recipe.as_blob() else { return };
                 let Ok(file) = resolve_weight_file(&path, file) else { return };
-                let label = TensorLabel { name: name.to_owned(), dtype: recipe.dtype().long_name(), shape: recipe.shape().to_vec() };
+                let label = TensorLabel {
+                    name: name.to_owned(),
+                    dtype: recipe.dtype().long_name(),
+                    shape: recipe.shape().to_vec(),
+                };
                 labels.entry(file).or_default().entry(offset).or_insert(label);
             });
         }
@@ -351,8 +365,12 @@ fn segmentation(file: &TreeFile, labels: Option<&BTreeMap<u64, TensorLabel>>) ->
 
 /// The path of `source` in its tree, below `base`.
 fn relative(source: &Path, base: Option<&RelativePath>) -> Result<RelativePath, BuildError> {
-    let name = source.file_name().and_then(|name| name.to_str()).ok_or_else(|| BuildError::Name { path: source.to_owned() })?;
-    let name: RelativePath = name.parse().map_err(|error| BuildError::Path { path: source.to_owned(), source: error })?;
+    let name = source
+        .file_name()
+        .and_then(|name| name.to_str())
+        .ok_or_else(|| BuildError::Name { path: source.to_owned() })?;
+    let name: RelativePath =
+        name.parse().map_err(|error| BuildError::Path { path: source.to_owned(), source: error })?;
     let path = base.map_or(name.clone(), |base| base.join(&name));
     path.as_str().parse().map_err(|error| BuildError::Path { path: source.to_owned(), source: error })
 }
@@ -412,7 +430,9 @@ mod tests {
 
     #[test]
     fn names_that_some_file_system_does_not_hold_are_named() {
-        for (one, two) in [("model.mil", "Model.mil"), ("\u{e9}", "e\u{301}"), ("s/x", "\u{17f}/y"), ("\u{1e9e}", "\u{df}")] {
+        for (one, two) in
+            [("model.mil", "Model.mil"), ("\u{e9}", "e\u{301}"), ("s/x", "\u{17f}/y"), ("\u{1e9e}", "\u{df}")]
+        {
             let said = error(&[one, two], &[]);
             assert!(said.contains("x.mlmodelc` cannot be released: `"), "{said}");
         }

@@ -56,7 +56,12 @@ impl BuiltVariant {
                 FileSource::Bytes(bytes) => shelf.bytes(&bytes)?,
                 FileSource::WeightFile(name) => weights[&name].clone(),
             };
-            built.variant.files.push(FileEntry { path, sha256: stored.digest, size: stored.blob.size, executable: false });
+            built.variant.files.push(FileEntry {
+                path,
+                sha256: stored.digest,
+                size: stored.blob.size,
+                executable: false,
+            });
             built.blobs.insert(stored.digest, stored.blob);
         }
         Ok(built)

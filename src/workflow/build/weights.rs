@@ -49,13 +49,16 @@ impl WeightConverter<'_> {
         for files in distinct.chunks(WRITERS) {
             stored.extend(self.side_by_side(files)?);
         }
-        let of_plan = |plan: &&WeightPlan| plan.files().iter().map(|file| (file.name().to_owned(), stored[&file.key()].clone())).collect();
+        let of_plan = |plan: &&WeightPlan| {
+            plan.files().iter().map(|file| (file.name().to_owned(), stored[&file.key()].clone())).collect()
+        };
         Ok(plans.iter().map(of_plan).collect())
     }
 
     fn side_by_side(&self, files: &[(Blake3, &WeightFile)]) -> Result<Vec<(Blake3, StoredBlob)>, Error> {
         thread::scope(|scope| {
-            let threads: Vec<_> = files.iter().map(|(key, file)| scope.spawn(|| Ok((*key, self.file(key, file)?)))).collect();
+            let threads: Vec<_> =
+                files.iter().map(|(key, file)| scope.spawn(|| Ok((*key, self.file(key, file)?)))).collect();
             threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
         })
     }

@@ -35,7 +35,9 @@ pub enum BundleArgument {
 /// Whether a text is a path by its form.
 fn is_path(text: &str) -> bool {
     let extension = Path::new(text).extension().and_then(OsStr::to_str);
-    text.contains(std::path::is_separator) || text.starts_with('.') || extension.is_some_and(|it| EXTENSIONS.contains(&it))
+    text.contains(std::path::is_separator)
+        || text.starts_with('.')
+        || extension.is_some_and(|it| EXTENSIONS.contains(&it))
 }
 
 impl FromStr for BundleArgument {
@@ -90,7 +92,9 @@ pub fn resolve(context: &Context, argument: &BundleArgument) -> Result<Resolved,
             let store = context.store();
             if !store.releases(&request.package)?.is_empty() {
                 let name = &request.package;
-                let note = there.is_dir().then(|| format!("`{name}` is the package of the store; the folder of that name is `./{name}`"));
+                let note = there
+                    .is_dir()
+                    .then(|| format!("`{name}` is the package of the store; the folder of that name is `./{name}`"));
                 return Ok(Resolved { subject: BundleSubject::Package(request.clone()), note });
             }
             if request.to_string() == request.package.as_str() && is_placed(&there) {
@@ -110,7 +114,17 @@ mod tests {
 
     #[test]
     fn paths_are_told_from_names_by_their_form() {
-        for path in ["./minilm", "Models/minilm", "decoder.mlpackage", "x.mlmodelc", "m.onnx", ".", "..", ".hidden", "a.aimodel"] {
+        for path in [
+            "./minilm",
+            "Models/minilm",
+            "decoder.mlpackage",
+            "x.mlmodelc",
+            "m.onnx",
+            ".",
+            "..",
+            ".hidden",
+            "a.aimodel",
+        ] {
             assert!(matches!(path.parse(), Ok(BundleArgument::Path(_))), "{path}");
         }
         for name in ["minilm", "minilm@1.0.0", "flux-1-tae@>=1, <2"] {

@@ -135,13 +135,17 @@ impl BundleError {
             }
             Self::Variants { ids, .. } => Some(format!("name one: --variant '{}'", ids.first()?)),
             Self::Compiled { .. } => Some("run the .mlpackage that it was compiled from".to_owned()),
-            Self::NoPackage { package, folder: true, .. } => Some(format!("the folder is meant by its path, `./{package}`")),
+            Self::NoPackage { package, folder: true, .. } => {
+                Some(format!("the folder is meant by its path, `./{package}`"))
+            }
             Self::NoName { text, folder: true, .. } => Some(format!("the folder is meant by its path, `./{text}`")),
             Self::NoPackage { nearest, .. } if !nearest.is_empty() => {
                 let names: Vec<String> = nearest.iter().map(|name| format!("`{name}`")).collect();
                 Some(format!("did you mean {}?", names.join(" or ")))
             }
-            Self::NoPackage { .. } => Some("`mlreg list` shows the packages of the store; a bundle is meant by its path".to_owned()),
+            Self::NoPackage { .. } => {
+                Some("`mlreg list` shows the packages of the store; a bundle is meant by its path".to_owned())
+            }
             Self::Placed(error) => error.hint(),
             _ => None,
         }
@@ -169,12 +173,15 @@ impl Found {
                 let files = blobs(context, &variant);
                 (variant.id.clone(), Some(*variant.clone()), Package::of_files(Path::new(&variant.id), &files))
             }
-            Self::Placed { name, variant, files } => (name.clone(), Some(*variant), Package::of_files(Path::new(&name), &files)),
+            Self::Placed { name, variant, files } => {
+                (name.clone(), Some(*variant), Package::of_files(Path::new(&name), &files))
+            }
         };
         let package = opened.map_err(|source| BundleError::Open { bundle: name.clone(), source })?;
         for (place, program) in package.model().programs() {
             let bundle = || if place.is_empty() { name.clone() } else { format!("{name}, {place}") };
-            mil::verify(program, ops::find).map_err(|source| BundleError::Unsound { bundle: bundle(), source: Box::new(source) })?;
+            mil::verify(program, ops::find)
+                .map_err(|source| BundleError::Unsound { bundle: bundle(), source: Box::new(source) })?;
         }
         Ok(Bundle { name, package, variant })
     }
@@ -284,7 +291,8 @@ impl<'a> Contents<'a> {
         let (programs, sources) = match self.subject {
             BundleSubject::Folder(path) => return Ok(vec![at(self.context, path)]),
             BundleSubject::Placed(path) => {
-                let PlacedBundles { bundles, sources } = placed::bundles(self.context, path).map_err(BundleError::from)?;
+                let PlacedBundles { bundles, sources } =
+                    placed::bundles(self.context, path).map_err(BundleError::from)?;
                 (bundles, sources)
             }
             BundleSubject::Package(_) => self.stored_programs(),
@@ -311,7 +319,8 @@ impl<'a> Contents<'a> {
         for (text, glob) in globs.iter().zip(&parsed) {
             if !programs.iter().any(|found| found.is_match(glob)) {
                 let names: Vec<String> = programs.iter().map(Found::name).collect();
-                let nearest = nearest(text, names.iter().map(String::as_str), 3).into_iter().map(str::to_owned).collect();
+                let nearest =
+                    nearest(text, names.iter().map(String::as_str), 3).into_iter().map(str::to_owned).collect();
                 return Err(BundleError::NoVariant { package: package(), glob: text.clone(), nearest }.into());
             }
         }
@@ -321,7 +330,8 @@ impl<'a> Contents<'a> {
 
     /// Warns of components whose results mean nothing.
     fn warn(&self, chosen: &[Found], sources: &BTreeMap<String, Source>) {
-        let components: BTreeSet<&str> = chosen.iter().filter_map(Found::variant).map(|variant| variant.component.as_str()).collect();
+        let components: BTreeSet<&str> =
+            chosen.iter().filter_map(Found::variant).map(|variant| variant.component.as_str()).collect();
         for warning in components.into_iter().filter_map(|component| sources.get(component)?.warning(component)) {
             self.context.progress().warning(&warning);
         }
@@ -344,7 +354,9 @@ const MAKING: [Axis; 3] = [Axis::Linear, Axis::Precision, Axis::Compress];
 /// Where a bundle stands among those that do the same: float32 comes before float16 (which is no faster here), `linear`
 /// before `conv`, later targets before earlier ones.
 pub(super) fn preference(variant: Option<&Variant>) -> (bool, bool, Reverse<Option<Target>>) {
-    let is = |axis: Axis, value: &str| variant.and_then(|variant| variant.axes.get(axis.label())).is_some_and(|found| found == value);
+    let is = |axis: Axis, value: &str| {
+        variant.and_then(|variant| variant.axes.get(axis.label())).is_some_and(|found| found == value)
+    };
     (
         !is(Axis::Precision, Precision::Float32.name()),
         is(Axis::Linear, LinearForm::Conv.name()),
@@ -354,7 +366,11 @@ pub(super) fn preference(variant: Option<&Variant>) -> (bool, bool, Reverse<Opti
 
 /// The bundle that a subject names, opened: of several that do the same the preferred one, with the names of the
 /// others.
-pub(super) fn find_preferred(context: &Context, subject: &BundleSubject, glob: Option<&str>) -> Result<(Bundle, Vec<String>), Error> {
+pub(super) fn find_preferred(
+    context: &Context,
+    subject: &BundleSubject,
+    glob: Option<&str>,
+) -> Result<(Bundle, Vec<String>), Error> {
     let mut found = find_matching(context, subject, glob)?;
     let role = |found: &Found| {
         let variant = found.variant()?;
@@ -371,7 +387,11 @@ pub(super) fn find_preferred(context: &Context, subject: &BundleSubject, glob: O
 }
 
 /// The bundles that a subject names, of which a glob may leave some.
-pub(super) fn find_matching(context: &Context, subject: &BundleSubject, glob: Option<&str>) -> Result<Vec<Found>, Error> {
+pub(super) fn find_matching(
+    context: &Context,
+    subject: &BundleSubject,
+    glob: Option<&str>,
+) -> Result<Vec<Found>, Error> {
     let globs: Vec<String> = glob.map(str::to_owned).into_iter().collect();
     find(context, subject, &globs)
 }

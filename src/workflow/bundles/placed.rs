@@ -32,7 +32,9 @@ impl PlacedError {
     pub(super) fn hint(&self) -> Option<String> {
         match self {
             Self::Read(error) => error.hint(),
-            Self::Proof { .. } => Some("`mlreg verify FOLDER` says what is wrong, `mlreg fetch` places the package again".to_owned()),
+            Self::Proof { .. } => {
+                Some("`mlreg verify FOLDER` says what is wrong, `mlreg fetch` places the package again".to_owned())
+            }
         }
     }
 }
@@ -73,7 +75,11 @@ pub(super) fn bundles(context: &Context, path: &Path) -> Result<PlacedBundles, P
         let files = files(&folder, name, bundle);
         let known = release.as_ref().and_then(|release| release.variant(&bundle.variant)).cloned();
         let variant = known.unwrap_or_else(|| variant_of(name, bundle, &files));
-        Found::Placed { name: path.join(name).display().to_string(), variant: Box::new(variant), files: Box::new(files) }
+        Found::Placed {
+            name: path.join(name).display().to_string(),
+            variant: Box::new(variant),
+            files: Box::new(files),
+        }
     };
     let bundles = programs.map(found).collect();
     Ok(PlacedBundles { bundles, sources: release.map(|release| release.sources).unwrap_or_default() })
@@ -86,7 +92,8 @@ pub(super) fn lifted(context: &Context, path: &Path) -> Option<Found> {
     let proof = proof(&context.directory().join(folder)).ok()?;
     let is_lifted = proof.bundles.get(name).is_some_and(|bundle| !bundle.lifted.is_empty());
     // Where all of it was linked into the bundle, the folder says more than the proof.
-    let is_complete = || proof.bundles[name].lifted.keys().all(|file| file.below(&context.directory().join(path)).is_file());
+    let is_complete =
+        || proof.bundles[name].lifted.keys().all(|file| file.below(&context.directory().join(path)).is_file());
     if !is_lifted || is_complete() {
         return None;
     }
@@ -105,7 +112,8 @@ fn variant_of(name: &str, bundle: &PlacedBundle, files: &Files) -> Variant {
     let words: Vec<&str> = bundle.variant.split('-').collect();
     let is_shape = |word: &str| {
         let mut letters = word.chars();
-        let number = |letters: std::str::Chars<'_>| letters.as_str().starts_with(|letter: char| letter.is_ascii_digit());
+        let number =
+            |letters: std::str::Chars<'_>| letters.as_str().starts_with(|letter: char| letter.is_ascii_digit());
         match letters.next() {
             Some('s' | 'e' | 'c') => number(letters),
             _ => false,

@@ -1,4 +1,5 @@
-//! A bundle against a reference bundle, which is opened once and run once per case, however many bundles are compared with it.
+//! A bundle against a reference bundle, which is opened once and run once per case, however many bundles are compared
+//! with it.
 
 use std::{collections::BTreeMap, time::Instant};
 
@@ -57,7 +58,8 @@ impl Evaluation<'_> {
         Ok(opened.insert(reference))
     }
 
-    /// The function of the reference bundle that is run: the one that was asked for where it exists, else the default one.
+    /// The function of the reference bundle that is run: the one that was asked for where it exists, else the default
+    /// one.
     fn reference_subject<'b>(&self, bundle: &'b Bundle) -> Result<Subject<'b>, EvaluationError> {
         let exists = |name: &&str| bundle.package.model().function(Some(name)).is_some();
         self.subject(bundle, self.options.function.as_deref().filter(exists))
@@ -94,8 +96,8 @@ impl Evaluation<'_> {
         }
     }
 
-    /// Runs the bundle on a case, the reference too unless its outputs are known, and measures the difference. A comparison per operation
-    /// runs both at once, since it needs every intermediate result of the reference.
+    /// Runs the bundle on a case, the reference too unless its outputs are known, and measures the difference. A
+    /// comparison per operation runs both at once, since it needs every intermediate result of the reference.
     fn pair(
         &self,
         subject: &Subject<'_>,
@@ -119,7 +121,8 @@ impl Evaluation<'_> {
         };
         let recorded = recorded(&reference.case, other.interface, expected, &theirs.paddings)?;
         let fitted = fit(&recorded, subject.interface, FitOptions::default());
-        let fitted = fitted.map_err(|source| EvaluationError::Misfit { bundle: subject.bundle.name.clone(), source })?;
+        let fitted =
+            fitted.map_err(|source| EvaluationError::Misfit { bundle: subject.bundle.name.clone(), source })?;
         Ok(self.measured(subject, &fitted, ran, operations, outcome)?)
     }
 
@@ -135,10 +138,13 @@ impl Evaluation<'_> {
         theirs: BTreeMap<String, Tensor>,
     ) -> Result<(BTreeMap<String, Tensor>, Ran, Option<OperationsResult>), EvaluationError> {
         let start = Instant::now();
-        let both = lockstep(subject.side(own), other.side(theirs), ops::OPERATORS, self.options.mode).map_err(|error| match error {
-            LockstepError::Actual(source) => subject.cannot_run(source),
-            LockstepError::Expected(source) => other.cannot_run(source),
-        })?;
+        let both =
+            lockstep(subject.side(own), other.side(theirs), ops::OPERATORS, self.options.mode).map_err(|error| {
+                match error {
+                    LockstepError::Actual(source) => subject.cannot_run(source),
+                    LockstepError::Expected(source) => other.cannot_run(source),
+                }
+            })?;
         let differs = both.operations.iter().find(|distance| distance.max_abs != 0.0);
         let operations = OperationsResult {
             first_difference: differs.map(|distance| distance.name.clone()),
@@ -151,7 +157,12 @@ impl Evaluation<'_> {
 }
 
 /// The case with what the reference gave for it, over the part that was not padded.
-fn recorded(case: &Case, interface: &Interface, expected: BTreeMap<String, Tensor>, paddings: &[Padding]) -> Result<Case, EvaluationError> {
+fn recorded(
+    case: &Case,
+    interface: &Interface,
+    expected: BTreeMap<String, Tensor>,
+    paddings: &[Padding],
+) -> Result<Case, EvaluationError> {
     let mut inputs = case.inputs.clone();
     for feature in &interface.inputs {
         if let (false, Some(tensor)) = (inputs.contains_key(&feature.name), case.outputs.get(&feature.name)) {
@@ -167,6 +178,7 @@ fn recorded(case: &Case, interface: &Interface, expected: BTreeMap<String, Tenso
         Ok((name, tensor))
     };
     let outputs: candle_core::Result<BTreeMap<String, Tensor>> = expected.into_iter().map(valid).collect();
-    let outputs = outputs.map_err(|source| EvaluationError::Misfit { bundle: case.name.clone(), source: Misfit::Tensor(source) })?;
+    let outputs = outputs
+        .map_err(|source| EvaluationError::Misfit { bundle: case.name.clone(), source: Misfit::Tensor(source) })?;
     Ok(Case { name: case.name.clone(), inputs, outputs })
 }

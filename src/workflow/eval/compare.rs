@@ -9,8 +9,8 @@ use std::{
 use candle_core::Tensor;
 
 use super::{
-    BundleResult, CaseResult, EvalReference, EvalReport, Evaluation, EvaluationError, OperationsResult, Outcome, OutputResult, Provenance,
-    Skipped,
+    BundleResult, CaseResult, EvalReference, EvalReport, Evaluation, EvaluationError, OperationsResult, Outcome,
+    OutputResult, Provenance, Skipped,
     against::OpenReference,
     error::IS_REFERENCE,
     is_image,
@@ -129,11 +129,12 @@ impl Evaluation<'_> {
 
     /// Where inputs come from, for people.
     fn inputs(&self) -> String {
-        let files = |paths: &[PathBuf]| paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
+        let files =
+            |paths: &[PathBuf]| paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
         match &self.options.reference {
-            EvalReference::Golden(path) | EvalReference::Roundtrip(path) | EvalReference::Bundle { golden: Some(path), .. } => {
-                path.display().to_string()
-            }
+            EvalReference::Golden(path)
+            | EvalReference::Roundtrip(path)
+            | EvalReference::Bundle { golden: Some(path), .. } => path.display().to_string(),
             _ if !self.options.inputs.is_empty() => files(&self.options.inputs),
             _ => {
                 let samples = self.options.samples.max(1);
@@ -147,7 +148,11 @@ impl Evaluation<'_> {
         let mut found = Vec::new();
         for subject in &self.options.subjects {
             let explicit = matches!(subject, BundleSubject::Folder(_)) || !self.options.variants.is_empty();
-            found.extend(bundles::find(self.context, subject, &self.options.variants)?.into_iter().map(|found| (found, explicit)));
+            found.extend(
+                bundles::find(self.context, subject, &self.options.variants)?
+                    .into_iter()
+                    .map(|found| (found, explicit)),
+            );
         }
         Ok(found)
     }
@@ -164,7 +169,8 @@ impl Evaluation<'_> {
         match reference {
             Reference::Cases { name, cases } => self.against_cases(&subject, name, cases, &BTreeSet::new(), outcome),
             Reference::Files { name, inputs, outputs } => {
-                let (case, pixels) = self.case_of_files(inputs, outputs, bundle, subject.interface, &mut outcome.report.warnings)?;
+                let (case, pixels) =
+                    self.case_of_files(inputs, outputs, bundle, subject.interface, &mut outcome.report.warnings)?;
                 self.against_cases(&subject, name, &[case], &pixels, outcome)
             }
             Reference::Bundles { candidates, inputs, .. } => {
@@ -201,12 +207,17 @@ impl Evaluation<'_> {
             let why = error.brief();
             Missed::Skipped(Some(error), why)
         })?;
-        let mut result =
-            BundleResult { bundle: subject.bundle.name.clone(), reference: name.to_owned(), cases: Vec::new(), misfits: Vec::new() };
+        let mut result = BundleResult {
+            bundle: subject.bundle.name.clone(),
+            reference: name.to_owned(),
+            cases: Vec::new(),
+            misfits: Vec::new(),
+        };
         for fitted in fitting.fitted {
             let mut ran = self.run(subject, fitted.inputs.clone()).map_err(|source| subject.cannot_run(source))?;
             for (name, tensor) in ran.outputs.iter_mut().filter(|(name, _)| pixels.contains(*name)) {
-                let wrong = |source: candle_core::Error| EvaluationError::Picture { name: name.clone(), source: source.into() };
+                let wrong =
+                    |source: candle_core::Error| EvaluationError::Picture { name: name.clone(), source: source.into() };
                 *tensor = subject.pixels(name, tensor).map_err(wrong)?;
             }
             result.cases.push(self.measured(subject, &fitted, ran, None, outcome)?);
@@ -244,13 +255,26 @@ impl Evaluation<'_> {
             let misfit = |source| EvaluationError::Misfit { bundle: subject.bundle.name.clone(), source };
             let actual = case.valid_part(name, actual).map_err(misfit)?;
             let feature = subject.interface.outputs.iter().find(|feature| feature.name == *name);
-            outputs.push(self.measured_output([&subject.bundle.name, &case.name, name], feature, (&actual, expected), outcome)?);
+            outputs.push(self.measured_output(
+                [&subject.bundle.name, &case.name, name],
+                feature,
+                (&actual, expected),
+                outcome,
+            )?);
         }
         let Ran { not_finite, seconds, .. } = ran;
-        Ok(CaseResult { case: case.name.clone(), seconds, outputs, unchecked: case.unchecked.clone(), not_finite, operations })
+        Ok(CaseResult {
+            case: case.name.clone(),
+            seconds,
+            outputs,
+            unchecked: case.unchecked.clone(),
+            not_finite,
+            operations,
+        })
     }
 
-    /// Compares an output, and keeps a picture of it where it is one. `feature` says which numbers images have, and in which order.
+    /// Compares an output, and keeps a picture of it where it is one. `feature` says which numbers images have, and in
+    /// which order.
     pub(super) fn measured_output(
         &self,
         [bundle, case, name]: [&str; 3],
@@ -265,14 +289,20 @@ impl Evaluation<'_> {
             logits: name.contains(features::LOGITS),
             thresholds: self.options.thresholds,
         };
-        let wrong = |source: MetricsError| EvaluationError::Compare { bundle: bundle.to_owned(), output: name.to_owned(), source };
+        let wrong = |source: MetricsError| EvaluationError::Compare {
+            bundle: bundle.to_owned(),
+            output: name.to_owned(),
+            source,
+        };
         let metrics = measure(actual, expected, &options).map_err(wrong)?;
         if is_picture && (self.options.pictures.is_some() || self.options.report.is_some()) {
             let shown = |tensor: &Tensor| {
-                let is_reversed = feature.is_some_and(|feature| feature.color.as_deref() == Some(ColorSpace::Bgr.name()));
+                let is_reversed =
+                    feature.is_some_and(|feature| feature.color.as_deref() == Some(ColorSpace::Bgr.name()));
                 if is_reversed { pixels::reversed(tensor) } else { Ok(tensor.clone()) }
             };
-            let wrong = |source: candle_core::Error| EvaluationError::Picture { name: name.to_owned(), source: source.into() };
+            let wrong =
+                |source: candle_core::Error| EvaluationError::Picture { name: name.to_owned(), source: source.into() };
             let (actual, expected) = (shown(actual).map_err(wrong)?, shown(expected).map_err(wrong)?);
             let strip = Strip::new([bundle, case, name], (&actual, &expected), (black, white));
             outcome.keep(strip, self)?;

@@ -1,7 +1,9 @@
-//! Language models on a text: perplexity, and how far each way in which a package was made is from the most precise one.
+//! Language models on a text: perplexity, and how far each way in which a package was made is from the most precise
+//! one.
 //!
-//! The text is cut into windows that do not overlap; in each, every token but the first is scored, given those before it. KL is the mean over rows of
-//! the divergence of a model's next-token probabilities from the first model's; agreement, how often both name the same token.
+//! The text is cut into windows that do not overlap; in each, every token but the first is scored, given those before
+//! it. KL is the mean over rows of the divergence of a model's next-token probabilities from the first model's;
+//! agreement, how often both name the same token.
 
 use std::{fs, path::PathBuf, time::Instant};
 
@@ -101,7 +103,8 @@ pub struct LanguageResult {
     pub tokens_per_second: f64,
     /// Perplexity of each window.
     pub windows: Vec<f64>,
-    /// Positions where the model is farthest from the first one (for the first: where it is most surprised), the worst first.
+    /// Positions where the model is farthest from the first one (for the first: where it is most surprised), the worst
+    /// first.
     pub worst: Vec<Position>,
     /// Numbers that are too bad, as sentences.
     pub failures: Vec<String>,
@@ -161,12 +164,16 @@ impl Judged {
     fn difference(&self) -> LanguageDifference {
         let count = self.rows.len().max(1) as f64;
         let same = self.rows.iter().filter(|row| row.best == row.first_best).count();
-        LanguageDifference { kl: self.rows.iter().map(|row| row.kl).sum::<f64>() / count, agreement: same as f64 / count }
+        LanguageDifference {
+            kl: self.rows.iter().map(|row| row.kl).sum::<f64>() / count,
+            agreement: same as f64 / count,
+        }
     }
 
     /// Indices of rows with a token behind them, those with the highest numbers first.
     fn worst(&self, by: impl Fn(&Row) -> f64) -> Vec<usize> {
-        let mut indices: Vec<usize> = (0..self.rows.len()).filter(|&index| self.rows[index].surprise.is_some()).collect();
+        let mut indices: Vec<usize> =
+            (0..self.rows.len()).filter(|&index| self.rows[index].surprise.is_some()).collect();
         indices.sort_by(|&a, &b| by(&self.rows[b]).total_cmp(&by(&self.rows[a])).then(a.cmp(&b)));
         indices.truncate(WORST);
         indices
@@ -184,7 +191,8 @@ fn perplexity(rows: &[Row]) -> f64 {
 /// When the file cannot be read, has too few tokens, or a package has no language model that can be run.
 pub fn eval_language(context: &Context, options: &LanguageEvalOptions) -> Result<LanguageEvalReport, Error> {
     let path = context.directory().join(&options.text);
-    let text = fs::read_to_string(path).map_err(|source| EvaluationError::Read { path: options.text.clone(), source })?;
+    let text =
+        fs::read_to_string(path).map_err(|source| EvaluationError::Read { path: options.text.clone(), source })?;
     let mut models = Vec::new();
     for subject in &options.subjects {
         models.extend(judge(context, options, subject, &text)?);
@@ -206,7 +214,12 @@ pub fn eval_language(context: &Context, options: &LanguageEvalOptions) -> Result
     Ok(report)
 }
 
-fn judge(context: &Context, options: &LanguageEvalOptions, subject: &BundleSubject, text: &str) -> Result<Vec<LanguageResult>, Error> {
+fn judge(
+    context: &Context,
+    options: &LanguageEvalOptions,
+    subject: &BundleSubject,
+    text: &str,
+) -> Result<Vec<LanguageResult>, Error> {
     let choice = TextChoice { subject, variants: &options.variants, tokenizer: options.tokenizer.as_deref() };
     let (tokenizer, makings) = language_models(context, &choice)?;
     let ids = tokenizer.encode(text, true).map_err(EvaluationError::from)?;
@@ -235,7 +248,8 @@ fn judge(context: &Context, options: &LanguageEvalOptions, subject: &BundleSubje
     let read: usize = windows.iter().map(|tokens| tokens.len()).sum();
     let result = |(index, (making, bundles)): (usize, &(String, LanguageBundles))| {
         let judged = &judged[index];
-        let worst = if index > 0 { judged.worst(|row| row.kl) } else { judged.worst(|row| row.surprise.unwrap_or(0.0)) };
+        let worst =
+            if index > 0 { judged.worst(|row| row.kl) } else { judged.worst(|row| row.surprise.unwrap_or(0.0)) };
         let position = |row: usize| position(&tokenizer, &ids, row, &judged.rows[row], index > 0);
         let mut result = LanguageResult {
             name: if making.is_empty() { subject.to_string() } else { format!("{subject} {making}") },
@@ -296,7 +310,8 @@ fn compare(rows: &[Vec<f32>], tokens: &[u32], first: Option<&[Vec<f32>]>) -> Vec
     let one = |(index, row): (usize, &Vec<f32>)| {
         let total = log_sum(row);
         let score = tokens.get(index + 1).and_then(|&token| row.get(token as usize));
-        let mut result = Row { surprise: score.map(|score| total - f64::from(*score)), kl: 0.0, best: best(row), first_best: None };
+        let mut result =
+            Row { surprise: score.map(|score| total - f64::from(*score)), kl: 0.0, best: best(row), first_best: None };
         if let Some(expected) = first.and_then(|first| first.get(index)) {
             let whole = log_sum(expected);
             let part = |(a, b): (&f32, &f32)| {

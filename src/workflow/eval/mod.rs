@@ -1,8 +1,9 @@
-//! `eval`: how far the numbers of bundles are from a reference: recorded tensors, another bundle, or the picture that went in.
+//! `eval`: how far the numbers of bundles are from a reference: recorded tensors, another bundle, or the picture that
+//! went in.
 //!
-//! Every comparison is made of cases (what goes in, what should come out), which are fitted to each bundle's interface, run in the interpreter
-//! and measured. A bundle that no case fits says why. Texts are translated and scored apart ([`eval_texts`]),
-//! and so are language models on a text ([`eval_language`]).
+//! Every comparison is made of cases (what goes in, what should come out), which are fitted to each bundle's interface,
+//! run in the interpreter and measured. A bundle that no case fits says why. Texts are translated and scored apart
+//! ([`eval_texts`]), and so are language models on a text ([`eval_language`]).
 
 mod against;
 mod compare;
@@ -20,7 +21,8 @@ use std::path::PathBuf;
 
 pub use error::EvaluationError;
 pub use language::{
-    LanguageDifference, LanguageEvalOptions, LanguageEvalReport, LanguageResult, LanguageThresholds, Position, eval_language,
+    LanguageDifference, LanguageEvalOptions, LanguageEvalReport, LanguageResult, LanguageThresholds, Position,
+    eval_language,
 };
 pub use provenance::{JudgedRelease, Provenance};
 pub use report::{BundleResult, CaseResult, EvalReport, OperationsResult, OutputResult, Skipped};
@@ -90,8 +92,8 @@ pub struct EvalOptions {
 /// Compares.
 ///
 /// # Errors
-/// When a bundle or file cannot be read, nothing fits, or a program cannot be run. Numbers that are too far apart are no error:
-/// [`EvalReport::passed`] says it.
+/// When a bundle or file cannot be read, nothing fits, or a program cannot be run. Numbers that are too far apart are
+/// no error: [`EvalReport::passed`] says it.
 pub fn eval(context: &Context, options: &EvalOptions) -> Result<EvalReport, Error> {
     let evaluation = Evaluation { context, options };
     let mut outcome = match &options.reference {
@@ -122,9 +124,14 @@ struct Evaluation<'a> {
 }
 
 impl Evaluation<'_> {
-    /// The numbers of black and white in a picture: those of the range that was asked for, or of pixels where it is an image.
+    /// The numbers of black and white in a picture: those of the range that was asked for, or of pixels where it is an
+    /// image.
     fn limits(&self, feature: Option<&Feature>) -> (f32, f32) {
-        if feature.is_some_and(is_image) { ValueRange::Byte.limits() } else { self.options.picture.range.unwrap_or_default().limits() }
+        if feature.is_some_and(is_image) {
+            ValueRange::Byte.limits()
+        } else {
+            self.options.picture.range.unwrap_or_default().limits()
+        }
     }
 
     fn write(&self, outcome: &mut Outcome) -> Result<(), EvaluationError> {

@@ -50,14 +50,17 @@ impl Strip {
             [expected, actual, distance]
         });
         let largest = pictures.as_ref().map_or(0.0, |[.., distance]| distance.largest());
-        let size = pictures.as_ref().map_or(String::new(), |[expected, ..]| format!("{} × {}", expected.width, expected.height));
+        let size = pictures
+            .as_ref()
+            .map_or(String::new(), |[expected, ..]| format!("{} × {}", expected.width, expected.height));
         Self { names: names.map(str::to_owned), size, largest, pictures }
     }
 
     /// `<bundle>[-<case>]-<output>.png`, of characters that every file system has.
     fn file_name(&self) -> String {
         let bundle = Path::new(&self.names[0]).file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let parts: Vec<&str> = [bundle.as_str(), &self.names[1], &self.names[2]].into_iter().filter(|part| !part.is_empty()).collect();
+        let parts: Vec<&str> =
+            [bundle.as_str(), &self.names[1], &self.names[2]].into_iter().filter(|part| !part.is_empty()).collect();
         let safe = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' };
         parts.join("-").chars().map(safe).collect::<String>() + ".png"
     }

@@ -59,7 +59,12 @@ impl JudgedRelease {
             }
             BundleSubject::Package(request) => {
                 let StoredRelease { manifest: bytes, release } = releases::find(context, request).ok()?;
-                Some(Self { package: release.package, version: release.version, digest: Digest::of(&bytes), placed: false })
+                Some(Self {
+                    package: release.package,
+                    version: release.version,
+                    digest: Digest::of(&bytes),
+                    placed: false,
+                })
             }
         }
     }

@@ -49,7 +49,9 @@ impl Evaluation<'_> {
     pub(super) fn reference(&self) -> Result<Reference, Error> {
         let names = NameMap::parse(&self.options.names).map_err(EvaluationError::Names)?;
         Ok(match &self.options.reference {
-            EvalReference::Golden(path) => Reference::Cases { name: path.display().to_string(), cases: self.golden(path, &names)? },
+            EvalReference::Golden(path) => {
+                Reference::Cases { name: path.display().to_string(), cases: self.golden(path, &names)? }
+            }
             EvalReference::Expected(paths) => {
                 let name = paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
                 let (inputs, outputs) = (self.files(&self.options.inputs, &names)?, self.files(paths, &names)?);
@@ -60,7 +62,11 @@ impl Evaluation<'_> {
                 let inputs = match golden {
                     Some(path) => Inputs::Named(self.golden(path, &names)?),
                     None if !self.options.inputs.is_empty() => Inputs::Given(self.files(&self.options.inputs, &names)?),
-                    None => Inputs::Made { count: self.options.samples.max(1), seed: self.options.seed, picture: self.limits(None) },
+                    None => Inputs::Made {
+                        count: self.options.samples.max(1),
+                        seed: self.options.seed,
+                        picture: self.limits(None),
+                    },
                 };
                 Reference::Bundles { name: subject.to_string(), candidates, inputs }
             }
@@ -99,7 +105,8 @@ impl Evaluation<'_> {
                     let options = SampleOptions { seed: seed.wrapping_add(u64::from(index)), picture: *picture };
                     let name = if *count == 1 { String::new() } else { format!("sample{index}") };
                     let made = sample(functions, interface, options);
-                    made.map(|case| Case { name, ..case }).map_err(|source| EvaluationError::Sample { bundle: bundle.name.clone(), source })
+                    made.map(|case| Case { name, ..case })
+                        .map_err(|source| EvaluationError::Sample { bundle: bundle.name.clone(), source })
                 })
                 .collect(),
         }
@@ -120,7 +127,11 @@ impl Evaluation<'_> {
         self.warn(notes, warnings)?;
         let names: Vec<String> = interface.outputs.iter().map(|feature| feature.name.clone()).collect();
         if !outputs.keys().any(|name| names.contains(name)) {
-            return Err(EvaluationError::NoOutput { bundle: bundle.name.clone(), given: outputs.into_keys().collect(), outputs: names });
+            return Err(EvaluationError::NoOutput {
+                bundle: bundle.name.clone(),
+                given: outputs.into_keys().collect(),
+                outputs: names,
+            });
         }
         Ok((Case { name: String::new(), inputs, outputs }, pixels))
     }
@@ -143,8 +154,8 @@ impl Reference {
     }
 }
 
-/// The counterpart of a bundle: the only candidate, the one of the same id in another release, or of those that differ in nothing but how
-/// numbers are kept the most precise one. `Err` says why there is none.
+/// The counterpart of a bundle: the only candidate, the one of the same id in another release, or of those that differ
+/// in nothing but how numbers are kept the most precise one. `Err` says why there is none.
 pub(super) fn counterpart<'c>(bundle: &Bundle, candidates: &'c [Found]) -> Result<&'c Found, String> {
     if let [only] = candidates {
         return Ok(only);
@@ -160,8 +171,9 @@ pub(super) fn counterpart<'c>(bundle: &Bundle, candidates: &'c [Found]) -> Resul
     let alike: Vec<(&Variant, &Found)> =
         alike.filter(|(other, _)| other.component == own.component && shape(other) == shape(own)).collect();
     let same_release = alike.iter().any(|(other, _)| *other == own);
-    let best =
-        alike.iter().min_by_key(|(other, _)| (!same_release && other.id != own.id, precision_rank(other), other.target != own.target));
+    let best = alike.iter().min_by_key(|(other, _)| {
+        (!same_release && other.id != own.id, precision_rank(other), other.target != own.target)
+    });
     match best {
         Some((other, _)) if *other == own => Err(IS_REFERENCE.to_owned()),
         Some((_, found)) => Ok(found),

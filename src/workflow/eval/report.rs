@@ -129,7 +129,8 @@ impl OperationsResult {
     /// The results that add the most error of their own, the largest first.
     pub fn largest(&self, count: usize) -> Vec<&OperationDistance> {
         let own = |distance: &&OperationDistance| distance.relative - distance.inherited;
-        let mut distances: Vec<&OperationDistance> = self.distances.iter().filter(|distance| own(distance) > 0.0).collect();
+        let mut distances: Vec<&OperationDistance> =
+            self.distances.iter().filter(|distance| own(distance) > 0.0).collect();
         distances.sort_by(|a, b| own(b).total_cmp(&own(a)));
         distances.truncate(count);
         distances

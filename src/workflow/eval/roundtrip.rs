@@ -1,4 +1,5 @@
-//! A picture through an encoder and a decoder, compared with itself: what an autoencoder loses, per precision and compression.
+//! A picture through an encoder and a decoder, compared with itself: what an autoencoder loses, per precision and
+//! compression.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -26,12 +27,17 @@ const LATENT: &str = features::LATENT;
 impl Evaluation<'_> {
     pub(super) fn roundtrip(&self, path: &Path) -> Result<Outcome, Error> {
         let picture = self.picture(path)?;
-        let bundles = self.subjects()?.into_iter().map(|(found, _)| found.open(self.context)).collect::<Result<Vec<Bundle>, _>>()?;
+        let bundles = self
+            .subjects()?
+            .into_iter()
+            .map(|(found, _)| found.open(self.context))
+            .collect::<Result<Vec<Bundle>, _>>()?;
         let pairs = pairs(&bundles);
         if pairs.is_empty() {
-            return Err(
-                EvaluationError::NoPairs { bundles: bundles.into_iter().map(|bundle| format!("`{}`", bundle.name)).collect() }.into()
-            );
+            return Err(EvaluationError::NoPairs {
+                bundles: bundles.into_iter().map(|bundle| format!("`{}`", bundle.name)).collect(),
+            }
+            .into());
         }
         let mut outcome = Outcome { report: self.empty_report(path.display().to_string()), strips: Vec::new() };
         for (encoder, decoder) in pairs {
@@ -47,15 +53,22 @@ impl Evaluation<'_> {
             } else {
                 format!("{} at {width}x{height}", path.display())
             };
-            outcome.report.bundles.push(BundleResult { bundle: name, reference, cases: vec![case], misfits: Vec::new() });
+            outcome.report.bundles.push(BundleResult {
+                bundle: name,
+                reference,
+                cases: vec![case],
+                misfits: Vec::new(),
+            });
             task.finish("compared");
         }
         Ok(outcome)
     }
 
     fn picture(&self, path: &Path) -> Result<Picture, EvaluationError> {
-        let options =
-            ReadOptions { name: Some(IMAGE.to_owned()), picture: PictureOptions { channels: Some(3), ..PictureOptions::default() } };
+        let options = ReadOptions {
+            name: Some(IMAGE.to_owned()),
+            picture: PictureOptions { channels: Some(3), ..PictureOptions::default() },
+        };
         let mut tensors = tensors::read(&self.context.directory().join(path), &options)?;
         let picture = tensors.pop_first().and_then(|(_, tensor)| Picture::of(&tensor, (0.0, 1.0)));
         picture.ok_or_else(|| EvaluationError::NotAPicture { path: path.to_owned() })
@@ -74,7 +87,8 @@ impl Evaluation<'_> {
         image: &Tensor,
         outcome: &mut Outcome,
     ) -> Result<CaseResult, EvaluationError> {
-        let wrong = |source: candle_core::Error| EvaluationError::Picture { name: IMAGE.to_owned(), source: source.into() };
+        let wrong =
+            |source: candle_core::Error| EvaluationError::Picture { name: IMAGE.to_owned(), source: source.into() };
         let find = |features: &[Feature]| features.iter().find(|feature| feature.name == IMAGE).cloned();
         let (given, made) = (find(&encoder.interface.inputs), find(&decoder.interface.outputs));
         let encoded = self.fed(encoder, IMAGE, &self.numbers(image, given.as_ref()).map_err(wrong)?)?;
@@ -82,20 +96,33 @@ impl Evaluation<'_> {
         let decoded = self.fed(decoder, LATENT, latent)?;
         let back = decoded.outputs.get(IMAGE).expect("pairs have the output");
         // NCHW, as the picture is.
-        let back =
-            if back.dims()[1..] == image.dims()[1..] { Ok(back.clone()) } else { back.permute((0, 3, 1, 2)).and_then(|t| t.contiguous()) };
+        let back = if back.dims()[1..] == image.dims()[1..] {
+            Ok(back.clone())
+        } else {
+            back.permute((0, 3, 1, 2)).and_then(|t| t.contiguous())
+        };
         let (back, image) = (back.map_err(wrong)?, self.numbers(image, made.as_ref()).map_err(wrong)?);
         let output = self.measured_output([name, "", IMAGE], made.as_ref(), (&back, &image), outcome)?;
         let not_finite = encoded.not_finite.or(decoded.not_finite);
         let seconds = encoded.seconds + decoded.seconds;
-        Ok(CaseResult { case: String::new(), seconds, outputs: vec![output], unchecked: Vec::new(), not_finite, operations: None })
+        Ok(CaseResult {
+            case: String::new(),
+            seconds,
+            outputs: vec![output],
+            unchecked: Vec::new(),
+            not_finite,
+            operations: None,
+        })
     }
 
-    /// A picture [1, 3, H, W] of numbers from 0 to 1 with the numbers that a feature has: those of the range, or pixels in their order.
+    /// A picture [1, 3, H, W] of numbers from 0 to 1 with the numbers that a feature has: those of the range, or pixels
+    /// in their order.
     fn numbers(&self, picture: &Tensor, feature: Option<&Feature>) -> candle_core::Result<Tensor> {
         let (black, white) = self.limits(feature);
         let scaled = picture.affine(f64::from(white - black), f64::from(black))?;
-        let Some(color) = feature.and_then(|feature| ColorSpace::from_name(feature.color.as_deref()?)) else { return Ok(scaled) };
+        let Some(color) = feature.and_then(|feature| ColorSpace::from_name(feature.color.as_deref()?)) else {
+            return Ok(scaled);
+        };
         let pixels = pixels::rounded(&scaled, Pixels::of(color))?;
         if color == ColorSpace::Bgr { pixels::reversed(&pixels) } else { Ok(pixels) }
     }
@@ -109,11 +136,15 @@ impl Evaluation<'_> {
     }
 }
 
-/// Encoders and the decoders that belong to them: of one release those whose axes are the same, otherwise those whose shapes fit.
+/// Encoders and the decoders that belong to them: of one release those whose axes are the same, otherwise those whose
+/// shapes fit.
 fn pairs(bundles: &[Bundle]) -> Vec<(&Bundle, &Bundle)> {
     let with = |input: &'static str, output: &'static str| {
         bundles.iter().filter(move |bundle| {
-            bundle.package.interface(None).is_some_and(|interface| has(&interface.inputs, input) && has(&interface.outputs, output))
+            bundle
+                .package
+                .interface(None)
+                .is_some_and(|interface| has(&interface.inputs, input) && has(&interface.outputs, output))
         })
     };
     let mut pairs = Vec::new();
@@ -135,8 +166,12 @@ fn has(features: &[Feature], name: &str) -> bool {
 fn shapes(bundle: &Bundle) -> [Vec<u64>; 2] {
     let interface = bundle.package.interface(None).cloned().unwrap_or_default();
     [IMAGE, LATENT].map(|name| {
-        let mut shape =
-            interface.inputs.iter().chain(&interface.outputs).find(|feature| feature.name == name).map_or(Vec::new(), |f| f.shape.clone());
+        let mut shape = interface
+            .inputs
+            .iter()
+            .chain(&interface.outputs)
+            .find(|feature| feature.name == name)
+            .map_or(Vec::new(), |f| f.shape.clone());
         shape.sort_unstable();
         shape
     })

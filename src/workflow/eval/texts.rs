@@ -1,4 +1,5 @@
-//! Texts against references: translations that a package makes, or that are there already, with BLEU, chrF and signs of a broken model.
+//! Texts against references: translations that a package makes, or that are there already, with BLEU, chrF and signs of
+//! a broken model.
 //!
 //! Lines are read and scored as sacrebleu's command line does; line N of every file belongs to line N of the others.
 
@@ -199,7 +200,8 @@ pub fn eval_texts(context: &Context, options: &TextEvalOptions) -> Result<TextEv
 }
 
 fn read(directory: &Path, path: &Path) -> Result<Vec<String>, EvaluationError> {
-    let text = fs::read_to_string(directory.join(path)).map_err(|source| EvaluationError::Read { path: path.to_owned(), source })?;
+    let text = fs::read_to_string(directory.join(path))
+        .map_err(|source| EvaluationError::Read { path: path.to_owned(), source })?;
     Ok(scores::lines(&text))
 }
 
@@ -208,7 +210,12 @@ fn same_length(what: &'static str, expected: usize, found: usize) -> Result<(), 
 }
 
 /// The translations of a package, of each precision.
-fn translated(context: &Context, options: &TextEvalOptions, subject: &BundleSubject, sources: &[String]) -> Result<Vec<Outputs>, Error> {
+fn translated(
+    context: &Context,
+    options: &TextEvalOptions,
+    subject: &BundleSubject,
+    sources: &[String],
+) -> Result<Vec<Outputs>, Error> {
     let options = TextOptions {
         subject: subject.clone(),
         variants: options.variants.clone(),
@@ -226,8 +233,15 @@ fn translated(context: &Context, options: &TextEvalOptions, subject: &BundleSubj
     let outputs = |(index, (making, run)): (usize, (String, TextReport))| {
         let name = if making.is_empty() { subject.to_string() } else { format!("{subject} {making}") };
         // As a file of lines would be read.
-        let line = |text: &Option<String>| scores::lines(&text.as_deref().unwrap_or_default().replace('\n', " ")).pop().unwrap_or_default();
-        Outputs { name, first: index == 0, lines: run.texts.iter().map(|text| line(&text.output)).collect(), run: Some(run) }
+        let line = |text: &Option<String>| {
+            scores::lines(&text.as_deref().unwrap_or_default().replace('\n', " ")).pop().unwrap_or_default()
+        };
+        Outputs {
+            name,
+            first: index == 0,
+            lines: run.texts.iter().map(|text| line(&text.output)).collect(),
+            run: Some(run),
+        }
     };
     Ok(systems.map(outputs).collect())
 }
@@ -257,11 +271,15 @@ impl Scoring<'_> {
     fn system(&self, outputs: &Outputs) -> Result<System, EvaluationError> {
         let TextEvalOptions { tokenizer, lowercase, .. } = *self.options;
         let lines = &outputs.lines;
-        let bleu = scores::bleu(lines, self.references, &BleuOptions { tokenizer, lowercase, ..BleuOptions::default() })?;
+        let bleu =
+            scores::bleu(lines, self.references, &BleuOptions { tokenizer, lowercase, ..BleuOptions::default() })?;
         let chrf = |options: ChrfOptions| scores::chrf(lines, self.references, &ChrfOptions { lowercase, ..options });
         let (plain, plus_plus) = (chrf(ChrfOptions::default())?, chrf(ChrfOptions::plus_plus())?);
         let expected: Vec<String> = self.references.iter().flatten().cloned().collect();
-        let quality = self.sources.map(|sources| scores::quality(sources, lines, &expected, &QualityOptions::default())).transpose()?;
+        let quality = self
+            .sources
+            .map(|sources| scores::quality(sources, lines, &expected, &QualityOptions::default()))
+            .transpose()?;
         let texts = || outputs.run.iter().flat_map(|run| &run.texts).zip(1..);
         Ok(System {
             name: outputs.name.clone(),
@@ -293,7 +311,11 @@ impl Scoring<'_> {
         let source = |index: usize| self.sources.map(|sources| sources[index].clone());
         let pairs = lines.iter().zip(self.references).enumerate();
         pairs
-            .map(|(i, (output, references))| Translation { source: source(i), output: output.clone(), references: references.clone() })
+            .map(|(i, (output, references))| Translation {
+                source: source(i),
+                output: output.clone(),
+                references: references.clone(),
+            })
             .collect()
     }
 }

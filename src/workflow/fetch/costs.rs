@@ -48,9 +48,12 @@ fn cost(
     delivery: Option<Delivery>,
 ) -> Result<Option<TagCost>, FetchError> {
     let (tags, deliveries) = (tag.iter().cloned().collect(), delivery.into_iter().collect());
-    let Ok(chosen) = select(release, &Selection { tags, deliveries, floor, ..Selection::default() }) else { return Ok(None) };
+    let Ok(chosen) = select(release, &Selection { tags, deliveries, floor, ..Selection::default() }) else {
+        return Ok(None);
+    };
     let blobs: BTreeSet<_> = chosen.iter().flat_map(|chosen| &chosen.variant.files).map(|file| file.sha256).collect();
-    let bytes = blobs.iter().filter_map(|digest| release.blobs.get(digest)).map(|blob| blob.size).fold(0, u64::saturating_add);
+    let bytes =
+        blobs.iter().filter_map(|digest| release.blobs.get(digest)).map(|blob| blob.size).fold(0, u64::saturating_add);
     let download_bytes = FetchPlan::new(release, blobs, facts)?.totals().download;
     Ok(Some(TagCost { tag, delivery, variants: chosen.len() as u64, bytes, download_bytes }))
 }

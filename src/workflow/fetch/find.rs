@@ -1,4 +1,5 @@
-//! Which release: one that a lock pins, from whoever has those bytes; else the highest that will do, of the first source that answers.
+//! Which release: one that a lock pins, from whoever has those bytes; else the highest that will do, of the first
+//! source that answers.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -46,7 +47,12 @@ pub(in crate::workflow) struct Finder<'a> {
 
 impl<'a> Finder<'a> {
     /// With no `sources` the store alone is asked.
-    pub(in crate::workflow) fn new(context: &'a Context, package: &'a PackageName, sources: &'a [RemoteUrl], wanted: &'a Wanted) -> Self {
+    pub(in crate::workflow) fn new(
+        context: &'a Context,
+        package: &'a PackageName,
+        sources: &'a [RemoteUrl],
+        wanted: &'a Wanted,
+    ) -> Self {
         Self { context, package, sources, globs: &wanted.variants, opened: Mutex::default() }
     }
 
@@ -74,7 +80,9 @@ impl<'a> Finder<'a> {
         let mut failures: Vec<(String, Error)> = Vec::new();
         for index in 0..self.sources.len() {
             match try_one(index) {
-                Err(error) if may_be_better_elsewhere(&error) => failures.push((self.sources[index].to_string(), error)),
+                Err(error) if may_be_better_elsewhere(&error) => {
+                    failures.push((self.sources[index].to_string(), error))
+                }
                 other => return other,
             }
         }
@@ -129,9 +137,13 @@ impl<'a> Finder<'a> {
         self.found(&version, digest, bytes, None)
     }
 
-    /// The highest release that will do, of the first source that answers; the `standing` one where that source still has it. What stands is
-    /// wanted of a collection, too.
-    pub(in crate::workflow) fn highest(&self, requirement: &Requirement, standing: Option<&Proof>) -> Result<Found, Error> {
+    /// The highest release that will do, of the first source that answers; the `standing` one where that source still
+    /// has it. What stands is wanted of a collection, too.
+    pub(in crate::workflow) fn highest(
+        &self,
+        requirement: &Requirement,
+        standing: Option<&Proof>,
+    ) -> Result<Found, Error> {
         if self.sources.is_empty() {
             return self.in_store(requirement);
         }
@@ -146,14 +158,18 @@ impl<'a> Finder<'a> {
             return Err(self.no_package(&url, &remote.packages().await.unwrap_or_default()).into());
         };
         let standing_entry = match standing.filter(|proof| versions.contains(&proof.version)) {
-            Some(proof) => remote.resolve(self.package, &proof.version).await?.filter(|entry| entry.release == proof.release),
+            Some(proof) => {
+                remote.resolve(self.package, &proof.version).await?.filter(|entry| entry.release == proof.release)
+            }
             None => None,
         };
         let version = match standing.filter(|_| standing_entry.is_some()) {
             Some(proof) => proof.version.clone(),
             None => self.choose_version(versions.into_iter().collect(), requirement, &url)?,
         };
-        if let Some(collection) = remote.collection().await?.filter(|it| it.package == *self.package && it.version == version) {
+        if let Some(collection) =
+            remote.collection().await?.filter(|it| it.package == *self.package && it.version == version)
+        {
             let bytes = remote.release_of(&self.choose_bundles(&collection, standing)?).await?;
             let found = self.found(&version, Digest::of(&bytes), bytes, Some(source))?;
             return Ok(Found { revision: remote.revision(), is_chosen: true, ..found });
@@ -168,15 +184,18 @@ impl<'a> Finder<'a> {
         Ok(Found { revision: remote.revision(), ..self.found(&version, digest, bytes, Some(source))? })
     }
 
-    /// The bundles of a collection that are asked for, by id, and those in place. Globs may mean the path in the repository, too, and case
-    /// does not count, since these names are not of mlreg's making.
+    /// The bundles of a collection that are asked for, by id, and those in place. Globs may mean the path in the
+    /// repository, too, and case does not count, since these names are not of mlreg's making.
     fn choose_bundles(&self, collection: &Collection, placed: Option<&Proof>) -> Result<BTreeSet<String>, FetchError> {
-        let globs: Vec<VariantGlob> = self.globs.iter().map(|glob| glob.to_lowercase().parse()).collect::<Result<_, GlobError>>()?;
+        let globs: Vec<VariantGlob> =
+            self.globs.iter().map(|glob| glob.to_lowercase().parse()).collect::<Result<_, GlobError>>()?;
         let matching = |glob: &VariantGlob| {
-            let fits = |(id, bundle): &(&String, &CollectedBundle)| names(id, bundle).iter().any(|name| glob.is_match(name));
+            let fits =
+                |(id, bundle): &(&String, &CollectedBundle)| names(id, bundle).iter().any(|name| glob.is_match(name));
             collection.bundles.iter().filter(fits).map(|(id, _)| id.clone()).collect::<BTreeSet<_>>()
         };
-        let mut chosen: BTreeSet<String> = if globs.is_empty() { collection.bundles.keys().cloned().collect() } else { BTreeSet::new() };
+        let mut chosen: BTreeSet<String> =
+            if globs.is_empty() { collection.bundles.keys().cloned().collect() } else { BTreeSet::new() };
         for glob in &globs {
             let found = matching(glob);
             if found.is_empty() {
@@ -191,11 +210,18 @@ impl<'a> Finder<'a> {
     }
 
     fn no_package(&self, origin: &str, known: &[PackageName]) -> FetchError {
-        let nearest = nearest(self.package.as_str(), known.iter().map(PackageName::as_str), 1).first().map(|&name| name.to_owned());
+        let nearest = nearest(self.package.as_str(), known.iter().map(PackageName::as_str), 1)
+            .first()
+            .map(|&name| name.to_owned());
         FetchError::NoPackage { package: self.package.clone(), origin: origin.to_owned(), nearest }
     }
 
-    fn choose_version(&self, versions: Vec<Version>, requirement: &Requirement, origin: &str) -> Result<Version, FetchError> {
+    fn choose_version(
+        &self,
+        versions: Vec<Version>,
+        requirement: &Requirement,
+        origin: &str,
+    ) -> Result<Version, FetchError> {
         if versions.is_empty() {
             return Err(self.no_package(origin, &[]));
         }
@@ -208,12 +234,20 @@ impl<'a> Finder<'a> {
     }
 
     /// Reads a manifest whose digest was checked.
-    pub(super) fn found(&self, version: &Version, digest: Digest, bytes: Vec<u8>, named_by: Option<usize>) -> Result<Found, Error> {
+    pub(super) fn found(
+        &self,
+        version: &Version,
+        digest: Digest,
+        bytes: Vec<u8>,
+        named_by: Option<usize>,
+    ) -> Result<Found, Error> {
         let expected = format!("{}@{version}", self.package);
-        let release = Release::parse(&bytes).map_err(|source| FetchError::Release { release: expected.clone(), source })?;
+        let release =
+            Release::parse(&bytes).map_err(|source| FetchError::Release { release: expected.clone(), source })?;
         let found = format!("{}@{}", release.package, release.version);
         if found != expected {
-            let origin = named_by.map_or_else(|| self.store().home().display().to_string(), |index| self.sources[index].to_string());
+            let origin = named_by
+                .map_or_else(|| self.store().home().display().to_string(), |index| self.sources[index].to_string());
             return Err(FetchError::WrongRelease { origin, expected, found }.into());
         }
         // Releases are made of collections without the BLAKE3 of their blobs.

@@ -1,9 +1,10 @@
-//! `fetch`: from a request to bundles in a folder. Nothing is done, and nobody asked, where the folder satisfies the request already.
+//! `fetch`: from a request to bundles in a folder. Nothing is done, and nobody asked, where the folder satisfies the
+//! request already.
 //!
-//! Which release: the one in place as long as it will do (`upgrade` looks for a newer one), else the highest version of the remote, or
-//! of the store where no remote may be asked. Which variants: those that are asked for, and those in place. When the release changes,
-//! variants in place move along: with a floor to the best variant of the same name, without one to the variant of the same id; what the
-//! new release no longer has is removed.
+//! Which release: the one in place as long as it will do (`upgrade` looks for a newer one), else the highest version of
+//! the remote, or of the store where no remote may be asked. Which variants: those that are asked for, and those in
+//! place. When the release changes, variants in place move along: with a floor to the best variant of the same name,
+//! without one to the variant of the same id; what the new release no longer has is removed.
 
 mod costs;
 mod find;

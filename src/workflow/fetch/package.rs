@@ -16,8 +16,9 @@ use super::{
 use crate::{
     base::{ByteRange, Digest, OsFloor, PackageName, Platform, Target, TargetError, free_bytes},
     fetch::{
-        Claim, Destination, DownloadReport, Facts, FetchError, FetchPlan, FetchRequest, Layout, Named, Outline, OutlinedBundle, Owner,
-        PlaceReport, PlacedBundle, Proof, RequestedRelease, Staging, Survey, Totals, Wanted, download, unchanged,
+        Claim, Destination, DownloadReport, Facts, FetchError, FetchPlan, FetchRequest, Layout, Named, Outline,
+        OutlinedBundle, Owner, PlaceReport, PlacedBundle, Proof, RequestedRelease, Staging, Survey, Totals, Wanted,
+        download, unchanged,
     },
     manifest::{
         Requirement, offered,
@@ -114,7 +115,8 @@ impl<'a> Fetch<'a> {
         let offered = || {
             let Found { release, .. } = self.choose_release(None).ok()?;
             let offered = offered(&release, &self.job.wanted.selection(None).ok()?);
-            Some((format!("{}@{}", release.package, release.version), offered)).filter(|(_, offered)| !offered.is_empty())
+            Some((format!("{}@{}", release.package, release.version), offered))
+                .filter(|(_, offered)| !offered.is_empty())
         };
         match offered() {
             Some((release, offered)) => FetchError::TooOld { release, floor, offered }.into(),
@@ -128,7 +130,8 @@ impl<'a> Fetch<'a> {
         let proof = self.wanted(&found, destination)?;
         let survey = destination.survey(&proof)?;
         self.check(&found)?;
-        let first = self.plan(&found.release, &survey, |digest, size| self.have(&found.release, &survey, digest, size))?;
+        let first =
+            self.plan(&found.release, &survey, |digest, size| self.have(&found.release, &survey, digest, size))?;
         let (plan, DownloadReport { received, reused }) = self.download(&found.release, &survey, first)?;
         // Only now, because what it says of its blobs may have been wrong.
         self.remember(&found)?;
@@ -145,7 +148,8 @@ impl<'a> Fetch<'a> {
         let found = self.choose_release(destination.placed())?;
         let proof = self.wanted(&found, &destination)?;
         let survey = destination.survey(&proof)?;
-        let in_store = |digest: &Digest| found.release.blobs.get(digest).is_some_and(|blob| self.store().seems_here(digest, blob));
+        let in_store =
+            |digest: &Digest| found.release.blobs.get(digest).is_some_and(|blob| self.store().seems_here(digest, blob));
         let is_here = |digest: &Digest, _| Ok(survey.source(digest).is_some() || in_store(digest));
         let plan = self.plan(&found.release, &survey, is_here)?;
         let totals = plan.totals();
@@ -182,7 +186,11 @@ impl<'a> Fetch<'a> {
 
     /// What there is to say if the folder is as this job wants it.
     pub(in crate::workflow) fn satisfied(&self) -> Option<FetchedPackage> {
-        let outline = if self.job.upgrade || self.job.verify { None } else { unchanged(self.store(), &self.job.out, &self.key()) }?;
+        let outline = if self.job.upgrade || self.job.verify {
+            None
+        } else {
+            unchanged(self.store(), &self.job.out, &self.key())
+        }?;
         let kept = outline.bundles.keys().chain(&outline.files).cloned().collect();
         let mut report = self.report(outline, &self.job.out.join(self.job.package.as_str()), FetchStatus::UpToDate);
         report.changes.kept = kept;
@@ -190,7 +198,8 @@ impl<'a> Fetch<'a> {
     }
 
     fn report(&self, outline: Outline, folder: &Path, status: FetchStatus) -> FetchedPackage {
-        let variant = |(name, OutlinedBundle { variant, bytes })| FetchedVariant { id: variant, name, bytes, download_bytes: 0 };
+        let variant =
+            |(name, OutlinedBundle { variant, bytes })| FetchedVariant { id: variant, name, bytes, download_bytes: 0 };
         FetchedPackage {
             package: self.job.package.clone(),
             version: outline.version,
@@ -221,11 +230,15 @@ impl<'a> Fetch<'a> {
     /// The release in place, if the store has it and it came from where it is asked from.
     fn standing(&self, proof: &Proof) -> Result<Option<Found>, Error> {
         let store = self.store();
-        let Some((digest, bytes)) = store.release(&proof.package, &proof.version)?.filter(|(digest, _)| *digest == proof.release) else {
+        let Some((digest, bytes)) =
+            store.release(&proof.package, &proof.version)?.filter(|(digest, _)| *digest == proof.release)
+        else {
             return Ok(None);
         };
         let same_source = match self.job.sources.first() {
-            Some(url) => store.release_origin(&proof.package, &proof.version)?.is_some_and(|it| it.remotes().contains(&url.to_string())),
+            Some(url) => store
+                .release_origin(&proof.package, &proof.version)?
+                .is_some_and(|it| it.remotes().contains(&url.to_string())),
             None => true,
         };
         if !same_source {
@@ -288,7 +301,12 @@ impl<'a> Fetch<'a> {
         }
         let mut variants: BTreeMap<&str, &Variant> = BTreeMap::new();
         if let Some(proof) = placed.filter(|_| self.job.owner.is_none()) {
-            variants.extend(proof.bundles.iter().filter_map(|(name, bundle)| Some((name.as_str(), self.successor(proof, bundle, found)?))));
+            variants.extend(
+                proof
+                    .bundles
+                    .iter()
+                    .filter_map(|(name, bundle)| Some((name.as_str(), self.successor(proof, bundle, found)?))),
+            );
         }
         variants.retain(|_, variant| !chosen.iter().any(|chosen| chosen.variant.id == variant.id));
         variants.extend(chosen.iter().map(|chosen| (chosen.path.as_str(), chosen.variant)));
@@ -301,7 +319,8 @@ impl<'a> Fetch<'a> {
         let moves = proof.release != found.digest || proof.floor != self.job.floor;
         let succeeds = |variant: &&Variant| match self.job.floor {
             Some(floor) if moves => {
-                (&variant.name, variant.kind) == (&bundle.name, bundle.kind) && variant.target.is_none_or(|target| target <= floor)
+                (&variant.name, variant.kind) == (&bundle.name, bundle.kind)
+                    && variant.target.is_none_or(|target| target <= floor)
             }
             _ => variant.id == bundle.variant,
         };
@@ -315,7 +334,8 @@ impl<'a> Fetch<'a> {
         let suspect = survey.suspects().contains(digest);
         let right = match release.blobs.get(digest).filter(|_| !suspect) {
             Some(blob) => store.has_blob(digest, blob)?,
-            None => store.has_blob_hashed(digest, &release.blobs.get(digest).cloned().unwrap_or_else(|| Blob::of_size(size)))?,
+            None => store
+                .has_blob_hashed(digest, &release.blobs.get(digest).cloned().unwrap_or_else(|| Blob::of_size(size)))?,
         };
         if right {
             return Ok(true);
@@ -353,19 +373,28 @@ impl<'a> Fetch<'a> {
         Ok(facts)
     }
 
-    fn plan(&self, release: &Release, survey: &Survey, is_here: impl Fn(&Digest, u64) -> Result<bool, Error>) -> Result<FetchPlan, Error> {
+    fn plan(
+        &self,
+        release: &Release,
+        survey: &Survey,
+        is_here: impl Fn(&Digest, u64) -> Result<bool, Error>,
+    ) -> Result<FetchPlan, Error> {
         let facts = self.facts(release, survey.needed(), is_here)?;
         self.check_room(release, survey.needed(), &facts)?;
         Ok(FetchPlan::new(release, survey.needed().keys().copied(), &facts)?)
     }
 
-    /// Refuses what the disk of the store has no room for, before anything is planned. What has arrived in part is there already.
+    /// Refuses what the disk of the store has no room for, before anything is planned. What has arrived in part is
+    /// there already.
     fn check_room(&self, release: &Release, needed: &BTreeMap<Digest, u64>, facts: &Facts) -> Result<(), FetchError> {
-        let arrived = |digest: &Digest| facts.partial.get(digest).into_iter().flatten().map(ByteRange::length).sum::<u64>();
+        let arrived =
+            |digest: &Digest| facts.partial.get(digest).into_iter().flatten().map(ByteRange::length).sum::<u64>();
         let missing = needed.iter().filter(|(digest, _)| !facts.present.contains(digest));
         let claim = Claim::of(missing.map(|(digest, size)| (*digest, size.saturating_sub(arrived(digest)))));
         let home = self.store().home();
-        let Some((Claim { bytes: needs, largest: (blob, size) }, free)) = claim.zip(free_bytes(home)) else { return Ok(()) };
+        let Some((Claim { bytes: needs, largest: (blob, size) }, free)) = claim.zip(free_bytes(home)) else {
+            return Ok(());
+        };
         if needs <= free {
             return Ok(());
         }
@@ -374,7 +403,12 @@ impl<'a> Fetch<'a> {
     }
 
     /// Brings in what is missing, from the first source that has it.
-    fn download(&self, release: &Arc<Release>, survey: &Survey, first: FetchPlan) -> Result<(Totals, DownloadReport), Error> {
+    fn download(
+        &self,
+        release: &Arc<Release>,
+        survey: &Survey,
+        first: FetchPlan,
+    ) -> Result<(Totals, DownloadReport), Error> {
         let plan = || self.plan(release, survey, |digest, size| self.have(release, survey, digest, size));
         let totals = first.totals();
         let missing = first.missing().count();
@@ -386,7 +420,8 @@ impl<'a> Fetch<'a> {
             let (package, version) = (package.clone(), Box::new(version.clone()));
             return Err(FetchError::NotHere { package, version, count: missing, bytes: totals.wanted }.into());
         }
-        let task = self.context.progress().begin(&format!("fetching {package}@{version}"), Amount::Bytes(totals.download));
+        let task =
+            self.context.progress().begin(&format!("fetching {package}@{version}"), Amount::Bytes(totals.download));
         let seen = |bytes| task.advance(bytes);
         let report = self.finder.first(|source| {
             let remote = self.finder.remote(source)?;

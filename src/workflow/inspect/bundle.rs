@@ -21,8 +21,8 @@ use crate::{
     base::{RelativePath, Target, limits, read_at_most},
     contract::Interface,
     emit::coreml::{
-        BlobError, BlobRecord, CoreMlError, Files, ModelDescription, ModelMetadata, PackageManifest, PartSource, blob, decode,
-        describe_compiled, describe_specification, parts, resolve_weight_file, spec::WeightRecords,
+        BlobError, BlobRecord, CoreMlError, Files, ModelDescription, ModelMetadata, PackageManifest, PartSource, blob,
+        decode, describe_compiled, describe_specification, parts, resolve_weight_file, spec::WeightRecords,
     },
     manifest::release::BundleKind,
     mil::{self, Program, Recipe},
@@ -263,7 +263,13 @@ fn inspect_model(
 const MOST_LEVELS: usize = 8;
 
 /// Looks at a part of a pipeline, and adds its program to `text`.
-fn part(source: &PartSource, data: BundleWeights<'_>, weights: &[WeightFile], level: usize, text: &mut String) -> PartReport {
+fn part(
+    source: &PartSource,
+    data: BundleWeights<'_>,
+    weights: &[WeightFile],
+    level: usize,
+    text: &mut String,
+) -> PartReport {
     let PartSource { label, specification } = source;
     let mut report = PartReport {
         number: label.index + 1,
@@ -305,7 +311,9 @@ fn part(source: &PartSource, data: BundleWeights<'_>, weights: &[WeightFile], le
             }
             Err(error) => report.problems.push(format!("the program of {label} cannot be read: {error}")),
         },
-        Ok(None) => report.problems.push(format!("{label}, is of the type {}: only ML Programs can be run", report.model_type)),
+        Ok(None) => {
+            report.problems.push(format!("{label}, is of the type {}: only ML Programs can be run", report.model_type))
+        }
         Err(error) => report.problems.push(format!("{label} cannot be read: {error}")),
     }
     report
@@ -348,7 +356,11 @@ fn analyze(
 }
 
 /// What the rules find in a program whose weight files, of these lengths, are not written.
-pub(super) fn draft_warnings(program: &Program, interface: &Interface, weights: &[(RelativePath, u64)]) -> Vec<Warning> {
+pub(super) fn draft_warnings(
+    program: &Program,
+    interface: &Interface,
+    weights: &[(RelativePath, u64)],
+) -> Vec<Warning> {
     let registry = ops::find;
     let needs = needs(program, features(program, &ModelMetadata::default()), registry);
     let weights: Vec<WeightFile> =
@@ -433,7 +445,9 @@ impl Tree {
     fn weights(&self) -> Vec<WeightFile> {
         let in_weights = |path: &RelativePath| path.parent().is_some_and(|folder| folder.file_name() == WEIGHTS);
         let files = self.files.iter().filter(|(path, _)| in_weights(path));
-        files.map(|(path, file)| WeightFile { path: path.clone(), bytes: file.bytes, dtypes: totals(&file.path) }).collect()
+        files
+            .map(|(path, file)| WeightFile { path: path.clone(), bytes: file.bytes, dtypes: totals(&file.path) })
+            .collect()
     }
 
     fn read(&self, path: &RelativePath) -> Result<Vec<u8>, InspectError> {

@@ -1,7 +1,7 @@
 //! What a function takes in memory: an estimate for a program that is run operation by operation, without fusing.
 //!
-//! Weights are counted as they lie in the file, and once more as they would be expanded. Open lengths are taken from the default shapes of the
-//! inputs, or else from their least lengths; what stays open is counted as nothing and said.
+//! Weights are counted as they lie in the file, and once more as they would be expanded. Open lengths are taken from
+//! the default shapes of the inputs, or else from their least lengths; what stays open is counted as nothing and said.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -14,7 +14,8 @@ use crate::{
     mil::{self, Function, Operation, Program, Value, ValueId, ValueType},
 };
 
-/// The memory of a function. Activations hold the outputs, so the sum of everything but [`outputs`](Self::outputs) is what a run takes.
+/// The memory of a function. Activations hold the outputs, so the sum of everything but [`outputs`](Self::outputs) is
+/// what a run takes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FunctionMemory {
     /// The function.
@@ -89,13 +90,15 @@ fn function_memory(name: &str, function: &Function, interface: &Interface, opera
     }
 }
 
-/// The shapes that inputs have by default. Images are described by height and width alone, which are the last dimensions.
+/// The shapes that inputs have by default. Images are described by height and width alone, which are the last
+/// dimensions.
 fn shapes(function: &Function, interface: &Interface) -> BTreeMap<ValueId, Vec<u64>> {
     let shape = |id: ValueId| {
         let value = function.value(id);
         let feature = interface.inputs.iter().find(|feature| feature.name == value.name)?;
         let (declared, described) = (&value.ty.tensor()?.shape, default_shape(feature)?);
-        let leading: Option<Vec<u64>> = declared.iter().take(declared.len().saturating_sub(described.len())).map(|d| d.known()).collect();
+        let leading: Option<Vec<u64>> =
+            declared.iter().take(declared.len().saturating_sub(described.len())).map(|d| d.known()).collect();
         Some((id, [leading?, described].concat()))
     };
     function.inputs.iter().filter_map(|&id| shape(id)).collect()
@@ -138,8 +141,10 @@ fn add_record<'a>(value: &'a Value, records: &mut BTreeMap<(&'a str, u64), u64>)
 /// Bytes of the weights that `constexpr_*` operations give to others than such operations.
 fn expanded(function: &Function) -> u64 {
     let plain = function.operations().filter(|operation| !operation.is_constexpr());
-    let used: HashSet<ValueId> = plain.flat_map(Operation::uses).chain(function.block.outputs.iter().copied()).collect();
-    let made = function.operations().filter(|operation| operation.is_constexpr()).flat_map(|operation| &operation.outputs);
+    let used: HashSet<ValueId> =
+        plain.flat_map(Operation::uses).chain(function.block.outputs.iter().copied()).collect();
+    let made =
+        function.operations().filter(|operation| operation.is_constexpr()).flat_map(|operation| &operation.outputs);
     let sizes = made.filter(|id| used.contains(id)).filter_map(|&id| function.value(id).ty.byte_length());
     sizes.fold(0, u64::saturating_add)
 }

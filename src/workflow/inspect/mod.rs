@@ -1,7 +1,8 @@
-//! `inspect`: what a bundle or checkpoint says about itself, without loading it anywhere: interface, operations, weights, texts.
+//! `inspect`: what a bundle or checkpoint says about itself, without loading it anywhere: interface, operations,
+//! weights, texts.
 //!
-//! Looks at a folder or file of this machine, or a variant of a package, and changes nothing. What cannot be read of a model that is otherwise sound becomes a
-//! problem in the report, not an error.
+//! Looks at a folder or file of this machine, or a variant of a package, and changes nothing. What cannot be read of a
+//! model that is otherwise sound becomes a problem in the report, not an error.
 
 mod bundle;
 mod checkpoint;
@@ -155,7 +156,9 @@ impl InspectError {
             }
             Self::Checkpoint(error) => error.hint(),
             Self::NoVariants { .. } => Some("leave out --variant".to_owned()),
-            Self::NoProgram { why: NoProgram::Compiled, .. } => Some("inspect the .mlpackage that it was compiled from".to_owned()),
+            Self::NoProgram { why: NoProgram::Compiled, .. } => {
+                Some("inspect the .mlpackage that it was compiled from".to_owned())
+            }
             _ => None,
         }
     }
@@ -172,14 +175,20 @@ impl InspectError {
 /// When it cannot be read, or is something else.
 pub fn inspect(context: &Context, options: &InspectOptions) -> Result<InspectReport, Error> {
     let path = match &options.subject {
-        BundleSubject::Folder(path) if options.variant.is_some() => return Err(InspectError::NoVariants { path: path.clone() }.into()),
+        BundleSubject::Folder(path) if options.variant.is_some() => {
+            return Err(InspectError::NoVariants { path: path.clone() }.into());
+        }
         BundleSubject::Folder(path) => match bundles::at(context, path).files(context) {
-            Some(files) => return Ok(InspectReport::Bundle(Box::new(bundle::inspect_files(path, &files, options.program)?))),
+            Some(files) => {
+                return Ok(InspectReport::Bundle(Box::new(bundle::inspect_files(path, &files, options.program)?)));
+            }
             None => context.directory().join(path),
         },
         subject => {
             let found = match bundles::find_matching(context, subject, options.variant.as_deref())? {
-                found if found.len() > 1 && !options.program => return Ok(InspectReport::Package(listing(context, subject, &found))),
+                found if found.len() > 1 && !options.program => {
+                    return Ok(InspectReport::Package(listing(context, subject, &found)));
+                }
                 found => bundles::only(subject, found)?,
             };
             let (name, files) = (PathBuf::from(found.name()), found.files(context).unwrap_or_default());
@@ -204,8 +213,14 @@ pub(super) struct DraftWarning {
     pub(super) advice: Option<&'static str>,
 }
 
-/// What the rules find in a program whose weight files, of these lengths, are not written yet; one finding of each rule.
-pub(super) fn draft_warnings(program: &Program, interface: &Interface, weights: &[(RelativePath, u64)], halves: bool) -> Vec<DraftWarning> {
+/// What the rules find in a program whose weight files, of these lengths, are not written yet; one finding of each
+/// rule.
+pub(super) fn draft_warnings(
+    program: &Program,
+    interface: &Interface,
+    weights: &[(RelativePath, u64)],
+    halves: bool,
+) -> Vec<DraftWarning> {
     let mut found: Vec<DraftWarning> = Vec::new();
     for Warning { rule, text, .. } in bundle::draft_warnings(program, interface, weights) {
         if !found.iter().any(|other| other.rule == rule) {
@@ -217,7 +232,11 @@ pub(super) fn draft_warnings(program: &Program, interface: &Interface, weights: 
 
 fn listing(context: &Context, subject: &BundleSubject, found: &[Found]) -> PackageListing {
     let listed = |found: &Found| {
-        let sizes = found.files(context).unwrap_or_default().into_values().filter_map(|file| Some(std::fs::metadata(file).ok()?.len()));
+        let sizes = found
+            .files(context)
+            .unwrap_or_default()
+            .into_values()
+            .filter_map(|file| Some(std::fs::metadata(file).ok()?.len()));
         ListedBundle {
             bundle: found.name(),
             target: found.variant().and_then(|variant| variant.target),

@@ -1,7 +1,8 @@
-//! What a program needs: the lowest deployment target whose contract every operation satisfies, and what keeps it from a lower one.
+//! What a program needs: the lowest deployment target whose contract every operation satisfies, and what keeps it from
+//! a lower one.
 //!
-//! Contracts are those of the operators' declarations. Features of a model that are no operations stand in a table: to add one, write a
-//! function and put it into the list. What an OS does better than another is no need.
+//! Contracts are those of the operators' declarations. Features of a model that are no operations stand in a table: to
+//! add one, write a function and put it into the list. What an OS does better than another is no need.
 
 use std::{
     cmp::Reverse,
@@ -13,7 +14,10 @@ use serde::Serialize;
 use crate::{
     base::Target,
     emit::coreml::{ColorSpace, FeatureType, ModelMetadata},
-    mil::{self, Binding, DataType, Function, InferError, Known, Literal, Operation, Program, Refusal, Registry, Value, ValueType},
+    mil::{
+        self, Binding, DataType, Function, InferError, Known, Literal, Operation, Program, Refusal, Registry, Value,
+        ValueType,
+    },
 };
 
 /// What a program needs.
@@ -64,11 +68,13 @@ impl Needs {
     }
 }
 
-/// A feature of a model that is no operation: what it is and the target that it came with, once for each that the model has.
+/// A feature of a model that is no operation: what it is and the target that it came with, once for each that the model
+/// has.
 type Feature = fn(&Program, &ModelMetadata) -> Vec<(String, Target)>;
 
 /// Every such feature.
-const FEATURES: &[Feature] = &[states, functions, narrow_inputs, narrow_outputs, wide_greys, enumerated_inputs, integer_tables];
+const FEATURES: &[Feature] =
+    &[states, functions, narrow_inputs, narrow_outputs, wide_greys, enumerated_inputs, integer_tables];
 
 /// Targets that have an opset, oldest first.
 fn targets() -> impl DoubleEndedIterator<Item = Target> {
@@ -93,7 +99,9 @@ pub(super) fn needs(program: &Program, features: BTreeMap<String, Target>, regis
             }
         }
     }
-    let taken_by = |target: &Target| judged.iter().all(|judged| judged.accepts(*target)) && features.values().all(|since| since <= target);
+    let taken_by = |target: &Target| {
+        judged.iter().all(|judged| judged.accepts(*target)) && features.values().all(|since| since <= target)
+    };
     let floor = targets().find(taken_by);
     let mut needs: BTreeMap<(Option<Target>, String), Vec<OperationPlace>> = BTreeMap::new();
     for (what, since) in features {
@@ -104,7 +112,8 @@ pub(super) fn needs(program: &Program, features: BTreeMap<String, Target>, regis
             needs.entry((target, what)).or_default().push(judged.place());
         }
     }
-    let mut reasons: Vec<Need> = needs.into_iter().map(|((target, what), operations)| Need { what, target, operations }).collect();
+    let mut reasons: Vec<Need> =
+        needs.into_iter().map(|((target, what), operations)| Need { what, target, operations }).collect();
     // The highest target first, and what no target takes before all.
     // Features of the whole model come before operations.
     reasons.sort_by_key(|need| (need.target.is_some(), Reverse(need.target), !need.operations.is_empty()));
@@ -120,7 +129,13 @@ struct Judged<'a> {
 }
 
 impl<'a> Judged<'a> {
-    fn new(name: &'a str, function: &'a Function, known: &'a Known<'a>, operation: &'a Operation, registry: Registry) -> Self {
+    fn new(
+        name: &'a str,
+        function: &'a Function,
+        known: &'a Known<'a>,
+        operation: &'a Operation,
+        registry: Registry,
+    ) -> Self {
         let refusal = |target| Some((target, mil::refusal(function, known, operation, target, registry)?));
         Self { function: (name, function), known, operation, refusals: targets().filter_map(refusal).collect() }
     }
@@ -129,8 +144,8 @@ impl<'a> Judged<'a> {
         !self.refusals.contains_key(&target)
     }
 
-    /// What keeps it from the targets below `floor`, and the first target from which on all up to `floor` take it. Without a floor, the highest
-    /// target that takes it stands in for it.
+    /// What keeps it from the targets below `floor`, and the first target from which on all up to `floor` take it.
+    /// Without a floor, the highest target that takes it stands in for it.
     fn need(&self, floor: Option<Target>) -> Option<(String, Option<Target>)> {
         let Some(floor) = floor.or_else(|| targets().rev().find(|&target| self.accepts(target))) else {
             return self.refusals.values().next_back().map(|refusal| (self.what(refusal), None));
@@ -205,7 +220,8 @@ impl<'a> Judged<'a> {
 }
 
 fn states(program: &Program, _: &ModelMetadata) -> Vec<(String, Target)> {
-    let has_state = |function: &Function| function.inputs.iter().any(|&id| matches!(function.value(id).ty, ValueType::State(_)));
+    let has_state =
+        |function: &Function| function.inputs.iter().any(|&id| matches!(function.value(id).ty, ValueType::State(_)));
     only_if(program.functions.values().any(has_state), "states", Target::Ios18)
 }
 
@@ -228,7 +244,11 @@ fn narrow(program: &Program, side: &str, ids: fn(&Function) -> &[mil::ValueId]) 
         let is = |function: &Function, id| function.value(id).ty.tensor().is_some_and(|tensor| tensor.dtype == dtype);
         program.functions.values().any(|function| ids(function).iter().any(|&id| is(function, id)))
     };
-    types.into_iter().filter(|(dtype, _)| has(*dtype)).map(|(dtype, since)| (format!("{} {side}", dtype.long_name()), since)).collect()
+    types
+        .into_iter()
+        .filter(|(dtype, _)| has(*dtype))
+        .map(|(dtype, since)| (format!("{} {side}", dtype.long_name()), since))
+        .collect()
 }
 
 fn wide_greys(_: &Program, metadata: &ModelMetadata) -> Vec<(String, Target)> {
@@ -253,7 +273,8 @@ fn enumerated_inputs(program: &Program, metadata: &ModelMetadata) -> Vec<(String
     only_if(program.functions.iter().any(several), "several inputs of enumerated shapes", Target::Ios18)
 }
 
-/// Before iOS18 weight files hold 8 bit integers and floats alone. Arguments of `constexpr_*` are not meant: their operators say what they need.
+/// Before iOS18 weight files hold 8 bit integers and floats alone. Arguments of `constexpr_*` are not meant: their
+/// operators say what they need.
 fn integer_tables(program: &Program, _: &ModelMetadata) -> Vec<(String, Target)> {
     let constants = program.functions.values().flat_map(Function::operations).filter_map(Operation::constant);
     let in_file = |value: &Value| {
@@ -262,7 +283,10 @@ fn integer_tables(program: &Program, _: &ModelMetadata) -> Vec<(String, Target)>
         (dtype.is_integer() && dtype.bits() != Some(8)).then_some(dtype)
     };
     let dtypes: BTreeSet<DataType> = constants.filter_map(in_file).collect();
-    dtypes.into_iter().map(|dtype| (format!("{} constants in a weight file", dtype.long_name()), Target::Ios18)).collect()
+    dtypes
+        .into_iter()
+        .map(|dtype| (format!("{} constants in a weight file", dtype.long_name()), Target::Ios18))
+        .collect()
 }
 
 fn only_if(condition: bool, what: &str, since: Target) -> Vec<(String, Target)> {

@@ -1,7 +1,7 @@
 //! What is worth knowing before a device sees a model, as sentences: rules of thumb about hardware, runtimes and tools.
 //!
-//! Nothing here makes a model wrong; what a target refuses is a [need](super::needs). Every rule is a constant that names its source; to add
-//! one, write it and put its name into [`RULES`].
+//! Nothing here makes a model wrong; what a target refuses is a [need](super::needs). Every rule is a constant that
+//! names its source; to add one, write it and put its name into [`RULES`].
 
 use std::{collections::HashSet, io::Read};
 
@@ -14,7 +14,10 @@ use super::{
 use crate::{
     base::Target,
     contract::Interface,
-    mil::{Constant, DataType, Function, Known, Literal, Operation, Parameter, Presence, Program, Registry, Value, ValueId, ValueType},
+    mil::{
+        Constant, DataType, Function, Known, Literal, Operation, Parameter, Presence, Program, Registry, Value,
+        ValueId, ValueType,
+    },
 };
 
 /// Something worth knowing.
@@ -60,8 +63,8 @@ enum Check {
     Function(fn(&Subject<'_>, &Function, &Interface) -> Option<Finding>),
 }
 
-/// What a manifest can say so that a rule of that name finds nothing; none where no key avoids it. `halves`: whether the program computes in
-/// float16 already.
+/// What a manifest can say so that a rule of that name finds nothing; none where no key avoids it. `halves`: whether
+/// the program computes in float16 already.
 pub(super) fn advice(rule: &str, halves: bool) -> Option<&'static str> {
     match rule {
         "large-weights" => Some("`chunks` splits the layers into several bundles"),
@@ -98,7 +101,10 @@ pub(super) fn warnings(subject: &Subject<'_>) -> Vec<Warning> {
             Check::Bundle(check) => add(None, check(subject)),
             Check::Function(check) => {
                 for (name, function) in &subject.program.functions {
-                    add(Some(name), check(subject, function, subject.interface.functions.get(name).unwrap_or(subject.interface)));
+                    add(
+                        Some(name),
+                        check(subject, function, subject.interface.functions.get(name).unwrap_or(subject.interface)),
+                    );
                 }
             }
         }
@@ -117,8 +123,8 @@ fn about(names: impl IntoIterator<Item = String>, sentence: impl FnOnce(&str) ->
     (!names.is_empty()).then(|| Finding { text: sentence(&list), names })
 }
 
-/// Core ML takes the availability of a model from its specification version, whatever the program holds. Source: compiled models, whose
-/// `metadata.json` gives the version's OS for programs of older opsets.
+/// Core ML takes the availability of a model from its specification version, whatever the program holds. Source:
+/// compiled models, whose `metadata.json` gives the version's OS for programs of older opsets.
 const UNDECLARED_TARGET: Rule = Rule {
     name: "undeclared-target",
     check: Check::Bundle(|subject| {
@@ -132,8 +138,8 @@ const UNDECLARED_TARGET: Rule = Rule {
     }),
 };
 
-/// Readers that keep lengths in signed 32 bit numbers end at 2^31 - 1 bytes, and tags of on-demand resources held 2 GB in use before iOS18.
-/// Source: Apple's limits of on-demand resources.
+/// Readers that keep lengths in signed 32 bit numbers end at 2^31 - 1 bytes, and tags of on-demand resources held 2 GB
+/// in use before iOS18. Source: Apple's limits of on-demand resources.
 const LARGE_WEIGHTS: Rule = Rule {
     name: "large-weights",
     check: Check::Bundle(|subject| {
@@ -144,15 +150,17 @@ const LARGE_WEIGHTS: Rule = Rule {
     }),
 };
 
-/// The lowest float32 of a mask becomes -inf in float16, and 0 * -inf is NaN in the outputs; weights beyond 65504 become infinite. Source: what
-/// coremltools 9 writes of such masks.
+/// The lowest float32 of a mask becomes -inf in float16, and 0 * -inf is NaN in the outputs; weights beyond 65504
+/// become infinite. Source: what coremltools 9 writes of such masks.
 const FLOAT16_RANGE: Rule = Rule {
     name: "float16-range",
     check: Check::Bundle(|subject| {
         let mut seen = HashSet::new();
         let functions = subject.program.functions.values();
-        let constants = functions.flat_map(|function| function.operations().flat_map(|operation| float16_constants(function, operation)));
-        let damaged = constants.filter(|(_, recipe)| seen.insert(recipe.key()) && !is_finite(recipe, subject.data.as_ref()));
+        let constants = functions
+            .flat_map(|function| function.operations().flat_map(|operation| float16_constants(function, operation)));
+        let damaged =
+            constants.filter(|(_, recipe)| seen.insert(recipe.key()) && !is_finite(recipe, subject.data.as_ref()));
         about(damaged.map(|(name, _)| name.to_owned()), |constants| {
             format!("float16 constants hold infinities or NaN, out of range when they were made: {constants}")
         })
@@ -163,8 +171,11 @@ const FLOAT16_RANGE: Rule = Rule {
 const INTEGER_INPUTS: Rule = Rule {
     name: "integer-inputs",
     check: Check::Function(|subject, function, _| {
-        let passes = |dtype| dtype == DataType::Int32 || (dtype == DataType::Int8 && subject.program.target >= Target::Ios26);
-        let is_other = |id: &&ValueId| function.value(**id).ty.tensor().is_some_and(|ty| ty.dtype.is_integer() && !passes(ty.dtype));
+        let passes =
+            |dtype| dtype == DataType::Int32 || (dtype == DataType::Int8 && subject.program.target >= Target::Ios26);
+        let is_other = |id: &&ValueId| {
+            function.value(**id).ty.tensor().is_some_and(|ty| ty.dtype.is_integer() && !passes(ty.dtype))
+        };
         let other = function.inputs.iter().filter(is_other);
         about(other.map(|id| function.value(*id).name.clone()), |inputs| {
             format!("inputs are integers other than int32, which Core ML does not pass: {inputs}")
@@ -172,8 +183,8 @@ const INTEGER_INPUTS: Rule = Rule {
     }),
 };
 
-/// Fixed shapes are best for the Neural Engine, enumerated ones next; ranges keep a model off it unless the app sets the hint that shapes
-/// change infrequently (iOS 17.4). Source: the guide of coremltools.
+/// Fixed shapes are best for the Neural Engine, enumerated ones next; ranges keep a model off it unless the app sets
+/// the hint that shapes change infrequently (iOS 17.4). Source: the guide of coremltools.
 const FLEXIBLE_SHAPES: Rule = Rule {
     name: "flexible-shapes",
     check: Check::Function(|_, _, interface| {
@@ -185,13 +196,15 @@ const FLEXIBLE_SHAPES: Rule = Rule {
     }),
 };
 
-/// The last axis lies in rows of 64 bytes, 32 elements of float16, on the Neural Engine; a last axis of 1 takes 32 times the memory. Source:
-/// Apple's ml-ane-transformers and coreai-models.
+/// The last axis lies in rows of 64 bytes, 32 elements of float16, on the Neural Engine; a last axis of 1 takes 32
+/// times the memory. Source: Apple's ml-ane-transformers and coreai-models.
 const STATE_ALIGNMENT: Rule = Rule {
     name: "state-alignment",
     check: Check::Function(|_, function, _| {
         let is_unaligned = |id: &&ValueId| match &function.value(**id).ty {
-            ValueType::State(ty) => ty.shape.last().and_then(|last| last.known()).is_some_and(|length| length % 32 != 0),
+            ValueType::State(ty) => {
+                ty.shape.last().and_then(|last| last.known()).is_some_and(|length| length % 32 != 0)
+            }
             _ => false,
         };
         let unaligned = function.inputs.iter().filter(is_unaligned);
@@ -201,15 +214,18 @@ const STATE_ALIGNMENT: Rule = Rule {
     }),
 };
 
-/// Core ML's runtime has at most 5 dimensions, which coremltools does not check; tables of compressed weights may have more. Source: coremltools,
-/// coreai-models.
+/// Core ML's runtime has at most 5 dimensions, which coremltools does not check; tables of compressed weights may have
+/// more. Source: coremltools, coreai-models.
 const RANK: Rule = Rule {
     name: "rank",
     check: Check::Function(|_, function, _| {
-        let computed = function.operations().filter(|operation| operation.is_computed()).flat_map(|operation| &operation.outputs);
+        let computed =
+            function.operations().filter(|operation| operation.is_computed()).flat_map(|operation| &operation.outputs);
         let values = function.inputs.iter().chain(computed).map(|&id| function.value(id));
         let high = values.filter(|value| value.ty.tensor().is_some_and(|tensor| tensor.rank() > 5));
-        about(high.map(|value| value.name.clone()), |values| format!("Core ML has at most 5 dimensions, these have more: {values}"))
+        about(high.map(|value| value.name.clone()), |values| {
+            format!("Core ML has at most 5 dimensions, these have more: {values}")
+        })
     }),
 };
 
@@ -217,11 +233,17 @@ const RANK: Rule = Rule {
 const FLOAT32_COMPUTE: Rule = Rule {
     name: "float32-compute",
     check: Check::Function(|_, function, _| {
-        let is_float32 = |id: &ValueId| function.value(*id).ty.tensor().is_some_and(|tensor| tensor.dtype == DataType::Float32);
-        let computed: Vec<_> = function.operations().filter(|operation| operation.is_computed() && operation.kind != "cast").collect();
+        let is_float32 =
+            |id: &ValueId| function.value(*id).ty.tensor().is_some_and(|tensor| tensor.dtype == DataType::Float32);
+        let computed: Vec<_> =
+            function.operations().filter(|operation| operation.is_computed() && operation.kind != "cast").collect();
         let wide: Vec<_> = computed.iter().filter(|operation| operation.outputs.iter().any(is_float32)).collect();
         about(wide.iter().map(|operation| operation.name.clone()), |_| {
-            format!("{} of {} operations compute in float32, which runs on CPU and GPU only", wide.len(), computed.len())
+            format!(
+                "{} of {} operations compute in float32, which runs on CPU and GPU only",
+                wide.len(),
+                computed.len()
+            )
         })
     }),
 };
@@ -237,14 +259,17 @@ const CONTROL_FLOW: Rule = Rule {
     }),
 };
 
-/// Core ML's parser has refused programs that leave out parameters, though coremltools has defaults for them. Source: rustnn's notes on runs on
-/// macOS.
+/// Core ML's parser has refused programs that leave out parameters, though coremltools has defaults for them. Source:
+/// rustnn's notes on runs on macOS.
 const MISSING_PARAMETERS: Rule = Rule {
     name: "missing-parameters",
     check: Check::Function(|subject, function, _| {
         let known = Known::of(function);
-        let missing = function.operations().flat_map(|operation| left_out(subject.registry, function, &known, operation));
-        about(missing, |parameters| format!("Core ML's parser may refuse operations that leave out parameters: {parameters}"))
+        let missing =
+            function.operations().flat_map(|operation| left_out(subject.registry, function, &known, operation));
+        about(missing, |parameters| {
+            format!("Core ML's parser may refuse operations that leave out parameters: {parameters}")
+        })
     }),
 };
 
@@ -252,12 +277,14 @@ const MISSING_PARAMETERS: Rule = Rule {
 fn left_out(registry: Registry, function: &Function, known: &Known<'_>, operation: &Operation) -> Vec<String> {
     let Some(definition) = registry(&operation.kind) else { return Vec::new() };
     let Ok(call) = known.call(function, operation, definition, function.opset) else { return Vec::new() };
-    let has_default = |parameter: &&Parameter| matches!(parameter.presence, Presence::Default(default) if default(&call).is_some());
+    let has_default =
+        |parameter: &&Parameter| matches!(parameter.presence, Presence::Default(default) if default(&call).is_some());
     let left_out = call.version().parameters.iter().filter(|parameter| !call.has(parameter.name)).filter(has_default);
     left_out.map(|parameter| format!("{}.{}", operation.name, parameter.name)).collect()
 }
 
-/// The float16 constants of an operation, each with a name: its own where it is a `const`, else that of the weight that is made of it.
+/// The float16 constants of an operation, each with a name: its own where it is a `const`, else that of the weight that
+/// is made of it.
 fn float16_constants<'a>(function: &'a Function, operation: &'a Operation) -> Vec<(&'a str, &'a Constant)> {
     let name = operation.outputs.first().map_or(operation.name.as_str(), |&id| function.value(id).name.as_str());
     let tensors = operation.constants().filter_map(Value::tensor);

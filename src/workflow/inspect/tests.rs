@@ -1,4 +1,5 @@
-//! Memory, needs and warnings of small programs, with numbers computed by hand, and of the packages in `fixtures/models`, which coremltools made.
+//! Memory, needs and warnings of small programs, with numbers computed by hand, and of the packages in
+//! `fixtures/models`, which coremltools made.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -14,7 +15,10 @@ use crate::{
     base::Target,
     contract::{Feature, Interface},
     emit::coreml::{ArrayFeature, FeatureNote, FeatureType, Flexibility, FunctionNotes, ModelMetadata},
-    mil::{Argument, BuildError, Builder, Constant, DataType, Dimension, Function, Literal, Program, Recipe, TensorType, Value, Var},
+    mil::{
+        Argument, BuildError, Builder, Constant, DataType, Dimension, Function, Literal, Program, Recipe, TensorType,
+        Value, Var,
+    },
     ops,
 };
 
@@ -60,7 +64,9 @@ fn needs_of(program: &Program) -> Needs {
 
 /// Floor and reasons, as `what: target`.
 fn reasons(needs: &Needs) -> (Option<Target>, Vec<String>) {
-    let reason = |need: &super::Need| format!("{}: {}", need.what, need.target.map_or_else(|| "none".to_owned(), |t| t.to_string()));
+    let reason = |need: &super::Need| {
+        format!("{}: {}", need.what, need.target.map_or_else(|| "none".to_owned(), |t| t.to_string()))
+    };
     (needs.floor, needs.reasons.iter().map(reason).collect())
 }
 
@@ -86,15 +92,28 @@ fn records_count_once_and_expanded_weights_apart() {
     let program = built(Target::Ios18, |builder| {
         let x = builder.input("x", tensor(&[2, 32]));
         let state = builder.state("cache", tensor(&[4, 32]));
-        let weight = [("data", (&blob(64, DataType::Int4, &[64, 32])).into()), ("scale", (&blob(1152, FLOAT16, &[64, 1])).into())];
+        let weight = [
+            ("data", (&blob(64, DataType::Int4, &[64, 32])).into()),
+            ("scale", (&blob(1152, FLOAT16, &[64, 1])).into()),
+        ];
         let weight = builder.op1("constexpr_blockwise_shift_scale", "weight", &weight)?;
-        let a =
-            builder.op1("linear", "a", &[("x", x.into()), ("weight", weight.into()), ("bias", (&blob(1344, FLOAT16, &[64])).into())])?;
-        let b =
-            builder.op1("linear", "b", &[("x", x.into()), ("weight", weight.into()), ("bias", (&blob(1344, FLOAT16, &[64])).into())])?;
+        let a = builder.op1(
+            "linear",
+            "a",
+            &[("x", x.into()), ("weight", weight.into()), ("bias", (&blob(1344, FLOAT16, &[64])).into())],
+        )?;
+        let b = builder.op1(
+            "linear",
+            "b",
+            &[("x", x.into()), ("weight", weight.into()), ("bias", (&blob(1344, FLOAT16, &[64])).into())],
+        )?;
         let read = builder.op1("read_state", "read", &[("input", state.into())])?;
         let sum = builder.op1("add", "sum", &[("x", a.into()), ("y", b.into())])?;
-        builder.op1("matmul", "y", &[("x", read.into()), ("y", packed(FLOAT16, &[32, 2], 128)), ("transpose_x", false.into())])?;
+        builder.op1(
+            "matmul",
+            "y",
+            &[("x", read.into()), ("y", packed(FLOAT16, &[32, 2], 128)), ("transpose_x", false.into())],
+        )?;
         Ok(sum)
     });
     let memory = memory_of(&program, &Interface::default());
@@ -132,21 +151,31 @@ fn the_floor_is_the_lowest_target_that_takes_everything() {
     let float32 = |target| built(target, |builder| relu(builder, TensorType::new(DataType::Float32, &[2])));
     assert_eq!(reasons(&needs_of(&float32(Target::Ios18))), (Some(Target::Ios15), vec![]));
     let float16 = built(Target::Ios18, |builder| relu(builder, tensor(&[2])));
-    assert_eq!(reasons(&needs_of(&float16)), (Some(Target::Ios16), vec!["float16 inputs: iOS16".into(), "float16 outputs: iOS16".into()]));
+    assert_eq!(
+        reasons(&needs_of(&float16)),
+        (Some(Target::Ios16), vec!["float16 inputs: iOS16".into(), "float16 outputs: iOS16".into()])
+    );
     let several = program(["first", "second"].map(|name| (name, float32(Target::Ios15).functions["main"].clone())));
     assert_eq!(reasons(&needs_of(&several)), (Some(Target::Ios18), vec!["several functions: iOS18".into()]));
     let bytes = built(Target::Ios26, |builder| {
         let x = builder.input("x", TensorType::new(DataType::Int8, &[2]));
         builder.op1("cast", "y", &[("x", x.into()), ("dtype", "fp32".into())])
     });
-    assert_eq!(reasons(&needs_of(&bytes)), (Some(Target::Ios26), vec!["int8 inputs: iOS26".into(), "cast with int8 x: iOS17".into()]));
+    assert_eq!(
+        reasons(&needs_of(&bytes)),
+        (Some(Target::Ios26), vec!["int8 inputs: iOS26".into(), "cast with int8 x: iOS17".into()])
+    );
 }
 
 #[test]
 fn operations_say_what_they_need() {
     let program = built(Target::Ios18, |builder| {
         let x = builder.input("x", TensorType::new(DataType::Float32, &[1, 2, 4, 8]));
-        let y = builder.op1("scaled_dot_product_attention", "attended", &[("query", x.into()), ("key", x.into()), ("value", x.into())])?;
+        let y = builder.op1(
+            "scaled_dot_product_attention",
+            "attended",
+            &[("query", x.into()), ("key", x.into()), ("value", x.into())],
+        )?;
         let indices = builder.constant("indices", Value::ints(&[0, 1]));
         builder.op1("gather", "y", &[("x", y.into()), ("indices", indices.into()), ("axis", 3.into())])
     });
@@ -162,7 +191,10 @@ fn constants_and_descriptions_have_needs_too() {
         let x = builder.input("x", TensorType::new(DataType::Int32, &[16]));
         builder.op1("add", "y", &[("x", x.into()), ("y", (&blob(64, DataType::Int32, &[16])).into())])
     });
-    assert_eq!(reasons(&needs_of(&table)), (Some(Target::Ios18), vec!["int32 constants in a weight file: iOS18".into()]));
+    assert_eq!(
+        reasons(&needs_of(&table)),
+        (Some(Target::Ios18), vec!["int32 constants in a weight file: iOS18".into()])
+    );
     let pair = built(Target::Ios18, |builder| {
         let [a, b] = ["a", "b"].map(|name| builder.input(name, TensorType::new(DataType::Float32, &[2])));
         builder.op1("add", "y", &[("x", a.into()), ("y", b.into())])
@@ -170,7 +202,10 @@ fn constants_and_descriptions_have_needs_too() {
     let flexibility = Some(Flexibility::Enumerated(vec![vec![2], vec![2]]));
     let array = ArrayFeature { dtype: DataType::Float32, shape: vec![2], flexibility, default: None };
     let note = FeatureNote { ty: Some(FeatureType::Array(array)), ..FeatureNote::default() };
-    let notes = FunctionNotes { features: ["a", "b"].map(|name| (name.to_owned(), note.clone())).into(), ..FunctionNotes::default() };
+    let notes = FunctionNotes {
+        features: ["a", "b"].map(|name| (name.to_owned(), note.clone())).into(),
+        ..FunctionNotes::default()
+    };
     let metadata = ModelMetadata { functions: [("main".to_owned(), notes)].into(), ..ModelMetadata::default() };
     let expected = vec!["several inputs of enumerated shapes: iOS18".to_owned()];
     assert_eq!(reasons(&needs(&pair, features(&pair, &metadata), ops::find)), (Some(Target::Ios18), expected));
@@ -236,7 +271,8 @@ fn numbers_out_of_range_are_found_in_programs_and_files() {
             builder.op1("add", "y", &[("x", x.into()), ("y", recipe.into())])
         })
     };
-    let literal = |value: f32| Recipe::literal(FLOAT16, &[2], Literal::Halves([1.0, value].map(f16::from_f32).to_vec())).unwrap();
+    let literal =
+        |value: f32| Recipe::literal(FLOAT16, &[2], Literal::Halves([1.0, value].map(f16::from_f32).to_vec())).unwrap();
     assert_eq!(spoken(&added(&literal(65504.0))), []);
     assert_eq!(spoken(&added(&literal(f32::NEG_INFINITY))), [("float16-range", "y_y".to_owned())]);
     assert_eq!(spoken(&added(&literal(f32::NAN))).len(), 1);
@@ -263,7 +299,8 @@ fn files_and_descriptions_are_looked_at() {
     let file = |bytes| WeightFile { path: "weights/weight.bin".parse().unwrap(), bytes, dtypes: None };
     let interface = |ranges| {
         let dtype = "float16".to_owned();
-        let inputs = vec![Feature { name: "x".to_owned(), dtype, shape: vec![2], ranges: Some(ranges), ..Feature::default() }];
+        let inputs =
+            vec![Feature { name: "x".to_owned(), dtype, shape: vec![2], ranges: Some(ranges), ..Feature::default() }];
         Interface { inputs, ..Interface::default() }
     };
     let texts = |interface: &Interface, bytes| {
@@ -306,10 +343,16 @@ fn packages_of_coremltools_need_no_more_than_they_declare() {
         let rules = &rules[..if name.starts_with("volumes_") { 2 } else { 3 }];
         assert!(!report.warnings.iter().any(|warning| rules.contains(&warning.rule)), "{name}");
         let memory = &report.memory[0];
-        assert!(memory.activations.extent.bytes >= memory.outputs.bytes && memory.weights.bytes < report.bytes, "{name}");
+        assert!(
+            memory.activations.extent.bytes >= memory.outputs.bytes && memory.weights.bytes < report.bytes,
+            "{name}"
+        );
         // `volumes` looks for what is not zero: how much there is depends on its input.
         let open = name.starts_with("volumes_");
-        assert!((open || memory.activations.extent.unknown == 0) && memory.outputs.unknown == 0, "{name}: every length is known");
+        assert!(
+            (open || memory.activations.extent.unknown == 0) && memory.outputs.unknown == 0,
+            "{name}: every length is known"
+        );
     }
 }
 

@@ -58,7 +58,9 @@ impl RunError {
         match self {
             Self::Inputs { source, .. } => source.hint(),
             Self::File(error) => error.hint(),
-            Self::PictureSize { is_input: true, .. } => Some("`--fit stretch`, `--fit crop` or `--fit pad` resizes it".to_owned()),
+            Self::PictureSize { is_input: true, .. } => {
+                Some("`--fit stretch`, `--fit crop` or `--fit pad` resizes it".to_owned())
+            }
             Self::Range { .. } => Some("leave out --range: it is for pictures that are given to arrays".to_owned()),
             Self::Single { path, outputs } => {
                 let name = format!("{}.{}", outputs.first()?, path.extension()?.to_string_lossy());

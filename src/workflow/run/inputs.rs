@@ -58,14 +58,20 @@ impl PictureNotes {
     /// pictures have it.
     pub(in crate::workflow) fn warnings(self, choice: PictureChoice, is_used: bool) -> Result<Vec<String>, RunError> {
         let mut warnings = Vec::new();
-        if let (Some(range @ (ValueRange::Unit | ValueRange::Signed)), Some((name, color))) = (choice.range, self.images.first()) {
+        if let (Some(range @ (ValueRange::Unit | ValueRange::Signed)), Some((name, color))) =
+            (choice.range, self.images.first())
+        {
             if !is_used && !self.arrays {
                 return Err(RunError::Range { range, name: name.clone(), color: color.clone() });
             }
-            warnings.push(format!("`--range {range}` is not for `{name}`, an image ({color}): its pixels are 0 to 255"));
+            warnings
+                .push(format!("`--range {range}` is not for `{name}`, an image ({color}): its pixels are 0 to 255"));
         }
-        warnings
-            .extend(self.transparent.iter().map(|path| format!("`{}` is transparent in places: its alpha was left out", path.display())));
+        warnings.extend(
+            self.transparent
+                .iter()
+                .map(|path| format!("`{}` is transparent in places: its alpha was left out", path.display())),
+        );
         Ok(warnings)
     }
 }
@@ -88,7 +94,11 @@ pub(super) fn read(
 
 impl Given {
     /// Reads files.
-    pub(in crate::workflow) fn read(directory: &Path, files: &[PathBuf], names: &BTreeMap<String, String>) -> Result<Self, RunError> {
+    pub(in crate::workflow) fn read(
+        directory: &Path,
+        files: &[PathBuf],
+        names: &BTreeMap<String, String>,
+    ) -> Result<Self, RunError> {
         let mut given = Self::default();
         for path in files {
             let file = directory.join(path);
@@ -116,7 +126,8 @@ impl Given {
         choice: PictureChoice,
         notes: &mut PictureNotes,
     ) -> Result<BTreeMap<String, Tensor>, RunError> {
-        let needed: Vec<&Feature> = features.iter().filter(|feature| !feature.optional || feature.default.is_none()).collect();
+        let needed: Vec<&Feature> =
+            features.iter().filter(|feature| !feature.optional || feature.default.is_none()).collect();
         self.tensors(features, &needed, choice, true, notes)
     }
 
@@ -128,7 +139,13 @@ impl Given {
         notes: &mut PictureNotes,
     ) -> Result<(BTreeMap<String, Tensor>, BTreeSet<String>), RunError> {
         let before = notes.images.len();
-        let tensors = self.tensors(features, &features.iter().collect::<Vec<_>>(), PictureChoice { fit: None, ..choice }, false, notes)?;
+        let tensors = self.tensors(
+            features,
+            &features.iter().collect::<Vec<_>>(),
+            PictureChoice { fit: None, ..choice },
+            false,
+            notes,
+        )?;
         Ok((tensors, notes.images.drain(before..).map(|(name, _)| name).collect()))
     }
 
@@ -142,13 +159,18 @@ impl Given {
     ) -> Result<BTreeMap<String, Tensor>, RunError> {
         let known = |name: &str| features.iter().find(|feature| feature.name == name);
         let images: Vec<&Feature> = features.iter().filter(|feature| feature.dtype == "image").collect();
-        let is_stranger = |(name, entry): &(&String, &Entry)| matches!(entry, Entry::Picture(..)) && known(name).is_none();
+        let is_stranger =
+            |(name, entry): &(&String, &Entry)| matches!(entry, Entry::Picture(..)) && known(name).is_none();
         let strangers = self.entries.iter().filter(is_stranger).count();
         let mut tensors = BTreeMap::new();
         for (name, entry) in &self.entries {
             let feature = match (needed, images.as_slice(), entry) {
-                ([only], ..) if self.entries.len() == 1 && (features.len() == 1 || known(name).is_none()) => Some(*only),
-                (_, [only], Entry::Picture(..)) if strangers == 1 && known(name).is_none() && !self.entries.contains_key(&only.name) => {
+                ([only], ..) if self.entries.len() == 1 && (features.len() == 1 || known(name).is_none()) => {
+                    Some(*only)
+                }
+                (_, [only], Entry::Picture(..))
+                    if strangers == 1 && known(name).is_none() && !self.entries.contains_key(&only.name) =>
+                {
                     Some(*only)
                 }
                 _ => known(name),
@@ -178,7 +200,8 @@ fn taken(
         notes.arrays = true;
         return image.tensor(&PictureOptions { range, ..PictureOptions::default() }).map_err(problem);
     };
-    let color = (feature.dtype == "image").then(|| feature.color.as_deref().and_then(ColorSpace::from_name).unwrap_or(ColorSpace::Rgb));
+    let color = (feature.dtype == "image")
+        .then(|| feature.color.as_deref().and_then(ColorSpace::from_name).unwrap_or(ColorSpace::Rgb));
     let range = if color.is_some() { ValueRange::Byte } else { range };
     let options = PictureOptions { layout: Some(Layout::Nchw), range, channels: Some(place.channels) };
     let mut tensor = image.tensor(&options).map_err(problem)?;
@@ -206,8 +229,11 @@ fn taken(
         }
         None => {
             notes.arrays = true;
-            let layout =
-                if place.layout == Layout::Nhwc { tensor.permute((0, 2, 3, 1)).and_then(|it| it.contiguous()) } else { Ok(tensor) };
+            let layout = if place.layout == Layout::Nhwc {
+                tensor.permute((0, 2, 3, 1)).and_then(|it| it.contiguous())
+            } else {
+                Ok(tensor)
+            };
             layout.map_err(wrong)
         }
     }
@@ -246,7 +272,8 @@ impl Place {
         let sizes = match (&feature.enumerated, &feature.ranges) {
             (Some(shapes), _) => Sizes::Fixed(shapes.iter().map(|shape| size(shape)).collect::<Option<_>>()?),
             (None, Some(ranges)) => {
-                let range = |axis: usize| ranges.get(axis).map(|(least, most)| (side(*least), most.map_or(usize::MAX, side)));
+                let range =
+                    |axis: usize| ranges.get(axis).map(|(least, most)| (side(*least), most.map_or(usize::MAX, side)));
                 Sizes::Ranges([range(width)?, range(height)?])
             }
             (None, None) => Sizes::Fixed(vec![size(&shape)?]),
@@ -259,7 +286,9 @@ impl Sizes {
     fn have(&self, (width, height): (usize, usize)) -> bool {
         match self {
             Self::Fixed(sizes) => sizes.contains(&(width, height)),
-            Self::Ranges([widths, heights]) => (widths.0..=widths.1).contains(&width) && (heights.0..=heights.1).contains(&height),
+            Self::Ranges([widths, heights]) => {
+                (widths.0..=widths.1).contains(&width) && (heights.0..=heights.1).contains(&height)
+            }
         }
     }
 
@@ -291,7 +320,8 @@ impl std::fmt::Display for Sizes {
         match self {
             Self::Fixed(sizes) => {
                 const SHOWN: usize = 8;
-                let shown: Vec<String> = sizes.iter().take(SHOWN).map(|(width, height)| format!("{width} x {height}")).collect();
+                let shown: Vec<String> =
+                    sizes.iter().take(SHOWN).map(|(width, height)| format!("{width} x {height}")).collect();
                 f.write_str(&shown.join(" or "))?;
                 if sizes.len() > SHOWN { write!(f, " or {} more", sizes.len() - SHOWN) } else { Ok(()) }
             }
@@ -321,7 +351,9 @@ mod tests {
 
     /// Red and a half transparent green, in a picture of two pixels.
     fn picture() -> Image {
-        let tensor = Tensor::from_vec(vec![1f32, 0.0, 0.0, 1.0, 0.0, 0.2, 1.0, 0.5], (1, 4, 1, 2), &candle_core::Device::Cpu).unwrap();
+        let tensor =
+            Tensor::from_vec(vec![1f32, 0.0, 0.0, 1.0, 0.0, 0.2, 1.0, 0.5], (1, 4, 1, 2), &candle_core::Device::Cpu)
+                .unwrap();
         Image::parse(&tensors::png(&tensor, &PictureOptions::default()).unwrap()).unwrap()
     }
 
@@ -339,7 +371,10 @@ mod tests {
         assert_eq!(pixels(ColorSpace::Grayscale, 1).0, [76.0, 156.0], "as Pillow has it");
         let (halves, notes) = pixels(ColorSpace::GrayscaleFloat16, 1);
         assert!((halves[0] - 76.25).abs() < 0.04 && halves[0] != 76.0, "{halves:?}");
-        assert_eq!(notes.warnings(PictureChoice::default(), false).unwrap(), ["`p.png` is transparent in places: its alpha was left out"]);
+        assert_eq!(
+            notes.warnings(PictureChoice::default(), false).unwrap(),
+            ["`p.png` is transparent in places: its alpha was left out"]
+        );
     }
 
     #[test]
@@ -352,7 +387,10 @@ mod tests {
         assert_eq!(pixels[0], 255.0);
         let error = notes.clone().warnings(signed, false).unwrap_err();
         assert_eq!(error.to_string(), "`--range signed` does not fit `x`, an image (RGB): its pixels are 0 to 255");
-        assert!(notes.clone().warnings(signed, true).unwrap()[0].starts_with("`--range signed` is not for `x`, an image (RGB)"));
+        assert!(
+            notes.clone().warnings(signed, true).unwrap()[0]
+                .starts_with("`--range signed` is not for `x`, an image (RGB)")
+        );
         assert_eq!(notes.warnings(PictureChoice { range: Some(ValueRange::Byte), fit: None }, false).unwrap().len(), 1);
     }
 
@@ -365,7 +403,8 @@ mod tests {
         for fit in [FitMode::Stretch, FitMode::Crop, FitMode::Pad] {
             assert_eq!(numbers(&fixed, PictureChoice { range: None, fit: Some(fit) }).unwrap().0.len(), 72, "{fit:?}");
         }
-        let enumerated = Feature { enumerated: Some(vec![vec![1, 3, 4, 4], vec![1, 3, 2, 4], vec![1, 3, 8, 16]]), ..fixed.clone() };
+        let enumerated =
+            Feature { enumerated: Some(vec![vec![1, 3, 4, 4], vec![1, 3, 2, 4], vec![1, 3, 8, 16]]), ..fixed.clone() };
         let sizes = Place::of(&enumerated).unwrap().sizes;
         assert_eq!(
             (sizes.to_string().as_str(), sizes.nearest((2, 1)), sizes.nearest((20, 20))),
@@ -373,14 +412,22 @@ mod tests {
         );
         let ranges = Feature { ranges: Some(vec![(1, Some(1)), (3, Some(3)), (2, None), (1, Some(4))]), ..fixed };
         let sizes = Place::of(&ranges).unwrap().sizes;
-        assert_eq!((sizes.to_string().as_str(), sizes.nearest((9, 1)), sizes.have((4, 7))), ("1 to 4 x 2 or more", (4, 2), true));
+        assert_eq!(
+            (sizes.to_string().as_str(), sizes.nearest((9, 1)), sizes.have((4, 7))),
+            ("1 to 4 x 2 or more", (4, 2), true)
+        );
     }
 
     #[test]
     fn a_single_tensor_is_for_the_input_that_has_no_default() {
         let tensor = Tensor::zeros((1, 4), candle_core::DType::F32, &candle_core::Device::Cpu).unwrap();
         let given = Given { entries: [("other".to_owned(), Entry::Tensor(tensor))].into() };
-        let gain = Feature { name: "gain".to_owned(), optional: true, default: Some("1".to_owned()), ..feature("float32", &[1, 4]) };
+        let gain = Feature {
+            name: "gain".to_owned(),
+            optional: true,
+            default: Some("1".to_owned()),
+            ..feature("float32", &[1, 4])
+        };
         let named = |features: &[Feature]| {
             let inputs = given.inputs(features, PictureChoice::default(), &mut PictureNotes::default()).unwrap();
             inputs.into_keys().collect::<Vec<_>>()
@@ -388,9 +435,15 @@ mod tests {
         assert_eq!(named(&[feature("float32", &[1, 4]), gain.clone()]), ["x"]);
         assert_eq!(named(std::slice::from_ref(&gain)), ["other"]);
         let given = Given { entries: [("p".to_owned(), Entry::Picture("p.png".into(), picture()))].into() };
-        let features = [feature("float32", &[1, 4]), Feature { name: "image".to_owned(), ..image(ColorSpace::Rgb, &[1, 3, 1, 2]) }];
+        let features = [
+            feature("float32", &[1, 4]),
+            Feature { name: "image".to_owned(), ..image(ColorSpace::Rgb, &[1, 3, 1, 2]) },
+        ];
         let inputs = given.inputs(&features, PictureChoice::default(), &mut PictureNotes::default()).unwrap();
         assert_eq!(inputs.into_keys().collect::<Vec<_>>(), ["image"]);
-        assert_eq!(named(&[feature("float32", &[1, 4]), Feature { name: "y".to_owned(), ..feature("float32", &[1, 4]) }]), ["other"]);
+        assert_eq!(
+            named(&[feature("float32", &[1, 4]), Feature { name: "y".to_owned(), ..feature("float32", &[1, 4]) }]),
+            ["other"]
+        );
     }
 }

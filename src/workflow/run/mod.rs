@@ -130,7 +130,10 @@ pub fn run(context: &Context, options: &RunOptions) -> Result<RunReport, Error> 
     for (path, format) in &files {
         results.write(path, *format, &tensors, options.pictures.range.unwrap_or_default())?;
     }
-    let outputs = tensors.iter().map(|(name, tensor)| report(name, tensor, results.declared(name))).collect::<Result<_, RunError>>()?;
+    let outputs = tensors
+        .iter()
+        .map(|(name, tensor)| report(name, tensor, results.declared(name)))
+        .collect::<Result<_, RunError>>()?;
     let written = files.into_iter().map(|(path, _)| path).collect();
     Ok(RunReport { bundle: name, others, function: function_name, outputs, not_finite, written, warnings, seconds })
 }
@@ -158,7 +161,13 @@ impl Results<'_> {
 
     /// Writes the results that a file takes. Images become pictures of pixels from 0 to 255 in the order of their color
     /// space, whatever `range` is.
-    fn write(&self, path: &Path, format: Format, tensors: &BTreeMap<String, Tensor>, range: ValueRange) -> Result<(), RunError> {
+    fn write(
+        &self,
+        path: &Path,
+        format: Format,
+        tensors: &BTreeMap<String, Tensor>,
+        range: ValueRange,
+    ) -> Result<(), RunError> {
         let single = matches!(format, Format::Npy | Format::Png);
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();
         let chosen: Vec<(&str, &Tensor, DataType)> = tensors

@@ -1,4 +1,5 @@
-//! Damaged programs end in an error: bytes and values of the fixtures are changed at random, then decoded, verified and run within limits.
+//! Damaged programs end in an error: bytes and values of the fixtures are changed at random, then decoded, verified and
+//! run within limits.
 
 use std::{
     collections::BTreeMap,
@@ -16,8 +17,8 @@ use crate::{
     emit::coreml::decode,
     eval::{Interpreter, Limits, Mode, storage_type, types_of},
     mil::{
-        Binding, Block, DataType, Dimension, Function, Known, Literal, Operation, Value, ValueId, ValueInfo, ValueType, peak, refusal,
-        verify,
+        Binding, Block, DataType, Dimension, Function, Known, Literal, Operation, Value, ValueId, ValueInfo, ValueType,
+        peak, refusal, verify,
     },
     ops,
 };
@@ -48,11 +49,15 @@ fn victims() -> &'static [Victim] {
 
 /// Ones of every input's type; unknown lengths are 2.
 fn inputs(function: &Function) -> Option<BTreeMap<String, Tensor>> {
-    let given = function.inputs.iter().map(|&id| function.value(id)).filter(|info| !matches!(info.ty, ValueType::State(_)));
+    let given =
+        function.inputs.iter().map(|&id| function.value(id)).filter(|info| !matches!(info.ty, ValueType::State(_)));
     let one = |info: &ValueInfo| {
         let ty = info.ty.tensor()?;
         let shape: Vec<usize> = ty.shape.iter().map(|d| d.known().unwrap_or(2) as usize).collect();
-        let count = shape.iter().try_fold(1usize, |product, &n| product.checked_mul(n)).filter(|&n| n <= LIMITS.elements as usize)?;
+        let count = shape
+            .iter()
+            .try_fold(1usize, |product, &n| product.checked_mul(n))
+            .filter(|&n| n <= LIMITS.elements as usize)?;
         let ones = Tensor::ones(count, DType::F32, &Device::Cpu).ok()?.to_dtype(storage_type(ty.dtype)?).ok()?;
         Some((info.name.clone(), ones.reshape(shape).ok()?))
     };
@@ -98,7 +103,8 @@ fn pick<'a>(block: &'a mut Block, which: &mut usize) -> Option<&'a mut Operation
     None
 }
 
-const EXTREMES: [i64; 14] = [0, 1, -1, 2, -2, 3, 5, 7, 100, 65_535, i32::MAX as i64, i32::MIN as i64, i32::MAX as i64 - 1, 1 << 20];
+const EXTREMES: [i64; 14] =
+    [0, 1, -1, 2, -2, 3, 5, 7, 100, 65_535, i32::MAX as i64, i32::MIN as i64, i32::MAX as i64 - 1, 1 << 20];
 
 fn changed(value: &Value, at: Index, extreme: i64) -> Option<Value> {
     let recipe = value.tensor()?;
@@ -109,9 +115,9 @@ fn changed(value: &Value, at: Index, extreme: i64) -> Option<Value> {
             Literal::Ints(values)
         }
         Literal::Bools(values) => Literal::Bools(values.iter().map(|value| !value).collect()),
-        Literal::Floats(values) if values.len() == 1 => {
-            Literal::Floats(vec![[0.0, -1.0, f32::NAN, f32::INFINITY, 1e-30, 1e30][extreme.unsigned_abs() as usize % 6]])
-        }
+        Literal::Floats(values) if values.len() == 1 => Literal::Floats(vec![
+            [0.0, -1.0, f32::NAN, f32::INFINITY, 1e-30, 1e30][extreme.unsigned_abs() as usize % 6],
+        ]),
         _ => return None,
     };
     Recipe::literal(recipe.dtype(), recipe.shape(), literal).map(Value::Tensor)
@@ -130,7 +136,8 @@ fn damage(function: &mut Function, which: Index, kind: usize, at: Index, extreme
             && !ty.shape.is_empty()
         {
             let axis = which.index(ty.shape.len());
-            ty.shape[axis] = if extreme < 0 { Dimension::Unknown { variadic: false } } else { Dimension::Known(extreme as u64) };
+            ty.shape[axis] =
+                if extreme < 0 { Dimension::Unknown { variadic: false } } else { Dimension::Known(extreme as u64) };
         }
         return;
     }
@@ -153,7 +160,8 @@ fn damage(function: &mut Function, which: Index, kind: usize, at: Index, extreme
         5 => drop(operation.blocks.pop()),
         6 => operation.inputs.values_mut().for_each(|bindings| bindings.extend(bindings.first().cloned())),
         _ => {
-            let literal = Recipe::literal(DataType::Int32, &[], Literal::Ints(vec![extreme])).expect("every extreme is an int32");
+            let literal =
+                Recipe::literal(DataType::Int32, &[], Literal::Ints(vec![extreme])).expect("every extreme is an int32");
             let literal = Value::Tensor(literal);
             if let Some(bindings) = operation.inputs.values_mut().nth(at.index(8)) {
                 *bindings = vec![Binding::Literal(literal)];

@@ -1,7 +1,7 @@
 //! Image features as the program sees them: tensors [n, channels, height, width].
 //!
-//! A description says only height and width of an image, and how either may vary; the program's own type has the rest. Core ML hands pixels over as
-//! numbers from 0 to 255, channels in the order of the feature's colours.
+//! A description says only height and width of an image, and how either may vary; the program's own type has the rest.
+//! Core ML hands pixels over as numbers from 0 to 255, channels in the order of the feature's colours.
 
 use super::Part;
 use crate::{
@@ -25,7 +25,8 @@ pub(super) fn as_tensors(interface: &mut Interface, program: &Program) {
 /// Gives every image of a pipeline the shape of a part that takes or gives it.
 pub(super) fn as_parts(interface: &mut Interface, parts: &[Part]) {
     let find = |features: fn(&Interface) -> &[Feature], name: &str| {
-        let mut features = parts.iter().flat_map(|part| features(&part.model.interface)).filter(|feature| feature.name == name);
+        let mut features =
+            parts.iter().flat_map(|part| features(&part.model.interface)).filter(|feature| feature.name == name);
         let shape = &features.find(|feature| feature.shape.len() == 4)?.shape;
         Some([shape[0], shape[1]])
     };
@@ -45,7 +46,8 @@ fn is_image(feature: &Feature) -> bool {
 
 fn of_function(interface: &mut Interface, function: &Function) {
     let values = |ids: &[_]| ids.iter().map(|&id| function.value(id).clone()).collect::<Vec<ValueInfo>>();
-    let sides = [(&mut interface.inputs, values(&function.inputs)), (&mut interface.outputs, values(&function.block.outputs))];
+    let sides =
+        [(&mut interface.inputs, values(&function.inputs)), (&mut interface.outputs, values(&function.block.outputs))];
     for (features, values) in sides {
         for feature in features.iter_mut().filter(|feature| is_image(feature)) {
             let value = values.iter().find(|value| value.name == feature.name);

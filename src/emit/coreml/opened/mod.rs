@@ -71,7 +71,8 @@ impl Package {
         Self::of_files(folder, &files)
     }
 
-    /// Opens a package whose files lie anywhere; `files` has them by their paths in the bundle, `name` is the bundle's in messages.
+    /// Opens a package whose files lie anywhere; `files` has them by their paths in the bundle, `name` is the bundle's
+    /// in messages.
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -84,9 +85,10 @@ impl Package {
         };
         let manifest: RelativePath = MANIFEST.parse().expect("a plain name");
         let manifest_path = manifest.below(name);
-        let manifest =
-            PackageManifest::parse(&read(&manifest, limits::SMALL_DOCUMENT_BYTES)?).map_err(|source| content(&manifest_path, source))?;
-        let model = manifest.specification().ok_or_else(|| PackageError::NoSpecification { path: manifest_path.clone() })?;
+        let manifest = PackageManifest::parse(&read(&manifest, limits::SMALL_DOCUMENT_BYTES)?)
+            .map_err(|source| content(&manifest_path, source))?;
+        let model =
+            manifest.specification().ok_or_else(|| PackageError::NoSpecification { path: manifest_path.clone() })?;
         let bytes = read(&model, LONGEST_SPECIFICATION)?;
         let weights = MappedWeights::beside(&model, files)?;
         let model = Model::read(Bytes::from(bytes), &weights).map_err(|source| content(&model.below(name), source))?;
@@ -109,8 +111,8 @@ impl Package {
         }
     }
 
-    /// What a function (without a name: the one that runs by default) takes and gives; `None` where there is no such function. Images have the
-    /// shapes of the program's tensors.
+    /// What a function (without a name: the one that runs by default) takes and gives; `None` where there is no such
+    /// function. Images have the shapes of the program's tensors.
     pub fn interface(&self, function: Option<&str>) -> Option<&Interface> {
         let interface = &self.model.interface;
         match function {
@@ -162,9 +164,15 @@ impl WeightRecords for MappedWeights {
     }
 }
 
-/// Finds the files below `folder`, whose real path is the last of `open`; those before it are the folders that it lies in. What has a name that no
-/// package can have is passed over, and so are links to folders outside and to one of `open`, which would be walked for ever.
-fn walk(folder: &Path, base: Option<&RelativePath>, open: &mut Vec<PathBuf>, files: &mut Files) -> Result<(), PackageError> {
+/// Finds the files below `folder`, whose real path is the last of `open`; those before it are the folders that it lies
+/// in. What has a name that no package can have is passed over, and so are links to folders outside and to one of
+/// `open`, which would be walked for ever.
+fn walk(
+    folder: &Path,
+    base: Option<&RelativePath>,
+    open: &mut Vec<PathBuf>,
+    files: &mut Files,
+) -> Result<(), PackageError> {
     let io = |source| PackageError::Io { path: folder.to_owned(), source };
     for entry in fs::read_dir(folder).map_err(io)? {
         let path = entry.map_err(io)?.path();

@@ -87,7 +87,8 @@ impl Model {
                 let mut programs = Vec::new();
                 for part in parts {
                     for (inner, program) in part.model.programs() {
-                        let place = if inner.is_empty() { part.label.to_string() } else { format!("{}, {inner}", part.label) };
+                        let place =
+                            if inner.is_empty() { part.label.to_string() } else { format!("{}, {inner}", part.label) };
                         programs.push((place, program));
                     }
                 }
@@ -96,14 +97,17 @@ impl Model {
         }
     }
 
-    /// The functions that run when `name` is called (without a name: the one that runs by default), and its full name. A pipeline is a single
-    /// function, `main`, of its parts' default functions. `None` where there is no such function.
+    /// The functions that run when `name` is called (without a name: the one that runs by default), and its full name.
+    /// A pipeline is a single function, `main`, of its parts' default functions. `None` where there is no such
+    /// function.
     pub fn function(&self, name: Option<&str>) -> Option<(String, Vec<&Function>)> {
         match &self.body {
             ModelBody::Program(program) => {
                 let (name, function) = match name {
                     None => program.main()?,
-                    Some(name) => program.functions.get_key_value(name).map(|(name, function)| (name.as_str(), function))?,
+                    Some(name) => {
+                        program.functions.get_key_value(name).map(|(name, function)| (name.as_str(), function))?
+                    }
                 };
                 Some((name.to_owned(), vec![function]))
             }

@@ -1,4 +1,5 @@
-//! Packages that coremltools made are opened, verified and run; the numbers are those of torch. `fixtures/models/make.py` made both.
+//! Packages that coremltools made are opened, verified and run; the numbers are those of torch.
+//! `fixtures/models/make.py` made both.
 
 use std::{collections::BTreeMap, error::Error, fs, path::Path, path::PathBuf};
 
@@ -94,7 +95,10 @@ fn worst(path: &Path, mode: Mode) -> f64 {
         assert_eq!(outputs.keys().collect::<Vec<_>>(), run.outputs.keys().collect::<Vec<_>>(), "{name}");
         for (output, expected) in &run.outputs {
             let found = distance(&outputs[output], expected);
-            assert!(mode == Mode::Declared || found <= TOLERANCE, "{name}, run {i}: `{output}` is {found} away, at most {TOLERANCE}");
+            assert!(
+                mode == Mode::Declared || found <= TOLERANCE,
+                "{name}, run {i}: `{output}` is {found} away, at most {TOLERANCE}"
+            );
             worst = if found > worst || found.is_nan() { found } else { worst };
         }
     }
@@ -134,8 +138,10 @@ fn built(target: Target, kind: &str, arguments: &[(&str, Argument)]) -> (Program
     let weight = builder.op1(kind, "weight", arguments).unwrap();
     let y = builder.op1("linear", "y", &[("x", x.into()), ("weight", weight.into())]).unwrap();
     let functions = BTreeMap::from([("main".to_owned(), builder.finish(&[("y", y)]).unwrap())]);
-    let program = Program { target, functions, default_function: None, attributes: BTreeMap::new(), doc: String::new() };
-    let bytes = encode(&program, &ModelMetadata::default(), &Unchecked).unwrap_or_else(|error| panic!("{}", chain(&error)));
+    let program =
+        Program { target, functions, default_function: None, attributes: BTreeMap::new(), doc: String::new() };
+    let bytes =
+        encode(&program, &ModelMetadata::default(), &Unchecked).unwrap_or_else(|error| panic!("{}", chain(&error)));
     let (read, _) = decode(bytes.into(), &Unchecked).unwrap();
     assert_eq!(read, program);
     verify(&read, ops::find).unwrap_or_else(|error| panic!("{}", chain(&error)));
@@ -146,10 +152,12 @@ fn built(target: Target, kind: &str, arguments: &[(&str, Argument)]) -> (Program
 
 #[test]
 fn built_compression_is_written_in_the_form_of_its_target() {
-    let int8 =
-        |shape: &[u64], values: &[i64]| Value::Tensor(Recipe::literal(DataType::Int8, shape, Literal::Ints(values.to_vec())).unwrap());
-    let floats =
-        |shape: &[u64], values: &[f32]| Value::Tensor(Recipe::literal(DataType::Float32, shape, Literal::Floats(values.to_vec())).unwrap());
+    let int8 = |shape: &[u64], values: &[i64]| {
+        Value::Tensor(Recipe::literal(DataType::Int8, shape, Literal::Ints(values.to_vec())).unwrap())
+    };
+    let floats = |shape: &[u64], values: &[f32]| {
+        Value::Tensor(Recipe::literal(DataType::Float32, shape, Literal::Floats(values.to_vec())).unwrap())
+    };
     let data = int8(&[2, 2], &[1, 2, 3, -4]);
     let arguments = [
         ("quantized_data", data.clone().into()),
@@ -160,13 +168,15 @@ fn built_compression_is_written_in_the_form_of_its_target() {
     for target in [Target::Ios16, Target::Ios18] {
         let (program, y) = built(target, "constexpr_affine_dequantize", &arguments);
         assert_eq!(y, [0.5, -6.0]);
-        let operation = program.functions["main"].operations().find(|operation| operation.kind.starts_with("constexpr_")).unwrap();
+        let operation =
+            program.functions["main"].operations().find(|operation| operation.kind.starts_with("constexpr_")).unwrap();
         assert!(operation.inputs.is_empty() && operation.attributes.len() == 4, "attributes at {target}");
     }
     let arguments = [("data", data.into()), ("scale", floats(&[2, 1], &[0.5, 2.0]).into())];
     let (program, y) = built(Target::Ios18, "constexpr_blockwise_shift_scale", &arguments);
     assert_eq!(y, [1.5, -2.0]);
-    let operation = program.functions["main"].operations().find(|operation| operation.kind.starts_with("constexpr_")).unwrap();
+    let operation =
+        program.functions["main"].operations().find(|operation| operation.kind.starts_with("constexpr_")).unwrap();
     assert!(operation.attributes.is_empty() && operation.inputs.len() == 2, "inputs at iOS18");
 }
 
@@ -175,7 +185,8 @@ fn a_run_stays_within_its_limits() {
     let package = Package::open(&folder("models/control_ios16.mlpackage")).unwrap();
     let run = |turns: i64, limits: Limits| {
         let x = Tensor::ones((2, 3), DType::F32, &Device::Cpu).unwrap();
-        let inputs = BTreeMap::from([("x".to_owned(), x), ("n".to_owned(), Tensor::new(&[turns], &Device::Cpu).unwrap())]);
+        let inputs =
+            BTreeMap::from([("x".to_owned(), x), ("n".to_owned(), Tensor::new(&[turns], &Device::Cpu).unwrap())]);
         chain(&package.interpreter(ops::OPERATORS).limited(limits).run(None, inputs, Mode::Float32).unwrap_err())
     };
     let error = run(1_000_000, Limits { operations: 500, ..Limits::default() });
@@ -191,7 +202,13 @@ fn random_numbers_are_refused_with_their_place() {
     let noise = builder.op1("random_normal", "noise", &[("shape", [2].into())]).unwrap();
     let y = builder.add("y", x, noise).unwrap();
     let functions = BTreeMap::from([("main".to_owned(), builder.finish(&[("y", y)]).unwrap())]);
-    let program = Program { target: Target::Ios15, functions, default_function: None, attributes: BTreeMap::new(), doc: String::new() };
+    let program = Program {
+        target: Target::Ios15,
+        functions,
+        default_function: None,
+        attributes: BTreeMap::new(),
+        doc: String::new(),
+    };
     verify(&program, ops::find).unwrap();
     let x = BTreeMap::from([("x".to_owned(), Tensor::ones(2, DType::F32, &Device::Cpu).unwrap())]);
     let error = chain(&Interpreter::new(&program, ops::OPERATORS, &Literals).run(None, x, Mode::Float32).unwrap_err());
@@ -243,7 +260,8 @@ fn run_foreign(name: &str, inputs: &[(&str, Tensor)]) -> Result<BTreeMap<String,
 #[track_caller]
 fn assert_near(found: &Tensor, expected: &Tensor, most: f32) {
     assert_eq!(found.dims(), expected.dims());
-    let values = |tensor: &Tensor| tensor.to_dtype(DType::F32).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let values =
+        |tensor: &Tensor| tensor.to_dtype(DType::F32).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
     let worst = values(found).iter().zip(values(expected)).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     assert!(worst <= most, "{worst} is more than {most}");
 }
@@ -261,7 +279,8 @@ fn lists_are_settled_by_what_is_written_first() {
     assert_near(&outputs["y"], &only("list_y.npy"), 0.0);
     let outputs = run_foreign("loop", &[("x", only("loop.npz"))]).unwrap();
     assert_near(&outputs["y"], &only("loop_y.npy"), 1e-6);
-    let error = run_foreign("unwritten", &[("x", Tensor::ones((2, 2), DType::F32, &Device::Cpu).unwrap())]).unwrap_err();
+    let error =
+        run_foreign("unwritten", &[("x", Tensor::ones((2, 2), DType::F32, &Device::Cpu).unwrap())]).unwrap_err();
     assert!(error.starts_with("main: operation #") && error.contains("(list_read)"), "{error}");
     assert!(error.ends_with("element 2 of a list of 3 was never written"), "{error}");
 }
@@ -273,23 +292,44 @@ fn lists_hold_one_shape_and_bounded_many_elements() {
     let z = builder.input("z", TensorType::new(DataType::Float32, &[3]));
     let index = builder.input("index", TensorType::new(DataType::Int32, &[]));
     let shape = builder.constant("shape", Value::string("b0"));
-    let list = builder.op1("make_list", "list", &[("elem_shape", vec![shape].into()), ("init_length", 1.into())]).unwrap();
-    let first = builder.op1("list_write", "first", &[("ls", list.into()), ("index", 0.into()), ("value", x.into())]).unwrap();
-    let second = builder.op1("list_write", "second", &[("ls", first.into()), ("index", index.into()), ("value", x.into())]).unwrap();
-    let third = builder.op1("list_write", "third", &[("ls", second.into()), ("index", 0.into()), ("value", z.into())]).unwrap();
+    let list =
+        builder.op1("make_list", "list", &[("elem_shape", vec![shape].into()), ("init_length", 1.into())]).unwrap();
+    let first =
+        builder.op1("list_write", "first", &[("ls", list.into()), ("index", 0.into()), ("value", x.into())]).unwrap();
+    let second = builder
+        .op1("list_write", "second", &[("ls", first.into()), ("index", index.into()), ("value", x.into())])
+        .unwrap();
+    let third =
+        builder.op1("list_write", "third", &[("ls", second.into()), ("index", 0.into()), ("value", z.into())]).unwrap();
     let length = builder.op1("list_length", "length", &[("ls", third.into())]).unwrap();
     let functions = BTreeMap::from([("main".to_owned(), builder.finish(&[("length", length)]).unwrap())]);
-    let program = Program { target: Target::Ios16, functions, default_function: None, attributes: BTreeMap::new(), doc: String::new() };
+    let program = Program {
+        target: Target::Ios16,
+        functions,
+        default_function: None,
+        attributes: BTreeMap::new(),
+        doc: String::new(),
+    };
     let run = |index: i64| {
         let zeros = |n: usize| Tensor::zeros(n, DType::F32, &Device::Cpu).unwrap();
         let index = Tensor::new(index, &Device::Cpu).unwrap();
-        let inputs = [("x", zeros(2)), ("z", zeros(3)), ("index", index)].map(|(name, tensor)| (name.to_owned(), tensor));
-        chain(&Interpreter::new(&program, ops::OPERATORS, &Literals).run(None, inputs.into(), Mode::Float32).unwrap_err())
+        let inputs =
+            [("x", zeros(2)), ("z", zeros(3)), ("index", index)].map(|(name, tensor)| (name.to_owned(), tensor));
+        chain(
+            &Interpreter::new(&program, ops::OPERATORS, &Literals).run(None, inputs.into(), Mode::Float32).unwrap_err(),
+        )
     };
     let error = run(1);
-    assert!(error.contains("`third` (list_write)") && error.ends_with("expected tensor<fp32, [2]>, found tensor<fp32, [3]>"), "{error}");
+    assert!(
+        error.contains("`third` (list_write)")
+            && error.ends_with("expected tensor<fp32, [2]>, found tensor<fp32, [3]>"),
+        "{error}"
+    );
     let error = run(1 << 30);
-    assert!(error.contains("`second` (list_write)") && error.ends_with("index 1073741824 is outside of 1 elements"), "{error}");
+    assert!(
+        error.contains("`second` (list_write)") && error.ends_with("index 1073741824 is outside of 1 elements"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -305,10 +345,16 @@ fn optional_inputs_that_are_left_out_hold_their_defaults() {
     let expected = x.affine(2.0, 2.5).unwrap();
     assert_near(&run_foreign("defaults", &[("x", x.clone()), ("count", count)]).unwrap()["y"], &expected, 1e-5);
     let error = run_foreign("no_default", &[("x", x)]).unwrap_err();
-    assert_eq!(error, "main: input `half` is left out, it is optional but has no default: expected tensor<fp16, [2, 3]>");
+    assert_eq!(
+        error,
+        "main: input `half` is left out, it is optional but has no default: expected tensor<fp16, [2, 3]>"
+    );
     let interface = package("defaults").interface(None).unwrap().clone();
     let shown: Vec<String> = interface.inputs.iter().map(ToString::to_string).collect();
-    assert_eq!(shown, ["x float32[2,3]", "half? float16[2,3] = 0.25", "count? int32[1] = -3", "number? float32[1] = 2"]);
+    assert_eq!(
+        shown,
+        ["x float32[2,3]", "half? float16[2,3] = 0.25", "count? int32[1] = -3", "number? float32[1] = 2"]
+    );
 }
 
 #[test]
@@ -328,14 +374,18 @@ fn parts_of_pipelines_hand_their_results_on() {
 }
 
 /// The pipeline `two` with other parts, opened.
-fn changed_pipeline(change: impl FnOnce(&mut crate::proto::coreml::Pipeline, &mut crate::proto::coreml::Model)) -> Result<Package, String> {
+fn changed_pipeline(
+    change: impl FnOnce(&mut crate::proto::coreml::Pipeline, &mut crate::proto::coreml::Model),
+) -> Result<Package, String> {
     use prost::Message;
 
     use crate::proto::coreml::{Model, Pipeline, model::Type};
     let copy = tempfile::tempdir().unwrap();
     let data = "Data/com.apple.CoreML";
     fs::create_dir_all(copy.path().join(data).join("weights")).unwrap();
-    for file in ["Manifest.json", "Data/com.apple.CoreML/weights/0-weight.bin", "Data/com.apple.CoreML/weights/1-weight.bin"] {
+    for file in
+        ["Manifest.json", "Data/com.apple.CoreML/weights/0-weight.bin", "Data/com.apple.CoreML/weights/1-weight.bin"]
+    {
         fs::copy(folder("foreign/two.mlpackage").join(file), copy.path().join(file)).unwrap();
     }
     let bytes = fs::read(folder("foreign/two.mlpackage").join(data).join("model.mlmodel")).unwrap();
@@ -344,9 +394,9 @@ fn changed_pipeline(change: impl FnOnce(&mut crate::proto::coreml::Pipeline, &mu
     let mut pipeline = Pipeline::decode(inner).unwrap();
     change(&mut pipeline, &mut model);
     model.r#type = Some(match model.r#type {
-        Some(Type::PipelineClassifier(_)) => {
-            Type::PipelineClassifier(crate::proto::coreml::PipelineClassifier { pipeline: Some(pipeline) }.encode_to_vec().into())
-        }
+        Some(Type::PipelineClassifier(_)) => Type::PipelineClassifier(
+            crate::proto::coreml::PipelineClassifier { pipeline: Some(pipeline) }.encode_to_vec().into(),
+        ),
         _ => Type::Pipeline(pipeline.encode_to_vec().into()),
     });
     fs::write(copy.path().join(data).join("model.mlmodel"), model.encode_to_vec()).unwrap();
@@ -359,19 +409,31 @@ fn parts_that_cannot_be_run_are_named() {
 
     use crate::proto::coreml::{Model, model::Type};
     let error = changed_pipeline(|pipeline, _| {
-        let nms = Model { specification_version: 7, r#type: Some(Type::NonMaximumSuppression(Bytes::new())), ..Default::default() };
+        let nms = Model {
+            specification_version: 7,
+            r#type: Some(Type::NonMaximumSuppression(Bytes::new())),
+            ..Default::default()
+        };
         pipeline.models[1] = nms.encode_to_vec().into();
         pipeline.names = vec!["net".to_owned(), "nms".to_owned()];
     });
     let error = error.unwrap_err();
-    assert!(error.ends_with("part 2, \"nms\", is of the type nonMaximumSuppression: expected an ML Program"), "{error}");
+    assert!(
+        error.ends_with("part 2, \"nms\", is of the type nonMaximumSuppression: expected an ML Program"),
+        "{error}"
+    );
     let error = changed_pipeline(|pipeline, _| {
         pipeline.models.swap(0, 1);
         pipeline.names.clear();
     });
     let error = error.unwrap_err();
-    assert!(error.contains("part 1 takes `") && error.contains("no input of the pipeline and no output of a part before it"), "{error}");
-    let error = changed_pipeline(|_, model| model.description.as_mut().unwrap().output[0].name = "z".to_owned()).unwrap_err();
+    assert!(
+        error.contains("part 1 takes `")
+            && error.contains("no input of the pipeline and no output of a part before it"),
+        "{error}"
+    );
+    let error =
+        changed_pipeline(|_, model| model.description.as_mut().unwrap().output[0].name = "z".to_owned()).unwrap_err();
     assert!(error.ends_with("the pipeline gives `z`, which no part gives"), "{error}");
     let classifier = changed_pipeline(|_, model| model.r#type = Some(Type::PipelineClassifier(Bytes::new()))).unwrap();
     assert_eq!(classifier.model().programs().len(), 2, "as far as its parts are programs");
@@ -415,5 +477,8 @@ fn links_to_folders_are_not_walked_for_ever() {
     let manifest = fs::File::options().write(true).open(bundle.join(MANIFEST)).unwrap();
     manifest.set_len(3 << 30).unwrap();
     let error = Package::open(&bundle).unwrap_err();
-    assert!(std::error::Error::source(&error).unwrap().to_string().contains("it has 3221225472 bytes, expected at most"), "{error}");
+    assert!(
+        std::error::Error::source(&error).unwrap().to_string().contains("it has 3221225472 bytes, expected at most"),
+        "{error}"
+    );
 }

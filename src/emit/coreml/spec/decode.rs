@@ -37,7 +37,8 @@ pub fn decode(bytes: Bytes, weights: &dyn WeightRecords) -> Result<(Program, Mod
     if is_lfs_pointer(&bytes) {
         return Err(CoreMlError::LfsPointer { what: "the specification" });
     }
-    let message = model::Model::decode(bytes).map_err(|source| CoreMlError::Protobuf { what: "the specification", source })?;
+    let message =
+        model::Model::decode(bytes).map_err(|source| CoreMlError::Protobuf { what: "the specification", source })?;
     let version = message.specification_version;
     let target = Target::of_specification(version).ok_or(CoreMlError::SpecificationVersion { version })?;
     let body = match message.r#type {
@@ -53,7 +54,8 @@ fn decode_program(body: Bytes, target: Target, weights: &dyn WeightRecords) -> R
     if body.len() > MOST_BYTES {
         return Err(CoreMlError::Oversized { length: body.len(), limit: MOST_BYTES });
     }
-    let message = proto::Program::decode(body).map_err(|source| CoreMlError::Protobuf { what: "the ML Program", source })?;
+    let message =
+        proto::Program::decode(body).map_err(|source| CoreMlError::Protobuf { what: "the ML Program", source })?;
     let place = Place::program();
     if message.version != 1 {
         let problem = Problem::Kind { expected: "program version 1".to_owned(), found: message.version.to_string() };
@@ -84,12 +86,19 @@ fn decode_attributes(
     attributes.into_iter().map(one).collect()
 }
 
-fn decode_function(name: &str, mut message: proto::Function, weights: &dyn WeightRecords) -> Result<Function, CoreMlError> {
+fn decode_function(
+    name: &str,
+    mut message: proto::Function,
+    weights: &dyn WeightRecords,
+) -> Result<Function, CoreMlError> {
     let place = Place::function(name);
     let error = |problem| place.error(problem);
     let opset = Target::all().find(|target| target.opset() == Some(message.opset.as_str()));
     let opset = opset.ok_or_else(|| error(Problem::Opset(message.opset.clone())))?;
-    let block = message.block_specializations.remove(&message.opset).ok_or_else(|| error(Problem::NoBlock(message.opset.clone())))?;
+    let block = message
+        .block_specializations
+        .remove(&message.opset)
+        .ok_or_else(|| error(Problem::NoBlock(message.opset.clone())))?;
     if let Some(other) = message.block_specializations.keys().next() {
         let expected = format!("the block for `{}` alone", message.opset);
         return Err(error(Problem::Kind { expected, found: format!("another for `{other}`") }));
@@ -110,13 +119,20 @@ struct FunctionDecoder<'a> {
 
 impl FunctionDecoder<'_> {
     fn define_all(&mut self, place: &Place, values: &[proto::NamedValueType]) -> Result<Vec<ValueId>, CoreMlError> {
-        values.iter().map(|value| self.define(value).map_err(|problem| place.item(&value.name).error(problem))).collect()
+        values
+            .iter()
+            .map(|value| self.define(value).map_err(|problem| place.item(&value.name).error(problem)))
+            .collect()
     }
 
     fn define(&mut self, message: &proto::NamedValueType) -> Result<ValueId, Problem> {
         let ty = decode_type(message.r#type.as_ref())?;
         let count = u32::try_from(self.values.len());
-        let id = ValueId(count.map_err(|_| Problem::Kind { expected: "fewer than 2^32 values".to_owned(), found: "more".to_owned() })?);
+        let id =
+            ValueId(count.map_err(|_| Problem::Kind {
+                expected: "fewer than 2^32 values".to_owned(),
+                found: "more".to_owned(),
+            })?);
         if self.scope.insert(message.name.clone(), id).is_some() {
             return Err(Problem::Repeated(message.name.clone()));
         }
@@ -210,9 +226,14 @@ fn finish(mut program: Program, description: model::ModelDescription) -> Result<
     }
 }
 
-fn add_notes(program: &Program, message: model::FunctionDescription, metadata: &mut ModelMetadata) -> Result<(), CoreMlError> {
+fn add_notes(
+    program: &Program,
+    message: model::FunctionDescription,
+    metadata: &mut ModelMetadata,
+) -> Result<(), CoreMlError> {
     let place = Place::program().item(&message.name);
-    let function = program.functions.get(&message.name).ok_or_else(|| place.error(Problem::Undefined(message.name.clone())))?;
+    let function =
+        program.functions.get(&message.name).ok_or_else(|| place.error(Problem::Undefined(message.name.clone())))?;
     let place = Place::function(&message.name);
     let mut notes = FunctionNotes {
         predicted_feature: message.predicted_feature_name,

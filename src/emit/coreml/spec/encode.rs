@@ -37,7 +37,10 @@ const INLINE: [&str; 2] = ["classify", "reshape_like"];
 pub fn encode(program: &Program, metadata: &ModelMetadata, weights: &dyn WeightLookup) -> Result<Vec<u8>, CoreMlError> {
     let specification = program.target.specification().ok_or(CoreMlError::NoOpset { target: program.target })?;
     let description = encode_description(program, metadata)?;
-    let functions = program.functions.iter().map(|(name, function)| Ok((name.clone(), encode_function(program, name, function, weights)?)));
+    let functions = program
+        .functions
+        .iter()
+        .map(|(name, function)| Ok((name.clone(), encode_function(program, name, function, weights)?)));
     let functions = functions.collect::<Result<_, CoreMlError>>()?;
     let values = ValueEncoder { opset: program.target, weights };
     let attributes = encode_attributes(&Place::program(), values, &program.attributes)?;
@@ -63,7 +66,12 @@ fn encode_attributes(
     attributes.iter().map(one).collect()
 }
 
-fn encode_function(program: &Program, name: &str, function: &Function, weights: &dyn WeightLookup) -> Result<proto::Function, CoreMlError> {
+fn encode_function(
+    program: &Program,
+    name: &str,
+    function: &Function,
+    weights: &dyn WeightLookup,
+) -> Result<proto::Function, CoreMlError> {
     let place = Place::function(name);
     if function.opset > program.target {
         let what = format!("the opset of {}", function.opset);
@@ -106,7 +114,8 @@ impl FunctionEncoder<'_> {
         let inline = constexpr || INLINE.contains(&operation.kind.as_str());
         let inputs = operation.inputs.iter().map(|(parameter, bindings)| {
             let bindings = bindings.iter().map(|binding| self.binding(binding, inline));
-            let arguments = bindings.collect::<Result<_, _>>().map_err(|problem| place.item(parameter).error(problem))?;
+            let arguments =
+                bindings.collect::<Result<_, _>>().map_err(|problem| place.item(parameter).error(problem))?;
             Ok((parameter.clone(), proto::Argument { arguments }))
         });
         let mut attributes = encode_attributes(&place, self.values, &operation.attributes)?;
@@ -154,7 +163,8 @@ fn encode_description(program: &Program, metadata: &ModelMetadata) -> Result<mod
         let notes = metadata.functions.get(name).unwrap_or(&none);
         describe_function(program.target, name, function, notes)
     };
-    if let (None, [(name, function)]) = (&program.default_function, program.functions.iter().collect::<Vec<_>>().as_slice())
+    if let (None, [(name, function)]) =
+        (&program.default_function, program.functions.iter().collect::<Vec<_>>().as_slice())
         && *name == "main"
     {
         let plain = described(name, function)?;
@@ -167,11 +177,17 @@ fn encode_description(program: &Program, metadata: &ModelMetadata) -> Result<mod
     }
     let since = Target::Ios18;
     if program.target < since {
-        return Err(Place::program().error(Problem::Since { what: "a model with functions".to_owned(), since, target: program.target }));
+        return Err(Place::program().error(Problem::Since {
+            what: "a model with functions".to_owned(),
+            since,
+            target: program.target,
+        }));
     }
     let default = program.default_function.as_ref().filter(|name| program.functions.contains_key(*name));
-    description.default_function_name = default.ok_or_else(|| Place::program().error(Problem::DefaultFunction))?.clone();
-    description.functions = program.functions.iter().map(|(name, function)| described(name, function)).collect::<Result<_, _>>()?;
+    description.default_function_name =
+        default.ok_or_else(|| Place::program().error(Problem::DefaultFunction))?.clone();
+    description.functions =
+        program.functions.iter().map(|(name, function)| described(name, function)).collect::<Result<_, _>>()?;
     Ok(description)
 }
 
@@ -191,7 +207,9 @@ fn check_notes(program: &Program, metadata: &ModelMetadata) -> Result<(), CoreMl
         let Some(function) = program.functions.get(name) else {
             return Err(Place::program().error(Problem::Undefined(name.clone())));
         };
-        let known = |feature: &str| function.inputs.iter().chain(&function.block.outputs).any(|&id| function.value(id).name == feature);
+        let known = |feature: &str| {
+            function.inputs.iter().chain(&function.block.outputs).any(|&id| function.value(id).name == feature)
+        };
         let features = notes.features.keys().chain([&notes.predicted_feature, &notes.predicted_probabilities]);
         if let Some(unknown) = features.into_iter().find(|feature| !feature.is_empty() && !known(feature)) {
             return Err(Place::function(name).error(Problem::Undefined(unknown.clone())));
@@ -211,7 +229,8 @@ fn describe_function(
     let feature = |id: ValueId, side| {
         let value = function.value(id);
         let note = notes.features.get(&value.name).unwrap_or(&plain);
-        let ty = feature_type(note, &value.ty, side, target).map_err(|problem| place.item(&value.name).error(problem))?;
+        let ty =
+            feature_type(note, &value.ty, side, target).map_err(|problem| place.item(&value.name).error(problem))?;
         Ok(encode_feature(&value.name, note, &ty))
     };
     let is_state = |id: &ValueId| matches!(function.value(*id).ty, ValueType::State(_));

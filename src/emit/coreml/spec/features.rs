@@ -11,8 +11,8 @@ use crate::{
     emit::coreml::Problem,
     mil::{DataType, Dimension, TensorType, ValueType},
     proto::coreml::{
-        self as proto, array_feature_type as array, dictionary_feature_type as dictionary, feature_type, image_feature_type as image,
-        sequence_feature_type as sequence, state_feature_type as state,
+        self as proto, array_feature_type as array, dictionary_feature_type as dictionary, feature_type,
+        image_feature_type as image, sequence_feature_type as sequence, state_feature_type as state,
     },
 };
 
@@ -140,8 +140,12 @@ pub enum ColorSpace {
 }
 
 impl ColorSpace {
-    const NAMES: [(Self, &str); 4] =
-        [(Self::Grayscale, "GRAYSCALE"), (Self::Rgb, "RGB"), (Self::Bgr, "BGR"), (Self::GrayscaleFloat16, "GRAYSCALE_FLOAT16")];
+    const NAMES: [(Self, &str); 4] = [
+        (Self::Grayscale, "GRAYSCALE"),
+        (Self::Rgb, "RGB"),
+        (Self::Bgr, "BGR"),
+        (Self::GrayscaleFloat16, "GRAYSCALE_FLOAT16"),
+    ];
 
     /// The name in Core ML's format.
     pub fn name(self) -> &'static str {
@@ -216,7 +220,9 @@ pub(super) fn derive(ty: &ValueType, side: Side) -> Result<FeatureType, Problem>
     }
     let plain = |dtype, shape| ArrayFeature { dtype, shape, flexibility: None, default: None };
     match ty {
-        ValueType::Tensor(tensor) if tensor.dtype == DataType::String && tensor.shape.is_empty() => Ok(FeatureType::String),
+        ValueType::Tensor(tensor) if tensor.dtype == DataType::String && tensor.shape.is_empty() => {
+            Ok(FeatureType::String)
+        }
         ValueType::Tensor(tensor) => {
             let shape = match (tensor.fixed_shape(), side) {
                 (Some(shape), Side::Input) if shape.is_empty() => vec![1],
@@ -241,8 +247,10 @@ pub(super) fn derive(ty: &ValueType, side: Side) -> Result<FeatureType, Problem>
 pub(super) fn check(feature: &FeatureType, ty: &ValueType, target: Target) -> Result<(), Problem> {
     let differs = |described: String| Problem::Description { described, ty: ty.to_string() };
     match (feature, ty) {
-        (FeatureType::Array(array), ValueType::Tensor(tensor)) | (FeatureType::State(array), ValueType::State(tensor)) => {
-            let since = ARRAY_TYPES.iter().find(|row| row.0 == array.dtype).ok_or_else(|| Problem::Feature(ty.to_string()))?.2;
+        (FeatureType::Array(array), ValueType::Tensor(tensor))
+        | (FeatureType::State(array), ValueType::State(tensor)) => {
+            let since =
+                ARRAY_TYPES.iter().find(|row| row.0 == array.dtype).ok_or_else(|| Problem::Feature(ty.to_string()))?.2;
             if since > target {
                 return Err(Problem::Since { what: format!("an input or output of {}", array.dtype), since, target });
             }
@@ -252,16 +260,22 @@ pub(super) fn check(feature: &FeatureType, ty: &ValueType, target: Target) -> Re
             Ok(())
         }
         (FeatureType::Image { .. }, ValueType::Tensor(tensor)) if tensor.rank() == 4 => Ok(()),
-        (FeatureType::Array(_) | FeatureType::State(_) | FeatureType::Image { .. }, _) => Err(differs(kind_name(feature))),
+        (FeatureType::Array(_) | FeatureType::State(_) | FeatureType::Image { .. }, _) => {
+            Err(differs(kind_name(feature)))
+        }
         _ => Ok(()),
     }
 }
 
 fn shape_fits(array: &ArrayFeature, tensor: &TensorType) -> bool {
     let fits = |shape: &[u64]| {
-        let lengths = || shape.iter().zip(&tensor.shape).all(|(&n, dimension)| dimension.known().is_none_or(|known| known == n));
+        let lengths =
+            || shape.iter().zip(&tensor.shape).all(|(&n, dimension)| dimension.known().is_none_or(|known| known == n));
         let variadic = tensor.shape.iter().any(|dimension| matches!(dimension, Dimension::Unknown { variadic: true }));
-        shape.is_empty() || variadic || (tensor.shape.is_empty() && shape == [1]) || (shape.len() == tensor.rank() && lengths())
+        shape.is_empty()
+            || variadic
+            || (tensor.shape.is_empty() && shape == [1])
+            || (shape.len() == tensor.rank() && lengths())
     };
     let others = match &array.flexibility {
         Some(Flexibility::Enumerated(shapes)) => shapes.iter().all(|shape| fits(shape)),
@@ -313,7 +327,10 @@ fn encode_feature_type(feature: &FeatureType) -> feature_type::Type {
                 true => sequence::Type::StringType(proto::StringFeatureType {}),
                 false => sequence::Type::Int64Type(proto::Int64FeatureType {}),
             };
-            feature_type::Type::SequenceType(proto::SequenceFeatureType { r#type: Some(ty), size_range: length.map(encode_range) })
+            feature_type::Type::SequenceType(proto::SequenceFeatureType {
+                r#type: Some(ty),
+                size_range: length.map(encode_range),
+            })
         }
     }
 }
@@ -341,7 +358,12 @@ fn encode_array(feature: &ArrayFeature) -> proto::ArrayFeatureType {
     proto::ArrayFeatureType { shape: signed(&feature.shape), data_type, shape_flexibility, default_optional_value }
 }
 
-fn encode_image(width: u64, height: u64, color: ColorSpace, flexibility: Option<&Flexibility>) -> proto::ImageFeatureType {
+fn encode_image(
+    width: u64,
+    height: u64,
+    color: ColorSpace,
+    flexibility: Option<&Flexibility>,
+) -> proto::ImageFeatureType {
     let size_flexibility = flexibility.map(|flexibility| match flexibility {
         Flexibility::Enumerated(sizes) => {
             let sizes = sizes.iter().filter_map(|size| <[u64; 2]>::try_from(size.as_slice()).ok());
@@ -350,7 +372,10 @@ fn encode_image(width: u64, height: u64, color: ColorSpace, flexibility: Option<
         }
         Flexibility::Ranges(ranges) => {
             let range = |i: usize| ranges.get(i).map(|&range| encode_range(range));
-            image::SizeFlexibility::ImageSizeRange(image::ImageSizeRange { width_range: range(0), height_range: range(1) })
+            image::SizeFlexibility::ImageSizeRange(image::ImageSizeRange {
+                width_range: range(0),
+                height_range: range(1),
+            })
         }
     });
     let color_space = COLORS.iter().find(|row| row.0 == color).map_or(0, |row| row.1 as i32);
@@ -369,10 +394,12 @@ pub(crate) fn decode_feature(message: &proto::FeatureDescription) -> Result<Feat
         feature_type::Type::StringType(_) => Ok(FeatureType::String),
         feature_type::Type::ImageType(image) => decode_image(image),
         feature_type::Type::MultiArrayType(array) => decode_array(array).map(FeatureType::Array),
-        feature_type::Type::DictionaryType(dictionary) => match dictionary.key_type.as_ref().ok_or(Problem::Missing("the type of keys"))? {
-            dictionary::KeyType::StringKeyType(_) => Ok(FeatureType::Dictionary { string_keys: true }),
-            dictionary::KeyType::Int64KeyType(_) => Ok(FeatureType::Dictionary { string_keys: false }),
-        },
+        feature_type::Type::DictionaryType(dictionary) => {
+            match dictionary.key_type.as_ref().ok_or(Problem::Missing("the type of keys"))? {
+                dictionary::KeyType::StringKeyType(_) => Ok(FeatureType::Dictionary { string_keys: true }),
+                dictionary::KeyType::Int64KeyType(_) => Ok(FeatureType::Dictionary { string_keys: false }),
+            }
+        }
         feature_type::Type::SequenceType(message) => {
             let strings = match message.r#type.as_ref().ok_or(Problem::Missing("the type of elements"))? {
                 sequence::Type::StringType(_) => true,
@@ -381,7 +408,8 @@ pub(crate) fn decode_feature(message: &proto::FeatureDescription) -> Result<Feat
             Ok(FeatureType::Sequence { strings, length: message.size_range.as_ref().map(decode_range) })
         }
         feature_type::Type::StateType(message) => {
-            let state::Type::ArrayType(array) = message.r#type.as_ref().ok_or(Problem::Missing("the type of a state"))?;
+            let state::Type::ArrayType(array) =
+                message.r#type.as_ref().ok_or(Problem::Missing("the type of a state"))?;
             decode_array(array).map(FeatureType::State)
         }
     }
@@ -403,7 +431,9 @@ fn decode_array(message: &proto::ArrayFeatureType) -> Result<ArrayFeature, Probl
             let shapes = enumerated.shapes.iter().map(|shape| decode_shape(&shape.shape));
             shapes.collect::<Result<_, _>>().map(Flexibility::Enumerated)
         }
-        array::ShapeFlexibility::ShapeRange(range) => Ok(Flexibility::Ranges(range.size_ranges.iter().map(decode_range).collect())),
+        array::ShapeFlexibility::ShapeRange(range) => {
+            Ok(Flexibility::Ranges(range.size_ranges.iter().map(decode_range).collect()))
+        }
     });
     let default = message.default_optional_value.as_ref().map(|default| match default {
         array::DefaultOptionalValue::IntDefaultValue(value) => DefaultValue::Int(*value),
@@ -486,11 +516,18 @@ mod tests {
     use super::*;
 
     fn samples() -> Vec<FeatureType> {
-        let array = |flexibility, default| ArrayFeature { dtype: DataType::Float16, shape: vec![1, 8], flexibility, default };
+        let array =
+            |flexibility, default| ArrayFeature { dtype: DataType::Float16, shape: vec![1, 8], flexibility, default };
         vec![
             FeatureType::Array(array(None, None)),
-            FeatureType::Array(array(Some(Flexibility::Ranges(vec![(1, Some(1)), (1, None)])), Some(DefaultValue::Float(0.5)))),
-            FeatureType::Array(array(Some(Flexibility::Enumerated(vec![vec![1, 8], vec![1, 4]])), Some(DefaultValue::Int(-1)))),
+            FeatureType::Array(array(
+                Some(Flexibility::Ranges(vec![(1, Some(1)), (1, None)])),
+                Some(DefaultValue::Float(0.5)),
+            )),
+            FeatureType::Array(array(
+                Some(Flexibility::Enumerated(vec![vec![1, 8], vec![1, 4]])),
+                Some(DefaultValue::Int(-1)),
+            )),
             FeatureType::State(array(None, None)),
             FeatureType::Image { width: 4, height: 2, color: ColorSpace::Bgr, flexibility: None },
             FeatureType::Image {
@@ -525,13 +562,29 @@ mod tests {
 
     #[test]
     fn releases_name_what_they_see() {
-        let shown: Vec<_> = samples().iter().map(|ty| interface_feature(&encode_feature("x", &FeatureNote::default(), ty))).collect();
-        assert_eq!((shown[1].dtype.as_str(), shown[1].ranges.clone()), ("float16", Some(vec![(1, Some(1)), (1, None)])));
+        let shown: Vec<_> =
+            samples().iter().map(|ty| interface_feature(&encode_feature("x", &FeatureNote::default(), ty))).collect();
+        assert_eq!(
+            (shown[1].dtype.as_str(), shown[1].ranges.clone()),
+            ("float16", Some(vec![(1, Some(1)), (1, None)]))
+        );
         assert_eq!(shown[3].dtype, "float16");
-        assert_eq!((shown[5].shape.clone(), shown[5].enumerated.clone()), (vec![2, 4], Some(vec![vec![2, 4], vec![6, 8]])));
+        assert_eq!(
+            (shown[5].shape.clone(), shown[5].enumerated.clone()),
+            (vec![2, 4], Some(vec![vec![2, 4], vec![6, 8]]))
+        );
         assert_eq!(shown[8].dtype, "string");
         let said = [1, 2, 3, 4, 5].map(|i| (shown[i].color.as_deref(), shown[i].default.as_deref()));
-        assert_eq!(said, [(None, Some("0.5")), (None, Some("-1")), (None, None), (Some("BGR"), None), (Some("GRAYSCALE_FLOAT16"), None)]);
+        assert_eq!(
+            said,
+            [
+                (None, Some("0.5")),
+                (None, Some("-1")),
+                (None, None),
+                (Some("BGR"), None),
+                (Some("GRAYSCALE_FLOAT16"), None)
+            ]
+        );
         assert_eq!(DefaultValue::Float(0.1).to_string(), "0.1");
         assert_eq!(DefaultValue::Float(f32::NEG_INFINITY).to_string(), "-inf");
         assert_eq!(interface_feature(&proto::FeatureDescription::default()).dtype, "unknown");
@@ -544,7 +597,10 @@ mod tests {
             other => Err(format!("{other:?}")),
         };
         let scalar = ValueType::Tensor(TensorType::scalar(DataType::Float32));
-        let open = ValueType::Tensor(TensorType { dtype: DataType::Float32, shape: vec![Dimension::Unknown { variadic: false }] });
+        let open = ValueType::Tensor(TensorType {
+            dtype: DataType::Float32,
+            shape: vec![Dimension::Unknown { variadic: false }],
+        });
         assert_eq!(array(&scalar, Side::Input).unwrap(), [1]);
         assert!(array(&scalar, Side::Output).unwrap().is_empty());
         assert!(array(&open, Side::Output).unwrap().is_empty());
@@ -558,10 +614,17 @@ mod tests {
         assert!(check(array, &tensor(DataType::Float16, &[1, 8]), Target::Ios16).is_ok());
         let since = check(array, &tensor(DataType::Float16, &[1, 8]), Target::Ios15);
         assert!(matches!(since, Err(Problem::Since { since: Target::Ios16, .. })));
-        for other in [tensor(DataType::Float16, &[1, 9]), tensor(DataType::Float32, &[1, 8]), tensor(DataType::Float16, &[8])] {
+        for other in
+            [tensor(DataType::Float16, &[1, 9]), tensor(DataType::Float32, &[1, 8]), tensor(DataType::Float16, &[8])]
+        {
             assert!(matches!(check(array, &other, Target::Ios16), Err(Problem::Description { .. })), "{other}");
         }
-        let int16 = FeatureType::Array(ArrayFeature { dtype: DataType::Int16, shape: vec![], flexibility: None, default: None });
+        let int16 = FeatureType::Array(ArrayFeature {
+            dtype: DataType::Int16,
+            shape: vec![],
+            flexibility: None,
+            default: None,
+        });
         assert!(matches!(check(&int16, &tensor(DataType::Int16, &[]), Target::Ios18), Err(Problem::Feature(_))));
     }
 }

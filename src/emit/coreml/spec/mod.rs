@@ -16,6 +16,8 @@ mod values;
 pub use decode::decode;
 pub use encode::encode;
 pub(super) use features::interface_feature;
-pub use features::{ArrayFeature, ColorSpace, DefaultValue, FeatureNote, FeatureType, Flexibility, FunctionNotes, ModelMetadata};
+pub use features::{
+    ArrayFeature, ColorSpace, DefaultValue, FeatureNote, FeatureType, Flexibility, FunctionNotes, ModelMetadata,
+};
 pub use pipeline::{PartLabel, PartSource, parts};
 pub use values::{Unchecked, WeightLocation, WeightLookup, WeightRecords, belongs_in_weight_file};

@@ -55,7 +55,8 @@ pub fn parts(specification: Bytes) -> Result<Option<Vec<PartSource>>, CoreMlErro
     if is_lfs_pointer(&specification) {
         return Err(CoreMlError::LfsPointer { what: "the specification" });
     }
-    let message = proto::Model::decode(specification).map_err(|source| CoreMlError::Protobuf { what: "the specification", source })?;
+    let message = proto::Model::decode(specification)
+        .map_err(|source| CoreMlError::Protobuf { what: "the specification", source })?;
     let pipeline = match message.r#type {
         Some(Type::Pipeline(bytes)) => Some(proto::Pipeline::decode(bytes).map_err(damaged)?),
         Some(Type::PipelineClassifier(bytes)) => proto::PipelineClassifier::decode(bytes).map_err(damaged)?.pipeline,
@@ -67,7 +68,10 @@ pub fn parts(specification: Bytes) -> Result<Option<Vec<PartSource>>, CoreMlErro
         return Err(CoreMlError::Parts { found: models.len(), limit: MOST_PARTS });
     }
     let mut names = names.into_iter();
-    let part = |(index, specification)| PartSource { label: PartLabel { index, name: names.next().unwrap_or_default() }, specification };
+    let part = |(index, specification)| PartSource {
+        label: PartLabel { index, name: names.next().unwrap_or_default() },
+        specification,
+    };
     Ok(Some(models.into_iter().enumerate().map(part).collect()))
 }
 
@@ -90,13 +94,23 @@ mod tests {
         let one = pipeline(&["nms", "net"]);
         let classifier = proto::PipelineClassifier { pipeline: Some(one.clone()) }.encode_to_vec();
         let regressor = proto::PipelineRegressor { pipeline: Some(one.clone()) }.encode_to_vec();
-        for ty in [Type::Pipeline(bytes(&one)), Type::PipelineClassifier(classifier.into()), Type::PipelineRegressor(regressor.into())] {
+        for ty in [
+            Type::Pipeline(bytes(&one)),
+            Type::PipelineClassifier(classifier.into()),
+            Type::PipelineRegressor(regressor.into()),
+        ] {
             let parts = parts(model(ty)).unwrap().unwrap();
-            assert_eq!(parts.iter().map(|part| part.label.to_string()).collect::<Vec<_>>(), ["part 1, \"nms\"", "part 2, \"net\""]);
+            assert_eq!(
+                parts.iter().map(|part| part.label.to_string()).collect::<Vec<_>>(),
+                ["part 1, \"nms\"", "part 2, \"net\""]
+            );
             assert_eq!(parts[0].specification, one.models[0]);
         }
         let unnamed = parts(model(Type::Pipeline(bytes(&pipeline(&["nms"]))))).unwrap().unwrap();
-        assert_eq!((unnamed[1].label.to_string(), unnamed[1].label.subject()), ("part 2".to_owned(), "part 2".to_owned()));
+        assert_eq!(
+            (unnamed[1].label.to_string(), unnamed[1].label.subject()),
+            ("part 2".to_owned(), "part 2".to_owned())
+        );
         assert_eq!(unnamed[0].label.subject(), "part 1, \"nms\",");
     }
 
@@ -104,10 +118,16 @@ mod tests {
     fn what_is_no_pipeline_is_told_from_what_is_damaged() {
         assert_eq!(parts(model(Type::MlProgram(Bytes::new()))).unwrap(), None);
         assert!(matches!(parts(model(Type::Pipeline(Bytes::new()))), Err(CoreMlError::Parts { found: 0, .. })));
-        assert!(matches!(parts(model(Type::PipelineRegressor(Bytes::new()))), Err(CoreMlError::Parts { found: 0, .. })));
+        assert!(matches!(
+            parts(model(Type::PipelineRegressor(Bytes::new()))),
+            Err(CoreMlError::Parts { found: 0, .. })
+        ));
         let many = proto::Pipeline { models: vec![Bytes::new(); MOST_PARTS + 1], names: Vec::new() };
         assert!(matches!(parts(model(Type::Pipeline(many.encode_to_vec().into()))), Err(CoreMlError::Parts { .. })));
-        assert!(matches!(parts(model(Type::Pipeline(Bytes::from_static(b"\x0a\xff")))), Err(CoreMlError::Protobuf { .. })));
+        assert!(matches!(
+            parts(model(Type::Pipeline(Bytes::from_static(b"\x0a\xff")))),
+            Err(CoreMlError::Protobuf { .. })
+        ));
         assert!(matches!(parts(Bytes::from_static(b"version https://git-lfs")), Err(CoreMlError::LfsPointer { .. })));
     }
 }

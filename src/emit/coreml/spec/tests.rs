@@ -9,10 +9,12 @@ use prost::Message;
 use super::*;
 use crate::{
     base::{RelativePath, Target},
-    emit::coreml::{CoreMlError, PackageManifest, Problem, describe_specification, resolve_weight_file, weight_reference},
+    emit::coreml::{
+        CoreMlError, PackageManifest, Problem, describe_specification, resolve_weight_file, weight_reference,
+    },
     mil::{
-        Binding, Block, DataType, Dimension, Function, Literal, Operation, Program, Recipe, Scope, TensorType, Value, ValueId, ValueInfo,
-        ValueType,
+        Binding, Block, DataType, Dimension, Function, Literal, Operation, Program, Recipe, Scope, TensorType, Value,
+        ValueId, ValueInfo, ValueType,
     },
     proto::{coreml::model::Type, mil as proto},
 };
@@ -25,12 +27,15 @@ struct Package {
 
 fn read_package(folder: &Path) -> Package {
     let name = folder.file_stem().unwrap().to_string_lossy().into_owned();
-    let read = |path: &RelativePath| fs::read(path.below(folder)).unwrap_or_else(|error| panic!("{name}: {path}: {error}"));
-    let manifest = PackageManifest::parse(&read(&"Manifest.json".parse().unwrap())).unwrap_or_else(|error| panic!("{name}: {error}"));
+    let read =
+        |path: &RelativePath| fs::read(path.below(folder)).unwrap_or_else(|error| panic!("{name}: {path}: {error}"));
+    let manifest = PackageManifest::parse(&read(&"Manifest.json".parse().unwrap()))
+        .unwrap_or_else(|error| panic!("{name}: {error}"));
     let model = manifest.specification().unwrap();
     let reference = weight_reference("weight.bin");
     let weights = resolve_weight_file(&model, &reference).unwrap();
-    let weights = if weights.below(folder).exists() { BTreeMap::from([(reference, read(&weights))]) } else { BTreeMap::new() };
+    let weights =
+        if weights.below(folder).exists() { BTreeMap::from([(reference, read(&weights))]) } else { BTreeMap::new() };
     Package { specification: read(&model).into(), weights, name }
 }
 
@@ -81,7 +86,9 @@ fn foreign_packages_hold_what_they_were_made_for() {
         let (program, _) = decode_package(package(name));
         program.functions.values().flat_map(|f| f.operations().map(|op| op.kind.clone()).collect::<Vec<_>>()).collect()
     };
-    let has = |name: &str, kind: &str| assert!(kinds(name).iter().any(|k| k == kind), "{name} has no {kind}: {:?}", kinds(name));
+    let has = |name: &str, kind: &str| {
+        assert!(kinds(name).iter().any(|k| k == kind), "{name} has no {kind}: {:?}", kinds(name))
+    };
     has("conv_ios15", "conv");
     has("affine_ios16", "constexpr_affine_dequantize");
     has("affine_ios18", "constexpr_blockwise_shift_scale");
@@ -106,7 +113,10 @@ fn foreign_packages_are_described() {
         ("someone", "MIT", "1.2.3")
     );
     assert_eq!(conv.metadata.user_defined["key"], "value");
-    assert_eq!((conv.interface.inputs[0].name.as_str(), conv.interface.inputs[0].shape.as_slice()), ("picture", [1, 3, 8, 8].as_slice()));
+    assert_eq!(
+        (conv.interface.inputs[0].name.as_str(), conv.interface.inputs[0].shape.as_slice()),
+        ("picture", [1, 3, 8, 8].as_slice())
+    );
     assert_eq!(describe("conv_ios16").interface.inputs[0].dtype, "float16");
     assert_eq!(describe("image_ios16").interface.inputs[0].dtype, "image");
     assert_eq!(describe("range_ios17").interface.inputs[0].ranges, Some(vec![(1, Some(1)), (1, Some(64))]));
@@ -127,7 +137,10 @@ fn notes_are_what_does_not_follow_from_the_program() {
     assert_eq!(texts["main"].features["picture"].description, "what goes in");
     assert!(notes("state_ios18").is_empty() && notes("multifunction_ios18").is_empty());
     assert_eq!(notes("classifier_ios15")["main"].predicted_feature, "classLabel");
-    assert!(matches!(notes("image_ios16")["main"].features["picture"].ty, Some(FeatureType::Image { width: 6, height: 4, .. })));
+    assert!(matches!(
+        notes("image_ios16")["main"].features["picture"].ty,
+        Some(FeatureType::Image { width: 6, height: 4, .. })
+    ));
 }
 
 /// Inputs `x` (and a state `cache`), a weight of a checkpoint, an epsilon, an operation on them.
@@ -135,7 +148,8 @@ fn program(target: Target) -> Program {
     let tensor = |shape: &[u64]| ValueType::Tensor(TensorType::new(DataType::Float16, shape));
     let value = |name: &str, ty: ValueType| ValueInfo { name: name.to_owned(), ty };
     let weight = Value::Tensor(Recipe::source("net.weight", DataType::Float16, &[4, 4]));
-    let bias = Value::Tensor(Recipe::literal(DataType::Float16, &[4], Literal::Halves(vec![half::f16::ONE; 4])).unwrap());
+    let bias =
+        Value::Tensor(Recipe::literal(DataType::Float16, &[4], Literal::Halves(vec![half::f16::ONE; 4])).unwrap());
     let operation = |kind: &str, name: &str, inputs: &[(&str, u32)], output: u32, value: Option<Value>| Operation {
         kind: kind.to_owned(),
         name: name.to_owned(),
@@ -147,7 +161,12 @@ fn program(target: Target) -> Program {
     };
     let function = Function {
         opset: target,
-        values: vec![value("x", tensor(&[1, 4])), value("w", tensor(&[4, 4])), value("b", tensor(&[4])), value("y", tensor(&[1, 4]))],
+        values: vec![
+            value("x", tensor(&[1, 4])),
+            value("w", tensor(&[4, 4])),
+            value("b", tensor(&[4])),
+            value("y", tensor(&[1, 4])),
+        ],
         inputs: vec![ValueId(0)],
         block: Block {
             operations: vec![
@@ -230,14 +249,18 @@ fn what_a_target_does_not_have_is_refused() {
     };
     let state = |f: &mut Function| f.values[0].ty = ValueType::State(TensorType::new(DataType::Float16, &[1, 4]));
     assert!(matches!(changed(Target::Ios17, state).1, Problem::Since { .. }));
-    let (place, found) = changed(Target::Ios16, |f| f.values[3].ty = TensorType::new(DataType::Float16, &[1; 6]).into());
+    let (place, found) =
+        changed(Target::Ios16, |f| f.values[3].ty = TensorType::new(DataType::Float16, &[1; 6]).into());
     assert!(matches!(found, Problem::Dimensions { .. }), "{found}");
     assert_eq!(place, "function `main`");
     let open = |f: &mut Function| {
-        f.values[0].ty = TensorType { dtype: DataType::Float16, shape: vec![Dimension::Unknown { variadic: false }] }.into()
+        f.values[0].ty =
+            TensorType { dtype: DataType::Float16, shape: vec![Dimension::Unknown { variadic: false }] }.into()
     };
     assert!(matches!(changed(Target::Ios16, open).1, Problem::Unbounded(_)));
-    let inline = |f: &mut Function| drop(f.block.operations[2].inputs.insert("bias".to_owned(), vec![Binding::Literal(Value::int(1))]));
+    let inline = |f: &mut Function| {
+        drop(f.block.operations[2].inputs.insert("bias".to_owned(), vec![Binding::Literal(Value::int(1))]))
+    };
     let (place, found) = changed(Target::Ios16, inline);
     assert!(matches!(found, Problem::Inline), "{found}");
     assert_eq!(place, "function `main`, operation #2 `y` (linear), `bias`");
@@ -273,10 +296,13 @@ fn contradictions_are_found_where_they_are() {
     let (place, found) = problem(tampered(|block| drop(block.operations.remove(0))));
     assert!(matches!(found, Problem::Undefined(name) if name == "w"));
     assert_eq!(place, "function `main`, operation #1 `y` (linear), `weight`");
-    assert!(matches!(problem(tampered(|block| block.outputs[0] = "z".to_owned())).1, Problem::Undefined(name) if name == "z"));
+    assert!(
+        matches!(problem(tampered(|block| block.outputs[0] = "z".to_owned())).1, Problem::Undefined(name) if name == "z")
+    );
     let twice = |block: &mut proto::Block| block.operations[1].outputs[0].name = "w".to_owned();
     assert!(matches!(problem(tampered(twice)).1, Problem::Repeated(name) if name == "w"));
-    let unbound = |block: &mut proto::Block| block.operations[2].inputs.get_mut("x").unwrap().arguments[0].binding = None;
+    let unbound =
+        |block: &mut proto::Block| block.operations[2].inputs.get_mut("x").unwrap().arguments[0].binding = None;
     assert!(matches!(problem(tampered(unbound)).1, Problem::Missing("a binding")));
     let mute = |block: &mut proto::Block| block.operations[2].outputs[0].r#type = None;
     assert!(matches!(problem(tampered(mute)).1, Problem::Missing("the type")));
@@ -294,7 +320,10 @@ fn what_is_no_program_is_refused() {
     };
     let body = Some(Type::MlProgram(Bytes::new()));
     assert!(matches!(with(99, body.clone()), Err(CoreMlError::SpecificationVersion { version: 99 })));
-    assert!(matches!(with(7, Some(Type::NeuralNetwork(Bytes::new()))), Err(CoreMlError::ModelType { found: "neuralNetwork" })));
+    assert!(matches!(
+        with(7, Some(Type::NeuralNetwork(Bytes::new()))),
+        Err(CoreMlError::ModelType { found: "neuralNetwork" })
+    ));
     assert!(matches!(with(7, None), Err(CoreMlError::ModelType { found: "unknown" })));
     assert!(with(7, body).is_err(), "an empty program has no version");
     let pointer = Bytes::from_static(b"version https://git-lfs.github.com/spec/v1");

@@ -84,15 +84,17 @@ pub(super) fn encode_type(ty: &ValueType) -> Result<proto::ValueType, Problem> {
     let boxed = |ty: &ValueType| Ok(Some(Box::new(encode_type(ty)?)));
     let ty = match ty {
         ValueType::Tensor(tensor) => value_type::Type::TensorType(encode_tensor(tensor)?),
-        ValueType::List { element, length } => {
-            value_type::Type::ListType(Box::new(proto::ListType { r#type: boxed(element)?, length: Some(encode_dimension(*length)?) }))
-        }
-        ValueType::Tuple(types) => {
-            value_type::Type::TupleType(proto::TupleType { types: types.iter().map(encode_type).collect::<Result<_, _>>()? })
-        }
-        ValueType::Dictionary { key, value } => {
-            value_type::Type::DictionaryType(Box::new(proto::DictionaryType { key_type: boxed(key)?, value_type: boxed(value)? }))
-        }
+        ValueType::List { element, length } => value_type::Type::ListType(Box::new(proto::ListType {
+            r#type: boxed(element)?,
+            length: Some(encode_dimension(*length)?),
+        })),
+        ValueType::Tuple(types) => value_type::Type::TupleType(proto::TupleType {
+            types: types.iter().map(encode_type).collect::<Result<_, _>>()?,
+        }),
+        ValueType::Dictionary { key, value } => value_type::Type::DictionaryType(Box::new(proto::DictionaryType {
+            key_type: boxed(key)?,
+            value_type: boxed(value)?,
+        })),
         ValueType::State(tensor) => {
             let wrapped = proto::ValueType { r#type: Some(value_type::Type::TensorType(encode_tensor(tensor)?)) };
             value_type::Type::StateType(Box::new(proto::StateType { wrapped_type: Some(Box::new(wrapped)) }))
@@ -119,7 +121,9 @@ pub(super) fn decode_type(message: Option<&proto::ValueType>) -> Result<ValueTyp
         },
         value_type::Type::StateType(state) => match decode_type(state.wrapped_type.as_deref())? {
             ValueType::Tensor(tensor) => ValueType::State(tensor),
-            other => return Err(Problem::Kind { expected: "a tensor in a state".to_owned(), found: other.to_string() }),
+            other => {
+                return Err(Problem::Kind { expected: "a tensor in a state".to_owned(), found: other.to_string() });
+            }
         },
     })
 }
@@ -149,9 +153,15 @@ mod tests {
 
     #[test]
     fn types_are_read_back() {
-        let tensor = TensorType { dtype: DataType::UInt3, shape: vec![Dimension::Known(0), Dimension::Unknown { variadic: true }] };
+        let tensor = TensorType {
+            dtype: DataType::UInt3,
+            shape: vec![Dimension::Known(0), Dimension::Unknown { variadic: true }],
+        };
         let string = ValueType::Tensor(TensorType::scalar(DataType::String));
-        let list = ValueType::List { element: Box::new(tensor.clone().into()), length: Dimension::Unknown { variadic: false } };
+        let list = ValueType::List {
+            element: Box::new(tensor.clone().into()),
+            length: Dimension::Unknown { variadic: false },
+        };
         let dictionary = ValueType::Dictionary { key: Box::new(string.clone()), value: Box::new(list.clone()) };
         for ty in [string, list, dictionary.clone(), ValueType::Tuple(vec![dictionary]), ValueType::State(tensor)] {
             assert_eq!(decode_type(Some(&encode_type(&ty).unwrap())).unwrap(), ty);
@@ -161,7 +171,12 @@ mod tests {
     #[test]
     fn incomplete_types_are_refused() {
         let tensor = |rank, dimensions| proto::ValueType {
-            r#type: Some(value_type::Type::TensorType(proto::TensorType { data_type: 10, rank, dimensions, ..Default::default() })),
+            r#type: Some(value_type::Type::TensorType(proto::TensorType {
+                data_type: 10,
+                rank,
+                dimensions,
+                ..Default::default()
+            })),
         };
         assert!(matches!(decode_type(None), Err(Problem::Missing(_))));
         assert!(matches!(decode_type(Some(&tensor(2, vec![]))), Err(Problem::Rank { rank: 2, dimensions: 0 })));
@@ -172,6 +187,9 @@ mod tests {
     fn symbols_are_refused_by_name() {
         let batch = Dimension::Symbol(crate::mil::Symbol::new("batch_size"));
         let error = encode_type(&TensorType { dtype: DataType::Int32, shape: vec![batch] }.into()).unwrap_err();
-        assert_eq!(error.to_string(), "the dimension `batch_size` is symbolic: Core ML has fixed and unknown dimensions alone");
+        assert_eq!(
+            error.to_string(),
+            "the dimension `batch_size` is symbolic: Core ML has fixed and unknown dimensions alone"
+        );
     }
 }

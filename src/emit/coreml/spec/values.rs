@@ -113,17 +113,28 @@ impl ValueEncoder<'_> {
         let all = |values: &[Value]| values.iter().map(|value| self.encode(value)).collect::<Result<Vec<_>, _>>();
         let content = match value {
             Value::Tensor(recipe) => self.encode_tensor(recipe)?,
-            Value::Tuple(values) => immediate(value::immediate_value::Value::Tuple(proto::TupleValue { values: all(values)? })),
-            Value::List { values, .. } => immediate(value::immediate_value::Value::List(proto::ListValue { values: all(values)? })),
+            Value::Tuple(values) => {
+                immediate(value::immediate_value::Value::Tuple(proto::TupleValue { values: all(values)? }))
+            }
+            Value::List { values, .. } => {
+                immediate(value::immediate_value::Value::List(proto::ListValue { values: all(values)? }))
+            }
             Value::Dictionary { entries, .. } => {
                 let pair = |(key, value): &(Value, Value)| -> Result<_, Problem> {
-                    Ok(proto::dictionary_value::KeyValuePair { key: Some(self.encode(key)?), value: Some(self.encode(value)?) })
+                    Ok(proto::dictionary_value::KeyValuePair {
+                        key: Some(self.encode(key)?),
+                        value: Some(self.encode(value)?),
+                    })
                 };
                 let values = entries.iter().map(pair).collect::<Result<_, _>>()?;
                 immediate(value::immediate_value::Value::Dictionary(proto::DictionaryValue { values }))
             }
         };
-        Ok(proto::Value { doc_string: String::new(), r#type: Some(encode_type(&value.value_type())?), value: Some(content) })
+        Ok(proto::Value {
+            doc_string: String::new(),
+            r#type: Some(encode_type(&value.value_type())?),
+            value: Some(content),
+        })
     }
 
     fn encode_tensor(&self, recipe: &Constant) -> Result<value::Value, Problem> {
@@ -131,7 +142,11 @@ impl ValueEncoder<'_> {
         let since = first_target_in_file(dtype);
         let allowed = since.is_some_and(|since| since <= self.opset);
         if dtype.bits().is_some_and(|bits| bits < 8) && !allowed {
-            return Err(Problem::Since { what: format!("a constant of {dtype}"), since: Target::Ios18, target: self.opset });
+            return Err(Problem::Since {
+                what: format!("a constant of {dtype}"),
+                since: Target::Ios18,
+                target: self.opset,
+            });
         }
         let literal = recipe.as_literal();
         if (allowed || literal.is_none())
@@ -144,15 +159,20 @@ impl ValueEncoder<'_> {
             return Ok(value::Value::BlobFileValue(value::BlobFileValue { file_name: file, offset }));
         }
         let values = if literal.is_none() { self.weights.values(recipe) } else { None };
-        let literal =
-            literal.or(values.as_ref()).ok_or_else(|| Problem::Unplaced { ty: TensorType::new(dtype, recipe.shape()).to_string() })?;
+        let literal = literal
+            .or(values.as_ref())
+            .ok_or_else(|| Problem::Unplaced { ty: TensorType::new(dtype, recipe.shape()).to_string() })?;
         let tensor = proto::TensorValue { value: Some(encode_literal(dtype, literal)) };
-        Ok(value::Value::ImmediateValue(value::ImmediateValue { value: Some(value::immediate_value::Value::Tensor(tensor)) }))
+        Ok(value::Value::ImmediateValue(value::ImmediateValue {
+            value: Some(value::immediate_value::Value::Tensor(tensor)),
+        }))
     }
 }
 
 fn encode_literal(dtype: DataType, literal: &Literal) -> tensor_value::Value {
-    use tensor_value::{RepeatedBools, RepeatedBytes, RepeatedDoubles, RepeatedFloats, RepeatedInts, RepeatedLongInts, RepeatedStrings};
+    use tensor_value::{
+        RepeatedBools, RepeatedBytes, RepeatedDoubles, RepeatedFloats, RepeatedInts, RepeatedLongInts, RepeatedStrings,
+    };
     let bytes = |values: Vec<u8>| tensor_value::Value::Bytes(RepeatedBytes { values: values.into() });
     match literal {
         Literal::Bools(values) => tensor_value::Value::Bools(RepeatedBools { values: values.clone() }),
@@ -164,7 +184,9 @@ fn encode_literal(dtype: DataType, literal: &Literal) -> tensor_value::Value {
         Literal::Ints(values) => match dtype {
             DataType::Int8 | DataType::UInt8 => bytes(values.iter().map(|&v| v as u8).collect()),
             DataType::UInt32 => bytes(values.iter().flat_map(|&v| (v as u32).to_le_bytes()).collect()),
-            DataType::Int64 | DataType::UInt64 => tensor_value::Value::LongInts(RepeatedLongInts { values: values.clone() }),
+            DataType::Int64 | DataType::UInt64 => {
+                tensor_value::Value::LongInts(RepeatedLongInts { values: values.clone() })
+            }
             _ => tensor_value::Value::Ints(RepeatedInts { values: values.iter().map(|&v| v as i32).collect() }),
         },
         Literal::Packed(packed) => match unpack(dtype, packed) {
@@ -201,9 +223,12 @@ pub(super) fn decode_value(message: &proto::Value, weights: &dyn WeightRecords) 
         value::Value::BlobFileValue(place) => return decode_place(&declared, place, weights),
         value::Value::ImmediateValue(immediate) => immediate.value.as_ref().ok_or(Problem::Missing("the value"))?,
     };
-    let mismatch = |found: &str| Problem::Kind { expected: format!("a value of type {declared}"), found: found.to_owned() };
+    let mismatch =
+        |found: &str| Problem::Kind { expected: format!("a value of type {declared}"), found: found.to_owned() };
     match (content, &declared) {
-        (value::immediate_value::Value::Tensor(tensor), ValueType::Tensor(ty)) => decode_literal(ty, tensor).map(Value::Tensor),
+        (value::immediate_value::Value::Tensor(tensor), ValueType::Tensor(ty)) => {
+            decode_literal(ty, tensor).map(Value::Tensor)
+        }
         (value::immediate_value::Value::Tuple(tuple), ValueType::Tuple(types)) if tuple.values.len() == types.len() => {
             let elements = tuple.values.iter().zip(types).map(|(value, ty)| decode_element(value, ty, weights));
             Ok(Value::Tuple(elements.collect::<Result<_, _>>()?))
@@ -211,7 +236,8 @@ pub(super) fn decode_value(message: &proto::Value, weights: &dyn WeightRecords) 
         (value::immediate_value::Value::List(list), ValueType::List { element, length })
             if length.known().is_none_or(|n| n == list.values.len() as u64) =>
         {
-            let values = list.values.iter().map(|value| decode_element(value, element, weights)).collect::<Result<_, _>>()?;
+            let values =
+                list.values.iter().map(|value| decode_element(value, element, weights)).collect::<Result<_, _>>()?;
             Ok(Value::List { element: (**element).clone(), values })
         }
         (value::immediate_value::Value::Dictionary(dictionary), ValueType::Dictionary { key, value }) => {
@@ -219,10 +245,16 @@ pub(super) fn decode_value(message: &proto::Value, weights: &dyn WeightRecords) 
                 decode_element(message.as_ref().ok_or(Problem::Missing("one side of a dictionary entry"))?, ty, weights)
             };
             let entries = dictionary.values.iter().map(|pair| Ok((side(&pair.key, key)?, side(&pair.value, value)?)));
-            Ok(Value::Dictionary { key: (**key).clone(), value: (**value).clone(), entries: entries.collect::<Result<_, Problem>>()? })
+            Ok(Value::Dictionary {
+                key: (**key).clone(),
+                value: (**value).clone(),
+                entries: entries.collect::<Result<_, Problem>>()?,
+            })
         }
         (value::immediate_value::Value::Tensor(_), _) => Err(mismatch("a tensor")),
-        (value::immediate_value::Value::Tuple(tuple), _) => Err(mismatch(&format!("a tuple of {}", tuple.values.len()))),
+        (value::immediate_value::Value::Tuple(tuple), _) => {
+            Err(mismatch(&format!("a tuple of {}", tuple.values.len())))
+        }
         (value::immediate_value::Value::List(list), _) => Err(mismatch(&format!("a list of {}", list.values.len()))),
         (value::immediate_value::Value::Dictionary(_), _) => Err(mismatch("a dictionary")),
     }
@@ -238,16 +270,21 @@ fn decode_element(message: &proto::Value, declared: &ValueType, weights: &dyn We
     Err(Problem::Kind { expected: format!("an element of type {declared}"), found: found.to_string() })
 }
 
-fn decode_place(declared: &ValueType, place: &value::BlobFileValue, weights: &dyn WeightRecords) -> Result<Value, Problem> {
+fn decode_place(
+    declared: &ValueType,
+    place: &value::BlobFileValue,
+    weights: &dyn WeightRecords,
+) -> Result<Value, Problem> {
     let (file, offset) = (place.file_name.as_str(), place.offset);
     let shape = declared.tensor().and_then(|ty| ty.fixed_shape().map(|shape| (ty.dtype, shape)));
-    let (dtype, shape) =
-        shape.ok_or_else(|| Problem::Kind { expected: "a tensor of fixed shape".to_owned(), found: declared.to_string() })?;
+    let (dtype, shape) = shape
+        .ok_or_else(|| Problem::Kind { expected: "a tensor of fixed shape".to_owned(), found: declared.to_string() })?;
     let recipe = Recipe::blob(file, offset, dtype, &shape);
     let record = weights.record(file, offset).map_err(|source| Problem::Weights { file: file.to_owned(), source })?;
     if let Some(record) = record {
-        let same =
-            record.dtype == dtype && recipe.byte_length() == Some(record.data.length()) && recipe.elements() == Some(record.elements());
+        let same = record.dtype == dtype
+            && recipe.byte_length() == Some(record.data.length())
+            && recipe.elements() == Some(record.elements());
         if !same {
             let found = format!("{} elements of {} in {} bytes", record.elements(), record.dtype, record.data.length());
             return Err(Problem::Record { file: file.to_owned(), offset, declared: declared.to_string(), found });
@@ -295,9 +332,9 @@ mod tests {
 
     fn immediate(value: &Value) -> tensor_value::Value {
         match IOS18.encode(value).unwrap().value.unwrap() {
-            value::Value::ImmediateValue(value::ImmediateValue { value: Some(value::immediate_value::Value::Tensor(tensor)) }) => {
-                tensor.value.unwrap()
-            }
+            value::Value::ImmediateValue(value::ImmediateValue {
+                value: Some(value::immediate_value::Value::Tensor(tensor)),
+            }) => tensor.value.unwrap(),
             other => panic!("expected a tensor in place, found {other:?}"),
         }
     }
@@ -312,14 +349,18 @@ mod tests {
 
     #[test]
     fn every_type_has_the_field_that_core_ml_reads() {
-        let bytes = |values: &[u8]| tensor_value::Value::Bytes(tensor_value::RepeatedBytes { values: values.to_vec().into() });
+        let bytes =
+            |values: &[u8]| tensor_value::Value::Bytes(tensor_value::RepeatedBytes { values: values.to_vec().into() });
         let ints = |values: &[i32]| tensor_value::Value::Ints(tensor_value::RepeatedInts { values: values.to_vec() });
         let halves = literal(DataType::Float16, &[2], Literal::Halves(vec![f16::ONE, f16::NEG_ONE]));
         assert_eq!(immediate(&halves), bytes(&[0, 0x3c, 0, 0xbc]));
         assert_eq!(immediate(&literal(DataType::Int8, &[2], Literal::Ints(vec![-1, 2]))), bytes(&[255, 2]));
         assert_eq!(immediate(&literal(DataType::UInt16, &[1], Literal::Ints(vec![65535]))), ints(&[65535]));
         assert_eq!(immediate(&literal(DataType::Int16, &[1], Literal::Ints(vec![-3]))), ints(&[-3]));
-        assert_eq!(immediate(&literal(DataType::UInt32, &[1], Literal::Ints(vec![0xffff_fffe]))), bytes(&[0xfe, 255, 255, 255]));
+        assert_eq!(
+            immediate(&literal(DataType::UInt32, &[1], Literal::Ints(vec![0xffff_fffe]))),
+            bytes(&[0xfe, 255, 255, 255])
+        );
         assert_eq!(immediate(&literal(DataType::UInt4, &[3], Literal::Packed(vec![0x21, 3]))), bytes(&[0x21, 3]));
         assert_eq!(immediate(&literal(DataType::Int32, &[1], Literal::Packed(vec![254, 255, 255, 255]))), ints(&[-2]));
         let long = tensor_value::Value::LongInts(tensor_value::RepeatedLongInts { values: vec![-1] });
@@ -341,7 +382,11 @@ mod tests {
             literal(DataType::BFloat16, &[1], Literal::Packed(vec![1, 2])),
             Value::Tuple(vec![Value::int(3), Value::string("b")]),
             Value::List { element: string.clone().into(), values: vec![Value::string("x"), Value::string("y")] },
-            Value::Dictionary { key: string.clone().into(), value: string.into(), entries: vec![(Value::string("k"), Value::string("v"))] },
+            Value::Dictionary {
+                key: string.clone().into(),
+                value: string.into(),
+                entries: vec![(Value::string("k"), Value::string("v"))],
+            },
             Value::Tensor(Recipe::blob("@model_path/weights/w.bin", 64, DataType::Float16, &[4, 5])),
         ]
     }
@@ -405,7 +450,10 @@ mod tests {
         assert!(matches!(read("w", 64, DataType::Int4, &[6]), Err(Problem::Record { .. })));
         assert!(matches!(read("w", 64, DataType::UInt4, &[5]), Err(Problem::Record { .. })));
         assert!(matches!(read("w", 128, DataType::Int4, &[5]), Err(Problem::Weights { .. })));
-        assert!(matches!(read("v", 64, DataType::Int4, &[5]), Err(Problem::Weights { source: BlobError::NoFile { .. }, .. })));
+        assert!(matches!(
+            read("v", 64, DataType::Int4, &[5]),
+            Err(Problem::Weights { source: BlobError::NoFile { .. }, .. })
+        ));
     }
 
     #[test]

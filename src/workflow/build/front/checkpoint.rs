@@ -54,10 +54,14 @@ impl<'a> CheckpointFrontEnd<'a> {
     pub(super) fn open(source: ComponentSource<'_, 'a>) -> Result<Self, Error> {
         let ComponentSource { context, hashing, folder, component: declared, settings } = source;
         let component = declared.name.as_str();
-        let hub = hub::address(&settings.checkpoint).transpose()?.map(|url| HubCheckpoint::open(context, &url)).transpose()?;
+        let hub = hub::address(&settings.checkpoint)
+            .transpose()?
+            .map(|url| HubCheckpoint::open(context, &url))
+            .transpose()?;
         let path = hub.as_ref().map_or_else(|| folder.join(&settings.checkpoint), |hub| hub.path().to_owned());
         let in_checkpoint = |source| BuildError::Checkpoint { component: component.to_owned(), source };
-        let in_architecture = |source| BuildError::Architecture { component: component.to_owned(), checkpoint: path.clone(), source };
+        let in_architecture =
+            |source| BuildError::Architecture { component: component.to_owned(), checkpoint: path.clone(), source };
         let checkpoint = Checkpoint::open(&path).map_err(in_checkpoint)?;
         let architecture = architecture(settings, &checkpoint).map_err(in_architecture)?;
         let ignored: BTreeSet<String> = settings.ignore_config.iter().cloned().collect();
@@ -133,15 +137,21 @@ impl<'a> CheckpointFrontEnd<'a> {
             Some(hub) => hub.weights(&self.checkpoint, &self.files)?,
             None => self.checkpoint.weights(&self.files),
         };
-        let weights = weights.map_err(|source| BuildError::Checkpoint { component: self.component.to_owned(), source })?;
-        let mut network = self.architecture.load(&self.documents, &weights, options).map_err(|source| self.refused(source))?;
+        let weights =
+            weights.map_err(|source| BuildError::Checkpoint { component: self.component.to_owned(), source })?;
+        let mut network =
+            self.architecture.load(&self.documents, &weights, options).map_err(|source| self.refused(source))?;
         if !self.documents.ignored.is_empty() {
             let keys = self.documents.ignored.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
             network.notes.add(&IgnoredConfig(keys));
         }
-        if let Some(quantization) = self.documents.config.as_ref().and_then(Quantization::of).filter(Quantization::is_read) {
-            let note =
-                format!("the checkpoint is quantized ({}); weights here are the numbers that it stands for", quantization.describe());
+        if let Some(quantization) =
+            self.documents.config.as_ref().and_then(Quantization::of).filter(Quantization::is_read)
+        {
+            let note = format!(
+                "the checkpoint is quantized ({}); weights here are the numbers that it stands for",
+                quantization.describe()
+            );
             network.notes.add(&notes::Quantization(note));
         }
         Ok((network, weights))
@@ -171,13 +181,14 @@ impl FrontEnd for CheckpointFrontEnd<'_> {
     }
 
     fn warnings(&self) -> Vec<BuildWarning> {
-        let other = self.architecture.other_part(&self.documents, self.part().as_deref()).map(|(text, advice)| BuildWarning {
-            component: self.component.to_owned(),
-            rule: "sentence-encoder",
-            variants: Vec::new(),
-            text: text.to_owned(),
-            advice: Some(advice),
-        });
+        let other =
+            self.architecture.other_part(&self.documents, self.part().as_deref()).map(|(text, advice)| BuildWarning {
+                component: self.component.to_owned(),
+                rule: "sentence-encoder",
+                variants: Vec::new(),
+                text: text.to_owned(),
+                advice: Some(advice),
+            });
         self.length_warning().into_iter().chain(other).collect()
     }
 
@@ -213,7 +224,10 @@ impl FrontEnd for CheckpointFrontEnd<'_> {
 }
 
 /// The architecture that the manifest names, else the one that config.json describes.
-fn architecture(settings: &manifest::Conversion, checkpoint: &Checkpoint) -> Result<&'static dyn Architecture, ArchError> {
+fn architecture(
+    settings: &manifest::Conversion,
+    checkpoint: &Checkpoint,
+) -> Result<&'static dyn Architecture, ArchError> {
     match &settings.architecture {
         Some(name) => arch::find(name),
         None => arch::detect(checkpoint.config()),
@@ -242,14 +256,23 @@ fn weight_digests(
 }
 
 /// The part of the architecture: what the manifest says, or the config, or the component's own name, or the usual one.
-fn part(component: &str, settings: &manifest::Conversion, architecture: &dyn Architecture, config: Option<&Json>) -> Option<String> {
+fn part(
+    component: &str,
+    settings: &manifest::Conversion,
+    architecture: &dyn Architecture,
+    config: Option<&Json>,
+) -> Option<String> {
     let named = || architecture.parts().iter().copied().find(|part| *part == component);
     let part = || architecture.described_part(config).or_else(named).or_else(|| architecture.default_part());
     settings.part.clone().or_else(|| part().map(str::to_owned))
 }
 
 /// The weight file of a module: the first of its places where there is one.
-fn module_file(checkpoint: &Checkpoint, hub: Option<&HubCheckpoint>, places: Vec<String>) -> Result<Option<String>, Error> {
+fn module_file(
+    checkpoint: &Checkpoint,
+    hub: Option<&HubCheckpoint>,
+    places: Vec<String>,
+) -> Result<Option<String>, Error> {
     for place in places {
         if let Some(hub) = hub {
             hub.bring_document(&place)?;
@@ -263,7 +286,11 @@ fn module_file(checkpoint: &Checkpoint, hub: Option<&HubCheckpoint>, places: Vec
 
 /// The weight files: those that the architecture knows by name, or the usual ones, or the only one that holds the
 /// part's tensors.
-fn weight_files(checkpoint: &Checkpoint, architecture: &dyn Architecture, part: Option<&str>) -> Result<Vec<String>, CheckpointError> {
+fn weight_files(
+    checkpoint: &Checkpoint,
+    architecture: &dyn Architecture,
+    part: Option<&str>,
+) -> Result<Vec<String>, CheckpointError> {
     if let Some(files) = architecture.weight_files(checkpoint.weight_files(), part) {
         return Ok(files);
     }
@@ -281,8 +308,13 @@ fn weight_files(checkpoint: &Checkpoint, architecture: &dyn Architecture, part: 
 }
 
 /// Accounts for every key of config.json, before any tensor is looked for.
-fn account(checkpoint: &Checkpoint, architecture: &dyn Architecture, ignored: &BTreeSet<String>) -> Result<(), ArchError> {
-    let documents = Documents { config: checkpoint.config().cloned(), ignored: ignored.clone(), ..Documents::default() };
+fn account(
+    checkpoint: &Checkpoint,
+    architecture: &dyn Architecture,
+    ignored: &BTreeSet<String>,
+) -> Result<(), ArchError> {
+    let documents =
+        Documents { config: checkpoint.config().cloned(), ignored: ignored.clone(), ..Documents::default() };
     match (&documents.config, ignored.first()) {
         (Some(_), _) => Config::of(&documents, architecture).map(|_| ()),
         (None, Some(key)) => {
@@ -318,13 +350,19 @@ pub(super) fn example(file: &Path) -> (&'static str, &'static str) {
     let checkpoint = Checkpoint::open(file).ok();
     let family = checkpoint.as_ref().and_then(|checkpoint| arch::detect(checkpoint.config()).ok());
     match family {
-        Some(family) if family.component_keys(None).contains(&"chunks") => {
-            ("lm", "sequence = [1, 64]      # tokens of a call\ncontext = 512\ncache = \"state\"\nmultifunction = true\ntarget = \"iOS18\"")
-        }
+        Some(family) if family.component_keys(None).contains(&"chunks") => (
+            "lm",
+            "sequence = [1, 64]      # tokens of a call\ncontext = 512\ncache = \"state\"\nmultifunction = true\ntarget = \"iOS18\"",
+        ),
         Some(family) if family.shape_key() == "size" => {
             (family.parts().first().copied().unwrap_or("model"), "size = 512              # pixels\ntarget = \"iOS17\"")
         }
-        Some(family) => (family.parts().first().copied().unwrap_or("model"), "sequence = 128          # tokens\ntarget = \"iOS17\""),
-        None => ("model", "sequence = 128          # tokens; models of pictures have `size = 512` instead\ntarget = \"iOS17\""),
+        Some(family) => {
+            (family.parts().first().copied().unwrap_or("model"), "sequence = 128          # tokens\ntarget = \"iOS17\"")
+        }
+        None => (
+            "model",
+            "sequence = 128          # tokens; models of pictures have `size = 512` instead\ntarget = \"iOS17\"",
+        ),
     }
 }

@@ -67,7 +67,8 @@ impl CheckpointModel<'_> {
 
     fn shape(&self, shape: &manifest::Shape) -> Result<arch::Shape, BuildError> {
         let key = self.architecture.shape_key();
-        let missing = || BuildError::Shape { component: self.component.to_owned(), architecture: self.architecture.name(), key };
+        let missing =
+            || BuildError::Shape { component: self.component.to_owned(), architecture: self.architecture.name(), key };
         match shape {
             manifest::Shape::Image(size) if key == "size" => {
                 Ok(arch::Shape::Image { width: size.width.into(), height: size.height.into() })
@@ -75,7 +76,11 @@ impl CheckpointModel<'_> {
             manifest::Shape::Text(text) if key == "sequence" => {
                 let sequence = text.sequence.ok_or_else(missing)?.into();
                 let encoder_sequence = text.encoder_sequence.map_or(sequence, u64::from);
-                Ok(arch::Shape::Text(arch::TextShape { sequence, encoder_sequence, context: text.context.map_or(0, u64::from) }))
+                Ok(arch::Shape::Text(arch::TextShape {
+                    sequence,
+                    encoder_sequence,
+                    context: text.context.map_or(0, u64::from),
+                }))
             }
             _ => Err(missing()),
         }

@@ -1,5 +1,5 @@
-//! Charts of the pages as values that templates draw: bars with their names above them, and curves. Sizes are in percent of what there is, so that
-//! text keeps its size on every screen.
+//! Charts of the pages as values that templates draw: bars with their names above them, and curves. Sizes are in
+//! percent of what there is, so that text keeps its size on every screen.
 
 use serde::Serialize;
 
@@ -83,7 +83,13 @@ fn short(percent: f64) -> String {
     format!("{percent:.2}")
 }
 
-fn bars(title: &'static str, note: String, data: &[Datum], ticks: Vec<Tick>, place: impl Fn(f64) -> (f64, String)) -> Bars {
+fn bars(
+    title: &'static str,
+    note: String,
+    data: &[Datum],
+    ticks: Vec<Tick>,
+    place: impl Fn(f64) -> (f64, String),
+) -> Bars {
     let bar = |datum: &Datum| {
         let (percent, value) = place(datum.value);
         Bar { label: datum.label.clone(), value, percent: short(percent), failed: datum.failed }
@@ -96,15 +102,21 @@ pub(super) fn logarithmic(title: &'static str, data: &[Datum]) -> Bars {
     let found = || data.iter().map(|datum| datum.value).filter(|value| value.is_finite() && *value > 0.0);
     let (lowest, highest) = (found().fold(f64::INFINITY, f64::min), found().fold(0.0, f64::max));
     if highest <= 0.0 {
-        return bars(title, String::new(), data, Vec::new(), |value| (if value > 0.0 { 100.0 } else { 0.0 }, number(value)));
+        return bars(title, String::new(), data, Vec::new(), |value| {
+            (if value > 0.0 { 100.0 } else { 0.0 }, number(value))
+        });
     }
     let high = highest.log10().ceil();
     // A number on a power of ten has a bar as well.
     let low = (lowest.log10().ceil() - 1.0).max(high - DECADES).min(high - 1.0);
     let axis = Axis { low, high };
     let step = ((high - low) / 4.0).ceil().max(1.0);
-    let ticks = Axis { low, high: low + step * ((high - low) / step).floor() }.ticks(step, |power| format!("1e{power:.0}"));
-    let ticks = ticks.into_iter().enumerate().map(|(index, tick)| Tick { percent: short(axis.percent(low + step * index as f64)), ..tick });
+    let ticks =
+        Axis { low, high: low + step * ((high - low) / step).floor() }.ticks(step, |power| format!("1e{power:.0}"));
+    let ticks = ticks
+        .into_iter()
+        .enumerate()
+        .map(|(index, tick)| Tick { percent: short(axis.percent(low + step * index as f64)), ..tick });
     let place = |value: f64| match value {
         value if value.is_infinite() => (100.0, number(value)),
         value if value > 0.0 => (axis.percent(value.log10()), number(value)),
@@ -113,12 +125,15 @@ pub(super) fn logarithmic(title: &'static str, data: &[Datum]) -> Bars {
     bars(title, "logarithmic scale".to_owned(), data, ticks.collect(), place)
 }
 
-/// Bars of decibels, from ten below the smallest or the threshold on: what differs by less shows. Infinity, where both sides are equal, is full.
+/// Bars of decibels, from ten below the smallest or the threshold on: what differs by less shows. Infinity, where both
+/// sides are equal, is full.
 pub(super) fn decibels(title: &'static str, data: &[Datum], threshold: Option<f64>) -> Bars {
     let found = || data.iter().map(|datum| datum.value).chain(threshold).filter(|value| value.is_finite());
     let (lowest, highest) = (found().fold(f64::INFINITY, f64::min), found().fold(f64::NEG_INFINITY, f64::max));
     if lowest > highest {
-        return bars(title, String::new(), data, Vec::new(), |value| (if value > 0.0 { 100.0 } else { 0.0 }, equal_or(value)));
+        return bars(title, String::new(), data, Vec::new(), |value| {
+            (if value > 0.0 { 100.0 } else { 0.0 }, equal_or(value))
+        });
     }
     let low = (((lowest - 2.0) / 10.0).floor() * 10.0).max(if lowest >= 0.0 { 0.0 } else { f64::NEG_INFINITY });
     let high = ((highest / 10.0).ceil() * 10.0).max(low + 10.0);
@@ -126,8 +141,13 @@ pub(super) fn decibels(title: &'static str, data: &[Datum], threshold: Option<f6
     let step = if high - low > 40.0 { ((high - low) / 40.0).ceil() * 10.0 } else { 10.0 };
     let high = low + ((high - low) / step).ceil() * step;
     let axis = Axis { high, ..axis };
-    let note = format!("starts at {low:.0} dB{}", threshold.map_or(String::new(), |least| format!("; at least {least} dB are asked for")));
-    bars(title, note, data, axis.ticks(step, |level| format!("{level:.0}")), |value| (axis.percent(value), equal_or(value)))
+    let note = format!(
+        "starts at {low:.0} dB{}",
+        threshold.map_or(String::new(), |least| format!("; at least {least} dB are asked for"))
+    );
+    bars(title, note, data, axis.ticks(step, |level| format!("{level:.0}")), |value| {
+        (axis.percent(value), equal_or(value))
+    })
 }
 
 /// Decibels; infinite ones are of equal signals.
@@ -144,7 +164,9 @@ pub(super) fn linear(title: &'static str, data: &[Datum], end: Option<f64>) -> B
         8.0.. => format!("{level:.0}"),
         _ => format!("{level:.4}").trim_end_matches('0').trim_end_matches('.').to_owned(),
     };
-    bars(title, String::new(), data, axis.ticks(axis.high / 4.0, label), |value| (axis.percent(value), format!("{value:.2}")))
+    bars(title, String::new(), data, axis.ticks(axis.high / 4.0, label), |value| {
+        (axis.percent(value), format!("{value:.2}"))
+    })
 }
 
 /// The next of 1, 2, 4, 8, 10 times a power of ten.
@@ -157,10 +179,11 @@ fn rounded_up(value: f64) -> f64 {
     factor * power
 }
 
-/// Curves of positive numbers on one logarithmic scale; zeros lie on its floor, what is not finite on its ceiling. `None` where nothing is
-/// above zero.
+/// Curves of positive numbers on one logarithmic scale; zeros lie on its floor, what is not finite on its ceiling.
+/// `None` where nothing is above zero.
 pub(super) fn curve(title: String, ends: [String; 2], lines: &[(String, Vec<f64>)]) -> Option<Curve> {
-    let found = || lines.iter().flat_map(|(_, values)| values).copied().filter(|value| value.is_finite() && *value > 0.0);
+    let found =
+        || lines.iter().flat_map(|(_, values)| values).copied().filter(|value| value.is_finite() && *value > 0.0);
     let (lowest, highest) = (found().fold(f64::INFINITY, f64::min), found().fold(0.0, f64::max));
     if highest <= 0.0 {
         return None;
@@ -184,7 +207,14 @@ pub(super) fn curve(title: String, ends: [String; 2], lines: &[(String, Vec<f64>
     };
     let [first, last] = ends;
     let ticks = (0..=steps as u32).map(|index| tick(f64::from(index))).collect();
-    Some(Curve { title, note: "logarithmic scale".to_owned(), lines: lines.iter().enumerate().map(line).collect(), ticks, first, last })
+    Some(Curve {
+        title,
+        note: "logarithmic scale".to_owned(),
+        lines: lines.iter().enumerate().map(line).collect(),
+        ticks,
+        first,
+        last,
+    })
 }
 
 /// Points of a polyline. Of many values, the highest and the lowest of every piece are drawn.
@@ -250,11 +280,13 @@ mod tests {
 
     #[test]
     fn a_curve_stays_inside_of_its_frame() {
-        let chart = curve("x".to_owned(), Default::default(), &[(String::new(), vec![0.0, 1e-9, 1e-3, f64::NAN])]).unwrap();
+        let chart =
+            curve("x".to_owned(), Default::default(), &[(String::new(), vec![0.0, 1e-9, 1e-3, f64::NAN])]).unwrap();
         assert_eq!(chart.lines[0].points, "0.00,100.00 33.33,100.00 66.67,0.00 100.00,0.00");
         assert_eq!(labels(&chart.ticks), ["1e-9", "1e-8", "1e-7", "1e-6", "1e-5", "1e-4", "1e-3"]);
         assert_eq!(curve("x".to_owned(), Default::default(), &[(String::new(), vec![0.0, 0.0])]), None);
-        let many = curve("x".to_owned(), Default::default(), &[(String::new(), (1..100_000).map(f64::from).collect())]).unwrap();
+        let many = curve("x".to_owned(), Default::default(), &[(String::new(), (1..100_000).map(f64::from).collect())])
+            .unwrap();
         assert!(many.lines[0].points.split(' ').count() <= MOST_POINTS + 2);
     }
 }

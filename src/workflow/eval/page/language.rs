@@ -1,4 +1,5 @@
-//! The page of language models on a text: perplexity, distance from the most precise model, and the positions where it is largest.
+//! The page of language models on a text: perplexity, distance from the most precise model, and the positions where it
+//! is largest.
 
 use std::path::Path;
 
@@ -36,19 +37,28 @@ struct Shown {
 }
 
 pub(in super::super) fn write(path: &Path, report: &LanguageEvalReport) -> Result<(), EvaluationError> {
-    let body = Body { models: models(report), charts: charts(report), curve_of_windows: windows(report), parts: parts(report) };
+    let body = Body {
+        models: models(report),
+        charts: charts(report),
+        curve_of_windows: windows(report),
+        parts: parts(report),
+    };
     super::write(path, "language.html", &head(report), body)
 }
 
 fn head(report: &LanguageEvalReport) -> Head {
     let text = report.text.display().to_string();
     let mut facts = report.provenance.facts();
-    facts.push(thresholds([("perplexity at most", report.thresholds.max_perplexity), ("KL at most", report.thresholds.max_kl)]));
+    facts.push(thresholds([
+        ("perplexity at most", report.thresholds.max_perplexity),
+        ("KL at most", report.thresholds.max_kl),
+    ]));
     facts.push(Fact::new("Text", text.clone()));
     if let Some(first) = report.models.first() {
         facts.push(Fact::new("Scored", format!("{} in windows of {}", count(first.tokens, "token"), first.window)));
     }
-    let arithmetic = if report.mode == "float32" { "float32 throughout" } else { "every result rounded to its declared type" };
+    let arithmetic =
+        if report.mode == "float32" { "float32 throughout" } else { "every result rounded to its declared type" };
     facts.push(Fact::new("Arithmetic", arithmetic));
     Head {
         title: format!("mlreg eval: {text}"),
@@ -62,7 +72,11 @@ fn verdict(report: &LanguageEvalReport) -> Verdict {
     let failed = report.models.iter().filter(|model| !model.failures.is_empty()).count();
     let sentence = match report.models.first() {
         _ if failed > 0 => {
-            format!("{failed} of {} {} a threshold", count(report.models.len(), "model"), if failed == 1 { "exceeds" } else { "exceed" })
+            format!(
+                "{failed} of {} {} a threshold",
+                count(report.models.len(), "model"),
+                if failed == 1 { "exceeds" } else { "exceed" }
+            )
         }
         Some(first) => format!("{} has perplexity {:.4}", first.name, first.perplexity),
         None => "nothing was judged".to_owned(),
@@ -103,7 +117,9 @@ fn models(report: &LanguageEvalReport) -> Table {
 
 fn charts(report: &LanguageEvalReport) -> Vec<Bars> {
     let data = |models: &mut dyn Iterator<Item = (&LanguageResult, f64)>| -> Vec<Datum> {
-        models.map(|(model, value)| Datum { label: model.name.clone(), value, failed: !model.failures.is_empty() }).collect()
+        models
+            .map(|(model, value)| Datum { label: model.name.clone(), value, failed: !model.failures.is_empty() })
+            .collect()
     };
     let perplexities = data(&mut report.models.iter().map(|model| (model, model.perplexity)));
     let divergences = data(&mut report.models.iter().filter_map(|model| Some((model, model.against_first?.kl))));
@@ -119,12 +135,17 @@ fn charts(report: &LanguageEvalReport) -> Vec<Bars> {
 
 /// Perplexity along the text.
 fn windows(report: &LanguageEvalReport) -> Option<Curve> {
-    let lines: Vec<(String, Vec<f64>)> = report.models.iter().take(4).map(|model| (model.name.clone(), model.windows.clone())).collect();
+    let lines: Vec<(String, Vec<f64>)> =
+        report.models.iter().take(4).map(|model| (model.name.clone(), model.windows.clone())).collect();
     let longest = lines.iter().map(|(_, windows)| windows.len()).max().unwrap_or(0);
     if longest < 2 {
         return None;
     }
-    chart::curve("Perplexity along the text".to_owned(), ["first window".to_owned(), format!("window {longest}")], &lines)
+    chart::curve(
+        "Perplexity along the text".to_owned(),
+        ["first window".to_owned(), format!("window {longest}")],
+        &lines,
+    )
 }
 
 fn parts(report: &LanguageEvalReport) -> Vec<Part> {
@@ -148,9 +169,15 @@ fn parts(report: &LanguageEvalReport) -> Vec<Part> {
             told: told(position),
         };
         let (title, about) = if of_first {
-            (format!("Where {} is farthest from the most precise model", model.name), "By KL divergence; the marked token is the text's.")
+            (
+                format!("Where {} is farthest from the most precise model", model.name),
+                "By KL divergence; the marked token is the text's.",
+            )
         } else {
-            (format!("Where {} is most surprised", model.name), "The marked token is the text's; the model expected another one.")
+            (
+                format!("Where {} is most surprised", model.name),
+                "The marked token is the text's; the model expected another one.",
+            )
         };
         let positions: Vec<Shown> = model.worst.iter().map(shown).collect();
         (!positions.is_empty()).then(|| Part { title, about: about.to_owned(), positions })

@@ -1,6 +1,8 @@
-//! The page: one HTML file with everything in it, for a browser without a network, on a phone or a desk. It begins with a verdict.
+//! The page: one HTML file with everything in it, for a browser without a network, on a phone or a desk. It begins with
+//! a verdict.
 //!
-//! Templates get values and escape every text; charts are boxes whose lengths are percentages, pictures are embedded, and there is no script.
+//! Templates get values and escape every text; charts are boxes whose lengths are percentages, pictures are embedded,
+//! and there is no script.
 
 mod chart;
 mod language;
@@ -13,7 +15,9 @@ use std::path::Path;
 use minijinja::{Environment, UndefinedBehavior, Value, context, syntax::SyntaxConfig, value::Serde};
 use serde::Serialize;
 
-pub(super) use self::{language::write as write_language, numbers::write as write_numbers, texts::write as write_texts};
+pub(super) use self::{
+    language::write as write_language, numbers::write as write_numbers, texts::write as write_texts,
+};
 use super::{EvaluationError, Provenance};
 use crate::base::AtomicFile;
 
@@ -144,7 +148,10 @@ impl Provenance {
 /// Thresholds that are set, as `name limit`; a sentence where none is.
 fn thresholds<'t>(limits: impl IntoIterator<Item = (&'t str, Option<f64>)>) -> Fact {
     let set: Vec<String> = limits.into_iter().filter_map(|(name, limit)| Some(format!("{name} {}", limit?))).collect();
-    Fact::new("Thresholds", if set.is_empty() { "none: numbers are measured, not judged".to_owned() } else { set.join(", ") })
+    Fact::new(
+        "Thresholds",
+        if set.is_empty() { "none: numbers are measured, not judged".to_owned() } else { set.join(", ") },
+    )
 }
 
 /// A number of any size in few digits; decibels and the like have two after the point.
@@ -164,7 +171,8 @@ fn count(number: usize, noun: &str) -> String {
 
 /// Renders a page and writes it.
 fn write(path: &Path, template: &str, head: &Head, body: impl Serialize) -> Result<(), EvaluationError> {
-    let page = render(template, head, body).map_err(|source| EvaluationError::Page { path: path.to_owned(), source: Box::new(source) })?;
+    let page = render(template, head, body)
+        .map_err(|source| EvaluationError::Page { path: path.to_owned(), source: Box::new(source) })?;
     let error = |source| EvaluationError::Write { path: path.to_owned(), source };
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).map_err(error)?;
@@ -180,7 +188,9 @@ fn render(template: &str, head: &Head, body: impl Serialize) -> Result<String, m
     for (name, text) in TEMPLATES {
         environment.add_template(name, text)?;
     }
-    let page = environment.get_template(template)?.render(context! { style => STYLE, head => Serde(head), ..Value::from(Serde(body)) })?;
+    let page = environment
+        .get_template(template)?
+        .render(context! { style => STYLE, head => Serde(head), ..Value::from(Serde(body)) })?;
     Ok(page + "\n")
 }
 
@@ -193,23 +203,33 @@ mod tests {
         let hostile = "<img src=x onerror='y'>\"&";
         let mut verdict = Verdict::new(None, hostile.to_owned());
         verdict.failure(hostile);
-        let head = Head { title: hostile.to_owned(), subject: hostile.to_owned(), verdict, facts: vec![Fact::code("mlreg", hostile)] };
+        let head = Head {
+            title: hostile.to_owned(),
+            subject: hostile.to_owned(),
+            verdict,
+            facts: vec![Fact::code("mlreg", hostile)],
+        };
         let mut table = Table::new(&["<Model", "Number"]);
         table.row(vec![hostile.to_owned(); 2], hostile.to_owned(), true);
         let spans = vec![words::Span { text: hostile.to_owned(), mark: words::Mark::Extra }];
-        let line =
-            context! { number => 1, chrf => "1", signs => [hostile], texts => [context! { name => hostile, spans => Serde(&spans) }] };
+        let line = context! { number => 1, chrf => "1", signs => [hostile], texts => [context! { name => hostile, spans => Serde(&spans) }] };
         let part = context! { title => hostile, about => hostile, lines => [line], more => hostile };
         let empty = Serde(Table::default());
-        let body =
-            context! { scores => Serde(&table), signatures => [hostile], charts => Vec::<Value>::new(), signs => empty, parts => [part] };
+        let body = context! { scores => Serde(&table), signatures => [hostile], charts => Vec::<Value>::new(), signs => empty, parts => [part] };
         let page = render("texts.html", &head, body).unwrap();
         assert!(!page.contains("<img") && page.matches("&lt;img").count() >= 12, "{page}");
     }
 
     #[test]
     fn numbers_are_short() {
-        let expected = [(0.0, "0"), (1.5, "1.5000"), (1e-7, "1.00e-7"), (123_456.0, "1.23e5"), (f64::INFINITY, "∞"), (f64::NAN, "NaN")];
+        let expected = [
+            (0.0, "0"),
+            (1.5, "1.5000"),
+            (1e-7, "1.00e-7"),
+            (123_456.0, "1.23e5"),
+            (f64::INFINITY, "∞"),
+            (f64::NAN, "NaN"),
+        ];
         for (value, text) in expected {
             assert_eq!(number(value), text);
         }

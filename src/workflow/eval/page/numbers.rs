@@ -65,7 +65,10 @@ pub(in super::super) fn write(path: &Path, report: &EvalReport, strips: &[Strip]
         outputs: outputs(report),
         charts: charts(report),
         pictures: pictures(report, strips)?,
-        operations: report.cases().filter_map(|(bundle, case)| Some(operations(bundle, case, case.operations.as_ref()?))).collect(),
+        operations: report
+            .cases()
+            .filter_map(|(bundle, case)| Some(operations(bundle, case, case.operations.as_ref()?)))
+            .collect(),
         skipped: report.skipped.clone(),
     };
     super::write(path, "numbers.html", &head(report), body)
@@ -75,7 +78,8 @@ fn head(report: &EvalReport) -> Head {
     let limits = report.thresholds;
     let mut facts = report.provenance.facts();
     facts.push(thresholds([("atol", limits.atol), ("rtol", limits.rtol), ("PSNR at least", limits.min_psnr)]));
-    let arithmetic = if report.mode == "float32" { "float32 throughout" } else { "every result rounded to its declared type" };
+    let arithmetic =
+        if report.mode == "float32" { "float32 throughout" } else { "every result rounded to its declared type" };
     facts.push(Fact::new("Arithmetic", arithmetic));
     facts.push(Fact::new("Inputs", report.inputs.clone()));
     Head {
@@ -93,13 +97,21 @@ fn verdict(report: &EvalReport) -> Verdict {
     let lowest = report.outputs().map(|(.., output)| output.metrics.psnr).fold(f64::INFINITY, f64::min);
     let sentence = match report.verdict(report.passed) {
         Some("failed") => {
-            format!("{failed} of {} {} too far from the reference", count(total, "output"), if failed == 1 { "is" } else { "are" })
+            format!(
+                "{failed} of {} {} too far from the reference",
+                count(total, "output"),
+                if failed == 1 { "is" } else { "are" }
+            )
         }
         _ if largest == 0.0 => format!("all of {} equal the reference, bit for bit", count(total, "output")),
         _ if report.outputs().all(|(.., output)| super::super::pictures::is_picture(&output.name, &output.shape)) => {
             format!("{} at {lowest:.2} dB PSNR or better", count(total, "picture"))
         }
-        _ => format!("{} within {} of the reference; PSNR {lowest:.2} dB or better", count(total, "output"), number(largest)),
+        _ => format!(
+            "{} within {} of the reference; PSNR {lowest:.2} dB or better",
+            count(total, "output"),
+            number(largest)
+        ),
     };
     let mut verdict = Verdict::new(report.verdict(report.passed), sentence);
     for (bundle, case, output) in report.outputs() {
@@ -109,8 +121,13 @@ fn verdict(report: &EvalReport) -> Verdict {
     }
     for (bundle, case) in report.cases() {
         if let Some(first) = &case.not_finite {
-            let with = if first.constants.is_empty() { String::new() } else { format!(" with {}", first.constants.join(", ")) };
-            let operation = format!("{} ({}{with}) is the first result that is not finite", first.operation, first.operator);
+            let with = if first.constants.is_empty() {
+                String::new()
+            } else {
+                format!(" with {}", first.constants.join(", "))
+            };
+            let operation =
+                format!("{} ({}{with}) is the first result that is not finite", first.operation, first.operator);
             verdict.failure(format!("{}: {operation}", place(bundle, case, None)));
         }
     }
@@ -127,7 +144,9 @@ fn verdict(report: &EvalReport) -> Verdict {
 fn precisions(report: &EvalReport) -> Option<String> {
     let psnr: BTreeMap<(&str, &str, &str), f64> = report
         .outputs()
-        .map(|(bundle, case, output)| ((bundle.bundle.as_str(), case.case.as_str(), output.name.as_str()), output.metrics.psnr))
+        .map(|(bundle, case, output)| {
+            ((bundle.bundle.as_str(), case.case.as_str(), output.name.as_str()), output.metrics.psnr)
+        })
         .collect();
     let distance = |(&(bundle, case, output), half): (&(&str, &str, &str), &f64)| {
         let twin = bundle.replace("float16", "float32");
@@ -152,14 +171,18 @@ fn outputs(report: &EvalReport) -> Table {
         cells.extend([metrics.max_abs, metrics.mae, metrics.rmse].map(number));
         cells.extend([decibels(metrics.psnr), decibels(metrics.snr), format!("{:.6}", metrics.cosine)]);
         if logits {
-            let found = metrics.logits.map(|logits| [format!("{:.2} %", logits.argmax_agreement * 100.0), number(logits.kl_mean)]);
+            let found = metrics
+                .logits
+                .map(|logits| [format!("{:.2} %", logits.argmax_agreement * 100.0), number(logits.kl_mean)]);
             cells.extend(found.unwrap_or(["-", "-"].map(str::to_owned)));
         }
-        let against = if report.bundles.iter().any(|other| other.reference != report.reference) { &bundle.reference } else { "" };
-        let detail: Vec<String> = [case.case.clone(), if against.is_empty() { String::new() } else { format!("against {against}") }]
-            .into_iter()
-            .filter(|text| !text.is_empty())
-            .collect();
+        let against =
+            if report.bundles.iter().any(|other| other.reference != report.reference) { &bundle.reference } else { "" };
+        let detail: Vec<String> =
+            [case.case.clone(), if against.is_empty() { String::new() } else { format!("against {against}") }]
+                .into_iter()
+                .filter(|text| !text.is_empty())
+                .collect();
         table.row(cells, detail.join(", "), !metrics.failures.is_empty());
     }
     table
@@ -192,7 +215,8 @@ fn pictures(report: &EvalReport, strips: &[Strip]) -> Result<Option<Pictures>, E
         let Some(Panels { expected, found, difference }) = strip.panels(largest)? else { continue };
         let [bundle, case, output] = &strip.names;
         let encode = |bytes: &[u8]| BASE64_STANDARD.encode(bytes);
-        let known = groups.iter().position(|(known, group)| *known == expected && group.title.starts_with(output.as_str()));
+        let known =
+            groups.iter().position(|(known, group)| *known == expected && group.title.starts_with(output.as_str()));
         let index = known.unwrap_or_else(|| {
             let parts = [output.as_str(), case.as_str(), &strip.size].into_iter().filter(|part| !part.is_empty());
             let title = parts.collect::<Vec<_>>().join(", ");
@@ -205,7 +229,8 @@ fn pictures(report: &EvalReport, strips: &[Strip]) -> Result<Option<Pictures>, E
             .find(|(judged, of, found)| judged.bundle == *bundle && of.case == *case && found.name == *output)
             .map_or(String::new(), |(.., output)| format!("PSNR {}", chart::equal_or(output.metrics.psnr)));
         let largest = format!("at most {}", number(f64::from(strip.largest)));
-        let pair = Pair { bundle: bundle.clone(), found: encode(&found), psnr, difference: encode(&difference), largest };
+        let pair =
+            Pair { bundle: bundle.clone(), found: encode(&found), psnr, difference: encode(&difference), largest };
         groups[index].1.pairs.push(pair);
     }
     let groups: Vec<Group> = groups.into_iter().map(|(_, group)| group).collect();
@@ -221,12 +246,21 @@ fn operations(bundle: &BundleResult, case: &CaseResult, operations: &OperationsR
     let mut largest = Table::new(&["<Result", "<Operator", "Relative error", "Came in", "Max abs"]);
     for distance in operations.largest(LARGEST) {
         let numbers = [distance.relative, distance.inherited, distance.max_abs].map(number);
-        largest.row([distance.name.clone(), distance.operator.clone()].into_iter().chain(numbers).collect(), String::new(), false);
+        largest.row(
+            [distance.name.clone(), distance.operator.clone()].into_iter().chain(numbers).collect(),
+            String::new(),
+            false,
+        );
     }
     let relative = operations.distances.iter().map(|distance| distance.relative).collect();
     let ends = ["first operation", "last operation"].map(str::to_owned);
     let title = format!("Relative error of {}", count(operations.distances.len(), "result"));
-    Operations { place: place(bundle, case, None), first, curve: chart::curve(title, ends, &[(String::new(), relative)]), largest }
+    Operations {
+        place: place(bundle, case, None),
+        first,
+        curve: chart::curve(title, ends, &[(String::new(), relative)]),
+        largest,
+    }
 }
 
 /// Which bundle, case and output.

@@ -52,8 +52,9 @@ struct NamedText {
 
 pub(in super::super) fn write(path: &Path, report: &TextEvalReport) -> Result<(), EvaluationError> {
     let first = report.systems.first();
-    let signatures =
-        first.map(|system| vec![format!("BLEU|{}", system.bleu.signature), format!("{}|{}", system.chrf.name, system.chrf.signature)]);
+    let signatures = first.map(|system| {
+        vec![format!("BLEU|{}", system.bleu.signature), format!("{}|{}", system.chrf.name, system.chrf.signature)]
+    });
     let body = Body {
         scores: scores(report),
         signatures: signatures.unwrap_or_default(),
@@ -65,9 +66,14 @@ pub(in super::super) fn write(path: &Path, report: &TextEvalReport) -> Result<()
 }
 
 fn head(report: &TextEvalReport) -> Head {
-    let names = |paths: &[std::path::PathBuf]| paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
+    let names = |paths: &[std::path::PathBuf]| {
+        paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+    };
     let mut facts = report.provenance.facts();
-    facts.push(thresholds([("BLEU at least", report.thresholds.min_bleu), ("chrF at least", report.thresholds.min_chrf)]));
+    facts.push(thresholds([
+        ("BLEU at least", report.thresholds.min_bleu),
+        ("chrF at least", report.thresholds.min_chrf),
+    ]));
     facts.extend(report.source.as_ref().map(|path| Fact::new("Source", path.display().to_string())));
     facts.push(Fact::new("References", names(&report.references)));
     facts.push(Fact::new("Lines", report.lines.to_string()));
@@ -83,7 +89,11 @@ fn verdict(report: &TextEvalReport) -> Verdict {
     let failed = report.systems.iter().filter(|system| !system.failures.is_empty()).count();
     let sentence = match report.systems.first() {
         _ if failed > 0 => {
-            format!("{failed} of {} {} too low", count(report.systems.len(), "system"), if failed == 1 { "scores" } else { "score" })
+            format!(
+                "{failed} of {} {} too low",
+                count(report.systems.len(), "system"),
+                if failed == 1 { "scores" } else { "score" }
+            )
         }
         Some(first) => format!("{}: BLEU {:.2}, chrF {:.2}", first.name, first.bleu.score, first.chrf.score),
         None => "nothing was scored".to_owned(),
@@ -96,7 +106,8 @@ fn verdict(report: &TextEvalReport) -> Verdict {
         verdict.detail(likeness(first, system, report.lines));
     }
     for system in &report.systems {
-        let broken = system.quality.as_ref().map_or(0, |quality| quality.looping.lines.len() + quality.empty.lines.len());
+        let broken =
+            system.quality.as_ref().map_or(0, |quality| quality.looping.lines.len() + quality.empty.lines.len());
         if broken > 0 {
             verdict.detail(format!("{}: {} empty or repeating without end", system.name, count(broken, "line")));
         }
@@ -137,16 +148,23 @@ fn differing<'s>(first: &'s System, system: &'s System) -> impl Iterator<Item = 
 }
 
 fn scores(report: &TextEvalReport) -> Table {
-    let mut table = Table::new(&["<System", "BLEU", "chrF", "chrF++", "Length", "BLEU to the first", "Same lines", "Tokens/s"]);
+    let mut table =
+        Table::new(&["<System", "BLEU", "chrF", "chrF++", "Length", "BLEU to the first", "Same lines", "Tokens/s"]);
     for system in &report.systems {
         let dash = || "-".to_owned();
         let [bleu, same] = match system.against_first {
             Some(difference) => [format!("{:+.2}", difference.bleu), format!("{:.1} %", difference.same_lines * 100.0)],
             None => [dash(), dash()],
         };
-        let scores = [system.bleu.score, system.chrf.score, system.chrf_plus_plus.score].map(|score| format!("{score:.2}"));
+        let scores =
+            [system.bleu.score, system.chrf.score, system.chrf_plus_plus.score].map(|score| format!("{score:.2}"));
         let speed = system.tokens_per_second.map_or_else(dash, |speed| format!("{speed:.1}"));
-        let cells = [system.name.clone()].into_iter().chain(scores).chain([format!("{:.3}", system.bleu.ratio), bleu, same, speed]);
+        let cells = [system.name.clone()].into_iter().chain(scores).chain([
+            format!("{:.3}", system.bleu.ratio),
+            bleu,
+            same,
+            speed,
+        ]);
         table.row(cells.collect(), String::new(), !system.failures.is_empty());
     }
     table
@@ -157,7 +175,11 @@ fn charts(report: &TextEvalReport) -> Vec<Bars> {
         return Vec::new();
     }
     let data = |score: fn(&System) -> f64| -> Vec<Datum> {
-        let datum = |system: &System| Datum { label: system.name.clone(), value: score(system), failed: !system.failures.is_empty() };
+        let datum = |system: &System| Datum {
+            label: system.name.clone(),
+            value: score(system),
+            failed: !system.failures.is_empty(),
+        };
         report.systems.iter().map(datum).collect()
     };
     vec![
@@ -167,11 +189,13 @@ fn charts(report: &TextEvalReport) -> Vec<Bars> {
 }
 
 fn signs(report: &TextEvalReport) -> Table {
-    let mut table = Table::new(&["<System", "Empty", "Copied", "Same output", "Loops", "Other script", "Unended", "Cut"]);
+    let mut table =
+        Table::new(&["<System", "Empty", "Copied", "Same output", "Loops", "Other script", "Unended", "Cut"]);
     for system in &report.systems {
         let Some(quality) = &system.quality else { continue };
         let foreign = quality.scripts.as_ref().map(|scripts| &scripts.foreign);
-        let counts = [Some(&quality.empty), Some(&quality.copied), Some(&quality.same_output), Some(&quality.looping), foreign];
+        let counts =
+            [Some(&quality.empty), Some(&quality.copied), Some(&quality.same_output), Some(&quality.looping), foreign];
         let counts = counts.map(|indicator: Option<&Indicator>| indicator.map_or(0, |indicator| indicator.lines.len()));
         let counts = counts.into_iter().chain([system.unended.len(), system.cut.len()]).map(|count| count.to_string());
         table.row([system.name.clone()].into_iter().chain(counts).collect(), String::new(), false);
@@ -207,7 +231,9 @@ fn part(system: &System, first: Option<&System>) -> Option<Part> {
     let line = |&index: &usize| {
         let translation = &system.translations[index];
         let mut texts: Vec<NamedText> = Vec::new();
-        texts.extend(translation.source.as_ref().map(|source| NamedText { name: "Source".to_owned(), spans: plain(source) }));
+        texts.extend(
+            translation.source.as_ref().map(|source| NamedText { name: "Source".to_owned(), spans: plain(source) }),
+        );
         let nearest = nearest(translation);
         let (reference, output) = compared(nearest, &translation.output);
         texts.push(NamedText { name: "Reference".to_owned(), spans: reference });
@@ -221,8 +247,7 @@ fn part(system: &System, first: Option<&System>) -> Option<Part> {
         Line { number: index + 1, chrf: format!("{:.1}", scores[index]), signs: line_signs(system, index + 1), texts }
     };
     let lines: Vec<Line> = order.iter().take(MOST_LINES).map(line).collect();
-    let marks =
-        "Worst first, by chrF. Green: words of the reference that the translation lacks. Red: words that the reference does not have.";
+    let marks = "Worst first, by chrF. Green: words of the reference that the translation lacks. Red: words that the reference does not have.";
     let (title, about) = match first {
         None => (format!("Lines of {}", system.name), marks.to_owned()),
         Some(first) => (
@@ -231,7 +256,8 @@ fn part(system: &System, first: Option<&System>) -> Option<Part> {
         ),
     };
     let more = shown.len().saturating_sub(MOST_LINES);
-    let more = if more > 0 { format!("{} with better scores are not shown.", count(more, "line")) } else { String::new() };
+    let more =
+        if more > 0 { format!("{} with better scores are not shown.", count(more, "line")) } else { String::new() };
     Some(Part { title, about, lines, more })
 }
 
@@ -246,7 +272,11 @@ fn line_scores(translations: &[Translation]) -> Vec<f64> {
 /// The reference that the translation is nearest to.
 fn nearest(translation: &Translation) -> &str {
     let score = |reference: &String| {
-        let scores = sentence_chrf(std::slice::from_ref(&translation.output), &[vec![reference.clone()]], &ChrfOptions::default());
+        let scores = sentence_chrf(
+            std::slice::from_ref(&translation.output),
+            &[vec![reference.clone()]],
+            &ChrfOptions::default(),
+        );
         scores.map_or(0.0, |scores| scores[0].score)
     };
     match translation.references.as_slice() {
@@ -257,8 +287,12 @@ fn nearest(translation: &Translation) -> &str {
 
 fn line_signs(system: &System, number: usize) -> Vec<&'static str> {
     let quality = system.quality.as_ref();
-    let of = |pick: fn(&crate::scores::Quality) -> &Indicator| quality.is_some_and(|quality| pick(quality).lines.contains(&number));
-    let foreign = quality.and_then(|quality| quality.scripts.as_ref()).is_some_and(|scripts| scripts.foreign.lines.contains(&number));
+    let of = |pick: fn(&crate::scores::Quality) -> &Indicator| {
+        quality.is_some_and(|quality| pick(quality).lines.contains(&number))
+    };
+    let foreign = quality
+        .and_then(|quality| quality.scripts.as_ref())
+        .is_some_and(|scripts| scripts.foreign.lines.contains(&number));
     let signs = [
         (of(|quality| &quality.empty), "empty"),
         (of(|quality| &quality.copied), "copied from the source"),

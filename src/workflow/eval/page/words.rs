@@ -41,8 +41,7 @@ pub(super) fn compared(expected: &str, found: &str) -> (Vec<Span>, Vec<Span>) {
 
 /// Words with the blanks behind them; letters of scripts that are written without blanks are words of their own.
 fn words(text: &str) -> Vec<&str> {
-    let stands_alone =
-        |c: char| matches!(u32::from(c), 0x0e00..=0x0eff | 0x3040..=0x30ff | 0x3400..=0x9fff | 0xac00..=0xd7af | 0x20000..=0x3ffff);
+    let stands_alone = |c: char| matches!(u32::from(c), 0x0e00..=0x0eff | 0x3040..=0x30ff | 0x3400..=0x9fff | 0xac00..=0xd7af | 0x20000..=0x3ffff);
     let mut words = Vec::new();
     let (mut start, mut ended) = (0, false);
     for (index, c) in text.char_indices() {

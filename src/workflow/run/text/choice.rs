@@ -47,7 +47,8 @@ impl Making {
     fn name(&self) -> String {
         let Self { linear, precision, compression } = self;
         let parts = [(linear, "linear"), (precision, ""), (compression, "none")];
-        let parts: Vec<&str> = parts.into_iter().filter(|(value, default)| value != default).map(|(value, _)| value.as_str()).collect();
+        let parts: Vec<&str> =
+            parts.into_iter().filter(|(value, default)| value != default).map(|(value, _)| value.as_str()).collect();
         parts.into_iter().filter(|value| !value.is_empty()).collect::<Vec<_>>().join("-")
     }
 }
@@ -105,7 +106,9 @@ impl Chosen {
 
     fn made(&self, making: &Making) -> Self {
         let of = |candidates: &[Candidate]| -> Vec<Candidate> {
-            let some = |fits: &dyn Fn(&Making) -> bool| candidates.iter().filter(|it| fits(&it.making)).cloned().collect::<Vec<_>>();
+            let some = |fits: &dyn Fn(&Making) -> bool| {
+                candidates.iter().filter(|it| fits(&it.making)).cloned().collect::<Vec<_>>()
+            };
             let [same, similar] = [some(&|other| other == making), some(&|other| other.precision == making.precision)];
             [same, similar].into_iter().find(|found| !found.is_empty()).unwrap_or_else(|| candidates.to_vec())
         };
@@ -161,7 +164,8 @@ impl Candidate {
 
     /// Asks the bundle's notes whether its logits score labels, where the interface leaves that open.
     fn with_labels(mut self, context: &Context) -> Result<Self, Error> {
-        self.scores_labels = !self.is_cached() && self.facts().is_language() && self.open(context)?.notes().has::<Labels>();
+        self.scores_labels =
+            !self.is_cached() && self.facts().is_language() && self.open(context)?.notes().has::<Labels>();
         Ok(self)
     }
 }
@@ -175,7 +179,9 @@ pub(super) fn choose(contents: &Contents<'_>, options: &TextChoice<'_>) -> Resul
     let mut candidates: Vec<Candidate> =
         found.filter_map(|found| candidate(contents.context(), found).transpose()).collect::<Result<_, _>>()?;
     candidates.sort_by_key(|candidate| candidate.order);
-    let select = |is_meant: &dyn Fn(&Candidate) -> bool| candidates.iter().filter(|it| is_meant(it)).cloned().collect::<Vec<_>>();
+    let select = |is_meant: &dyn Fn(&Candidate) -> bool| {
+        candidates.iter().filter(|it| is_meant(it)).cloned().collect::<Vec<_>>()
+    };
     let language = select(&|it| it.facts().is_language());
     let sentences = select(&|it| it.interface.gives(features::SENTENCE_EMBEDDING));
     let tokens = select(&|it| it.interface.gives(features::HIDDEN_STATES));
@@ -203,7 +209,9 @@ fn candidate(context: &Context, found: Found) -> Result<Option<Candidate>, Error
 /// The files of the named tokenizer, or else of the one among the package's plain files.
 pub(super) fn tokenizer_files(contents: &Contents<'_>, options: &TextChoice<'_>) -> Result<TokenizerFiles, Error> {
     match options.tokenizer {
-        Some(path) => Ok(TokenizerFiles::beside(&contents.context().directory().join(path)).map_err(TextRunError::from)?),
+        Some(path) => {
+            Ok(TokenizerFiles::beside(&contents.context().directory().join(path)).map_err(TextRunError::from)?)
+        }
         None => Ok(TokenizerFiles::new(together(contents.plain_files()?))),
     }
 }
@@ -219,8 +227,11 @@ fn together(groups: Vec<PlainFiles>) -> BTreeMap<String, PathBuf> {
     let mut folders: Vec<BTreeMap<String, PathBuf>> = Vec::new();
     for PlainFiles { files } in groups {
         let is_one = |file: &&crate::base::RelativePath| Tokenizer::is_one(file.file_name());
-        let mut tokenizers: Vec<String> =
-            files.keys().filter(is_one).map(|file| file.parent().map_or(String::new(), |it| format!("{it}/"))).collect();
+        let mut tokenizers: Vec<String> = files
+            .keys()
+            .filter(is_one)
+            .map(|file| file.parent().map_or(String::new(), |it| format!("{it}/")))
+            .collect();
         tokenizers.sort_by_key(|folder| (folder.len(), folder.clone()));
         tokenizers.dedup();
         // What lies below a tokenizer's folder is its; the rest of the component goes with the first.
@@ -249,8 +260,13 @@ fn together(groups: Vec<PlainFiles>) -> BTreeMap<String, PathBuf> {
 }
 
 /// The shortest candidate that takes `wanted` tokens, else the longest one; the first of equal ones.
-pub(super) fn fitting(candidates: &[Candidate], wanted: usize, length: impl Fn(&Candidate) -> usize) -> Option<&Candidate> {
-    let enough = candidates.iter().filter(|candidate| length(candidate) >= wanted).min_by_key(|candidate| length(candidate));
+pub(super) fn fitting(
+    candidates: &[Candidate],
+    wanted: usize,
+    length: impl Fn(&Candidate) -> usize,
+) -> Option<&Candidate> {
+    let enough =
+        candidates.iter().filter(|candidate| length(candidate) >= wanted).min_by_key(|candidate| length(candidate));
     enough.or_else(|| candidates.iter().min_by_key(|candidate| Reverse(length(candidate))))
 }
 
@@ -263,12 +279,18 @@ mod tests {
     }
 
     fn chosen(groups: &[&[&str]]) -> Vec<String> {
-        together(groups.iter().map(|files| group(files)).collect()).into_values().map(|path| path.display().to_string()).collect()
+        together(groups.iter().map(|files| group(files)).collect())
+            .into_values()
+            .map(|path| path.display().to_string())
+            .collect()
     }
 
     #[test]
     fn files_of_one_tokenizer_are_found_together() {
-        assert_eq!(chosen(&[&["tokenizer.json", "tokenizer_config.json"]]), ["tokenizer.json", "tokenizer_config.json"]);
+        assert_eq!(
+            chosen(&[&["tokenizer.json", "tokenizer_config.json"]]),
+            ["tokenizer.json", "tokenizer_config.json"]
+        );
         assert_eq!(
             chosen(&[&["a/vocab.txt", "a/tokenizer_config.json"], &["readme.md"]]),
             ["readme.md", "a/tokenizer_config.json", "a/vocab.txt"]
@@ -276,7 +298,10 @@ mod tests {
         assert_eq!(chosen(&[&["vocab.txt"], &["x/chat_template.jinja"]]), ["x/chat_template.jinja", "vocab.txt"]);
         // The settings of another tokenizer are none of this one's.
         assert_eq!(chosen(&[&["a.model", "special_tokens_map.json"], &["tokenizer.json"]]), ["tokenizer.json"]);
-        assert_eq!(chosen(&[&["a/vocab.txt", "a/x.json", "b/tokenizer.json", "b/y.json"]]), ["b/tokenizer.json", "b/y.json"]);
+        assert_eq!(
+            chosen(&[&["a/vocab.txt", "a/x.json", "b/tokenizer.json", "b/y.json"]]),
+            ["b/tokenizer.json", "b/y.json"]
+        );
         assert_eq!(
             chosen(&[&["t/tokenizer.json", "t/additional_chat_templates/rag.jinja"]]),
             ["t/additional_chat_templates/rag.jinja", "t/tokenizer.json"]

@@ -68,8 +68,10 @@ pub fn converse(
         messages.push(Message { role: Role::User, content: text.clone() });
         let answer = template.render(&messages, chat.now).map_err(TextRunError::from).and_then(|prompt| {
             let prompt_ids = tokenizer.encode(&prompt, false)?;
-            let completed = completion.complete(&model, &bundles, turns, &prompt_ids, &mut memory, &mut |piece| partner.hear(piece))?;
-            let (output, ids, ended) = (Some(completed.output), completed.generated.ids, Some(completed.generated.ended));
+            let completed = completion
+                .complete(&model, &bundles, turns, &prompt_ids, &mut memory, &mut |piece| partner.hear(piece))?;
+            let (output, ids, ended) =
+                (Some(completed.output), completed.generated.ids, Some(completed.generated.ended));
             Ok(TextResult { text, prompt: Some(prompt), prompt_ids, output, ids, ended, ..TextResult::default() })
         });
         match answer {

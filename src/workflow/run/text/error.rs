@@ -34,7 +34,9 @@ pub enum TextRunError {
     #[error("`{package}` has no language model, and only those take part in conversations")]
     NoLanguageModel { package: String },
     /// A package without a chat template.
-    #[error("`{package}` has no chat template: expected a plain file `chat_template.jinja`, or one in `tokenizer_config.json`")]
+    #[error(
+        "`{package}` has no chat template: expected a plain file `chat_template.jinja`, or one in `tokenizer_config.json`"
+    )]
     NoChatTemplate { package: String },
     /// A prompt that is longer than what the model can read.
     #[error("text {} has {tokens} tokens, and the longest prompt of `{package}` has {most}", index + 1)]
@@ -68,12 +70,15 @@ impl TextRunError {
     /// The next step, where there is one.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::NoTokenizer { .. } => {
-                Some("add a component with `files = [\"tokenizer.json\"]` to the package, or name one with --tokenizer".to_owned())
-            }
+            Self::NoTokenizer { .. } => Some(
+                "add a component with `files = [\"tokenizer.json\"]` to the package, or name one with --tokenizer"
+                    .to_owned(),
+            ),
             Self::NoLanguages => Some("add --source-language and --target-language, e.g. en and de".to_owned()),
             Self::NoLanguageModel { .. } => Some("leave out --chat".to_owned()),
-            Self::NoChatTemplate { .. } => Some("add the file beside tokenizer.json to the package, or leave out --chat".to_owned()),
+            Self::NoChatTemplate { .. } => {
+                Some("add the file beside tokenizer.json to the package, or leave out --chat".to_owned())
+            }
             Self::TooLong { .. } => Some("shorten the text, or build a variant with a longer context".to_owned()),
             Self::Text(error) => error.hint(),
             _ => None,

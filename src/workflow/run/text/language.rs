@@ -40,7 +40,8 @@ impl LanguageBundles {
         let facts: Vec<Bundle<'_>> = candidates.iter().map(Candidate::facts).collect();
         let forms = language_forms(&facts);
         let best = forms.iter().min_by_key(|form| preference(form, candidates));
-        let missing = || TextRunError::Missing { package: name.to_owned(), missing: "language model whose chunks are all there" };
+        let missing =
+            || TextRunError::Missing { package: name.to_owned(), missing: "language model whose chunks are all there" };
         Self::of(context, best.ok_or_else(missing)?, candidates)
     }
 
@@ -154,7 +155,8 @@ impl LanguageModel<'_> {
     /// One call: rows of logits for `tokens`, without those of padding.
     fn call(&self, memory: &mut Memory, tokens: &[u32], position: usize) -> Result<Vec<Vec<f32>>, TextRunError> {
         let calls = &self.bundles.calls;
-        let (&length, steps) = calls.range(tokens.len()..).next().or_else(|| calls.last_key_value()).expect("a model has calls");
+        let (&length, steps) =
+            calls.range(tokens.len()..).next().or_else(|| calls.last_key_value()).expect("a model has calls");
         memory.states.resize_with(steps.len(), States::default);
         memory.caches.resize_with(steps.len(), BTreeMap::new);
         let mut handed: Option<Tensor> = None;
@@ -165,10 +167,14 @@ impl LanguageModel<'_> {
             let mut results = runner.run(step.function.as_deref(), inputs, &mut memory.states[chunk])?;
             let given = match chunk + 1 == steps.len() {
                 true => results.remove(features::LOGITS),
-                false => results.remove(features::HIDDEN_STATES).or_else(|| results.remove(features::HIDDEN_STATES_OUT)),
+                false => {
+                    results.remove(features::HIDDEN_STATES).or_else(|| results.remove(features::HIDDEN_STATES_OUT))
+                }
             };
             handed = Some(given.ok_or_else(|| runner.missing("result `logits` or `hidden_states`"))?);
-            let caches = results.into_iter().filter_map(|(name, cache)| Some((features::input_of_updated(&name)?.to_owned(), cache)));
+            let caches = results
+                .into_iter()
+                .filter_map(|(name, cache)| Some((features::input_of_updated(&name)?.to_owned(), cache)));
             memory.caches[chunk].extend(caches);
         }
         let last = &self.runners[steps[steps.len() - 1].bundle];
@@ -205,7 +211,10 @@ impl LanguageModel<'_> {
                 },
                 name => {
                     let shape: Vec<usize> = feature.shape.iter().map(|&n| n as usize).collect();
-                    memory.caches[chunk].get(name).cloned().map_or_else(|| Tensor::zeros(shape, DType::F32, &Device::Cpu), Ok)?
+                    memory.caches[chunk]
+                        .get(name)
+                        .cloned()
+                        .map_or_else(|| Tensor::zeros(shape, DType::F32, &Device::Cpu), Ok)?
                 }
             };
             inputs.insert(feature.name.clone(), value);

@@ -129,7 +129,11 @@ pub struct TextResult {
 ///
 /// # Errors
 /// When the package has no model of text or no tokenizer, or a bundle cannot run.
-pub fn run_text(context: &Context, options: &TextOptions, watch: &mut dyn FnMut(usize, &str)) -> Result<TextReport, Error> {
+pub fn run_text(
+    context: &Context,
+    options: &TextOptions,
+    watch: &mut dyn FnMut(usize, &str),
+) -> Result<TextReport, Error> {
     let texts = texts(context.directory(), options)?;
     let contents = Contents::of(context, &options.subject)?;
     let chosen = choice::choose(&contents, &options.choice())?;
@@ -145,7 +149,12 @@ pub fn run_text(context: &Context, options: &TextOptions, watch: &mut dyn FnMut(
         choice::Encoder::Tokens(_) => translate(context, &chosen, &tokenizer, options, texts, watch)?.timed(start),
         choice::Encoder::Language(candidates) => {
             let bundles = LanguageBundles::open(context, &chosen.name, candidates)?;
-            let chat = options.chat.as_ref().map(|chat| Ok((template(&files, &chosen.name)?, chat))).transpose().map_err(Error::TextRun)?;
+            let chat = options
+                .chat
+                .as_ref()
+                .map(|chat| Ok((template(&files, &chosen.name)?, chat)))
+                .transpose()
+                .map_err(Error::TextRun)?;
             Completion { context, options, tokenizer: &tokenizer, chat }.run(&bundles, texts, watch)?
         }
     };
@@ -158,7 +167,10 @@ pub fn run_text(context: &Context, options: &TextOptions, watch: &mut dyn FnMut(
 ///
 /// # Errors
 /// When the package has no translator or no tokenizer, or a bundle cannot run.
-pub(in crate::workflow) fn translate_each(context: &Context, options: &TextOptions) -> Result<Vec<(String, TextReport)>, Error> {
+pub(in crate::workflow) fn translate_each(
+    context: &Context,
+    options: &TextOptions,
+) -> Result<Vec<(String, TextReport)>, Error> {
     let texts = texts(context.directory(), options)?;
     let contents = Contents::of(context, &options.subject)?;
     let chosen = choice::choose(&contents, &options.choice())?;
@@ -227,7 +239,8 @@ impl TextReport {
 
 fn texts(directory: &Path, options: &TextOptions) -> Result<Vec<String>, TextRunError> {
     let Some(file) = &options.file else { return Ok(options.texts.clone()) };
-    let content = fs::read_to_string(directory.join(file)).map_err(|source| TextRunError::Read { path: file.clone(), source })?;
+    let content =
+        fs::read_to_string(directory.join(file)).map_err(|source| TextRunError::Read { path: file.clone(), source })?;
     Ok(content.lines().map(str::to_owned).collect())
 }
 
@@ -238,14 +251,22 @@ fn sentences(
     options: &TextOptions,
     texts: Vec<String>,
 ) -> Result<TextReport, Error> {
-    let ids: Vec<Vec<u32>> = texts.iter().map(|text| tokenizer.encode(text, true)).collect::<Result<_, _>>().map_err(TextRunError::from)?;
+    let ids: Vec<Vec<u32>> =
+        texts.iter().map(|text| tokenizer.encode(text, true)).collect::<Result<_, _>>().map_err(TextRunError::from)?;
     let opened = sentences::open(context, chosen, longest(&ids))?;
     let encoder = SentenceEncoder::new(&opened, options.mode);
     let task = context.progress().begin("reading sentences", Amount::Items(texts.len() as u64));
     let mut results = Vec::with_capacity(texts.len());
     for (text, ids) in texts.into_iter().zip(ids) {
         let (embedding, cut) = encoder.embed(&ids)?;
-        results.push(TextResult { text, prompt_ids: ids.clone(), ids, cut, embedding: Some(embedding), ..TextResult::default() });
+        results.push(TextResult {
+            text,
+            prompt_ids: ids.clone(),
+            ids,
+            cut,
+            embedding: Some(embedding),
+            ..TextResult::default()
+        });
         task.advance(1);
     }
     task.finish("read the sentences");
@@ -275,12 +296,15 @@ fn translate(
     texts: Vec<String>,
     watch: &mut dyn FnMut(usize, &str),
 ) -> Result<TextReport, Error> {
-    let sources: Vec<translator::Source> =
-        texts.iter().map(|text| translator::Source::new(tokenizer, text, options.languages.as_ref())).collect::<Result<_, _>>()?;
+    let sources: Vec<translator::Source> = texts
+        .iter()
+        .map(|text| translator::Source::new(tokenizer, text, options.languages.as_ref()))
+        .collect::<Result<_, _>>()?;
     let length = sources.iter().map(|source| source.ids.len()).max().unwrap_or(0);
     let bundles = TranslatorBundles::open(context, chosen, length)?;
     let translator = bundles.translator(options.mode);
-    let task = (!options.streams).then(|| context.progress().begin("generating texts", Amount::Items(texts.len() as u64)));
+    let task =
+        (!options.streams).then(|| context.progress().begin("generating texts", Amount::Items(texts.len() as u64)));
     let mut results = Vec::with_capacity(texts.len());
     for (index, (text, source)) in texts.into_iter().zip(&sources).enumerate() {
         let (encoded, cut) = translator.encode(source)?;
@@ -344,7 +368,12 @@ impl Completion<'_> {
         Ok((Some(prompt), ids))
     }
 
-    fn run(&self, bundles: &LanguageBundles, texts: Vec<String>, watch: &mut dyn FnMut(usize, &str)) -> Result<TextReport, TextRunError> {
+    fn run(
+        &self,
+        bundles: &LanguageBundles,
+        texts: Vec<String>,
+        watch: &mut dyn FnMut(usize, &str),
+    ) -> Result<TextReport, TextRunError> {
         let model = bundles.model(self.options.mode);
         let start = Instant::now();
         let (mut reading, mut read) = (0.0, 0);
@@ -353,14 +382,23 @@ impl Completion<'_> {
         let mut results = Vec::with_capacity(texts.len());
         for (index, text) in texts.into_iter().enumerate() {
             let (prompt, prompt_ids) = self.prompt(&text)?;
-            let completed = self.complete(&model, bundles, index, &prompt_ids, &mut Memory::default(), &mut |piece| {
-                watch(index, piece);
-                ControlFlow::Continue(())
-            })?;
+            let completed =
+                self.complete(&model, bundles, index, &prompt_ids, &mut Memory::default(), &mut |piece| {
+                    watch(index, piece);
+                    ControlFlow::Continue(())
+                })?;
             (reading, read) = (reading + completed.reading, read + completed.read);
             let (output, generated) = (Some(completed.output), completed.generated);
             let ended = Some(generated.ended);
-            results.push(TextResult { text, prompt, prompt_ids, output, ids: generated.ids, ended, ..TextResult::default() });
+            results.push(TextResult {
+                text,
+                prompt,
+                prompt_ids,
+                output,
+                ids: generated.ids,
+                ended,
+                ..TextResult::default()
+            });
             task.iter().for_each(|task| task.advance(1));
         }
         task.into_iter().for_each(|task| task.finish("generated the texts"));
@@ -405,7 +443,11 @@ impl Completion<'_> {
             memory.recall(rest);
         }
         let (reading, read) = (asked.elapsed().as_secs_f64(), rest.len());
-        let limits = Limits { start: last, ends: model.ends(), most: self.options.most_tokens.min(bundles.context() - before.len()) };
+        let limits = Limits {
+            start: last,
+            ends: model.ends(),
+            most: self.options.most_tokens.min(bundles.context() - before.len()),
+        };
         let mut stream = Stream { tokenizer: self.tokenizer, ids: Vec::new(), shown: 0 };
         let prompted = Prompted { model, memory: memory.clone() };
         let generated = generate(&prompted, &limits, self.options.strategy, &mut |id| match stream.push(id) {
@@ -431,7 +473,8 @@ impl Stream<'_> {
     fn push(&mut self, id: u32) -> Option<String> {
         self.ids.push(id);
         let text = self.tokenizer.decode(&self.ids).ok()?;
-        let piece = text.get(self.shown..).filter(|piece| !piece.is_empty() && !piece.ends_with('\u{fffd}'))?.to_owned();
+        let piece =
+            text.get(self.shown..).filter(|piece| !piece.is_empty() && !piece.ends_with('\u{fffd}'))?.to_owned();
         self.shown = text.len();
         Some(piece)
     }

@@ -54,7 +54,11 @@ pub(super) fn open(context: &Context, chosen: &Chosen, wanted: usize) -> Result<
 impl<'a> SentenceEncoder<'a> {
     pub(super) fn new(opened: &'a Opened, mode: Mode) -> Self {
         let Opened { interface, .. } = opened;
-        Self { runner: opened.runner(mode), length: interface.input_length(INPUT_IDS, 1), has_types: interface.takes(TOKEN_TYPE_IDS) }
+        Self {
+            runner: opened.runner(mode),
+            length: interface.input_length(INPUT_IDS, 1),
+            has_types: interface.takes(TOKEN_TYPE_IDS),
+        }
     }
 
     /// The vector of a sentence, and how many of its tokens were cut.

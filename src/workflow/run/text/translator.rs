@@ -15,8 +15,8 @@ use crate::{
     contract::{
         Interface,
         features::{
-            self, ATTENTION_MASK, CROSS_FUNCTION, DECODER_ATTENTION_MASK, DECODER_INPUT_IDS, ENCODER_ATTENTION_MASK, ENCODER_HIDDEN_STATES,
-            HIDDEN_STATES, INPUT_IDS, KEY_CACHE, POSITION,
+            self, ATTENTION_MASK, CROSS_FUNCTION, DECODER_ATTENTION_MASK, DECODER_INPUT_IDS, ENCODER_ATTENTION_MASK,
+            ENCODER_HIDDEN_STATES, HIDDEN_STATES, INPUT_IDS, KEY_CACHE, POSITION,
         },
         notes::{EndTokens, StartToken},
     },
@@ -37,10 +37,18 @@ pub(super) struct Source {
 
 impl Source {
     /// Encodes `text </s>`; with languages `<src> <en> text </s> <tgt> <de>`.
-    pub(super) fn new(tokenizer: &Tokenizer, text: &str, languages: Option<&(String, String)>) -> Result<Self, TextRunError> {
+    pub(super) fn new(
+        tokenizer: &Tokenizer,
+        text: &str,
+        languages: Option<&(String, String)>,
+    ) -> Result<Self, TextRunError> {
         let Some((from, to)) = languages else {
             let marks = tokenizer.id("<src>").is_some() && tokenizer.id("<tgt>").is_some();
-            return if marks { Err(TextRunError::NoLanguages) } else { Ok(Self { ids: tokenizer.encode(text, true)?, tail: 1 }) };
+            return if marks {
+                Err(TextRunError::NoLanguages)
+            } else {
+                Ok(Self { ids: tokenizer.encode(text, true)?, tail: 1 })
+            };
         };
         let need = |token: &str| tokenizer.need(token);
         let mark = |language: &str| need(&format!("<{language}>"));
@@ -95,8 +103,10 @@ impl TranslatorBundles {
             let fits = |cross: &&Candidate| cross.interface.input_length(ENCODER_HIDDEN_STATES, 1) == encoded(decoder);
             chosen.crosses.iter().find(fits)
         };
-        let is_whole = |decoder: &Candidate| !decoder.is_cached() || decoder.interface.functions.contains_key(CROSS_FUNCTION);
-        let mut decoders: Vec<Candidate> = chosen.decoders.iter().filter(|it| is_whole(it) || cross_of(it).is_some()).cloned().collect();
+        let is_whole =
+            |decoder: &Candidate| !decoder.is_cached() || decoder.interface.functions.contains_key(CROSS_FUNCTION);
+        let mut decoders: Vec<Candidate> =
+            chosen.decoders.iter().filter(|it| is_whole(it) || cross_of(it).is_some()).cloned().collect();
         if decoders.is_empty() {
             return Err(missing("decoder that can be run").into());
         }
@@ -109,19 +119,30 @@ impl TranslatorBundles {
         let decoder = fitting(&decoders, wanted, encoded).ok_or_else(|| missing("decoder"))?;
         let own = |candidate: &Candidate| candidate.interface.input_length(INPUT_IDS, 1);
         let encoder = fitting(encoders, wanted.min(encoded(decoder)), own).ok_or_else(|| missing("encoder"))?;
-        let cross = cross_of(decoder).filter(|_| !is_whole(decoder)).map(|cross| Opened::new(context, cross)).transpose()?;
+        let cross =
+            cross_of(decoder).filter(|_| !is_whole(decoder)).map(|cross| Opened::new(context, cross)).transpose()?;
         Ok(Self { encoder: Opened::new(context, encoder)?, decoder: Opened::new(context, decoder)?, cross, cached })
     }
 
     /// Names of the bundles that run.
     pub(super) fn names(&self) -> Vec<String> {
-        [&self.encoder].into_iter().chain(&self.cross).chain([&self.decoder]).map(|opened| opened.bundle.name.clone()).collect()
+        [&self.encoder]
+            .into_iter()
+            .chain(&self.cross)
+            .chain([&self.decoder])
+            .map(|opened| opened.bundle.name.clone())
+            .collect()
     }
 
     /// Creates the interpreters.
     pub(super) fn translator(&self, mode: Mode) -> Translator<'_> {
         let cross = self.cross.as_ref().map(|cross| cross.runner(mode));
-        Translator { encoder: self.encoder.runner(mode), decoder: self.decoder.runner(mode), cross, cached: self.cached }
+        Translator {
+            encoder: self.encoder.runner(mode),
+            decoder: self.decoder.runner(mode),
+            cross,
+            cached: self.cached,
+        }
     }
 }
 
@@ -161,10 +182,14 @@ impl Translator<'_> {
             values.resize(length, 0);
             Tensor::from_vec(values, (1, length), &Device::Cpu).map_err(|source| encoder.wrong_tensor(source))
         };
-        let inputs = BTreeMap::from([(INPUT_IDS.to_owned(), row(ids, own)?), (ATTENTION_MASK.to_owned(), row(mask.clone(), own)?)]);
+        let inputs = BTreeMap::from([
+            (INPUT_IDS.to_owned(), row(ids, own)?),
+            (ATTENTION_MASK.to_owned(), row(mask.clone(), own)?),
+        ]);
         let hidden = encoder.run(None, inputs, &mut States::default())?.remove(HIDDEN_STATES);
         let hidden = hidden.ok_or_else(|| encoder.missing("result `hidden_states`"))?;
-        let kept = hidden.narrow(1, 0, own.min(other)).and_then(|it| it.pad_with_zeros(1, 0, other.saturating_sub(own)));
+        let kept =
+            hidden.narrow(1, 0, own.min(other)).and_then(|it| it.pad_with_zeros(1, 0, other.saturating_sub(own)));
         let kept = kept.map_err(|source| encoder.wrong_tensor(source))?;
         let hidden = BTreeMap::from([(ENCODER_HIDDEN_STATES.to_owned(), kept)]);
         let mut inputs = match (&self.cross, self.cached) {
@@ -198,7 +223,8 @@ impl Encoded<'_> {
         }
         for (name, feature) in CACHES.into_iter().filter_map(|name| Some((name, interface.input(name)?))) {
             let shape: Vec<usize> = feature.shape.iter().map(|&n| n as usize).collect();
-            let cache = memory.caches.get(name).cloned().map_or_else(|| Tensor::zeros(shape, DType::F32, &Device::Cpu), Ok)?;
+            let cache =
+                memory.caches.get(name).cloned().map_or_else(|| Tensor::zeros(shape, DType::F32, &Device::Cpu), Ok)?;
             inputs.insert(name.to_owned(), cache);
         }
         Ok(inputs)
