@@ -76,7 +76,8 @@ fn operator_coverage() {
 
 fn coverage(registry: &BTreeMap<String, BTreeMap<Target, serde_json::Value>>, ops: &[&mlreg::mil::OpDef]) -> String {
     let targets = [Target::Ios15, Target::Ios16, Target::Ios17, Target::Ios18, Target::Ios26];
-    let mut text = "# Operators\n\n<!-- Generated from the operators' declarations; `BLESS=1 cargo test --test generated` writes it again. -->\n\n\
+    let mut text = "# Operators\n\n<!-- Generated from the operators' declarations; `BLESS=1 cargo test --test \
+         generated` writes it again. -->\n\n\
         What programs may use, of the operator registry of coremltools 9.0. A target has the operators of older ones too; contracts (names, element\n\
         types, what is constant) are compared with the registry by a test.\n\n| target | in the registry | covered |\n|---|---|---|\n"
         .to_owned();
@@ -90,7 +91,8 @@ fn coverage(registry: &BTreeMap<String, BTreeMap<Target, serde_json::Value>>, op
         text += &format!("- `{name}`: {why}.\n");
     }
     text += "- `random_*` are declared, but not evaluated: their numbers come from the device's generator.\n";
-    text += "\n`write_state` is not in the registry: coremltools makes it of `coreml_update_state` when it writes a program.\n\n";
+    text += "\n`write_state` is not in the registry: coremltools makes it of `coreml_update_state` when it writes a \
+         program.\n\n";
     text += "| operator | first target | contract changes | evaluated |\n|---|---|---|---|\n";
     for op in ops {
         let changes: Vec<String> = op.versions[1..].iter().map(|version| version.since.to_string()).collect();
@@ -118,7 +120,8 @@ fn config_keys() {
         };
         format!("| `{}` | {rule} |\n", key.name)
     };
-    let mut text = "# Keys of config.json\n\n<!-- Generated from the families' tables; `BLESS=1 cargo test --test generated` writes it again. -->\n\n\
+    let mut text = "# Keys of config.json\n\n<!-- Generated from the families' tables; `BLESS=1 cargo test --test \
+         generated` writes it again. -->\n\n\
         What each architecture does with the keys of its checkpoints' `config.json`. A key that is in neither table of an architecture is refused by\n\
         name, unless its value is null, false or empty, or the component names it in `ignore-config`.\n"
         .to_owned();

@@ -186,7 +186,8 @@ mod tests {
 
     #[test]
     fn a_known_package_keeps_what_nobody_changed() {
-        let text = "[packages]\ntae = { version = \"1\", variant = [\"a\"] } # small\n[packages.minilm] # text\nversion = \"0.1\" # old\nfrom = \"x\"\n";
+        let text = "[packages]\ntae = { version = \"1\", variant = [\"a\"] } # small\n[packages.minilm] # \
+             text\nversion = \"0.1\" # old\nfrom = \"x\"\n";
         let edited = set_package(text, &name("tae"), &changes()).unwrap();
         let edited =
             set_package(&edited, &name("minilm"), &Changes { version: Some("0.2".to_owned()), ..Changes::default() })

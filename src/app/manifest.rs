@@ -302,7 +302,8 @@ mod tests {
             ),
             (
                 "[packages]\ntae = { from = \"r\", version = \"one\" }",
-                "mlreg.toml:2:31: `version` is \"one\", expected a version requirement such as \"1\", \"1.2.3\" or \">=1, <3\"",
+                "mlreg.toml:2:31: `version` is \"one\", expected a version requirement such as \"1\", \"1.2.3\" or \
+                 \">=1, <3\"",
             ),
             ("[package]\n", "mlreg.toml:1:2: unknown key `package` in the manifest | did you mean `packages`?"),
             (
@@ -315,7 +316,8 @@ mod tests {
             ),
             (
                 "[defaults]\ndelivery = [\"inital\"]",
-                "mlreg.toml:2:13: `delivery` is \"inital\", expected `initial`, `prefetch` or `on-demand` | did you mean `initial`?",
+                "mlreg.toml:2:13: `delivery` is \"inital\", expected `initial`, `prefetch` or `on-demand` | did you \
+                 mean `initial`?",
             ),
             (
                 "[packages.tae]\nfrom = \"r\"\nvariant = \"a[\"",

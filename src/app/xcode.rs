@@ -56,25 +56,29 @@ pub fn phase_steps<'a>(paths: PhasePaths<'_>, folders: impl IntoIterator<Item = 
     let folders: BTreeSet<String> = folders.into_iter().map(|folder| relative(paths.project, folder)).collect();
     let folder = folders.iter().map(|folder| format!("`{folder}`")).collect::<Vec<_>>().join(", ");
     format!(
-        "1. Fetch in every build. In Xcode: the target > Build Phases > + > New Run Script Phase, dragged above \"Copy Bundle Resources\".\n\
+        "1. Fetch in every build. In Xcode: the target > Build Phases > + > New Run Script Phase, dragged above \"Copy \
+         Bundle Resources\".\n\
          \n   \
             Shell script:                   \"{}\"\n   \
             Input File Lists:               {}\n   \
             Output File Lists:              {}\n   \
             Use discovered dependency file: {}\n\
          \n   \
-            Leave \"Based on dependency analysis\" checked. `mlreg add`, `remove` and `update` keep the lists up to date; run `mlreg xcode`\n   \
+            Leave \"Based on dependency analysis\" checked. `mlreg add`, `remove` and `update` keep the lists up to \
+                 date; run `mlreg xcode`\n   \
             again when `{LOCK_NAME}` changed in another way.\n\
          \n\
          2. Add the models to the target, once. Run `mlreg fetch`, then drag {folder} into the project navigator, in one of two ways:\n\
          \n   \
-            Folder reference (\"Create folder references\", a blue folder; appears in \"Copy Bundle Resources\"): copied into the app as it is.\n   \
+            Folder reference (\"Create folder references\", a blue folder; appears in \"Copy Bundle Resources\"): \
+                 copied into the app as it is.\n   \
             `.mlmodelc` bundles load at once; a `.mlpackage` is not compiled by Xcode, so the app does it at first use with\n   \
             `MLModel.compileModel(at:)`, as the code of `mlreg codegen swift` does. Choose this if bundles may come and go.\n\
          \n   \
             Group, or synchronized folder of Xcode 16: every bundle is a member of the target. Xcode compiles a `.mlpackage` with its Core ML\n   \
             rule into `<name>.mlmodelc` among the app's resources; a `.mlmodelc` is copied. Bundles must be there before the build starts, and no\n   \
-            two may have one name (\"Multiple commands produce\"). With `mlreg codegen swift`, set COREML_CODEGEN_LANGUAGE to None.\n",
+            two may have one name (\"Multiple commands produce\"). With `mlreg codegen swift`, set \
+                 COREML_CODEGEN_LANGUAGE to None.\n",
         at(SCRIPT_NAME).replace("$(SRCROOT)", "${SRCROOT}"),
         at(INPUTS),
         at(OUTPUTS_NAME),
@@ -154,7 +158,8 @@ mod tests {
             scripts: Path::new("/w/App/Scripts"),
         };
         let files = phase_files(paths, [Path::new("/w/App/My Models/tae"), Path::new("/w/App/My Models")]);
-        let expected = "# Written by `mlreg xcode`. What the phase reads.\n$(SRCROOT)/mlreg.toml\n$(SRCROOT)/mlreg.lock\n$(SRCROOT)/Scripts/mlreg.sh\n";
+        let expected = "# Written by `mlreg xcode`. What the phase \
+             reads.\n$(SRCROOT)/mlreg.toml\n$(SRCROOT)/mlreg.lock\n$(SRCROOT)/Scripts/mlreg.sh\n";
         assert_eq!(files[INPUTS], expected);
         assert!(
             files[OUTPUTS_NAME].ends_with("\n$(SRCROOT)/My Models\n$(SRCROOT)/My Models/tae\n"),

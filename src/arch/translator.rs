@@ -171,7 +171,8 @@ impl Side {
             inputs.extend(self.cross_caches(text));
             if form.logits == LogitsForm::Last && length > 1 {
                 let why =
-                    "a cached decoder does not know which of several tokens are padding: use sequence = 1, or logits = \"all\"".to_owned();
+                    "a cached decoder does not know which of several tokens are padding: use sequence = 1, or logits = \
+                     \"all\"".to_owned();
                 return Err(ArchError::Form { axis: "logits", found: "last".to_owned(), why });
             }
         }

@@ -9,7 +9,8 @@ use super::names::name_problem;
 /// A name that breaks the rules.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{text}` is not a valid {kind}: expected 1 to 64 characters of a-z, 0-9, `-`, `_` or `.`, starting with a letter or digit{rule}"
+    "`{text}` is not a valid {kind}: expected 1 to 64 characters of a-z, 0-9, `-`, `_` or `.`, starting with a letter \
+     or digit{rule}"
 )]
 pub struct NameError {
     kind: &'static str,

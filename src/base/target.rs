@@ -11,14 +11,16 @@ use super::meant;
 pub enum TargetError {
     /// Not one of the targets.
     #[error(
-        "`{text}` is not a deployment target: expected one of iOS15, iOS16, iOS17, iOS18, iOS26, iOS27, or the same in another platform's versions, such as macOS15{}",
+        "`{text}` is not a deployment target: expected one of iOS15, iOS16, iOS17, iOS18, iOS26, iOS27, or the same in \
+         another platform's versions, such as macOS15{}",
         suggestion(Target::meant(.0)),
         text = .0
     )]
     Unknown(String),
     /// Not a platform with a version.
     #[error(
-        "`{text}` is not an OS version: expected a platform and a version such as iOS17.2 or macOS14 (iOS, macOS, macCatalyst, tvOS, watchOS, visionOS){}",
+        "`{text}` is not an OS version: expected a platform and a version such as iOS17.2 or macOS14 (iOS, macOS, \
+         macCatalyst, tvOS, watchOS, visionOS){}",
         suggestion(OsFloor::meant(.0)),
         text = .0
     )]

@@ -193,7 +193,8 @@ fn say_lists(update: Option<&PhaseUpdate>, printer: &Printer) {
     if let Some(problem) = problem {
         let folder = folder.display();
         printer.warning(format_args!(
-            "the lists of the build phase in `{folder}` are as they were: {problem}; run `mlreg xcode` when that is mended"
+            "the lists of the build phase in `{folder}` are as they were: {problem}; run `mlreg xcode` when that is \
+             mended"
         ));
     } else if !changed.is_empty() {
         printer.summary(format_args!(

@@ -130,7 +130,8 @@ fn system_hint(error: &(dyn StdError + 'static)) -> Option<String> {
     let kind = chain.filter_map(|error| error.downcast_ref::<io::Error>()).map(io::Error::kind).last()?;
     let hint = match kind {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            "the disk is full: `mlreg gc` deletes what can be fetched again; `--home DIR` puts the store on another disk"
+            "the disk is full: `mlreg gc` deletes what can be fetched again; `--home DIR` puts the store on another \
+             disk"
         }
         io::ErrorKind::PermissionDenied => {
             "check the owner and the mode of the file or folder; `--home DIR` puts the store elsewhere"
@@ -312,7 +313,8 @@ pub fn render_panic(info: &PanicHookInfo<'_>, paint: Paint) -> String {
         .unwrap_or("panic");
     let place = info.location().map(|place| format!(" ({}:{})", place.file(), place.line())).unwrap_or_default();
     format!(
-        "{} internal error: {}{place}\n\n{} this is a bug in mlreg {}; please report it with the command that you ran\n",
+        "{} internal error: {}{place}\n\n{} this is a bug in mlreg {}; please report it with the command that you \
+         ran\n",
         paint.text(ERROR, "error:"),
         indented(what),
         paint.text(HINT, "hint:"),

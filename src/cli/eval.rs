@@ -58,9 +58,8 @@ const LARGEST: usize = 10;
 /// Translations are scored as sacrebleu does, with BLEU, chrF and chrF++; language models by the perplexity of a text.
 #[derive(Debug, Args)]
 #[command(after_long_help = table::help(EXAMPLES, &[&OUTPUTS, &OPERATIONS, &eval_texts::SCORES, &eval_texts::SIGNS, &eval_language::MODELS]))]
-#[command(
-    override_usage = "mlreg eval <BUNDLE|PACKAGE>... <--golden FILE|--against BUNDLE|--expect FILE|--roundtrip PICTURE|--source FILE --reference FILE|--text-file FILE> [OPTIONS]"
-)]
+#[command(override_usage = "mlreg eval <BUNDLE|PACKAGE>... <--golden FILE|--against BUNDLE|--expect FILE|--roundtrip \
+         PICTURE|--source FILE --reference FILE|--text-file FILE> [OPTIONS]")]
 #[command(group = ArgGroup::new("compared").required(true).multiple(true).args(["golden", "against", "expect", "roundtrip", "text_reference", "text_file"]))]
 #[command(group = ArgGroup::new("numbers").multiple(true).args(["golden", "against", "expect", "roundtrip"]).conflicts_with("texts"))]
 #[command(group = ArgGroup::new("texts").multiple(true).args(["source", "hypothesis"]))]

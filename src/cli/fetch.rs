@@ -203,7 +203,8 @@ fn say_defaults(arguments: &FetchArguments, session: &Session, packages: &[Fetch
     if let (None, Some(first)) = (&arguments.out, folders.next()) {
         let folders = std::iter::once(first).chain(folders).collect::<Vec<_>>().join(", ");
         session.printer.note(format_args!(
-            "placed in {folders} since no folder was said: use `--out DIR`, or `out = \"Models\"` under `[defaults]` of `{MANIFEST_NAME}`; \
+            "placed in {folders} since no folder was said: use `--out DIR`, or `out = \"Models\"` under `[defaults]` \
+             of `{MANIFEST_NAME}`; \
              such folders belong into .gitignore"
         ));
     }
@@ -211,7 +212,8 @@ fn say_defaults(arguments: &FetchArguments, session: &Session, packages: &[Fetch
     if !targets.is_empty() {
         let targets = targets.into_iter().map(|target| target.replacen("ios", "iOS", 1)).collect::<Vec<_>>().join(", ");
         session.printer.note(format_args!(
-            "placed bundles for every deployment target ({targets}) since none was said: use `--target iOS17`, or `target = \"iOS17\"` under \
+            "placed bundles for every deployment target ({targets}) since none was said: use `--target iOS17`, or \
+             `target = \"iOS17\"` under \
              `[defaults]` of `{MANIFEST_NAME}`"
         ));
     }
@@ -375,7 +377,8 @@ fn summary(package: &FetchedPackage) -> String {
             let (download, requests) = (bytes(plan.download), count(plan.requests, "request"));
             let here = format!("{} reused, {} here", bytes(plan.reused + plan.inline), bytes(plan.present));
             format!(
-                "would fetch {name}: {variants} in `{folder}`, {wanted} wanted: {download} to download in {requests}, {here}"
+                "would fetch {name}: {variants} in `{folder}`, {wanted} wanted: {download} to download in {requests}, \
+                 {here}"
             )
         }
     }

@@ -304,14 +304,16 @@ mod tests {
 
     #[test]
     fn columns_are_left_out_in_the_stated_order_and_words_stay_whole() {
-        let without_kind = "NAME         FEATURES           SIZE\ndecoder-768  x float16[1,3],    10 B\n             y float16[1,4]\n\
+        let without_kind = "NAME         FEATURES           SIZE\ndecoder-768  x float16[1,3],    10 B\n             y \
+             float16[1,4]\n\
             b            -                1.0 kB\n";
         assert_eq!(table().aligned(Paint::Plain, 36), without_kind);
         let narrow =
             "NAME         FEATURES\ndecoder-768  x float16[1,3],\n             y float16[1,4]\nb            -\n";
         assert_eq!(table().aligned(Paint::Plain, 30), narrow);
         let records = table().aligned(Paint::Plain, 24);
-        let expected = "NAME      decoder-768\nKIND      mlpackage\nFEATURES  x float16[1,3],\n          y float16[1,4]\nSIZE      10 B\n\n\
+        let expected = "NAME      decoder-768\nKIND      mlpackage\nFEATURES  x float16[1,3],\n          y \
+             float16[1,4]\nSIZE      10 B\n\n\
             NAME      b\nKIND      files\nFEATURES  -\nSIZE      1.0 kB\n";
         assert_eq!(records, expected, "nothing is left out of rows that stand one below the other");
     }

@@ -11,7 +11,8 @@ use super::visible;
 const ELSEWHERE: &[(&[&str], &str)] = &[
     (
         &["init", "new"],
-        "`mlreg add PACKAGE --from URL` makes an app's `mlreg.toml`; a package manifest is written by hand, see `mlreg build --help`",
+        "`mlreg add PACKAGE --from URL` makes an app's `mlreg.toml`; a package manifest is written by hand, see `mlreg \
+         build --help`",
     ),
     (&["pull", "download", "install", "get", "sync"], "`mlreg fetch` downloads and places packages"),
     (&["push", "upload"], "`mlreg publish` uploads a release"),

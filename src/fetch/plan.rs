@@ -394,7 +394,8 @@ mod tests {
             work.sources.remote.requests.iter().flat_map(|request| &request.wanted).for_each(|range| mark(*range));
             let here = |position: u64| present.iter().any(|range| (range.offset()..range.end()).contains(&position));
             for (position, count) in sources.iter().enumerate() {
-                prop_assert!(*count == 1 || (*count == 0 && here(position as u64)), "byte {position} has {count} sources");
+                prop_assert!(*count == 1 || (*count == 0 && here(position as u64)), "byte {position} has {count} \
+                     sources");
             }
             let plan = FetchPlan { blobs: [(digest(1), BlobPlan::Missing(work))].into(), order: vec![digest(1)] };
             let totals = plan.totals();

@@ -127,7 +127,8 @@ mod tests {
     use super::*;
     use crate::manifest::PackageManifest;
 
-    const HEAD: &str = "[package]\nname = \"x\"\nversion = \"1.0.0\"\n[[component]]\nname = \"decoder\"\ncheckpoint = \"x\"\nsize = [7, 8, 9]\ntarget = \"iOS18\"\n";
+    const HEAD: &str = "[package]\nname = \"x\"\nversion = \"1.0.0\"\n[[component]]\nname = \"decoder\"\ncheckpoint = \
+         \"x\"\nsize = [7, 8, 9]\ntarget = \"iOS18\"\n";
 
     fn assign(text: &str) -> Result<Vec<String>, ManifestError> {
         let manifest = PackageManifest::parse(&format!("{HEAD}{text}"), "x.toml")?;
@@ -141,7 +142,8 @@ mod tests {
 
     #[test]
     fn initial_wins_and_tags_add_up() {
-        let text = "[delivery]\ninitial = \"decoder-8-*\"\nprefetch = [\"decoder-7-*\", \"decoder-[78]-*\"]\n[tags]\nsmall = \"decoder-7-*\"\nall = [\"*\"]";
+        let text = "[delivery]\ninitial = \"decoder-8-*\"\nprefetch = [\"decoder-7-*\", \
+             \"decoder-[78]-*\"]\n[tags]\nsmall = \"decoder-7-*\"\nall = [\"*\"]";
         assert_eq!(
             assign(text).unwrap(),
             [
@@ -179,7 +181,8 @@ mod tests {
         let error = assign("[[component]]\nname = \"decoder-7\"\ncheckpoint = \"x\"\ntarget = \"iOS18\"").unwrap_err();
         assert_eq!(
             error.to_string(),
-            "x.toml:9:1: a variant of component `decoder` and a variant of component `decoder-7` both get the id `decoder-7-float16-ios18`"
+            "x.toml:9:1: a variant of component `decoder` and a variant of component `decoder-7` both get the id \
+             `decoder-7-float16-ios18`"
         );
     }
 }

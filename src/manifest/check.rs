@@ -344,7 +344,8 @@ mod tests {
         let newer = changed(|document| document["schema"] = json!("mlreg/release/2")).unwrap_err();
         assert_eq!(
             newer.to_string(),
-            "the release manifest has the schema `mlreg/release/2`, which is newer than this mlreg: expected `mlreg/release/1`"
+            "the release manifest has the schema `mlreg/release/2`, which is newer than this mlreg: expected \
+             `mlreg/release/1`"
         );
         assert_eq!(newer.hint().unwrap(), "install a newer mlreg to read this release");
         assert_eq!(
@@ -375,11 +376,13 @@ mod tests {
         );
         assert_eq!(
             error(|document| document["variants"][0]["id"] = json!("Vendor-ONNX")),
-            "the variants `Vendor-ONNX` and `vendor-onnx` cannot be told apart by their file names: they differ in case alone"
+            "the variants `Vendor-ONNX` and `vendor-onnx` cannot be told apart by their file names: they differ in \
+             case alone"
         );
         assert_eq!(
             error(|document| document["variants"][1]["target"] = json!("iOS15")),
-            "the variants `decoder-768-nhwc-float16-ios15` and `decoder-768-nhwc-float16-ios18` have the same target, and both are called \
+            "the variants `decoder-768-nhwc-float16-ios15` and `decoder-768-nhwc-float16-ios18` have the same target, \
+             and both are called \
              `decoder-768-nhwc-float16.mlpackage` without it"
         );
         for name in ["../x", "", ".mlreg.json", "a/b", "con", "a\\b", "a\n", "a?", ".\u{200d}x"] {
@@ -450,8 +453,11 @@ mod tests {
         let digest = "0".repeat(64);
         assert_eq!(
             error(|document| document["variants"][0]["files"][2]["sha256"] = json!(digest)),
-            format!("`Manifest.json` of the variant `decoder-768-nhwc-float16-ios15` is the blob sha256:{digest}, which the release does not list")
-                .replace("sha256:", "")
+            format!(
+                "`Manifest.json` of the variant `decoder-768-nhwc-float16-ios15` is the blob sha256:{digest}, \
+                 which the release does not list"
+            )
+            .replace("sha256:", "")
         );
     }
 

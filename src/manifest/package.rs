@@ -210,7 +210,8 @@ mod tests {
         };
         let lm = |name: &str, chunks: u32| {
             format!(
-                "[[component]]\nname = \"{name}\"\ncheckpoint = \"x\"\nsequence = 8\ntarget = \"iOS18\"\nchunks = {chunks}\n"
+                "[[component]]\nname = \"{name}\"\ncheckpoint = \"x\"\nsequence = 8\ntarget = \"iOS18\"\nchunks = \
+                 {chunks}\n"
             )
         };
         let files = "[[component]]\nname = \"chunk-2\"\nfiles = \"x\"\n";
@@ -295,24 +296,28 @@ exclude = [{ precision = "float32", compress = "palettize:4:group=16" }]
             ("", "tae.toml:1:1: the manifest has no `package`"),
             (
                 "[package]\nname = \"tae\"\nversion = \"1.0.0\"\n[component]\nname = \"a\"",
-                "tae.toml:4:2: `[component]` is a single table, expected `[[component]]` | a package has any number of components: \
+                "tae.toml:4:2: `[component]` is a single table, expected `[[component]]` | a package has any number of \
+                 components: \
                  write `[[component]]` above each of them",
             ),
             (
                 "[package]\n[component]\nname = \"a\"\n\n[component]\nname = \"b\"",
-                "tae.toml:5:2: `[component]` is a single table, expected `[[component]]` | a package has any number of components: \
+                "tae.toml:5:2: `[component]` is a single table, expected `[[component]]` | a package has any number of \
+                 components: \
                  write `[[component]]` above each of them",
             ),
             (
                 "[[package]]\nname = \"tae\"",
-                "tae.toml:1:3: `[[package]]` is a list of tables, expected `[package]` | there is one such table: write `[package]`",
+                "tae.toml:1:3: `[[package]]` is a list of tables, expected `[package]` | there is one such table: \
+                 write `[package]`",
             ),
             ("[package]\nname = \"a\"\nname = \"b\"", "tae.toml:3:1: not valid TOML: duplicate key"),
             ("[package]\nname = \"tae\"\n", "tae.toml:1:1: `[package]` has no `version`"),
             ("[package]\nname = \"tae\"\nversion = \"1.0.0\"", "tae.toml:1:1: the manifest has no `[[component]]`"),
             (
                 "[package]\nname = \"Tae\"\nversion = \"1\"",
-                "tae.toml:2:8: `name` is \"Tae\", expected 1 to 64 characters of a-z, 0-9, `-`, `_` or `.`, starting with a letter or digit, \
+                "tae.toml:2:8: `name` is \"Tae\", expected 1 to 64 characters of a-z, 0-9, `-`, `_` or `.`, starting \
+                 with a letter or digit, \
                  and no reserved device name",
             ),
             (
@@ -325,7 +330,8 @@ exclude = [{ precision = "float32", compress = "palettize:4:group=16" }]
             ),
             (
                 "[package]\nhomepage = \"x\"",
-                "tae.toml:2:1: unknown key `homepage` in `[package]` | expected one of `name`, `version`, `license`, `description`, `author`",
+                "tae.toml:2:1: unknown key `homepage` in `[package]` | expected one of `name`, `version`, `license`, \
+                 `description`, `author`",
             ),
         ] {
             assert_eq!(error(text), expected, "{text}");
@@ -342,11 +348,13 @@ exclude = [{ precision = "float32", compress = "palettize:4:group=16" }]
             ),
             (
                 "",
-                "tae.toml:5:1: component `decoder` has no source: expected exactly one of `checkpoint`, `import` and `files`",
+                "tae.toml:5:1: component `decoder` has no source: expected exactly one of `checkpoint`, `import` and \
+                 `files`",
             ),
             (
                 "checkpoint = \"x\"\nfiles = \"y\"",
-                "tae.toml:8:1: component `decoder` has `checkpoint` and `files`: expected exactly one of `checkpoint`, `import` and `files`",
+                "tae.toml:8:1: component `decoder` has `checkpoint` and `files`: expected exactly one of `checkpoint`, \
+                 `import` and `files`",
             ),
             (
                 "files = \"x\"\nsize = 7",
@@ -365,7 +373,8 @@ exclude = [{ precision = "float32", compress = "palettize:4:group=16" }]
             ),
             (
                 "checkpoint = \"x\"\ntarget = [\"iOS15\", \"iOS19\"]",
-                "tae.toml:8:20: `target` is \"iOS19\", expected `iOS15`, `iOS16`, `iOS17`, `iOS18`, `iOS26`, `iOS27`, or the same in another \
+                "tae.toml:8:20: `target` is \"iOS19\", expected `iOS15`, `iOS16`, `iOS17`, `iOS18`, `iOS26`, `iOS27`, \
+                 or the same in another \
                  platform's versions, such as `macOS15` | did you mean `iOS18`?",
             ),
             ("checkpoint = \"x\"\nsize = 0", "tae.toml:8:8: `size` is 0, expected a whole number from 1 to 65536"),
@@ -377,19 +386,22 @@ exclude = [{ precision = "float32", compress = "palettize:4:group=16" }]
             ("checkpoint = \"x\"\nsize = [7, 8, 7]", "tae.toml:8:15: `size` has 7 twice"),
             (
                 "checkpoint = \"x\"\ncompress = \"linear:int2\"",
-                "tae.toml:8:12: `compress` is \"linear:int2\", expected `none`, `linear:int8`, `linear:int4:block=32`, `palettize:4`, \
+                "tae.toml:8:12: `compress` is \"linear:int2\", expected `none`, `linear:int8`, `linear:int4:block=32`, \
+                 `palettize:4`, \
                  `palettize:4:group=16`, `prune:0.5` or the like",
             ),
             ("checkpoint = \"x\"\nclamp = 1", "tae.toml:8:9: `clamp` is 1, expected `true` or `false`"),
             (cache, "tae.toml:7:9: component `decoder`: `cache = \"state\"` needs `context` beside it"),
             (
                 "checkpoint = \"x\"\nsequence = 7\ncontext = 7\ntarget = \"iOS18\"",
-                "tae.toml:9:11: component `decoder`: `context` needs `cache` beside it | add cache = \"state\" or cache = \"inputs\", or leave \
+                "tae.toml:9:11: component `decoder`: `context` needs `cache` beside it | add cache = \"state\" or \
+                 cache = \"inputs\", or leave \
                  it out: without a cache every call sees `sequence` tokens",
             ),
             (
                 "checkpoint = \"x\"\nsize = 7\ncontext = 7\ntarget = \"iOS18\"",
-                "tae.toml:9:11: component `decoder` has `size`, an axis of image models, and `context`, an axis of text models",
+                "tae.toml:9:11: component `decoder` has `size`, an axis of image models, and `context`, an axis of \
+                 text models",
             ),
             (
                 "checkpoint = \"x\"\ntarget = \"iOS18\"\nexclude = [{ targt = \"iOS18\" }]",
@@ -406,7 +418,8 @@ exclude = [{ precision = "float32", compress = "palettize:4:group=16" }]
 
     #[test]
     fn columns_count_characters() {
-        let text = "[package]\ndescription = \"größer\"\nname = \"tae\"\nversion = \"1.0.0\"\n[tags]\n\"ü\" = []\n[[component]]\nname = \"é\"";
+        let text = "[package]\ndescription = \"größer\"\nname = \"tae\"\nversion = \"1.0.0\"\n[tags]\n\"ü\" = \
+             []\n[[component]]\nname = \"é\"";
         assert!(error(text).starts_with("tae.toml:8:8: `name` is \"é\", expected"), "{}", error(text));
         let inline = "package = { description = \"größer\", name = 7, version = \"1.0.0\" }";
         assert!(error(inline).starts_with("tae.toml:1:44: `name` is 7"), "{}", error(inline));

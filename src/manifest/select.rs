@@ -459,7 +459,8 @@ mod tests {
         let (text, _) = error(&variants(&["*-ios18", "decoder-512-*"], Some(Target::Ios16)));
         assert_eq!(
             text,
-            "3 variants have no bundle for iOS16: `decoder-1024-float16` is there for iOS18; `decoder-512-float16` is there for iOS17; \
+            "3 variants have no bundle for iOS16: `decoder-1024-float16` is there for iOS18; `decoder-512-float16` is \
+             there for iOS17; \
              `decoder-768-float16` is there for iOS18"
         );
     }
@@ -479,7 +480,8 @@ mod tests {
         selection.rename = BTreeMap::from([("decoder-1024-FLOAT16".to_owned(), "decoder-768-*".parse().unwrap())]);
         assert_eq!(
             error(&selection).0,
-            "the variants `decoder-1024-float16-ios18` and `decoder-768-float16-ios18` would both be placed as `decoder-1024-FLOAT16.mlpackage`"
+            "the variants `decoder-1024-float16-ios18` and `decoder-768-float16-ios18` would both be placed as \
+             `decoder-1024-FLOAT16.mlpackage`"
         );
         for bad in ["../x", "a/b", "", ".hidden", "nul", "a\u{1b}", "a:b", "\u{200d}.x"] {
             selection.rename = BTreeMap::from([(bad.to_owned(), "decoder-768-*".parse().unwrap())]);

@@ -144,7 +144,8 @@ mod tests {
             (DECODER, "size = 768\ntarget = \"iOS18\"\nformat = \"mlmodelc\"", &["decoder-768-float16-ios18-mlmodelc"]),
             (
                 LM,
-                "sequence = 64\ncontext = 2048\ncache = \"state\"\nlinear = \"conv\"\ncompress = \"palettize:4:group=16\"\ntarget = \"iOS18\"",
+                "sequence = 64\ncontext = 2048\ncache = \"state\"\nlinear = \"conv\"\ncompress = \
+                 \"palettize:4:group=16\"\ntarget = \"iOS18\"",
                 &["lm-s64-c2048-conv-state-float16-palettize4-group16-ios18"],
             ),
             (DECODER, "target = \"iOS26\"", &["decoder-float16-ios26"]),
@@ -155,7 +156,8 @@ mod tests {
             ),
             (
                 LM,
-                "sequence = 1\ncontext = 8\ncache = [\"none\", \"state\", \"inputs\"]\nlogits = \"last\"\ntarget = \"iOS18\"",
+                "sequence = 1\ncontext = 8\ncache = [\"none\", \"state\", \"inputs\"]\nlogits = \"last\"\ntarget = \
+                 \"iOS18\"",
                 &[
                     "lm-s1-c8-last-float16-ios18",
                     "lm-s1-c8-state-last-float16-ios18",
@@ -219,7 +221,8 @@ mod tests {
     #[test]
     fn multifunction_bundles_join_their_shapes() {
         let keys = format!(
-            "{LM}sequence = [64, 1]\ncontext = 8\ncache = \"state\"\nmultifunction = true\ntarget = [\"iOS18\", \"iOS26\"]"
+            "{LM}sequence = [64, 1]\ncontext = 8\ncache = \"state\"\nmultifunction = true\ntarget = [\"iOS18\", \
+             \"iOS26\"]"
         );
         let plans = component(&keys).variants().unwrap();
         let ids: Vec<&str> = plans.iter().map(|plan| plan.id.as_str()).collect();
@@ -245,7 +248,8 @@ mod tests {
         );
         assert_eq!(
             map(&format!("{LM}sequence = 64\ncompress = \"palettize:4:group=16\"\ntarget = \"iOS18\"")),
-            "cache=none compression=palettize:4:group=16 encoder-sequence=64 io-precision=float16 linear=linear logits=all precision=float16 \
+            "cache=none compression=palettize:4:group=16 encoder-sequence=64 io-precision=float16 linear=linear \
+             logits=all precision=float16 \
              sequence=64"
         );
         assert_eq!(map("name = \"tokenizer\"\nfiles = \"x\""), "");
@@ -258,33 +262,41 @@ mod tests {
             (
                 DECODER,
                 "compress = [\"none\", \"linear:int8\"]",
-                "x.toml:7:12: component `decoder`: `compress = \"linear:int8\"` with `target = \"iOS15\"` cannot be built: 8 bit linear weights need iOS16",
-                "`exclude = [{ compress = \"linear:int8\", target = \"iOS15\" }]` leaves it out; `target = \"iOS16\"` has it",
+                "x.toml:7:12: component `decoder`: `compress = \"linear:int8\"` with `target = \"iOS15\"` cannot be \
+                 built: 8 bit linear weights need iOS16",
+                "`exclude = [{ compress = \"linear:int8\", target = \"iOS15\" }]` leaves it out; `target = \"iOS16\"` \
+                 has it",
             ),
             (
                 DECODER,
                 "compress = \"palettize:2:group=16\"",
-                "x.toml:7:12: component `decoder`: `compress = \"palettize:2:group=16\"` with `target = \"iOS15\"` cannot be built: \
+                "x.toml:7:12: component `decoder`: `compress = \"palettize:2:group=16\"` with `target = \"iOS15\"` \
+                 cannot be built: \
                  2 bit palettized weights per group of channels need iOS18",
-                "`exclude = [{ compress = \"palettize:2:group=16\", target = \"iOS15\" }]` leaves it out; `target = \"iOS18\"` has it",
+                "`exclude = [{ compress = \"palettize:2:group=16\", target = \"iOS15\" }]` leaves it out; `target = \
+                 \"iOS18\"` has it",
             ),
             (
                 DECODER,
                 "io-precision = \"float16\"",
-                "x.toml:7:16: component `decoder`: `io-precision = \"float16\"` with `target = \"iOS15\"` cannot be built: \
+                "x.toml:7:16: component `decoder`: `io-precision = \"float16\"` with `target = \"iOS15\"` cannot be \
+                 built: \
                  float16 inputs and outputs need iOS16",
-                "`exclude = [{ io-precision = \"float16\", target = \"iOS15\" }]` leaves it out; `target = \"iOS16\"` has it",
+                "`exclude = [{ io-precision = \"float16\", target = \"iOS15\" }]` leaves it out; `target = \"iOS16\"` \
+                 has it",
             ),
             (
                 LM,
                 "cache = \"state\"\ncontext = 8",
-                "x.toml:7:9: component `lm`: `cache = \"state\"` with `target = \"iOS15\"` cannot be built: states need iOS18",
+                "x.toml:7:9: component `lm`: `cache = \"state\"` with `target = \"iOS15\"` cannot be built: states \
+                 need iOS18",
                 "`exclude = [{ cache = \"state\", target = \"iOS15\" }]` leaves it out; `target = \"iOS18\"` has it",
             ),
             (
                 LM,
                 "attention = \"fused\"",
-                "x.toml:8:10: component `lm`: `target = \"iOS15\"` cannot be built: fused attention operators need iOS18",
+                "x.toml:8:10: component `lm`: `target = \"iOS15\"` cannot be built: fused attention operators need \
+                 iOS18",
                 "`exclude = [{ target = \"iOS15\" }]` leaves it out; `target = \"iOS18\"` has it",
             ),
         ] {
@@ -298,13 +310,15 @@ mod tests {
         let states = error(&format!("{LM}cache = \"state\"\ncontext = 8\nformat = \"onnx\""));
         assert_eq!(
             states.0,
-            "x.toml:7:9: component `lm`: `cache = \"state\"` with `format = \"onnx\"` cannot be built: only Core ML has states"
+            "x.toml:7:9: component `lm`: `cache = \"state\"` with `format = \"onnx\"` cannot be built: only Core ML \
+             has states"
         );
         assert_eq!(states.1.unwrap(), "`exclude = [{ cache = \"state\", format = \"onnx\" }]` leaves it out");
         let error = error(&format!("{DECODER}target = \"iOS27\""));
         assert_eq!(
             error.0,
-            "x.toml:7:10: component `decoder`: `target = \"iOS27\"` cannot be built: no Core ML operator set is known for iOS27"
+            "x.toml:7:10: component `decoder`: `target = \"iOS27\"` cannot be built: no Core ML operator set is known \
+             for iOS27"
         );
     }
 
@@ -316,7 +330,8 @@ mod tests {
         assert_eq!(ids(&with("[{ size = 7 }, { precision = \"float32\" }]")), ["decoder-7x8-float16-ios18"]);
         assert_eq!(
             error(&with("[{ size = 7 }, { size = [[8, 7]], target = [\"iOS18\", \"iOS17\"] }]")).0,
-            "x.toml:10:26: component `decoder`: `exclude` has { size = [[8, 7]], target = [\"iOS18\", \"iOS17\"] }, which matches no combination"
+            "x.toml:10:26: component `decoder`: `exclude` has { size = [[8, 7]], target = [\"iOS18\", \"iOS17\"] }, \
+             which matches no combination"
         );
         assert_eq!(
             error(&with("[{ target = \"iOS18\" }]")).0,

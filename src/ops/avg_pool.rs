@@ -35,6 +35,7 @@ mod tests {
         let arguments = [x(), ("kernel_sizes", testing::ints(&[2])), ("pad_type", "valid".into())];
         testing::refuses("avg_pool", Target::Ios15, &arguments, "parameter `kernel_sizes`: expected 2 values, found 1");
         let arguments = [x(), ("kernel_sizes", testing::ints(&[4, 2])), ("pad_type", "valid".into())];
-        testing::refuses("avg_pool", Target::Ios15, &arguments, "parameter `x`: a window of 4 does not fit into 3 elements");
+        testing::refuses("avg_pool", Target::Ios15, &arguments, "parameter `x`: a window of 4 does not fit into 3 \
+             elements");
     }
 }

@@ -73,8 +73,10 @@ mod tests {
     fn pictures_must_fill_blocks_and_survive_cropping() {
         let crops = || ("crops", testing::constant("int32", &[2, 2], &[3, 0, 0, 0]));
         let arguments = [("x", testing::float32(&[3, 1, 1, 1])), ("block_shape", testing::ints(&[2, 2])), crops()];
-        testing::refuses("batch_to_space", Target::Ios15, &arguments, "parameter `block_shape`: 3 pictures are no multiple of 4");
+        testing::refuses("batch_to_space", Target::Ios15, &arguments, "parameter `block_shape`: 3 pictures are no \
+             multiple of 4");
         let arguments = [("x", testing::float32(&[4, 1, 1, 1])), ("block_shape", testing::ints(&[2, 2])), crops()];
-        testing::refuses("batch_to_space", Target::Ios15, &arguments, "parameter `crops`: 3 and 0 are more than 2 pixels");
+        testing::refuses("batch_to_space", Target::Ios15, &arguments, "parameter `crops`: 3 and 0 are more than 2 \
+             pixels");
     }
 }

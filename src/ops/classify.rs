@@ -35,7 +35,8 @@ fn infer(call: &Call<'_>) -> Result<Vec<ValueType>, InferError> {
         ValueType::List { element, length } => match element.tensor() {
             Some(ty) if ty.rank() == 0 && matches!(ty.dtype, DataType::String | DataType::Int64) => {
                 let fits = probabilities.elements().zip(length.known()).is_none_or(|(a, b)| a == b && a > 0);
-                fits.then_some(ty).ok_or_else(|| InferError::rule("classes", format!("{length} classes for {probabilities}")))?
+                fits.then_some(ty).ok_or_else(|| InferError::rule("classes", format!("{length} classes for \
+                     {probabilities}")))?
             }
             _ => return Err(InferError::rule("classes", format!("expected strings or int64, found {element}"))),
         },
@@ -72,6 +73,7 @@ mod tests {
         let classes =
             Value::List { element: TensorType::scalar(DataType::String).into(), values: vec![Value::string("a"), Value::string("b")] };
         let arguments = [("probabilities", testing::float32(&[1, 3])), ("classes", testing::Given::Constant(classes.into()))];
-        testing::refuses("classify", Target::Ios15, &arguments, "parameter `classes`: 2 classes for tensor<fp32, [1, 3]>");
+        testing::refuses("classify", Target::Ios15, &arguments, "parameter `classes`: 2 classes for tensor<fp32, [1, \
+             3]>");
     }
 }

@@ -66,7 +66,8 @@ fn infer(call: &Call<'_>) -> Result<Vec<ValueType>, InferError> {
             }
         }
         if call.bool("interleave")? && value.shape[axis] != first.shape[axis] {
-            return Err(InferError::rule("values", format!("interleaved tensors must be equally long, found {value} and {first}")));
+            return Err(InferError::rule("values", format!("interleaved tensors must be equally long, found {value} and \
+                 {first}")));
         }
     }
     shape[axis] = length.map_or(UNKNOWN, Dimension::Known);

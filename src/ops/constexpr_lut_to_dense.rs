@@ -63,7 +63,8 @@ fn infer(call: &Call<'_>) -> Result<Vec<ValueType>, InferError> {
         return single(table.dtype, look_up_shape(call, &indices.shape, bits)?.0);
     }
     let entries = table.elements().filter(|entries| table.rank() == 1 && [2, 4, 16, 64, 256].contains(entries));
-    let entries = entries.ok_or_else(|| InferError::rule("lut", format!("expected a vector of 2, 4, 16, 64 or 256, found {table}")))?;
+    let entries = entries.ok_or_else(|| InferError::rule("lut", format!("expected a vector of 2, 4, 16, 64 or 256, \
+         found {table}")))?;
     let shape = packed_shape(call)?;
     let elements = shape.iter().try_fold(1u64, |product, &n| product.checked_mul(n));
     let bytes = elements.and_then(|n| n.checked_mul(u64::from(entries.ilog2()))).map(|bits| bits.div_ceil(8));
@@ -76,7 +77,8 @@ fn infer(call: &Call<'_>) -> Result<Vec<ValueType>, InferError> {
 /// The constant `shape` of the operator's form before iOS18.
 pub(super) fn packed_shape(call: &Call<'_>) -> Result<Vec<u64>, InferError> {
     let shape = call.ints("shape")?;
-    shape.iter().map(|&n| u64::try_from(n).map_err(|_| InferError::rule("shape", format!("negative lengths in {shape:?}")))).collect()
+    shape.iter().map(|&n| u64::try_from(n).map_err(|_| InferError::rule("shape", format!("negative lengths in \
+         {shape:?}")))).collect()
 }
 
 fn kernel(arguments: &Arguments<'_>) -> Result<Vec<Tensor>, KernelError> {
@@ -118,7 +120,8 @@ mod tests {
         let why = "parameter `lut`: expected [blocks.., 16, vector] for 2 dimensions, found tensor<fp32, [1, 1, 4, 1]>";
         testing::refuses("constexpr_lut_to_dense", Target::Ios18, &arguments, why);
         let arguments = [("indices", testing::constant("uint4", &[2, 4], &[0; 4])), ("lut", testing::constant_zeros(&[1, 1, 16, 2]))];
-        testing::refuses("constexpr_lut_to_dense", Target::Ios18, &arguments, "parameter `vector_axis`: vectors of 2 need an axis");
+        testing::refuses("constexpr_lut_to_dense", Target::Ios18, &arguments, "parameter `vector_axis`: vectors of 2 \
+             need an axis");
     }
 
     #[test]

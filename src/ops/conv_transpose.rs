@@ -85,7 +85,8 @@ fn spans(call: &Call<'_>) -> Result<(u64, Vec<Span>), InferError> {
     rank_between(call, "x", 3, 5)?;
     let (x, weight) = (call.tensor("x")?, call.tensor("weight")?);
     let shape = lengths(&weight.shape).filter(|shape| shape.len() == x.rank() && !shape.contains(&0));
-    let shape = shape.ok_or_else(|| InferError::rule("weight", format!("expected rank {} and fixed lengths, found {weight}", x.rank())))?;
+    let shape = shape.ok_or_else(|| InferError::rule("weight", format!("expected rank {} and fixed lengths, found \
+         {weight}", x.rank())))?;
     let groups = integers(call, "groups", 1, 1)?[0];
     if x.shape[1].known().is_some_and(|channels| channels != shape[0]) || !shape[0].is_multiple_of(groups) {
         let expected = format!("{} channels of `x` in {groups} groups", x.shape[1]);
@@ -125,7 +126,8 @@ impl Span {
             return Ok(self);
         }
         let cut = self.before.saturating_add(pad[2 * axis + 1]);
-        let left = full.checked_sub(cut).ok_or_else(|| InferError::rule("pad", format!("{cut} are more than {full} places")))?;
+        let left = full.checked_sub(cut).ok_or_else(|| InferError::rule("pad", format!("{cut} are more than {full} \
+             places")))?;
         self.places = Some(wanted.unwrap_or(left));
         Ok(self)
     }

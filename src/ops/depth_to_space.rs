@@ -40,6 +40,7 @@ mod tests {
     #[test]
     fn the_factor_must_divide() {
         let arguments = [("x", testing::float32(&[1, 6, 2, 2])), ("block_size", 2.into())];
-        testing::refuses("depth_to_space", Target::Ios18, &arguments, "parameter `block_size`: its 6 channels are no multiple of 4");
+        testing::refuses("depth_to_space", Target::Ios18, &arguments, "parameter `block_size`: its 6 channels are no \
+             multiple of 4");
     }
 }

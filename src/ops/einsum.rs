@@ -64,7 +64,8 @@ fn infer(call: &Call<'_>) -> Result<Vec<ValueType>, InferError> {
     let rank = match canonical(&equation).as_str() {
         "abcd,adce->abce" => 4,
         "abc,cbd->abd" => 3,
-        _ => return Err(InferError::rule("equation", format!("expected `nchw,nwhu->nchu` or `chw,whr->chr`, found `{equation}`"))),
+        _ => return Err(InferError::rule("equation", format!("expected `nchw,nwhu->nchu` or `chw,whr->chr`, found \
+             `{equation}`"))),
     };
     check(x, y, rank)?;
     let batch = |ty: &TensorType| [&ty.shape[..rank - 3], &ty.shape[rank - 2..rank - 1]].concat();
@@ -81,7 +82,8 @@ fn check(x: &TensorType, y: &TensorType, rank: usize) -> Result<(), InferError> 
     }
     let (inner, other) = (x.shape[rank - 1], y.shape[rank - 3]);
     if !inner.agrees(other) {
-        return Err(InferError::rule("values", format!("{x} and {y} differ in the length to multiply: {inner} and {other}")));
+        return Err(InferError::rule("values", format!("{x} and {y} differ in the length to multiply: {inner} and \
+             {other}")));
     }
     Ok(())
 }

@@ -57,6 +57,7 @@ mod tests {
     #[test]
     fn axes_must_be_in_the_result() {
         let arguments = [("x", testing::float32(&[2])), ("axes", testing::ints(&[2]))];
-        testing::refuses("expand_dims", Target::Ios15, &arguments, "parameter `axes`: axis 2 is outside a tensor of rank 2");
+        testing::refuses("expand_dims", Target::Ios15, &arguments, "parameter `axes`: axis 2 is outside a tensor of \
+             rank 2");
     }
 }

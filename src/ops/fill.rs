@@ -51,7 +51,8 @@ fn infer(call: &Call<'_>) -> Result<Vec<ValueType>, InferError> {
     }
     let lengths = call.ints("shape")?;
     let length = |&n: &i64| {
-        u64::try_from(n).map(Dimension::Known).map_err(|_| InferError::rule("shape", format!("negative lengths in {lengths:?}")))
+        u64::try_from(n).map(Dimension::Known).map_err(|_| InferError::rule("shape", format!("negative lengths in \
+             {lengths:?}")))
     };
     single(dtype(call), lengths.iter().map(length).collect::<Result<_, _>>()?)
 }

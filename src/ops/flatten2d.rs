@@ -29,7 +29,8 @@ fn infer(call: &Call<'_>) -> Result<Vec<ValueType>, InferError> {
     let axis = call.int("axis")?;
     let from_end = if axis < 0 { axis.saturating_add(x.rank() as i64) } else { axis };
     let axis = usize::try_from(from_end).ok().filter(|&axis| axis <= x.rank());
-    let axis = axis.ok_or_else(|| InferError::rule("axis", format!("{from_end} is no place between the dimensions of {x}")))?;
+    let axis = axis.ok_or_else(|| InferError::rule("axis", format!("{from_end} is no place between the dimensions of \
+         {x}")))?;
     let joined = |shape: &[Dimension]| elements(shape).map_or(UNKNOWN, Dimension::Known);
     single(x.dtype, vec![joined(&x.shape[..axis]), joined(&x.shape[axis..])])
 }

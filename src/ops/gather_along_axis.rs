@@ -46,7 +46,8 @@ fn infer(call: &Call<'_>) -> Result<Vec<ValueType>, InferError> {
     let axis = call.axis("axis", x.rank())?;
     let differ = |i: usize| i != axis && x.shape[i].known().zip(indices.shape[i].known()).is_some_and(|(a, b)| a != b);
     if x.rank() != indices.rank() || (0..x.rank()).any(differ) {
-        return Err(InferError::rule("indices", format!("expected the lengths of {x} but for dimension {axis}, found {indices}")));
+        return Err(InferError::rule("indices", format!("expected the lengths of {x} but for dimension {axis}, found \
+             {indices}")));
     }
     single(x.dtype, indices.shape.clone())
 }
@@ -63,7 +64,8 @@ mod tests {
     #[test]
     fn other_dimensions_are_equal() {
         let arguments = [("x", testing::float32(&[2, 3])), ("indices", testing::int32(&[4, 2]))];
-        let why = "parameter `indices`: expected the lengths of tensor<fp32, [2, 3]> but for dimension 0, found tensor<int32, [4, 2]>";
+        let why = "parameter `indices`: expected the lengths of tensor<fp32, [2, 3]> but for dimension 0, found \
+             tensor<int32, [4, 2]>";
         testing::refuses("gather_along_axis", Target::Ios15, &arguments, why);
     }
 }

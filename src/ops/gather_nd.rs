@@ -46,7 +46,8 @@ fn depths(call: &Call<'_>) -> Result<(usize, usize), InferError> {
     let (x, indices) = (call.tensor("x")?, call.tensor("indices")?);
     let batch = if call.version().parameter("batch_dims").is_some() { call.int("batch_dims")? } else { 0 };
     let batch = usize::try_from(batch).ok().filter(|&batch| batch < indices.rank().max(1) && batch <= x.rank());
-    let batch = batch.ok_or_else(|| InferError::rule("batch_dims", format!("{x} and {indices} do not share as many dimensions")))?;
+    let batch = batch.ok_or_else(|| InferError::rule("batch_dims", format!("{x} and {indices} do not share as many \
+         dimensions")))?;
     let misfit = || InferError::rule("indices", format!("{indices} does not name places of {x}"));
     let depth = indices.shape.last().and_then(|d| d.known()).filter(|&n| n <= (x.rank() - batch) as u64).ok_or_else(misfit)?;
     let differ = |axis: usize| x.shape[axis].known().zip(indices.shape[axis].known()).is_some_and(|(a, b)| a != b);

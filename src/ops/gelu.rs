@@ -63,7 +63,8 @@ mod tests {
     #[test]
     fn unknown_modes_are_refused() {
         let arguments = [("x", testing::float32(&[2])), ("mode", "tanh".into())];
-        let why = "parameter `mode`: expected one of `EXACT`, `TANH_APPROXIMATION`, `SIGMOID_APPROXIMATION`, found `tanh`";
+        let why = "parameter `mode`: expected one of `EXACT`, `TANH_APPROXIMATION`, `SIGMOID_APPROXIMATION`, found \
+             `tanh`";
         testing::refuses("gelu", Target::Ios15, &arguments, why);
     }
 }

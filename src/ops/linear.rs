@@ -103,7 +103,8 @@ mod tests {
         let arguments = [("x", testing::float32(&[2, 3])), ("weight", testing::float32(&[4, 3]))];
         testing::refuses("linear", Target::Ios18, &arguments, "parameter `weight` must be a constant");
         let arguments = [("x", testing::float32(&[2, 3])), ("weight", testing::constant_zeros(&[4, 2]))];
-        let why = "parameter `weight`: tensor<fp32, [4, 2]> does not take the last dimension of `x`, which is tensor<fp32, [2, 3]>";
+        let why = "parameter `weight`: tensor<fp32, [4, 2]> does not take the last dimension of `x`, which is \
+             tensor<fp32, [2, 3]>";
         testing::refuses("linear", Target::Ios15, &arguments, why);
     }
 }

@@ -35,6 +35,7 @@ mod tests {
     #[test]
     fn tensors_are_no_lists() {
         let arguments = [("ls", testing::float32(&[2, 3])), ("index", 0.into())];
-        testing::refuses("list_read", Target::Ios15, &arguments, "parameter `ls`: expected a list, found tensor<fp32, [2, 3]>");
+        testing::refuses("list_read", Target::Ios15, &arguments, "parameter `ls`: expected a list, found tensor<fp32, \
+             [2, 3]>");
     }
 }

@@ -34,6 +34,7 @@ mod tests {
     #[test]
     fn tensors_are_no_lists() {
         let arguments = [("ls", testing::float32(&[2, 3])), ("index", 0.into()), ("value", testing::float32(&[3]))];
-        testing::refuses("list_write", Target::Ios15, &arguments, "parameter `ls`: expected a list, found tensor<fp32, [2, 3]>");
+        testing::refuses("list_write", Target::Ios15, &arguments, "parameter `ls`: expected a list, found tensor<fp32, \
+             [2, 3]>");
     }
 }

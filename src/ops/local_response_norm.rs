@@ -93,6 +93,7 @@ mod tests {
     #[test]
     fn the_window_is_not_empty() {
         let arguments = [("x", testing::float32(&[1, 3, 2, 2])), ("size", 0.into())];
-        testing::refuses("local_response_norm", Target::Ios15, &arguments, "parameter `size`: expected values of at least 1, found 0");
+        testing::refuses("local_response_norm", Target::Ios15, &arguments, "parameter `size`: expected values of at \
+             least 1, found 0");
     }
 }

@@ -21,6 +21,7 @@ mod tests {
     #[test]
     fn numbers_are_refused() {
         let arguments = [("x", testing::float32(&[2])), ("y", testing::float32(&[2]))];
-        testing::refuses("logical_and", Target::Ios15, &arguments, "parameter `x` is tensor<fp32, [2]>, expected a tensor of bool");
+        testing::refuses("logical_and", Target::Ios15, &arguments, "parameter `x` is tensor<fp32, [2]>, expected a \
+             tensor of bool");
     }
 }

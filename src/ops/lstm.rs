@@ -191,7 +191,8 @@ mod tests {
             ("weight_hh", testing::constant_zeros(&[8, 2])),
             ("activation", "gelu".into()),
         ];
-        let why = "parameter `activation`: expected one of `tanh`, `scaled_tanh`, `sigmoid`, `hard_sigmoid`, `sigmoid_hard`, `relu`, `linear`, \
+        let why = "parameter `activation`: expected one of `tanh`, `scaled_tanh`, `sigmoid`, `hard_sigmoid`, \
+             `sigmoid_hard`, `relu`, `linear`, \
                    found `gelu`";
         testing::refuses("lstm", Target::Ios15, &arguments, why);
     }

@@ -74,10 +74,12 @@ fn infer(call: &Call<'_>) -> Result<Vec<ValueType>, InferError> {
     let (a, b) = (factor(call, "x", "transpose_x")?, factor(call, "y", "transpose_y")?);
     let (inner_a, inner_b) = (a[a.len() - 1], b[b.len() - 2]);
     if !inner_a.agrees(inner_b) {
-        return Err(InferError::rule("y", format!("{y} has {inner_b} rows to multiply, `x`, which is {x}, has {inner_a} columns")));
+        return Err(InferError::rule("y", format!("{y} has {inner_b} rows to multiply, `x`, which is {x}, has {inner_a} \
+             columns")));
     }
     let batch = broadcast(&a[..a.len() - 2], &b[..b.len() - 2]);
-    let mut shape = batch.ok_or_else(|| InferError::rule("y", format!("the batch dimensions of {y} and {x} do not broadcast")))?;
+    let mut shape = batch.ok_or_else(|| InferError::rule("y", format!("the batch dimensions of {y} and {x} do not \
+         broadcast")))?;
     if x.rank() > 1 {
         shape.push(a[a.len() - 2]);
     }
@@ -145,7 +147,8 @@ mod tests {
     #[test]
     fn inner_lengths_must_agree() {
         let arguments = [("x", testing::float32(&[2, 3])), ("y", testing::float32(&[2, 3]))];
-        let why = "parameter `y`: tensor<fp32, [2, 3]> has 2 rows to multiply, `x`, which is tensor<fp32, [2, 3]>, has 3 columns";
+        let why = "parameter `y`: tensor<fp32, [2, 3]> has 2 rows to multiply, `x`, which is tensor<fp32, [2, 3]>, has \
+             3 columns";
         testing::refuses("matmul", Target::Ios15, &arguments, why);
         let arguments = [("x", testing::float32(&[3])), ("y", testing::float32(&[3]))];
         let why = "parameter `y`: expected a rank of at least 2, found tensor<fp32, [3]>";

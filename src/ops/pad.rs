@@ -76,7 +76,8 @@ fn pairs(call: &Call<'_>, rank: usize) -> Result<Vec<(u64, u64)>, InferError> {
     let pad = call.ints("pad")?;
     let values: Option<Vec<u64>> = pad.iter().map(|&n| u64::try_from(n).ok()).collect();
     let values = values.filter(|values| values.len() % 2 == 0 && values.len() <= 2 * rank);
-    let values = values.ok_or_else(|| InferError::rule("pad", format!("expected up to {rank} pairs, none negative, found {pad:?}")))?;
+    let values = values.ok_or_else(|| InferError::rule("pad", format!("expected up to {rank} pairs, none negative, \
+         found {pad:?}")))?;
     let mut pairs = vec![(0, 0); rank - values.len() / 2];
     pairs.extend(values.chunks_exact(2).map(|pair| (pair[0], pair[1])));
     Ok(pairs)

@@ -40,6 +40,7 @@ mod tests {
     #[test]
     fn the_factor_must_divide() {
         let arguments = [("x", testing::float32(&[1, 6, 2, 2])), ("upscale_factor", 2.into())];
-        testing::refuses("pixel_shuffle", Target::Ios18, &arguments, "parameter `upscale_factor`: its 6 channels are no multiple of 4");
+        testing::refuses("pixel_shuffle", Target::Ios18, &arguments, "parameter `upscale_factor`: its 6 channels are \
+             no multiple of 4");
     }
 }

@@ -84,6 +84,7 @@ mod tests {
             ("zero_point", testing::constant("int8", &[], &[0])),
             ("output_dtype", "uint8".into()),
         ];
-        testing::refuses("quantize", Target::Ios17, &arguments, "parameter `zero_point`: expected uint8, found tensor<int8, []>");
+        testing::refuses("quantize", Target::Ios17, &arguments, "parameter `zero_point`: expected uint8, found \
+             tensor<int8, []>");
     }
 }

@@ -34,6 +34,7 @@ mod tests {
     #[test]
     fn the_shape_is_given() {
         testing::accepts("random_normal", Target::Ios15, &[("shape", testing::ints(&[2, 3]))], "tensor<fp32, [2, 3]>");
-        testing::refuses("random_normal", Target::Ios15, &[("shape", testing::ints(&[-1]))], "parameter `shape`: a length of -1");
+        testing::refuses("random_normal", Target::Ios15, &[("shape", testing::ints(&[-1]))], "parameter `shape`: a \
+             length of -1");
     }
 }

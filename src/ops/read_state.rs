@@ -37,7 +37,8 @@ mod tests {
     #[test]
     fn tensors_are_no_states() {
         let arguments = [("input", testing::float16(&[2]))];
-        testing::refuses("read_state", Target::Ios18, &arguments, "parameter `input` is tensor<fp16, [2]>, expected a state");
+        testing::refuses("read_state", Target::Ios18, &arguments, "parameter `input` is tensor<fp16, [2]>, expected a \
+             state");
         testing::refuses("read_state", Target::Ios17, &arguments, "`read_state` needs iOS18; the program is for iOS17");
     }
 }

@@ -34,6 +34,7 @@ mod tests {
     fn the_type_of_indices_is_free_from_ios17() {
         let arguments = [("x", testing::float32(&[2, 3])), ("output_dtype", "uint16".into())];
         testing::accepts("reduce_argmin", Target::Ios17, &arguments, "tensor<uint16, [2]>");
-        testing::refuses("reduce_argmin", Target::Ios16, &arguments, "`reduce_argmin` has no parameter `output_dtype` at iOS16");
+        testing::refuses("reduce_argmin", Target::Ios16, &arguments, "`reduce_argmin` has no parameter `output_dtype` \
+             at iOS16");
     }
 }

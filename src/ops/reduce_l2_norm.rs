@@ -24,6 +24,7 @@ mod tests {
     #[test]
     fn axes_outside_of_the_rank_are_refused() {
         let arguments = [("x", testing::float32(&[2, 3])), ("axes", testing::ints(&[2]))];
-        testing::refuses("reduce_l2_norm", Target::Ios15, &arguments, "parameter `axes`: axis 2 is outside a tensor of rank 2");
+        testing::refuses("reduce_l2_norm", Target::Ios15, &arguments, "parameter `axes`: axis 2 is outside a tensor of \
+             rank 2");
     }
 }

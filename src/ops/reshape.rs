@@ -65,7 +65,8 @@ fn dimension(call: &Call<'_>, x: &TensorType, wanted: &[i64], i: usize, length: 
         }
         0 => Err(InferError::rule("shape", format!("0 needs as many lengths as {x} has, found {wanted:?}"))),
         length => {
-            let length = u64::try_from(length).map_err(|_| InferError::rule("shape", format!("negative lengths in {wanted:?}")))?;
+            let length = u64::try_from(length).map_err(|_| InferError::rule("shape", format!("negative lengths in \
+                 {wanted:?}")))?;
             Ok(Dimension::Known(length))
         }
     }
@@ -148,7 +149,8 @@ mod tests {
             "parameter `shape`: [4, -1] does not hold the elements of tensor<fp32, [2, 3]>",
         );
         let arguments = [("x", testing::float32(&[2, 3])), ("shape", testing::ints(&[-1, -1]))];
-        testing::refuses("reshape", Target::Ios15, &arguments, "parameter `shape`: -1 stands more than once in [-1, -1]");
+        testing::refuses("reshape", Target::Ios15, &arguments, "parameter `shape`: -1 stands more than once in [-1, \
+             -1]");
     }
 
     #[test]

@@ -98,6 +98,7 @@ mod tests {
         testing::accepts("reshape_like", Target::Ios16, &arguments(-3, -1), "tensor<fp32, [2, 3]>");
         let why = "parameter `ref_tensors`: tensor<fp32, [3, 4]> does not hold the elements of tensor<fp32, [6]>";
         testing::refuses("reshape_like", Target::Ios16, &arguments(1, 9), why);
-        testing::refuses("reshape_like", Target::Ios15, &arguments(0, 2), "`reshape_like` needs iOS16; the program is for iOS15");
+        testing::refuses("reshape_like", Target::Ios15, &arguments(0, 2), "`reshape_like` needs iOS16; the program is \
+             for iOS15");
     }
 }

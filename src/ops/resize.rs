@@ -46,7 +46,8 @@ fn infer(call: &Call<'_>) -> Result<Vec<ValueType>, InferError> {
     choice(call, "interpolation_mode", &["LINEAR", "NEAREST_NEIGHBOR"])?;
     let (x, lengths) = (call.tensor("x")?, call.tensor("shape")?);
     let given = lengths.shape.first().and_then(|d| d.known()).filter(|&n| lengths.rank() == 1 && n <= x.rank() as u64);
-    let given = given.ok_or_else(|| InferError::rule("shape", format!("expected a vector of at most {}, found {lengths}", x.rank())))?;
+    let given = given.ok_or_else(|| InferError::rule("shape", format!("expected a vector of at most {}, found \
+         {lengths}", x.rank())))?;
     let resized = u64::try_from(call.int("resized_dims")?).ok().filter(|&n| n <= given);
     let resized = resized.ok_or_else(|| InferError::rule("resized_dims", format!("more than the {given} of `shape`")))? as usize;
     let wanted = if call.known("shape").is_some() { Some(call.ints("shape")?) } else { None };

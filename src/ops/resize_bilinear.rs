@@ -53,7 +53,8 @@ mod tests {
     #[test]
     fn other_grids_are_refused() {
         let arguments = [("x", testing::float32(&[1, 4, 4])), ("sampling_mode", "CORNERS".into())];
-        let why = "parameter `sampling_mode`: expected one of `STRICT_ALIGN_CORNERS`, `ALIGN_CORNERS`, `DEFAULT`, `OFFSET_CORNERS`, \
+        let why = "parameter `sampling_mode`: expected one of `STRICT_ALIGN_CORNERS`, `ALIGN_CORNERS`, `DEFAULT`, \
+             `OFFSET_CORNERS`, \
                    `UNALIGN_CORNERS`, found `CORNERS`";
         testing::refuses("resize_bilinear", Target::Ios15, &arguments, why);
     }

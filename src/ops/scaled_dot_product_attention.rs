@@ -79,7 +79,8 @@ fn infer(call: &Call<'_>) -> Result<Vec<ValueType>, InferError> {
         let mask = call.tensor("attn_mask")?;
         let scores = [&query.shape[..rank - 1], &key.shape[rank - 2..rank - 1]].concat();
         if broadcast(&mask.shape, &scores).is_none_or(|shape| shape.len() != rank) {
-            return Err(InferError::rule("attn_mask", format!("{mask} does not broadcast to the scores of {query} and {key}")));
+            return Err(InferError::rule("attn_mask", format!("{mask} does not broadcast to the scores of {query} and \
+                 {key}")));
         }
     }
     single(query.dtype, [&query.shape[..rank - 1], &value.shape[rank - 1..]].concat())
@@ -117,7 +118,8 @@ mod tests {
             ("key", testing::float32(&[1, 2, 3, 8])),
             ("value", testing::float32(&[1, 2, 3, 8])),
         ];
-        let why = "parameter `key`: expected the batch dimensions of tensor<fp32, [1, 4, 2, 8]>, found tensor<fp32, [1, 2, 3, 8]>";
+        let why = "parameter `key`: expected the batch dimensions of tensor<fp32, [1, 4, 2, 8]>, found tensor<fp32, \
+             [1, 2, 3, 8]>";
         testing::refuses("scaled_dot_product_attention", Target::Ios18, &arguments, why);
         let why = "`scaled_dot_product_attention` needs iOS18; the program is for iOS17";
         testing::refuses("scaled_dot_product_attention", Target::Ios17, &arguments, why);

@@ -62,7 +62,8 @@ fn length(dimension: Dimension, begin: Option<i64>, size: Option<i64>) -> Result
     let outside = begin.zip(known).is_some_and(|(begin, length)| begin < 0 || count > length - begin);
     if count < 0 || outside {
         let begin = begin.map_or_else(|| "?".to_owned(), |begin| begin.to_string());
-        return Err(InferError::rule("size", format!("there are no {count} elements from {begin} on in a dimension of {dimension}")));
+        return Err(InferError::rule("size", format!("there are no {count} elements from {begin} on in a dimension of \
+             {dimension}")));
     }
     Ok(Dimension::Known(count as u64))
 }

@@ -43,7 +43,8 @@ fn infer(call: &Call<'_>) -> Result<Vec<ValueType>, InferError> {
         None => UNKNOWN,
         Some(length) => {
             let room = length.checked_sub(size);
-            let room = room.ok_or_else(|| InferError::rule("size", format!("a window of {size} does not fit into {length} elements")))?;
+            let room = room.ok_or_else(|| InferError::rule("size", format!("a window of {size} does not fit into \
+                 {length} elements")))?;
             Dimension::Known(room / stride + 1)
         }
     };

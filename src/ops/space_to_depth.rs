@@ -40,6 +40,7 @@ mod tests {
     #[test]
     fn the_factor_must_divide() {
         let arguments = [("x", testing::float32(&[1, 1, 4, 3])), ("block_size", 2.into())];
-        testing::refuses("space_to_depth", Target::Ios18, &arguments, "parameter `block_size`: its pictures of 4 x 3 are no multiple of 2");
+        testing::refuses("space_to_depth", Target::Ios18, &arguments, "parameter `block_size`: its pictures of 4 x 3 \
+             are no multiple of 2");
     }
 }

@@ -77,7 +77,8 @@ fn by_number(call: &Call<'_>, length: Dimension) -> Result<Vec<Dimension>, Infer
     }
     let number = call.int("num_splits")?;
     let count = u64::try_from(number).ok().filter(|&n| (1..=1 << 16).contains(&n) && length.known().is_none_or(|l| l.is_multiple_of(n)));
-    let count = count.ok_or_else(|| InferError::rule("num_splits", format!("{number} does not divide a length of {length}")))?;
+    let count = count.ok_or_else(|| InferError::rule("num_splits", format!("{number} does not divide a length of \
+         {length}")))?;
     Ok(vec![length.known().map_or(UNKNOWN, |length| Dimension::Known(length / count)); count as usize])
 }
 
@@ -93,7 +94,8 @@ mod tests {
     #[test]
     fn pieces_must_add_up() {
         let arguments = [("x", testing::float32(&[5])), ("split_sizes", testing::ints(&[2, 2])), ("axis", 0.into())];
-        testing::refuses("split", Target::Ios15, &arguments, "parameter `split_sizes`: [2, 2] do not make up a length of 5");
+        testing::refuses("split", Target::Ios15, &arguments, "parameter `split_sizes`: [2, 2] do not make up a length \
+             of 5");
         let arguments = [("x", testing::float32(&[5])), ("num_splits", 2.into()), ("axis", 0.into())];
         testing::refuses("split", Target::Ios15, &arguments, "parameter `num_splits`: 2 does not divide a length of 5");
     }

@@ -55,6 +55,7 @@ mod tests {
     #[test]
     fn axes_must_be_there() {
         let arguments = [("x", testing::float32(&[2, 1])), ("axes", testing::ints(&[-3]))];
-        testing::refuses("squeeze", Target::Ios15, &arguments, "parameter `axes`: axis -3 is outside a tensor of rank 2");
+        testing::refuses("squeeze", Target::Ios15, &arguments, "parameter `axes`: axis -3 is outside a tensor of rank \
+             2");
     }
 }

@@ -61,6 +61,7 @@ mod tests {
     fn an_order_that_is_no_permutation_is_refused() {
         let arguments = |perm: &[i32]| [("x", testing::float32(&[2, 3])), ("perm", testing::ints(perm))];
         testing::refuses("transpose", Target::Ios15, &arguments(&[0, 0]), "parameter `perm`: axes repeat: [0, 0]");
-        testing::refuses("transpose", Target::Ios15, &arguments(&[0]), "parameter `perm`: expected 2 dimensions, found 1");
+        testing::refuses("transpose", Target::Ios15, &arguments(&[0]), "parameter `perm`: expected 2 dimensions, found \
+             1");
     }
 }

@@ -317,7 +317,8 @@ impl RemoteError {
             Self::Status { status: 401 | 403, .. } => "the server wants credentials, or the file is not public",
             Self::Unreachable { source, .. } if is_tls(source) => return None,
             Self::Unreachable { .. } => {
-                "check the address and the network: `HTTPS_PROXY` or `HTTP_PROXY` names a proxy, another `--from` a mirror, and \
+                "check the address and the network: `HTTPS_PROXY` or `HTTP_PROXY` names a proxy, another `--from` a \
+                 mirror, and \
                  `mlreg fetch --offline` uses what the store has"
             }
             Self::Status { status: 429, .. } => "use fewer `--jobs`, or try again later",

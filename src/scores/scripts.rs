@@ -19,7 +19,8 @@ macro_rules! scripts {
 
         static PATTERNS: LazyLock<Vec<(Script, Regex)>> = LazyLock::new(|| {
             let patterns = [$((Script::$script, concat!(r"\p{Script=", stringify!($script), "}+"))),*];
-            let compiled = patterns.map(|(script, pattern)| (script, Regex::new(pattern).expect("every name above is one of Unicode's")));
+            let compiled = patterns.map(|(script, pattern)| (script, Regex::new(pattern).expect("every name above is \
+                 one of Unicode's")));
             compiled.into()
         });
     };

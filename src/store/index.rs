@@ -109,7 +109,8 @@ impl Index {
     pub(super) fn hashed_blob(&self, digest: &Digest) -> Option<(FileStat, Blake3)> {
         let found = self.with(|connection| {
             let mut query = connection.prepare_cached(
-                "SELECT size, modified, inode, blake3 FROM blobs WHERE sha256 = ? AND modified IS NOT NULL AND blake3 IS NOT NULL",
+                "SELECT size, modified, inode, blake3 FROM blobs WHERE sha256 = ? AND modified IS NOT NULL AND blake3 \
+                 IS NOT NULL",
             )?;
             let read = |row: &rusqlite::Row<'_>| Ok((stat_of(row, 0)?, Blake3::from_bytes(row.get(3)?)));
             query.query_row(params![digest.as_bytes()], read).optional()
@@ -178,11 +179,13 @@ impl Index {
         let found = self.with(|connection| {
             let transaction = connection.transaction()?;
             let mut query = transaction.prepare_cached(
-                "SELECT blobs.sha256, segments.start, segments.length FROM segments JOIN blobs ON blobs.id = segments.blob
+                "SELECT blobs.sha256, segments.start, segments.length FROM segments JOIN blobs ON blobs.id = \
+                 segments.blob
                  WHERE segments.blake3 = ? ORDER BY blobs.sha256",
             )?;
             let mut places = |key: &Blake3| {
-                let rows = query.query_map(params![key.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+                let rows =
+                    query.query_map(params![key.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
                 let rows = rows.collect::<rusqlite::Result<Vec<_>>>()?;
                 Ok((*key, rows.into_iter().filter_map(location_of).collect()))
             };

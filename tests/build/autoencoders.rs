@@ -27,7 +27,8 @@ fn check(fixture: &str, part: &str, targets: &[&str]) {
     let (case, input, output) =
         if part == "decoder" { ("decode", "latent", "image") } else { ("encode", "image", "latent") };
     let keys = format!(
-        "part = \"{part}\"\nsize = [64, [80, 48]]\nlayout = [\"nchw\", \"nhwc\"]\nprecision = [\"float32\", \"float16\"]\n\
+        "part = \"{part}\"\nsize = [64, [80, 48]]\nlayout = [\"nchw\", \"nhwc\"]\nprecision = [\"float32\", \
+         \"float16\"]\n\
          target = {targets:?}"
     );
     project
@@ -67,7 +68,8 @@ fn compared(expected: &Tensor, found: &Tensor) -> Comparison {
 #[test]
 fn sizes_are_functions_of_one_bundle() {
     let project = Project::new();
-    let keys = "part = \"decoder\"\nsize = [[80, 48], 64]\nlayout = [\"nchw\", \"nhwc\"]\nprecision = \"float32\"\ntarget = \"iOS18\"";
+    let keys = "part = \"decoder\"\nsize = [[80, 48], 64]\nlayout = [\"nchw\", \"nhwc\"]\nprecision = \
+         \"float32\"\ntarget = \"iOS18\"";
     let joined = decoder("taef1", &format!("{keys}\nmultifunction = true")).replacen("decoder", "joined", 1);
     project.build_with(&(decoder("taef1", keys) + &joined), |options| options.out = Some("out".into())).unwrap();
     let open = |id: &str| Package::open(&project.path("out/p").join(format!("{id}.mlpackage"))).unwrap();
@@ -140,7 +142,8 @@ fn variants_that_were_built_apart_have_the_same_weights() {
     };
     let one = build("size = 64\ntarget = \"iOS15\"", "decoder-64-float16-ios15");
     let other = build(
-        "size = [[80, 48]]\nlayout = \"nhwc\"\ntarget = \"iOS18\"\nio-precision = \"float32\"\nrange = \"signed\"\nclamp = true",
+        "size = [[80, 48]]\nlayout = \"nhwc\"\ntarget = \"iOS18\"\nio-precision = \"float32\"\nrange = \
+         \"signed\"\nclamp = true",
         "decoder-80x48-nhwc-iofloat32-float16-ios18",
     );
     assert!(one == other);
@@ -184,7 +187,8 @@ fn unusual_forms_convert() {
     let component = |(form, scale): &(&str, u32), part: &str| {
         let checkpoint = toml_path(&fixtures().join("autoencoder_forms").join(form));
         format!(
-            "[[component]]\nname = \"{form}-{part}\"\ncheckpoint = \"{checkpoint}\"\npart = \"{part}\"\nsize = [[{}, {}]]\n\
+            "[[component]]\nname = \"{form}-{part}\"\ncheckpoint = \"{checkpoint}\"\npart = \"{part}\"\nsize = [[{}, \
+             {}]]\n\
              precision = \"float32\"\ntarget = \"iOS17\"\n",
             3 * scale,
             2 * scale

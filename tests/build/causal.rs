@@ -167,7 +167,8 @@ fn check<'a>(runner: &dyn Fn() -> Runner<'a>, fixture: &str, what: &str, precisi
 #[test]
 fn whole_texts_have_the_reference_logits() {
     for fixture in FIXTURES {
-        let keys = "sequence = 20\nprecision = [\"float32\", \"float16\"]\nlinear = [\"linear\", \"conv\"]\ntarget = [\"iOS15\", \"iOS18\"]\nexclude = [{ linear = \"conv\", target = \"iOS18\" }, { precision = \"float16\", target = \"iOS15\" }]";
+        let keys = "sequence = 20\nprecision = [\"float32\", \"float16\"]\nlinear = [\"linear\", \"conv\"]\ntarget = \
+             [\"iOS15\", \"iOS18\"]\nexclude = [{ linear = \"conv\", target = \"iOS18\" }, { precision = \"float16\", target = \"iOS15\" }]";
         let project = built(&lm(fixture, keys));
         let release = project.release().1;
         assert_eq!(release.variants.len(), 4);
@@ -398,7 +399,8 @@ fn chunks_that_cannot_be_are_refused() {
 fn functions_are_the_separate_bundles_bit_for_bit() {
     for (cache, linear, window) in [("state", "linear", false), ("state", "conv", true), ("inputs", "linear", true)] {
         let keys = format!(
-            "sequence = [{PREFILL}, 1]\ncontext = 32\ncache = \"{cache}\"\nlinear = \"{linear}\"\nwindow-cache = {window}\nprecision = \"float32\"\ntarget = \"iOS18\""
+            "sequence = [{PREFILL}, 1]\ncontext = 32\ncache = \"{cache}\"\nlinear = \"{linear}\"\nwindow-cache = \
+             {window}\nprecision = \"float32\"\ntarget = \"iOS18\""
         );
         let project = built(
             &[
@@ -441,7 +443,8 @@ fn functions_are_the_separate_bundles_bit_for_bit() {
 #[test]
 fn chunks_have_functions_too() {
     let keys = format!(
-        "sequence = [{PREFILL}, 1]\ncontext = {CONTEXT}\ncache = \"state\"\nprecision = \"float32\"\ntarget = \"iOS18\"\nchunks = 2\nmultifunction = true"
+        "sequence = [{PREFILL}, 1]\ncontext = {CONTEXT}\ncache = \"state\"\nprecision = \"float32\"\ntarget = \
+         \"iOS18\"\nchunks = 2\nmultifunction = true"
     );
     let project = built(&lm(HYBRID, &keys));
     let release = project.release().1;

@@ -15,7 +15,8 @@ use mlreg::{
 
 use super::{Project, decoder, package::fixtures, told, toml_path};
 
-const SIX_SIZES: &str = "part = \"decoder\"\nsize = [64, 96, 128, 160, 192, 256]\nlayout = \"nhwc\"\nprecision = \"float16\"\n\
+const SIX_SIZES: &str = "part = \"decoder\"\nsize = [64, 96, 128, 160, 192, 256]\nlayout = \"nhwc\"\nprecision = \
+     \"float16\"\n\
                          target = [\"iOS15\", \"iOS18\"]\nformat = [\"mlpackage\", \"mlmodelc\"]";
 
 fn compiled(release: &Release) -> Vec<&Variant> {
@@ -104,7 +105,8 @@ fn what_cannot_be_compiled_says_where_and_what_next() {
     let project = Project::new();
     let checkpoint = toml_path(&fixtures().join("t5/v10_tied"));
     let keys = format!(
-        "[[component]]\nname = \"decoder\"\ncheckpoint = \"{checkpoint}\"\nsequence = 1\nencoder-sequence = 16\ncontext = 16\ncache = \"state\"\n\
+        "[[component]]\nname = \"decoder\"\ncheckpoint = \"{checkpoint}\"\nsequence = 1\nencoder-sequence = \
+         16\ncontext = 16\ncache = \"state\"\n\
          precision = \"float16\"\ntarget = \"iOS18\"\nformat = [\"mlpackage\", \"mlmodelc\"]\n"
     );
     if cfg!(target_os = "macos") {

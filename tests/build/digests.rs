@@ -17,10 +17,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{Project, package::fixtures, toml_path};
 
-const CACHES: &str = "sequence = [1, 4]\ncontext = 16\ncache = [\"state\", \"inputs\"]\nprecision = [\"float16\", \"float32\"]\n\
+const CACHES: &str = "sequence = [1, 4]\ncontext = 16\ncache = [\"state\", \"inputs\"]\nprecision = [\"float16\", \
+     \"float32\"]\n\
                       target = [\"iOS15\", \"iOS18\"]\nexclude = [{ cache = \"state\", target = \"iOS15\" }]";
 const WHOLE: &str = "sequence = 8\nprecision = [\"float16\", \"float32\"]\ntarget = [\"iOS15\", \"iOS18\"]";
-const PICTURES: &str = "size = [64, 96]\nlayout = [\"nchw\", \"nhwc\"]\nprecision = [\"float16\", \"float32\"]\ntarget = [\"iOS15\", \"iOS18\"]";
+const PICTURES: &str = "size = [64, 96]\nlayout = [\"nchw\", \"nhwc\"]\nprecision = [\"float16\", \"float32\"]\ntarget \
+     = [\"iOS15\", \"iOS18\"]";
 const HYBRID: &str = "exaone4_hybrid_LLLG_untied_f32";
 
 /// What a release and its variants are known by.
@@ -69,10 +71,12 @@ fn families() -> Vec<(&'static str, String)> {
     };
     let hybrid = |name: &str, keys: &str| component(name, &format!("causal/{HYBRID}"), keys);
     let split = format!("{CACHES}\nchunks = 2");
-    let functions = "sequence = [1, 4]\ncontext = 16\ncache = \"state\"\nmultifunction = true\nprecision = \"float16\"\ntarget = \"iOS18\"";
+    let functions = "sequence = [1, 4]\ncontext = 16\ncache = \"state\"\nmultifunction = true\nprecision = \
+         \"float16\"\ntarget = \"iOS18\"";
     let encoders =
         ["minilm", "classifier", "dense", "gamma_and_beta", "modules", "question_answering", "token_classifier"];
-    let generator = "part = \"decoder\"\nsequence = 1\nencoder-sequence = 8\ncontext = 16\ncache = [\"state\", \"inputs\"]\n\
+    let generator = "part = \"decoder\"\nsequence = 1\nencoder-sequence = 8\ncontext = 16\ncache = [\"state\", \
+         \"inputs\"]\n\
                      precision = [\"float16\", \"float32\"]\ntarget = [\"iOS15\", \"iOS18\"]\n\
                      exclude = [{ cache = \"state\", target = \"iOS15\" }]";
     let translators = [("t5", "t5/v10_tied"), ("mt5", "t5/mt5"), ("umt5", "t5/umt5"), ("lingolite", "lingolite/tied")]

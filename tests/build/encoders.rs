@@ -65,7 +65,8 @@ fn edit(project: &Project, path: &str, change: impl FnOnce(&mut Value)) {
 
 fn of_copy(name: &str, keys: &str) -> String {
     format!(
-        "[[component]]\nname = \"{name}\"\ncheckpoint = \"checkpoint\"\nsequence = 16\nprecision = \"float32\"\ntarget = \"iOS16\"\n{keys}\n"
+        "[[component]]\nname = \"{name}\"\ncheckpoint = \"checkpoint\"\nsequence = 16\nprecision = \"float32\"\ntarget \
+         = \"iOS16\"\n{keys}\n"
     )
 }
 
@@ -109,7 +110,8 @@ fn heads_are_never_left_out_in_silence() {
     let project = copied("bert/token_classifier");
     edit(&project, "config.json", |config| config["architectures"] = json!(["BertModel"]));
     let text = refusal(&project, "ner", "");
-    let expected = "holds a head that part `encoder` of `bert` does not have: classifier.bias, classifier.weight | add part = \"classifier\"";
+    let expected = "holds a head that part `encoder` of `bert` does not have: classifier.bias, classifier.weight | add \
+         part = \"classifier\"";
     assert!(text.contains(expected), "{text}");
     project.build(&of_copy("ner", "part = \"token-classifier\"")).unwrap();
     for class in ["BertForMultipleChoice", "BertForNextSentencePrediction", "BertLMHeadModel", "JinaBertForMaskedLM"] {
@@ -168,7 +170,8 @@ fn modules_follow_one_another_as_the_reference_has_them() {
     let project = agrees("encoder", "bert/modules", 2 * 2);
     assert_eq!(
         note(&project, "pooling"),
-        "first token and largest and mean and sum by root of length and mean weighted by position and last token, in float32, \
+        "first token and largest and mean and sum by root of length and mean weighted by position and last token, in \
+         float32, \
          Dense to 20 channels with GELU, LayerNorm, Dense to 6 channels with Sigmoid, length 1"
     );
     let files = &project.release().1.sources["encoder"].files.clone();
@@ -201,7 +204,8 @@ fn another_file_of_a_module_builds_again() {
     assert_ne!(build(), first);
     fs::remove_file(path).unwrap();
     let text = refusal(&project, "encoder", "");
-    let expected = "expected the tensor `linear.weight` of module Dense in `2_Dense/model.safetensors` or `2_Dense/pytorch_model.bin`";
+    let expected = "expected the tensor `linear.weight` of module Dense in `2_Dense/model.safetensors` or \
+         `2_Dense/pytorch_model.bin`";
     assert!(text.contains(expected), "{text}");
 }
 

@@ -154,7 +154,8 @@ fn keys_of_a_config_are_honoured_refused_or_ignored_by_name() {
     };
     with("\"logit_scale\": 0.5,");
     let text = refused(&project, &component(""));
-    let expected = "config.json: `logit_scale` is 0.5, which mlreg does not know how to honour for `llama` | if it changes no number of the model, add \
+    let expected = "config.json: `logit_scale` is 0.5, which mlreg does not know how to honour for `llama` | if it \
+         changes no number of the model, add \
                     ignore-config = [\"logit_scale\"] to the component";
     assert!(text.ends_with(expected), "{text}");
     let text = refused(&project, &component("ignore-config = \"hidden_size\""));

@@ -9,7 +9,8 @@ use mlreg::{
 
 use super::{Project, decoder, package::fixtures, told};
 
-const SIX: &str = "part = \"decoder\"\nsize = [64, 128, 192, 256, 320, 384]\nlayout = \"nhwc\"\nprecision = \"float16\"\ntarget = [\"iOS15\", \"iOS18\"]";
+const SIX: &str = "part = \"decoder\"\nsize = [64, 128, 192, 256, 320, 384]\nlayout = \"nhwc\"\nprecision = \
+     \"float16\"\ntarget = [\"iOS15\", \"iOS18\"]";
 
 #[test]
 fn six_sizes_and_two_targets_cost_one_weight_file() {
@@ -110,7 +111,8 @@ fn a_part_of_a_package_is_placed_but_no_release() {
 #[test]
 fn delivery_tags_and_sources_are_told() {
     let project = Project::new();
-    let tables = "[delivery]\ninitial = [\"decoder-64-*\"]\nprefetch = [\"decoder-128-*\"]\n[tags]\npreview = [\"decoder-64-*\"]";
+    let tables = "[delivery]\ninitial = [\"decoder-64-*\"]\nprefetch = [\"decoder-128-*\"]\n[tags]\npreview = \
+         [\"decoder-64-*\"]";
     project.build(&format!("{}{tables}", decoder("taef1", SIX))).unwrap();
     let (_, release) = project.release();
     let told: Vec<String> = release

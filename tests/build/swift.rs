@@ -211,7 +211,8 @@ fn generator(keys: &str) -> BTreeMap<String, String> {
 #[test]
 fn every_form_of_cache_has_a_generator() {
     let files = generator(
-        "sequence = [8, 1]\ncontext = 32\ncache = [\"state\", \"inputs\", \"none\"]\ntarget = [\"iOS15\", \"iOS18\"]\nexclude = [{ cache = \"state\", target = \"iOS15\" }]",
+        "sequence = [8, 1]\ncontext = 32\ncache = [\"state\", \"inputs\", \"none\"]\ntarget = [\"iOS15\", \
+         \"iOS18\"]\nexclude = [{ cache = \"state\", target = \"iOS15\" }]",
     );
     assert_eq!(
         names(&files),
@@ -224,7 +225,8 @@ fn every_form_of_cache_has_a_generator() {
         "{text}"
     );
     assert!(text.contains(
-        "Call(tokens: 1, steps: [Step(.lmS1C32StateFloat16)]),\n                Call(tokens: 8, steps: [Step(.lmS8C32StateFloat16)])\n"
+        "Call(tokens: 1, steps: [Step(.lmS1C32StateFloat16)]),\n                Call(tokens: 8, steps: \
+         [Step(.lmS8C32StateFloat16)])\n"
     ));
     assert!(
         text.contains("context: 32,\n            isCached: true")
@@ -391,7 +393,8 @@ fn packages() -> Vec<(&'static str, Project)> {
     };
     let decoder_keys = "encoder-sequence = 20\nsequence = 1\ncontext = 32";
     let state = "sequence = [8, 1]\ncontext = 32\ncache = \"state\"\ntarget = \"iOS18\"";
-    let caches = "sequence = [8, 1]\ncontext = 32\ncache = [\"state\", \"inputs\", \"none\"]\ntarget = [\"iOS15\", \"iOS18\"]\nexclude = [{ cache = \"state\", target = \"iOS15\" }]";
+    let caches = "sequence = [8, 1]\ncontext = 32\ncache = [\"state\", \"inputs\", \"none\"]\ntarget = [\"iOS15\", \
+         \"iOS18\"]\nexclude = [{ cache = \"state\", target = \"iOS15\" }]";
     let t5 = [
         encoder("t5/v10_tied"),
         component("decoder", "t5/v10_tied", &format!("{decoder_keys}\ncache = \"state\"\ntarget = \"iOS18\"")),
@@ -443,7 +446,8 @@ fn readme_snippets() -> Vec<String> {
         }
         let available = "@available(iOS 18.0, macOS 15.0, tvOS 18.0, watchOS 11.0, visionOS 2.0, *)";
         format!(
-            "import CoreML\nimport Foundation\n\n{available}\nfunc readme{index}(folder: URL, prompt: [Int]) async throws {{\n{block}\n}}\n"
+            "import CoreML\nimport Foundation\n\n{available}\nfunc readme{index}(folder: URL, prompt: [Int]) async \
+             throws {{\n{block}\n}}\n"
         )
     };
     blocks.enumerate().map(file).collect()
@@ -458,7 +462,8 @@ fn card_example(name: &str, release: &Release) -> String {
     let parameters: String = inputs.map(|(label, _)| format!(", {label}: MLMultiArray")).collect();
     let ends = if example.contains("let outputs") { "\n_ = outputs" } else { "" };
     format!(
-        "import CoreML\nimport Foundation\n\n@available(iOS 18.0, macOS 15.0, tvOS 18.0, watchOS 11.0, visionOS 2.0, *)\n\
+        "import CoreML\nimport Foundation\n\n@available(iOS 18.0, macOS 15.0, tvOS 18.0, watchOS 11.0, visionOS 2.0, \
+         *)\n\
          func card{name}(folder: URL, prompt: [Int]{parameters}) async throws {{\n{example}{ends}\n}}\n"
     )
 }

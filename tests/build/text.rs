@@ -244,12 +244,15 @@ impl<'a> Generation<'a> {
 /// Cached decoders of a fixture: forced tokens give the reference's logits, and greedy ones are the reference's.
 pub(crate) fn cached(fixture: &str, decoder: &[&str]) {
     // The longest case has 40 forced tokens; the last step of 6 reaches behind the end of the context.
-    let keys = "precision = [\"float32\", \"float16\"]\nlinear = [\"linear\", \"conv\"]\nsequence = [1, 6]\nencoder-sequence = 48\ncontext = 41\n";
+    let keys = "precision = [\"float32\", \"float16\"]\nlinear = [\"linear\", \"conv\"]\nsequence = [1, \
+         6]\nencoder-sequence = 48\ncontext = 41\n";
     let decoders = format!(
-        "{keys}cache = [\"state\", \"inputs\"]\ntarget = [\"iOS15\", \"iOS18\"]\nexclude = [{{ cache = \"state\", target = \"iOS15\" }}, \
+        "{keys}cache = [\"state\", \"inputs\"]\ntarget = [\"iOS15\", \"iOS18\"]\nexclude = [{{ cache = \"state\", \
+         target = \"iOS15\" }}, \
          {{ linear = \"conv\", precision = \"float16\" }}]"
     );
-    let none = "precision = [\"float32\", \"float16\"]\nsequence = 40\nencoder-sequence = 48\ntarget = \"iOS18\"\npart = \"decoder\"";
+    let none = "precision = [\"float32\", \"float16\"]\nsequence = 40\nencoder-sequence = 48\ntarget = \"iOS18\"\npart \
+         = \"decoder\"";
     let cross = "precision = [\"float32\", \"float16\"]\nsequence = 48\ntarget = \"iOS15\"";
     let project = built(
         &[
@@ -321,7 +324,8 @@ fn cached_lingolite_decoders_agree_with_the_reference() {
 
 #[test]
 fn cached_decoders_have_two_functions_for_each_length() {
-    let keys = "sequence = [6, 1]\nencoder-sequence = 48\ncontext = 41\ncache = \"state\"\nprecision = \"float32\"\ntarget = \"iOS18\"";
+    let keys = "sequence = [6, 1]\nencoder-sequence = 48\ncontext = 41\ncache = \"state\"\nprecision = \
+         \"float32\"\ntarget = \"iOS18\"";
     let joined = component("joined", "t5/v10_tied", &format!("{keys}\npart = \"decoder\"\nmultifunction = true"));
     let project = built(&[component("decoder", "t5/v10_tied", keys), joined].concat());
     let release = project.release().1;

@@ -92,7 +92,8 @@ fn the_manifest_is_found_upwards_and_sources_start_at_it() {
         assert!(output.status.success(), "{output:?}");
     };
     at("ios/App", &["add", "tae", "--from", "../../registry"]);
-    let expected = "# ours\n[defaults]\nout = \"Models\" # here\n\n[packages]\ntae = { version = \"1.0.0\", from = \"registry\" }\n";
+    let expected = "# ours\n[defaults]\nout = \"Models\" # here\n\n[packages]\ntae = \
+         { version = \"1.0.0\", from = \"registry\" }\n";
     assert_eq!(read(&app, "mlreg.toml"), expected);
     at("ios/App", &["fetch", "--target", "macOS15"]);
     assert!(app.path(BUNDLE).is_dir());
@@ -398,7 +399,8 @@ fn dry_runs_cost_nothing_and_say_what_tags_would() {
     let run = app.succeed(&["fetch", "--dry-run"]);
     assert_eq!(
         run.stderr,
-        "would fetch tae@1.0.0: 2 variants in `[DIR]/tae`, 2.4 MB wanted: 2.4 MB to download in 3 requests, 0 B reused, 0 B here\n"
+        "would fetch tae@1.0.0: 2 variants in `[DIR]/tae`, 2.4 MB wanted: 2.4 MB to download in 3 requests, 0 B \
+         reused, 0 B here\n"
     );
     let costs: Vec<&str> = run.stdout.lines().skip_while(|line| !line.is_empty()).skip(1).collect();
     assert_eq!(

@@ -23,7 +23,8 @@ fn build(sandbox: &Sandbox, template: &str, precision: &str) {
         ["tokenizer.json", "tokenizer_config.json"].map(|file| format!("'{}'", fixture(&format!("{MODEL}/{file}"))));
     fs::write(sandbox.path("chat_template.jinja"), template).unwrap();
     let manifest = format!(
-        "[package]\nname = \"lm\"\nversion = \"1.0.0\"\n[[component]]\nname = \"lm\"\npart = \"decoder\"\ncheckpoint = '{}'\n\
+        "[package]\nname = \"lm\"\nversion = \"1.0.0\"\n[[component]]\nname = \"lm\"\npart = \"decoder\"\ncheckpoint = \
+         '{}'\n\
          sequence = [8, 1]\ncontext = 64\ntarget = \"iOS18\"\nprecision = {precision}\ncache = \"state\"\n\
          [[component]]\nname = \"tokenizer\"\nfiles = [{}, 'chat_template.jinja']\n",
         fixture(MODEL),
@@ -46,7 +47,8 @@ fn fed(sandbox: &Sandbox, arguments: &[&str], input: &str) -> Run {
 #[test]
 fn templates_see_what_transformers_gives_them() {
     let sandbox = Sandbox::new().with("SOURCE_DATE_EPOCH", "1772694249");
-    let template = "{% if tools is none %}{{ strftime_now('%d %b %Y') }} {% endif %}{{ none }} {{ '%s!' % messages[0].content }}\
+    let template = "{% if tools is none %}{{ strftime_now('%d %b %Y') }} {% endif %}{{ none }} {{ '%s!' % \
+         messages[0].content }}\
                     {% generation %} {{ true }}{% endgeneration %}";
     build(&sandbox, template, "\"float32\"");
     let document = sandbox

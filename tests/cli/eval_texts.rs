@@ -146,7 +146,8 @@ fn translator() -> Sandbox {
     let component = |name: &str, keys: &str| {
         let checkpoint = fixture("t5/v10_tied");
         format!(
-            "[[component]]\nname = \"{name}\"\ncheckpoint = '{checkpoint}'\nprecision = [\"float16\", \"float32\"]\ntarget = \"iOS18\"\n{keys}\n"
+            "[[component]]\nname = \"{name}\"\ncheckpoint = '{checkpoint}'\nprecision = [\"float16\", \
+             \"float32\"]\ntarget = \"iOS18\"\n{keys}\n"
         )
     };
     let manifest = [
@@ -205,7 +206,8 @@ fn what_cannot_translate_is_said() {
     let sandbox = files();
     let checkpoint = fixture("t5/v10_tied");
     let manifest = format!(
-        "[package]\nname = \"bare\"\nversion = \"1.0.0\"\n[[component]]\nname = \"encoder\"\ncheckpoint = '{checkpoint}'\nsequence = 8\n\
+        "[package]\nname = \"bare\"\nversion = \"1.0.0\"\n[[component]]\nname = \"encoder\"\ncheckpoint = \
+         '{checkpoint}'\nsequence = 8\n\
          precision = \"float32\"\ntarget = \"iOS17\"\n"
     );
     write(&sandbox, "bare.toml", &manifest);

@@ -26,9 +26,11 @@ fn from_nothing_to_up_to_date() {
     assert_eq!(run.code, Some(0), "{run:?}");
     assert_eq!(
         run.stdout,
-        "tae\t1.0.0\tdecoder-768-float16-ios15\tdecoder-768-float16.mlpackage\t2.0 kB\t2.0 kB\n\ntae\tdelivery\tinitial\t1\t2.0 kB\t2.0 kB\n"
+        "tae\t1.0.0\tdecoder-768-float16-ios15\tdecoder-768-float16.mlpackage\t2.0 kB\t2.0 \
+         kB\n\ntae\tdelivery\tinitial\t1\t2.0 kB\t2.0 kB\n"
     );
-    let said = "would fetch tae@1.0.0: 1 variant in `[DIR]/Models/tae`, 2.0 kB wanted: 2.0 kB to download in 2 requests, 0 B reused, 0 B here\n";
+    let said = "would fetch tae@1.0.0: 1 variant in `[DIR]/Models/tae`, 2.0 kB wanted: 2.0 kB to download in 2 \
+         requests, 0 B reused, 0 B here\n";
     assert_eq!(run.stderr, said);
     assert!(!app.path("Models").exists() && !app.home().exists(), "a dry run leaves nothing");
     let run = fetch(&app, &server.url(), &["--target", "iOS17"]);
@@ -70,7 +72,8 @@ fn the_floor_comes_from_the_build_and_a_second_one_is_an_error() {
     let document = fetch(&app, &registry, &["--json"]).json("mlreg/cli/fetch/1");
     assert_eq!(document["packages"][0]["variants"][0]["id"], "decoder-768-float16-ios18");
     let run = fetch(&app, &registry, &["--target", "iOS15"]);
-    let expected = "error: `[DIR]/Models/tae` was placed for `iOS18`, and is now asked for `iOS15`: a destination has one deployment target\n\n\
+    let expected = "error: `[DIR]/Models/tae` was placed for `iOS18`, and is now asked for `iOS15`: a destination has \
+         one deployment target\n\n\
         hint: ask for `--target iOS18`, choose another `out`, or remove the folder\n";
     assert_eq!((run.code, run.stderr.as_str()), (Some(1), expected));
 }

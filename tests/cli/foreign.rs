@@ -172,7 +172,8 @@ fn pipelines_are_inspected_run_and_compared() {
 fn a_package_of_the_store_is_inspected_in_parts() {
     let sandbox = Sandbox::new();
     let manifest = format!(
-        "[package]\nname = \"made\"\nversion = \"1.0.0\"\n[[component]]\nname = \"net\"\nimport = '{}/{{two,gain}}.mlpackage'\n",
+        "[package]\nname = \"made\"\nversion = \"1.0.0\"\n[[component]]\nname = \"net\"\nimport = \
+         '{}/{{two,gain}}.mlpackage'\n",
         foreign("").trim_end_matches('/')
     );
     std::fs::write(sandbox.path("made.toml"), manifest).unwrap();

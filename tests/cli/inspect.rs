@@ -86,7 +86,8 @@ fn a_package_shows_features_operators_and_weights() {
         "bundle  [DIR]/tae.mlpackage\n",
         "target  iOS18 (specification 9)\n",
         "author  someone\n",
-        "memory  weights 128 B, inputs 128 B, outputs 128 B, activations 128 B at add_2 (add); estimated without fusing\n",
+        "memory  weights 128 B, inputs 128 B, outputs 128 B, activations 128 B at add_2 (add); estimated without \
+         fusing\n",
         "needs   iOS16 (declared for iOS18): float16 inputs, float16 outputs\n",
         "\nmain\tinput\tx float16[1,64]\n",
         "\nmain\toutput\ty float16[1,64]\n",
@@ -129,7 +130,8 @@ fn made_elsewhere(name: &str) -> String {
 fn what_a_package_needs_is_said_with_its_reasons() {
     let (sandbox, path) = (Sandbox::new(), made_elsewhere("language_int4_ios18"));
     let run = sandbox.run(&["inspect", &path]);
-    let reasons = "states, int4 weights (constexpr_blockwise_shift_scale), read_state, scaled_dot_product_attention, slice_update, write_state";
+    let reasons = "states, int4 weights (constexpr_blockwise_shift_scale), read_state, scaled_dot_product_attention, \
+         slice_update, write_state";
     assert!(run.stdout.contains(&format!("\nneeds   iOS18: {reasons}\n")), "{run:?}");
     let attention = "\tiOS18\tscaled_dot_product_attention\n";
     assert!(!run.stdout.contains(attention), "{run:?}");
@@ -144,7 +146,8 @@ fn what_a_package_needs_is_said_with_its_reasons() {
 fn warnings_come_last_and_have_names() {
     let (sandbox, path) = (Sandbox::new(), made_elsewhere("language_int4_ios18"));
     let run = sandbox.run(&["inspect", &path]);
-    let states = "warning: the last dimension of states is no multiple of 32, to which the Neural Engine pads: `keys`, `values`\n";
+    let states = "warning: the last dimension of states is no multiple of 32, to which the Neural Engine pads: `keys`, \
+         `values`\n";
     assert!(run.code == Some(0) && run.stderr.ends_with(states), "{run:?}");
     assert_eq!(sandbox.run(&["inspect", &path, "-q"]).stderr, "");
     let document = sandbox.run(&["inspect", &path, "--json"]).json("mlreg/cli/inspect/1");
@@ -160,7 +163,8 @@ fn functions_have_a_line_of_memory_each() {
     let run = Sandbox::new().run(&["inspect", &path]);
     let line = |function: &str, input, output, name: &str| {
         format!(
-            "memory  {function}: weights 160 B, inputs {input} B, outputs {output} B, activations {output} B at {name} (linear); estimated "
+            "memory  {function}: weights 160 B, inputs {input} B, outputs {output} B, activations {output} B at {name} \
+             (linear); estimated "
         )
     };
     for line in [

@@ -142,7 +142,8 @@ fn lengths_beyond_training_are_told() {
     let sandbox = Sandbox::new();
     let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/causal/llama_tied_f16");
     let manifest = format!(
-        "[package]\nname = \"lm\"\nversion = \"1.0.0\"\n[[component]]\nname = \"lm\"\ncheckpoint = '{}'\nsequence = [1, 8]\ncontext = [64, 513]\n\
+        "[package]\nname = \"lm\"\nversion = \"1.0.0\"\n[[component]]\nname = \"lm\"\ncheckpoint = '{}'\nsequence = \
+         [1, 8]\ncontext = [64, 513]\n\
          cache = \"inputs\"\ntarget = \"iOS16\"\n",
         fixture.display()
     );

@@ -107,7 +107,8 @@ fn what_does_not_fit_is_said() {
 #[test]
 fn perplexity_is_that_of_the_reference_and_precisions_are_compared() {
     let sandbox = Sandbox::new();
-    let keys = "sequence = [16, 1]\ncontext = 32\ncache = \"state\"\ntarget = \"iOS18\"\nprecision = [\"float32\", \"float16\"]";
+    let keys = "sequence = [16, 1]\ncontext = 32\ncache = \"state\"\ntarget = \"iOS18\"\nprecision = [\"float32\", \
+         \"float16\"]";
     build(&sandbox, "lm", &[("lm", keys)]);
     fs::write(sandbox.path("text.txt"), TEXT.repeat(4)).unwrap();
     let document = sandbox.succeed(&["eval", "lm", "--text-file", "text.txt", "--json"]).json("mlreg/cli/eval/1");

@@ -76,7 +76,8 @@ fn show_has_sizes_interface_and_tags() {
     let remote = sandbox.run(&["show", "tae@2", "--from", "registry"]);
     let ids: Vec<&str> = remote.stdout.lines().filter_map(|line| line.split_once('\t')).map(|(id, _)| id).collect();
     assert_eq!(ids[..2], ["decoder-768-float16-ios18", "decoder-1024-float16-ios18"], "sizes are numbers");
-    let row = "decoder-768-float16-ios18\tdecoder\t768\tfloat16\tiOS18\tmlpackage\ton-demand\tpreview\t2.4 MB\t2.4 MB\t768 B\n";
+    let row = "decoder-768-float16-ios18\tdecoder\t768\tfloat16\tiOS18\tmlpackage\ton-demand\tpreview\t2.4 MB\t2.4 \
+         MB\t768 B\n";
     let features = "decoder-768-float16-ios18\t-\tlatent float16[1,16,96,96]\timage float16[1,3,768,768]\t-\n";
     assert!(remote.stdout.contains(row) && remote.stdout.contains(features), "{}", remote.stdout);
     assert!(remote.stdout.starts_with("package  tae@2.0.0\n"), "{}", remote.stdout);

@@ -20,7 +20,8 @@ fn fixture(name: &str) -> String {
 #[test]
 fn a_mistake_in_a_manifest_is_underlined() {
     let sandbox = Sandbox::new();
-    let expected = "error: unknown key `chekpoint` in `[[component]]`\n  --> [DIR]/a.toml:7:1\n   |\n 7 | chekpoint = \"x\"  # here\n   | ^^^^^^^^^\n\n\
+    let expected = "error: unknown key `chekpoint` in `[[component]]`\n  --> [DIR]/a.toml:7:1\n   |\n 7 | chekpoint = \
+         \"x\"  # here\n   | ^^^^^^^^^\n\n\
         hint: did you mean `checkpoint`?\n";
     assert_eq!(build(&sandbox, &format!("{HEAD}chekpoint = \"x\"  # here\n")), expected);
     let said = build(

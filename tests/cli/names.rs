@@ -11,7 +11,8 @@ fn builds() -> Sandbox {
     for build in ["a.b", "build"] {
         fs::write(sandbox.path("in/m.mlmodelc/model.mil"), build).unwrap();
         let text = format!(
-            "[package]\nname = \"ver\"\nversion = \"1.0.0+{build}\"\n[[component]]\nname = \"v\"\nimport = \"in/*.mlmodelc\"\ntarget = \"iOS18\"\n"
+            "[package]\nname = \"ver\"\nversion = \"1.0.0+{build}\"\n[[component]]\nname = \"v\"\nimport = \
+             \"in/*.mlmodelc\"\ntarget = \"iOS18\"\n"
         );
         fs::write(sandbox.path("m.toml"), text).unwrap();
         sandbox.succeed(&["build", "m.toml"]);
@@ -81,7 +82,8 @@ fn packages_are_not_called_as_devices_are() {
     fs::write(sandbox.path("in/m.mlmodelc/x"), "x").unwrap();
     for (name, component) in [("con", "v"), ("p", "com1"), ("lpt9.x", "v")] {
         let text = format!(
-            "[package]\nname = \"{name}\"\nversion = \"1.0.0\"\n[[component]]\nname = \"{component}\"\nimport = \"in/*.mlmodelc\"\n"
+            "[package]\nname = \"{name}\"\nversion = \"1.0.0\"\n[[component]]\nname = \"{component}\"\nimport = \
+             \"in/*.mlmodelc\"\n"
         );
         fs::write(sandbox.path("m.toml"), text).unwrap();
         let run = sandbox.run(&["build", "m.toml"]);

@@ -12,7 +12,8 @@ fn fixture(name: &str) -> String {
 fn sandbox() -> Sandbox {
     let sandbox = Sandbox::new();
     let manifest = format!(
-        "[package]\nname = \"mini\"\nversion = \"1.0.0\"\n[[component]]\nname = \"encoder\"\ncheckpoint = '{}'\nsequence = [8, 32]\n\
+        "[package]\nname = \"mini\"\nversion = \"1.0.0\"\n[[component]]\nname = \"encoder\"\ncheckpoint = \
+         '{}'\nsequence = [8, 32]\n\
          precision = \"float32\"\ntarget = \"iOS17\"\n[[component]]\nname = \"tokenizer\"\nfiles = ['{}']\n",
         fixture("bert/minilm"),
         fixture("bert/minilm/tokenizer.json"),

@@ -34,7 +34,8 @@ fn the_reference_is_fresh() {
     let sandbox = Sandbox::new();
     let top = help(&sandbox, &["--help"]);
     let mut reference = format!(
-        "# Command line reference\n\n`mlreg --help` of every command, without the global options, which are the same for all.\n\n## mlreg\n\n```text\n{top}```\n"
+        "# Command line reference\n\n`mlreg --help` of every command, without the global options, which are the same \
+         for all.\n\n## mlreg\n\n```text\n{top}```\n"
     );
     let commands = commands(&top);
     assert!(commands.len() > 2, "{top}");

@@ -9,7 +9,8 @@ fn a_built_release_goes_with_a_yes_and_its_bytes_with_gc() {
     let sandbox = Sandbox::new().with_bytes("1.0.0");
     let run = sandbox.run(&["rm", "tae@1.0.0"]);
     assert_eq!((run.code, run.stdout.as_str()), (Some(2), ""));
-    let expected = "error: deleting tae@1.0.0, which no remote has, cannot be undone, and there is no terminal to ask on\n\n\
+    let expected = "error: deleting tae@1.0.0, which no remote has, cannot be undone, and there is no terminal to ask \
+         on\n\n\
         hint: look with `--dry-run`, then say `--yes`\n";
     assert_eq!(run.stderr, expected);
     let run = sandbox.succeed(&["rm", "tae@1.0.0", "--dry-run"]);

@@ -19,7 +19,8 @@ fn built() -> Sandbox {
     let sandbox = Sandbox::new();
     let checkpoint = fixture("");
     let manifest = format!(
-        "[package]\nname = \"tae\"\nversion = \"1.0.0\"\n[[component]]\nname = \"decoder\"\ncheckpoint = '{checkpoint}'\nsize = 64\n\
+        "[package]\nname = \"tae\"\nversion = \"1.0.0\"\n[[component]]\nname = \"decoder\"\ncheckpoint = \
+         '{checkpoint}'\nsize = 64\n\
          layout = [\"nchw\", \"nhwc\"]\nprecision = \"float32\"\ntarget = \"iOS17\"\n"
     );
     fs::write(sandbox.path("tae.toml"), manifest).unwrap();

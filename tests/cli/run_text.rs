@@ -94,7 +94,8 @@ fn beams_are_those_of_transformers(checkpoint: &str) {
     let most = golden.most_tokens.to_string();
     for end in ends {
         let folder = ending_with(&sandbox, checkpoint, end);
-        let cached = "part = \"decoder\"\nsequence = 1\nencoder-sequence = 32\ncontext = 16\ncache = \"state\"\ntarget = \"iOS18\"";
+        let cached = "part = \"decoder\"\nsequence = 1\nencoder-sequence = 32\ncontext = 16\ncache = \"state\"\ntarget \
+             = \"iOS18\"";
         let name = format!("t5-{end}");
         build(
             &sandbox,

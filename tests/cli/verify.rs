@@ -66,7 +66,8 @@ fn what_is_no_subject_is_a_mistake() {
     fs::create_dir(sandbox.path("empty")).unwrap();
     let run = sandbox.run(&["verify", "empty"]);
     assert_eq!(run.code, Some(1));
-    let expected = "error: `[DIR]/empty` is neither a folder that mlreg placed nor a registry: it has no `.mlreg.json` and no `mlreg.json`\n\n\
+    let expected = "error: `[DIR]/empty` is neither a folder that mlreg placed nor a registry: it has no `.mlreg.json` \
+         and no `mlreg.json`\n\n\
         hint: `mlreg fetch --out DIR` places bundles in `DIR/<package>`\n";
     assert_eq!(run.stderr, expected);
     assert_eq!(sandbox.run(&["verify", "tae"]).code, Some(1));

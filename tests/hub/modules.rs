@@ -28,7 +28,8 @@ fn fixture() -> String {
 
 fn built(user: &User, checkpoint: &str) -> ShowReport {
     let text = format!(
-        "[package]\nname = \"labse\"\nversion = \"1.0.0\"\nlicense = \"MIT\"\n\n[[component]]\nname = \"encoder\"\ncheckpoint = \"{checkpoint}\"\n\
+        "[package]\nname = \"labse\"\nversion = \"1.0.0\"\nlicense = \"MIT\"\n\n[[component]]\nname = \
+         \"encoder\"\ncheckpoint = \"{checkpoint}\"\n\
          sequence = 16\nprecision = \"float32\"\ntarget = \"iOS16\"\n"
     );
     fs::create_dir_all(&user.home).unwrap();

@@ -35,7 +35,8 @@ fn scene(folder: &str) -> Scene {
 
 fn manifest(checkpoint: &str, part: &str, size: u32) -> String {
     format!(
-        "[package]\nname = \"tae\"\nversion = \"1.0.0\"\nlicense = \"MIT\"\n\n[[component]]\nname = \"{part}\"\ncheckpoint = \"{checkpoint}\"\n\
+        "[package]\nname = \"tae\"\nversion = \"1.0.0\"\nlicense = \"MIT\"\n\n[[component]]\nname = \
+         \"{part}\"\ncheckpoint = \"{checkpoint}\"\n\
          part = \"{part}\"\nsize = {size}\nprecision = \"float16\"\ntarget = \"iOS18\"\n"
     )
 }
@@ -372,7 +373,8 @@ fn imports_are_checked_and_empty_files_are_not_asked_for() {
         ("a.mlmodelc/notes.txt", b""),
     ];
     scene.server.with_files(REPOSITORY, &files);
-    let text = "[package]\nname = \"tae\"\nversion = \"1.0.0\"\n\n[[component]]\nname = \"vendor\"\nimport = \"hf://acme/tae/*.mlmodelc\"\ntarget = \"iOS17\"\n";
+    let text = "[package]\nname = \"tae\"\nversion = \"1.0.0\"\n\n[[component]]\nname = \"vendor\"\nimport = \
+         \"hf://acme/tae/*.mlmodelc\"\ntarget = \"iOS17\"\n";
     for (number, part) in ["blob/", "resolve-cache"].into_iter().enumerate() {
         let user = scene.user(&format!("builder{number}"), None);
         scene.server.fault(part, 0..1000, Fault::Corrupt);
@@ -418,7 +420,8 @@ fn plain_files_come_from_repositories_too() {
     fs::create_dir_all(&user.home).unwrap();
     fs::write(user.home.join("LICENSE"), "free").unwrap();
     let text = plain_files(
-        "[\"LICENSE\", \"hf://acme/one/tokenizer.json\", \"hf://acme/one/text/*.txt\", \"hf://acme/one/spiece.model.zip\", \"hf://acme/two@main/config.json\"]",
+        "[\"LICENSE\", \"hf://acme/one/tokenizer.json\", \"hf://acme/one/text/*.txt\", \
+         \"hf://acme/one/spiece.model.zip\", \"hf://acme/two@main/config.json\"]",
     );
     scene.server.hub.fault("empty.txt", .., Fault::status(500));
     built(&user, &text);
@@ -512,7 +515,8 @@ fn bundles_that_people_host_become_a_release_where_they_lie() {
     let list: Vec<(&str, &[u8])> = files.iter().map(|(path, bytes)| (path.as_str(), bytes.as_slice())).collect();
     scene.server.with_files(REPOSITORY, &list);
     let user = scene.publisher();
-    let text = "[package]\nname = \"tae\"\nversion = \"1.0.0\"\n\n[[component]]\nname = \"vendor\"\nimport = \"hf://acme/tae/models/*.mlmodelc\"\ntarget = \"iOS17\"\n";
+    let text = "[package]\nname = \"tae\"\nversion = \"1.0.0\"\n\n[[component]]\nname = \"vendor\"\nimport = \
+         \"hf://acme/tae/models/*.mlmodelc\"\ntarget = \"iOS17\"\n";
     built(&user, text);
     let ids: Vec<String> = shown(&user).variants.into_iter().map(|variant| variant.id).collect();
     assert_eq!(ids, ["model1-ios17-mlmodelc", "model2-ios17-mlmodelc"]);

@@ -344,7 +344,8 @@ async fn newer_and_endless_documents_are_refused() {
     assert_eq!(
         message(&error),
         format!(
-            "`{}packages/tae/index.json` was written by a newer mlreg: its schema is `mlreg/index/2`, expected `mlreg/index/1`",
+            "`{}packages/tae/index.json` was written by a newer mlreg: its schema is `mlreg/index/2`, expected \
+             `mlreg/index/1`",
             scene.server.url()
         )
     );

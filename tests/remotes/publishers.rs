@@ -232,7 +232,8 @@ async fn a_dropped_put_leaves_nothing() {
     tokio::select! {
         biased;
         _ = began => {}
-        result = remote.put(&publication, &blob, &note) => panic!("32 MiB were put before the first step was seen: {result:?}"),
+        result = remote.put(&publication, &blob, &note) => panic!("32 MiB were put before the first step was seen: \
+             {result:?}"),
     }
     let deadline = Instant::now() + std::time::Duration::from_secs(10);
     while files(folder.path()).iter().any(|name| name.ends_with(".tmp")) {

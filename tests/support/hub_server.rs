@@ -25,7 +25,8 @@ pub const TOKEN: &str = "hf_write";
 /// A token that may read what is not private.
 pub const READ_TOKEN: &str = "hf_read";
 /// What a new repository holds.
-pub const ATTRIBUTES: &str = "*.bin filter=lfs diff=lfs merge=lfs -text\n*.mlmodel filter=lfs diff=lfs merge=lfs -text\n*.safetensors filter=lfs diff=lfs merge=lfs -text\n*.zip filter=lfs diff=lfs merge=lfs -text\n";
+pub const ATTRIBUTES: &str = "*.bin filter=lfs diff=lfs merge=lfs -text\n*.mlmodel filter=lfs diff=lfs merge=lfs \
+     -text\n*.safetensors filter=lfs diff=lfs merge=lfs -text\n*.zip filter=lfs diff=lfs merge=lfs -text\n";
 const INLINE_LIMIT: usize = 10 << 20;
 
 /// A file of a commit.

@@ -97,7 +97,8 @@ impl Written {
             AttentionForm::Auto => Ok(Self::Together),
             AttentionForm::Fused if linear => Ok(Self::Fused),
             AttentionForm::Fused => {
-                let why = "the fused operation takes heads as [tokens, channels]: use linear = \"linear\", or attention = \"explicit\"";
+                let why = "the fused operation takes heads as [tokens, channels]: use linear = \"linear\", or \
+                     attention = \"explicit\"";
                 refused("fused with linear = \"conv\"", why)
             }
             AttentionForm::Split if linear => {

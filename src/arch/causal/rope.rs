@@ -120,7 +120,8 @@ impl Rope {
             Beyond::Other(original, long) if length > *original => Ok(long),
             Beyond::Refused(most) if length > *most => {
                 let why = format!(
-                    "its dynamic rotary scaling changes with every text of more than {most} tokens, which a fixed table cannot follow"
+                    "its dynamic rotary scaling changes with every text of more than {most} tokens, which a fixed \
+                     table cannot follow"
                 );
                 Err(ArchError::Form { axis: "length", found: length.to_string(), why })
             }
@@ -132,7 +133,8 @@ impl Rope {
     pub(super) fn note(&self, length: u64) -> Option<String> {
         match &self.beyond {
             Beyond::Other(original, _) if length > *original => Some(format!(
-                "rotary positions have the long list of factors, for texts of up to {length} tokens; transformers takes the short list for texts \
+                "rotary positions have the long list of factors, for texts of up to {length} tokens; transformers \
+                 takes the short list for texts \
                  of up to {original}, whose numbers differ here"
             )),
             Beyond::Other(original, _) => {

@@ -67,7 +67,9 @@ pub(super) fn interfaces(width: u64, vocabulary: u64, chunk: Chunk, caches: Cach
         });
         if is_cached && form.logits == LogitsForm::Last && length > 1 {
             let why =
-                "a cached decoder does not know which of several tokens are padding: use sequence = 1, or logits = \"all\"".to_owned();
+                "a cached decoder does not know which of several tokens are padding: use sequence = 1, or logits = \
+                 \"all\""
+                    .to_owned();
             return Err(ArchError::Form { axis: "logits", found: "last".to_owned(), why });
         }
         let rows = if form.logits == LogitsForm::Last { 1 } else { length };

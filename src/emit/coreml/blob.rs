@@ -86,7 +86,8 @@ pub enum BlobError {
     Code { offset: u64, code: u32 },
     /// A length that is not a multiple of the element type's.
     #[error(
-        "weight record at {offset}: {length} bytes with {padding_bits} padding bits are no whole number of {dtype} elements"
+        "weight record at {offset}: {length} bytes with {padding_bits} padding bits are no whole number of {dtype} \
+         elements"
     )]
     Length { offset: u64, dtype: DataType, length: u64, padding_bits: u64 },
     /// Data that does not follow its record.

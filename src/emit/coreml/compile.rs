@@ -310,16 +310,19 @@ mod tests {
             ("control_ios16", "function `main`, `make_list_0`: a value of the type list<tensor<fp32, [2, 3]>, 2>"),
             (
                 "int4_blocks_ios18",
-                "function `main`, operation #6 `conv_weight_to_fp16_quantized` (constexpr_blockwise_shift_scale), `data`: a tensor of int4",
+                "function `main`, operation #6 `conv_weight_to_fp16_quantized` (constexpr_blockwise_shift_scale), \
+                 `data`: a tensor of int4",
             ),
             ("language_ios18", "function `main`, `keys`: a state"),
             (
                 "sparse_ios18",
-                "function `main`, operation #6 `conv_weight_to_fp16_sparsified` (constexpr_sparse_to_dense), `mask`: a tensor of uint1",
+                "function `main`, operation #6 `conv_weight_to_fp16_sparsified` (constexpr_sparse_to_dense), `mask`: a \
+                 tensor of uint1",
             ),
             (
                 "palette4_ios16",
-                "function `main`, operation #6 `conv_weight_to_fp16_palettized` (constexpr_lut_to_dense), `shape`: a tensor of uint32",
+                "function `main`, operation #6 `conv_weight_to_fp16_palettized` (constexpr_lut_to_dense), `shape`: a \
+                 tensor of uint32",
             ),
         ] {
             assert_eq!(refused[name], format!("{expected} cannot be compiled without Apple's tools"));
@@ -390,7 +393,10 @@ mod tests {
                 assert!(!older.contains(scalar), "{name} has `{scalar}`");
             }
             assert!(
-                older.contains("BLOBFILE(path = tensor<string, []>(\"@model_path/weights/weight.bin\"), offset = tensor<uint64, []>("),
+                older.contains(
+                    "BLOBFILE(path = tensor<string, []>(\"@model_path/weights/weight.bin\"), offset = \
+                     tensor<uint64, []>("
+                ),
                 "{name}"
             );
         }

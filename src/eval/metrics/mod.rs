@@ -154,7 +154,8 @@ pub enum Failure {
     },
     /// Errors above the tolerance.
     #[error(
-        "{violations} of {count} numbers are off by more than {atol:e} + {rtol:e} * |expected|, at most by {max_abs:.3e}"
+        "{violations} of {count} numbers are off by more than {atol:e} + {rtol:e} * |expected|, at most by \
+         {max_abs:.3e}"
     )]
     Tolerance {
         /// How many are outside.

@@ -11,7 +11,8 @@ use crate::base::Target;
 /// A text that is no compression.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{text}` is not a compression: expected `none`, `linear:int8`, `linear:int4:block=32`, `palettize:4`, `palettize:4:group=16`, `prune:0.5` or the like"
+    "`{text}` is not a compression: expected `none`, `linear:int8`, `linear:int4:block=32`, `palettize:4`, \
+     `palettize:4:group=16`, `prune:0.5` or the like"
 )]
 pub struct CompressionError {
     text: String,

@@ -52,7 +52,8 @@ word_values!(ImageLayout, LinearForm, CacheForm, LogitsForm, Precision, Format);
 
 impl AxisValue for Compression {
     fn read(item: &Item<'_>) -> Result<Self, ManifestError> {
-        let expected = "`none`, `linear:int8`, `linear:int4:block=32`, `palettize:4`, `palettize:4:group=16`, `prune:0.5` or the like";
+        let expected = "`none`, `linear:int8`, `linear:int4:block=32`, `palettize:4`, `palettize:4:group=16`, \
+             `prune:0.5` or the like";
         item.parsed(expected, str::parse::<Self>)
     }
 

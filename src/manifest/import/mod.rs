@@ -219,7 +219,8 @@ mod tests {
 
     #[test]
     fn placeholders_and_stated_axes_have_the_order_of_all_ids() {
-        let keys = "import = \"{target}/s{sequence}-{compress}-{io-precision}.mlpackage\"\nlinear = \"conv\"\nprecision = \"float16\"";
+        let keys = "import = \"{target}/s{sequence}-{compress}-{io-precision}.mlpackage\"\nlinear = \
+             \"conv\"\nprecision = \"float16\"";
         let paths = ["ios18/s64-palettize4-group16-float16.mlpackage", "ios16/s64-linear-int8-float32.mlpackage"];
         assert_eq!(
             ids(keys, &paths),
@@ -264,7 +265,8 @@ mod tests {
         let error = import(keys).unwrap().variants(&found(&["a.mlpackage", "a-ios18.mlpackage"])).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "x.toml:6:10: `a.mlpackage` of component `vendor` and `a-ios18.mlpackage` of component `vendor` both get the id `a-ios18`"
+            "x.toml:6:10: `a.mlpackage` of component `vendor` and `a-ios18.mlpackage` of component `vendor` both get \
+             the id `a-ios18`"
         );
     }
 
@@ -291,7 +293,8 @@ mod tests {
         let error = import(both).unwrap().variants(&found(&["out/a.mlmodelc"])).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "x.toml:6:10: component `vendor`: `out/a.mlmodelc` cannot become a `mlpackage`: only a .mlpackage can become anything else, a .mlmodelc"
+            "x.toml:6:10: component `vendor`: `out/a.mlmodelc` cannot become a `mlpackage`: only a .mlpackage can \
+             become anything else, a .mlmodelc"
         );
         let error = import("import = \"x\"\nformat = \"onnx\"").unwrap_err();
         assert_eq!(error.to_string(), "x.toml:7:10: `format` is \"onnx\", expected `mlpackage` or `mlmodelc`");
@@ -302,7 +305,8 @@ mod tests {
         let error = import("import = \"*/a.onnx\"").unwrap().variants(&found(&["x/a.onnx", "y/a.onnx"])).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "x.toml:6:10: `x/a.onnx` of component `vendor` and `y/a.onnx` of component `vendor` both get the id `a-onnx`"
+            "x.toml:6:10: `x/a.onnx` of component `vendor` and `y/a.onnx` of component `vendor` both get the id \
+             `a-onnx`"
         );
         let error = import("import = \"out/{size}.onnx\"").unwrap().variants(&found(&["out/x.onnx"])).unwrap_err();
         assert_eq!(error.to_string(), "x.toml:6:10: component `vendor`: nothing matches `out/{size}.onnx`");

@@ -242,7 +242,8 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("\nmlreg fetch tae@1.0.0 --from hf://acme/tae --out Models\n"), "{text}");
-        let download = "\nhf download acme/tae --revision tae-v1.0.0 --include 'tae/decoder-768-float16-ios18.mlpackage/*' --local-dir Models\n";
+        let download = "\nhf download acme/tae --revision tae-v1.0.0 --include \
+             'tae/decoder-768-float16-ios18.mlpackage/*' --local-dir Models\n";
         assert!(text.contains(download), "{text}");
         assert!(text.ends_with("<!-- mlreg:end tae -->\n"), "{text}");
         assert_eq!(card("1.0.0", "MIT").render("acme/tae", Some(&text)), text);

@@ -143,7 +143,8 @@ fn python(text: &mut String, repository: &str, release: &Release, layout: Layout
     let _ = writeln!(
         text,
         "### Python\n\n```python\nimport coremltools\nfrom huggingface_hub import snapshot_download\n\n\
-         folder = snapshot_download(\"{repository}\", revision=\"{package}-v{version}\", allow_patterns=\"{folder}/*\")\n\
+         folder = snapshot_download(\"{repository}\", revision=\"{package}-v{version}\", \
+              allow_patterns=\"{folder}/*\")\n\
          model = coremltools.models.{class}(f\"{{folder}}/{folder}\")  # predictions need macOS\n```\n"
     );
 }
@@ -207,7 +208,8 @@ mod tests {
     #[test]
     fn interfaces_are_told_once() {
         let text = section("acme/minilm", &release("mlpackage"), Layout::Linked, &[]);
-        let wanted = "### Inputs and outputs\n\n`encoder-s64-ios15`, `encoder-s64-ios18`\n\n| | name | type | shape |\n|---|---|---|---|\n\
+        let wanted = "### Inputs and outputs\n\n`encoder-s64-ios15`, `encoder-s64-ios18`\n\n| | name | type | shape \
+             |\n|---|---|---|---|\n\
                       | input | `input_ids` | int32 | [1, 64] |\n| input | `a\\|b'c` | float16 |  |\n\
                       | output | `sentence_embedding` | float16 | [1, 384] |\n\n";
         assert!(text.contains(wanted), "{text}");

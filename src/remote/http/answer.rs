@@ -151,7 +151,8 @@ mod tests {
             assert!(matches!(error, RemoteError::WrongRange { .. }), "{range}: {error}");
         }
         let error = ask(10, 5, None, 206, &[]).unwrap_err();
-        assert_eq!(error.to_string(), "`http://host/x` was asked for `bytes=10-14` and answered with a part that it does not name");
+        assert_eq!(error.to_string(), "`http://host/x` was asked for `bytes=10-14` and answered with a part that it \
+             does not name");
         let error = ask(10, 5, None, 206, &[("content-range", "bytes 10-14/100"), ("content-length", "6")]).unwrap_err();
         assert!(error.to_string().ends_with("answered with `bytes 10-14/100 and a length of 6`"), "{error}");
         let error = ask(10, 5, None, 206, &[("content-range", "bytes 10-14/99")]).unwrap_err();

@@ -166,7 +166,8 @@ impl HttpStorage {
 pub(in crate::remote) fn range_headers(range: ByteRange, size: u64, before: Option<&HeaderValue>) -> HeaderMap {
     let mut headers = HeaderMap::new();
     if range.length() < size {
-        headers.insert(RANGE, HeaderValue::try_from(range.to_string()).expect("digits and `bytes=-` are header characters"));
+        headers.insert(RANGE, HeaderValue::try_from(range.to_string()).expect("digits and `bytes=-` are header \
+             characters"));
     }
     // A weak ETag must not stand in If-Range (RFC 9110 section 13.1.5); it is compared with the answer's.
     if let Some(etag) = before.filter(|etag| !etag.as_bytes().starts_with(b"W/")) {

@@ -99,7 +99,8 @@ fn exact(path: &str) -> String {
 mod tests {
     use super::*;
 
-    const HUB: &str = "*.bin filter=lfs diff=lfs merge=lfs -text\n*.mlmodel filter=lfs diff=lfs merge=lfs -text\nsaved_model/**/* filter=lfs diff=lfs merge=lfs -text\n";
+    const HUB: &str = "*.bin filter=lfs diff=lfs merge=lfs -text\n*.mlmodel filter=lfs diff=lfs merge=lfs \
+         -text\nsaved_model/**/* filter=lfs diff=lfs merge=lfs -text\n";
 
     fn files(files: &[(&str, Mode)]) -> BTreeMap<String, Mode> {
         files.iter().map(|(path, mode)| ((*path).to_owned(), *mode)).collect()

@@ -322,19 +322,22 @@ mod tests {
     #[test]
     fn refusals_have_the_right_sentence() {
         let code = |code| [("x-error-code", code)];
-        assert_eq!(explained(None, 401, &[], ""), "`hf://acme/tae` does not exist, or it is private and there is no token");
+        assert_eq!(explained(None, 401, &[], ""), "`hf://acme/tae` does not exist, or it is private and there is no \
+             token");
         assert_eq!(
             explained(Some("t"), 404, &code("RepoNotFound"), ""),
             "`hf://acme/tae` does not exist, or it is private and the token has no access to it"
         );
         assert_eq!(explained(None, 401, &code("GatedRepo"), ""), "`hf://acme/tae` is gated, and there is no token");
-        assert_eq!(explained(Some("t"), 403, &code("GatedRepo"), ""), "`hf://acme/tae` is gated: the token's owner has no access to it");
+        assert_eq!(explained(Some("t"), 403, &code("GatedRepo"), ""), "`hf://acme/tae` is gated: the token's owner has \
+             no access to it");
         assert_eq!(explained(None, 404, &code("RevisionNotFound"), ""), "`hf://acme/tae` has no revision `main`");
         assert_eq!(explained(None, 404, &code("EntryNotFound"), ""), "`http://hub/x` does not exist");
         let disabled = [("x-error-message", "Access to this resource is disabled.")];
         assert_eq!(explained(None, 403, &disabled, ""), "access to `hf://acme/tae` is disabled");
         let invalid = [("x-error-message", "Invalid credentials in Authorization header")];
-        assert!(explained(Some("t"), 401, &invalid, "").starts_with("the Hub does not accept the token: Invalid credentials"));
+        assert!(explained(Some("t"), 401, &invalid, "").starts_with("the Hub does not accept the token: Invalid \
+             credentials"));
         assert_eq!(explained(Some("t"), 403, &[], r#"{"error":"read only"}"#), "`http://hub/x` answered 403: read only");
         let id = [("x-request-id", "7")];
         assert_eq!(explained(Some("t"), 400, &id, r#"{"error":"a\nb"}"#), "`http://hub/x` answered 400: a b (request 7)");

@@ -144,7 +144,8 @@ impl Files {
             return Err(RemoteError::Status { url, status: status.as_u16(), retry_after });
         }
         if !status.is_success() && status.as_u16() != 416 {
-            debug_assert!(found.link.is_some() || !hub.is_own(&found.url), "the Hub's own refusals are explained before");
+            debug_assert!(found.link.is_some() || !hub.is_own(&found.url), "the Hub's own refusals are explained \
+                 before");
             return Err(match status.as_u16() {
                 404 | 410 => RemoteError::NotFound { url },
                 status => RemoteError::Status { url, status, retry_after: None },

@@ -9,7 +9,8 @@ use crate::remote::Retry;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HubError {
     /// Repository is missing or not accessible; the Hub does not say which.
-    #[error("`hf://{repository}` does not exist, or it is private and {}", if *with_token { "the token has no access to it" } else { "there is no token" })]
+    #[error("`hf://{repository}` does not exist, or it is private and {}", if *with_token { "the token has no access \
+         to it" } else { "there is no token" })]
     NoRepository {
         /// Its id.
         repository: String,
@@ -186,16 +187,19 @@ impl HubError {
             Self::NoRepository { with_token: false, .. } | Self::NoToken { .. } => {
                 "log in with `hf auth login`, or set `HF_TOKEN`; then check the name".to_owned()
             }
-            Self::Gated { repository, .. } => format!("ask for access at https://huggingface.co/{repository}, then set `HF_TOKEN`"),
+            Self::Gated { repository, .. } => format!("ask for access at https://huggingface.co/{repository}, then set \
+                 `HF_TOKEN`"),
             Self::InvalidToken { .. } => "log in anew with `hf auth login`, or correct `HF_TOKEN`".to_owned(),
             Self::Forbidden { .. } => "the token needs the right to write to this repository".to_owned(),
-            Self::NoRevision { repository, .. } => format!("`mlreg list --from hf://{repository}` shows what its main branch has"),
+            Self::NoRevision { repository, .. } => format!("`mlreg list --from hf://{repository}` shows what its main \
+                 branch has"),
             Self::Moved { .. } => "publish again; what was uploaded stays".to_owned(),
             Self::Xet { .. } => "publish again; `HF_HUB_DISABLE_XET=1` uploads by Git LFS instead".to_owned(),
             Self::NotABranch { .. } => "publish to a branch: hf://ORG/REPO or hf://ORG/REPO@BRANCH".to_owned(),
             Self::WrongTag { tag, .. } => format!("delete the tag `{tag}`, or raise the version of the package"),
             Self::Offline { .. } => "unset `HF_HUB_OFFLINE`, or fetch with `--offline` from the store".to_owned(),
-            Self::WrongGitId { .. } => "the wrong bytes were discarded; try again, or without the proxy or mirror in between".to_owned(),
+            Self::WrongGitId { .. } => "the wrong bytes were discarded; try again, or without the proxy or mirror in \
+                 between".to_owned(),
             Self::DamagedCache { .. } => {
                 "delete the file, unset `HF_HUB_OFFLINE` and try again, or download it again with `hf download`".to_owned()
             }

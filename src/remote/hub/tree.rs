@@ -146,7 +146,8 @@ impl Hub {
         for entry in self.pages::<ListedEntry>(url.clone()).await? {
             if entry.kind == "file" {
                 let content = match &entry.lfs {
-                    Some(lfs) => Content::Lfs(lfs.oid.parse().map_err(|_| unexpected(&url, "an LFS file without a sha256"))?),
+                    Some(lfs) => Content::Lfs(lfs.oid.parse().map_err(|_| unexpected(&url, "an LFS file without a \
+                         sha256"))?),
                     None => Content::Git(entry.oid),
                 };
                 let size = entry.lfs.map_or(entry.size, |lfs| lfs.size);

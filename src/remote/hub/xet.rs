@@ -282,7 +282,8 @@ mod tests {
             let error = storage("https://hub/api", cas_url, "t").unwrap_err();
             assert!(error.ends_with("a `casUrl` that is no address"), "{error}");
         }
-        assert!(storage("https://hub/api", "https://cas/", "a\nb").unwrap_err().ends_with("a token that no header can carry"));
+        assert!(storage("https://hub/api", "https://cas/", "a\nb").unwrap_err().ends_with("a token that no header can \
+             carry"));
     }
 
     #[test]

@@ -48,7 +48,8 @@ pub enum AppError {
     NotListed { manifest: PathBuf, package: PackageName, known: Vec<String> },
     /// A published version with other content than before.
     #[error(
-        "`{source_name}` has `{package}@{version}` with other content than the lock pins: sha256:{found}, expected sha256:{pinned}"
+        "`{source_name}` has `{package}@{version}` with other content than the lock pins: sha256:{found}, expected \
+         sha256:{pinned}"
     )]
     Rewritten { package: PackageName, version: Box<Version>, source_name: String, pinned: Digest, found: Digest },
     /// Files that depend on the deployment target.
@@ -102,11 +103,13 @@ impl AppError {
     pub fn hints(&self) -> Vec<String> {
         let hint = match self {
             Self::NoProject { .. } => Some(format!(
-                "`mlreg add PACKAGE --from URL` makes one; or name a package: `mlreg fetch PACKAGE --from URL`, with `{MANIFEST_NAME}` or without"
+                "`mlreg add PACKAGE --from URL` makes one; or name a package: `mlreg fetch PACKAGE --from URL`, with \
+                 `{MANIFEST_NAME}` or without"
             )),
             Self::Manifest(error) => error.hint(),
             Self::NoSource { package } => Some(format!(
-                "say it: `mlreg add {package} --from URL`, where URL is a registry's folder, https:// or hf://ORG/REPO; or write `from` under \
+                "say it: `mlreg add {package} --from URL`, where URL is a registry's folder, https:// or \
+                 hf://ORG/REPO; or write `from` under \
                  `[defaults]` of `{MANIFEST_NAME}`"
             )),
             Self::Package { source, .. } => return source.hints(),

@@ -189,7 +189,8 @@ mod tests {
     #[test]
     fn apples_compiler_gets_a_whole_package() {
         let folder = tempfile::tempdir().unwrap();
-        let script = "[ \"$1 $2\" = 'coremlcompiler compile' ] || exit 64\nmkdir \"$4/v.mlmodelc\" && cp -R \"$3\"/. \"$4/v.mlmodelc\"";
+        let script = "[ \"$1 $2\" = 'coremlcompiler compile' ] || exit 64\nmkdir \"$4/v.mlmodelc\" && cp -R \"$3\"/. \
+             \"$4/v.mlmodelc\"";
         let compiler = tool(folder.path(), script);
         fs::write(folder.path().join("blob"), "weights").unwrap();
         let files = [

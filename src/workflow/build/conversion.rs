@@ -318,7 +318,8 @@ mod tests {
         workflow::build::BuildWarning,
     };
 
-    const MANIFEST: &str = "[package]\nname = \"hand\"\nversion = \"1.0.0\"\n\n[[component]]\nname = \"affine\"\ncheckpoint = \"x\"\nsequence = 4\n\
+    const MANIFEST: &str = "[package]\nname = \"hand\"\nversion = \"1.0.0\"\n\n[[component]]\nname = \
+         \"affine\"\ncheckpoint = \"x\"\nsequence = 4\n\
                             format = [\"mlpackage\", \"mlmodelc\"]\ntarget = [\"iOS17\", \"iOS18\"]\n";
 
     /// Makes `x * scale + shift` by hand: no checkpoint, no configuration, no family.

@@ -46,7 +46,8 @@ pub enum BuildError {
     NoHubWeights { place: String, folders: Vec<String> },
     /// Two plain files with one name.
     #[error(
-        "component `{component}`: `{first}` and `{second}` both have the name `{name}`, at least where case and accents' encoding do not count"
+        "component `{component}`: `{first}` and `{second}` both have the name `{name}`, at least where case and \
+         accents' encoding do not count"
     )]
     SameName { component: String, name: String, first: String, second: String },
     /// An error of the package manifest.
@@ -208,7 +209,8 @@ impl BuildError {
             Self::Manifest(error) => error.hint(),
             Self::Read { path, source } if source.kind() == io::ErrorKind::NotFound => missing(path),
             Self::NotAManifest { example: Some(example), .. } => {
-                Some(format!("a manifest says what to make of it; write one, say `model.toml`, and build that:\n\n{example}"))
+                Some(format!("a manifest says what to make of it; write one, say `model.toml`, and build \
+                     that:\n\n{example}"))
             }
             Self::NotAManifest { .. } => Some("`mlreg build --help` and README.md show what a manifest looks like".to_owned()),
             Self::Checkpoint { source: CheckpointError::Io { path, source }, .. } if source.kind() == io::ErrorKind::NotFound => {
@@ -232,7 +234,8 @@ impl BuildError {
             Self::Shape { key: "size", .. } => {
                 Some("add the size of pictures in pixels, e.g. size = 1024 or size = [[768, 1024]]".to_owned())
             }
-            Self::Shape { key: "sequence", .. } => Some("add the number of tokens of one call, e.g. sequence = [128, 512]".to_owned()),
+            Self::Shape { key: "sequence", .. } => Some("add the number of tokens of one call, e.g. sequence = [128, \
+                 512]".to_owned()),
             Self::NothingShared { .. } => {
                 Some("`shared` is for components of one checkpoint that hold the same tensors, such as an encoder and a decoder".to_owned())
             }
@@ -242,7 +245,8 @@ impl BuildError {
             Self::Emit { source, .. } => source.hint(),
             Self::Model { source, .. } => source.hint(),
             Self::Compile { component, .. } => Some(format!(
-                "build it on a Mac with Xcode, whose compiler is used there; or leave \"mlmodelc\" out of the formats of `{component}`: Xcode compiles a .mlpackage that is part of an app's target"
+                "build it on a Mac with Xcode, whose compiler is used there; or leave \"mlmodelc\" out of the formats \
+                 of `{component}`: Xcode compiles a .mlpackage that is part of an app's target"
             )),
             Self::LfsPointer { .. } => Some("fetch the real bytes with `git lfs pull`".to_owned()),
             Self::Link { .. } => Some("copy the file into the bundle".to_owned()),

@@ -109,7 +109,8 @@ impl<'a> CheckpointFrontEnd<'a> {
             rule: "beyond-training",
             variants: Vec::new(),
             text: format!(
-                "{key} = {longest} is longer than the {trained} positions that the model was trained for: numbers beyond are a guess"
+                "{key} = {longest} is longer than the {trained} positions that the model was trained for: numbers \
+                 beyond are a guess"
             ),
             advice: None,
         })
@@ -352,7 +353,8 @@ pub(super) fn example(file: &Path) -> (&'static str, &'static str) {
     match family {
         Some(family) if family.component_keys(None).contains(&"chunks") => (
             "lm",
-            "sequence = [1, 64]      # tokens of a call\ncontext = 512\ncache = \"state\"\nmultifunction = true\ntarget = \"iOS18\"",
+            "sequence = [1, 64]      # tokens of a call\ncontext = 512\ncache = \"state\"\nmultifunction = \
+             true\ntarget = \"iOS18\"",
         ),
         Some(family) if family.shape_key() == "size" => {
             (family.parts().first().copied().unwrap_or("model"), "size = 512              # pixels\ntarget = \"iOS17\"")

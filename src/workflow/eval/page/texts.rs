@@ -247,7 +247,8 @@ fn part(system: &System, first: Option<&System>) -> Option<Part> {
         Line { number: index + 1, chrf: format!("{:.1}", scores[index]), signs: line_signs(system, index + 1), texts }
     };
     let lines: Vec<Line> = order.iter().take(MOST_LINES).map(line).collect();
-    let marks = "Worst first, by chrF. Green: words of the reference that the translation lacks. Red: words that the reference does not have.";
+    let marks = "Worst first, by chrF. Green: words of the reference that the translation lacks. Red: words that the \
+         reference does not have.";
     let (title, about) = match first {
         None => (format!("Lines of {}", system.name), marks.to_owned()),
         Some(first) => (

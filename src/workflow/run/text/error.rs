@@ -35,7 +35,8 @@ pub enum TextRunError {
     NoLanguageModel { package: String },
     /// A package without a chat template.
     #[error(
-        "`{package}` has no chat template: expected a plain file `chat_template.jinja`, or one in `tokenizer_config.json`"
+        "`{package}` has no chat template: expected a plain file `chat_template.jinja`, or one in \
+         `tokenizer_config.json`"
     )]
     NoChatTemplate { package: String },
     /// A prompt that is longer than what the model can read.
