@@ -127,8 +127,10 @@ proptest! {
             let total: u64 = release.blobs.values().map(|blob| blob.size).sum();
             prop_assert!(scene.server.bytes("") <= total + 2 * METADATA);
             prop_assert_eq!(scene.server.bytes("blobs/"), report.downloaded_bytes);
-            // A blob that turns out to be damaged costs more than a look could tell.
-            let damaged = matches!(before, Event::Change(_)) || releases.iter().any(|(_, _, after)| matches!(after, Event::Change(_)));
+            // A blob that turns out to be damaged costs more than a look could tell. A changed file may be a link to a blob that only a later
+            // release reads again.
+            let is_change = |event: &Event| matches!(event, Event::Change(_));
+            let damaged = releases[..=number].iter().any(|(_, before, after)| is_change(before) || is_change(after));
             prop_assert!(damaged || report.downloaded_bytes == plan.download, "{} of {plan:?}", report.downloaded_bytes);
             prop_assert_eq!(client.problems(), Vec::<String>::new());
             happen(&client, after);
