@@ -22,6 +22,7 @@ use super::{
     FetchError,
     pace::Pace,
     plan::{BlobWork, FetchPlan, range_of},
+    sources::Failed,
 };
 use crate::{
     base::{Blake3, ByteRange, Digest},
@@ -153,8 +154,10 @@ pub(super) struct Brought {
     pub(super) checked: Checked,
     /// Segments that have to be read back and hashed.
     pub(super) unchecked: Vec<usize>,
-    /// Keys of segments whose location does not hold them.
-    pub(super) stale: Vec<Blake3>,
+    /// Segments, by their place, that a source could not bring.
+    pub(super) unfit: Vec<usize>,
+    /// The same with the kind of source.
+    pub(super) failed: Failed,
     /// Bytes taken from this machine.
     pub(super) reused: u64,
 }
@@ -163,7 +166,8 @@ impl Brought {
     pub(super) fn and(mut self, other: Self) -> Self {
         self.checked = self.checked.and(other.checked);
         self.unchecked.extend(other.unchecked);
-        self.stale.extend(other.stale);
+        self.unfit.extend(other.unfit);
+        self.failed.extend(other.failed);
         self.reused += other.reused;
         self
     }
@@ -271,22 +275,21 @@ impl Downloader<'_> {
         let Some(partial) = self.open(digest).await? else { return Ok(Filled::Present) };
         let filling = Filling { downloader: self, digest, partial: Arc::new(partial) };
         let mut local: Option<HashMap<Blake3, Location>> = None;
-        let mut stale: BTreeSet<Blake3> = BTreeSet::new();
+        let mut failed = Failed::new();
         let mut work = planned.clone();
         let mut attempts = 0;
         loop {
             let present = filling.partial.present();
-            if !work.is_for(&present) || !stale.is_empty() {
+            if !work.is_for(&present) || !failed.is_empty() {
                 let local = local.get_or_insert_with(|| self.plan.local(&digest, self.release));
-                local.retain(|key, _| !stale.contains(key));
-                work = BlobWork::new(blob, &present, local);
+                work = BlobWork::new(blob, &present, local, &failed);
             }
             if work.sources.is_empty() {
                 let partial = Arc::into_inner(filling.partial).expect("blocking work has ended");
                 return Ok(Filled::Complete(partial));
             }
             let brought = work.sources.bring(&filling).await?;
-            stale.extend(brought.stale);
+            failed.extend(brought.failed);
             let checked = brought.checked.and(filling.check(brought.unchecked).await?);
             if let Some(first) = checked.wrong.first() {
                 attempts += 1;

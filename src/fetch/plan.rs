@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::{
     FetchError,
-    sources::{Need, Sources},
+    sources::{Failed, Need, Sources},
 };
 use crate::{
     base::{Blake3, ByteRange, Digest, limits},
@@ -125,7 +125,7 @@ impl FetchPlan {
                 continue;
             }
             let arrived = facts.partial.get(&digest).map_or(&[][..], Vec::as_slice);
-            plan.blobs.insert(digest, BlobPlan::Missing(BlobWork::new(blob, arrived, &local)));
+            plan.blobs.insert(digest, BlobPlan::Missing(BlobWork::new(blob, arrived, &local, &Failed::new())));
             plan.order.push(digest);
             for (key, range) in blob.segments.iter().filter_map(keyed) {
                 local.entry(key).or_insert(Location { digest, range });
@@ -209,9 +209,9 @@ fn keyed(segment: &Segment) -> Option<(Blake3, ByteRange)> {
 
 impl BlobWork {
     /// What is left to do for a blob of which some ranges (in order) have arrived: every segment that is not complete
-    /// comes from the source that is cheapest. `local` says where segments lie in blobs that are here, or are finished
+    /// comes from the source that is cheapest and has not failed. `local` says where segments lie in blobs that are here, or are finished
     /// before this one.
-    pub fn new(blob: &Blob, arrived: &[ByteRange], local: &HashMap<Blake3, Location>) -> Self {
+    pub(super) fn new(blob: &Blob, arrived: &[ByteRange], local: &HashMap<Blake3, Location>, failed: &Failed) -> Self {
         let mut work = Self { arrived: arrived.to_vec(), ..Self::default() };
         if let (true, Some(all)) = (blob.segments.is_empty(), ByteRange::new(0, blob.size)) {
             work.sources.remote.take_range(all, arrived);
@@ -222,24 +222,17 @@ impl BlobWork {
             reached += arrived[reached..].iter().take_while(|known| known.end() <= range.offset()).count();
             let arrived = &arrived[reached..];
             if !arrived.first().is_some_and(|known| known.contains(&range)) {
-                work.sources.take(&Need { index, segment, range, arrived, local });
+                work.sources.take(&Need { index, segment, range, arrived, local }, failed);
             }
         }
         work.sources.complete(blob);
-        work.kept = blob.size.saturating_sub(work.brought());
+        work.kept = blob.size.saturating_sub(work.sources.delivers());
         work
     }
 
     /// Whether it was planned for these ranges.
     pub(super) fn is_for(&self, arrived: &[ByteRange]) -> bool {
         self.arrived == arrived
-    }
-
-    /// Bytes that sources bring and that are wanted.
-    fn brought(&self) -> u64 {
-        let mut totals = Totals::default();
-        self.sources.add_to(&mut totals);
-        totals.inline.saturating_add(totals.reused).saturating_add(totals.wanted)
     }
 }
 
@@ -380,7 +373,7 @@ mod tests {
                 let length = parts.iter().find(|(_, found)| *found == Some(*seed))?.0;
                 Some((key(*seed), Location { digest: digest(8), range: range(0, length) }))
             }).collect();
-            let work = BlobWork::new(&blob, &present, &local);
+            let work = BlobWork::new(&blob, &present, &local, &Failed::new());
             let mut sources = vec![0; blob.size as usize];
             let mut mark = |range: ByteRange| sources[range.offset() as usize..range.end() as usize].iter_mut().for_each(|count| *count += 1);
             for (index, location) in &work.sources.local.copies {

@@ -29,6 +29,10 @@ impl SegmentSource for Inline {
         self.segments.is_empty()
     }
 
+    fn delivers(&self) -> u64 {
+        self.bytes
+    }
+
     fn add_to(&self, totals: &mut Totals) {
         totals.inline = totals.inline.saturating_add(self.bytes);
     }

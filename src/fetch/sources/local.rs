@@ -39,16 +39,19 @@ impl SegmentSource for Local {
         self.copies.is_empty()
     }
 
+    fn delivers(&self) -> u64 {
+        sum(self.copies.iter().map(|(_, place)| &place.range))
+    }
+
     fn add_to(&self, totals: &mut Totals) {
-        totals.reused = totals.reused.saturating_add(sum(self.copies.iter().map(|(_, place)| &place.range)));
+        totals.reused = totals.reused.saturating_add(self.delivers());
     }
 
     fn needs(&self) -> BTreeSet<Digest> {
         self.copies.iter().map(|(_, place)| place.digest).collect()
     }
 
-    /// Copies the segments. A location that does not hold its segment is reported as stale, so that the next round asks
-    /// another source.
+    /// Copies the segments. One whose location does not hold it is reported, so that the next round asks another source.
     async fn bring(&self, filling: &Filling<'_>) -> Result<Brought, FetchError> {
         let copies = self.copies.clone();
         let brought = filling.blocking(move |work| copy(&work, &copies)).await??;
@@ -65,7 +68,7 @@ fn copy(work: &BlockingFilling, copies: &[(usize, Location)]) -> Result<Brought,
         match work.partial.copy_from(place, segment.offset, &key) {
             Ok(()) => brought.reused += segment.length,
             Err(StoreError::StaleLocation { .. } | StoreError::MissingBlob { .. } | StoreError::OutOfBounds { .. }) => {
-                brought.stale.push(key);
+                brought.unfit.push(*index);
             }
             Err(error) => return Err(error),
         }

@@ -33,6 +33,9 @@ impl Cost {
     pub(super) const FREE: Self = Self { bytes: 0, requests: 0 };
 }
 
+/// Kinds, by their place in the list, that could not bring a segment, by its place: the next round asks another kind for it.
+pub(super) type Failed = BTreeSet<(usize, usize)>;
+
 /// A segment that is not complete yet.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Need<'a> {
@@ -60,7 +63,10 @@ pub(super) trait SegmentSource: Default {
     /// Whether there is nothing to bring.
     fn is_empty(&self) -> bool;
 
-    /// Adds what it brings to the sums of a plan.
+    /// Bytes of the segments that it brings. They need not be as many as are transferred for it.
+    fn delivers(&self) -> u64;
+
+    /// Adds what it brings, and what that costs, to the sums of a plan.
     fn add_to(&self, totals: &mut Totals);
 
     /// The blobs that have to be finished before.
@@ -88,9 +94,12 @@ macro_rules! sources {
         }
 
         impl Sources {
-            /// Gives a segment to the cheapest source.
-            pub(super) fn take(&mut self, need: &Need<'_>) {
-                let costs = [$($kind::cost(need)),*];
+            /// Gives a segment to the cheapest source that has not failed to bring it.
+            pub(super) fn take(&mut self, need: &Need<'_>, failed: &Failed) {
+                let mut costs = [$($kind::cost(need)),*];
+                for (kind, cost) in costs.iter_mut().enumerate() {
+                    *cost = cost.filter(|_| !failed.contains(&(kind, need.index)));
+                }
                 let cheapest = costs.iter().flatten().min().copied();
                 let chosen = costs.iter().position(|cost| cost.is_some() && *cost == cheapest);
                 let mut kind = 0;
@@ -101,6 +110,11 @@ macro_rules! sources {
                     kind += 1;
                 )*
                 debug_assert!(chosen.is_some_and(|chosen| chosen < kind), "the remote can bring every segment");
+            }
+
+            /// Bytes of all segments that are brought.
+            pub(super) fn delivers(&self) -> u64 {
+                0_u64 $(.saturating_add(self.$name.delivers()))*
             }
 
             /// Called after the last segment was taken on.
@@ -121,12 +135,17 @@ macro_rules! sources {
             /// Brings everything, one kind after the other; each waits for the blobs that it needs.
             pub(super) async fn bring(&self, filling: &Filling<'_>) -> Result<Brought, FetchError> {
                 let mut brought = Brought::default();
+                let mut kind = 0;
                 $(
                     if !self.$name.is_empty() {
                         filling.wait_for(&self.$name.needs()).await;
-                        brought = brought.and(self.$name.bring(filling).await?);
+                        let mut one = self.$name.bring(filling).await?;
+                        brought.failed.extend(one.unfit.drain(..).map(|segment| (kind, segment)));
+                        brought = brought.and(one);
                     }
+                    kind += 1;
                 )*
+                debug_assert!(brought.failed.iter().all(|(failed, _)| *failed < kind));
                 Ok(brought)
             }
         }

@@ -58,9 +58,13 @@ impl SegmentSource for Remote {
         self.requests.is_empty()
     }
 
+    fn delivers(&self) -> u64 {
+        sum(self.requests.iter().flat_map(|request| &request.wanted))
+    }
+
     fn add_to(&self, totals: &mut Totals) {
         totals.requests += self.requests.len() as u64;
-        totals.wanted = totals.wanted.saturating_add(sum(self.requests.iter().flat_map(|request| &request.wanted)));
+        totals.wanted = totals.wanted.saturating_add(self.delivers());
         totals.download = totals.download.saturating_add(sum(self.requests.iter().map(|request| &request.range)));
     }
 
