@@ -78,7 +78,7 @@ mod tests {
             (1..=count).map(|number| Chunk { number, count }.layers(layers)).collect::<Vec<_>>()
         };
         assert_eq!(runs(7, 3), [0..3, 3..5, 5..7]);
-        assert_eq!(runs(4, 1), [0..4]);
+        assert_eq!(runs(4, 1), vec![0..4; 1]);
     }
 
     #[test]

@@ -54,7 +54,7 @@ impl Conflict {
             ));
         }
         let by_value = Axis::ALL.iter().filter_map(|axis| Some((Some(*axis), axis.needs(&axes.value(*axis)?)?)));
-        let fused = (conversion.attention == AttentionForm::Fused).then(|| "fused attention operators");
+        let fused = (conversion.attention == AttentionForm::Fused).then_some("fused attention operators");
         let functions = conversion.multifunction.then_some("`multifunction` bundles");
         let by_setting = fused.into_iter().chain(functions).map(|what| (None, (Target::Ios18, what.to_owned())));
         let (axis, (first, what)) = by_value.chain(by_setting).find(|(_, (first, _))| target < *first)?;

@@ -82,7 +82,7 @@ impl Step for Concat {
         let mut inputs = Vec::new();
         for input in &self.inputs {
             let length = input.row_length(self.axis);
-            if !dtype.bits().is_some_and(|bits| length.wrapping_mul(bits) % 8 == 0) {
+            if dtype.bits().is_none_or(|bits| length.wrapping_mul(bits) % 8 != 0) {
                 return Err(ConvertError::Unsupported { dtype, step: "concatenated inside a byte" });
             }
             inputs.push((evaluator.open(input)?, length));

@@ -5,7 +5,7 @@
 //! [`Evaluator`] makes the bytes, streamed.
 //!
 //! Each step is one file, which holds its shape rule (the constructor on [`Recipe`]), its key, its reading and its
-//! text. A new step is a file with a [`Step`] and a word in `steps!`.
+//! text. A new step is a file with a `Step` and a word in `steps!`.
 
 mod constants;
 mod error;

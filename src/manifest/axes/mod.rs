@@ -105,7 +105,7 @@ macro_rules! axes {
             }
 
             /// Reads a part of a file's name; gives it as manifests spell it.
-            pub(super) fn from_file_name(self, text: &str) -> Option<String> {
+            pub(super) fn read_file_name(self, text: &str) -> Option<String> {
                 match self {
                     $(Self::$size => <$size_type>::from_file_name(text)?.text(),)+
                     $(Self::$axis => <$type>::from_file_name(text)?.text(),)+

@@ -151,7 +151,7 @@ fn walk(tokens: &[Token], path: &[char], captured: &mut BTreeMap<Axis, String>) 
 
 /// Value of an axis in a path, as manifests spell it. `format` has none: the extension decides it.
 fn captured_value(axis: Axis, text: &[char]) -> Option<String> {
-    if axis == Axis::Format { None } else { axis.from_file_name(&text.iter().collect::<String>()) }
+    if axis == Axis::Format { None } else { axis.read_file_name(&text.iter().collect::<String>()) }
 }
 
 #[cfg(test)]
