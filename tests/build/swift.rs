@@ -435,10 +435,10 @@ fn packages() -> Vec<(&'static str, Project)> {
     ]
 }
 
-/// The Swift of README: declarations as a file, anything else as the body of a function.
-fn readme_snippets() -> Vec<String> {
-    let readme = include_str!("../../README.md");
-    let blocks = readme.split("```swift\n").skip(1).filter_map(|rest| rest.split("\n```").next());
+/// The Swift of the book's page on Xcode: declarations as a file, anything else as the body of a function.
+fn book_snippets() -> Vec<String> {
+    let page = include_str!("../../docs/src/guide/xcode.md");
+    let blocks = page.split("```swift\n").skip(1).filter_map(|rest| rest.split("\n```").next());
     let file = |(index, block): (usize, &str)| {
         let declares = block.lines().any(|line| line.starts_with("func ") || line.starts_with("struct "));
         if declares {
@@ -446,7 +446,7 @@ fn readme_snippets() -> Vec<String> {
         }
         let available = "@available(iOS 18.0, macOS 15.0, tvOS 18.0, watchOS 11.0, visionOS 2.0, *)";
         format!(
-            "import CoreML\nimport Foundation\n\n{available}\nfunc readme{index}(folder: URL, prompt: [Int]) async \
+            "import CoreML\nimport Foundation\n\n{available}\nfunc book{index}(folder: URL, prompt: [Int]) async \
              throws {{\n{block}\n}}\n"
         )
     };
@@ -486,19 +486,19 @@ fn generated_swift_compiles() {
             write("together", &[source(&format!("Card{name}.swift"), &card_example(name, &release))]);
         }
         if name == "Chat" {
-            let readme = codegen::swift(
+            let shown = codegen::swift(
                 &Release { package: "exaone-4.0-1.2b".parse().unwrap(), ..release },
                 &SwiftOptions::default(),
             );
-            write("readme", &readme.unwrap());
+            write("book", &shown.unwrap());
         }
     }
     write("together", &[source("App.swift", include_str!("../swift/App.swift"))]);
     write("hostile", &codegen::swift(&hostile(), &SwiftOptions::default()).unwrap());
-    let snippets = readme_snippets();
+    let snippets = book_snippets();
     assert_eq!(snippets.len(), 2, "{snippets:?}");
     for (index, snippet) in snippets.iter().enumerate() {
-        write("readme", &[source(&format!("Readme{index}.swift"), snippet)]);
+        write("book", &[source(&format!("Book{index}.swift"), snippet)]);
     }
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/swift/check.sh");
     let output = Command::new(script).arg(folder.path()).output().unwrap();
